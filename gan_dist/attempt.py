@@ -1,0 +1,219 @@
+"""One attempt at a run, wherever it runs: the lease, the log, the status record, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from gan_dist.checkpoint import newest
+from gan_dist.events import MARK
+from gan_dist.loop import Diverged
+from gan_dist.request import Request
+from gan_dist.runs import HEARTBEAT_S, RunFolder
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from gan_dist.versions import versions
+
+EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
+
+
+class UserCodeError(Exception):
+    """An exception in a person's own code; `text` is its traceback without our frames and Ray's."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.strip().splitlines()[-1])
+        self.text = text
+
+
+class Stopped(Exception):
+    """A stop was asked for before training began."""
+
+
+@dataclass
+class Attempt:
+    """Keeps the run folder's records while `job` runs.
+
+    Args:
+        request: what is to be done.
+        emit: where events go besides the records (a job's log, or a live display).
+    """
+
+    request: Request
+    emit: Callable[[dict[str, Any]], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+    seen: int = 0
+    until: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder = RunFolder(Folder(self.request.uri))
+        self.spec = JobSpec.model_validate_json(self.request.spec)
+        self.began = time.time()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Take an event of the workers: remember where the run stands, and pass it on."""
+        if event["event"] == "progress":
+            self.seen, self.until = event["seen"], event["until"]
+            self.folder.update(status="running", seen=self.seen, until=self.until, last=event)
+        elif event["event"] == "checkpoint":
+            self.folder.update(checkpoint=event["path"], checkpoint_seen=event["seen"])
+        self.emit(event)
+
+    def conclude(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
+        """Run `job` as the run's one writer and record how it ended; the exit code."""
+        try:
+            self.folder.acquire(self.request.attempt)
+        except ValueError as error:
+            self.emit(_end("failed", 2, str(error), []))
+            return 2
+        with self._heartbeat():
+            try:
+                self._begin()
+                result = job(self)
+                ending = "stopped" if result["ending"] == "stopped" else "succeeded"
+                return self._finish(ending, result["seen"], "")
+            except Stopped:
+                return self._finish("stopped", self.seen, "stopped before training began")
+            except UserCodeError as error:
+                print(error.text, file=sys.stderr, flush=True)
+                return self._finish("failed", self.seen, f"your code raised {error}")
+            except (Diverged, ValueError) as error:
+                return self._finish("failed", self.seen, str(error))
+            finally:
+                self.folder.release()
+
+    def _begin(self) -> None:
+        number = self.request.attempt
+        if not self.folder.folder.exists("request.json"):
+            self.folder.folder.write_json("request.json", request_record(self.request, self.spec))
+        self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
+
+    def _finish(self, status: str, seen: int, message: str) -> int:
+        self.seen = max(self.seen, seen)
+        code = EXIT[status]
+        summary = self._summary(status, message)
+        self.folder.update(
+            status=status, seen=self.seen, message=message, exit_code=code, ended=time.time(), summary=summary
+        )
+        self.emit(_end(status, code, message, summary))
+        return code
+
+    def _summary(self, status: str, message: str) -> list[str]:
+        run, minutes = self.request.run_id, (time.time() - self.began) / 60
+        lines = [f"{status}: {run}, {self.seen:,} samples seen, {minutes:.1f} minutes in this attempt"]
+        if message:
+            lines.append(message)
+        kept = newest(self.folder.checkpoints(), lambda text: lines.append(text))
+        lines.append(f"run folder   {self.folder.uri}")
+        if kept is not None:
+            lines.append(f"checkpoint   {kept.folder.uri}")
+        grids = [name for name in self.folder.folder.child("grids").names() if name != "real.png"]
+        if grids:
+            lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
+        return lines + _next_steps(status, run, kept is not None)
+
+    @contextlib.contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_S):
+                self.folder.renew(self.request.attempt)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.folder.release()
+
+
+def request_record(request: Request, spec: JobSpec) -> dict[str, Any]:
+    """What `request.json` holds."""
+    return {
+        "run_id": request.run_id,
+        "job": spec.model_dump(mode="json", by_alias=True),
+        "mode": request.mode,
+        "start_from": request.start_from,
+        "versions": versions(),
+        "created": time.time(),
+    }
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback of an exception without frames of Ray, torch's internals and this package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    hidden = ("/ray/", "/torch/", "/gan_dist/", "/concurrent/", "/threading.py")
+    own = [frame for frame in frames if not any(part in frame.filename for part in hidden)]
+    text = "".join(traceback.format_list(own) + traceback.format_exception_only(error))
+    return "Traceback (most recent call last):\n" + text
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether an exception came out of code that is neither ours nor a library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not any(
+        part in frames[-1].filename for part in ("/gan_dist/", "/site-packages/", "/dist-packages/", "lib/python")
+    )
+
+
+class LogTee:
+    """A text stream that also writes to the run's log."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self.stream, self.log = stream, log
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        self.log.flush()
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def logged(folder: RunFolder, attempt: int) -> Iterator[None]:
+    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder on a local path."""
+    assert folder.folder.local is not None
+    path = folder.folder.local / "logs" / f"attempt-{attempt}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out, err = sys.stdout, sys.stderr
+    with path.open("a") as log:
+        sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = out, err
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """An event as one line of a job's log."""
+    print(MARK + json.dumps(event), flush=True)
+
+
+def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, Any]:
+    return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
+
+
+def _next_steps(status: str, run: str, resumable: bool) -> list[str]:
+    if status == "succeeded":
+        return [
+            f"look         gan-dist tensorboard {run}",
+            f"samples      gan-dist sample {run} --n 64 --out samples/",
+            f"go on        gan-dist submit --resume {run} -o until=...",
+        ]
+    if resumable:
+        return [f"go on        gan-dist submit --resume {run}"]
+    return []

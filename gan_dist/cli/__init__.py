@@ -1,0 +1,106 @@
+"""The command line. Importing it costs neither torch nor Ray: commands import what they need."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import typer
+
+from gan_dist.cli import cluster_commands, job_commands, submit_command
+
+FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
+
+app = typer.Typer(
+    name="gan-dist",
+    help="Train any GAN, of images or text, distributed on Ray, from one YAML file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Run jobs": {
+        "submit": submit_command.submit,
+        "list": job_commands.list_runs,
+        "status": job_commands.status,
+        "logs": job_commands.logs,
+        "stop": job_commands.stop,
+        "delete": job_commands.delete,
+    },
+    "Clusters and pages": {
+        "up": cluster_commands.up,
+        "down": cluster_commands.down,
+        "dashboard": cluster_commands.dashboard,
+        "tensorboard": cluster_commands.tensorboard,
+    },
+}
+for panel, commands in PANELS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from gan_dist import __version__
+
+        print(f"gan-dist {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    """Train any GAN, of images or text, distributed on Ray, from one YAML file."""
+
+
+def main() -> None:
+    """Run the command line: an error is one clear line on standard error and an exit code of its kind."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = _code_of(error)
+    except Exception as error:
+        print(
+            f"error: {type(error).__name__}: {error}\n(a defect of gan-dist; {_crash_note()})",
+            file=sys.stderr,
+        )
+        code = FAILED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _code_of(error: ValueError) -> int:
+    from gan_dist.local_cluster import ClusterError
+    from gan_dist.runs import NoSuchRun
+
+    if isinstance(error, ClusterError):
+        return NO_CLUSTER
+    return UNKNOWN_RUN if isinstance(error, NoSuchRun) else WRONG
+
+
+def _crash_note() -> str:
+    """Keep the traceback for a report, out of the user's sight."""
+    home = Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "crash.txt").write_text(traceback.format_exc())
+    except OSError as error:
+        return f"its traceback could not be kept: {error}"
+    return f"its traceback: {home / 'crash.txt'}"

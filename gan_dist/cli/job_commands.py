@@ -1,0 +1,176 @@
+"""`gan-dist list`, `status`, `logs`, `stop`, `delete`: on run folders, with or without a cluster."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
+
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")
+]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")
+]
+
+
+def list_runs(storage: options.Storage = None, as_json: options.Json = False) -> None:
+    """Every run: those started from here, and those stored in --storage."""
+    from gan_dist.standing import all_runs, standing
+
+    rows = [standing(run) for run in all_runs(storage)]
+    if as_json:
+        emit(rows)
+    elif not rows:
+        say("no runs yet: gan-dist submit jobs/dcgan.yaml")
+    else:
+        now = time.time()
+        table(
+            ("RUN", "STATUS", "SEEN", "STARTED", "WHERE"),
+            (
+                (row["id"], row["status"], _seen(row), ago(row.get("started"), now), row["uri"])
+                for row in rows
+            ),
+        )
+
+
+def status(
+    run: options.Run,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Where a run stands."""
+    from gan_dist.runs import find_run, storage_root
+    from gan_dist.standing import standing
+
+    found = standing(find_run(run, storage_root(storage, None)), address)
+    if as_json:
+        emit(found)
+        return
+    lines = {
+        "run": found["id"],
+        "status": found["status"],
+        "seen": _seen(found),
+        "attempt": found.get("attempt"),
+        "started": ago(found.get("started"), time.time()),
+        "message": found.get("message"),
+        "cluster": found.get("address"),
+        "where": found["uri"],
+    }
+    for key, value in lines.items():
+        if value:
+            say(f"{key:9}{value}")
+    if found["status"] == "lost":
+        say(f"its driver and cluster are gone; go on: gan-dist submit --resume {found['id']}")
+
+
+def logs(
+    run: options.Run,
+    follow: Follow = False,
+    raw: Raw = False,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """What a run printed, while its cluster lives and afterwards."""
+    from gan_dist.runs import find_run, storage_root
+    from gan_dist.standing import job_or_none, log_lines
+
+    found = find_run(run, storage_root(storage, None))
+    job = job_or_none(found, address)
+    if follow and job is not None and job.alive:
+        from gan_dist.attend import ask_at_terminal, attend
+        from gan_dist.cli.submit_command import finish
+        from gan_dist.follow import Follower
+
+        ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
+        finish(
+            found.id, found.uri, attend(job.jobs, job.id, found.id, Follower(console(as_json)), ask), as_json
+        )
+    lines = log_lines(found, job)
+    if as_json:
+        emit({"run": found.id, "lines": list(lines)})
+    elif raw:
+        for line in lines:
+            say(line)
+    else:
+        from gan_dist.follow import Follower
+
+        follower = Follower(console(), live=False, everything=True)
+        for line in lines:
+            follower.feed(line)
+
+
+def stop(
+    run: options.Run,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
+    from gan_dist import standing
+    from gan_dist.runs import find_run, storage_root
+
+    found = find_run(run, storage_root(storage, None))
+    before = standing.standing(found, address)["status"]
+    if before not in standing.OPEN:
+        _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
+        return
+    holder = found.lease_holder()
+    if holder is not None and "submission" not in standing.record_of(found):
+        raise ValueError(
+            f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} runs it; stop it there"
+        )
+    say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
+    events = standing.stop(standing.job_of(found, address))
+    path = events.get("checkpoint", {}).get("path")
+    result = {"status": events.get("end", {}).get("status", "stopped"), "checkpoint": path}
+    kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
+    hint = f"resume      gan-dist submit --resume {found.id}"
+    _stopped(found.id, result, as_json, f"{result['status']}\n{kept}\n{hint}")
+
+
+def _stopped(run_id: str, result: dict[str, Any], as_json: bool, words: str) -> None:
+    if as_json:
+        emit({"run": run_id, **result})
+    else:
+        say(words)
+
+
+def delete(
+    run: options.Run,
+    yes: options.Yes = False,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Delete a run's folder with all its checkpoints."""
+    from gan_dist.runs import find_run, forget, storage_root
+    from gan_dist.standing import OPEN, standing
+
+    found = find_run(run, storage_root(storage, None))
+    if (now := standing(found, address)["status"]) in OPEN:
+        raise ValueError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
+    count = found.size()
+    say(f"{found.uri}  {size(count)}", aside=as_json)
+    if not confirm("Delete it for good?", yes):
+        raise typer.Exit(1)
+    found.folder.delete()
+    forget(found)
+    if as_json:
+        emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True})
+    else:
+        say("deleted")
+
+
+def _seen(row: dict[str, Any]) -> str:
+    from gan_dist.follow import short
+
+    seen = short(row.get("seen") or 0)
+    return f"{seen} / {short(row['until'])}" if row.get("until") else seen

@@ -1,0 +1,147 @@
+"""What the loop and its components promise each other. Shapes: B samples, C channels, H x W pixels.
+
+A component is any object with these methods; nothing needs to be inherited. The loop alone draws data and
+noise, calls `backward`, steps optimisers, reduces over workers and logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from gan_dist.randomness import Rng
+
+
+class Phase(NamedTuple):
+    """One row of an iteration: which networks are stepped, and whether a fresh batch of real data is drawn."""
+
+    name: str
+    train: tuple[str, ...]
+    real: bool = True
+
+
+class Term(NamedTuple):
+    """One summand of a loss, as a sum over the samples of this slice and the weight of that slice.
+
+    `total` is a scalar; `weight` counts what it was summed over (samples, pixels) and grows in proportion to
+    the samples. The loop divides by the weight of the whole global batch, so that uneven slices and
+    accumulation give the gradient of the one big batch. With `weight=None` the scalar does not depend on the
+    batch (a weight regulariser) and is added once. `watch=True` is logged and never part of the loss.
+    """
+
+    total: Tensor
+    weight: float | None
+    watch: bool = False
+
+
+def mean_over(values: Tensor) -> Term:
+    """The term whose value is the mean of `values` ([B, ...]) over the global batch."""
+    return Term(values.sum(), float(values.numel()))
+
+
+def watch(values: Tensor) -> Term:
+    """A mean that is shown in the logs only."""
+    return Term(values.detach().float().sum(), float(values.numel()), watch=True)
+
+
+class Net(Protocol):
+    """A network as an objective sees it: callable, with its plain module at hand.
+
+    `call` runs another method of the network, such as `log_prob`, under the same gradient reduction.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
+    @property
+    def module(self) -> nn.Module: ...
+
+
+class Nets:
+    """The networks by name: `nets.G` and `nets.D` are the generator and discriminator, `nets["encoder"]` others."""
+
+    def __init__(self, by_name: Mapping[str, Net]) -> None:
+        self.by_name = dict(by_name)
+
+    def __getitem__(self, name: str) -> Net:
+        return self.by_name[name]
+
+    @property
+    def G(self) -> Net:
+        return self.by_name["generator"]
+
+    @property
+    def D(self) -> Net:
+        return self.by_name["discriminator"]
+
+
+@dataclass
+class Batch:
+    """One micro-batch of a phase.
+
+    Attributes:
+        n: samples in this micro-batch (B below).
+        real: what the data holds, as D sees it: images [B, C, H, W] in [-1, 1]; None in a phase without reals.
+        cond: class of each sample, real and fake alike, [B] integers; None when unconditional.
+        noise: the generator's own noise for B samples.
+        rng: randomness for `purpose`, keyed by position: the same for any number of workers.
+        make_fakes: generates the phase's fakes; called at most once, by `fakes`.
+    """
+
+    n: int
+    real: Tensor | None
+    cond: Tensor | None
+    noise: Any
+    rng: Callable[[str], Rng]
+    make_fakes: Callable[[Batch], Tensor]
+    _fakes: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def fakes(self) -> Tensor:
+        """The generated samples of this micro-batch, made once and shared by objectives and penalties.
+
+        They carry a graph to the generator where the phase trains it, and none where it does not.
+        """
+        if self._fakes is None:
+            self._fakes = self.make_fakes(self)
+        return self._fakes
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is optimised. `phases` are the rows of one iteration, in order.
+
+    Optional: `after_step(phase, nets, means)`, called after the optimiser with the terms' means over the global
+    batch (a dict of scalar tensors), and `state()`, a dict of tensors or modules to be saved with the run.
+    """
+
+    @property
+    def phases(self) -> tuple[Phase, ...]: ...
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]: ...
+
+
+@runtime_checkable
+class Penalty(Protocol):
+    """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k."""
+
+    phase: str
+
+    def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Makes samples from its own noise. Data supply `size`, `channels`, `classes` to the constructor."""
+
+    def draw(self, n: int, rng: Rng) -> Any: ...
+    def __call__(self, noise: Any, cond: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Discriminator(Protocol):
+    """Judges samples: logits [B] or [B, ...], larger for real."""
+
+    def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
+

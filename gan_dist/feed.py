@@ -1,0 +1,128 @@
+"""The batches of a phase: real samples, classes and noise of this worker's lanes, cut into micro-batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gan_dist.contracts import Batch
+from gan_dist.data.read import DataFacts
+from gan_dist.modalities import image
+from gan_dist.randomness import Rng, lane_size, seed_of, share_of
+from gan_dist.runtime import Run, WiredNet
+
+
+class Rows(Protocol):
+    """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position."""
+
+    facts: DataFacts
+    labels: NDArray[np.int64]
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]: ...
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the run a phase is: the key of its randomness. `row` is its place in the iteration."""
+
+    seen: int
+    reals_drawn: int
+    phase: str
+    row: int
+
+
+class Feed:
+    """Draws what one phase needs.
+
+    Args:
+        rows: the ingest.
+        generator: draws the noise and makes the fakes.
+        run: whose lanes are drawn.
+        seed, batch: of the job; `batch` is global.
+        micro_batch: most samples in a micro-batch, at least one lane.
+        dtype: of samples and noise.
+    """
+
+    def __init__(
+        self, rows: Rows, generator: WiredNet, run: Run, seed: int, batch: int, micro_batch: int, dtype: torch.dtype
+    ) -> None:
+        self.rows, self.generator, self.run = rows, generator, run
+        self.seed, self.dtype = seed, dtype
+        self.lane = lane_size(batch)
+        self.lanes = share_of(batch, run.rank, run.world)
+        self.micro_batch = micro_batch
+        self.waited_s = 0.0
+        counts = torch.tensor(rows.facts.class_counts, dtype=torch.float64)
+        self.classes = (counts.cumsum(0) / counts.sum()).to(run.device) if rows.facts.classes else None
+
+    @property
+    def share(self) -> int:
+        """Samples of this worker's share of a global batch."""
+        return sum(map(len, self.lanes))
+
+    @property
+    def micros(self) -> int:
+        """Micro-batches of this worker in each phase."""
+        return len(self._micro_lanes())
+
+    def draw(self, moment: Moment, real: bool, train: tuple[str, ...]) -> Iterator[Batch]:
+        """The micro-batches of a phase on this worker, in order, each made when asked for."""
+        positions = self.rows.positions(moment.reals_drawn) if real else None
+        for lanes in self._micro_lanes():
+            yield self._micro(moment, lanes, positions, train)
+
+    def reseed(self, moment: Moment, micro: int) -> None:
+        """Seed torch's global generator, for code that knows no other (a person's dropout)."""
+        torch.manual_seed(seed_of(self.seed, moment.seen, moment.row, "global", micro, self.run.rank))
+
+    def _micro_lanes(self) -> list[list[range]]:
+        each = max(1, self.micro_batch // self.lane)
+        return [self.lanes[start : start + each] for start in range(0, len(self.lanes), each)]
+
+    def _micro(
+        self, moment: Moment, lanes: list[range], positions: NDArray[np.int64] | None, train: tuple[str, ...]
+    ) -> Batch:
+        def rng(purpose: str) -> Rng:
+            key = (self.seed, moment.seen, moment.phase, moment.row, purpose)
+            numbered = [(lane.start // self.lane, len(lane)) for lane in lanes]
+            return Rng(key, numbered, self.run.device, self.dtype)
+
+        pixels, cond = None, None
+        if positions is not None:
+            pixels, cond = self._real(positions[lanes[0].start : lanes[-1].stop])
+        elif self.classes is not None:
+            drawn = rng("classes").uniform().double()
+            cond = torch.searchsorted(self.classes, drawn, right=True).clamp_max(len(self.classes) - 1)
+        n = sum(map(len, lanes))
+        generator: Any = self.generator.module
+        noise = generator.draw(n, rng("noise"))
+        return Batch(n, pixels, cond, noise, rng, _Maker(self.generator, "generator" in train))
+
+    def _real(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        began = time.perf_counter()
+        pixels, labels = self.rows.rows(positions)
+        encoded = image.encode(pixels, self.run.device, self.dtype)
+        self.waited_s += time.perf_counter() - began
+        return encoded, labels.to(self.run.device) if self.classes is not None else None
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes a batch's fakes, with a graph to the generator only where the phase trains it."""
+
+    generator: WiredNet
+    trained: bool
+
+    def __call__(self, batch: Batch) -> Tensor:
+        with torch.set_grad_enabled(self.trained):
+            fakes = self.generator(batch.noise, batch.cond)
+        assert isinstance(fakes, Tensor)
+        return fakes

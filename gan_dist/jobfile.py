@@ -1,0 +1,50 @@
+"""From a file to a job: reading, merging, checking. What the command line and Python both call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_dist.components import Roots, check_job
+from gan_dist.spec.check import try_job
+from gan_dist.spec.errors import JobError
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.merge import merge, overrides_document, read_job_file
+from gan_dist.spec.yaml import Document
+
+
+def load_job(
+    path: str | Path,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    roots: Roots | None = None,
+    *,
+    storage: str | None = None,
+) -> JobSpec:
+    """The job in a YAML file, with everything about it that can be checked without running code.
+
+    Args:
+        path: the job file.
+        overrides: `["optimizer.lr=1e-4"]` or `{"optimizer.lr": 1e-4}`, laid on the file.
+        roots: folders with the user's own modules; by default the job's `environment.code`, else here.
+        storage: where runs go, over the file's `storage`.
+
+    Raises:
+        JobError: with all problems of the file, its overrides and its components.
+    """
+    document = merge(read_job_file(Path(path)), overrides_document(overrides))
+    if storage is not None:
+        document = Document({**document.value, "storage": storage}, document.origins)
+    spec, problems = try_job(document)
+    problems += check_job(
+        document.value, document.origins, _roots(document.value) if roots is None else roots
+    )
+    if spec is None or problems:
+        raise JobError(sorted(problems, key=lambda one: (one.file or "", one.line or 0)))
+    return spec
+
+
+def _roots(job: Mapping[str, Any]) -> Roots:
+    environment = job.get("environment")
+    code = environment.get("code") if isinstance(environment, Mapping) else None
+    return [code if isinstance(code, str) else "."]

@@ -1,0 +1,83 @@
+"""What rank 0 writes for people: TensorBoard, the same numbers as JSON lines, grids as PNG files.
+
+The x-axis is samples seen. A resumed run goes on with the same curves: what an interrupted attempt wrote after the
+checkpoint is cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from gan_dist.modalities.image import png
+
+
+class Journal:
+    """Writes into a run folder.
+
+    Args:
+        root: the run folder.
+        seen: where this attempt begins; later entries of earlier attempts are dropped.
+    """
+
+    def __init__(self, root: Path, seen: int) -> None:
+        self.root = root
+        (root / "grids").mkdir(parents=True, exist_ok=True)
+        self._cut_scalars(seen)
+        self.board = SummaryWriter(str(root / "tensorboard"), purge_step=seen + 1 if seen else None)  # type: ignore[no-untyped-call]
+
+    def scalars(self, values: dict[str, float], seen: int) -> None:
+        for name, value in values.items():
+            self.board.add_scalar(name, value, seen)  # type: ignore[no-untyped-call]
+        line = {"seen": seen, "time": round(time.time(), 3), **values}
+        with self._scalars.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        self.board.flush()  # type: ignore[no-untyped-call]
+
+    def picture(self, name: str, picture: Image.Image, seen: int) -> Path:
+        """Store a grid as `grids/<seen>.png` (or `grids/real.png`) and in TensorBoard under `name`."""
+        pixels = np.asarray(picture.convert("RGB"))
+        self.board.add_image(name, pixels, seen, dataformats="HWC")  # type: ignore[no-untyped-call]
+        path = self.root / "grids" / ("real.png" if name == "real" else f"{seen:012d}.png")
+        path.write_bytes(png(picture))
+        self.board.flush()  # type: ignore[no-untyped-call]
+        return path
+
+    def job(self, text: str) -> None:
+        """Show the job as it was submitted."""
+        indented = "".join(f"    {line}\n" for line in text.splitlines())
+        self.board.add_text("job", indented, 0)  # type: ignore[no-untyped-call]
+
+    def hyper_parameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
+        """The HParams page: the job's numbers and words beside the final metrics."""
+        plain = {key: value for key, value in values.items() if isinstance(value, (int, float, str, bool))}
+        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
+            self.board.file_writer.add_summary(summary)  # type: ignore[no-untyped-call,union-attr]
+
+    def close(self) -> None:
+        self.board.close()  # type: ignore[no-untyped-call]
+
+    @property
+    def _scalars(self) -> Path:
+        return self.root / "scalars.jsonl"
+
+    def _cut_scalars(self, seen: int) -> None:
+        if not self._scalars.exists():
+            return
+        kept = [line for line in self._scalars.read_text().splitlines() if _seen_of(line) <= seen]
+        self._scalars.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _seen_of(line: str) -> float:
+    """Where a line belongs; a line that a kill cut short belongs nowhere."""
+    try:
+        return float(json.loads(line)["seen"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

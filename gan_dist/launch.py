@@ -1,0 +1,123 @@
+"""From what a user says to a request: a new run of a job file, or a further attempt at a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gan_dist.packaging import Environment, code_folder
+from gan_dist.request import Request
+from gan_dist.runs import NoSuchRun, RunFolder, find_run, known_runs, new_run_id, storage_root
+
+if TYPE_CHECKING:
+    from gan_dist.spec.job import JobSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before a cluster is asked."""
+
+    run: RunFolder
+    spec: JobSpec
+    request: Request
+    environment: Environment
+
+
+def plan_new(
+    job: str,
+    overrides: Sequence[str],
+    *,
+    storage: str | None = None,
+    name: str | None = None,
+    code: str | None = None,
+    start_from: str | None = None,
+    smoke: bool = False,
+    warn: Callable[[str], None] = print,
+) -> Plan:
+    """A new run of the job in a file.
+
+    Raises:
+        ValueError: the job, the name or the code is wrong; NoSuchRun for `start_from`.
+    """
+    from gan_dist.jobfile import load_job
+
+    folder = code_folder(code, Path.cwd())
+    spec = load_job(job, overrides, None if folder is None else [folder])
+    spec, environment = _settled(spec, code)
+    run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
+    if name and run.folder.exists("request.json"):
+        raise ValueError(
+            f"a run named {name!r} exists: {run.uri}\n"
+            f"go on with it (gan-dist submit --resume {name}), or choose another --name"
+        )
+    mode: Literal["train", "smoke"] = "smoke" if smoke else "train"
+    weights = None if start_from is None else _checkpoint_of(start_from, storage, warn)
+    request = Request(run.id, run.uri, _json(spec), mode=mode, start_from=weights)
+    return Plan(run, spec, request, environment)
+
+
+def plan_resume(
+    ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None
+) -> Plan:
+    """A further attempt at a run, which goes on where it stood.
+
+    Raises:
+        ValueError: it runs elsewhere, is finished, or the changes are not allowed; NoSuchRun.
+    """
+    from gan_dist.runs import resume_spec
+
+    run = find_run(ref, storage_root(storage, None))
+    if (holder := run.lease_holder()) is not None:
+        raise ValueError(
+            f"run {run.id} is still running (attempt {holder['attempt']} on {holder['host']}); "
+            f"follow it: gan-dist logs -f {run.id}, or stop it first: gan-dist stop {run.id}"
+        )
+    spec, environment = _settled(resume_spec(run, overrides), code)
+    remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
+    attempt = max(run.status().get("attempt", 0), remembered) + 1
+    request = Request(run.id, run.uri, _json(spec), resume=True, attempt=attempt)
+    return Plan(run, spec, request, environment)
+
+
+def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
+    """The spec with absolute local paths (the driver works elsewhere), and what must travel with it."""
+    asked = spec.environment
+    folder = code_folder(code if code is not None else asked.code, Path.cwd())
+    source = spec.data.source
+    if source != "digits" and not _SCHEME.match(source):
+        source = str(Path(source).expanduser().absolute())
+    settled = spec.model_copy(
+        update={
+            "data": spec.data.model_copy(update={"source": source}),
+            "environment": asked.model_copy(update={"code": folder}),
+        }
+    )
+    return settled, Environment(folder, tuple(asked.pip), asked.image, tuple(asked.env))
+
+
+def _json(spec: JobSpec) -> str:
+    return spec.model_dump_json(by_alias=True)
+
+
+def _fresh_id(job_name: str, name: str | None) -> str:
+    if name is None:
+        return new_run_id(job_name)
+    if not _NAME.fullmatch(name) or name == "last":
+        raise ValueError(f"--name {name!r}: use letters, digits, '.', '_' and '-', and not `last`")
+    return name
+
+
+def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -> str:
+    """The folder of a run's newest valid checkpoint."""
+    from gan_dist.checkpoint import newest
+
+    run = find_run(ref, storage_root(storage, None))
+    if (found := newest(run.checkpoints(), warn)) is None:
+        raise NoSuchRun(f"run {run.id} has no checkpoint to start from ({run.uri}/checkpoints)")
+    return found.folder.uri

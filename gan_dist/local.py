@@ -1,0 +1,96 @@
+"""A job in this process, with no Ray at all: the same reading, the same worker, the same records."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from gan_dist.attempt import Attempt, UserCodeError, is_users, logged, user_traceback
+from gan_dist.data.ingest import Memory
+from gan_dist.data.read import facts_of, read_here
+from gan_dist.data.sources import DataError, find
+from gan_dist.data.standin import stand_in
+from gan_dist.preflight import batch_problems, describe, network_problems, storage_problems
+from gan_dist.request import Request
+from gan_dist.runtime import LocalRun
+from gan_dist.smoke import Rehearsal, rehearse
+from gan_dist.spec.job import JobSpec
+from gan_dist.worker import pick_device, work
+
+
+def run_local(request: Request, on_event: Callable[[dict[str, Any]], None]) -> int:
+    """Run a request to its end; the exit code. Ctrl-C saves a checkpoint and stops."""
+    attempt = Attempt(request, on_event)
+    problems = storage_problems(attempt.folder.folder)
+    if problems:
+        on_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
+        return 2
+    with logged(attempt.folder, request.attempt), _stop_on_interrupt(attempt):
+        return attempt.conclude(_train)
+
+
+def _train(attempt: Attempt) -> dict[str, Any]:
+    device = pick_device(attempt.spec.resources.device)
+    attempt.emit({"event": "stage", "text": "reading data"})
+    rows = read_rows(attempt.spec, smoke=attempt.request.mode == "smoke")
+    problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
+    if problems:
+        raise ValueError("\n".join(problems))
+    attempt.emit({"event": "preflight", "lines": describe(attempt.spec, rows.facts, 1, str(device))})
+    run = LocalRun(device, attempt.on_event, attempt.stop.is_set)
+
+    def once(spec: JobSpec) -> dict[str, Any]:
+        try:
+            return work(spec, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
+        except Exception as error:
+            if is_users(error):
+                raise UserCodeError(user_traceback(error)) from error
+            raise
+
+    if attempt.request.mode == "smoke":
+        return rehearse(Rehearsal(attempt.spec, rows.facts, attempt.folder, attempt.emit), once)
+    return once(attempt.spec)
+
+
+def read_rows(spec: JobSpec, smoke: bool) -> Memory:
+    """The job's data, decoded in this process.
+
+    Raises:
+        DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
+    """
+    try:
+        source = find(spec.data)
+        blocks = read_here(source)
+        absent = False
+    except DataError:
+        if not smoke:
+            raise
+        source, blocks = stand_in(spec.data, spec.batch)
+        absent = True
+    facts, located = facts_of(source, blocks, spec.data.max_rejected)
+    facts = replace(facts, stand_in=absent)
+    return Memory([block["image"] for block in blocks], located, facts, spec.seed, spec.batch)
+
+
+@contextmanager
+def _stop_on_interrupt(attempt: Attempt) -> Iterator[None]:
+    """The first Ctrl-C asks for a stop with a checkpoint; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(signum: int, frame: object) -> None:
+        if attempt.stop.is_set():
+            raise KeyboardInterrupt
+        attempt.stop.set()
+        attempt.emit({"event": "warning", "text": "stopping: saving a checkpoint (Ctrl-C again ends at once)"})
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

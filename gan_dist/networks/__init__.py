@@ -1,0 +1,1 @@
+"""Networks, one paper a file. `gan_dist.components` names them; nothing is registered here."""

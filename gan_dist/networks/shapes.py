@@ -1,0 +1,31 @@
+"""Checks of sizes and classes that networks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def powers_between(size: int, least: int, most: int, name: str) -> int:
+    """log2 of `size`, which must be a power of two in [least, most] pixels.
+
+    Raises:
+        ValueError: it is not; the text names the nearest sizes that work.
+    """
+    allowed = [2**p for p in range(least.bit_length() - 1, most.bit_length())]
+    if size not in allowed:
+        near = min(allowed, key=lambda value: abs(value - size))
+        raise ValueError(f"{name} makes images of {allowed} pixels, not {size}; data.size: {near} is nearest")
+    return size.bit_length() - 1
+
+
+def one_hot(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:
+    """Classes [B] as rows [B, classes] in the type of `like`.
+
+    Raises:
+        ValueError: a conditional network was given no classes.
+    """
+    if cond is None:
+        raise ValueError("this network is class-conditional; it was called without classes")
+    return F.one_hot(cond.to(torch.int64), classes).to(like.dtype)

@@ -1,0 +1,136 @@
+"""The classic two-player losses. Real and fake samples go through D apart, as batch normalisation in D wants.
+
+Logits are D's outputs, larger for real. Each loss is a mean over samples (and over the places of a patch
+discriminator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
+
+Loss = Callable[[Tensor], Tensor]
+
+
+class NonSaturating:
+    """D: -log s(real) - log(1 - s(fake)); G: -log s(fake), s the logistic (Goodfellow et al. 2014, section 3).
+
+    Args:
+        d_steps: D steps for each G step, each on fresh data.
+        label_smoothing: real labels become 1 - this (one-sided; Salimans et al. 2016, arXiv 1606.03498), in [0, 0.5).
+    """
+
+    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0) -> None:
+        self.phases = alternating(d_steps)
+        self.label_smoothing = _smoothing(label_smoothing)
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        real = _log_loss_of_real(self.label_smoothing)
+        return adversarial(phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake))
+
+
+class Minimax:
+    """D as `non_saturating`; G: log(1 - s(fake)), the game's own value (Goodfellow et al. 2014, equation 1).
+
+    Args:
+        d_steps: D steps for each G step, each on fresh data.
+        label_smoothing: real labels become 1 - this, in [0, 0.5).
+    """
+
+    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0) -> None:
+        self.phases = alternating(d_steps)
+        self.label_smoothing = _smoothing(label_smoothing)
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        real = _log_loss_of_real(self.label_smoothing)
+        return adversarial(phase, nets, batch, real, F.softplus, lambda fake: -F.softplus(fake))
+
+
+class LeastSquares:
+    """D: ((real - 1)^2 + fake^2) / 2; G: (fake - 1)^2 / 2 (Mao et al. 2017, arXiv 1611.04076, equation 9).
+
+    Args:
+        d_steps: D steps for each G step, each on fresh data.
+    """
+
+    def __init__(self, *, d_steps: int = 1) -> None:
+        self.phases = alternating(d_steps)
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        return adversarial(
+            phase,
+            nets,
+            batch,
+            lambda real: (real - 1).square() / 2,
+            lambda fake: fake.square() / 2,
+            lambda fake: (fake - 1).square() / 2,
+            threshold=0.5,
+        )
+
+
+class Hinge:
+    """D: max(0, 1 - real) + max(0, 1 + fake); G: -fake (Lim and Ye 2017, arXiv 1705.02894).
+
+    Args:
+        d_steps: D steps for each G step, each on fresh data.
+    """
+
+    def __init__(self, *, d_steps: int = 1) -> None:
+        self.phases = alternating(d_steps)
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        return adversarial(
+            phase, nets, batch, lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), lambda fake: -fake
+        )
+
+
+def alternating(d_steps: int) -> tuple[Phase, ...]:
+    """`d_steps` rows that train D, then one that trains G and needs no real data.
+
+    Raises:
+        ValueError: d_steps is below 1.
+    """
+    if d_steps < 1:
+        raise ValueError(f"d_steps must be at least 1, not {d_steps}")
+    return (Phase("D", ("discriminator",)),) * d_steps + (Phase("G", ("generator",), real=False),)
+
+
+def adversarial(
+    phase: str,
+    nets: Nets,
+    batch: Batch,
+    d_real: Loss,
+    d_fake: Loss,
+    g_fake: Loss,
+    threshold: float = 0.0,
+) -> dict[str, Term]:
+    """The terms of a two-player loss from its three element-wise parts.
+
+    `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples).
+    """
+    if phase == "G":
+        return {"adversarial": mean_over(g_fake(nets.D(batch.fakes, batch.cond)))}
+    assert batch.real is not None
+    real = nets.D(batch.real, batch.cond)
+    fake = nets.D(batch.fakes, batch.cond)
+    right = (real > threshold).float() + (fake < threshold).float()
+    return {
+        "adversarial": mean_over(d_real(real) + d_fake(fake)),
+        "real_logits": watch(real),
+        "fake_logits": watch(fake),
+        "accuracy": watch(right / 2),
+    }
+
+
+def _log_loss_of_real(smoothing: float) -> Loss:
+    return lambda real: (1 - smoothing) * F.softplus(-real) + smoothing * F.softplus(real)
+
+
+def _smoothing(value: float) -> float:
+    if not 0 <= value < 0.5:
+        raise ValueError(f"label_smoothing must be in [0, 0.5), not {value}")
+    return value

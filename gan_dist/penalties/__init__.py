@@ -1,0 +1,1 @@
+"""Regularisers of a network's gradients or weights, one idea a file."""

@@ -1,0 +1,138 @@
+"""Everything that would fail later, said in one list before the workers start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.build import build_networks, build_stages
+from gan_dist.data.order import epoch_samples
+from gan_dist.data.read import DataFacts
+from gan_dist.randomness import lanes_of, one_lane
+from gan_dist.schedule import Clock
+from gan_dist.spec.job import JobSpec
+from gan_dist.stages import Stage
+from gan_dist.storage import Folder, StorageError
+
+BATCH = 2
+
+
+def storage_problems(folder: Folder) -> list[str]:
+    """What keeps the run folder from being written."""
+    if folder.local is None:
+        return [f"storage: {folder.uri!r} is a URI; this version stores runs on a local or shared path"]
+    try:
+        folder.write("logs/.writable", b"")
+        folder.delete("logs/.writable")
+    except StorageError as error:
+        return [str(error)]
+    return []
+
+
+def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
+    """Whether batch, data and workers fit together."""
+    found = []
+    if facts.count < spec.batch:
+        found.append(f"batch: {spec.batch} is larger than the data ({facts.count} samples in {spec.data.source!r})")
+    most = len(lanes_of(spec.batch))
+    if workers > most:
+        found.append(f"resources.workers: batch {spec.batch} gives work to at most {most} workers, not {workers}")
+    return found
+
+
+def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
+    """Whether the networks can be built and fit together at this size; run on the meta device, without memory."""
+    try:
+        with torch.device("meta"):
+            networks = build_networks(spec, facts)
+        clock = Clock(spec.batch, max(spec.batch, epoch_samples(facts.count, spec.batch)))
+        stages = build_stages(spec, clock, networks)
+    except (ValueError, TypeError) as error:
+        return [str(error)]
+    return _stage_problems(stages, networks) + _shape_problems(networks, facts)
+
+
+def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
+    """Parameters of each network."""
+    with torch.device("meta"):
+        networks = build_networks(spec, facts)
+    return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+
+
+def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list[str]:
+    """The plan in a few lines, for people."""
+    kind = {1: "grey", 3: "RGB"}[facts.channels]
+    classes = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
+    rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
+    clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
+    ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
+    steps = math.ceil(ends / spec.batch)
+    sizes = ", ".join(f"{name} {count / 1e6:.2f}M" for name, count in parameter_counts(spec, facts).items())
+    source = "a stand-in of random images" if facts.stand_in else repr(spec.data.source)
+    return [
+        f"data      {source}: {facts.count:,} images of {facts.size}x{facts.size} {kind}{classes}{rejected}",
+        f"networks  {sizes} parameters",
+        f"plan      {ends:,} images = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
+        f"workers   {workers} on {device}",
+        *[f"          rejected {name}: {why}" for name, why in facts.rejected[:10]],
+    ]
+
+
+def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> list[str]:
+    found = []
+    for stage in stages:
+        trained = {name for phase in stage.phases for name in phase.train}
+        found += [f"objective: {stage.name} trains {n!r}, which the job has not" for n in trained - set(networks)]
+        phases = {phase.name: phase for phase in stage.phases}
+        for lazy in stage.penalties:
+            phase = phases.get(lazy.penalty.phase)
+            if phase is None:
+                found.append(
+                    f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not"
+                )
+            elif any(_has_batch_norm(networks[name]) for name in phase.train if name in networks):
+                found.append(
+                    f"penalties: {lazy.label} differentiates a network with batch normalisation, whose samples "
+                    "depend on each other; give the discriminator `norm: none`"
+                )
+    return found
+
+
+def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
+    generator: Any = networks["generator"]
+    cond = torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
+    want = (BATCH, facts.channels, facts.size, facts.size)
+    try:
+        noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
+        made = generator(noise, cond)
+    except Exception as error:
+        return [f"generator: cannot make {BATCH} samples: {type(error).__name__}: {error}"]
+    if not isinstance(made, Tensor) or tuple(made.shape) != want:
+        shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        return [f"generator: makes {shape} where the data are {want} [B, C, H, W]"]
+    if "discriminator" not in networks:
+        return []
+    try:
+        logits = networks["discriminator"](made, cond)
+    except Exception as error:
+        return [f"discriminator: cannot judge images of {want}: {type(error).__name__}: {error}"]
+    if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        return [f"discriminator: gives {shape} for {BATCH} images where logits [B] or [B, ...] are wanted"]
+    return []
+
+
+def _has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def _to_meta(noise: Any) -> Any:
+    if isinstance(noise, Tensor):
+        return noise.to("meta")
+    if isinstance(noise, dict):
+        return {key: _to_meta(value) for key, value in noise.items()}
+    return type(noise)(_to_meta(value) for value in noise)

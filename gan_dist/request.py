@@ -1,0 +1,50 @@
+"""What a submission says to the driver inside the cluster: one JSON document in one environment variable."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+VARIABLE = "GAN_DIST_REQUEST"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One attempt at one run.
+
+    `uri` is the run's folder (a local path or a URI), `spec` the validated job as JSON, `start_from` the folder
+    of a checkpoint of another run whose weights are loaded; `attempt` counts this run's submissions from 1.
+    """
+
+    run_id: str
+    uri: str
+    spec: str
+    mode: Literal["train", "smoke"] = "train"
+    resume: bool = False
+    start_from: str | None = None
+    attempt: int = 1
+
+    @property
+    def submission_id(self) -> str:
+        return f"{self.run_id}.{self.attempt}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        return cls(**json.loads(text))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Request:
+        """The request this process was started with.
+
+        Raises:
+            ValueError: the process was not started by `gan-dist submit`.
+        """
+        if VARIABLE not in environ:
+            raise ValueError(f"{VARIABLE} is not set: this module is started by `gan-dist submit`")
+        return cls.from_json(environ[VARIABLE])

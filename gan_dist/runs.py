@@ -1,0 +1,210 @@
+"""What is stored where in a run folder, and how runs are found again with no cluster alive.
+
+    RUN/
+      request.json        what was submitted: the validated job, versions, how it was started
+      status.json         where it stands: status, samples seen, attempt, message, exit code
+      lease.json          who writes the run now (one writer at a time)
+      logs/attempt-1.log  what the driver printed
+      scalars.jsonl       every logged number, one line per report
+      tensorboard/        the same for TensorBoard, with grids and hyper-parameters
+      grids/              real.png, 000064000.png, ...
+      checkpoints/        one folder each; see state.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from gan_dist.storage import Folder
+
+Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
+HEARTBEAT_S = 5.0
+LEASE_S = 45.0
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+
+
+class NoSuchRun(ValueError):
+    """No run of that name is known; the command's exit code is 4."""
+
+
+def home() -> Path:
+    """Where gan-dist remembers runs and its local cluster: `GAN_DIST_HOME`, or `~/.gan-dist`."""
+    return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
+
+
+def storage_root(option: str | None, of_job: str | None) -> Folder:
+    """The storage in force: the option, then `GAN_DIST_STORAGE`, then the job's, then `./runs`."""
+    return Folder.at(option or os.environ.get("GAN_DIST_STORAGE") or of_job or "runs")
+
+
+def new_run_id(name: str) -> str:
+    """A unique id such as `dcgan-digits-20261123-153012-k3xq` (local time, four random characters)."""
+    tail = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    return f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{tail}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder."""
+
+    folder: Folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.uri.rsplit("/", 1)[-1]
+
+    @property
+    def uri(self) -> str:
+        return self.folder.uri
+
+    def request(self) -> dict[str, Any]:
+        """What was submitted.
+
+        Raises:
+            NoSuchRun: the folder holds no run.
+        """
+        found = self.folder.read_json("request.json")
+        if found is None:
+            raise NoSuchRun(f"{self.uri}: no run is stored here (request.json is missing)")
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """The last known standing; a run that never started has status `pending`."""
+        return self.folder.read_json("status.json") or {"status": "pending", "seen": 0, "attempt": 0}
+
+    def update(self, **changes: Any) -> None:
+        """Change some fields of the status record; others stay."""
+        self.folder.write_json("status.json", {**self.status(), **changes, "updated": time.time()})
+
+    def checkpoints(self) -> Folder:
+        return self.folder.child("checkpoints")
+
+    def size(self) -> int:
+        """Bytes of everything stored."""
+        return sum(size for _, size in self.folder.files())
+
+    def lease_holder(self) -> dict[str, Any] | None:
+        """Who writes this run now; None when nobody does or the holder is known to be gone."""
+        lease = self.folder.read_json("lease.json")
+        if lease is None or _is_dead(lease):
+            return None
+        return lease
+
+    def acquire(self, attempt: int) -> None:
+        """Become the run's one writer.
+
+        Raises:
+            ValueError: another driver holds the run.
+        """
+        if (holder := self.lease_holder()) is not None:
+            raise ValueError(
+                f"run {self.id} is being written by attempt {holder['attempt']} on {holder['host']} "
+                f"(pid {holder['pid']}); stop it first: gan-dist stop {self.id}"
+            )
+        self.folder.delete("lease.json")
+        lease = json.dumps(_lease(attempt)).encode()
+        if not self.folder.create("lease.json", lease):
+            raise ValueError(f"run {self.id}: another driver took it at the same moment")
+
+    def renew(self, attempt: int) -> None:
+        self.folder.write("lease.json", json.dumps(_lease(attempt)).encode())
+
+    def release(self) -> None:
+        self.folder.delete("lease.json")
+
+
+def _lease(attempt: int) -> dict[str, Any]:
+    return {
+        "attempt": attempt,
+        "host": os.uname().nodename,
+        "boot": _boot_id(),
+        "pid": os.getpid(),
+        "born": _birth(os.getpid()),
+        "time": time.time(),
+    }
+
+
+def _is_dead(lease: dict[str, Any]) -> bool:
+    """On the holder's own machine its process is looked up; elsewhere its heartbeat decides."""
+    if lease.get("boot") == _boot_id() and lease.get("host") == os.uname().nodename:
+        return _birth(lease["pid"]) != lease.get("born")
+    return time.time() - float(lease.get("time", 0)) > LEASE_S
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _birth(pid: int) -> str | None:
+    """When a process began, so that a recycled pid is not taken for the old one; None when it is gone."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None
+
+
+def remember(run: RunFolder, **facts: Any) -> None:
+    """Note in the local index where a run lives (and its cluster's address, submission id, ...)."""
+    index = Folder.at(home() / "runs")
+    known = index.read_json(f"{run.id}.json") or {"created": time.time()}
+    index.write_json(f"{run.id}.json", {**known, "uri": run.uri, **facts})
+
+
+def forget(run: RunFolder) -> None:
+    Folder.at(home() / "runs").delete(f"{run.id}.json")
+
+
+def known_runs() -> list[dict[str, Any]]:
+    """Every run of the local index, oldest first: id, uri, created (epoch s) and what was remembered."""
+    index = Folder.at(home() / "runs")
+    records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names()]
+    rows = [{"id": run, **record} for run, record in records if record is not None]
+    return sorted(rows, key=lambda row: (row["created"], row["id"]))
+
+
+def stored_runs(storage: Folder) -> list[RunFolder]:
+    """Every run folder directly under a storage."""
+    return [RunFolder(storage.child(name)) for name in storage.names() if storage.exists(f"{name}/request.json")]
+
+
+def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
+    """The run meant by an id, a unique beginning of one, `last`, or a folder or URI.
+
+    Raises:
+        NoSuchRun: nothing fits, or several do.
+    """
+    if "/" in ref or Path(ref).is_dir():
+        run = RunFolder(Folder.at(ref))
+        run.request()
+        return run
+    rows = {row["id"]: RunFolder(Folder(row["uri"])) for row in known_runs()}
+    for run in stored_runs(storage or storage_root(None, None)):
+        rows.setdefault(run.id, run)
+    if ref == "last" and rows:
+        return list(rows.values())[-1]
+    if ref in rows:
+        return rows[ref]
+    fits = [run for run in rows if run.startswith(ref)]
+    if len(fits) == 1:
+        return rows[fits[0]]
+    if fits:
+        raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
+    raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")
+
+
+def _nearest(ref: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(ref, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,84 @@
+"""A rehearsal of a job: two iterations with every task, a resume for a third, then what the full run will need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gan_dist.data.order import epoch_samples
+from gan_dist.data.read import DataFacts
+from gan_dist.runs import RunFolder
+from gan_dist.schedule import Clock
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.sections import EverySpec
+
+STEPS = 2
+ROOM_FOR_SCALARS = 10 * 2**20
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What is rehearsed: the full job, on which data, stored where."""
+
+    spec: JobSpec
+    facts: DataFacts
+    folder: RunFolder
+    emit: Callable[[dict[str, Any]], None]
+
+
+def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -> dict[str, Any]:
+    """Train two iterations, then resume for one more; the result of the second part."""
+    if rehearsal.facts.stand_in:
+        text = f"data.source {rehearsal.spec.data.source!r} is not at hand: rehearsing on random images of that shape"
+        rehearsal.emit({"event": "warning", "text": text})
+    first = train(shortened(rehearsal.spec, STEPS))
+    if first["ending"] == "stopped":
+        return first
+    result = train(shortened(rehearsal.spec, STEPS + 1))
+    rehearsal.emit({"event": "preflight", "lines": needs(rehearsal)})
+    return result
+
+
+def shortened(spec: JobSpec, steps: int) -> JobSpec:
+    """The job with every stage cut to two iterations, the last one to `steps`, and every task at each turn."""
+    every = EverySpec(report=Amount(1, "steps"), grid=Amount(STEPS, "steps"), checkpoint=Amount(STEPS, "steps"))
+    if spec.stages is None:
+        return spec.model_copy(update={"until": Amount(steps, "steps"), "every": every})
+    cut = [stage.model_copy(update={"length": Amount(STEPS, "steps"), "every": every}) for stage in spec.stages]
+    cut[-1] = cut[-1].model_copy(update={"length": Amount(steps, "steps")})
+    return spec.model_copy(update={"stages": tuple(cut), "every": every})
+
+
+def needs(rehearsal: Rehearsal) -> list[str]:
+    """Time, memory and disk of the full run, from what the rehearsal measured."""
+    spec, folder = rehearsal.spec, rehearsal.folder.folder
+    reports = [json.loads(line) for line in folder.read("scalars.jsonl").splitlines()]
+    rate = max(report["speed/images_per_s"] for report in reports)
+    memory = max(report["memory/gib"] for report in reports)
+    clock = Clock(spec.batch, epoch_samples(rehearsal.facts.count, spec.batch))
+    images = sum(clock.samples(stage.length) for stage in spec.phases_plan)
+    sizes = dict(folder.files())
+    saved = sum(size for name, size in sizes.items() if name.startswith("checkpoints/"))
+    one = saved // max(1, sum(name.endswith("meta.json") for name in sizes))
+    grid = max((size for name, size in sizes.items() if name.startswith("grids/")), default=0)
+    grids = images // clock.samples(spec.every.grid) + 8
+    disk = one * (spec.keep.last + spec.keep.best + 1) + 2 * grid * grids + ROOM_FOR_SCALARS
+    return [
+        f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for one more",
+        f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate)}",
+        f"          {memory:.1f} GiB of memory for each worker, about {disk / 2**20:,.0f} MiB of storage "
+        f"({spec.keep.last + spec.keep.best} checkpoints of {one / 2**20:.1f} MiB)",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"

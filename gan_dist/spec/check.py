@@ -1,0 +1,162 @@
+"""From plain values to a JobSpec, with pydantic's findings put in the words of the job file."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gan_dist.spec.errors import (
+    NOWHERE,
+    JobError,
+    Keys,
+    Origin,
+    Problem,
+    dotted,
+    shown,
+    suggestion,
+    unknown_key,
+)
+from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
+from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
+from gan_dist.spec.rules import conflicts
+from gan_dist.spec.yaml import Document
+
+Origins = Mapping[Keys, Origin]
+
+
+def parse_job(document: Document) -> JobSpec:
+    """The job in a merged document. Raises JobError with all its problems."""
+    spec, problems = try_job(document)
+    if spec is None or problems:
+        raise JobError(problems)
+    return spec
+
+
+def try_job(document: Document) -> tuple[JobSpec | None, list[Problem]]:
+    """The job, if its values allow one, and everything wrong with them."""
+    found = [problem_at(document.origins, _keys(key), text) for key, text in conflicts(document.value)]
+    try:
+        return JobSpec.model_validate(document.value), found
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return None, [*(one for detail in details for one in _problems(detail, document.origins)), *found]
+
+
+def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:
+    """A problem at a key, with the line of the nearest key that was written."""
+    known, origin = _written(origins, keys)
+    return Problem(origin.file, origin.line, dotted(known), message)
+
+
+def _problems(detail: ErrorDetails, origins: Origins) -> Iterator[Problem]:
+    keys = tuple(part for part in detail["loc"] if part != "[key]")
+    if detail["type"] != CONFLICT and not _is_told_elsewhere(detail, keys, origins):
+        yield problem_at(origins, keys, _message(detail, keys))
+
+
+def _is_told_elsewhere(detail: ErrorDetails, keys: Keys, origins: Origins) -> bool:
+    """Whether a list is short only for the faults in it, or a stage has its fault from the job."""
+    if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+        return True
+    if len(keys) < 4 or keys[0] != "stages" or keys[2] not in INHERITED:
+        return False
+    return keys not in origins and keys[2:] in origins
+
+
+def _written(origins: Origins, keys: Keys) -> tuple[Keys, Origin]:
+    """The keys as the file has them (a lone objective has no index), and where the last of them stands."""
+    known: Keys = ()
+    for position, part in enumerate(keys):
+        if (*known, part) in origins:
+            known = (*known, part)
+        elif not (part == 0 and known[-1:] == ("objective",)):
+            return (*known, *keys[position:]), origins.get(known, NOWHERE)
+    return known, origins.get(known, NOWHERE)
+
+
+def _message(detail: ErrorDetails, keys: Keys) -> str:
+    kind, value, limits = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return unknown_key(str(keys[-1]), allowed_keys(keys[:-1]))
+    if kind == "value_error":
+        return str(limits["error"])
+    if kind == "literal_error":
+        return f"{shown(value)} is not allowed{_choices(value, str(limits['expected']))}"
+    if kind in _WORDS:
+        return _WORDS[kind](value, limits)
+    return f"{shown(value)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def _choices(value: object, expected: str) -> str:
+    choices = [text.strip("'") for text in re.findall(r"'[^']*'|\d+", expected)]
+    return suggestion(str(value), choices)
+
+
+def _out_of_range(words: str, limit: str) -> Callable[[Any, dict[str, Any]], str]:
+    return lambda value, limits: f"{shown(value)} is out of range; must be {words} {limits[limit]:g}"
+
+
+def _too_few(value: Any, _: dict[str, Any]) -> str:
+    return f"{shown(value)} is empty; give at least one"
+
+
+def _wrong(words: str) -> Callable[[Any, dict[str, Any]], str]:
+    return lambda value, _: f"{shown(value)} must be {words}"
+
+
+def _length(value: Any, limits: dict[str, Any]) -> str:
+    wanted = limits.get("min_length", limits.get("max_length"))
+    return _too_few(value, limits) if not value else f"{shown(value)} must have {wanted} values"
+
+
+_WORDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
+    "missing": lambda _value, _limits: "required, but missing",
+    "greater_than_equal": _out_of_range("at least", "ge"),
+    "greater_than": _out_of_range("more than", "gt"),
+    "less_than_equal": _out_of_range("at most", "le"),
+    "less_than": _out_of_range("less than", "lt"),
+    "string_type": _wrong("text (in quotes, if it looks like a number)"),
+    "string_too_short": _too_few,
+    "too_short": _length,
+    "too_long": _length,
+    "bool_type": _wrong("true or false"),
+    "tuple_type": _wrong("a list, such as [a, b]"),
+    "dict_type": _wrong("a mapping of keys"),
+    "model_type": _wrong("a mapping of keys"),
+}
+
+
+def allowed_keys(keys: Keys) -> list[str]:
+    """The keys that the section at `keys` has."""
+    section: type[BaseModel] = JobSpec
+    for part in keys:
+        if isinstance(part, str):
+            section = _inner(section, part)
+    names = [field.alias or name for name, field in section.model_fields.items()]
+    return [*names, "generator", "discriminator"] if section is OptimizerSpec else names
+
+
+def _inner(section: type[BaseModel], part: str) -> type[BaseModel]:
+    fields = {field.alias or name: field for name, field in section.model_fields.items()}
+    if section is OptimizerSpec and part not in fields:
+        return NetworkOptimizer
+    inner = _section_in(fields[part].annotation)
+    assert inner is not None, f"{part} of {section.__name__} is no section"
+    return inner
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section inside an annotation such as `dict[str, ComponentSpec] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_section_in(argument) for argument in typing.get_args(annotation))
+    return next((section for section in inner if section is not None), None)
+
+
+def _keys(text: str) -> Keys:
+    return tuple(text.split("."))

@@ -1,0 +1,74 @@
+"""What is wrong with a job, and where: every problem at once, each with its file, line and key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+Keys = tuple[str | int, ...]
+
+
+class Origin(NamedTuple):
+    """Where a value was written. `file` is `-o` for an override, which has no line."""
+
+    file: str | None
+    line: int | None
+
+
+NOWHERE = Origin(None, None)
+
+
+class Problem(NamedTuple):
+    """One thing a user has to change. `key` is dotted (`penalties[0].gamma`); empty for the whole file."""
+
+    file: str | None
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class JobError(ValueError):
+    """A job that cannot be run as written; `problems` holds everything that was found."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        assert self.problems
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def dotted(path: Keys) -> str:
+    """`("penalties", 0, "gamma")` as `penalties[0].gamma`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name most like a mistyped one, or None when nothing is near."""
+    by_lower = {candidate.lower(): candidate for candidate in allowed}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def suggestion(name: str, allowed: Sequence[str]) -> str:
+    """The tail of a message about a wrong name: `; did you mean 'width'? (allowed: ...)`."""
+    near = nearest(name, allowed)
+    guess = f"; did you mean '{near}'?" if near else ""
+    return f"{guess} (allowed: {', '.join(allowed) or 'none'})"
+
+
+def unknown_key(name: str, allowed: Iterable[str]) -> str:
+    """The message for a key that does not exist."""
+    return "unknown key" + suggestion(name, sorted(allowed))
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: YAML's words for true, false and null, and never very long."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

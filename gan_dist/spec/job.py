@@ -1,0 +1,168 @@
+"""The whole job as one frozen object. It crosses from the user's machine to the cluster as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from gan_dist.spec.amounts import AmountField
+from gan_dist.spec.errors import shown
+from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
+from gan_dist.spec.merge import merge_values
+from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.rules import conflicts
+from gan_dist.spec.sections import (
+    DataSpec,
+    EmaSpec,
+    EnvironmentSpec,
+    EverySpec,
+    KeepSpec,
+    ResourcesSpec,
+)
+from gan_dist.spec.slots import ComponentSpec, ObjectiveSpec, PenaltySpec, one_or_more
+
+CONFLICT = "conflict"
+INHERITED = ("optimizer", "every")
+Objectives = Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1), BeforeValidator(one_or_more)]
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", text):
+        form = "at most 61 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+        raise ValueError(f"{shown(text)} is no valid name; use {form}")
+    return text
+
+
+def _network_name(text: str) -> str:
+    if not text.isidentifier() or text in ("generator", "discriminator"):
+        raise ValueError(f"{shown(text)} is no name for a further network; use a word of a-z, 0-9 and '_'")
+    return text
+
+
+class StageSpec(Section):
+    """One phase of training. What it does not give, it takes from the job."""
+
+    name: str | None = Field(default=None, description="Name shown in progress and logs.")
+    objective: Objectives = Field(description="What is minimised: one objective, or a list that is summed.")
+    length: AmountField = Field(
+        alias="for", description="How long the stage lasts.", json_schema_extra={"unit": "samples"}
+    )
+    penalties: tuple[PenaltySpec, ...] | None = Field(
+        default=None, description="In place of the job's penalties; [] for none, null for the job's."
+    )
+    optimizer: OptimizerSpec | None = Field(
+        default=None, description="Keys that differ from the job's optimizer."
+    )
+    every: EverySpec | None = Field(default=None, description="Keys that differ from the job's `every`.")
+
+
+class JobSpec(Section):
+    """Everything about a run."""
+
+    version: Literal[1] = Field(default=1, description="Version of this format.")
+    name: Annotated[str, AfterValidator(_name)] = Field(description="Beginning of the run's id.")
+    seed: Whole = Field(default=0, ge=0, le=2**31 - 1, description="Decides every random number of the run.")
+    data: DataSpec = Field(description="What is learnt from.")
+    generator: ComponentSpec = Field(description="The network that makes samples.")
+    discriminator: ComponentSpec | None = Field(
+        default=None,
+        description="The network that tells samples from data; null where the objective needs none.",
+    )
+    networks: dict[Annotated[str, AfterValidator(_network_name)], ComponentSpec] = Field(
+        default_factory=dict, description="Further networks by name, for objectives that use more than two."
+    )
+    objective: Objectives | None = Field(
+        default=None,
+        description="What is minimised: one objective, or a list that is summed. Not with `stages`.",
+    )
+    penalties: tuple[PenaltySpec, ...] = Field(
+        default=(), description="Regularising terms beside the objective."
+    )
+    stages: Annotated[tuple[StageSpec, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Phases of training, one after the other, in place of `objective` and `until`.",
+    )
+    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="How weights are stepped.")
+    ema: EmaSpec | None = Field(
+        default=None, description="Moving average of the generator's weights; null for none."
+    )
+    batch: Whole = Field(
+        ge=1,
+        le=1_000_000,
+        description="Samples per iteration over all workers: the same run on 1 or 8.",
+        json_schema_extra={"unit": "samples"},
+    )
+    micro_batch: Annotated[int | Literal["auto"], AutoOr(ge=1)] = Field(
+        default="auto",
+        description="Samples per worker and forward pass; auto finds what fits in memory.",
+        json_schema_extra={"unit": "samples"},
+    )
+    until: AmountField | None = Field(
+        default=None,
+        description="How long to train. Not with `stages`.",
+        json_schema_extra={"unit": "samples"},
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp64"] = Field(
+        default="auto",
+        description="Number format of forward passes; auto is bf16 where the device has it, else fp32.",
+    )
+    compile: Truth = Field(
+        default=False, description="Whether to compile the networks (slower start, faster steps)."
+    )
+    every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
+    keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")
+    resources: ResourcesSpec = Field(default=ResourcesSpec(), description="What the run asks of the cluster.")
+    environment: EnvironmentSpec = Field(
+        default=EnvironmentSpec(), description="What the workers need besides gan-dist."
+    )
+    storage: str | None = Field(
+        default=None, description="Folder or URI for runs; null is GAN_DIST_STORAGE, else ./runs."
+    )
+
+    @property
+    def network_specs(self) -> dict[str, ComponentSpec]:
+        """Every network by name, the generator first."""
+        pair = {"generator": self.generator, "discriminator": self.discriminator}
+        return {name: spec for name, spec in pair.items() if spec is not None} | self.networks
+
+    @property
+    def phases_plan(self) -> tuple[StageSpec, ...]:
+        """The stages, with all they take from the job; `objective` and `until` make one stage."""
+        if self.objective is not None and self.until is not None:
+            return (
+                self._completed(StageSpec.model_validate({"objective": self.objective, "for": self.until})),
+            )
+        assert self.stages is not None
+        return tuple(map(self._completed, self.stages))
+
+    def _completed(self, stage: StageSpec) -> StageSpec:
+        own = {key: value for key in ("penalties", *INHERITED) if (value := getattr(stage, key)) is not None}
+        return stage.model_copy(update={key: getattr(self, key) for key in ("penalties", *INHERITED)} | own)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_stages_on_job(cls, written: Any) -> Any:
+        """A stage may give only the optimiser's keys that it changes."""
+        if not isinstance(written, Mapping) or not isinstance(written.get("stages"), list | tuple):
+            return written
+        return {**written, "stages": [_laid(stage, written) for stage in written["stages"]]}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> JobSpec:
+        found = conflicts(self.model_dump())
+        if found:
+            raise PydanticCustomError(
+                CONFLICT, "{text}", {"text": "; ".join(": ".join(one) for one in found)}
+            )
+        return self
+
+
+def _laid(stage: Any, job: Mapping[str, Any]) -> Any:
+    if not isinstance(stage, Mapping):
+        return stage
+    both = [key for key in INHERITED if isinstance(stage.get(key), dict) and isinstance(job.get(key), dict)]
+    return {**stage, **{key: merge_values(job[key], stage[key]) for key in both}}

@@ -1,0 +1,211 @@
+"""Numbers that may change over a run, as written in a job; `gan_dist.schedule` evaluates them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, cast, get_args
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.errors import shown, suggestion, unknown_key
+
+Kind = Literal["cosine", "linear", "exponential", "piecewise"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+RAMP_KEYS = ("from", "to", "over")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number over the samples seen since the stage began.
+
+    Attributes:
+        kind: `cosine`, `linear` and `exponential` go from `start` to `end` and stay there; `piecewise` holds
+            the value of each of its points until the next one.
+        start: first value of a ramp (unused by `piecewise`).
+        end: last value of a ramp (unused by `piecewise`).
+        over: how long the ramp takes; None for `piecewise`.
+        points: (at, value) of `piecewise`, the first at 0.
+    """
+
+    kind: Kind
+    start: float = 0.0
+    end: float = 0.0
+    over: Amount | None = None
+    points: tuple[tuple[Amount, float], ...] = ()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The numbers it was written with; all others lie between them. The first is where it starts."""
+        return tuple(value for _, value in self.points) or (self.start, self.end)
+
+    def plain(self) -> dict[str, Any]:
+        """The mapping it is written as."""
+        if self.over is None:
+            return {self.kind: [[at.plain(), value] for at, value in self.points]}
+        return {self.kind: {"from": self.start, "to": self.end, "over": self.over.plain()}}
+
+
+Scheduled = float | Schedule
+
+
+def is_schedule(value: object) -> bool:
+    """Whether a mapping is meant as a schedule: its only key is a kind of schedule."""
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS
+
+
+def parse_schedule(written: Mapping[str, Any], *, counts: bool = False) -> Schedule:
+    """A schedule from its mapping.
+
+    Args:
+        written: `{cosine: {from: 2e-4, to: 5e-5, over: 2M}}` or `{piecewise: [[0, 1e-3], [1M, 1e-4]]}`.
+        counts: whether its values are counts of samples, so that `500k` is a value too.
+
+    Raises:
+        ValueError: with what is wrong and what is allowed.
+    """
+    if len(written) != 1:
+        raise ValueError(f"{shown(dict(written))} is no schedule; give exactly one of {', '.join(KINDS)}")
+    kind, body = next(iter(written.items()))
+    if kind not in KINDS:
+        raise ValueError(f"unknown schedule '{kind}'{suggestion(str(kind), KINDS)}")
+    if kind == "piecewise":
+        return Schedule("piecewise", points=_points(body, counts))
+    return _ramp(cast(Kind, kind), body, counts)
+
+
+def parse_scheduled(written: object, *, counts: bool = False) -> Scheduled:
+    """A plain number, or a schedule of numbers. Raises ValueError."""
+    if isinstance(written, Schedule):
+        return written
+    if isinstance(written, Mapping):
+        return parse_schedule(written, counts=counts)
+    return _value(written, counts)
+
+
+def _ramp(kind: Kind, body: object, counts: bool) -> Schedule:
+    if not isinstance(body, Mapping):
+        raise ValueError(f"{kind}: {shown(body)} must be a mapping {{from: A, to: B, over: AMOUNT}}")
+    for key in body:
+        if key not in RAMP_KEYS:
+            raise ValueError(f"{kind}.{key}: {unknown_key(str(key), RAMP_KEYS)}")
+    missing = [key for key in RAMP_KEYS if key not in body]
+    if missing:
+        raise ValueError(f"{kind}: missing {', '.join(missing)} (needs from, to, over)")
+    start, end = _value(body["from"], counts), _value(body["to"], counts)
+    if kind == "exponential" and min(start, end) <= 0:
+        raise ValueError(f"exponential: from and to must be more than 0, not {start:g} and {end:g}")
+    return Schedule(kind, start, end, Amount.parse(body["over"]))
+
+
+def _points(body: object, counts: bool) -> tuple[tuple[Amount, float], ...]:
+    form = "piecewise: must be a list of [at, value] pairs, such as [[0, 1e-3], [1M, 1e-4]]"
+    if not _is_list(body) or not body:
+        raise ValueError(f"{form}, not {shown(body)}")
+    points = []
+    for pair in cast(Sequence[Any], body):
+        if not _is_list(pair) or len(pair) != 2:
+            raise ValueError(f"{form}; {shown(pair)} is no pair")
+        points.append((Amount.parse(pair[0], zero=True), _value(pair[1], counts)))
+    _check_order([at for at, _ in points])
+    return tuple(points)
+
+
+def _check_order(times: list[Amount]) -> None:
+    if times[0].value != 0:
+        raise ValueError(f"piecewise: the first point must be at 0, not {times[0]}")
+    if len({time.unit for time in times[1:]}) > 1:
+        raise ValueError("piecewise: the points must share one unit (samples, epochs or steps)")
+    for before, after in pairwise(times):
+        if after.value <= before.value:
+            raise ValueError(f"piecewise: points must come in increasing order, but {after} follows {before}")
+
+
+def _value(written: object, counts: bool) -> float:
+    if counts:
+        amount = Amount.parse(written, zero=True)
+        if amount.unit != "samples":
+            raise ValueError(f"{shown(written)}: inside a schedule a count is in samples, such as 500k")
+        return amount.value
+    if isinstance(written, bool) or not isinstance(written, int | float):
+        raise ValueError(f"{shown(written)} is not a number")
+    if not math.isfinite(written):
+        raise ValueError(f"{shown(written)} is not a finite number")
+    return float(written)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class Within:
+    """Annotation of a pydantic field: a number or a schedule, all of whose values lie in a range."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+
+    def check(self, written: object) -> Scheduled:
+        """The number or schedule; raises ValueError when one of its values is out of range."""
+        parsed = parse_scheduled(written)
+        for value in parsed.values if isinstance(parsed, Schedule) else (parsed,):
+            if not self._holds(value):
+                where = " (a value of its schedule)" if isinstance(parsed, Schedule) else ""
+                raise ValueError(f"{value:g}{where} is out of range; must be {self.words}")
+        return parsed
+
+    @property
+    def words(self) -> str:
+        """The range in words."""
+        limits = (("at least", self.ge), ("more than", self.gt), ("at most", self.le))
+        return " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+
+    def _holds(self, value: float) -> bool:
+        lowest = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
+        return lowest and (self.le is None or value <= self.le)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        as_json = core_schema.plain_serializer_function_ser_schema(plain_scheduled)
+        return core_schema.no_info_plain_validator_function(self.check, serialization=as_json)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        limits = {"minimum": self.ge, "exclusiveMinimum": self.gt, "maximum": self.le}
+        number = {"type": "number", **{key: limit for key, limit in limits.items() if limit is not None}}
+        return {"anyOf": [number, schedule_schema(number)]}
+
+
+def plain_scheduled(value: Scheduled) -> float | dict[str, Any]:
+    """What JSON holds for a number or schedule."""
+    return value.plain() if isinstance(value, Schedule) else value
+
+
+def schedule_schema(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a schedule whose values match `value`."""
+    amount = {"type": ["number", "string"], "description": "Samples (2M), '9 epochs' or '2000 steps'."}
+    ramp = {
+        "type": "object",
+        "description": "Goes from one value to the other, then stays.",
+        "properties": {
+            "from": {**value, "description": "First value."},
+            "to": {**value, "description": "Last value."},
+            "over": {**amount, "description": "How long it takes: 2M (samples), '9 epochs' or '2000 steps'."},
+        },
+        "required": list(RAMP_KEYS),
+        "additionalProperties": False,
+    }
+    pair = {"type": "array", "items": [amount, value], "minItems": 2, "maxItems": 2}
+    meaning = "[at, value] pairs, the first at 0; each value holds until the next."
+    steps = {"type": "array", "description": meaning, "items": pair, "minItems": 1}
+    return {
+        "type": "object",
+        "description": "A schedule over the samples seen since the stage began.",
+        "properties": {kind: steps if kind == "piecewise" else ramp for kind in KINDS},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }

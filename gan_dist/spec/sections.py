@@ -1,0 +1,180 @@
+"""The sections of a job that are plain keys and values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+
+from gan_dist.spec.amounts import Amount, AmountField, AmountOrZero
+from gan_dist.spec.errors import shown
+from gan_dist.spec.fields import AutoOr, Number, Section, Whole, WorkerRange, parse_workers
+from gan_dist.spec.schedules import Schedule, parse_schedule, schedule_schema
+
+COUNTS = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
+
+
+class DataSpec(Section):
+    """What is learnt from."""
+
+    modality: Literal["image"] = Field(default="image", description="What a sample is.")
+    source: str = Field(
+        min_length=1,
+        description="`digits` (built in), a folder of images or of IDX files; relative to where you are.",
+    )
+    size: Whole = Field(
+        ge=4,
+        le=2048,
+        description="Height and width that images are resized to.",
+        json_schema_extra={"unit": "pixels"},
+    )
+    channels: Literal["auto", 1, 3] = Field(
+        default="auto", description="1 for grey, 3 for colour; auto takes what the images have."
+    )
+    labels: Literal["none", "folders", "source"] = Field(
+        default="none",
+        description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
+    )
+    max_rejected: Number = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of files that may be broken before the run is refused.",
+        json_schema_extra={"unit": "fraction"},
+    )
+
+
+def _half_life(written: object) -> Amount | Schedule:
+    if isinstance(written, Schedule):
+        return written
+    if isinstance(written, Mapping):
+        return parse_schedule(written, counts=True)
+    return Amount.parse(written, zero=True)
+
+
+def _plain(value: Amount | Schedule) -> int | str | dict[str, Any]:
+    return value.plain()
+
+
+HalfLife = Annotated[
+    Amount | Schedule,
+    PlainValidator(_half_life),
+    PlainSerializer(_plain),
+    WithJsonSchema({"anyOf": [*COUNTS["anyOf"], schedule_schema(COUNTS)]}),
+]
+
+
+class EmaSpec(Section):
+    """A moving average of the generator's weights; samples and metrics then use it."""
+
+    half_life: HalfLife = Field(
+        description="After how many samples a weight counts half; 0 follows at once; may be a schedule.",
+        json_schema_extra={"unit": "samples"},
+    )
+    ramp_up: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="Limits the half-life to this fraction of the samples seen; StyleGAN2 has 0.05.",
+        json_schema_extra={"unit": "fraction"},
+    )
+    start: AmountOrZero = Field(
+        default=Amount(0),
+        description="Until then the average is a copy of the weights.",
+        json_schema_extra={"unit": "samples"},
+    )
+
+
+class EverySpec(Section):
+    """How often something is written."""
+
+    report: AmountField = Field(
+        default=Amount(16_000),
+        description="Losses and rates to TensorBoard and the log.",
+        json_schema_extra={"unit": "samples"},
+    )
+    grid: AmountField = Field(
+        default=Amount(128_000),
+        description="A grid of samples on fixed noise; the first come earlier.",
+        json_schema_extra={"unit": "samples"},
+    )
+    checkpoint: AmountField = Field(
+        default=Amount(256_000),
+        description="Everything needed to resume; at least every 15 minutes in any case.",
+        json_schema_extra={"unit": "samples"},
+    )
+
+
+class KeepSpec(Section):
+    """Which checkpoints stay."""
+
+    last: Whole = Field(
+        default=2, ge=1, description="Newest to keep.", json_schema_extra={"unit": "checkpoints"}
+    )
+    best: Whole = Field(
+        default=0,
+        ge=0,
+        description="Best by `metric` to keep besides.",
+        json_schema_extra={"unit": "checkpoints"},
+    )
+    metric: str | None = Field(
+        default=None, description="Exact name of the metric that decides what is best."
+    )
+    mode: Literal["min", "max"] = Field(
+        default="min", description="Whether the lowest or highest metric is best."
+    )
+
+    @model_validator(mode="after")
+    def _best_by_metric(self) -> KeepSpec:
+        if self.best > 0 and not self.metric:
+            raise ValueError(f"best: {self.best} needs `metric`, the metric that decides what is best")
+        return self
+
+
+class ResourcesSpec(Section):
+    """What the run asks of the cluster."""
+
+    workers: Annotated[
+        int | Literal["auto"] | WorkerRange,
+        PlainValidator(parse_workers, json_schema_input_type=int | Literal["auto"] | WorkerRange),
+    ] = Field(
+        default="auto",
+        description="Training processes: a count, {min, max}, or auto (one per GPU, else two on CPU).",
+        json_schema_extra={"unit": "workers"},
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes GPUs where the cluster has any."
+    )
+    cpus_per_worker: Annotated[float | Literal["auto"], AutoOr(ge=0.1, whole=False)] = Field(
+        default="auto",
+        description="CPUs reserved for each worker; auto shares what there is.",
+        json_schema_extra={"unit": "CPUs"},
+    )
+    max_failures: Whole = Field(
+        default=3, ge=0, description="Restarts after a lost worker.", json_schema_extra={"unit": "restarts"}
+    )
+    start_deadline: Whole = Field(
+        default=300,
+        ge=1,
+        description="How long to wait for the workers before giving up.",
+        json_schema_extra={"unit": "seconds"},
+    )
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{shown(name)} is no name of an environment variable (names only, no values)")
+    return name
+
+
+class EnvironmentSpec(Section):
+    """What the workers need besides gan-dist."""
+
+    code: str | None = Field(default=None, description="Folder with your own modules, shipped with the run.")
+    pip: tuple[str, ...] = Field(
+        default=(), description="Packages to install on the workers, as pip writes them."
+    )
+    image: str | None = Field(default=None, description="Container image to run in, where the cluster can.")
+    env: tuple[Annotated[str, AfterValidator(_variable)], ...] = Field(
+        default=(), description="Names of your environment variables that the workers get too."
+    )

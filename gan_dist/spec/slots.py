@@ -1,0 +1,65 @@
+"""The places of a job where a component is named: `use: NAME`, every other key an argument of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, model_validator
+
+from gan_dist.spec.errors import shown
+from gan_dist.spec.fields import Section, Whole
+from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
+
+
+class ComponentSpec(Section):
+    """A component and its arguments."""
+
+    model_config = ConfigDict(extra="allow")
+
+    use: str = Field(description="A name from `gan-dist catalog`, or your own as `package.module:Name`.")
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The arguments; a schedule among them is a `Schedule`."""
+        return {key: as_argument(value) for key, value in (self.model_extra or {}).items()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, written: object) -> object:
+        """Lets `generator: dcgan` stand for `generator: {use: dcgan}`."""
+        return {"use": written} if isinstance(written, str) else written
+
+
+class ObjectiveSpec(ComponentSpec):
+    """A term of what is minimised."""
+
+    weight: Annotated[Scheduled, Within(ge=0)] = Field(
+        default=1.0, description="Factor of this objective in the sum."
+    )
+
+
+class PenaltySpec(ComponentSpec):
+    """A regularising term beside the objective."""
+
+    every: Whole = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Apply only in each n-th step, n times as strongly (lazy regularisation).",
+        json_schema_extra={"unit": "steps"},
+    )
+
+
+def as_argument(value: Any) -> Any:
+    """A component's argument as it is used: a mapping that is a schedule becomes one. Raises ValueError."""
+    return parse_schedule(value) if is_schedule(value) else value
+
+
+def one_or_more(written: object) -> object:
+    """Lets one objective stand for a list of one."""
+    if written is None or (isinstance(written, Sequence) and not isinstance(written, str)):
+        return written
+    if isinstance(written, str | Mapping | ObjectiveSpec):
+        return [written]
+    raise ValueError(f"{shown(written)} must be a mapping with `use`, or a list of them")

@@ -1,0 +1,170 @@
+"""A stage of training as the loop runs it: built objectives and penalties, and the loss they make together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from gan_dist.contracts import Batch, Nets, Objective, Penalty, Phase, Term
+from gan_dist.schedule import Clock
+from gan_dist.spec.optimizer import OptimizerSettings
+from gan_dist.spec.schedules import Schedule, Scheduled
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An objective in a sum."""
+
+    label: str
+    objective: Objective
+    weight: Scheduled
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A penalty that is due in every `every`-th iteration, with that gain."""
+
+    label: str
+    penalty: Penalty
+    every: int
+
+
+@dataclass(frozen=True)
+class Driven:
+    """An argument that follows a schedule: the loop sets the attribute before each iteration."""
+
+    label: str
+    component: object
+    attribute: str
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often something is written, in samples."""
+
+    report: int
+    grid: int
+    checkpoint: int
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """One term of a phase: its name in the logs, the term, and its factor in the loss."""
+
+    name: str
+    term: Term
+    factor: float
+
+
+@dataclass
+class Stage:
+    """One stage. `begins` and `ends` are samples seen."""
+
+    name: str
+    begins: int
+    ends: int
+    objectives: tuple[Weighted, ...]
+    penalties: tuple[Lazy, ...]
+    settings: dict[str, OptimizerSettings]
+    cadence: Cadence
+    driven: tuple[Driven, ...]
+    clock: Clock
+    phases: tuple[Phase, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.phases = merged_phases([part.objective for part in self.objectives])
+
+    def set_driven(self, seen: int) -> None:
+        """Give scheduled arguments their value at this position."""
+        for driven in self.driven:
+            setattr(driven.component, driven.attribute, self.clock.value(driven.schedule, seen - self.begins))
+
+    def scheduled_values(self, seen: int) -> dict[str, float]:
+        """Every number that follows a schedule, at this position, for the logs."""
+        values = {part.label: part.schedule for part in self.driven}
+        values |= {f"{w.label}.weight": w.weight for w in self.objectives if isinstance(w.weight, Schedule)}
+        return {name: self.clock.value(schedule, seen - self.begins) for name, schedule in values.items()}
+
+    def due(self, phase: Phase, seen: int) -> list[Lazy]:
+        """The penalties of this phase in the iteration that starts at `seen`."""
+        iteration = (seen - self.begins) // self.clock.batch
+        return [lazy for lazy in self.penalties if lazy.penalty.phase == phase.name and iteration % lazy.every == 0]
+
+    def parts(self, phase: Phase, nets: Nets, batch: Batch, seen: int) -> list[LossPart]:
+        """Every term of a phase on one micro-batch, objectives first."""
+        found = []
+        for weighted in self.objectives:
+            prefix = phase.name if len(self.objectives) == 1 else f"{phase.name}/{weighted.label}"
+            weight = self.clock.value(weighted.weight, seen - self.begins)
+            for name, term in weighted.objective.terms(phase.name, nets, batch).items():
+                found.append(LossPart(f"{prefix}/{name}", term, weight))
+        for lazy in self.due(phase, seen):
+            for name, term in lazy.penalty.terms(nets, batch).items():
+                found.append(LossPart(f"{phase.name}/{name}", term, float(lazy.every)))
+        return found
+
+    def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:
+        """This micro-batch's summand of the loss, such that the mean of gradients over `world` workers, summed
+        over micro-batches, is the gradient of the loss of the whole global batch.
+
+        Args:
+            parts: of a micro-batch of `n` samples.
+            last: whether it is the last micro-batch, where terms that do not depend on the batch are added.
+        """
+        total: Any = 0.0
+        for part in parts:
+            term = part.term
+            if term.watch:
+                continue
+            if term.weight is None:
+                total = total + part.factor * term.total * float(last)
+            else:
+                whole = term.weight * self.clock.batch / n
+                total = total + part.factor * world / whole * term.total
+        assert isinstance(total, Tensor), "a phase without a term that is trained"
+        return total
+
+    def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor]) -> None:
+        """Tell the objectives that ask for it what the phase's means over the global batch were."""
+        for weighted in self.objectives:
+            if hasattr(weighted.objective, "after_step"):
+                weighted.objective.after_step(phase.name, nets, means)
+
+    def wants_means(self) -> bool:
+        return any(hasattr(weighted.objective, "after_step") for weighted in self.objectives)
+
+
+def merged_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
+    """The rows of one iteration of a sum: those of the first objective, then rows that only later ones have.
+
+    Raises:
+        ValueError: two objectives train different networks in a phase of the same name.
+    """
+    rows = list(objectives[0].phases)
+    for objective in objectives[1:]:
+        for phase in objective.phases:
+            same = [row for row in rows if row.name == phase.name]
+            if not same:
+                rows.append(phase)
+            elif same[0].train != phase.train:
+                raise ValueError(
+                    f"objective: phase {phase.name!r} trains {', '.join(same[0].train)} in one objective and "
+                    f"{', '.join(phase.train)} in another"
+                )
+            elif phase.real and not same[0].real:
+                rows = [row._replace(real=True) if row.name == phase.name else row for row in rows]
+    return tuple(rows)
+
+
+def lazy_correction(stage: Stage, network: str) -> float:
+    """k/(k+1) for a network under a penalty of every k iterations, else 1 (Karras et al. 2020, appendix B)."""
+    intervals = [
+        lazy.every
+        for lazy in stage.penalties
+        for phase in stage.phases
+        if phase.name == lazy.penalty.phase and network in phase.train and lazy.every > 1
+    ]
+    return min((every / (every + 1) for every in intervals), default=1.0)

@@ -1,0 +1,225 @@
+"""Everything that resumes. If it is not here, it is not resumed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gan_dist.checkpoint import Checkpoint
+from gan_dist.ema import Ema
+from gan_dist.runtime import Run, WiredNet
+from gan_dist.spec.optimizer import OptimizerSettings
+from gan_dist.stages import Stage, lazy_correction
+
+
+class TrainState:
+    """Networks, their optimisers and average, the objectives' own state, and the clock.
+
+    Attributes:
+        seen: samples seen; the one clock.
+        reals_drawn: samples of data drawn; the position in the data.
+        nets: networks by name, as objectives call them.
+    """
+
+    def __init__(
+        self,
+        nets: Mapping[str, WiredNet],
+        settings: Mapping[str, OptimizerSettings],
+        ema: Ema | None,
+        stages: list[Stage],
+    ) -> None:
+        self.nets, self.ema, self.stages = dict(nets), ema, stages
+        self.trainable = {
+            name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
+        }
+        self.optimizers = {
+            name: _optimizer(settings[name], parameters) for name, parameters in self.trainable.items() if parameters
+        }
+        self.seen = 0
+        self.reals_drawn = 0
+        for net in self.nets.values():
+            net.module.train()
+
+    def module(self, name: str) -> nn.Module:
+        return self.nets[name].module
+
+    def stage(self) -> Stage:
+        """The stage that the clock is in; the last one when all are over."""
+        return next((stage for stage in self.stages if self.seen < stage.ends), self.stages[-1])
+
+    @contextmanager
+    def training(self, names: tuple[str, ...]) -> Iterator[None]:
+        """Only these networks want gradients inside, and only their gradients are reduced."""
+        for name, parameters in self.trainable.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name in names)
+            self.nets[name].reduced = name in names
+        yield
+        for name in names:
+            self.nets[name].reduced = False
+
+    def enter(self, stage: Stage) -> None:
+        """Give the optimisers the settings of a stage; their moments go on."""
+        for name, optimizer in self.optimizers.items():
+            settings, lazy = stage.settings[name], lazy_correction(stage, name)
+            for group in optimizer.param_groups:
+                group["betas"] = tuple(beta**lazy for beta in settings.betas)
+                group["eps"], group["weight_decay"] = settings.eps, settings.weight_decay
+
+    def learning_rate(self, stage: Stage, name: str) -> float:
+        """Of one network in the iteration that starts now, warm-up included."""
+        settings, elapsed = stage.settings[name], self.seen - stage.begins
+        warmup = stage.clock.samples(settings.warmup)
+        warm = min(1.0, (elapsed + stage.clock.batch) / warmup) if warmup else 1.0
+        return stage.clock.value(settings.lr, elapsed) * warm
+
+    def step(self, names: tuple[str, ...], stage: Stage) -> dict[str, Tensor]:
+        """Clip, step and clear the gradients of these networks; their gradient norms before clipping."""
+        norms = {}
+        for name in names:
+            gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
+            norms[name] = torch.nn.utils.get_total_norm(gradients)
+            if (most := stage.settings[name].clip) is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.trainable[name], most, norms[name])
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = self.learning_rate(stage, name) * lazy_correction(stage, name)
+            self.optimizers[name].step()
+            self.optimizers[name].zero_grad(set_to_none=True)
+        return norms
+
+    def update_ema(self) -> None:
+        if self.ema is not None:
+            self.ema.update(self.module("generator"), self.seen)
+
+    def published(self, run: Run) -> nn.Module:
+        """The generator that samples are made with, in evaluation mode: the average where there is one, with
+        buffers averaged over workers. Every worker must call this; training is not touched."""
+        source = self.module("generator")
+        module = self.ema.module if self.ema is not None else copy.deepcopy(source)
+        module.load_state_dict(averaged_buffers(source, run), strict=False)
+        return module.eval()
+
+    def capture(self, run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """What a checkpoint holds: networks by name, and the training state. Every worker must call this."""
+        networks = {}
+        for name, net in self.nets.items():
+            networks[name] = {**net.module.state_dict(), **averaged_buffers(net.module, run)}
+        if self.ema is not None:
+            networks["generator_ema"] = dict(self.published(run).state_dict())
+        training = {
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "objectives": {key: _plain_state(value) for key, value in self._objective_state().items()},
+            "buffers": {name: _buffers_of_all(net.module, run) for name, net in self.nets.items()},
+        }
+        return networks, training
+
+    def clock(self) -> dict[str, int]:
+        return {"seen": self.seen, "reals_drawn": self.reals_drawn}
+
+    def restore(self, checkpoint: Checkpoint, run: Run) -> None:
+        """Go on from a checkpoint. With as many workers as it had, each gets its own buffers back.
+
+        Raises:
+            ValueError: its networks are not this job's.
+        """
+        training = checkpoint.training()
+        for name, net in self.nets.items():
+            load_weights(net.module, checkpoint.tensors(name), name)
+            _set_buffers(net.module, training["buffers"][name], run)
+        if self.ema is not None:
+            name = "generator_ema" if checkpoint.has("generator_ema.safetensors") else "generator"
+            load_weights(self.ema.module, checkpoint.tensors(name), name)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(training["optimizers"][name])
+        for key, value in self._objective_state().items():
+            _set_state(value, training["objectives"][key])
+        self.seen = checkpoint.meta["clock"]["seen"]
+        self.reals_drawn = checkpoint.meta["clock"]["reals_drawn"]
+
+    def _objective_state(self) -> dict[str, Tensor | nn.Module]:
+        found = {}
+        for number, stage in enumerate(self.stages):
+            for weighted in stage.objectives:
+                own = weighted.objective.state() if hasattr(weighted.objective, "state") else {}
+                found.update({f"{number}.{weighted.label}.{name}": value for name, value in own.items()})
+        return found
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Load a network's weights.
+
+    Raises:
+        ValueError: names or shapes differ; the first differences are listed.
+    """
+    own = module.state_dict()
+    differing = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
+    differing += [key for key in tensors if key not in own]
+    if differing:
+        shown = "; ".join(f"{key}: {_shape(own, key)} here, {_shape(tensors, key)} stored" for key in differing[:5])
+        raise ValueError(f"{name}: the stored weights are of another network ({shown})")
+    module.load_state_dict(dict(tensors))
+
+
+def averaged_buffers(module: nn.Module, run: Run) -> dict[str, Tensor]:
+    """The floating buffers of a module, averaged over workers. Every worker must call this."""
+    floating = _floating_buffers(module)
+    if not floating or run.world == 1:
+        return floating
+    total = run.sum(_flat(floating)) / run.world
+    return _unflat(total, floating)
+
+
+def _buffers_of_all(module: nn.Module, run: Run) -> list[Tensor]:
+    """Each worker's floating buffers as one flat float64 vector."""
+    floating = _floating_buffers(module)
+    return [part.cpu() for part in run.gather(_flat(floating))] if floating else []
+
+
+def _set_buffers(module: nn.Module, of_all: list[Tensor], run: Run) -> None:
+    floating = _floating_buffers(module)
+    if floating and len(of_all) == run.world:
+        module.load_state_dict(_unflat(of_all[run.rank], floating), strict=False)
+
+
+def _floating_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Floating buffers that belong to the state dict, by name."""
+    saved = module.state_dict().keys()
+    return {n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()}
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().double().flatten() for tensor in tensors.values()])
+
+
+def _unflat(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    pieces = flat.split([tensor.numel() for tensor in like.values()])
+    return {
+        name: piece.view_as(tensor).to(tensor.device, tensor.dtype)
+        for (name, tensor), piece in zip(like.items(), pieces, strict=True)
+    }
+
+
+def _plain_state(value: Tensor | nn.Module) -> Any:
+    return value.state_dict() if isinstance(value, nn.Module) else value.detach().cpu()
+
+
+def _set_state(value: Tensor | nn.Module, stored: Any) -> None:
+    if isinstance(value, nn.Module):
+        value.load_state_dict(stored)
+    else:
+        value.copy_(stored)
+
+
+def _shape(tensors: Mapping[str, Tensor], key: str) -> str:
+    return "x".join(map(str, tensors[key].shape)) or "scalar" if key in tensors else "absent"
+
+
+def _optimizer(settings: OptimizerSettings, parameters: list[nn.Parameter]) -> Optimizer:
+    kind = torch.optim.AdamW if settings.use == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=1.0, betas=settings.betas, fused=True)

@@ -1,0 +1,52 @@
+"""Numbers of training, gathered on the device as (sum, weight) and reduced over workers once per report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+FOLD = 256
+
+
+class Stats:
+    """Means since the last report. Nothing is read from the device before `means`.
+
+    Every worker adds the same names in the same iterations.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._sums: dict[str, list[Tensor]] = {}
+        self._weights: dict[str, float] = {}
+        self.latest: dict[str, Tensor] = {}
+
+    def add(self, name: str, total: Tensor, weight: float) -> None:
+        """Add a sum over `weight` things (samples, pixels, steps)."""
+        value = total.detach()
+        values = self._sums.setdefault(name, [])
+        values.append(value)
+        self.latest[name] = value
+        self._weights[name] = self._weights.get(name, 0.0) + weight
+        if len(values) == FOLD:
+            self._sums[name] = [_sum(values)]
+
+    def means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """The mean of each name over all workers since the last call; starts over."""
+        names = sorted(self._sums)
+        if not names:
+            return {}
+        sums = torch.stack([_sum(self._sums[name]) for name in names])
+        weights = torch.tensor([self._weights[name] for name in names], dtype=torch.float64, device=self.device)
+        both = reduce(torch.stack([sums, weights])).tolist()
+        self._sums, self._weights = {}, {}
+        return {name: total / weight for name, total, weight in zip(names, *both, strict=True)}
+
+    def not_finite(self) -> list[str]:
+        """Which of the latest values on this worker are NaN or infinite, for an error's text."""
+        return [name for name, value in self.latest.items() if not torch.isfinite(value)]
+
+
+def _sum(values: list[Tensor]) -> Tensor:
+    return torch.stack([value.double() for value in values]).sum()

@@ -1,0 +1,147 @@
+"""Folders of a run, wherever pyarrow reaches: a local path, or a URI such as `s3://bucket/runs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+class StorageError(ValueError):
+    """A folder that cannot be read or written; the text names the folder and the reason."""
+
+
+def is_uri(location: str) -> bool:
+    """Whether `location` names a remote file system rather than a local path."""
+    return "://" in location and not location.startswith("file://")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder, local or remote. Writing a file replaces it as a whole or not at all."""
+
+    uri: str
+
+    @classmethod
+    def at(cls, location: str | Path) -> Folder:
+        """The folder at a local path (made absolute) or a URI."""
+        text = str(location).removeprefix("file://")
+        return cls(text.rstrip("/") if is_uri(text) else str(Path(text).expanduser().absolute()))
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a local path, or None when it is remote."""
+        return None if is_uri(self.uri) else Path(self.uri)
+
+    def child(self, name: str) -> Folder:
+        return Folder(f"{self.uri}/{name}")
+
+    def open(self) -> tuple[FileSystem, str]:
+        """The file system of this folder and the folder's path in it."""
+        from pyarrow.fs import FileSystem, LocalFileSystem
+
+        if not is_uri(self.uri):
+            return LocalFileSystem(), self.uri
+        try:
+            return FileSystem.from_uri(self.uri)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise StorageError(f"storage {self.uri!r}: {error}") from error
+
+    def exists(self, name: str) -> bool:
+        from pyarrow.fs import FileType
+
+        system, path = self.open()
+        return bool(system.get_file_info(f"{path}/{name}").type != FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Names of the files and folders directly inside, sorted; empty when the folder is absent."""
+        from pyarrow.fs import FileSelector
+
+        system, path = self.open()
+        found = system.get_file_info(FileSelector(path, allow_not_found=True))
+        return sorted(info.base_name for info in found)
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Every file below, as (path relative to this folder, bytes)."""
+        from pyarrow.fs import FileSelector, FileType
+
+        system, path = self.open()
+        for info in system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True)):
+            if info.type == FileType.File:
+                yield info.path[len(path) :].lstrip("/"), info.size
+
+    def read(self, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        system, path = self.open()
+        with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file; a reader sees the old content or the new, never a part.
+
+        Raises:
+            StorageError: the folder is read-only, full or unreachable.
+        """
+        system, path = self.open()
+        target = f"{path}/{name}"
+        try:
+            system.create_dir(target.rsplit("/", 1)[0], recursive=True)
+            if self.local is None:
+                with system.open_output_stream(target, compression=None) as stream:
+                    stream.write(content)
+                return
+            beside = f"{target}.part"
+            with system.open_output_stream(beside, compression=None) as stream:
+                stream.write(content)
+            system.move(beside, target)
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of this folder, or None when it is absent or cut short."""
+        try:
+            found = json.loads(self.read(name))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        self.write(name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write one file unless it is there already; whether this call wrote it."""
+        if self.local is None:
+            if self.exists(name):
+                return False
+            self.write(name, content)
+            return True
+        try:
+            self.local.mkdir(parents=True, exist_ok=True)
+            with (self.local / name).open("xb") as stream:
+                stream.write(content)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
+        return True
+
+    def delete(self, name: str = "") -> None:
+        """Remove one file or folder inside, or, without a name, this folder; absent is no error."""
+        from pyarrow.fs import FileType
+
+        system, path = self.open()
+        target = f"{path}/{name}" if name else path
+        kind = system.get_file_info(target).type
+        if kind == FileType.Directory:
+            system.delete_dir(target)
+        elif kind == FileType.File:
+            system.delete_file(target)

@@ -1,0 +1,176 @@
+"""What is done between iterations: reports, grids, checkpoints. All workers take part; rank 0 writes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from gan_dist import checkpoint
+from gan_dist.data.read import DataFacts
+from gan_dist.feed import Feed, Rows
+from gan_dist.journal import Journal
+from gan_dist.runs import RunFolder
+from gan_dist.runtime import Run
+from gan_dist.samples import fixed_grid, real_grid
+from gan_dist.schedule import crossed, early
+from gan_dist.spec.job import JobSpec
+from gan_dist.stages import Stage
+from gan_dist.state import TrainState
+from gan_dist.stats import Stats
+from gan_dist.versions import versions
+
+LONGEST_WITHOUT_CHECKPOINT_S = 15 * 60
+
+
+class Desk:
+    """Keeps the run's records up to date (`loop.Tasks`)."""
+
+    def __init__(
+        self, spec: JobSpec, run: Run, rows: Rows, feed: Feed, stats: Stats, folder: RunFolder, attempt: int
+    ) -> None:
+        self.spec, self.run, self.rows, self.feed, self.stats = spec, run, rows, feed, stats
+        self.folder, self.attempt = folder, attempt
+        self.journal: Journal | None = None
+        self.latest: dict[str, float] = {}
+        self._reported_at, self._reported_seen = time.perf_counter(), 0
+        self._saved_at, self._saved_seen, self._drawn_seen = time.monotonic(), -1, -1
+
+    def begin(self, state: TrainState) -> None:
+        """Before the first iteration of this attempt."""
+        self._reported_seen, self._saved_seen = state.seen, state.seen
+        if self.run.rank == 0:
+            assert self.folder.folder.local is not None
+            self.journal = Journal(self.folder.folder.local, state.seen)
+            if state.seen == 0:
+                self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
+                self.journal.hyper_parameters(_flat(self.spec), self._expected(state))
+                self.journal.picture("real", real_grid(self.rows, self.spec.seed), 0)
+        if state.seen == 0:
+            self.grid(state)
+        self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
+
+    def overdue(self) -> bool:
+        """Whether the last checkpoint is older than 15 minutes, by rank 0's clock."""
+        return self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S
+
+    def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None:
+        """After an iteration that went from `before` to `state.seen`."""
+        cadence, seen = stage.cadence, state.seen
+        if crossed(before, seen, cadence.report):
+            self.report(state, stage)
+        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid):
+            self.grid(state)
+        if crossed(before, seen, cadence.checkpoint) or overdue:
+            self.save(state)
+
+    def end(self, state: TrainState, stage: Stage) -> None:
+        """After the last iteration of this attempt."""
+        if state.seen > self._reported_seen:
+            self.report(state, stage)
+        if state.seen > self._drawn_seen:
+            self.grid(state)
+        if state.seen > self._saved_seen:
+            self.save(state)
+        if self.journal is not None:
+            self.journal.close()
+
+    def report(self, state: TrainState, stage: Stage) -> None:
+        """Losses and rates since the last report."""
+        means = self.stats.means(self.run.sum)
+        now, seen = time.perf_counter(), state.seen
+        seconds, count = now - self._reported_at, seen - self._reported_seen
+        waited, self.feed.waited_s = self.feed.waited_s, 0.0
+        self._reported_at, self._reported_seen = now, seen
+        if self.journal is None:
+            return
+        rate = count / seconds
+        values = means | {f"schedule/{name}": v for name, v in stage.scheduled_values(seen).items()}
+        values |= {f"lr/{name}": state.learning_rate(stage, name) for name in state.optimizers}
+        values |= {"speed/images_per_s": rate, "speed/data_wait_share": waited / seconds}
+        values |= {"memory/gib": _memory(self.run.device)}
+        self.latest = values
+        self.journal.scalars(values, seen)
+        until = state.stages[-1].ends
+        losses = {name.removeprefix("loss/"): v for name, v in means.items() if name.startswith("loss/")}
+        self.run.emit(
+            {
+                "event": "progress",
+                "seen": seen,
+                "until": until,
+                "rate": rate,
+                "eta": max(0, until - seen) / rate,
+                "losses": losses,
+                "metrics": {},
+                "workers": self.run.world,
+                "stage": stage.name,
+            }
+        )
+
+    def grid(self, state: TrainState) -> None:
+        """Samples of the published generator on the run's fixed noise."""
+        generator = state.published(self.run)
+        self._drawn_seen = state.seen
+        if self.journal is not None:
+            picture = fixed_grid(generator, self.spec.seed, len(self.rows.facts.classes), self.run.device)
+            path = self.journal.picture("samples", picture, state.seen)
+            self.run.emit({"event": "grid", "path": str(path), "seen": state.seen})
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint, then drop those that need not stay."""
+        networks, training = state.capture(self.run)
+        self._saved_at, self._saved_seen = time.monotonic(), state.seen
+        if self.run.rank != 0:
+            return
+        parent, name = self.folder.checkpoints(), checkpoint.name_of(state.seen, self.attempt)
+        meta = {
+            "job": self.spec.model_dump(mode="json", by_alias=True),
+            "clock": state.clock(),
+            "data": self.rows.facts.as_dict(),
+            "metrics": self.latest,
+            "versions": versions(),
+            "world": self.run.world,
+            "created": time.time(),
+        }
+        written = checkpoint.write(parent, name, networks, training, meta)
+        keep = self.spec.keep
+        checkpoint.prune(parent, keep.last, keep.best, keep.metric, keep.mode)
+        self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
+
+    def _expected(self, state: TrainState) -> dict[str, float]:
+        return {f"loss/{phase.name}": 0.0 for stage in state.stages for phase in stage.phases}
+
+
+def data_changed(before: dict[str, Any], now: DataFacts) -> str | None:
+    """How the data differ from those a checkpoint was trained on; None when they do not."""
+    for key in ("size", "channels", "count", "checksum"):
+        if before[key] != getattr(now, key):
+            return f"{key} was {before[key]} and is now {getattr(now, key)}"
+    return None
+
+
+def _flat(spec: JobSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else str(name))
+        elif isinstance(value, list):
+            for number, inner in enumerate(value):
+                walk(inner, f"{key}.{number}")
+        else:
+            found[key] = value
+
+    walk(spec.model_dump(mode="json", by_alias=True), "")
+    return found
+
+
+def _memory(device: torch.device) -> float:
+    """Peak memory of the device, or of this process on a CPU, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import psutil
+
+    return float(psutil.Process().memory_info().rss / 2**30)

@@ -1,0 +1,119 @@
+"""The composition root: a validated job and a runtime become data, networks, stages and writers, and are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from gan_dist import checkpoint
+from gan_dist.build import build_networks, build_stages
+from gan_dist.checkpoint import Checkpoint
+from gan_dist.data.order import epoch_samples
+from gan_dist.ema import Ema
+from gan_dist.feed import Feed, Rows
+from gan_dist.loop import train
+from gan_dist.microbatch import settle_micro_batch
+from gan_dist.runs import RunFolder
+from gan_dist.runtime import Autocast, Run
+from gan_dist.schedule import Clock
+from gan_dist.spec.job import JobSpec
+from gan_dist.state import TrainState, load_weights
+from gan_dist.stats import Stats
+from gan_dist.storage import Folder
+from gan_dist.tasks import Desk, data_changed
+
+
+def work(
+    spec: JobSpec, run: Run, rows: Rows, folder: RunFolder, attempt: int, start_from: str | None = None
+) -> dict[str, Any]:
+    """Train a job on this worker, from the run's newest checkpoint if it has one.
+
+    Args:
+        start_from: folder of another run's checkpoint whose weights a fresh run starts with.
+
+    Returns:
+        ending ("finished" or "stopped"), seen, and the last logged numbers.
+
+    Raises:
+        ValueError: the data or networks are not those of the checkpoint.
+        Diverged: a loss or gradient is no longer finite.
+    """
+    clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
+    autocast, dtype = _numbers(spec.precision, run.device)
+    modules = build_networks(spec, rows.facts)
+    stages = build_stages(spec, clock, modules)
+    ema = Ema(spec.ema, modules["generator"].to(run.device, dtype), clock) if spec.ema else None
+    nets = {name: run.wire(m.to(run.device, dtype), spec.compile, autocast) for name, m in modules.items()}
+    state = TrainState(nets, stages[0].settings, ema, stages)
+    _restore(state, run, rows, folder, start_from)
+    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype)
+    feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
+    stats = Stats(run.device)
+    desk = Desk(spec, run, rows, feed, stats, folder, attempt)
+    ending = train(state, feed, run, stats, desk)
+    return {"ending": ending, "seen": state.seen, "values": desk.latest}
+
+
+def _restore(
+    state: TrainState, run: Run, rows: Rows, folder: RunFolder, start_from: str | None
+) -> None:
+    found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
+    if found is not None:
+        changed = data_changed(found.meta["data"], rows.facts)
+        if changed:
+            raise ValueError(f"data.source: the data are not those this run was trained on: {changed}")
+        state.restore(found, run)
+    elif start_from is not None:
+        _transfer(state, Checkpoint(Folder.at(start_from)))
+
+
+def _transfer(state: TrainState, source: Checkpoint) -> None:
+    """Weights of another run, with a new clock and new optimisers; its average becomes this run's."""
+    for name, net in state.nets.items():
+        if source.has(f"{name}.safetensors"):
+            load_weights(net.module, source.tensors(name), name)
+    if state.ema is not None:
+        name = "generator_ema" if source.has("generator_ema.safetensors") else "generator"
+        load_weights(state.ema.module, source.tensors(name), name)
+
+
+def _warn(run: Run, text: str) -> None:
+    if run.rank == 0:
+        run.emit({"event": "warning", "text": text})
+
+
+def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtype]:
+    """How forward passes compute, and the type of weights, samples and noise."""
+    if precision == "fp64":
+        return nullcontext, torch.float64
+    if precision == "bf16" or (precision == "auto" and has_bf16(device)):
+        return _bf16(device.type), torch.float32
+    return nullcontext, torch.float32
+
+
+def _bf16(device_type: str) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: torch.autocast(device_type, torch.bfloat16)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 natively (NVIDIA from compute capability 8.0)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def pick_device(asked: str) -> torch.device:
+    """The device of a process that has the machine to itself.
+
+    Raises:
+        ValueError: CUDA was asked for and is not there.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("resources.device: cuda, but this machine has no usable CUDA device")
+    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
