@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import inspect
 import json
 import os
 import shutil
@@ -161,6 +163,7 @@ def _start_ray(state: State, temp: Path, cpus: int) -> tuple[Cluster, str]:
     """Start Ray on loopback; returns the cluster and the id of the keeper's own driver."""
     import ray
 
+    _free_agent_port()
     context: Any = ray.init(
         num_cpus=cpus,
         include_dashboard=True,
@@ -168,7 +171,7 @@ def _start_ray(state: State, temp: Path, cpus: int) -> tuple[Cluster, str]:
         dashboard_port=0,  # any free one
         log_to_driver=False,
         _node_ip_address="127.0.0.1",
-        _temp_dir=str(temp),
+        _temp_dir=str(temp / "r"),  # Ray opens its own folder to everybody; the one around it stays closed
     )
     cluster = Cluster(
         address=f"http://{context.dashboard_url}",
@@ -178,6 +181,19 @@ def _start_ray(state: State, temp: Path, cpus: int) -> tuple[Cluster, str]:
         python=sys.executable,
     )
     return cluster, ray.get_runtime_context().get_job_id()
+
+
+def _free_agent_port() -> None:
+    """Let Ray's job agent listen on any free port.
+
+    By default every Ray uses 52365 for it, so of two Rays on one machine the second cannot run jobs; `ray.init`
+    passes no other port on.
+    """
+    from ray._private.parameter import RayParams
+
+    plain = RayParams.__init__
+    if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
+        RayParams.__init__ = functools.partialmethod(plain, dashboard_agent_listen_port=0)
 
 
 def _serve(state: State, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> None:

@@ -14,6 +14,7 @@ from gan_dist.spec.yaml import scalar
 from gan_dist.survey import DIGITS, Survey, survey
 
 SIZES = (16, 32, 64, 128, 256)  # what dcgan makes, in pixels
+_SIZES = ", ".join(map(str, SIZES))
 LARGEST_ON_CPU = 32
 FEW = 10_000
 
@@ -26,7 +27,7 @@ class Machine(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """The numbers that follow from images and machine; `few`: so few images that D would know them by heart."""
+    """What follows from images and machine; `few`: so few images that D would know them by heart."""
 
     size: int
     width: int
@@ -47,7 +48,7 @@ def write_job(source: str, size: int | None = None) -> str:
     """
     if size is not None and size not in SIZES:
         near = min(SIZES, key=lambda one: abs(one - size))
-        raise ValueError(f"--size {size}: dcgan makes {', '.join(map(str, SIZES))} pixels; {near} is nearest")
+        raise ValueError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")
     images = survey(source)
     machine = Machine(shutil.which("nvidia-smi") is not None, os.cpu_count() or 1)
     return render(images, machine, choose(images, machine, size))
@@ -55,7 +56,7 @@ def write_job(source: str, size: int | None = None) -> str:
 
 def choose(images: Survey, machine: Machine, size: int | None = None) -> Recipe:
     """The numbers of the job. `size` is the user's own, in pixels."""
-    fitting = max((one for one in SIZES if one <= images.side), default=SIZES[0])
+    fitting = max((one for one in SIZES if one <= 1.25 * images.side), default=SIZES[0])
     shown, least, most = (200, 500_000, 5_000_000) if machine.gpu else (60, 100_000, 300_000)
     return Recipe(
         size=size or (fitting if machine.gpu else min(fitting, LARGEST_ON_CPU)),
@@ -68,30 +69,22 @@ def choose(images: Survey, machine: Machine, size: int | None = None) -> Recipe:
 
 def render(images: Survey, machine: Machine, recipe: Recipe) -> str:
     """The job file as text."""
-    return (
-        "\n".join(
-            [
-                *_head(images, machine),
-                "",
-                *_data(images, machine, recipe),
-                "",
-                *_model(machine, recipe),
-                "",
-                *_run(images, machine, recipe),
-            ]
-        )
-        + "\n"
+    parts = (
+        _head(images, machine),
+        _data(images, machine, recipe),
+        _model(machine, recipe),
+        _run(images, machine, recipe),
     )
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
 def _head(images: Survey, machine: Machine) -> list[str]:
-    colour = "grey" if images.channels == 1 else "colour"
-    others = f" ({images.others} other files are ignored)" if images.others else ""
+    others = f" (files that are none, ignored: {images.others})" if images.others else ""
     place = f"{'a GPU' if machine.gpu else 'no GPU'}, {machine.cpus} CPUs"
     return [
         "# gan-dist submit job.yaml",
         f"# Written by: gan-dist init {_text(images.source)}",
-        f"# {images.count:,} {colour} images of about {images.side} pixels{others}; {place}.",
+        f"# {images.count:,} {_colour(images)} images of about {images.side} pixels{others}; {place}.",
         "version: 1",
         f"name: {_name(images.source)}",
     ]
@@ -103,44 +96,40 @@ def _data(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
         "data:",
         f"  source: {_text(where)}",
         f"  size: {recipe.size}  # {_why_size(images, machine, recipe)}",
-        f"  channels: {images.channels}  # {'grey' if images.channels == 1 else 'colour'}, as most of the images",
+        f"  channels: {images.channels}  # most of the images are {_colour(images)}",
         f"  labels: {images.labels}  # {images.why}",
     ]
 
 
 def _why_size(images: Survey, machine: Machine, recipe: Recipe) -> str:
     if recipe.size > images.side:
-        return f"the smallest or chosen size; the images, of about {images.side}, are enlarged"
+        return f"the images, of about {images.side}, are enlarged; dcgan makes {_SIZES}"
     if not machine.gpu and recipe.size == LARGEST_ON_CPU < images.side:
-        return f"kept small as there is no GPU; the images would allow more (--size), at 4 times the work each step"
-    return f"the images are about {images.side}; dcgan makes {', '.join(map(str, SIZES))}"
+        return "small, as there is no GPU; --size takes more, at 4 times the work for each doubling"
+    return f"the images are about {images.side}; dcgan makes {_SIZES}"
 
 
 def _model(machine: Machine, recipe: Recipe) -> list[str]:
-    width = f"{recipe.width}  # " + (
-        "the paper's width" if machine.gpu else "half the paper's width, for a CPU"
-    )
-    if not recipe.few:
-        return [
-            "generator:",
-            "  use: dcgan",
-            f"  width: {width}",
-            "discriminator:",
-            "  use: dcgan",
-            f"  width: {recipe.width}",
-            "objective: {use: non_saturating}  # the DCGAN paper's loss and optimiser settings, for many images",
-            "optimizer: {use: adam, lr: 2e-4, betas: [0.5, 0.999]}",
-        ]
-    return [
+    why_width = "the paper's width" if machine.gpu else "half the paper's width, for a CPU"
+    networks = [
         "generator:",
         "  use: dcgan",
-        f"  width: {width}",
+        f"  width: {recipe.width}  # {why_width}",
         "discriminator:",
         "  use: dcgan",
         f"  width: {recipe.width}",
+    ]
+    if not recipe.few:
+        return [
+            *networks,
+            "objective: {use: non_saturating}  # this loss and optimiser are the DCGAN paper's",
+            "optimizer: {use: adam, lr: 2e-4, betas: [0.5, 0.999]}",
+        ]
+    return [
+        *networks,
         "  norm: none  # batch normalisation does not go with a gradient penalty",
         "objective: {use: hinge}",
-        f"penalties: [{{use: r1, gamma: 1.0}}]  # fewer than {FEW:,} images: keeps D from learning them by heart",
+        "penalties: [{use: r1, gamma: 1.0}]  # keeps D from learning so few images by heart",
         "optimizer: {use: adam, lr: 2e-4, betas: [0.0, 0.99]}  # no momentum, as is usual with r1",
     ]
 
@@ -148,9 +137,9 @@ def _model(machine: Machine, recipe: Recipe) -> list[str]:
 def _run(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
     times = max(1, round(recipe.until / images.count))
     return [
-        f"ema: {{half_life: {Amount(recipe.until // 40)}}}  # samples come from averaged weights: better than the newest",
+        f"ema: {{half_life: {Amount(recipe.until // 40)}}}  # samples come from averaged weights",
         f"batch: {recipe.batch}  # over all workers; {_why_batch(images)}",
-        f"until: {Amount(recipe.until)}  # each image about {times} times; more later with --resume last -o until=...",
+        f"until: {Amount(recipe.until)}  # each image {times} times; for more: --resume last -o until=N",
         "every:",
         f"  report: {Amount(recipe.until // 100)}",
         f"  grid: {Amount(recipe.until // 20)}  # 20 sample grids, and some early ones",
@@ -163,6 +152,10 @@ def _why_batch(images: Survey) -> str:
     return (
         "all images there are" if images.count < 64 else "larger ones train more stably, but take fewer steps"
     )
+
+
+def _colour(images: Survey) -> str:
+    return "grey" if images.channels == 1 else "colour"
 
 
 def _name(source: str) -> str:

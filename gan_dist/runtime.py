@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from inspect import signature
 from typing import Any, Protocol
 
 import torch
@@ -117,7 +118,7 @@ class GroupRun:
             return WiredNet(dispatch, dispatch, autocast)
         # From three ranks on, buckets that are rebuilt after the first step would reduce in another order, and a
         # resumed run would differ in the last bit; looking for unused parameters keeps the first buckets.
-        parallel = DistributedDataParallel(dispatch, broadcast_buffers=False, find_unused_parameters=True)
+        parallel = DistributedDataParallel(dispatch, find_unused_parameters=True, **_keep_buffers())
         return WiredNet(dispatch, parallel, autocast)
 
     @contextmanager
@@ -153,6 +154,14 @@ class GroupRun:
         parts = [torch.empty_like(value) for _ in range(self.world)]
         dist.all_gather(parts, value.contiguous())
         return parts
+
+
+def _keep_buffers() -> dict[str, bool]:
+    """The option that leaves buffers alone in training; torch renamed it."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    known = signature(DistributedDataParallel.__init__).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
 
 def _will_be_differentiated(args: tuple[Any, ...]) -> bool:

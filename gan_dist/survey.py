@@ -1,4 +1,4 @@
-"""What a set of images is like: how many, how large, grey or coloured, in which classes. Reads headers, not pixels."""
+"""What a set of images is like: how many, how large, grey or coloured, in which classes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 import statistics
 import struct
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from PIL import Image
 
 from gan_dist.data.sources import DataError, Source, find
-from gan_dist.spec.job import DataSpec
+from gan_dist.spec.sections import DataSpec
 
 Labels = Literal["none", "folders", "source"]
 SAMPLED = 200
@@ -23,7 +24,8 @@ DIGITS = "digits"
 _ANY_SIZE = 32
 
 
-class Survey(NamedTuple):
+@dataclass(frozen=True)
+class Survey:
     """What there is to learn from.
 
     Attributes:
@@ -73,7 +75,7 @@ def _labels_of_source(source: str) -> tuple[Labels, int, str]:
         classes = len(find(DataSpec(source=source, size=_ANY_SIZE, labels="source")).classes)
     except DataError:
         return "none", 0, "there is no file of labels beside the images"
-    return "source", classes, f"the {classes} classes that come with the images; none to ignore them"
+    return "source", classes, f"the {classes} classes that come with the images"
 
 
 def _labels_of_folder(source: str) -> tuple[Labels, int, str]:
@@ -86,12 +88,12 @@ def _labels_of_folder(source: str) -> tuple[Labels, int, str]:
     sizes = Counter(label for part in found.parts for label in part.classes)
     label, least = min(sizes.items(), key=lambda item: item[1])
     if least < LEAST_IN_A_CLASS:
-        few = f"folder '{found.classes[label]}' has only {least} images, too few to learn a class from"
-        return "none", 0, " ".join(few.split())
+        name = " ".join(found.classes[label].split())
+        return "none", 0, f"folder '{name}' has only {least} images, too few to learn a class from"
     return (
         "folders",
         len(found.classes),
-        f"{len(found.classes)} folders of {least} or more images; none ignores them",
+        f"{len(found.classes)} folders of {least} or more images",
     )
 
 
@@ -110,7 +112,6 @@ def _median_side(root: Path, names: list[str]) -> int:
 
 def _idx_side(file: Path) -> int:
     """The shorter side of the images in an IDX file, from its header."""
-    content = file.read_bytes()[:2] == b"\x1f\x8b"
-    with gzip.open(file) if content else file.open("rb") as stream:
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         height, width = struct.unpack(">2I", stream.read(16)[8:])
-    return min(height, width)
+    return int(min(height, width))

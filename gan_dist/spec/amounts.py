@@ -64,7 +64,7 @@ class Amount:
 
     def __str__(self) -> str:
         if self.unit != "samples":
-            return f"{_number(self.value)} {self.unit}"
+            return f"{_number(self.value)} {self.unit.removesuffix('s') if self.value == 1 else self.unit}"
         count = int(self.value)
         for letter, size in reversed(MULTIPLES.items()):
             tenths, rest = divmod(count * 10, size)

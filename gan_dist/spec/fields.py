@@ -82,6 +82,11 @@ class WorkerRange(Section):
     max: int = Field(description="Most workers to use.", ge=1, json_schema_extra={"unit": "workers"})
 
 
+def plain_workers(value: int | str | WorkerRange) -> int | str | dict[str, int]:
+    """What JSON holds for `resources.workers`."""
+    return {"min": value.min, "max": value.max} if isinstance(value, WorkerRange) else value
+
+
 def parse_workers(written: object) -> int | str | WorkerRange:
     """`resources.workers`: a count, `auto`, or `{min, max}`. Raises ValueError."""
     if isinstance(written, WorkerRange):

@@ -25,6 +25,21 @@ from gan_dist.spec.sections import (
 )
 from gan_dist.spec.slots import ComponentSpec, ObjectiveSpec, PenaltySpec, one_or_more
 
+__all__ = [
+    "ComponentSpec",
+    "DataSpec",
+    "EmaSpec",
+    "EnvironmentSpec",
+    "EverySpec",
+    "JobSpec",
+    "KeepSpec",
+    "ObjectiveSpec",
+    "OptimizerSpec",
+    "PenaltySpec",
+    "ResourcesSpec",
+    "StageSpec",
+]
+
 CONFLICT = "conflict"
 INHERITED = ("optimizer", "every")
 Objectives = Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1), BeforeValidator(one_or_more)]

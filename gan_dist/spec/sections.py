@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 from gan_dist.spec.amounts import Amount, AmountField, AmountOrZero
 from gan_dist.spec.errors import shown
-from gan_dist.spec.fields import AutoOr, Number, Section, Whole, WorkerRange, parse_workers
+from gan_dist.spec.fields import AutoOr, Number, Section, Whole, WorkerRange, parse_workers, plain_workers
 from gan_dist.spec.schedules import Schedule, parse_schedule, schedule_schema
 
 COUNTS = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
@@ -137,6 +137,7 @@ class ResourcesSpec(Section):
     workers: Annotated[
         int | Literal["auto"] | WorkerRange,
         PlainValidator(parse_workers, json_schema_input_type=int | Literal["auto"] | WorkerRange),
+        PlainSerializer(plain_workers),
     ] = Field(
         default="auto",
         description="Training processes: a count, {min, max}, or auto (one per GPU, else two on CPU).",

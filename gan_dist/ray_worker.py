@@ -1,0 +1,122 @@
+"""A worker inside Ray Train: the process group is there; this connects it to the driver and trains."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gan_dist.attempt import is_users, user_traceback
+from gan_dist.data.ingest import Memory, pixels_of
+from gan_dist.request import Request
+from gan_dist.runs import RunFolder
+from gan_dist.runtime import GroupRun
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from gan_dist.worker import work
+
+POLL_S = 0.5
+# What a worker sees when another one dies is no fault of the job: Ray Train starts the workers again.
+LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
+
+
+class Desk:
+    """An actor between driver and workers: events go one way, a stop the other."""
+
+    def __init__(self) -> None:
+        self._events: list[dict[str, Any]] = []
+        self._stop = False
+        self._fatal: dict[str, str] | None = None
+
+    def put(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+
+    def take(self) -> list[dict[str, Any]]:
+        """Events since the last call."""
+        taken, self._events = self._events, []
+        return taken
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def stopping(self) -> bool:
+        return self._stop
+
+    def fail(self, error: dict[str, str]) -> None:
+        """Note an error that another try would meet again; the first one counts."""
+        self._fatal = self._fatal or error
+
+    def fatal(self) -> dict[str, str] | None:
+        return self._fatal
+
+
+def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What Ray Train runs on each worker; rank 0's return value becomes the result."""
+    import ray
+    from ray.train import get_context
+    from ray.train.torch import get_device
+
+    desk = config["desk"]
+    if ray.get(desk.fatal.remote()) is not None:
+        return {"ending": "failed", "seen": 0, "values": {}}
+    request = Request.from_json(config["request"])
+    spec = JobSpec.model_validate_json(config["spec"])
+    torch.set_num_threads(config["threads"])
+    rank = get_context().get_world_rank()
+    run = GroupRun(get_device(), emit=desk.put.remote, stopping=_stop_flag(desk, rank))
+    if rank == 0:
+        run.emit({"event": "workers", "count": run.world, "time": time.time()})
+    blocks = [pixels_of(table) for table in ray.get(config["blocks"])]
+    located, facts = ray.get(config["located"]), config["facts"]
+    rows = Memory(blocks, located, facts, spec.seed, spec.batch)
+    folder = RunFolder(Folder(request.uri))
+    try:
+        return work(spec, run, rows, folder, request.attempt, request.start_from)
+    except Exception as error:
+        if not _infrastructure(error):
+            ray.get(desk.fail.remote(described(error)))
+        raise
+
+
+def described(error: Exception) -> dict[str, str]:
+    """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
+    if is_users(error):
+        return {"text": user_traceback(error), "kind": "user"}
+    if isinstance(error, ValueError):
+        return {"text": str(error), "kind": "ours"}
+    if isinstance(error, torch.OutOfMemoryError):
+        return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "ours"}
+    return {"text": f"{type(error).__name__}: {error}", "kind": "ours"}
+
+
+def _infrastructure(error: Exception) -> bool:
+    """Whether an error came from a lost process or node, so that another try may succeed."""
+    import ray
+    import torch.distributed as dist
+
+    if isinstance(error, (ray.exceptions.RayError, dist.DistError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
+
+
+def _stop_flag(desk: Any, rank: int) -> Callable[[], bool]:
+    """Rank 0 hears of a stop through a thread that asks the desk; the loop's control reduction tells the others."""
+    import ray
+
+    asked = threading.Event()
+
+    def listen() -> None:
+        while not asked.is_set():
+            try:
+                if ray.get(desk.stopping.remote()):
+                    asked.set()
+            except ray.exceptions.RayError:
+                return
+            time.sleep(POLL_S)
+
+    if rank == 0:
+        threading.Thread(target=listen, daemon=True).start()
+    return asked.is_set

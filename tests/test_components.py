@@ -1,0 +1,204 @@
+"""Names to objects, and arguments against signatures that are read from source."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.components import ALIASES, build, check_arguments, locate, signature
+
+NETS = '''\
+import dataclasses
+from typing import Any, Literal, Optional
+from dataclasses import dataclass, field
+import torch.nn as nn
+from .base import Shared as Base
+
+raise SystemExit("a job is checked without running anybody's code")
+
+
+class Net(nn.Module):
+    """A net.
+
+    Args:
+        size: pixels.
+        rate: how much
+            is dropped.
+        norm: which one.
+    """
+
+    def __init__(self, *, size: int, rate: float = 0.5, norm: Literal["batch", "none"] = "batch",
+                 shape: tuple[int, int] = (1, 2), blocks: "list[int] | None" = None, deep: bool = False,
+                 label: Optional[str] = None, anything: Any = None, plain=3):
+        super().__init__()
+
+
+class Inherits(Net):
+    pass
+
+
+class FromOtherFile(Base):
+    pass
+
+
+class Open(Net):
+    def __init__(self, width: int, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Unknown(some.thing.Else):
+    pass
+
+
+class Empty(nn.Module):
+    pass
+
+
+@dataclass
+class Loss:
+    margin: float
+    steps: int = 1
+    made: list = field(default_factory=list)
+    hidden: int = field(default=0, init=False)
+
+
+def make(width: int = 8):
+    return None
+'''
+
+BASE = """\
+class Shared:
+    def __init__(self, depth: int = 2):
+        if depth > 5:
+            raise ValueError(f"depth {depth} is too much")
+        self.depth = depth
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    package = tmp_path / "their_pkg"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('must not run')")
+    (package / "nets.py").write_text(NETS)
+    (package / "base.py").write_text(BASE)
+    (tmp_path / "plain_base.py").write_text(BASE)
+    (tmp_path / "broken.py").write_text("def (:\n")
+    return tmp_path
+
+
+def names(target: str, root: Path) -> list[str]:
+    return [param.name for param in signature(target, [root]).params]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "is_open"),
+    [
+        (
+            "Inherits",
+            ["size", "rate", "norm", "shape", "blocks", "deep", "label", "anything", "plain"],
+            False,
+        ),
+        ("FromOtherFile", ["depth"], False),
+        ("Open", ["width"], True),
+        ("Unknown", [], True),
+        ("Empty", [], False),
+        ("Loss", ["margin", "steps", "made"], False),
+        ("make", ["width"], False),
+    ],
+)
+def test_signatures_are_read_and_nothing_runs(
+    name: str, expected: list[str], is_open: bool, root: Path
+) -> None:
+    assert names(f"their_pkg.nets:{name}", root) == expected
+    assert signature(f"their_pkg.nets:{name}", [root]).open == is_open
+
+
+def test_parameters_come_with_default_and_description(root: Path) -> None:
+    size, rate, *_ = signature("their_pkg.nets:Net", [root]).params
+    assert (size.required, size.annotation, size.doc) == (True, "int", "pixels.")
+    assert (rate.required, rate.default, rate.doc) == (False, 0.5, "how much is dropped.")
+
+
+SCHEDULE = {"cosine": {"from": 0, "to": 1, "over": "1M"}}
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        ({"rate": 1, "norm": "none", "shape": [3, 4], "blocks": None, "label": "x"}, []),
+        ({"rate": SCHEDULE, "anything": {"a": 1}, "plain": "text"}, []),
+        ({"rat": 1}, [("rat", "unknown key; did you mean 'rate'? "
+                              "(allowed: anything, blocks, deep, label, norm, plain, rate, shape)")]),
+        ({"size": 3}, [("size", "comes from the data, not from here; set data.size and remove this key")]),
+        ({"rate": "x"}, [("rate", "'x' must be a number")]),
+        ({"rate": True}, [("rate", "true must be a number")]),
+        ({"rate": {"cosine": {"from": 0}}}, [("rate", "cosine: missing to, over (needs from, to, over)")]),
+        ({"norm": "btch"}, [("norm", "'btch' must be one of 'batch', 'none'; did you mean 'batch'?")]),
+        ({"norm": SCHEDULE}, [("norm", "cannot be a schedule; it must be one of 'batch', 'none'")]),
+        ({"shape": [3]}, [("shape", "[3] must be a list of 2 values (a whole number, a whole number)")]),
+        ({"shape": [3, 1.5]},
+         [("shape", "[3, 1.5] must be a list of 2 values (a whole number, a whole number)")]),
+        ({"blocks": 3}, [("blocks", "3 must be a list, each a whole number or null")]),
+        ({"deep": "yes"}, [("deep", "'yes' must be true or false")]),
+        ({"label": 3}, [("label", "3 must be text or null")]),
+    ],
+)  # fmt: skip
+def test_arguments(args: dict[str, Any], found: list[tuple[str, str]], root: Path) -> None:
+    assert check_arguments("generator", "their_pkg.nets:Net", args, [root]) == found
+
+
+def test_a_missing_argument(root: Path) -> None:
+    found = check_arguments("objective", "their_pkg.nets:Loss", {"steps": 2}, [root])
+    assert found == [("margin", "'their_pkg.nets:Loss' needs this argument")]
+
+
+def test_a_schedule_on_a_whole_number(root: Path) -> None:
+    found = check_arguments("objective", "hinge", {"d_steps": SCHEDULE})
+    assert found == [("d_steps", "cannot be a schedule; it must be a whole number")]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        ("dcgn", "unknown generator 'dcgn'; did you mean 'dcgan'? (allowed: dcgan, mlp), "
+                 "or your own as 'package.module:Name'"),
+        ("their_pkg.nets.Net", "unknown generator 'their_pkg.nets.Net' (allowed: dcgan, mlp), "
+                               "or your own as 'package.module:Name'"),
+        ("their_pkg.net:Net", "no module 'their_pkg.net'; did you mean 'their_pkg.nets'?"),
+        ("their_pgk.nets:Net", "no module 'their_pgk.nets'"),
+        ("broken:Net", "{root}/broken.py:1: not valid Python: invalid syntax"),
+        ("plain_base:Sharde", "no 'Sharde' in module 'plain_base'; did you mean 'Shared'? (it has: Shared)"),
+    ],
+)  # fmt: skip
+def test_wrong_names(use: str, message: str, root: Path) -> None:
+    assert check_arguments("generator", use, {}, [root]) == [("use", message.format(root=root))]
+
+
+def test_every_alias_is_there_and_takes_what_the_data_gives() -> None:
+    for kind, aliases in ALIASES.items():
+        for alias in aliases:
+            found = {param.name: param for param in signature(locate(kind, alias)).params}
+            assert all(param.doc for param in found.values()), alias
+            if kind in ("generator", "discriminator"):
+                assert {"size", "channels", "classes"} <= found.keys()
+
+
+def test_build_passes_what_is_taken_and_names_what_refuses(root: Path) -> None:
+    made = build("generator", "plain_base:Shared", {"depth": 3}, {"size": 16, "channels": 1}, [root])
+    assert made.depth == 3
+    with pytest.raises(ValueError, match="generator 'plain_base:Shared': depth 9 is too much"):
+        build("generator", "plain_base:Shared", {"depth": 9}, {}, [root])
+
+
+def test_checking_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, gan_dist.components as c; c.check_arguments('generator', 'dcgan', {'width': 3});"
+        "print([name for name in ('torch', 'ray', 'numpy', 'pyarrow') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
