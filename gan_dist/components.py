@@ -139,11 +139,7 @@ def build(
     Raises:
         ValueError: the component refuses its arguments; its message after the kind and name.
     """
-    for root in (str(Path(root).resolve()) for root in roots):
-        if root not in sys.path:
-            sys.path.insert(0, root)
-    module, _, name = locate(kind, use).partition(":")
-    factory = getattr(importlib.import_module(module), name)
+    factory = load(locate(kind, use), roots)
     takes = inspect.signature(factory).parameters
     takes_all = any(param.kind is param.VAR_KEYWORD for param in takes.values())
     supplied = {key: value for key, value in provided.items() if takes_all or key in takes}
@@ -152,6 +148,15 @@ def build(
         return factory(**supplied, **values)
     except ValueError as error:
         raise ValueError(f"{kind} '{use}': {error}") from error
+
+
+def load(target: str, roots: Roots = ()) -> Any:
+    """The object behind `module:Name`; folders with a user's own modules are searched first."""
+    for root in (str(Path(root).resolve()) for root in roots):
+        if root not in sys.path:
+            sys.path.insert(0, root)
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _slots(tree: Mapping[str, Any]) -> Iterator[Slot]:

@@ -9,17 +9,16 @@ from typing import Any
 MARK = "@gan-dist "
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_WORKER = re.compile(r"^\((?P<actor>[\w.<>]+) pid=\d+(?:, ip=[^)]*)?\) ?")
+_ACTOR = re.compile(r"^\((?P<name>[\w.<>()]+)(?: pid=\d+)?(?:, ip=[^)]*)?\) ?")
+_RAYS_OWN = {"TrainController", "PreemptionWatcher", "SplitCoordinator", "autoscaler", "raylet"}
 _REPEATED = re.compile(r" \[repeated \d+x across cluster\].*$")
 _NOISE = re.compile(
     r"""^\s*$
-    | ^\[?\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d,\d+.*?\ --\ | ^\[\d{4}-\d\d-\d\d\ [^]]*\]    # Ray's log formats
-    | ^\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d,\d+\s+(?:INFO|WARNING)
-    | ^Running\ entrypoint\ for\ job | ^Tip:\ | ^View\ detailed\ results | ^Some\ workers\ of
-    | ^✔️?\ | ^[╭│╰─]                                                                  # tables
-    | ^(?:-\ )?(?:Running|Dataset|Map|Read|Shuffle|Limit|Sort)[\w.()>-]*.*?(?:row|it|bundle|B)/s
-    | ^Running\ Dataset | ^\d+%\| | RAY_DEDUP_LOGS | PreemptionWatcher
-    | \[c10d\]|\[W\d+\ .*\]|socket\.cpp
+    | ^\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d,\d+\s+(?:DEBUG|INFO|WARNING|ERROR)\ \S+:\d+\ --    # Ray's logger
+    | ^\[\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d,\d+\ [DIWEF]\ \d+\ \d+\]                         # Ray's C++ logger
+    | ^(?:\[rank\d+\]:)?\[[IWE]\d{4}\ [\d:.]+\ \S+\]                                        # PyTorch's
+    | ^Running\ entrypoint\ for\ job
+    | \bRayDeprecationWarning:
     """,
     re.VERBOSE,
 )
@@ -39,5 +38,8 @@ def parse(line: str) -> dict[str, Any] | None:
 def own_print(line: str) -> str | None:
     """What the user's code printed: the line without Ray's prefix, or None for Ray's own talk."""
     text = _ANSI.sub("", line.rsplit("\r", 1)[-1]).rstrip()
-    text = _REPEATED.sub("", _WORKER.sub("", text))
+    actor = _ACTOR.match(text)
+    if actor is not None and actor["name"] in _RAYS_OWN:
+        return None
+    text = _REPEATED.sub("", _ACTOR.sub("", text) if actor is not None and "pid=" in actor[0] else text)
     return None if _NOISE.search(text) or text.startswith(MARK) else text

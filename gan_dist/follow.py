@@ -91,9 +91,9 @@ class Follower:
                 self._plain_progress()
             case "checkpoint":
                 self.checkpoint = event["path"]
-                self.say(f"checkpoint at {short(event['seen'])}: {event['path']}", "dim")
+                self.say(f"checkpoint at {short(event['seen'])}: {_in_run(event['path'])}", "dim")
             case "grid":
-                self.say(f"grid at {short(event['seen'])}: {event['path']}", "dim")
+                self.say(f"grid at {short(event['seen'])}: {_in_run(event['path'])}", "dim")
             case "end":
                 self._end(event)
 
@@ -147,7 +147,7 @@ class Follower:
 
 def position(found: Mapping[str, Any]) -> str:
     """`128k / 1M (12.8%)`."""
-    share = 100 * found["seen"] / max(found["until"], 1)
+    share = min(100 * found["seen"] / max(found["until"], 1), 100.0)
     return f"{short(found['seen'])} / {short(found['until'])} ({share:.1f}%)"
 
 
@@ -167,11 +167,16 @@ def numbers(found: Mapping[str, Any]) -> list[str]:
     return parts
 
 
+def _in_run(path: str) -> str:
+    """A path as it is called inside the run's folder, which was named before."""
+    return "/".join(path.split("/")[-2:])
+
+
 def short(count: float) -> str:
     """A count as people write it: 640, 12.8k, 1M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
-            return f"{count / size:.4g}{unit}"
+            return f"{float(f'{count / size:.3g}'):g}{unit}"
     return f"{count:g}"
 
 

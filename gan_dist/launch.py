@@ -70,7 +70,7 @@ def plan_resume(
     Raises:
         ValueError: it runs elsewhere, is finished, or the changes are not allowed; NoSuchRun.
     """
-    from gan_dist.runs import resume_spec
+    from gan_dist.resume import resume_spec
 
     run = find_run(ref, storage_root(storage, None))
     if (holder := run.lease_holder()) is not None:

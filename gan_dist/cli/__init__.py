@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import typer
 
-from gan_dist.cli import cluster_commands, job_commands, submit_command
+from gan_dist.cli import cluster_commands, job_commands, spec_commands, submit_command
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -31,6 +31,11 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "logs": job_commands.logs,
         "stop": job_commands.stop,
         "delete": job_commands.delete,
+    },
+    "Write jobs": {
+        "init": spec_commands.init,
+        "validate": spec_commands.validate,
+        "schema": spec_commands.schema,
     },
     "Clusters and pages": {
         "up": cluster_commands.up,

@@ -115,6 +115,7 @@ def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
 
     remember(plan.run, attempt=plan.request.attempt)
     say(f"run {plan.run.id}, in this process", aside=as_json)
+    say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.
     follower = Follower(console(as_json), live=False)
     run_local(plan.request, follower.event)
@@ -138,6 +139,7 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
         attempt=plan.request.attempt,
     )
     say(f"run {plan.run.id} on {cluster.address}{' (local)' if cluster.local else ''}", aside=as_json)
+    say(f"  in {plan.run.uri}", aside=as_json)
     if detach:
         _detached(plan, submission, cluster, as_json)
         return None
@@ -163,7 +165,6 @@ def _detached(plan: Plan, submission: str, cluster: Cluster, as_json: bool) -> N
     if as_json:
         emit({"run": run, "uri": plan.run.uri, "submission": submission, "address": cluster.address})
         return
-    say(f"  stored in   {plan.run.uri}")
     say(f"  follow it   gan-dist logs -f {run}")
     say(f"  look at it  gan-dist status {run}")
     say(f"  stop it     gan-dist stop {run}")

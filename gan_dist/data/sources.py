@@ -200,7 +200,7 @@ def _idx(data: DataSpec, images: Path, pieces: int) -> Source:
     count = len(_idx_array(str(images)))
     labels, classes = "", ()
     if data.labels == "source":
-        labels = str(images).replace("images", "labels").replace("idx3", "idx1")
+        labels = str(images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1")))
         if not Path(labels).exists():
             raise DataError(f"data.labels: 'source', but {Path(labels).name!r} is not beside {images.name!r}")
         values = _idx_array(labels)

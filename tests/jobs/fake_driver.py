@@ -23,8 +23,17 @@ def main() -> int:
     print("a print of the user", os.environ.get("FLAVOUR", ""), flush=True)
     until = asked.get("until", 1000)
     for seen in range(0, until + 1, 100):
-        emit(event="progress", seen=seen, until=until, rate=1234.5, eta=(until - seen) / 1234.5,
-             losses={"D": 1.25, "G": 0.5}, metrics={}, workers=2, stage="adversarial")
+        emit(
+            event="progress",
+            seen=seen,
+            until=until,
+            rate=1234.5,
+            eta=(until - seen) / 1234.5,
+            losses={"D": 1.25, "G": 0.5},
+            metrics={},
+            workers=2,
+            stage="adversarial",
+        )
         if asked.get("die_at") == seen:
             os.kill(os.getpid(), signal.SIGKILL)
         if stopped:
@@ -34,8 +43,13 @@ def main() -> int:
             return 3
         time.sleep(asked.get("pause", 0.0))
     code = asked.get("exit", 0)
-    emit(event="end", status="failed" if code else "succeeded", exit_code=code, message="a nan" if code else "",
-         summary=[f"stored in {request.uri}"])
+    emit(
+        event="end",
+        status="failed" if code else "succeeded",
+        exit_code=code,
+        message="a nan" if code else "",
+        summary=[f"stored in {request.uri}"],
+    )
     return code
 
 

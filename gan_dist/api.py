@@ -1,0 +1,115 @@
+"""gan-dist from Python: train a job, and load a trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.build import build_networks
+from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
+from gan_dist.data.read import DataFacts
+from gan_dist.jobfile import load_job
+from gan_dist.local import run_local
+from gan_dist.request import Request
+from gan_dist.runs import RunFolder, find_run, new_run_id, remember, storage_root
+from gan_dist.samples import generate
+from gan_dist.spec.job import JobSpec
+from gan_dist.state import load_weights
+from gan_dist.storage import Folder
+
+
+def train(
+    job: str | Path,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    *,
+    storage: str | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> RunFolder:
+    """Train a job in this process, without Ray; the run's folder.
+
+    Args:
+        job: a job file.
+        overrides: `{"optimizer.lr": 1e-4}` or `["optimizer.lr=1e-4"]`.
+        storage: where the run is stored.
+        on_event: receives progress as it happens.
+
+    Raises:
+        JobError: the job is wrong.
+        RuntimeError: training failed; the text says why.
+    """
+    spec = load_job(job, overrides)
+    run = RunFolder(storage_root(storage, spec.storage).child(new_run_id(spec.name)))
+    remember(run, attempt=1)
+    code = run_local(Request(run.id, run.uri, spec.model_dump_json(by_alias=True)), on_event)
+    if code not in (0, 3):
+        raise RuntimeError(f"run {run.id} failed: {run.status().get('message')}")
+    return run
+
+
+class Model:
+    """A trained generator with what is known of it."""
+
+    def __init__(self, generator: nn.Module, spec: JobSpec, facts: Mapping[str, Any], seen: int) -> None:
+        self.generator, self.spec, self.seen = generator, spec, seen
+        self.classes: tuple[str, ...] = tuple(facts["classes"])
+
+    def sample(self, n: int, seed: int = 0, cls: int | str | None = None) -> Tensor:
+        """uint8 samples [n, C, H, W]; the same for the same seed. Classes go round unless one is given.
+
+        Raises:
+            ValueError: the model has no such class.
+        """
+        return generate(self.generator, n, seed, self._classes(n, cls), torch.device("cpu"))
+
+    def _classes(self, n: int, cls: int | str | None) -> Tensor | None:
+        if cls is None:
+            return torch.arange(n) % len(self.classes) if self.classes else None
+        names = list(self.classes)
+        number = names.index(str(cls)) if str(cls) in names else cls
+        if not isinstance(number, int) or not 0 <= number < len(names):
+            known = f"its classes: {', '.join(names)}" if names else "it is not class-conditional"
+            raise ValueError(f"class {cls!r}: the model has no such class; {known}")
+        return torch.full((n,), number)
+
+
+def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
+    """The generator of a run (id, beginning of one, `last`, folder) or of a checkpoint's folder.
+
+    Args:
+        weights: "ema" for the moving average where there is one, "raw" for the trained weights.
+
+    Raises:
+        NoSuchRun: there is no such run.
+        CheckpointError: it has no whole checkpoint.
+    """
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
+    found = _checkpoint(run)
+    spec = JobSpec.model_validate(found.meta["job"])
+    facts = dict(found.meta["data"])
+    facts = {**facts, "rejected": tuple(map(tuple, facts["rejected"])), "classes": tuple(facts["classes"])}
+    generator = build_networks(spec, DataFacts(**facts))["generator"]
+    name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
+    tensors = found.tensors(name)
+    if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
+        generator.double()
+    load_weights(generator, tensors, name)
+    return Model(generator.eval().requires_grad_(False), spec, facts, found.seen)
+
+
+def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:
+    if isinstance(run, RunFolder):
+        folder = run
+    elif (at := Folder.at(run)).exists("meta.json"):
+        return Checkpoint(at)
+    else:
+        folder = find_run(str(run))
+    damaged: list[str] = []
+    found = newest(folder.checkpoints(), damaged.append)
+    if found is None:
+        raise CheckpointError("; ".join(damaged) or f"run {folder.id} has no checkpoint yet ({folder.uri})")
+    return found

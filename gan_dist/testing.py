@@ -1,0 +1,237 @@
+"""Checks of a person's own generator, discriminator, objective or penalty: what would go wrong, in one call.
+
+    from gan_dist.testing import check
+    check("my_pkg.nets:Net")                     # raises with everything that is wrong
+    problems("my_pkg.nets:Net", "generator")     # the same as a list of texts
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist import components
+from gan_dist.contracts import Batch, Nets, Term
+from gan_dist.networks import dcgan
+from gan_dist.randomness import Rng, one_lane
+from gan_dist.runtime import LocalRun, WiredNet
+
+Kind = Literal["generator", "discriminator", "objective", "penalty"]
+N, SIZE, CHANNELS, CLASSES = 4, 32, 3, 3
+CPU = torch.device("cpu")
+
+
+def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
+    """Raise unless a component keeps its contract.
+
+    Args:
+        use: an alias or `package.module:Name`.
+        kind: what it is to be; guessed from its methods when None.
+        roots: folders with own modules.
+        args: its arguments, as in the job.
+
+    Raises:
+        ValueError: with every problem found.
+    """
+    found = problems(use, kind, roots, **args)
+    if found:
+        raise ValueError(f"{use}: " + "; ".join(found))
+
+
+def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> list[str]:
+    """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB,
+    with and without classes where it takes them."""
+    kind = kind or guess_kind(use, tuple(roots))
+    found = [f"{key}: {text}" for key, text in components.check_arguments(kind, use, args, tuple(roots))]
+    if found:
+        return found
+    trials = {"generator": _try_generator, "discriminator": _try_discriminator}
+    if kind in trials:
+        return _unique(text for classes in _class_counts(use, kind, roots) for text in _attempt(
+            lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes)
+        ))
+    maker = _try_objective if kind == "objective" else _try_penalty
+    return _attempt(lambda: maker(_make(kind, use, args, roots, 0)))
+
+
+def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
+    """What a component is, by its methods.
+
+    Raises:
+        ValueError: it looks like none of the kinds.
+    """
+    for kind in ("generator", "discriminator", "objective", "penalty"):
+        if use in components.ALIASES[kind]:
+            return kind
+    target = components.locate("generator", use)
+    components.signature(target, tuple(roots))
+    factory = components.load(target, tuple(roots))
+    if hasattr(factory, "draw"):
+        return "generator"
+    if hasattr(factory, "terms"):
+        return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
+    if hasattr(factory, "forward") or (inspect.isclass(factory) and issubclass(factory, nn.Module)):
+        return "discriminator"
+    raise ValueError(
+        f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
+        "terms(phase, nets, batch)) nor penalty (phase, terms(nets, batch))"
+    )
+
+
+def _attempt(trial: Any) -> list[str]:
+    try:
+        return list(trial())
+    except Exception as error:
+        return [f"raised {type(error).__name__}: {error}"]
+
+
+def _try_generator(generator: Any, classes: int) -> Iterable[str]:
+    cond = torch.arange(N) % classes if classes else None
+    first = generator.draw(N, one_lane(("check",), N, CPU))
+    again = generator.draw(N, one_lane(("check",), N, CPU))
+    if not _same(first, again):
+        yield "draw: two calls with the same rng differ; draw all numbers from `rng`, not from torch's generator"
+    made = generator(first, cond)
+    if not isinstance(made, Tensor):
+        yield f"forward: gives a {type(made).__name__}, not a tensor"
+        return
+    if tuple(made.shape) != (N, CHANNELS, SIZE, SIZE):
+        yield f"forward: gives {tuple(made.shape)} for {N} samples; wanted {(N, CHANNELS, SIZE, SIZE)} [B, C, H, W]"
+    yield from _gradient_problems(generator, made.sum())
+    yield from _state_problems(generator)
+
+
+def _try_discriminator(discriminator: Any, classes: int) -> Iterable[str]:
+    cond = torch.arange(N) % classes if classes else None
+    x = torch.rand(N, CHANNELS, SIZE, SIZE).mul_(2).sub_(1).requires_grad_()
+    logits = discriminator(x, cond)
+    if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != N:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        yield f"forward: gives {shape} for {N} images; wanted logits [B] or [B, ...]"
+        return
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True, allow_unused=True)
+    if gradient is None:
+        yield "forward: logits do not depend on the images"
+    elif not gradient.requires_grad:
+        yield "forward: cannot be differentiated twice, so gradient penalties will not work"
+    yield from _gradient_problems(discriminator, discriminator(x.detach(), cond).sum())
+    yield from _state_problems(discriminator)
+
+
+def _try_objective(objective: Any) -> Iterable[str]:
+    if not getattr(objective, "phases", ()):
+        yield "phases: missing or empty; give rows such as Phase('D', ('discriminator',))"
+        return
+    for phase in dict.fromkeys(objective.phases):
+        for name in phase.train:
+            if name not in ("generator", "discriminator"):
+                yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
+                return
+        nets, batch = _bench(phase.train, phase.real)
+        yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
+
+
+def _try_penalty(penalty: Any) -> Iterable[str]:
+    phase = getattr(penalty, "phase", None)
+    if phase not in ("D", "G"):
+        yield f"phase: {phase!r}; the phase it is added to, such as 'D'"
+        return
+    train = ("discriminator",) if phase == "D" else ("generator",)
+    nets, batch = _bench(train, real=True)
+    yield from _term_problems(phase, penalty.terms(nets, batch), nets, train)
+
+
+def _term_problems(phase: str, terms: Any, nets: Nets, train: tuple[str, ...]) -> Iterable[str]:
+    if not isinstance(terms, dict) or not terms:
+        yield f"terms({phase!r}): gives {type(terms).__name__}; wanted a dict of named Terms"
+        return
+    for name, term in terms.items():
+        if not isinstance(term, Term):
+            yield f"terms({phase!r}): {name} is a {type(term).__name__}, not a Term; use mean_over(values)"
+            return
+        if term.total.ndim != 0:
+            yield f"terms({phase!r}): {name}.total has shape {tuple(term.total.shape)}; it must be a scalar sum"
+        if not torch.isfinite(term.total):
+            yield f"terms({phase!r}): {name} is not finite on random images"
+        if term.weight is not None and term.weight <= 0:
+            yield f"terms({phase!r}): {name}.weight is {term.weight}; it counts samples, or is None"
+    losses = [term.total for term in terms.values() if not term.watch and term.total.requires_grad]
+    if not losses:
+        yield f"terms({phase!r}): no term has a gradient"
+        return
+    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+    for name in train:
+        if all(parameter.grad is None for parameter in nets[name].module.parameters()):
+            yield f"terms({phase!r}): no gradient reaches the {name}, which this phase trains"
+
+
+def _bench(train: tuple[str, ...], real: bool) -> tuple[Nets, Batch]:
+    torch.manual_seed(0)
+    run = LocalRun(CPU, lambda event: None, lambda: False)
+    modules = {
+        "generator": dcgan.Generator(size=SIZE, channels=CHANNELS, width=4),
+        "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
+    }
+    wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
+    for name, module in modules.items():
+        module.requires_grad_(name in train)
+
+    def rng(purpose: str) -> Rng:
+        return one_lane(("check", purpose), N, CPU)
+
+    def fakes(batch: Batch) -> Tensor:
+        with torch.set_grad_enabled("generator" in train):
+            made: Tensor = wired["generator"](batch.noise, batch.cond)
+            return made
+
+    images = torch.rand(N, CHANNELS, SIZE, SIZE).mul_(2).sub_(1) if real else None
+    noise = modules["generator"].draw(N, rng("noise"))
+    return Nets(wired), Batch(N, images, None, noise, rng, fakes)
+
+
+def _gradient_problems(module: nn.Module, loss: Tensor) -> Iterable[str]:
+    parameters = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    if not parameters:
+        yield "has no trainable parameters"
+        return
+    gradients = torch.autograd.grad(loss, [p for _, p in parameters], allow_unused=True)
+    unused = [name for (name, _), g in zip(parameters, gradients, strict=True) if g is None]
+    if unused:
+        yield f"parameters that never get a gradient: {', '.join(unused[:5])}"
+
+
+def _state_problems(module: nn.Module) -> Iterable[str]:
+    plain = [name for name, value in vars(module).items() if isinstance(value, Tensor)]
+    if plain:
+        yield (
+            f"tensors kept as plain attributes are neither saved nor moved to the device: {', '.join(plain)}; "
+            "use register_buffer"
+        )
+
+
+def _class_counts(use: str, kind: Kind, roots: Iterable[str | Path]) -> tuple[int, ...]:
+    takes = components.signature(components.locate(kind, use), tuple(roots))
+    return (0, CLASSES) if takes.open or any(param.name == "classes" for param in takes.params) else (0,)
+
+
+def _make(kind: Kind, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
+    torch.manual_seed(0)
+    provided = {"size": SIZE, "channels": CHANNELS, "classes": classes}
+    return components.build(kind, use, args, provided, tuple(roots))
+
+
+def _same(first: Any, again: Any) -> bool:
+    if isinstance(first, Tensor):
+        return torch.equal(first, again)
+    pairs = zip(first.values(), again.values(), strict=True) if isinstance(first, dict) else zip(first, again, strict=True)
+    return all(_same(one, other) for one, other in pairs)
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

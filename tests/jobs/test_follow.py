@@ -1,0 +1,145 @@
+"""What a person sees of a job: plain lines, the live display, Ray's own talk left out."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from gan_dist.attend import outcome_of
+from gan_dist.events import own_print, parse
+from gan_dist.follow import Follower, Outcome, clock, short
+
+
+def event(**fields):
+    return "@gan-dist " + json.dumps(fields)
+
+
+def progress(seen, **more):
+    known = {
+        "until": 10_000,
+        "rate": 512.4,
+        "eta": 83,
+        "losses": {"D": 0.69, "G": 1.5},
+        "metrics": {},
+        "workers": 2,
+    }
+    return event(event="progress", seen=seen, stage="adversarial", **(known | more))
+
+
+def fed(*lines, times=None, **how):
+    ticks = iter(times or range(0, 10_000, 10))
+    file = io.StringIO()
+    follower = Follower(Console(file=file, width=120), clock=lambda: next(ticks), **how)
+    with follower:
+        for line in lines:
+            follower.feed(line)
+    return follower, file.getvalue().splitlines()
+
+
+def test_plain_lines():
+    follower, lines = fed(
+        event(event="stage", text="reading data"),
+        event(event="preflight", lines=["2 workers x 1 CPU", "1,797 images of 32x32x1"]),
+        event(event="warning", text="no GPU: this will be slow"),
+        progress(500),
+        "the user says [bold]hello[/]",
+        event(event="checkpoint", path="/runs/a/checkpoints/1", seen=1000),
+        progress(10_000, eta=0, metrics={"fd_digits": 12.345}),
+        event(event="end", status="succeeded", exit_code=0, message="", summary=["stored in /runs/a"]),
+    )
+    assert lines == [
+        "reading data ...",
+        "2 workers x 1 CPU",
+        "1,797 images of 32x32x1",
+        "warning: no GPU: this will be slow",
+        "500 / 10k (5.0%)  512 images/s  eta 1:23  D 0.69  G 1.5  2 workers",
+        "the user says [bold]hello[/]",
+        "checkpoint at 1k: checkpoints/1",
+        "10k / 10k (100.0%)  512 images/s  eta 0:00  D 0.69  G 1.5  fd_digits 12.35  2 workers",
+    ]
+    assert follower.outcome == Outcome("succeeded", 0, "", ("stored in /runs/a",))
+    assert follower.checkpoint == "/runs/a/checkpoints/1"
+
+
+def test_at_most_one_line_in_a_few_seconds_but_always_the_last():
+    ended = event(event="end", status="failed", exit_code=1, message="D became NaN")
+    _, lines = fed(progress(1), progress(2), progress(3), progress(4), ended, times=[0, 1, 2, 6, 7])
+    assert [line.split()[0] for line in lines] == ["1", "4"]
+    _, lines = fed(progress(1), progress(2), progress(3), ended, times=[0, 1, 2, 3])
+    assert [line.split()[0] for line in lines] == ["1", "3"]
+
+
+def test_unknown_and_broken_events_are_harmless():
+    _, lines = fed(event(event="novelty", x=1), '@gan-dist {"event": "prog', "@gan-dist 3")
+    assert lines == []
+    assert parse("text") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-23 05:56:52,717\tINFO job_manager.py:581 -- Runtime env is setting up.",
+        "\x1b[36m(TrainController pid=812)\x1b[0m [2026-11-23 05:56:52,717 I 812 812] core_worker.cc: up",
+        "Running entrypoint for job a.1: python -m gan_dist.driver",
+        "",
+    ],
+)
+def test_rays_own_talk_is_left_out(line):
+    assert own_print(line) is None
+    assert fed(line)[1] == []
+
+
+def test_everything_is_there_when_asked_for():
+    line = "Running entrypoint for job a.1: python -m gan_dist.driver"
+    assert fed(line, progress(1), progress(2), everything=True, times=[0, 1])[1][0] == line
+
+
+def test_prints_of_workers_lose_rays_prefix():
+    line = "\x1b[36m(RayTrainWorker pid=5, ip=127.0.0.1)\x1b[0m hello there [repeated 2x across cluster] (Ray ...)"
+    assert own_print(line) == "hello there"
+
+
+def test_live_display_and_lines_above_it():
+    file = io.StringIO()
+    follower = Follower(Console(file=file, width=100, force_terminal=True, color_system=None))
+    with follower:
+        follower.feed("before")
+        follower.feed(progress(2_500))
+        shown = Console(file=io.StringIO(), width=100)
+        shown.print(follower._display())
+    text = shown.file.getvalue()
+    assert "adversarial" in text and "2.5k / 10k (25.0%)" in text and "512 images/s  eta 1:23" in text
+    assert "D 0.69  G 1.5  2 workers" in text
+    assert "before" in file.getvalue() and "\x1b[?25h" in file.getvalue()  # the cursor is back
+
+
+def test_what_an_end_means():
+    told = Outcome("stopped", 3)
+    assert outcome_of({"status": "STOPPED"}, told, "a") is told
+    assert outcome_of({"status": "STOPPED"}, None, "a").exit_code == 3
+    died = outcome_of({"status": "FAILED", "driver_exit_code": -9, "message": "x"}, None, "a")
+    assert died.exit_code == 1 and "driver died" in died.message and "--resume a" in died.summary[0]
+    failed = outcome_of({"status": "FAILED", "message": "pip failed. Last available logs: ..."}, None, "a")
+    assert failed.message == "Ray could not run the job: pip failed."
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (640, "640"),
+        (1024, "1.02k"),
+        (999_999, "1000k"),
+        (12_800, "12.8k"),
+        (1_000_000, "1M"),
+        (25e6, "25M"),
+        (2e9, "2G"),
+    ],
+)
+def test_counts(count, text):
+    assert short(count) == text
+
+
+def test_durations():
+    assert [clock(s) for s in (7.4, 252, 7384, 273_600)] == ["0:07", "4:12", "2:03:04", "3 d 4 h"]

@@ -1,0 +1,86 @@
+"""What travels with a job, and in which environment it runs."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from gan_dist import packaging
+from gan_dist.local_cluster import Cluster
+from gan_dist.packaging import Environment, PackagingError, code_folder, copied, files_to_send, pack
+from gan_dist.request import VARIABLE, Request
+from gan_dist.submit import entrypoint, runtime_env
+
+OURS = Cluster("http://127.0.0.1:1", local=True, python=sys.executable)
+OTHER = Cluster("http://head:8265")
+REQUEST = Request("a-1", "/runs/a-1", "{}")
+
+
+@pytest.fixture
+def code(tmp_path):
+    folder = tmp_path / "code"
+    contents = (
+        "nets.py",
+        "pkg/loss.py",
+        "runs/a/big.bin",
+        "env/pyvenv.cfg",
+        "env/x.py",
+        "__pycache__/nets.pyc",
+    )
+    for name in contents:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_files_without_git(code):
+    assert sorted(files_to_send(code)) == ["nets.py", "pkg/loss.py"]
+
+
+def test_git_ignores_are_kept(code):
+    subprocess.run(["git", "init", "-q", str(code)], check=True)
+    (code / ".gitignore").write_text("env/\n*.ckpt\n")
+    (code / "w.ckpt").write_text("")
+    assert sorted(files_to_send(code)) == [".gitignore", "nets.py", "pkg/loss.py"]
+
+
+def test_too_much_names_the_largest(code, monkeypatch):
+    monkeypatch.setattr(packaging, "LIMIT_BYTES", 2_000_000)
+    (code / "photos").mkdir()
+    (code / "photos/a.jpg").write_bytes(b"0" * 3_000_000)
+    with pytest.raises(PackagingError, match=r"is 3 MB; at most 2 MB.*Largest: photos \(3 MB\)"):
+        files_to_send(code)
+
+
+def test_archive_is_reproducible_and_holds_this_package(code, tmp_path):
+    pack(str(code), tmp_path / "a.zip")
+    pack(str(code), tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    names = zipfile.ZipFile(tmp_path / "a.zip").namelist()
+    assert {"nets.py", "pkg/loss.py", "gan_dist/request.py", "gan_dist/py.typed"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_missing_code_and_variables():
+    with pytest.raises(PackagingError, match="is no folder"):
+        code_folder("nowhere", packaging.PACKAGE)
+    with pytest.raises(PackagingError, match="not set here: A, C"):
+        copied(("A", "B", "C"), {"B": "1"})
+
+
+def test_environment_of_a_job(code):
+    sent = runtime_env(REQUEST, OURS, Environment(str(code), env=("KEY",)), {"KEY": "value"})
+    variables = sent["env_vars"]
+    assert set(sent) == {"env_vars"}
+    assert variables["PYTHONPATH"].split(":")[0] == str(code)
+    assert variables["KEY"] == "value" and Request.from_json(variables[VARIABLE]) == REQUEST
+    assert (variables["RAY_JOB_STOP_SIGNAL"], variables["RAY_JOB_STOP_WAIT_TIME_S"]) == ("SIGINT", "120")
+    sent = runtime_env(REQUEST, OTHER, Environment(str(code), pip=("timm",), image="img"), {})
+    assert "PYTHONPATH" not in sent["env_vars"] and (sent["pip"], sent["image_uri"]) == (["timm"], "img")
+
+
+def test_python_of_a_job():
+    assert entrypoint(OURS, Environment()) == f"{sys.executable} -m gan_dist.driver"
+    assert entrypoint(OURS, Environment(pip=("timm",))) == "python -m gan_dist.driver"
+    assert entrypoint(OTHER, Environment()) == "python -m gan_dist.driver"
