@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gan_dist.jobfile import load_job
 from gan_dist.local import run_local
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder, find_run, new_run_id, remember, storage_root
-from gan_dist.samples import generate
+from gan_dist.samples import generate_chunks
 from gan_dist.spec.job import JobSpec
 from gan_dist.state import load_weights
 from gan_dist.storage import Folder
@@ -63,7 +63,11 @@ class Model:
         Raises:
             ValueError: the model has no such class.
         """
-        return generate(self.generator, n, seed, self._classes(n, cls), torch.device("cpu"))
+        return torch.cat(list(self.sample_chunks(n, seed, cls)))
+
+    def sample_chunks(self, n: int, seed: int = 0, cls: int | str | None = None) -> Iterator[Tensor]:
+        """The same samples a few at a time, for numbers that memory would not hold."""
+        return generate_chunks(self.generator, n, seed, self._classes(n, cls), torch.device("cpu"))
 
     def _classes(self, n: int, cls: int | str | None) -> Tensor | None:
         if cls is None:

@@ -48,9 +48,7 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
     return stages
 
 
-def _stage(
-    plan: StageSpec, begins: int, clock: Clock, spec: JobSpec, networks: Mapping[str, nn.Module]
-) -> Stage:
+def _stage(plan: StageSpec, begins: int, clock: Clock, spec: JobSpec, networks: Mapping[str, nn.Module]) -> Stage:
     assert plan.penalties is not None and plan.optimizer is not None and plan.every is not None
     driven = [d for name, net in networks.items() for d in _driven(name, net, spec.network_specs[name].args)]
     objectives, penalties = [], []
@@ -79,7 +77,12 @@ def _stage(
 
 
 def _seeded(
-    seed: int, name: str, kind: components.Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, Any]
+    seed: int,
+    name: str,
+    kind: components.Kind,
+    use: str,
+    args: Mapping[str, Any],
+    provided: Mapping[str, Any],
 ) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "init", name))
@@ -96,8 +99,6 @@ def _driven(label: str, component: object, args: Mapping[str, Any]) -> list[Driv
         if not isinstance(value, Schedule):
             continue
         if not isinstance(getattr(component, name, None), (int, float)):
-            raise ValueError(
-                f"{label}.{name}: a schedule needs the component to read self.{name} as a plain number"
-            )
+            raise ValueError(f"{label}.{name}: a schedule needs the component to read self.{name} as a plain number")
         found.append(Driven(f"{label}.{name}", component, name, value))
     return found

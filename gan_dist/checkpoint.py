@@ -1,9 +1,9 @@
 """Checkpoints on storage: a folder that exists once its `meta.json`, written last, is there and its checksums hold.
 
-    checkpoints/000000064000-a1/
-      generator.safetensors, generator_ema.safetensors, discriminator.safetensors, ...
-      training.pt     optimisers and small state; readable with weights_only=True
-      meta.json       format, the job, the clock, data facts, metrics, versions, checksums
+checkpoints/000000064000-a1/
+  generator.safetensors, generator_ema.safetensors, discriminator.safetensors, ...
+  training.pt     optimisers and small state; readable with weights_only=True
+  meta.json       format, the job, the clock, data facts, metrics, versions, checksums
 """
 
 from __future__ import annotations

@@ -92,9 +92,7 @@ def signature(target: str, roots: Roots = ()) -> Signature:
     return read_signature(target, roots)
 
 
-def check_arguments(
-    kind: Kind, use: str, args: Mapping[str, Any], roots: Roots = ()
-) -> list[tuple[str, str]]:
+def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots = ()) -> list[tuple[str, str]]:
     """(argument, message) for all that is wrong with a component's arguments; "use" where its name is."""
     try:
         takes = signature(locate(kind, use), roots)
@@ -106,15 +104,11 @@ def check_arguments(
     for key, value in args.items():
         if message := _wrong_argument(key, value, params, kind, sorted(given), takes.open):
             found.append((key, message))
-    needed = [
-        param for param in takes.params if param.required and param.name in given and param.name not in args
-    ]
+    needed = [param for param in takes.params if param.required and param.name in given and param.name not in args]
     return found + [(param.name, _missing(param, use)) for param in needed]
 
 
-def check_job(
-    job: JobSpec | Mapping[str, Any], origins: Origins | None = None, roots: Roots = ()
-) -> list[Problem]:
+def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:
     """Every problem with the components of a job, which may be plain values that have other faults too."""
     tree = job.model_dump() if isinstance(job, JobSpec) else job
     found: list[tuple[Keys, str]] = [
@@ -124,9 +118,7 @@ def check_job(
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 
-def build(
-    kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, Any], roots: Roots = ()
-) -> Any:
+def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, Any], roots: Roots = ()) -> Any:
     """Imports and constructs a component.
 
     Args:

@@ -144,4 +144,3 @@ class Discriminator(Protocol):
     """Judges samples: logits [B] or [B, ...], larger for real."""
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
-

@@ -63,7 +63,8 @@ def run(attempt: Attempt) -> dict[str, Any]:
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
     spec, smoke = attempt.spec, attempt.request.mode == "smoke"
-    ask = ask_of(spec.resources, ray.cluster_resources(), ray.nodes())
+    cluster: Any = ray
+    ask = ask_of(spec.resources, cluster.cluster_resources(), cluster.nodes())
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
     if problems:
         raise ValueError("\n".join(problems))
@@ -75,7 +76,8 @@ def run(attempt: Attempt) -> dict[str, Any]:
     attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
     if smoke:
         return rehearse(
-            Rehearsal(spec, data.facts, attempt.folder, attempt.emit), lambda short: train(attempt, short, ask, data)
+            Rehearsal(spec, data.facts, attempt.folder, attempt.emit),
+            lambda short: train(attempt, short, ask, data),
         )
     return train(attempt, spec, ask, data)
 
@@ -112,7 +114,7 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, data: Data) -> dict[str, An
 
     from gan_dist.ray_worker import Desk
 
-    desk = ray.remote(num_cpus=0)(Desk).remote()
+    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
     fit = _Fit(attempt, spec, ask, data, desk)
     thread = threading.Thread(target=fit.go, daemon=True)
     thread.start()
@@ -162,12 +164,14 @@ class _Fit:
             "facts": self.data.facts,
             "desk": self.desk,
         }
+        worker: Any = train_on_worker
+        workers: Any = self.ask.workers
         trainer = TorchTrainer(
-            train_on_worker,
+            worker,
             train_loop_config=config,
             torch_config=OneMachine() if self.ask.nodes == 1 else TorchConfig(),
             scaling_config=ScalingConfig(
-                num_workers=self.ask.workers, use_gpu=self.ask.gpu, resources_per_worker=self.ask.per_worker
+                num_workers=workers, use_gpu=self.ask.gpu, resources_per_worker=self.ask.per_worker
             ),
             run_config=RunConfig(
                 name=f"{self.attempt.request.submission_id}-{time.time_ns()}",
@@ -176,7 +180,8 @@ class _Fit:
             ),
         )
         try:
-            self.result = trainer.fit().return_value
+            result: Any = trainer.fit()
+            self.result = result.return_value
         except Exception as error:
             self.error = error
 

@@ -52,7 +52,14 @@ class Feed:
     """
 
     def __init__(
-        self, rows: Rows, generator: WiredNet, run: Run, seed: int, batch: int, micro_batch: int, dtype: torch.dtype
+        self,
+        rows: Rows,
+        generator: WiredNet,
+        run: Run,
+        seed: int,
+        batch: int,
+        micro_batch: int,
+        dtype: torch.dtype,
     ) -> None:
         self.rows, self.generator, self.run = rows, generator, run
         self.seed, self.dtype = seed, dtype

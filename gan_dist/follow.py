@@ -48,9 +48,7 @@ class Follower:
         if self.live and self.console.is_terminal:
             from rich.live import Live
 
-            self._live = Live(
-                console=self.console, get_renderable=self._display, refresh_per_second=8, transient=True
-            )
+            self._live = Live(console=self.console, get_renderable=self._display, refresh_per_second=8, transient=True)
             self._live.start()
         return self
 

@@ -93,9 +93,7 @@ def _tidied(schema: Any, models: dict[str, Any]) -> Any:
         return [_tidied(one, models) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    tidy = {
-        key: _tidied(one, models) for key, one in schema.items() if key != "title" or isinstance(one, dict)
-    }
+    tidy = {key: _tidied(one, models) for key, one in schema.items() if key != "title" or isinstance(one, dict)}
     if isinstance(tidy.get("default"), dict) and tidy["default"].keys() == {"value", "unit"}:
         tidy["default"] = Amount(**tidy["default"]).plain()
     if "$ref" in tidy and len(tidy) > 1:

@@ -36,9 +36,7 @@ def load_job(
     if storage is not None:
         document = Document({**document.value, "storage": storage}, document.origins)
     spec, problems = try_job(document)
-    problems += check_job(
-        document.value, document.origins, _roots(document.value) if roots is None else roots
-    )
+    problems += check_job(document.value, document.origins, _roots(document.value) if roots is None else roots)
     if spec is None or problems:
         raise JobError(sorted(problems, key=lambda one: (one.file or "", one.line or 0)))
     return spec

@@ -104,9 +104,7 @@ class Jobs:
 
         yield from tail(self, job)
 
-    def _ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LOOK_S
-    ) -> Any:
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LOOK_S) -> Any:
         address = self.cluster.address
         data = None if body is None else json.dumps(body).encode()
         headers = self.headers | ({"Content-Type": "application/json"} if data is not None else {})
@@ -118,9 +116,7 @@ class Jobs:
             raise self._explained(error, path) from None
         except (TimeoutError, urllib.error.URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise ClusterError(
-                f"no Ray cluster answers at {address}: {_plain(reason)}{self._advice()}"
-            ) from None
+            raise ClusterError(f"no Ray cluster answers at {address}: {_plain(reason)}{self._advice()}") from None
         except ValueError:
             raise ClusterError(f"{address} answers, but is no Ray dashboard") from None
 
@@ -138,9 +134,7 @@ class Jobs:
         if error.code == 404 and path.startswith("/api/jobs/") and "does not exist" in text:
             return NoSuchJob(text)
         if error.code == 404:
-            return ClusterError(
-                f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])"
-            )
+            return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")
         return Refused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
 
     def _advice(self) -> str:

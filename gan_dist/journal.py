@@ -31,38 +31,39 @@ class Journal:
         self.root = root
         (root / "grids").mkdir(parents=True, exist_ok=True)
         self._cut_scalars(seen)
-        self.board = SummaryWriter(str(root / "tensorboard"), purge_step=seen + 1 if seen else None)  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(str(root / "tensorboard"), purge_step=seen + 1 if seen else None)
 
     def scalars(self, values: dict[str, float], seen: int) -> None:
         for name, value in values.items():
-            self.board.add_scalar(name, value, seen)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(name, value, seen)
         line = {"seen": seen, "time": round(time.time(), 3), **values}
         with self._scalars.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        self.board.flush()  # type: ignore[no-untyped-call]
+        self.board.flush()
 
     def picture(self, name: str, picture: Image.Image, seen: int) -> Path:
         """Store a grid as `grids/<seen>.png` (or `grids/real.png`) and in TensorBoard under `name`."""
         pixels = np.asarray(picture.convert("RGB"))
-        self.board.add_image(name, pixels, seen, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self.board.add_image(name, pixels, seen, dataformats="HWC")
         path = self.root / "grids" / ("real.png" if name == "real" else f"{seen:012d}.png")
         path.write_bytes(png(picture))
-        self.board.flush()  # type: ignore[no-untyped-call]
+        self.board.flush()
         return path
 
     def job(self, text: str) -> None:
         """Show the job as it was submitted."""
         indented = "".join(f"    {line}\n" for line in text.splitlines())
-        self.board.add_text("job", indented, 0)  # type: ignore[no-untyped-call]
+        self.board.add_text("job", indented, 0)
 
     def hyper_parameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
         """The HParams page: the job's numbers and words beside the final metrics."""
+        writer: Any = self.board.file_writer
         plain = {key: value for key, value in values.items() if isinstance(value, (int, float, str, bool))}
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
-            self.board.file_writer.add_summary(summary)  # type: ignore[no-untyped-call,union-attr]
+            writer.add_summary(summary)
 
     def close(self) -> None:
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
 
     @property
     def _scalars(self) -> Path:

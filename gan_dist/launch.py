@@ -62,9 +62,7 @@ def plan_new(
     return Plan(run, spec, request, environment)
 
 
-def plan_resume(
-    ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None
-) -> Plan:
+def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None) -> Plan:
     """A further attempt at a run, which goes on where it stood.
 
     Raises:

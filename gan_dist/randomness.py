@@ -78,21 +78,15 @@ class Rng:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""
-        return self._rows(
-            lambda rows, g: torch.randn(rows, *shape, generator=g, device=self.device, dtype=self.dtype)
-        )
+        return self._rows(lambda rows, g: torch.randn(rows, *shape, generator=g, device=self.device, dtype=self.dtype))
 
     def uniform(self, *shape: int) -> Tensor:
         """Numbers in [0, 1)."""
-        return self._rows(
-            lambda rows, g: torch.rand(rows, *shape, generator=g, device=self.device, dtype=self.dtype)
-        )
+        return self._rows(lambda rows, g: torch.rand(rows, *shape, generator=g, device=self.device, dtype=self.dtype))
 
     def integers(self, below: int, *shape: int) -> Tensor:
         """Integers in [0, below)."""
-        return self._rows(
-            lambda rows, g: torch.randint(below, (rows, *shape), generator=g, device=self.device)
-        )
+        return self._rows(lambda rows, g: torch.randint(below, (rows, *shape), generator=g, device=self.device))
 
     def _rows(self, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
         if self._generators is None:
@@ -106,8 +100,6 @@ class Rng:
         return generator
 
 
-def one_lane(
-    key: tuple[object, ...], n: int, device: torch.device, dtype: torch.dtype = torch.float32
-) -> Rng:
+def one_lane(key: tuple[object, ...], n: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Rng:
     """Randomness for `n` samples outside training: grids, samples, checks."""
     return Rng(key, [(lane, len(rows)) for lane, rows in enumerate(lanes_of(n))], device, dtype)

@@ -20,7 +20,14 @@ from gan_dist.worker import work
 
 POLL_S = 0.5
 # What a worker sees when another one dies is no fault of the job: Ray Train starts the workers again.
-LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
+LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL",
+    "ProcessGroup",
+    "Broken pipe",
+)
 
 
 class Desk:

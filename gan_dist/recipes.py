@@ -149,9 +149,7 @@ def _run(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
 
 
 def _why_batch(images: Survey) -> str:
-    return (
-        "all images there are" if images.count < 64 else "larger ones train more stably, but take fewer steps"
-    )
+    return "all images there are" if images.count < 64 else "larger ones train more stably, but take fewer steps"
 
 
 def _colour(images: Survey) -> str:

@@ -24,10 +24,10 @@ class OneMachine(TorchConfig):
         return _FileRendezvous
 
 
-class _FileRendezvous(Backend):  # type: ignore[misc]
+class _FileRendezvous(Backend):
     share_cuda_visible_devices = True
 
-    def on_start(self, worker_group: Any, backend_config: OneMachine) -> None:
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         import ray
 
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
@@ -35,14 +35,12 @@ class _FileRendezvous(Backend):  # type: ignore[misc]
         path = Path(tempfile.mkdtemp(prefix="gan-dist-")) / "rendezvous"
         world = len(worker_group)
         joining = [
-            worker_group.execute_single_async(
-                rank, _join, str(path), backend, rank, world, backend_config.timeout_s
-            )
+            worker_group.execute_single_async(rank, _join, str(path), backend, rank, world, backend_config.timeout_s)
             for rank in range(world)
         ]
         ray.get(joining)
 
-    def on_shutdown(self, worker_group: Any, backend_config: OneMachine) -> None:
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
         worker_group.execute_async(_leave)
 
 
@@ -52,7 +50,11 @@ def _join(path: str, backend: str, rank: int, world: int, timeout_s: int) -> Non
     if sys.platform == "linux":
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     dist.init_process_group(
-        backend, init_method=f"file://{path}", rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s)
+        backend,
+        init_method=f"file://{path}",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=timeout_s),
     )
 
 

@@ -1,14 +1,14 @@
 """What is stored where in a run folder, and how runs are found again with no cluster alive.
 
-    RUN/
-      request.json        what was submitted: the validated job, versions, how it was started
-      status.json         where it stands: status, samples seen, attempt, message, exit code
-      lease.json          who writes the run now (one writer at a time)
-      logs/attempt-1.log  what the driver printed
-      scalars.jsonl       every logged number, one line per report
-      tensorboard/        the same for TensorBoard, with grids and hyper-parameters
-      grids/              real.png, 000064000.png, ...
-      checkpoints/        one folder each; see state.py
+RUN/
+  request.json        what was submitted: the validated job, versions, how it was started
+  status.json         where it stands: status, samples seen, attempt, message, exit code
+  lease.json          who writes the run now (one writer at a time)
+  logs/attempt-1.log  what the driver printed
+  scalars.jsonl       every logged number, one line per report
+  tensorboard/        the same for TensorBoard, with grids and hyper-parameters
+  grids/              real.png, 000064000.png, ...
+  checkpoints/        one folder each; see state.py
 """
 
 from __future__ import annotations

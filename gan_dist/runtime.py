@@ -127,7 +127,7 @@ class GroupRun:
         with ExitStack() as stack:
             for net in nets:
                 if not when and net.parallel is not net.dispatch:
-                    stack.enter_context(net.parallel.no_sync())  # type: ignore[operator, arg-type]
+                    stack.enter_context(net.parallel.no_sync())  # type: ignore[operator]
             yield
 
     def sum(self, value: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class GroupRun:
         return parts
 
 
-def _keep_buffers() -> dict[str, bool]:
+def _keep_buffers() -> dict[str, Any]:
     """The option that leaves buffers alone in training; torch renamed it."""
     from torch.nn.parallel import DistributedDataParallel
 

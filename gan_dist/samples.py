@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,7 @@ def real_grid(rows: Rows, seed: int) -> Image.Image:
     return image.enlarged(image.grid(rows.rows(chosen)[0], COLUMNS))
 
 
-def generate(
-    generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device
-) -> Tensor:
+def generate(generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
     """uint8 samples [count, C, H, W]; the same for the same seed, whatever the chunk."""
     return torch.cat(list(generate_chunks(generator, count, seed, cond, device)))
 
@@ -53,3 +52,21 @@ def generate_chunks(
             rng = one_lane((seed, "sample", start), n, device, dtype)
             classes = cond[start : start + n] if cond is not None else None
             yield image.decode(maker(maker.draw(n, rng), classes))
+
+
+def save_grid(pixels: Tensor, path: Path) -> Path:
+    """Samples as one picture, 8 in a row; the file's path."""
+    path.write_bytes(image.png(image.enlarged(image.grid(pixels, min(COLUMNS, len(pixels))))))
+    return path
+
+
+def save_files(chunks: Iterable[Tensor], folder: Path) -> list[Path]:
+    """Each sample as `000000.png`, `000001.png`, ...; the files' paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for chunk in chunks:
+        for pixels in chunk:
+            path = folder / f"{len(written):06d}.png"
+            path.write_bytes(image.png(image.grid(pixels[None], 1)))
+            written.append(path)
+    return written

@@ -198,7 +198,7 @@ def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def _unflat(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    pieces = flat.split([tensor.numel() for tensor in like.values()])
+    pieces = torch.split(flat, [tensor.numel() for tensor in like.values()])
     return {
         name: piece.view_as(tensor).to(tensor.device, tensor.dtype)
         for (name, tensor), piece in zip(like.items(), pieces, strict=True)

@@ -1,8 +1,8 @@
 """Checks of a person's own generator, discriminator, objective or penalty: what would go wrong, in one call.
 
-    from gan_dist.testing import check
-    check("my_pkg.nets:Net")                     # raises with everything that is wrong
-    problems("my_pkg.nets:Net", "generator")     # the same as a list of texts
+from gan_dist.testing import check
+check("my_pkg.nets:Net")                     # raises with everything that is wrong
+problems("my_pkg.nets:Net", "generator")     # the same as a list of texts
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,10 @@ from gan_dist.contracts import Batch, Nets, Term
 from gan_dist.networks import dcgan
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.runtime import LocalRun, WiredNet
+from gan_dist.spec.errors import suggestion
 
 Kind = Literal["generator", "discriminator", "objective", "penalty"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 N, SIZE, CHANNELS, CLASSES = 4, 32, 3, 3
 CPU = torch.device("cpu")
 
@@ -53,11 +55,25 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
         return found
     trials = {"generator": _try_generator, "discriminator": _try_discriminator}
     if kind in trials:
-        return _unique(text for classes in _class_counts(use, kind, roots) for text in _attempt(
-            lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes)
-        ))
+        return _unique(
+            text
+            for classes in _class_counts(use, kind, roots)
+            for text in _attempt(lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes))
+        )
     maker = _try_objective if kind == "objective" else _try_penalty
     return _attempt(lambda: maker(_make(kind, use, args, roots, 0)))
+
+
+def kind_of(name: str) -> Kind:
+    """A kind by its name.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    for kind in KINDS:
+        if name == kind:
+            return kind
+    raise ValueError(f"kind: {name!r}{suggestion(name, KINDS)}")
 
 
 def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
@@ -66,7 +82,7 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     Raises:
         ValueError: it looks like none of the kinds.
     """
-    for kind in ("generator", "discriminator", "objective", "penalty"):
+    for kind in KINDS:
         if use in components.ALIASES[kind]:
             return kind
     target = components.locate("generator", use)
@@ -174,7 +190,7 @@ def _term_problems(phase: str, terms: Any, nets: Nets, train: tuple[str, ...]) -
 def _bench(train: tuple[str, ...], real: bool) -> tuple[Nets, Batch]:
     torch.manual_seed(0)
     run = LocalRun(CPU, lambda event: None, lambda: False)
-    modules = {
+    modules: dict[str, Any] = {
         "generator": dcgan.Generator(size=SIZE, channels=CHANNELS, width=4),
         "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
     }
@@ -229,7 +245,9 @@ def _make(kind: Kind, use: str, args: dict[str, Any], roots: Iterable[str | Path
 def _same(first: Any, again: Any) -> bool:
     if isinstance(first, Tensor):
         return torch.equal(first, again)
-    pairs = zip(first.values(), again.values(), strict=True) if isinstance(first, dict) else zip(first, again, strict=True)
+    pairs = (
+        zip(first.values(), again.values(), strict=True) if isinstance(first, dict) else zip(first, again, strict=True)
+    )
     return all(_same(one, other) for one, other in pairs)
 
 

@@ -58,9 +58,7 @@ def work(
     return {"ending": ending, "seen": state.seen, "values": desk.latest}
 
 
-def _restore(
-    state: TrainState, run: Run, rows: Rows, folder: RunFolder, start_from: str | None
-) -> None:
+def _restore(state: TrainState, run: Run, rows: Rows, folder: RunFolder, start_from: str | None) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
         changed = data_changed(found.meta["data"], rows.facts)

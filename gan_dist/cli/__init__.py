@@ -7,13 +7,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
-from gan_dist.cli import cluster_commands, job_commands, spec_commands, submit_command
+from gan_dist.cli import cluster_commands, job_commands, model_commands, spec_commands, submit_command
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
+
+# BadParameter < UsageError < ClickException: newer Typers carry a click of their own, so it is reached through them.
+USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="gan-dist",
@@ -36,6 +39,11 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "init": spec_commands.init,
         "validate": spec_commands.validate,
         "schema": spec_commands.schema,
+        "help": model_commands.help_topic,
+    },
+    "Networks": {
+        "sample": model_commands.sample,
+        "check": model_commands.check,
     },
     "Clusters and pages": {
         "up": cluster_commands.up,
@@ -59,9 +67,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(
-        False, "--version", help="Print the version.", callback=_show_version, is_eager=True
-    ),
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_show_version, is_eager=True),
 ) -> None:
     """Train any GAN, of images or text, distributed on Ray, from one YAML file."""
 
@@ -70,10 +76,10 @@ def main() -> None:
     """Run the command line: an error is one clear line on standard error and an exit code of its kind."""
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more when it flushes at exit.

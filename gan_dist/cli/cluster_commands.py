@@ -12,9 +12,7 @@ from gan_dist.cli.output import emit, say
 
 
 def up(
-    cpus: Annotated[
-        int | None, typer.Option(min=1, help="CPUs it may use. Default: all, at least 2.")
-    ] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs it may use. Default: all, at least 2.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Start the local Ray, on this machine alone; it ends itself after ten idle minutes."""

@@ -11,12 +11,8 @@ import typer
 from gan_dist.cli import options
 from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
 
-Follow = Annotated[
-    bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")
-]
-Raw = Annotated[
-    bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")
-]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
+Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
 def list_runs(storage: options.Storage = None, as_json: options.Json = False) -> None:
@@ -32,10 +28,7 @@ def list_runs(storage: options.Storage = None, as_json: options.Json = False) ->
         now = time.time()
         table(
             ("RUN", "STATUS", "SEEN", "STARTED", "WHERE"),
-            (
-                (row["id"], row["status"], _seen(row), ago(row.get("started"), now), row["uri"])
-                for row in rows
-            ),
+            ((row["id"], row["status"], _seen(row), ago(row.get("started"), now), row["uri"]) for row in rows),
         )
 
 
@@ -90,9 +83,7 @@ def logs(
         from gan_dist.follow import Follower
 
         ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
-        finish(
-            found.id, found.uri, attend(job.jobs, job.id, found.id, Follower(console(as_json)), ask), as_json
-        )
+        finish(found.id, found.uri, attend(job.jobs, job.id, found.id, Follower(console(as_json)), ask), as_json)
     lines = log_lines(found, job)
     if as_json:
         emit({"run": found.id, "lines": list(lines)})

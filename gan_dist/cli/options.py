@@ -51,9 +51,7 @@ Address = Annotated[
         metavar="URL",
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON document on standard output, all else on stderr.")
-]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, all else on stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[
     list[str] | None,

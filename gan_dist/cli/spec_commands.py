@@ -15,9 +15,7 @@ WRONG = 2
 
 
 def validate(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Job files.", autocompletion=complete_job)
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job files.", autocompletion=complete_job)],
     overrides: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -51,9 +49,7 @@ def schema() -> None:
 
 
 def init(
-    source: Annotated[
-        str, typer.Argument(metavar="SRC", help="A folder of images or IDX files, or 'digits'.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder of images or IDX files, or 'digits'.")],
     size: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", help="Height and width to train at, instead of what fits the images."),

@@ -21,9 +21,7 @@ Job = Annotated[
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(
-        help="Go on with a run, with changes by -o.", metavar="RUN", autocompletion=options.complete_run
-    ),
+    typer.Option(help="Go on with a run, with changes by -o.", metavar="RUN", autocompletion=options.complete_run),
 ]
 From = Annotated[
     str | None,
@@ -42,19 +40,13 @@ def submit(
     resume: Resume = None,
     start_from: From = None,
     name: Annotated[str | None, typer.Option(help="The run's id, in place of a made one.")] = None,
-    code: Annotated[
-        str | None, typer.Option(help="Folder with your own modules, sent along.", metavar="DIR")
-    ] = None,
+    code: Annotated[str | None, typer.Option(help="Folder with your own modules, sent along.", metavar="DIR")] = None,
     address: options.Address = None,
     storage: options.Storage = None,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Two iterations of everything, then an estimate.")
-    ] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two iterations of everything, then an estimate.")] = False,
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow the run.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be sent; start nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; start nothing.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a job and follow it. The exit code is the job's result."""
@@ -63,9 +55,7 @@ def submit(
     if (job is None) == (resume is None):
         raise ValueError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
     if resume is not None and (name or start_from or smoke):
-        raise ValueError(
-            "--resume goes on with a run as it is; it cannot be combined with --name, --from or --smoke"
-        )
+        raise ValueError("--resume goes on with a run as it is; it cannot be combined with --name, --from or --smoke")
     if job is not None:
         plan = plan_new(
             job,

@@ -94,7 +94,9 @@ def read_on_ray(source: Source) -> tuple[list[Any], list[Columns]]:
 
 def _decode_batch(batch: dict[str, NDArray[Any]]) -> Columns:
     (part,) = batch["part"]
-    kept = {key: tuple(value) if isinstance(value, (list, np.ndarray)) else value for key, value in part.items()}
+    kept: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, (list, np.ndarray)) else value for key, value in part.items()
+    }
     return decode(Part(**kept))
 
 

@@ -198,7 +198,8 @@ def _idx(data: DataSpec, images: Path, pieces: int) -> Source:
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for IDX files use 'source' or 'none'")
     count = len(_idx_array(str(images)))
-    labels, classes = "", ()
+    labels = ""
+    classes: tuple[str, ...] = ()
     if data.labels == "source":
         labels = str(images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1")))
         if not Path(labels).exists():
@@ -210,9 +211,7 @@ def _idx(data: DataSpec, images: Path, pieces: int) -> Source:
     channels = 1 if data.channels == "auto" else data.channels
     each = max(1, -(-count // pieces))
     whole = Part("idx", 0, 0, data.size, channels, root=str(images.absolute()), labels=labels)
-    parts = tuple(
-        replace(whole, first=first, count=min(each, count - first)) for first in range(0, count, each)
-    )
+    parts = tuple(replace(whole, first=first, count=min(each, count - first)) for first in range(0, count, each))
     return Source(str(images), parts, classes, channels, data.channels != "auto")
 
 

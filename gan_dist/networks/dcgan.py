@@ -33,8 +33,16 @@ class Generator(nn.Module):
         widths = _widths(size, width)[::-1]
         parts: list[nn.Module] = [nn.ConvTranspose2d(z + classes, widths[0], 4, 1, 0, bias=False)]
         for narrow, wide in zip(widths[1:], widths, strict=False):
-            parts += [nn.BatchNorm2d(wide), nn.ReLU(inplace=True), nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
-        parts += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True), nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)]
+            parts += [
+                nn.BatchNorm2d(wide),
+                nn.ReLU(inplace=True),
+                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+            ]
+        parts += [
+            nn.BatchNorm2d(widths[-1]),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1),
+        ]
         self.body = nn.Sequential(*parts)
         self.apply(_initialise)
 

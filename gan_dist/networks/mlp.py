@@ -36,7 +36,7 @@ class Generator(nn.Module):
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         if self.classes:
             noise = torch.cat([noise, one_hot(cond, self.classes, noise)], dim=1)
-        return torch.tanh(self.body(noise)).unflatten(1, self.shape)
+        return torch.tanh(self.body(noise)).view(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
@@ -50,9 +50,7 @@ class Discriminator(nn.Module):
         layers: hidden layers.
     """
 
-    def __init__(
-        self, *, size: int, channels: int, classes: int = 0, hidden: int = 256, layers: int = 3
-    ) -> None:
+    def __init__(self, *, size: int, channels: int, classes: int = 0, hidden: int = 256, layers: int = 3) -> None:
         super().__init__()
         self.classes = classes
         self.body = _layers(channels * size * size + classes, hidden, layers, 1, nn.LeakyReLU(0.2))

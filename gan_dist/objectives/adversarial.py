@@ -84,7 +84,12 @@ class Hinge:
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         return adversarial(
-            phase, nets, batch, lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), lambda fake: -fake
+            phase,
+            nets,
+            batch,
+            lambda real: F.relu(1 - real),
+            lambda fake: F.relu(1 + fake),
+            lambda fake: -fake,
         )
 
 

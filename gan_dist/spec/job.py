@@ -69,9 +69,7 @@ class StageSpec(Section):
     penalties: tuple[PenaltySpec, ...] | None = Field(
         default=None, description="In place of the job's penalties; [] for none, null for the job's."
     )
-    optimizer: OptimizerSpec | None = Field(
-        default=None, description="Keys that differ from the job's optimizer."
-    )
+    optimizer: OptimizerSpec | None = Field(default=None, description="Keys that differ from the job's optimizer.")
     every: EverySpec | None = Field(default=None, description="Keys that differ from the job's `every`.")
 
 
@@ -94,17 +92,13 @@ class JobSpec(Section):
         default=None,
         description="What is minimised: one objective, or a list that is summed. Not with `stages`.",
     )
-    penalties: tuple[PenaltySpec, ...] = Field(
-        default=(), description="Regularising terms beside the objective."
-    )
+    penalties: tuple[PenaltySpec, ...] = Field(default=(), description="Regularising terms beside the objective.")
     stages: Annotated[tuple[StageSpec, ...], Field(min_length=1)] | None = Field(
         default=None,
         description="Phases of training, one after the other, in place of `objective` and `until`.",
     )
     optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="How weights are stepped.")
-    ema: EmaSpec | None = Field(
-        default=None, description="Moving average of the generator's weights; null for none."
-    )
+    ema: EmaSpec | None = Field(default=None, description="Moving average of the generator's weights; null for none.")
     batch: Whole = Field(
         ge=1,
         le=1_000_000,
@@ -125,9 +119,7 @@ class JobSpec(Section):
         default="auto",
         description="Number format of forward passes; auto is bf16 where the device has it, else fp32.",
     )
-    compile: Truth = Field(
-        default=False, description="Whether to compile the networks (slower start, faster steps)."
-    )
+    compile: Truth = Field(default=False, description="Whether to compile the networks (slower start, faster steps).")
     every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
     keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="What the run asks of the cluster.")
@@ -148,9 +140,7 @@ class JobSpec(Section):
     def phases_plan(self) -> tuple[StageSpec, ...]:
         """The stages, with all they take from the job; `objective` and `until` make one stage."""
         if self.objective is not None and self.until is not None:
-            return (
-                self._completed(StageSpec.model_validate({"objective": self.objective, "for": self.until})),
-            )
+            return (self._completed(StageSpec.model_validate({"objective": self.objective, "for": self.until})),)
         assert self.stages is not None
         return tuple(map(self._completed, self.stages))
 
@@ -170,9 +160,7 @@ class JobSpec(Section):
     def _fits_together(self) -> JobSpec:
         found = conflicts(self.model_dump())
         if found:
-            raise PydanticCustomError(
-                CONFLICT, "{text}", {"text": "; ".join(": ".join(one) for one in found)}
-            )
+            raise PydanticCustomError(CONFLICT, "{text}", {"text": "; ".join(": ".join(one) for one in found)})
         return self
 
 

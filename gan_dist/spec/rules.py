@@ -44,9 +44,7 @@ def _stage_names(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     stages = job.get("stages")
     if not isinstance(stages, list | tuple):
         return
-    names = Counter(
-        str(stage["name"]) for stage in stages if isinstance(stage, Mapping) and stage.get("name")
-    )
+    names = Counter(str(stage["name"]) for stage in stages if isinstance(stage, Mapping) and stage.get("name"))
     for name, times in names.items():
         if times > 1:
             yield "stages", f"{times} stages are named '{name}'; names must differ"

@@ -108,21 +108,15 @@ class EverySpec(Section):
 class KeepSpec(Section):
     """Which checkpoints stay."""
 
-    last: Whole = Field(
-        default=2, ge=1, description="Newest to keep.", json_schema_extra={"unit": "checkpoints"}
-    )
+    last: Whole = Field(default=2, ge=1, description="Newest to keep.", json_schema_extra={"unit": "checkpoints"})
     best: Whole = Field(
         default=0,
         ge=0,
         description="Best by `metric` to keep besides.",
         json_schema_extra={"unit": "checkpoints"},
     )
-    metric: str | None = Field(
-        default=None, description="Exact name of the metric that decides what is best."
-    )
-    mode: Literal["min", "max"] = Field(
-        default="min", description="Whether the lowest or highest metric is best."
-    )
+    metric: str | None = Field(default=None, description="Exact name of the metric that decides what is best.")
+    mode: Literal["min", "max"] = Field(default="min", description="Whether the lowest or highest metric is best.")
 
     @model_validator(mode="after")
     def _best_by_metric(self) -> KeepSpec:
@@ -172,9 +166,7 @@ class EnvironmentSpec(Section):
     """What the workers need besides gan-dist."""
 
     code: str | None = Field(default=None, description="Folder with your own modules, shipped with the run.")
-    pip: tuple[str, ...] = Field(
-        default=(), description="Packages to install on the workers, as pip writes them."
-    )
+    pip: tuple[str, ...] = Field(default=(), description="Packages to install on the workers, as pip writes them.")
     image: str | None = Field(default=None, description="Container image to run in, where the cluster can.")
     env: tuple[Annotated[str, AfterValidator(_variable)], ...] = Field(
         default=(), description="Names of your environment variables that the workers get too."

@@ -49,9 +49,7 @@ def _of(found: Found, roots: Sequence[str | Path]) -> Signature:
 
 def _of_class(node: ast.ClassDef, module: Module, roots: Sequence[str | Path]) -> Signature:
     doc = ast.get_docstring(node) or ""
-    constructor = next(
-        (one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None
-    )
+    constructor = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
     if constructor is not None:
         return _of_function(constructor, f"{doc}\n{ast.get_docstring(constructor) or ''}", skip=1)
     bases = [ast.unparse(base) for base in node.bases]
@@ -133,9 +131,7 @@ def _field_options(value: ast.expr | None) -> dict[str, ast.expr]:
 
 def _documented(doc: str) -> dict[str, str]:
     """Argument name to its description, from the `Args:` section of a docstring."""
-    match = re.search(
-        r"^[ \t]*(?:Args|Arguments|Attributes):[ \t]*\n((?:[ \t]+\S.*\n?|[ \t]*\n)+)", doc, re.MULTILINE
-    )
+    match = re.search(r"^[ \t]*(?:Args|Arguments|Attributes):[ \t]*\n((?:[ \t]+\S.*\n?|[ \t]*\n)+)", doc, re.MULTILINE)
     found: dict[str, str] = {}
     name = ""
     indent = 0

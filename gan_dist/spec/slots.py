@@ -34,9 +34,7 @@ class ComponentSpec(Section):
 class ObjectiveSpec(ComponentSpec):
     """A term of what is minimised."""
 
-    weight: Annotated[Scheduled, Within(ge=0)] = Field(
-        default=1.0, description="Factor of this objective in the sum."
-    )
+    weight: Annotated[Scheduled, Within(ge=0)] = Field(default=1.0, description="Factor of this objective in the sum.")
 
 
 class PenaltySpec(ComponentSpec):

@@ -226,9 +226,7 @@ class _Reader:
             return node.content if node.quoted else scalar(node.content)
         if isinstance(node.content, list):
             return [self._plain(item, (*path, index)) for index, item in enumerate(node.content)]
-        return {
-            name: self._plain(value, (*path, name), key.line) for name, (key, value) in node.content.items()
-        }
+        return {name: self._plain(value, (*path, name), key.line) for name, (key, value) in node.content.items()}
 
     def _add(self, line: int | None, message: str) -> None:
         self._problems.append(Problem(self.file, None if line is None else line + 1, "", message))
