@@ -186,14 +186,14 @@ def _start_ray(state: State, temp: Path, cpus: int) -> tuple[Cluster, str]:
 def _free_agent_port() -> None:
     """Let Ray's job agent listen on any free port.
 
-    By default every Ray uses 52365 for it, so of two Rays on one machine the second cannot run jobs; `ray.init`
-    passes no other port on.
+    By default every Ray uses 52365 for it, so of two Rays on one machine the second cannot run jobs, and
+    `ray.init` passes no other port on.
     """
     from ray._private.parameter import RayParams
 
     plain = RayParams.__init__
     if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
-        RayParams.__init__ = functools.partialmethod(plain, dashboard_agent_listen_port=0)
+        setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
 
 
 def _serve(state: State, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> None:

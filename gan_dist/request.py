@@ -15,8 +15,8 @@ VARIABLE = "GAN_DIST_REQUEST"
 class Request:
     """One attempt at one run.
 
-    `uri` is the run's folder (a local path or a URI), `spec` the validated job as JSON, `start_from` the folder
-    of a checkpoint of another run whose weights are loaded; `attempt` counts this run's submissions from 1.
+    `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` is a
+    checkpoint's folder whose weights are loaded; `attempt` counts the submissions of this run from 1.
     """
 
     run_id: str

@@ -55,10 +55,8 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
 
 
 def _cluster_of(record: dict[str, Any], address: str | None) -> Cluster:
-    if address is None and record.get("local"):
-        cluster = find_local()
-    else:
-        cluster = resolve(address or record.get("address"))
+    ours = address is None and record.get("local")
+    cluster = find_local() if ours else resolve(address or record.get("address"))
     if cluster is None:
         raise ClusterError("the run's cluster is gone" if record else "no cluster is known for this run")
     return cluster
@@ -97,7 +95,7 @@ def all_runs(storage: str | None) -> list[RunFolder]:
 
 
 def log_lines(run: RunFolder, job: RunJob | None) -> Iterator[str]:
-    """What the run's attempts printed: from its folder, and the newest one's from its cluster, if it lives."""
+    """What the run's attempts printed: from its folder; the newest one's from its cluster, if it lives."""
     logs = run.folder.child("logs")
     names = [name for name in logs.names() if name.endswith(".log")]
     live = job.jobs.logs(job.id).splitlines() if job else []

@@ -55,7 +55,7 @@ def submit(request: Request, cluster: Cluster, environment: Environment, module:
         ClusterError: the cluster is out of reach or refused the job.
         PackagingError: the code is too large, or a variable is not set.
     """
-    if cluster.local and cluster.python != sys.executable:
+    if cluster.local and not _same_python(cluster.python or "", sys.executable):
         raise ClusterError(
             f"the local cluster runs {cluster.python}, this is {sys.executable}; "
             "end it with `gan-dist down` (its jobs too) and submit again"
@@ -91,6 +91,11 @@ def _submit_with_archive(jobs: Jobs, body: dict[str, Any]) -> str:
     except (RuntimeError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise Refused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None
+
+
+def _same_python(one: str, other: str) -> bool:
+    """Whether two paths start the same interpreter in the same environment (`bin/python` and `bin/python3`)."""
+    return os.path.dirname(one) == os.path.dirname(other) and os.path.realpath(one) == os.path.realpath(other)
 
 
 def _python_path(code: str | None) -> str:

@@ -15,7 +15,7 @@ from gan_dist.cli import cluster_commands, job_commands, model_commands, spec_co
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
-# BadParameter < UsageError < ClickException: newer Typers carry a click of their own, so it is reached through them.
+# BadParameter < UsageError < ClickException; reached so because newer Typers carry a click of their own.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(

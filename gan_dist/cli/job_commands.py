@@ -116,7 +116,7 @@ def stop(
     holder = found.lease_holder()
     if holder is not None and "submission" not in standing.record_of(found):
         raise ValueError(
-            f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} runs it; stop it there"
+            f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
         )
     say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
     events = standing.stop(standing.job_of(found, address))

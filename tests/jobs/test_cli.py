@@ -41,9 +41,7 @@ def stored(home, name, **status):
     run = RunFolder(Folder.at(home / "runs" / name))
     run.folder.write_json("request.json", {})
     run.update(**({"status": "succeeded", "seen": 20_000, "until": 20_000, "attempt": 1} | status))
-    run.folder.write(
-        "logs/attempt-1.log", b'2026 from Ray\n@gan-dist {"event": "stage", "text": "reading"}\nhi\n'
-    )
+    run.folder.write("logs/attempt-1.log", b'2026 from Ray\n@gan-dist {"event": "stage", "text": "reading"}\nhi\n')
     remember(run, attempt=1)
     return run
 

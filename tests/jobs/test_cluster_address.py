@@ -68,7 +68,7 @@ def test_token_is_found_where_ray_looks(home):
 
 class Answers(http.server.BaseHTTPRequestHandler):
     code, text, location = 200, "", None
-    seen: list = []
+    seen: list
 
     def do_GET(self):
         self.seen.append(self.headers.get("Authorization"))
@@ -133,9 +133,7 @@ def test_nobody_there():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(
-        ClusterError, match=f"no Ray cluster answers at http://127.0.0.1:{port}: Connection refused"
-    ):
+    with pytest.raises(ClusterError, match=f"no Ray cluster answers at http://127.0.0.1:{port}: Connection refused"):
         Jobs(Cluster(f"http://127.0.0.1:{port}")).version()
 
 
@@ -146,7 +144,5 @@ def test_silence_is_no_hang(monkeypatch):
         silent.listen()
         began = time.monotonic()
         with pytest.raises(ClusterError, match="no answer in time"):
-            Jobs(Cluster(f"http://127.0.0.1:{silent.getsockname()[1]}"))._ask(
-                "GET", "/api/version", None, 0.5
-            )
+            Jobs(Cluster(f"http://127.0.0.1:{silent.getsockname()[1]}"))._ask("GET", "/api/version", None, 0.5)
         assert time.monotonic() - began < 5

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,11 +22,10 @@ from gan_dist.request import Request
 pytestmark = pytest.mark.ray
 
 LISTENERS = """
+import os
 import sys
-import ray
 import psutil
-temp = sys.argv[1]
-group = int(sys.argv[2])
+group = int(sys.argv[1])
 for process in psutil.process_iter():
     try:
         if os.getpgid(process.pid) == group:
@@ -33,7 +34,7 @@ for process in psutil.process_iter():
                     print(c.laddr.ip)
     except psutil.Error:
         continue
-""".replace("import sys", "import os, sys", 1)
+"""
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_two_starts_give_one_private_cluster_on_loopback(home):
     assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
     owner = state.owner()
     assert len(owner["temp"]) <= 40 and stat.S_IMODE(os.stat(owner["temp"]).st_mode) == 0o700
-    command = [sys.executable, "-c", LISTENERS, owner["temp"], str(owner["pid"])]
+    command = [sys.executable, "-c", LISTENERS, str(owner["pid"])]
     listening = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert len(listening) > 5 and {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
@@ -121,7 +122,6 @@ def test_idle_cluster_ends_itself_but_not_under_a_job(home, monkeypatch):
 
 def test_death_at_start_is_told_with_the_log(home, monkeypatch):
     State.here().prepare()
-    monkeypatch.setenv("GAN_DIST_TEST", "1")
     monkeypatch.setattr(sys, "executable", str(home / "python"))
     (home / "python").write_text("#!/bin/sh\necho this Python is broken\nexit 3\n")
     (home / "python").chmod(0o755)
@@ -131,8 +131,8 @@ def test_death_at_start_is_told_with_the_log(home, monkeypatch):
 
 OTHER = """
 import sys, ray
-context = ray.init(num_cpus=1, include_dashboard=True, dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
-                   _temp_dir=sys.argv[1], log_to_driver=False)
+context = ray.init(num_cpus=1, include_dashboard=True, dashboard_host="127.0.0.1",
+                   _node_ip_address="127.0.0.1", _temp_dir=sys.argv[1], log_to_driver=False)
 print("READY", context.dashboard_url, flush=True)
 for line in sys.stdin:
     print("SUM", ray.get(ray.remote(lambda: 41 + 1).remote()), flush=True)
@@ -140,14 +140,12 @@ ray.shutdown()
 """
 
 
-def test_down_leaves_another_ray_alone(home, tmp_path_factory):
-    import shutil
-    import tempfile
-
+def test_down_leaves_another_ray_alone(home):
     temp = tempfile.mkdtemp(prefix="other-", dir="/tmp")
     environ = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    other = subprocess.Popen([sys.executable, "-c", OTHER, temp], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.DEVNULL, text=True, env=environ)  # fmt: skip
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-c", OTHER, temp]
+    other = subprocess.Popen(command, text=True, env=environ, **pipes)
     try:
         address = "http://" + next(line for line in other.stdout if line.startswith("READY")).split()[1]
         ours = start_local()

@@ -10,7 +10,7 @@ from gan_dist import packaging
 from gan_dist.local_cluster import Cluster
 from gan_dist.packaging import Environment, PackagingError, code_folder, copied, files_to_send, pack
 from gan_dist.request import VARIABLE, Request
-from gan_dist.submit import entrypoint, runtime_env
+from gan_dist.submit import _same_python, entrypoint, runtime_env
 
 OURS = Cluster("http://127.0.0.1:1", local=True, python=sys.executable)
 OTHER = Cluster("http://head:8265")
@@ -84,3 +84,12 @@ def test_python_of_a_job():
     assert entrypoint(OURS, Environment()) == f"{sys.executable} -m gan_dist.driver"
     assert entrypoint(OURS, Environment(pip=("timm",))) == "python -m gan_dist.driver"
     assert entrypoint(OTHER, Environment()) == "python -m gan_dist.driver"
+
+
+def test_names_of_one_python(tmp_path):
+    for environment in ("a", "b"):
+        (tmp_path / environment).mkdir()
+        (tmp_path / environment / "python").symlink_to(sys.executable)
+        (tmp_path / environment / "python3").symlink_to("python")
+    a, b = str(tmp_path / "a/python"), str(tmp_path / "b/python")
+    assert _same_python(a, a + "3") and not _same_python(a, b)

@@ -78,13 +78,9 @@ def test_ids_are_unique_and_unknown_ones_told(cluster):
 def test_code_travels_to_another_cluster(cluster, tmp_path):
     """The same cluster, looked at as somebody else's: code and this very package go there as an archive."""
     driver = (Path(__file__).parent / "fake_driver.py").read_text()
-    told = (
-        "    import gan_dist\n    print('runs from', gan_dist.__file__, flush=True)\n    emit(event=\"stage\""
-    )
+    told = "    import gan_dist\n    print('runs from', gan_dist.__file__, flush=True)\n    emit(event=\"stage\""
     (tmp_path / "fake_driver.py").write_text(driver.replace('    emit(event="stage"', told, 1))
-    outcome, printed = followed(
-        cluster_as_foreign(cluster), request_of("far"), Environment(code=str(tmp_path))
-    )
+    outcome, printed = followed(cluster_as_foreign(cluster), request_of("far"), Environment(code=str(tmp_path)))
     assert outcome.exit_code == 0
     origin = next(line for line in printed.splitlines() if line.startswith("runs from")).split()[-1]
     assert "/runtime_resources/working_dir_files/" in origin

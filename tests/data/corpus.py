@@ -1,0 +1,60 @@
+"""Folders of images for tests, sound and broken."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan_dist.data.read import Columns, DataFacts, Located, facts_of, read_here
+from gan_dist.data.sources import find
+from gan_dist.spec.job import DataSpec
+
+
+def spec(source: Path | str, **keys: Any) -> DataSpec:
+    return DataSpec.model_validate({"source": str(source), "size": 8, **keys})
+
+
+def ingest(data: DataSpec, pieces: int = 8) -> tuple[DataFacts, Located, list[Columns]]:
+    source = find(data, pieces)
+    blocks = read_here(source)
+    return *facts_of(source, blocks, data.max_rejected), blocks
+
+
+def noise(side: int = 12, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    values = np.random.default_rng(seed).integers(0, 256, (side, side, channels), np.uint8)
+    return Image.frombytes(mode, (side, side), values.tobytes())
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def put(root: Path, name: str, content: bytes | Image.Image) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content.save(path)
+    return path
+
+
+def many(root: Path, count: int, mode: str = "RGB") -> None:
+    for number in range(count):
+        put(root, f"{number:03d}.png", noise(mode=mode, seed=number))
+
+
+def idx(values: np.ndarray[Any, Any], zipped: bool = False) -> bytes:
+    """An IDX file of unsigned bytes, as MNIST's page describes it."""
+    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    content = header + values.astype(np.uint8).tobytes()
+    return gzip.compress(content) if zipped else content

@@ -1,0 +1,87 @@
+"""The plan of what is served when: exact, new each epoch, and whole over the workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan_dist.data.order import epoch_samples, global_batch, permutation
+from gan_dist.feed import Feed, Moment
+from gan_dist.runtime import LocalRun
+from tests.helpers import CPU, never, rows_of, small
+
+sizes = st.integers(1, 200).flatmap(lambda batch: st.tuples(st.just(batch), st.integers(batch, 700)))
+
+
+def epoch_of(seed: int, count: int, batch: int, epoch: int) -> list[int]:
+    whole = epoch_samples(count, batch)
+    starts = range(epoch * whole, (epoch + 1) * whole, batch)
+    return [int(one) for start in starts for one in global_batch(seed, count, batch, start)]
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(0, 5), st.integers(0, 3))
+def test_each_sample_comes_once_per_epoch(size: tuple[int, int], seed: int, epoch: int) -> None:
+    batch, count = size
+    served = epoch_of(seed, count, batch, epoch)
+    assert len(served) == len(set(served)) == count // batch * batch
+    assert set(served) <= set(range(count))
+
+
+def test_what_one_epoch_leaves_out_another_serves() -> None:
+    served = [set(epoch_of(0, 30, 8, epoch)) for epoch in range(6)]
+    assert all(len(one) == 24 for one in served) and set().union(*served) == set(range(30))
+
+
+def test_each_epoch_has_a_new_order_and_each_seed_its_own() -> None:
+    orders = {tuple(permutation(seed, epoch, 50)) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+
+
+@given(st.integers(0, 60), st.integers(0, 2**40))
+def test_position_is_exact_from_anywhere(iteration: int, seed: int) -> None:
+    permutation.cache_clear()
+    alone = global_batch(seed, 45, 8, iteration * 8)
+    permutation.cache_clear()
+    in_turn = [global_batch(seed, 45, 8, earlier * 8) for earlier in range(iteration + 1)]
+    assert np.array_equal(alone, in_turn[-1])
+
+
+def test_fewer_samples_than_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^batch: 64 is larger than the data \(63 samples\)$"):
+        global_batch(0, 63, 64, 0)
+
+
+class Worker(LocalRun):
+    """One of several, as far as the data go."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        super().__init__(CPU, lambda event: None, never)
+        self.rank, self.world = rank, world  # type: ignore[misc]
+
+
+def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
+    spec = small(batch=26, data={"source": "digits", "size": 8, "labels": "source"})
+    rows, run = rows_of(spec), Worker(rank, world)
+    from gan_dist.build import build_networks
+
+    wired = run.wire(build_networks(spec, rows.facts)["generator"], False, torch.no_grad)
+    feed = Feed(rows, wired, run, 0, 26, micro, torch.float64)
+    batches = list(feed.draw(Moment(0, drawn, "D", 0), True, ("discriminator",)))
+    assert len(batches) == feed.micros and all(len(batch.real) == batch.n for batch in batches)
+    return torch.cat([torch.cat([b.real.flatten(1), b.cond[:, None], b.noise], 1) for b in batches])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+@pytest.mark.parametrize("micro", [4, 8, 26])
+def test_the_workers_together_get_the_global_batch(world: int, micro: int) -> None:
+    spec = small(batch=26, data={"source": "digits", "size": 8, "labels": "source"})
+    rows = rows_of(spec)
+    pixels, labels = rows.rows(rows.positions(52))
+    together = torch.cat([served_to(rank, world, micro, 52) for rank in range(world)])
+    assert torch.equal(together[:, :64], (pixels.double() / 127.5 - 1).flatten(1))
+    assert torch.equal(together[:, 64], labels.double())
+    assert torch.equal(together, served_to(0, 1, 26, 52))  # the noise as well

@@ -1,0 +1,223 @@
+"""Decoding real-world files: what is shown of odd ones, what is rejected of broken ones, and by which name."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_dist.data.images import Unreadable, channels_of, open_image, to_pixels
+from gan_dist.data.sources import DataError
+from tests.data.corpus import encoded, ingest, many, noise, put, spec
+
+GREY = {"L": "PNG", "LA": "PNG", "1": "PNG"}
+
+
+def pixels(image: Image.Image, size: int, channels: int, form: str = "PNG", **options: Any) -> Any:
+    return to_pixels(open_image(encoded(image, form, **options)), size, channels)
+
+
+def rejected(root: Path, **keys: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        ingest(spec(root, **keys))
+    return str(caught.value)
+
+
+def test_an_image_of_the_right_size_is_left_alone() -> None:
+    image = noise(8)
+    assert np.array_equal(pixels(image, 8, 3), np.asarray(image).transpose(2, 0, 1))
+
+
+def test_palette() -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    assert pixels(image, 8, 3)[:, 0, 0].tolist() == [200, 100, 50]
+
+
+@pytest.mark.parametrize("alpha", [0, 64, 255])
+def test_transparency_lies_on_black(alpha: int) -> None:
+    found = pixels(Image.new("RGBA", (8, 8), (200, 100, 50, alpha)), 8, 3)[:, 0, 0]
+    assert np.allclose(found, np.array([200, 100, 50]) * alpha / 255, atol=1)
+    assert pixels(Image.new("LA", (8, 8), (200, alpha)), 8, 1)[0, 0, 0] == pytest.approx(200 * alpha / 255, abs=1)
+
+
+def test_transparent_palette_lies_on_black() -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    assert not pixels(image, 8, 3, transparency=1).any()
+
+
+def test_cmyk() -> None:
+    found = pixels(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), 8, 3, "TIFF")[:, 0, 0]
+    assert found.tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("byte_order", ["<u2", ">u2"])
+def test_grey_of_16_bits_keeps_its_upper_8(byte_order: str) -> None:
+    values = (np.arange(64).reshape(8, 8) * 257).astype("<u2")
+    mode = "I;16" if byte_order == "<u2" else "I;16B"
+    image = Image.frombytes(mode, (8, 8), values.astype(byte_order).tobytes())
+    opened = open_image(encoded(image, "TIFF"))
+    assert channels_of(opened) == 1
+    assert np.array_equal(to_pixels(opened, 8, 1)[0], np.arange(64).reshape(8, 8))
+
+
+def test_png_of_16_bits() -> None:
+    image = Image.fromarray((np.arange(64).reshape(8, 8) * 257).astype(np.uint16))
+    assert np.array_equal(pixels(image, 8, 1)[0], np.arange(64).reshape(8, 8))
+
+
+def test_exif_orientation_is_obeyed() -> None:
+    image = Image.new("RGB", (16, 16))
+    image.paste((255, 255, 255), (0, 0, 16, 8))  # light above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held so that the picture has to be turned by 90 degrees clockwise
+    found = pixels(image, 16, 1, "JPEG", exif=exif, quality=95)[0]
+    assert found[:, 12].mean() > 240 and found[:, 3].mean() < 15
+
+
+def test_one_pixel_fills_the_picture() -> None:
+    assert (pixels(Image.new("RGB", (1, 1), (9, 8, 7)), 8, 3) == np.array([9, 8, 7])[:, None, None]).all()
+
+
+def test_the_middle_of_a_long_picture_is_kept() -> None:
+    image = Image.new("L", (24, 8), 0)
+    image.paste(255, (8, 0, 16, 8))
+    assert (pixels(image, 8, 1) == 255).all()
+
+
+def test_lanczos_does_not_alias() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    assert pixels(Image.fromarray(stripes), 8, 1).std() < 10
+
+
+def test_lab_is_coloured() -> None:
+    found = pixels(Image.new("LAB", (8, 8), (128, 128, 128)), 8, 3, "TIFF")
+    assert found.shape == (3, 8, 8)
+
+
+BROKEN = {
+    "cut.png": encoded(noise(32), "PNG")[:900],
+    "cut.jpg": encoded(noise(32), "JPEG")[:500],
+    "empty.png": b"",
+    "page.jpg": b"<!DOCTYPE html><title>404</title>",
+    "head.gif": b"GIF89a",
+}
+REASONS = {"empty.png": "empty file", "page.jpg": "not an image"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_named_with_their_reason(tmp_path: Path, name: str) -> None:
+    many(tmp_path, 3)
+    put(tmp_path, name, BROKEN[name])
+    facts, _, _ = ingest(spec(tmp_path, max_rejected=0.5))
+    ((found, reason),) = facts.rejected
+    assert (facts.count, found) == (3, name)
+    assert reason == REASONS.get(name, reason) and reason
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_file_cut_anywhere_is_decoded_or_rejected(form: str) -> None:
+    whole = encoded(noise(6), form)
+    for length in range(0, len(whole), 3):
+        try:
+            to_pixels(open_image(whole[:length]), 8, 3)
+        except Unreadable as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_with_altered_bytes_is_decoded_or_rejected(form: str) -> None:
+    exif = {} if form in ("GIF", "BMP", "TIFF") else {"exif": _exif()}
+    whole, random = encoded(noise(6), form, **exif), np.random.default_rng(0)
+    for _ in range(400):
+        content = bytearray(whole)
+        for place in random.integers(0, len(content), random.integers(1, 4)):
+            content[place] = random.integers(256)
+        _decode_or_reject(bytes(content))
+
+
+def _decode_or_reject(content: bytes) -> None:
+    try:
+        image = open_image(content)
+        if image.width * image.height < 10**6:
+            to_pixels(image, 8, 3)
+    except (Unreadable, OSError):
+        pass  # what the reader of folders takes for a rejection
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_broken_exif_does_not_break_the_picture_or_the_run(tmp_path: Path) -> None:
+    many(tmp_path, 2)
+    put(tmp_path, "odd.jpg", encoded(noise(), "JPEG", exif=b"Exif\x00\x00garbage that is no TIFF header"))
+    facts, _, _ = ingest(spec(tmp_path, max_rejected=0.5))
+    assert facts.count + len(facts.rejected) == 3
+
+
+@pytest.mark.parametrize(("broken", "allowed"), [(1, True), (2, False)])
+def test_max_rejected_from_both_sides(tmp_path: Path, broken: int, allowed: bool) -> None:
+    many(tmp_path, 10 - broken)
+    for number in range(broken):
+        put(tmp_path, f"x{number}.png", b"")
+    if allowed:
+        assert ingest(spec(tmp_path, max_rejected=0.1))[0].count == 9
+        return
+    assert rejected(tmp_path, max_rejected=0.1) == (
+        f"data.source: 2 of 10 images in {str(tmp_path)!r} cannot be used, more than data.max_rejected: 0.1 allows:"
+        "\n  x0.png: empty file\n  x1.png: empty file"
+    )
+
+
+def test_nothing_usable_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", b"")
+    assert "1 of 1 images" in rejected(tmp_path, max_rejected=1)
+
+
+def test_grey_and_colour_mixed_want_a_decision(tmp_path: Path) -> None:
+    many(tmp_path, 3)
+    put(tmp_path, "grey.png", noise(mode="L"))
+    assert rejected(tmp_path) == (
+        "data.channels: auto found 3 coloured and 1 grey images (first: 'grey.png'); set data.channels to 1 or 3"
+    )
+    assert ingest(spec(tmp_path, channels=3))[0].count == 4
+    assert ingest(spec(tmp_path, channels=1))[0].channels == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_auto_takes_grey_for_grey(tmp_path: Path, mode: str) -> None:
+    for number in range(3):
+        put(tmp_path, f"{number}.png", Image.new(mode, (9, 9)))
+    assert ingest(spec(tmp_path))[0].channels == 1
+
+
+def test_checksum_follows_pixels_and_labels_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/2.png"):
+        put(tmp_path, name, noise(8))
+    before = ingest(spec(tmp_path, labels="folders"))[0].checksum
+    os.utime(tmp_path / "a/1.png", (0, 0))
+    put(tmp_path, "a/notes.txt", b"new")
+    assert ingest(spec(tmp_path, labels="folders"))[0].checksum == before
+    (tmp_path / "a/1.png").rename(tmp_path / "b/1.png")
+    assert ingest(spec(tmp_path, labels="folders"))[0].checksum != before
+    (tmp_path / "b/1.png").rename(tmp_path / "a/1.png")
+    image = noise(8)
+    image.putpixel((3, 3), (1, 2, 3))
+    put(tmp_path, "a/1.png", image)
+    assert ingest(spec(tmp_path, labels="folders"))[0].checksum != before
+
+
+def test_a_png_is_found_by_its_content(tmp_path: Path) -> None:
+    buffer = io.BytesIO(encoded(noise(), "PNG"))
+    put(tmp_path, "a.jpeg", buffer.getvalue())
+    assert ingest(spec(tmp_path))[0].count == 1

@@ -1,0 +1,198 @@
+"""What is found in each kind of source, and what is said when nothing usable is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from gan_dist.data.sources import SUFFIXES, DataError, find, read
+from tests.data.corpus import encoded, idx, ingest, many, noise, put, spec
+from tests.helpers import SHARED
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 4], np.uint8)
+
+
+def refused(**data: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        find(spec(**data))
+    return str(caught.value)
+
+
+def put_idx(root: Path, zipped: bool = False, labels: bool = True, stem: str = "train") -> Path:
+    end = ".gz" if zipped else ""
+    images = put(root, f"{stem}-images-idx3-ubyte{end}", idx(IMAGES, zipped))
+    if labels:
+        put(root, f"{stem}-labels-idx1-ubyte{end}", idx(LABELS, zipped))
+    return images
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    facts, located, blocks = ingest(spec("digits", labels="source"))
+    digits = load_digits()
+    assert (facts.count, facts.channels, facts.classes) == (1797, 1, tuple("0123456789"))
+    assert located.label.tolist() == digits.target.tolist()
+    assert facts.class_counts == tuple(np.bincount(digits.target).tolist())
+    expected = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    assert np.array_equal(blocks[0]["image"][:, 0], expected)
+
+
+def test_digits_come_in_colour_and_without_labels() -> None:
+    facts, located, blocks = ingest(spec("digits", channels=3, size=16))
+    assert blocks[0]["image"].shape == (1797, 3, 16, 16)
+    assert (facts.classes, facts.class_counts, located.label.any()) == ((), (), np.False_)
+
+
+def test_flat_folder(tmp_path: Path) -> None:
+    many(tmp_path, 5)
+    source = find(spec(tmp_path))
+    assert (source.count, source.channels, source.classes) == (5, 3, ())
+    assert [row.name for part in source.parts for row in read(part)] == [f"00{n}.png" for n in range(5)]
+
+
+def test_class_per_folder_with_folders_inside(tmp_path: Path) -> None:
+    for name in ("pear/1.png", "apple/2.png", "apple/old/3.png", "apple/old/4.jpg"):
+        put(tmp_path, name, noise())
+    facts, located, _ = ingest(spec(tmp_path, labels="folders"))
+    assert (facts.classes, facts.class_counts) == (("apple", "pear"), (3, 1))
+    assert located.label.tolist() == [0, 0, 0, 1]
+
+
+def test_order_does_not_depend_on_how_it_is_cut(tmp_path: Path) -> None:
+    many(tmp_path, 11)
+    facts = [ingest(spec(tmp_path), pieces)[0] for pieces in (1, 3, 100)]
+    assert facts[0] == facts[1] == facts[2]
+
+
+def test_what_is_no_image_is_not_looked_at(tmp_path: Path) -> None:
+    many(tmp_path, 2)
+    for name in ("SOURCE.txt", "meta.json", ".hidden.png", "._001.png", "Thumbs.db", ".git/a.png", "__MACOSX/b.png"):
+        put(tmp_path, name, b"no image")
+    facts, _, _ = ingest(spec(tmp_path))
+    assert facts.count == 2 and facts.rejected == ()
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".JPG", ".Png"])
+def test_every_suffix_is_read(tmp_path: Path, suffix: str) -> None:
+    put(tmp_path, f"one{suffix}", noise())
+    assert ingest(spec(tmp_path))[0].count == 1
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_alone_or_in_their_folder(tmp_path: Path, zipped: bool) -> None:
+    images = put_idx(tmp_path, zipped)
+    put(tmp_path, "t10k-images-idx3-ubyte", idx(IMAGES[:3]))
+    for where in (tmp_path, images):
+        facts, located, blocks = ingest(spec(where, labels="source"))
+        assert np.array_equal(np.concatenate([block["image"] for block in blocks])[:, 0], IMAGES)
+        assert located.label.tolist() == LABELS.tolist()
+        assert (facts.count, facts.channels, facts.class_counts) == (10, 1, (3, 3, 3, 0, 1))
+
+
+def test_fashion_mnist_is_what_its_authors_say() -> None:
+    folder = SHARED / "images" / "fashion_mnist"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not on this machine")
+    source = find(spec(folder, size=28, labels="source"))
+    assert (source.count, source.channels, len(source.classes)) == (60_000, 1, 10)
+    assert [row.label for row in read(source.parts[0])][:10] == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+
+
+def test_missing_path_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    wanted = tmp_path / "fotos"
+    assert refused(source=wanted) == (
+        f"data.source: {str(wanted)!r} does not exist; did you mean {str(tmp_path / 'photos')!r}?"
+    )
+    assert refused(source=tmp_path / "zzz" / "a") == f"data.source: {str(tmp_path / 'zzz' / 'a')!r} does not exist"
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    put(tmp_path, "readme.txt", b"nothing here")
+    assert refused(source=tmp_path) == (
+        f"data.source: no images in {str(tmp_path)!r} "
+        "(looked for .png, .jpg, .jpeg, .webp, .gif, .bmp, .tif, .tiff)"
+    )
+
+
+def test_a_file_that_is_no_idx_file(tmp_path: Path) -> None:
+    path = put(tmp_path, "photo.png", noise())
+    assert refused(source=path) == f"data.source: {str(path)!r} is a file but not an IDX image file"
+
+
+def test_a_uri_is_refused() -> None:
+    assert "is a URI; this version reads 'digits', a folder of images, or IDX files" in refused(source="s3://a/b")
+
+
+def test_labels_that_are_not_there(tmp_path: Path) -> None:
+    assert refused(source="digits", labels="folders") == (
+        "data.labels: 'folders' needs a folder of images; for digits use 'source' or 'none'"
+    )
+    many(tmp_path / "flat", 2)
+    put(tmp_path / "flat", "a/1.png", noise())
+    assert refused(source=tmp_path / "flat", labels="source") == (
+        "data.labels: 'source' needs digits or IDX files; for a folder use 'folders' or 'none'"
+    )
+    assert refused(source=tmp_path / "flat", labels="folders") == (
+        "data.labels: 'folders' wants each image in its class's folder, but 2 lie directly "
+        f"in {str(tmp_path / 'flat')!r} (first: '000.png')"
+    )
+
+
+def test_idx_labels_that_do_not_fit(tmp_path: Path) -> None:
+    put_idx(tmp_path / "a", labels=False)
+    assert refused(source=tmp_path / "a", labels="source") == (
+        "data.labels: 'source', but 'train-labels-idx1-ubyte' is not beside 'train-images-idx3-ubyte'"
+    )
+    put_idx(tmp_path / "b")
+    short = put(tmp_path / "b", "train-labels-idx1-ubyte", idx(LABELS[:4]))
+    assert refused(source=tmp_path / "b", labels="source") == f"{str(short)!r} has 4 labels for 10 images"
+    assert refused(source=tmp_path / "b", labels="folders") == (
+        "data.labels: 'folders' needs a folder of images; for IDX files use 'source' or 'none'"
+    )
+
+
+WHOLE = idx(IMAGES)
+
+
+@pytest.mark.parametrize("length", [0, 3, 4, 7, 15, 16, 17, len(WHOLE) - 1])
+def test_truncated_idx_file(tmp_path: Path, length: int) -> None:
+    path = put(tmp_path, "train-images-idx3-ubyte", WHOLE[:length])
+    assert str(path) in refused(source=path)
+
+
+def test_a_cut_idx_file_says_how_much_is_there(tmp_path: Path) -> None:
+    path = put(tmp_path, "train-images-idx3-ubyte", WHOLE[:-1])
+    assert refused(source=path) == (
+        f"data.source: {str(path)!r} is cut short: 639 values where its header says 640"
+    )
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no gzip"])
+def test_damaged_gzip(tmp_path: Path, damage: str) -> None:
+    whole = bytearray(idx(IMAGES, zipped=True))
+    whole[40] ^= 0xFF
+    content = {"cut": idx(IMAGES, zipped=True)[:100], "flipped": bytes(whole), "no gzip": b"\x1f\x8b" + b"a" * 60}
+    path = put(tmp_path, "train-images-idx3-ubyte.gz", content[damage])
+    assert str(path) in refused(source=path)
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 8, 8)), np.zeros(12)], ids=["no images", "labels"])
+def test_idx_file_without_images(tmp_path: Path, values: Any) -> None:
+    path = put(tmp_path, "train-images-idx3-ubyte", idx(values))
+    with pytest.raises(DataError, match="data.source"):
+        ingest(spec(path))
+
+
+def test_an_idx_file_of_floats_is_refused(tmp_path: Path) -> None:
+    path = put(tmp_path, "train-images-idx3-ubyte", b"\x00\x00\x0d\x03" + WHOLE[4:])
+    assert "is not an IDX file of unsigned bytes" in refused(source=path)
+
+
+def test_encoded_is_what_the_suffix_says(tmp_path: Path) -> None:
+    put(tmp_path, "really-a-png.jpg", encoded(noise(), "PNG"))
+    assert ingest(spec(tmp_path))[0].count == 1

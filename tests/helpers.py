@@ -1,0 +1,209 @@
+"""What tests of the training core share: small jobs, training in this process, networks made by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist import checkpoint
+from gan_dist.checkpoint import Checkpoint
+from gan_dist.contracts import Batch, Nets
+from gan_dist.data.ingest import Memory
+from gan_dist.data.read import Columns, DataFacts, Located, facts_of, read_here
+from gan_dist.data.sources import find
+from gan_dist.randomness import Rng, one_lane
+from gan_dist.request import Request
+from gan_dist.runs import RunFolder
+from gan_dist.runtime import LocalRun
+from gan_dist.schedule import Clock
+from gan_dist.spec.job import DataSpec, JobSpec
+from gan_dist.storage import Folder
+from gan_dist.worker import work
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+CPU = torch.device("cpu")
+CLOCK = Clock(batch=8, epoch=1600)
+
+MLP = {"use": "mlp", "hidden": 8, "layers": 1}
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "data": {"source": "digits", "size": 8},
+    "generator": {**MLP, "z": 4},
+    "discriminator": MLP,
+    "objective": {"use": "non_saturating"},
+    "batch": 8,
+    "until": "6 steps",
+    "precision": "fp64",
+    "every": {"report": "1 steps", "grid": "1000 steps", "checkpoint": "2 steps"},
+}
+
+
+def small(**changes: Any) -> JobSpec:
+    """A job of milliseconds; whole sections are replaced."""
+    return JobSpec.model_validate({**SMALL, **changes})
+
+
+@lru_cache(maxsize=4)
+def _digits(size: int, labels: str) -> tuple[list[Columns], DataFacts, Located]:
+    source = find(DataSpec(source="digits", size=size, labels=labels))  # type: ignore[arg-type]
+    blocks = read_here(source)
+    return blocks, *facts_of(source, blocks, 0.0)
+
+
+def rows_of(spec: JobSpec) -> Memory:
+    """The digits of a job, read once for all tests."""
+    blocks, facts, located = _digits(spec.data.size, spec.data.labels)
+    return Memory([block["image"] for block in blocks], located, facts, spec.seed, spec.batch)
+
+
+@dataclass
+class Killed(BaseException):
+    """What stands for a process's death in the middle of training."""
+
+    iteration: int
+
+
+def stop_at(iteration: int) -> Callable[[], bool]:
+    """A stop that makes `iteration` (2 or more) the last one; it is heard one iteration after it was asked for."""
+    counter = itertools.count(1)
+    return lambda: next(counter) >= iteration - 1
+
+
+def kill_at(iteration: int) -> Callable[[], bool]:
+    """Dies at the end of an iteration, before it is recorded."""
+    counter = itertools.count(1)
+
+    def asked() -> bool:
+        if next(counter) == iteration:
+            raise Killed(iteration)
+        return False
+
+    return asked
+
+
+@dataclass
+class Trained:
+    """What came of an attempt."""
+
+    run: RunFolder
+    result: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def newest(self) -> Checkpoint:
+        found = checkpoint.newest(self.run.checkpoints(), lambda text: None)
+        assert found is not None
+        return found
+
+    @property
+    def local(self) -> Path:
+        assert self.run.folder.local is not None
+        return self.run.folder.local
+
+
+def never() -> bool:
+    return False
+
+
+def train(
+    spec: JobSpec,
+    root: Path,
+    stopping: Callable[[], bool] = never,
+    attempt: int = 1,
+    start_from: str | None = None,
+    rows: Memory | None = None,
+) -> Trained:
+    """One attempt at the run in `root`, in this process; a death is survived by the test alone."""
+    trained = Trained(RunFolder(Folder.at(root)))
+    run = LocalRun(CPU, trained.events.append, stopping)
+    try:
+        trained.result = work(spec, run, rows or rows_of(spec), trained.run, attempt, start_from)
+    except Killed:
+        trained.result = {"ending": "killed"}
+    return trained
+
+
+def request_of(spec: JobSpec, root: Path, **changes: Any) -> Request:
+    return Request(root.name, str(root), spec.model_dump_json(by_alias=True), **changes)
+
+
+def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested state, by its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from tensors_of(inner, f"{name}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            yield from tensors_of(inner, f"{name}/{number}")
+    else:
+        yield name, value
+
+
+def everything(stored: Checkpoint) -> dict[str, Any]:
+    """All that a checkpoint holds of a run's future: weights, averages, moments, buffers, clock."""
+    networks = [name.removesuffix(".safetensors") for name in stored.meta["checksums"] if "safetensors" in name]
+    state = {name: stored.tensors(name) for name in networks}
+    return dict(tensors_of({**state, "training": stored.training(), "clock": stored.meta["clock"]}))
+
+
+def assert_same_state(one: Checkpoint, other: Checkpoint) -> None:
+    """Bit for bit."""
+    first, second = everything(one), everything(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        same = torch.equal(value, second[name]) if isinstance(value, Tensor) else value == second[name]
+        assert same, f"{name} differs"
+
+
+class Bare:
+    """A module as an objective sees it, with nothing around it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.module, method)(*args, **kwargs)
+
+
+class Passing(nn.Module):
+    """A discriminator whose logits are its input, so that a test writes the logits itself."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return x
+
+
+def batch_of(real: Tensor | None, fakes: Tensor, cond: Tensor | None = None) -> Batch:
+    """A batch made by hand; its fakes are given."""
+
+    def rng(purpose: str) -> Rng:
+        return one_lane(("test", purpose), len(fakes), CPU, torch.float64)
+
+    return Batch(len(fakes), real, cond, None, rng, lambda batch: fakes)
+
+
+def nets_of(discriminator: nn.Module, generator: nn.Module | None = None) -> Nets:
+    return Nets({"discriminator": Bare(discriminator), "generator": Bare(generator or nn.Identity())})
+
+
+def finite_difference(of: Callable[[], Tensor], values: Tensor, step: float = 1e-6) -> Tensor:
+    """Central differences of a scalar with respect to each element of a float64 tensor, changed in place."""
+    slopes = torch.zeros_like(values)
+    flat, found = values.detach().view(-1), slopes.view(-1)
+    for index in range(flat.numel()):
+        kept = flat[index].item()
+        flat[index] = kept + step
+        above = of().item()
+        flat[index] = kept - step
+        found[index] = (above - of().item()) / (2 * step)
+        flat[index] = kept
+    return slopes
