@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from gan_dist.checkpoint import newest
+from gan_dist.data.sources import DataError
 from gan_dist.events import MARK
-from gan_dist.loop import Diverged
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, RunFolder
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from gan_dist.versions import versions
 
+REFUSED = 2
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
 
@@ -30,6 +31,10 @@ class UserCodeError(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text.strip().splitlines()[-1])
         self.text = text
+
+
+class Refused(ValueError):
+    """Preflight found what would fail later; nothing was started."""
 
 
 class Stopped(Exception):
@@ -70,8 +75,8 @@ class Attempt:
         try:
             self.folder.acquire(self.request.attempt)
         except ValueError as error:
-            self.emit(_end("failed", 2, str(error), []))
-            return 2
+            self.emit(_end("failed", REFUSED, str(error), []))
+            return REFUSED
         with self._heartbeat():
             try:
                 self._begin()
@@ -83,7 +88,9 @@ class Attempt:
             except UserCodeError as error:
                 print(error.text, file=sys.stderr, flush=True)
                 return self._finish("failed", self.seen, f"your code raised {error}")
-            except (Diverged, ValueError) as error:
+            except (Refused, DataError) as error:
+                return self._finish("failed", self.seen, str(error), REFUSED)
+            except ValueError as error:
                 return self._finish("failed", self.seen, str(error))
             finally:
                 self.folder.release()
@@ -94,9 +101,9 @@ class Attempt:
             self.folder.folder.write_json("request.json", request_record(self.request, self.spec))
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
 
-    def _finish(self, status: str, seen: int, message: str) -> int:
+    def _finish(self, status: str, seen: int, message: str, code: int | None = None) -> int:
         self.seen = max(self.seen, seen)
-        code = EXIT[status]
+        code = EXIT[status] if code is None else code
         summary = self._summary(status, message)
         self.folder.update(
             status=status, seen=self.seen, message=message, exit_code=code, ended=time.time(), summary=summary

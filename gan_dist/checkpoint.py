@@ -46,8 +46,8 @@ class Checkpoint:
         Raises:
             CheckpointError: absent (never finished), or of a newer format.
         """
-        found = self.folder.read_json("meta.json")
-        if found is None:
+        found = self.folder.read_json("meta.json") or {}
+        if not {"format", "clock", "ties", "checksums"} <= found.keys():
             raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json is missing or damaged")
         if found["format"] > FORMAT:
             raise CheckpointError(

@@ -142,11 +142,16 @@ def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, 
         raise ValueError(f"{kind} '{use}': {error}") from error
 
 
-def load(target: str, roots: Roots = ()) -> Any:
-    """The object behind `module:Name`; folders with a user's own modules are searched first."""
+def add_roots(roots: Roots) -> None:
+    """Let Python find a user's own modules in these folders."""
     for root in (str(Path(root).resolve()) for root in roots):
         if root not in sys.path:
             sys.path.insert(0, root)
+
+
+def load(target: str, roots: Roots = ()) -> Any:
+    """The object behind `module:Name`; folders with a user's own modules are searched first."""
+    add_roots(roots)
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 

@@ -1,222 +1,29 @@
-"""The driver of a run, inside the cluster: `python -m gan_dist.driver`, started by `gan-dist submit`.
+"""The driver's entrypoint, `python -m gan_dist.driver`, started by `gan-dist submit`.
 
-It reads the data with Ray Data, starts the workers with Ray Train, passes their events on, and records the end.
+It imports little, so that the processes which the workers will run in can load torch while the driver does.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
-import time
-from dataclasses import dataclass, replace
-from typing import Any
 
-from gan_dist.attempt import Attempt, Stopped, UserCodeError, logged, print_event
-from gan_dist.data.read import Columns, DataFacts, Located, facts_of, read_on_ray
-from gan_dist.data.sources import DataError, find
-from gan_dist.data.standin import stand_in
-from gan_dist.preflight import batch_problems, describe, network_problems, storage_problems
 from gan_dist.request import Request
-from gan_dist.resources import Ask, ask_of, resource_problems
-from gan_dist.smoke import Rehearsal, rehearse
-from gan_dist.spec.job import JobSpec
-
-DRAIN_S = 0.3
-
-
-@dataclass(frozen=True)
-class Data:
-    """Decoded data in the cluster's object store: references to the blocks and to where each row lies."""
-
-    blocks: list[Any]
-    located: Any
-    facts: DataFacts
+from gan_dist.warm import warm_workers
 
 
 def main() -> int:
     """Run the request in the environment; the exit code."""
-    request = Request.from_env()
-    attempt = Attempt(request, print_event)
-    problems = storage_problems(attempt.folder.folder)
-    if problems:
-        print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
-        return 2
-    signal.signal(signal.SIGINT, lambda *_: attempt.stop.set())
-    signal.signal(signal.SIGTERM, lambda *_: attempt.stop.set())
-    with logged(attempt.folder, request.attempt):
-        return attempt.conclude(run)
-
-
-def run(attempt: Attempt) -> dict[str, Any]:
-    """Everything between the lease and the record of the end.
-
-    Raises:
-        ValueError: preflight found what would fail later.
-        Stopped: a stop came before training began.
-    """
     import ray
 
+    request = Request.from_env()
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    spec, smoke = attempt.spec, attempt.request.mode == "smoke"
-    cluster: Any = ray
-    ask = ask_of(spec.resources, cluster.cluster_resources(), cluster.nodes())
-    problems = resource_problems(spec.resources, ask, attempt.folder.folder)
-    if problems:
-        raise ValueError("\n".join(problems))
-    attempt.emit({"event": "stage", "text": "reading data"})
-    data = read_data(spec, ask, smoke)
-    problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
-    if problems:
-        raise ValueError("\n".join(problems))
-    attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
-    if smoke:
-        return rehearse(
-            Rehearsal(spec, data.facts, attempt.folder, attempt.emit),
-            lambda short: train(attempt, short, ask, data),
-        )
-    return train(attempt, spec, ask, data)
+    warm_workers()
+    from gan_dist.conduct import conduct
 
-
-def read_data(spec: JobSpec, ask: Ask, smoke: bool) -> Data:
-    """Decode the job's data in parallel with Ray Data, before the workers take the CPUs.
-
-    Raises:
-        DataError: they cannot be used; in a rehearsal a missing source gets a stand-in.
-    """
-    import ray
-
-    try:
-        source = find(spec.data, pieces=max(4, 2 * int(ask.cluster_cpus)))
-    except DataError:
-        if not smoke:
-            raise
-        source, standing = stand_in(spec.data, spec.batch)
-        facts, located = facts_of(source, standing, 1.0)
-        return _data([_as_table(standing[0])], located, replace(facts, stand_in=True))
-    references, columns = read_on_ray(source)
-    facts, located = facts_of(source, columns, spec.data.max_rejected)
-    return Data(references, ray.put(located), facts)
-
-
-def train(attempt: Attempt, spec: JobSpec, ask: Ask, data: Data) -> dict[str, Any]:
-    """One Ray Train run; the result of rank 0.
-
-    Raises:
-        ValueError: the workers could not start in time, or failed for good.
-        UserCodeError: a person's own code raised.
-    """
-    import ray
-
-    from gan_dist.ray_worker import Desk
-
-    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
-    fit = _Fit(attempt, spec, ask, data, desk)
-    thread = threading.Thread(target=fit.go, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + spec.resources.start_deadline
-    started = told = False
-    while thread.is_alive():
-        for event in ray.get(desk.take.remote()):
-            started = started or event["event"] == "workers"
-            attempt.on_event(event)
-        if attempt.stop.is_set() and not told:
-            told = True
-            if not started:
-                raise Stopped
-            ray.get(desk.stop.remote())
-            attempt.emit({"event": "stage", "text": "stopping: saving a checkpoint"})
-        if not started and time.monotonic() > deadline:
-            raise ValueError(_late(spec, ask))
-        thread.join(DRAIN_S)
-    for event in ray.get(desk.take.remote()):
-        attempt.on_event(event)
-    fatal = ray.get(desk.fatal.remote())
-    ray.kill(desk)
-    return fit.outcome(fatal)
-
-
-class _Fit:
-    """`TorchTrainer.fit()` off the main thread, where Train installs no signal handler of its own."""
-
-    def __init__(self, attempt: Attempt, spec: JobSpec, ask: Ask, data: Data, desk: Any) -> None:
-        self.attempt, self.spec, self.ask, self.data, self.desk = attempt, spec, ask, data, desk
-        self.result: dict[str, Any] | None = None
-        self.error: Exception | None = None
-
-    def go(self) -> None:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        from gan_dist.ray_worker import train_on_worker
-        from gan_dist.rendezvous import OneMachine
-
-        config = {
-            "request": self.attempt.request.to_json(),
-            "spec": self.spec.model_dump_json(by_alias=True),
-            "threads": max(1, int(self.ask.cpus_per_worker)),
-            "blocks": self.data.blocks,
-            "located": self.data.located,
-            "facts": self.data.facts,
-            "desk": self.desk,
-        }
-        worker: Any = train_on_worker
-        workers: Any = self.ask.workers
-        trainer = TorchTrainer(
-            worker,
-            train_loop_config=config,
-            torch_config=OneMachine() if self.ask.nodes == 1 else TorchConfig(),
-            scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=self.ask.gpu, resources_per_worker=self.ask.per_worker
-            ),
-            run_config=RunConfig(
-                name=f"{self.attempt.request.submission_id}-{time.time_ns()}",
-                storage_path=f"{self.attempt.folder.uri}/ray",
-                failure_config=FailureConfig(max_failures=self.spec.resources.max_failures),
-            ),
-        )
-        try:
-            result: Any = trainer.fit()
-            self.result = result.return_value
-        except Exception as error:
-            self.error = error
-
-    def outcome(self, fatal: dict[str, str] | None) -> dict[str, Any]:
-        if fatal is not None:
-            raise UserCodeError(fatal["text"]) if fatal["kind"] == "user" else ValueError(fatal["text"])
-        if self.error is not None:
-            raise ValueError(f"the workers failed for good: {_first_line(self.error)}") from self.error
-        assert self.result is not None
-        return self.result
-
-
-def _data(tables: list[Any], located: Located, facts: DataFacts) -> Data:
-    import ray
-
-    return Data([ray.put(table) for table in tables], ray.put(located), facts)
-
-
-def _as_table(block: Columns) -> Any:
-    import ray
-
-    (reference,) = ray.data.from_numpy(block["image"]).rename_columns({"data": "image"}).to_arrow_refs()
-    return ray.get(reference)
-
-
-def _late(spec: JobSpec, ask: Ask) -> str:
-    return (
-        f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
-        f"{ask.asked}; it has {ask.available}"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return conduct(request)
 
 
 if __name__ == "__main__":

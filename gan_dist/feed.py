@@ -91,7 +91,7 @@ class Feed:
         torch.manual_seed(seed_of(self.seed, moment.seen, moment.row, "global", micro, self.run.rank))
 
     def _micro_lanes(self) -> list[list[range]]:
-        each = max(1, self.micro_batch // self.lane)
+        each = len(self.lanes) if self.micro_batch >= self.share else max(1, self.micro_batch // self.lane)
         return [self.lanes[start : start + each] for start in range(0, len(self.lanes), each)]
 
     def _micro(

@@ -31,7 +31,7 @@ class Journal:
         self.root = root
         (root / "grids").mkdir(parents=True, exist_ok=True)
         self._cut_scalars(seen)
-        self.board = SummaryWriter(str(root / "tensorboard"), purge_step=seen + 1 if seen else None)
+        self.board = SummaryWriter(str(root / "tensorboard"), purge_step=seen + 1 if seen else 0)
 
     def scalars(self, values: dict[str, float], seen: int) -> None:
         for name, value in values.items():

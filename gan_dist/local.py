@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from gan_dist.attempt import Attempt, UserCodeError, is_users, logged, user_traceback
+from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, logged, user_traceback
 from gan_dist.data.ingest import Memory
 from gan_dist.data.read import facts_of, read_here
 from gan_dist.data.sources import DataError, find
 from gan_dist.data.standin import stand_in
-from gan_dist.preflight import batch_problems, describe, network_problems, storage_problems
+from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun
 from gan_dist.smoke import Rehearsal, rehearse
@@ -38,8 +38,9 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     attempt.emit({"event": "stage", "text": "reading data"})
     rows = read_rows(attempt.spec, smoke=attempt.request.mode == "smoke")
     problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
+    problems += resume_problems(attempt.folder, rows.facts)
     if problems:
-        raise ValueError("\n".join(problems))
+        raise Refused("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(attempt.spec, rows.facts, 1, str(device))})
     run = LocalRun(device, attempt.on_event, attempt.stop.is_set)
 

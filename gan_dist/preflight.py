@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_dist import components
 from gan_dist.build import build_networks, build_stages
+from gan_dist.checkpoint import stored
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.read import DataFacts
 from gan_dist.randomness import lanes_of, one_lane
+from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -44,8 +47,24 @@ def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
     return found
 
 
+def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
+    """Whether the data are those that the run's newest checkpoint was trained on."""
+    checkpoints = stored(folder.checkpoints())
+    if not checkpoints:
+        return []
+    before = checkpoints[-1].meta["data"]
+    for key in ("size", "channels", "count", "checksum"):
+        if before[key] != getattr(facts, key):
+            return [
+                "data.source: the data are not those this run was trained on: "
+                f"{key} was {before[key]} and is now {getattr(facts, key)}"
+            ]
+    return []
+
+
 def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     """Whether the networks can be built and fit together at this size; run on the meta device, without memory."""
+    components.add_roots([spec.environment.code or "."])
     try:
         with torch.device("meta"):
             networks = build_networks(spec, facts)

@@ -23,6 +23,7 @@ FIXED = STOP | {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
 
 
@@ -38,6 +39,9 @@ def runtime_env(
 ) -> dict[str, Any]:
     """Ray's runtime environment for a job, without the archive that `submit` adds for other clusters."""
     variables = FIXED | copied(environment.env, environ) | {VARIABLE: request.to_json()}
+    if cluster.gcs is not None:
+        # Ray's helper processes would not know which of several Rays on the machine is theirs.
+        variables["RAY_ADDRESS"] = cluster.gcs
     if cluster.local and (path := _python_path(environment.code)):
         variables["PYTHONPATH"] = path
     result: dict[str, Any] = {"env_vars": variables}

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from gan_dist import checkpoint
-from gan_dist.data.read import DataFacts
 from gan_dist.feed import Feed, Rows
 from gan_dist.journal import Journal
 from gan_dist.runs import RunFolder
@@ -140,14 +139,6 @@ class Desk:
 
     def _expected(self, state: TrainState) -> dict[str, float]:
         return {f"loss/{phase.name}": 0.0 for stage in state.stages for phase in stage.phases}
-
-
-def data_changed(before: dict[str, Any], now: DataFacts) -> str | None:
-    """How the data differ from those a checkpoint was trained on; None when they do not."""
-    for key in ("size", "channels", "count", "checksum"):
-        if before[key] != getattr(now, key):
-            return f"{key} was {before[key]} and is now {getattr(now, key)}"
-    return None
 
 
 def _flat(spec: JobSpec) -> dict[str, Any]:

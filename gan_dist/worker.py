@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_dist import checkpoint
+from gan_dist import checkpoint, components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import Checkpoint
 from gan_dist.data.order import epoch_samples
@@ -24,7 +24,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.state import TrainState, load_weights
 from gan_dist.stats import Stats
 from gan_dist.storage import Folder
-from gan_dist.tasks import Desk, data_changed
+from gan_dist.tasks import Desk
 
 
 def work(
@@ -39,9 +39,10 @@ def work(
         ending ("finished" or "stopped"), seen, and the last logged numbers.
 
     Raises:
-        ValueError: the data or networks are not those of the checkpoint.
+        ValueError: the networks are not those of the checkpoint.
         Diverged: a loss or gradient is no longer finite.
     """
+    components.add_roots([spec.environment.code or "."])
     clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
     autocast, dtype = _numbers(spec.precision, run.device)
     modules = build_networks(spec, rows.facts)
@@ -49,7 +50,7 @@ def work(
     ema = Ema(spec.ema, modules["generator"].to(run.device, dtype), clock) if spec.ema else None
     nets = {name: run.wire(m.to(run.device, dtype), spec.compile, autocast) for name, m in modules.items()}
     state = TrainState(nets, stages[0].settings, ema, stages)
-    _restore(state, run, rows, folder, start_from)
+    _restore(state, run, folder, start_from)
     feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype)
     feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
@@ -58,12 +59,9 @@ def work(
     return {"ending": ending, "seen": state.seen, "values": desk.latest}
 
 
-def _restore(state: TrainState, run: Run, rows: Rows, folder: RunFolder, start_from: str | None) -> None:
+def _restore(state: TrainState, run: Run, folder: RunFolder, start_from: str | None) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
-        changed = data_changed(found.meta["data"], rows.facts)
-        if changed:
-            raise ValueError(f"data.source: the data are not those this run was trained on: {changed}")
         state.restore(found, run)
     elif start_from is not None:
         _transfer(state, Checkpoint(Folder.at(start_from)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_GREY = {"1", "L", "LA", "I", "I;16", "F"}
+_GREY = {"1", "L", "LA", "I", "F"}
 Pixels = NDArray[np.uint8]
 
 
@@ -20,7 +20,7 @@ class Unreadable(ValueError):
 
 def channels_of(image: Image.Image) -> int:
     """1 for a grey picture, 3 for a coloured one, by its stored mode."""
-    return 1 if image.mode in _GREY else 3
+    return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
 
 
 def open_image(content: bytes) -> Image.Image:
@@ -34,11 +34,11 @@ def open_image(content: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
+        return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise Unreadable("not an image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Unreadable(str(error) or type(error).__name__) from error
-    return ImageOps.exif_transpose(image)
 
 
 def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:

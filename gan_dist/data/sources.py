@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -197,7 +198,10 @@ def _idx_images(path: Path) -> Path | None:
 def _idx(data: DataSpec, images: Path, pieces: int) -> Source:
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for IDX files use 'source' or 'none'")
-    count = len(_idx_array(str(images)))
+    shape = _idx_array(str(images)).shape
+    if len(shape) != 3 or 0 in shape:
+        raise DataError(f"data.source: {str(images)!r} holds an array of shape {shape}, not images [N, H, W]")
+    count = shape[0]
     labels = ""
     classes: tuple[str, ...] = ()
     if data.labels == "source":
@@ -233,11 +237,13 @@ def _idx_array(path: str) -> NDArray[np.uint8]:
     try:
         content = Path(path).read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"data.source: {path!r} cannot be read: {error}") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or not 1 <= content[3] <= 4:
         raise DataError(f"data.source: {path!r} is not an IDX file of unsigned bytes (its first bytes say so)")
     dimensions = content[3]
+    if len(content) < 4 + 4 * dimensions:
+        raise DataError(f"data.source: {path!r} is cut short: its header alone has {4 + 4 * dimensions} bytes")
     shape: tuple[Any, ...] = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
     if len(values) != np.prod(shape):

@@ -158,9 +158,10 @@ def _exif() -> Image.Exif:
     return exif
 
 
-def test_broken_exif_does_not_break_the_picture_or_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+def test_broken_exif_does_not_break_the_run(tmp_path: Path, form: str) -> None:
     many(tmp_path, 2)
-    put(tmp_path, "odd.jpg", encoded(noise(), "JPEG", exif=b"Exif\x00\x00garbage that is no TIFF header"))
+    put(tmp_path, f"odd.{form}", encoded(noise(), form, exif=b"Exif\x00\x00garbage, no TIFF header"))
     facts, _, _ = ingest(spec(tmp_path, max_rejected=0.5))
     assert facts.count + len(facts.rejected) == 3
 

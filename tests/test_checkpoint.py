@@ -1,0 +1,199 @@
+"""Checkpoints: they hold what was put in, exist once their meta is there, and are never trusted when damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gan_dist.checkpoint import (
+    FORMAT,
+    Checkpoint,
+    CheckpointError,
+    name_of,
+    newest,
+    prune,
+    ranked,
+    stored,
+    write,
+)
+from gan_dist.storage import Folder, StorageError
+
+FILES = ["generator.safetensors", "training.pt", "meta.json"]
+
+
+def networks() -> dict[str, dict[str, Tensor]]:
+    weight = torch.arange(6.0).view(2, 3)
+    return {
+        "generator": {
+            "weight": weight,
+            "tied": weight,
+            "turned": weight.t(),
+            "part": torch.arange(10.0)[::3],
+            "empty": torch.empty(0),
+            "also_empty": torch.empty(0),
+            "half": torch.ones(3, dtype=torch.bfloat16),
+            "double": torch.full((2,), 1 / 3, dtype=torch.float64),
+            "count": torch.tensor(7),
+        }
+    }
+
+
+def save(parent: Folder, seen: int, loss: float = 0.0, attempt: int = 1, **state: Any) -> Checkpoint:
+    meta = {"clock": {"seen": seen, "reals_drawn": seen}, "metrics": {"loss": loss}, "data": {}}
+    tensors: Mapping[str, Mapping[str, Tensor]] = state.get("networks", networks())
+    return write(parent, name_of(seen, attempt), tensors, {"seen": torch.tensor(seen)}, meta)
+
+
+def kept(parent: Folder) -> list[int]:
+    return [checkpoint.seen for checkpoint in stored(parent)]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written = save(Folder.at(tmp_path), 64)
+    back, put = Checkpoint(written.folder).tensors("generator"), networks()["generator"]
+    assert back.keys() == put.keys()
+    for name, tensor in put.items():
+        assert back[name].dtype == tensor.dtype and torch.equal(back[name], tensor), name
+    assert written.meta["ties"]["generator"] == {"tied": "weight"} and written.seen == 64
+
+
+def test_a_transposed_view_is_not_taken_for_a_tie(tmp_path: Path) -> None:
+    square = torch.arange(4.0).view(2, 2)
+    written = save(Folder.at(tmp_path), 1, networks={"generator": {"a": square, "b": square.t()}})
+    assert torch.equal(written.tensors("generator")["b"], square.t())
+
+
+def test_training_state_is_read_without_running_anything(tmp_path: Path) -> None:
+    adam = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))])
+    adam.param_groups[0]["params"][0].grad = torch.ones(3)
+    adam.step()
+    state = {"optimizers": {"generator": adam.state_dict()}, "objectives": {}, "buffers": {"generator": [torch.ones(2)]}}
+    written = write(Folder.at(tmp_path), "a", {}, state, {"clock": {"seen": 0}})
+    loaded = torch.load(tmp_path / "a" / "training.pt", weights_only=True)
+    assert torch.equal(loaded["optimizers"]["generator"]["state"][0]["exp_avg"], adam.state_dict()["state"][0]["exp_avg"])
+    assert written.training().keys() == state.keys()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_not_written(tmp_path: Path, bad: float) -> None:
+    parent = Folder.at(tmp_path)
+    broken = {"generator": {"weight": torch.ones(2)}, "discriminator": {"bias": torch.tensor([1.0, bad])}}
+    with pytest.raises(CheckpointError, match="^discriminator: bias is not finite; the checkpoint was not written$"):
+        save(parent, 64, networks=broken)
+    assert stored(parent) == []
+
+
+def test_it_exists_once_its_meta_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, order = Folder.at(tmp_path), []
+    original = Folder.write
+
+    def write_until_meta(self: Folder, name: str, content: bytes) -> None:
+        order.append(name)
+        if name == "meta.json":
+            raise StorageError("full")
+        original(self, name, content)
+
+    monkeypatch.setattr(Folder, "write", write_until_meta)
+    with pytest.raises(StorageError):
+        save(parent, 64)
+    assert order == FILES and stored(parent) == [] and newest(parent, pytest.fail) is None
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    altered = {"cut": content[:middle], "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]}
+    path.unlink() if how == "missing" else path.write_bytes(altered[how])
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+@pytest.mark.parametrize("how", ["missing", "cut", "flipped"])
+def test_a_damaged_one_is_named_and_the_one_before_it_used(tmp_path: Path, name: str, how: str) -> None:
+    parent, warnings = Folder.at(tmp_path), []
+    save(parent, 64)
+    last = save(parent, 128)
+    damage(tmp_path / last.name / name, how)
+    found = newest(parent, warnings.append)
+    assert found is not None and found.seen == 64
+    reason = f"{name} is missing" if how == "missing" else f"{name} is damaged (its checksum differs)"
+    assert warnings == [f"checkpoint {last.folder.uri}: {reason}; using the one before it"]
+    with pytest.raises(CheckpointError, match=name):
+        Checkpoint(last.folder).verify()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "checks', b"{}", b'{"format": 1}', b"[]", b"\xff"])
+def test_a_damaged_meta_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    parent, warnings = Folder.at(tmp_path), []
+    save(parent, 64)
+    last = save(parent, 128)
+    (tmp_path / last.name / "meta.json").write_bytes(content)
+    found = newest(parent, warnings.append)
+    assert found is not None and found.seen == 64
+    assert len(warnings) == 1 and last.folder.uri in warnings[0] and "meta.json" in warnings[0]
+
+
+def test_any_byte_of_the_meta_may_be_altered_without_a_crash(tmp_path: Path) -> None:
+    parent, warnings = Folder.at(tmp_path), []
+    save(parent, 64)
+    path = tmp_path / save(parent, 128).name / "meta.json"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+        assert newest(parent, warnings.append) is not None
+
+
+def test_one_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    written = save(Folder.at(tmp_path), 64)
+    path = tmp_path / written.name / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1}))
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint(written.folder).tensors("generator")
+    assert str(caught.value) == f"checkpoint {written.folder.uri} has format 2; this gan-dist reads up to 1"
+
+
+def test_order_is_by_samples_then_attempt(tmp_path: Path) -> None:
+    parent = Folder.at(tmp_path)
+    for seen, attempt in ((10**12, 1), (128, 2), (128, 10), (64, 3)):
+        save(parent, seen, attempt=attempt)
+    assert [checkpoint.name for checkpoint in stored(parent)] == [
+        "000000000064-a3",
+        "000000000128-a2",
+        "000000000128-a10",
+        "1000000000000-a1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "best", "mode", "left"),
+    [(2, 0, "min", [4, 5]), (1, 1, "min", [2, 5]), (1, 2, "max", [1, 3, 5]), (2, 1, "max", [3, 4, 5]), (9, 0, "min", [1, 2, 3, 4, 5])],
+)
+def test_pruning_keeps_the_last_and_the_best(tmp_path: Path, last: int, best: int, mode: str, left: list[int]) -> None:
+    parent = Folder.at(tmp_path)
+    for seen, loss in enumerate((0.7, 0.1, 0.9, 0.5, 0.6), 1):
+        save(parent, seen, loss)
+    prune(parent, last, best, "loss", mode)
+    assert kept(parent) == left == [int(name[:12]) for name in parent.names()]
+
+
+def test_ranking_passes_over_those_without_the_metric(tmp_path: Path) -> None:
+    parent = Folder.at(tmp_path)
+    save(parent, 1, 0.5)
+    write(parent, name_of(2, 1), {}, {}, {"clock": {"seen": 2}, "metrics": {}})
+    assert [checkpoint.seen for checkpoint in ranked(stored(parent), "loss", "min")] == [1]
+
+
+# DEFECT (gan_dist/checkpoint.py, ranked): a stored checkpoint whose meta is damaged, which `newest` passes over with a
+# warning, ends the run at its next save, whatever `keep` says.
+def test_pruning_survives_a_damaged_one(tmp_path: Path) -> None:
+    parent = Folder.at(tmp_path)
+    for seen in (1, 2, 3, 4):
+        save(parent, seen)
+    (tmp_path / name_of(2, 1) / "meta.json").write_text('{"cut')
+    prune(parent, 2, 0, None, "min")
+    assert [name[:12].lstrip("0") for name in parent.names()][-2:] == ["3", "4"]

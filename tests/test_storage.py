@@ -1,0 +1,122 @@
+"""Folders: a file is replaced as a whole or not at all, and what cannot be written says so."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from gan_dist.storage import Folder, StorageError, is_uri
+
+
+def test_write_read_and_replace(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path / "new" / "deep")
+    folder.write("sub/a.bin", b"one")
+    folder.write("sub/a.bin", b"two")
+    assert folder.read("sub/a.bin") == b"two" and folder.child("sub").names() == ["a.bin"]
+    assert list(folder.files()) == [("sub/a.bin", 3)]
+
+
+def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+    folder, contents = Folder.at(tmp_path), [bytes([value]) * 300_000 for value in (1, 2)]
+    folder.write("a", contents[0])
+    over = threading.Event()
+
+    def write() -> None:
+        for turn in range(60):
+            folder.write("a", contents[turn % 2])
+        over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while not over.is_set():
+        seen.add(folder.read("a"))
+    writer.join()
+    assert seen <= set(contents)
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write("a", b"old")
+    system, _ = folder.open()
+
+    class Full:
+        create_dir = system.create_dir
+
+        def open_output_stream(self, path: str, compression: None) -> object:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Folder, "open", lambda self: (Full(), self.uri))
+    with pytest.raises(StorageError) as caught:
+        folder.write("a", b"new")
+    monkeypatch.undo()
+    assert str(caught.value) == f"storage {str(tmp_path)!r} cannot be written: [Errno 28] No space left on device"
+    assert folder.read("a") == b"old"
+
+
+def test_what_is_not_a_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match=f"^storage '{tmp_path}/file' cannot be written: "):
+        Folder.at(tmp_path / "file").write("a", b"")
+
+
+def test_create_lets_one_win(tmp_path: Path) -> None:
+    folder, won = Folder.at(tmp_path), []
+    start = threading.Barrier(8)
+
+    def take(number: int) -> None:
+        start.wait()
+        if folder.create("lease", str(number).encode()):
+            won.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [folder.read("lease")] == [str(number).encode() for number in won]
+
+
+def test_json_that_is_absent_cut_or_no_mapping_is_none(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write_json("whole", {"a": [1, None, "é"]})
+    folder.write("cut", b'{"a": 1')
+    folder.write("binary", b"\xff\xfe\x00")
+    folder.write("list", b"[1]")
+    assert folder.read_json("whole") == {"a": [1, None, "é"]}
+    assert [folder.read_json(name) for name in ("absent", "cut", "binary", "list", "whole/below")] == [None] * 5
+
+
+def test_delete(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path / "run")
+    folder.write("a/b", b"")
+    folder.write("c", b"")
+    folder.delete("absent")
+    folder.delete("a")
+    assert folder.names() == ["c"]
+    folder.delete()
+    assert not (tmp_path / "run").exists()
+    folder.delete()
+
+
+def test_an_absent_folder_holds_nothing(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path / "absent")
+    assert folder.names() == [] and list(folder.files()) == [] and not folder.exists("a")
+    with pytest.raises(FileNotFoundError):
+        folder.read("a")
+
+
+def test_where_a_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Folder.at("runs").local == tmp_path / "runs"
+    assert Folder.at("file:///data/runs").local == Path("/data/runs")
+    assert Folder.at("~/x").local == Path.home() / "x"
+    remote = Folder.at("s3://bucket/runs/")
+    assert (remote.uri, remote.local, is_uri(remote.uri)) == ("s3://bucket/runs", None, True)
+
+
+def test_an_unknown_scheme_says_so() -> None:
+    with pytest.raises(StorageError, match=r"^storage 'nonsense://a': "):
+        Folder.at("nonsense://a").names()
