@@ -104,18 +104,16 @@ class Attempt:
     def _finish(self, status: str, seen: int, message: str, code: int | None = None) -> int:
         self.seen = max(self.seen, seen)
         code = EXIT[status] if code is None else code
-        summary = self._summary(status, message)
+        summary = self._summary(status)
         self.folder.update(
             status=status, seen=self.seen, message=message, exit_code=code, ended=time.time(), summary=summary
         )
         self.emit(_end(status, code, message, summary))
         return code
 
-    def _summary(self, status: str, message: str) -> list[str]:
+    def _summary(self, status: str) -> list[str]:
         run, minutes = self.request.run_id, (time.time() - self.began) / 60
         lines = [f"{status}: {run}, {self.seen:,} samples seen, {minutes:.1f} minutes in this attempt"]
-        if message:
-            lines.append(message)
         kept = newest(self.folder.checkpoints(), lambda text: lines.append(text))
         lines.append(f"run folder   {self.folder.uri}")
         if kept is not None:

@@ -180,6 +180,8 @@ def _start_ray(state: State, temp: Path, cpus: int) -> tuple[Cluster, str]:
         gcs=context.address_info["gcs_address"],
         python=sys.executable,
     )
+    # How `auto` finds a cluster by its folder; without it, Ray's job supervisor takes any Ray of the machine.
+    (temp / "r" / "ray_current_cluster").write_text(str(cluster.gcs))
     return cluster, ray.get_runtime_context().get_job_id()
 
 

@@ -101,10 +101,13 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
 
 
 def _attempt(trial: Any) -> list[str]:
+    found: list[str] = []
     try:
-        return list(trial())
+        for text in trial():
+            found.append(text)
     except Exception as error:
-        return [f"raised {type(error).__name__}: {error}"]
+        found.append(f"raised {type(error).__name__}: {error}")
+    return found
 
 
 def _try_generator(generator: Any, classes: int) -> Iterable[str]:
@@ -173,6 +176,7 @@ def _term_problems(phase: str, terms: Any, nets: Nets, train: tuple[str, ...]) -
             return
         if term.total.ndim != 0:
             yield f"terms({phase!r}): {name}.total has shape {tuple(term.total.shape)}; it must be a scalar sum"
+            return
         if not torch.isfinite(term.total):
             yield f"terms({phase!r}): {name} is not finite on random images"
         if term.weight is not None and term.weight <= 0:

@@ -73,10 +73,16 @@ def test_training_state_is_read_without_running_anything(tmp_path: Path) -> None
     adam = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))])
     adam.param_groups[0]["params"][0].grad = torch.ones(3)
     adam.step()
-    state = {"optimizers": {"generator": adam.state_dict()}, "objectives": {}, "buffers": {"generator": [torch.ones(2)]}}
+    state = {
+        "optimizers": {"generator": adam.state_dict()},
+        "objectives": {},
+        "buffers": {"generator": [torch.ones(2)]},
+    }
     written = write(Folder.at(tmp_path), "a", {}, state, {"clock": {"seen": 0}})
     loaded = torch.load(tmp_path / "a" / "training.pt", weights_only=True)
-    assert torch.equal(loaded["optimizers"]["generator"]["state"][0]["exp_avg"], adam.state_dict()["state"][0]["exp_avg"])
+    assert torch.equal(
+        loaded["optimizers"]["generator"]["state"][0]["exp_avg"], adam.state_dict()["state"][0]["exp_avg"]
+    )
     assert written.training().keys() == state.keys()
 
 
@@ -84,7 +90,7 @@ def test_training_state_is_read_without_running_anything(tmp_path: Path) -> None
 def test_what_is_not_finite_is_not_written(tmp_path: Path, bad: float) -> None:
     parent = Folder.at(tmp_path)
     broken = {"generator": {"weight": torch.ones(2)}, "discriminator": {"bias": torch.tensor([1.0, bad])}}
-    with pytest.raises(CheckpointError, match="^discriminator: bias is not finite; the checkpoint was not written$"):
+    with pytest.raises(CheckpointError, match=r"^discriminator: bias is not finite; the checkpoint was not written$"):
         save(parent, 64, networks=broken)
     assert stored(parent) == []
 
@@ -108,7 +114,10 @@ def test_it_exists_once_its_meta_is_written(tmp_path: Path, monkeypatch: pytest.
 def damage(path: Path, how: str) -> None:
     content = path.read_bytes()
     middle = len(content) // 2
-    altered = {"cut": content[:middle], "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]}
+    altered = {
+        "cut": content[:middle],
+        "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    }
     path.unlink() if how == "missing" else path.write_bytes(altered[how])
 
 
@@ -171,7 +180,13 @@ def test_order_is_by_samples_then_attempt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("last", "best", "mode", "left"),
-    [(2, 0, "min", [4, 5]), (1, 1, "min", [2, 5]), (1, 2, "max", [1, 3, 5]), (2, 1, "max", [3, 4, 5]), (9, 0, "min", [1, 2, 3, 4, 5])],
+    [
+        (2, 0, "min", [4, 5]),
+        (1, 1, "min", [2, 5]),
+        (1, 2, "max", [1, 3, 5]),
+        (2, 1, "max", [3, 4, 5]),
+        (9, 0, "min", [1, 2, 3, 4, 5]),
+    ],
 )
 def test_pruning_keeps_the_last_and_the_best(tmp_path: Path, last: int, best: int, mode: str, left: list[int]) -> None:
     parent = Folder.at(tmp_path)

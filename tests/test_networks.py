@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import CPU
 from torch import nn
 
 from gan_dist.networks import dcgan, mlp
 from gan_dist.randomness import one_lane
+from tests.helpers import CPU
 
 
 def count(net: nn.Module) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import Passing, batch_of, finite_difference, nets_of
 from torch import Tensor
 
 from gan_dist.contracts import Phase, Term
 from gan_dist.objectives.adversarial import Hinge, LeastSquares, Minimax, NonSaturating
+from tests.helpers import Passing, batch_of, finite_difference, nets_of
 
 REAL, FAKE = [2.0, -0.3, 0.9, -4.0], [0.4, -1.7, 1.3, 3.0]
 Formula = Callable[[float], float]

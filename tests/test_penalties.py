@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Term
@@ -14,6 +13,7 @@ from gan_dist.objectives.adversarial import Hinge
 from gan_dist.penalties.r1 import R1
 from gan_dist.spec.optimizer import OptimizerSpec
 from gan_dist.stages import Cadence, Lazy, Stage, Weighted, lazy_correction
+from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 
 X = torch.linspace(-1, 1, 4 * 6, dtype=torch.float64).view(4, 1, 2, 3).sin()
 

@@ -89,7 +89,7 @@ def test_what_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         remember(make(tmp_path / "elsewhere", name))
     with pytest.raises(NoSuchRun, match=r"^no run 'dcgan-digit5-1'; did you mean 'dcgan-digits-1'\?; `gan-dist list`"):
         find_run("dcgan-digit5-1")
-    with pytest.raises(NoSuchRun, match="^'dcgan' is the beginning of 2 runs: dcgan-digits-1, dcgan-digits-2$"):
+    with pytest.raises(NoSuchRun, match=r"^'dcgan' is the beginning of 2 runs: dcgan-digits-1, dcgan-digits-2$"):
         find_run("dcgan")
     with pytest.raises(NoSuchRun, match=r"no run is stored here \(request.json is missing\)$"):
         find_run(str(tmp_path))
@@ -130,7 +130,9 @@ def lease(run: RunFolder, **changes: Any) -> None:
 def test_a_run_has_one_writer(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
     run.acquire(1)
-    with pytest.raises(ValueError, match=r"^run a is being written by attempt 1 on .* \(pid \d+\); stop it first: gan-d"):
+    with pytest.raises(
+        ValueError, match=r"^run a is being written by attempt 1 on .* \(pid \d+\); stop it first: gan-d"
+    ):
         run.acquire(2)
     run.release()
     assert run.lease_holder() is None

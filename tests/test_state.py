@@ -56,7 +56,9 @@ R1 = [{"use": "r1", "gamma": 2.0}]
 OBJECTIVES: list[Any] = [{"use": name} for name in ("non_saturating", "minimax", "least_squares", "hinge")]
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, SUM], ids=lambda one: one["use"] if isinstance(one, dict) else "sum")
+@pytest.mark.parametrize(
+    "objective", [*OBJECTIVES, SUM], ids=lambda one: one["use"] if isinstance(one, dict) else "sum"
+)
 @pytest.mark.parametrize("micro", [1, 4, 8, 12])
 @pytest.mark.parametrize("row", [0, 1])
 def test_micro_batches_add_up_to_the_gradient_of_the_batch(objective: Any, micro: int, row: int) -> None:
@@ -79,7 +81,9 @@ def test_the_loss_is_the_mean_over_the_whole_batch() -> None:
     assert means["loss/D"] == pytest.approx(parts, rel=1e-12)
 
 
-@pytest.mark.parametrize(("row", "trained", "other"), [(0, "discriminator", "generator"), (1, "generator", "discriminator")])
+@pytest.mark.parametrize(
+    ("row", "trained", "other"), [(0, "discriminator", "generator"), (1, "generator", "discriminator")]
+)
 def test_only_the_networks_of_a_phase_get_gradients(row: int, trained: str, other: str) -> None:
     found = gradients(ready(small()), row)
     assert any(name.startswith(trained) for name in found)
@@ -119,7 +123,9 @@ def test_gradients_are_clipped_by_their_norm_together(clip: float) -> None:
     stage = clipped.state.stages[0]
     optimizer = clipped.state.optimizers["discriminator"]
     optimizer.register_step_pre_hook(
-        lambda *_: seen.update(norm=math.sqrt(sum(float(p.grad.square().sum()) for p in optimizer.param_groups[0]["params"])))
+        lambda *_: seen.update(
+            norm=math.sqrt(sum(float(p.grad.square().sum()) for p in optimizer.param_groups[0]["params"]))
+        )
     )
     gradients(clipped, 0)
     norms = clipped.state.step(("discriminator",), stage)
@@ -234,7 +240,12 @@ def test_grids_and_checkpoints_do_not_disturb_training(tmp_path: Path) -> None:
     often = {"report": "1 steps", "grid": "1 steps", "checkpoint": "1 steps"}
     rarely = {"report": "1M", "grid": "1M", "checkpoint": "1M"}
     dcgan = {"use": "dcgan", "width": 2}
-    job = {"data": {"source": "digits", "size": 16}, "generator": dcgan, "discriminator": dcgan, "ema": {"half_life": 8}}
+    job = {
+        "data": {"source": "digits", "size": 16},
+        "generator": dcgan,
+        "discriminator": dcgan,
+        "ema": {"half_life": 8},
+    }
     busy = train(small(**job, every=often), tmp_path / "busy")
     quiet = train(small(**job, every=rarely), tmp_path / "quiet")
     first, second = everything(busy.newest), everything(quiet.newest)

@@ -114,8 +114,7 @@ def test_missing_path_names_the_nearest(tmp_path: Path) -> None:
 def test_empty_folder(tmp_path: Path) -> None:
     put(tmp_path, "readme.txt", b"nothing here")
     assert refused(source=tmp_path) == (
-        f"data.source: no images in {str(tmp_path)!r} "
-        "(looked for .png, .jpg, .jpeg, .webp, .gif, .bmp, .tif, .tiff)"
+        f"data.source: no images in {str(tmp_path)!r} (looked for .png, .jpg, .jpeg, .webp, .gif, .bmp, .tif, .tiff)"
     )
 
 
@@ -167,9 +166,7 @@ def test_truncated_idx_file(tmp_path: Path, length: int) -> None:
 
 def test_a_cut_idx_file_says_how_much_is_there(tmp_path: Path) -> None:
     path = put(tmp_path, "train-images-idx3-ubyte", WHOLE[:-1])
-    assert refused(source=path) == (
-        f"data.source: {str(path)!r} is cut short: 639 values where its header says 640"
-    )
+    assert refused(source=path) == (f"data.source: {str(path)!r} is cut short: 639 values where its header says 640")
 
 
 def test_gzip_with_any_byte_altered_or_cut_is_refused_or_whole(tmp_path: Path) -> None:

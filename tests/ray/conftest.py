@@ -1,0 +1,91 @@
+"""A local Ray of the test's own, used through the command line as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 240
+
+
+@dataclass(frozen=True)
+class Site:
+    """A working folder with its own home, storage and cluster."""
+
+    root: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {**clean, "GAN_DIST_HOME": str(self.root / "home"), "PYTHONPATH": path}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-c", "from gan_dist.cli import main; main()", *words]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words), cwd=self.root, env=self.environ, text=True, capture_output=True, timeout=PATIENCE_S
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.root,
+            env=self.environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def folder(self, run: str) -> Path:
+        return self.root / "runs" / run
+
+    def status(self, run: str) -> dict[str, Any]:
+        path = self.folder(run) / "status.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def checkpoints(self, run: str) -> list[dict[str, Any]]:
+        metas = sorted((self.folder(run) / "checkpoints").glob("*/meta.json"))
+        return [json.loads(path.read_text()) for path in metas]
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Processes of this site's Ray whose command line holds `word`."""
+        (lock,) = (self.root / "home" / "local").glob("*/keeper.lock")
+        keeper = psutil.Process(json.loads(lock.read_text())["pid"])
+        return [child for child in keeper.children(recursive=True) if word in " ".join(_command_line(child))]
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    found = Site(tmp_path_factory.mktemp("site"))
+    started = found.run("up")
+    assert started.returncode == 0, started.stderr
+    yield found
+    found.run("down")

@@ -1,0 +1,91 @@
+"""The README's first hour, run as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from gan_dist.cluster import stop_local
+from gan_dist.runs import RunFolder, stored_runs
+from gan_dist.storage import Folder
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+BUDGET_S = 240
+SPARE = 3  # times the budget, for machines that do other things too
+
+
+def first_hour() -> list[str]:
+    """The commands of the section, in order."""
+    section = (ROOT / "README.md").read_text().split("\n## First hour\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```console\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert lines and all(line.startswith("$ ") for line in lines)
+    return [line.removeprefix("$ ") for line in lines]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the checkout's `jobs/` and a folder of photos, and a home of its own."""
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+    # `gan-dist` of the environment that runs the tests.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "jobs").symlink_to(ROOT / "jobs")
+    make_photos(folder / "photos")
+    yield folder
+    stop_local()
+
+
+def make_photos(folder: Path, count: int = 96) -> None:
+    """Small coloured pictures: real digits, each in a colour of its own."""
+    folder.mkdir()
+    colours = np.random.default_rng(0).uniform(0.3, 1.0, (count, 3))
+    for number, (grey, colour) in enumerate(zip(load_digits().images, colours, strict=False)):
+        picture = Image.fromarray((grey[:, :, None] * colour * (255 / 16)).astype(np.uint8))
+        picture.resize((24, 24)).save(folder / f"{number:03d}.png")
+
+
+def test_first_hour_as_it_stands(checkout: Path) -> None:
+    began = time.monotonic()
+    commands = first_hour()
+    for command in commands:
+        started = time.monotonic()
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=checkout,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SPARE * BUDGET_S,
+        )
+        print(f"$ {command}    # {time.monotonic() - started:.1f} s\n{done.stdout}")
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
+    assert time.monotonic() - began < SPARE * BUDGET_S
+
+    first, rehearsal, stopped = by_start(stored_runs(Folder.at(checkout / "runs")))
+    assert first.status()["status"] == "succeeded" and first.status()["seen"] >= 130_000
+    assert rehearsal.status()["status"] == "succeeded" and rehearsal.request()["mode"] == "smoke"
+    assert stopped.status()["status"] == "stopped"
+    assert len(list((checkout / "samples").glob("*.png"))) == 100
+    assert commands[-1] == "gan-dist down"
+
+
+def by_start(runs: list[RunFolder]) -> list[RunFolder]:
+    return sorted(runs, key=lambda run: float(run.request()["created"]))

@@ -1,0 +1,64 @@
+"""What cannot work on a cluster is said before anything starts; what goes wrong in a person's code is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.ray.conftest import Site
+
+pytestmark = pytest.mark.ray
+JOB = str(Path(__file__).with_name("job.yaml"))
+
+BROKEN = """
+from gan_dist.objectives.adversarial import Hinge
+
+
+class Broken(Hinge):
+    def terms(self, phase, nets, batch):
+        return {}["no such term"]
+"""
+
+
+def test_more_workers_than_cpus(site: Site) -> None:
+    asked = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "too-many")
+    assert asked.returncode == 2
+    assert "16 workers of 1 CPU each need 16 CPUs; the cluster has" in asked.stdout + asked.stderr
+
+
+def test_all_of_preflight_at_once(site: Site) -> None:
+    asked = site.run("submit", JOB, "-o", "batch=4096", "-o", "generator.use=mlp", "-o", "penalties=[{use: r1}]")
+    told = asked.stdout + asked.stderr
+    assert asked.returncode == 2
+    assert "batch: 4096 is larger than the data (1797 samples in 'digits')" in told
+    assert "give the discriminator `norm: none`" in told
+
+
+def test_an_exception_of_a_persons_code_is_shown_and_not_retried(site: Site) -> None:
+    (site.root / "mine").mkdir()
+    (site.root / "mine" / "broken_gan.py").write_text(BROKEN)
+    asked = site.run("submit", JOB, "--code", "mine", "-o", "objective.use=broken_gan:Broken", "--name", "broken")
+    told = asked.stdout + asked.stderr
+    assert asked.returncode == 1
+    assert "broken_gan.py" in told and "KeyError: 'no such term'" in told
+    assert "/ray/" not in told.split("Traceback")[-1]
+
+
+def test_a_rehearsal_on_ray(site: Site) -> None:
+    asked = site.run("submit", JOB, "--smoke", "-o", "data.source=/no/such/photos", "--name", "rehearsal")
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert "rehearsing on random images" in asked.stdout
+    assert "full run  64,000 images at" in asked.stdout
+    assert [meta["clock"]["seen"] for meta in site.checkpoints("rehearsal")] == [128, 192]
+
+
+def test_nothing_listens_beyond_loopback(site: Site) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in site.processes("")
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening and all(ip in ("127.0.0.1", "::ffff:127.0.0.1", "::1") for ip in listening), listening

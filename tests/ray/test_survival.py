@@ -1,0 +1,82 @@
+"""Kills, stops and resumes on a real Ray: the last bit of the weights is that of a run nobody touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.jobfile import load_job
+from tests.dist.gang import Training, train_together
+from tests.ray.conftest import Site, wait_for
+
+pytestmark = pytest.mark.ray
+JOB = str(Path(__file__).with_name("job.yaml"))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Checksums of the last checkpoint of two processes without Ray, which nobody disturbed."""
+
+    checksums: dict[str, str]
+    seen: int
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    import json
+
+    folder = tmp_path_factory.mktemp("reference")
+    spec = load_job(JOB)
+    train_together(2, [Training(spec.model_dump(mode="json", by_alias=True), str(folder), data="job")])
+    last = json.loads(sorted((folder / "checkpoints").glob("*/meta.json"))[-1].read_text())
+    return Reference(last["checksums"], last["clock"]["seen"])
+
+
+def last_checkpoint(site: Site, run: str) -> dict[str, Any]:
+    return site.checkpoints(run)[-1]
+
+
+def test_a_killed_worker_costs_no_bit(site: Site, reference: Reference) -> None:
+    following = site.start("submit", JOB, "--name", "worker-killed")
+    wait_for(lambda: len(site.checkpoints("worker-killed")) >= 2, "two checkpoints")
+    site.processes("RayTrainWorker")[-1].kill()
+    printed, _ = following.communicate(timeout=240)
+    assert following.returncode == 0, printed
+    assert last_checkpoint(site, "worker-killed")["clock"]["seen"] == reference.seen
+    assert last_checkpoint(site, "worker-killed")["checksums"] == reference.checksums
+
+
+def test_a_killed_driver_is_resumed_without_losing_a_bit(site: Site, reference: Reference) -> None:
+    following = site.start("submit", JOB, "--name", "driver-killed")
+    wait_for(lambda: len(site.checkpoints("driver-killed")) >= 2, "two checkpoints")
+    for process in site.processes("gan_dist.driver"):
+        process.kill()
+    printed, _ = following.communicate(timeout=120)
+    assert following.returncode == 1 and "gan-dist submit --resume driver-killed" in printed
+    assert last_checkpoint(site, "driver-killed")["clock"]["seen"] < reference.seen
+    resumed = site.run("submit", "--resume", "driver-killed")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert last_checkpoint(site, "driver-killed")["checksums"] == reference.checksums
+
+
+def test_stop_saves_its_iteration_and_one_worker_goes_on(site: Site, reference: Reference) -> None:
+    following = site.start("submit", JOB, "--name", "stopped")
+    wait_for(lambda: len(site.checkpoints("stopped")) >= 1, "a checkpoint")
+    stopped = site.run("stop", "stopped")
+    printed, _ = following.communicate(timeout=120)
+    assert stopped.returncode == 0, stopped.stderr
+    assert following.returncode == 3, printed
+    saved = last_checkpoint(site, "stopped")["clock"]
+    assert saved["seen"] == site.status("stopped")["seen"] < reference.seen
+    assert saved["reals_drawn"] == saved["seen"]
+    refused = site.run("submit", "--resume", "stopped", "-o", "batch=32")
+    assert refused.returncode == 2 and "batch: 64 -> 32" in refused.stderr
+    resumed = site.run("submit", "--resume", "stopped", "-o", "resources.workers=1")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    last = last_checkpoint(site, "stopped")
+    assert last["world"] == 1 and last["clock"] == {"seen": reference.seen, "reals_drawn": reference.seen}
+    finished = site.run("submit", "--resume", "stopped")
+    assert finished.returncode == 2 and "is finished" in finished.stderr

@@ -1,0 +1,55 @@
+"""The losses of the first five iterations of every shipped job, in float64, as they were when last looked at.
+
+After a change of the numbers that was meant: `pytest tests/test_golden.py --rewrite-golden`, and say why in the commit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gan_dist.data.sources import DataError
+from gan_dist.jobfile import load_job
+from gan_dist.local import read_rows
+from tests.helpers import train
+
+JOBS = sorted((Path(__file__).parents[1] / "jobs").glob("*.yaml"))
+GOLDEN = Path(__file__).parent / "golden"
+CUT = {
+    "until": "5 steps",
+    "precision": "fp64",
+    "every": {"report": "1 steps", "grid": "1G", "checkpoint": "1G"},
+    "resources.workers": 1,
+}
+
+
+def losses(job: Path, root: Path) -> dict[str, list[float]]:
+    """Each phase's loss in each of five iterations."""
+    spec = load_job(job, CUT)
+    try:
+        rows = read_rows(spec, smoke=False)
+    except DataError as error:
+        pytest.skip(f"the job's data are not at hand: {error}")
+    train(spec, root, rows=rows)
+    lines = [json.loads(line) for line in (root / "scalars.jsonl").read_text().splitlines()]
+    names = sorted(name for name in lines[0] if name.startswith("loss/"))
+    return {name: [line[name] for line in lines] for name in names}
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
+def test_losses_are_as_they_were(job: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    found, path = losses(job, tmp_path), GOLDEN / f"{job.stem}.json"
+    assert found.keys() >= {"loss/D", "loss/G"} and all(len(values) == 5 for values in found.values())
+    if request.config.getoption("--rewrite-golden"):
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        pytest.skip(f"wrote {path}")
+    expected = json.loads(path.read_text())
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=0, abs=1e-6), name
+
+
+def test_every_golden_file_belongs_to_a_job() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.json")} == {path.stem for path in JOBS}
