@@ -230,7 +230,7 @@ def test_own_example_passes_check_and_trains(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("Generator", "Discriminator", "Wasserstein", "GradientPenalty"):
-        code, out, err = cli("check", f"my_gan:{name}")
+        code, _, err = cli("check", f"my_gan:{name}")
         assert code == 0, err
     run = gan_dist.train("my_gan.yaml", {"until": "3 steps", "every.report": "1 steps"})
     assert run.status()["status"] == "succeeded"

@@ -75,9 +75,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(
     code, end = run(tmp_path / "run")
     monkeypatch.undo()
     assert code == end["exit_code"] == 1
-    assert end["message"].startswith(
-        f"storage {tmp_path / 'run' / 'checkpoints'!s}"[:-1].replace("storage ", "storage '")
-    )
+    assert end["message"].startswith(f"storage '{tmp_path / 'run' / 'checkpoints'}")
     assert end["message"].endswith("cannot be written: [Errno 28] No space left on device")
     assert left_of(tmp_path / "run").newest.seen == 16
 

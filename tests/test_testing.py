@@ -64,6 +64,7 @@ class Bad({base}):
 """
 
 DRAW = "draw: two calls with the same rng differ"
+TWICE = "cannot be differentiated twice"
 UNUSED = "parameters that never get a gradient: spare"
 PLAIN = "tensors kept as plain attributes are neither saved nor moved to the device: held; use register_buffer"
 SPARE = """
@@ -104,17 +105,17 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Gen", "held", HELD, PLAIN),
     ("Gen", "frozen", FROZEN, "has no trainable parameters"),
     ("Gen", "raises", forward("raise KeyError('oh')"), "raised KeyError: 'oh'"),
-    ("Dis", "scalar", forward("return self.layer(x.flatten(1)).mean()"), "forward: gives () for 4 images; wanted logits"),
+    ("Dis", "scalar", forward("return self.layer(x.flatten(1)).mean()"), "forward: gives () for 4 images"),
     ("Dis", "a tuple", forward("return (x,)"), "forward: gives tuple for 4 images"),
     ("Dis", "blind", forward("return self.layer.weight[0, :4]"), "forward: logits do not depend on the images"),
-    # DEFECT (gan_dist/testing.py, _try_discriminator): only asks whether the gradient has a graph; that graph may raise.
-    ("Dis", "once", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), "cannot be differentiated twice"),
-    ("Dis", "constant slope", forward("return x.flatten(1).sum(1) + self.layer.bias"), "cannot be differentiated twice"),
+    # DEFECT (gan_dist/testing.py, _try_discriminator): only asks whether the gradient has a graph, which may raise.
+    ("Dis", "once", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), TWICE),
+    ("Dis", "constant slope", forward("return x.flatten(1).sum(1) + self.layer.bias"), TWICE),
     ("Dis", "spare", SPARE, UNUSED),
     ("Dis", "held", HELD, PLAIN),
     ("Dis", "frozen", FROZEN, "has no trainable parameters"),
     ("Obj", "no phases", "    phases = ()\n", "phases: missing or empty"),
-    ("Obj", "other network", "    phases = (Phase('E', ('encoder',)),)\n", "phases: E trains 'encoder', which a job must"),
+    ("Obj", "other network", "    phases = (Phase('E', ('encoder',)),)\n", "phases: E trains 'encoder', which a"),
     ("Obj", "a tensor", terms(f"return {REAL}.mean()"), "terms('D'): gives Tensor; wanted a dict of named Terms"),
     ("Obj", "no Term", terms(f"return {{'a': {REAL}.mean()}}"), "terms('D'): a is a Tensor, not a Term"),
     ("Obj", "no sum", terms(f"return {{'a': Term({REAL}, 4.0)}}"), "terms('D'): a.total has shape (4,)"),
@@ -133,7 +134,7 @@ CASES: list[tuple[str, str, str, str]] = [
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     """Writes a module of its own for each test, and gives its name."""
-    number = request.node.nodeid.__hash__() % 10**12
+    number = abs(hash(request.node.nodeid))
 
     def write(base: str, body: str) -> str:
         name = f"own_{number}"

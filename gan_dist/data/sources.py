@@ -239,11 +239,9 @@ def _idx_array(path: str) -> NDArray[np.uint8]:
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"data.source: {path!r} cannot be read: {error}") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or not 1 <= content[3] <= 4:
+    if content[:3] != b"\0\0\x08" or not b"\1" <= content[3:4] <= b"\4" or len(content) < 4 + 4 * content[3]:
         raise DataError(f"data.source: {path!r} is not an IDX file of unsigned bytes (its first bytes say so)")
     dimensions = content[3]
-    if len(content) < 4 + 4 * dimensions:
-        raise DataError(f"data.source: {path!r} is cut short: its header alone has {4 + 4 * dimensions} bytes")
     shape: tuple[Any, ...] = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
     if len(values) != np.prod(shape):

@@ -122,6 +122,7 @@ def test_broken_files_are_named_with_their_reason(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.filterwarnings("ignore")
 def test_a_file_cut_anywhere_is_decoded_or_rejected(form: str) -> None:
     whole = encoded(noise(6), form)
     for length in range(0, len(whole), 3):
