@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist.build import build_networks
 from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
+from gan_dist.components import add_roots
 from gan_dist.data.read import DataFacts
 from gan_dist.jobfile import load_job
 from gan_dist.local import run_local
@@ -53,8 +54,8 @@ def train(
 class Model:
     """A trained generator with what is known of it."""
 
-    def __init__(self, generator: nn.Module, spec: JobSpec, facts: Mapping[str, Any], seen: int) -> None:
-        self.generator, self.spec, self.seen = generator, spec, seen
+    def __init__(self, generator: nn.Module, spec: JobSpec, facts: Mapping[str, Any], seen: int, name: str) -> None:
+        self.generator, self.spec, self.seen, self.name = generator, spec, seen, name
         self.classes: tuple[str, ...] = tuple(facts["classes"])
 
     def sample(self, n: int, seed: int = 0, cls: int | str | None = None) -> Tensor:
@@ -96,13 +97,15 @@ def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
     spec = JobSpec.model_validate(found.meta["job"])
     facts = dict(found.meta["data"])
     facts = {**facts, "rejected": tuple(map(tuple, facts["rejected"])), "classes": tuple(facts["classes"])}
+    add_roots([spec.environment.code or "."])
     generator = build_networks(spec, DataFacts(**facts))["generator"]
     name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
     tensors = found.tensors(name)
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
-    return Model(generator.eval().requires_grad_(False), spec, facts, found.seen)
+    name = found.folder.uri.split("/")[-3]
+    return Model(generator.eval().requires_grad_(False), spec, facts, found.seen, name)
 
 
 def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:

@@ -18,8 +18,7 @@ from gan_dist.events import MARK
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, RunFolder
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
-from gan_dist.versions import versions
+from gan_dist.storage import Folder, StorageError
 
 REFUSED = 2
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
@@ -55,6 +54,7 @@ class Attempt:
     stop: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
     until: int = 0
+    _before: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
@@ -89,25 +89,48 @@ class Attempt:
                 print(error.text, file=sys.stderr, flush=True)
                 return self._finish("failed", self.seen, f"your code raised {error}")
             except (Refused, DataError) as error:
-                return self._finish("failed", self.seen, str(error), REFUSED)
-            except ValueError as error:
+                return self._refuse(str(error))
+            except (ValueError, OSError) as error:
                 return self._finish("failed", self.seen, str(error))
-            finally:
-                self.folder.release()
+            except Exception as error:
+                return self._finish("failed", self.seen, self._defect(error))
 
     def _begin(self) -> None:
         number = self.request.attempt
+        self._before = self.folder.status()
         if not self.folder.folder.exists("request.json"):
-            self.folder.folder.write_json("request.json", request_record(self.request, self.spec))
+            self.folder.folder.write_json("request.json", self.request.record())
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
+
+    def _refuse(self, message: str) -> int:
+        """Nothing was started: a run that had trained before stands where it stood."""
+        if self._before["seen"]:
+            self.emit(_end("failed", REFUSED, message, []))
+            self._record(**self._before)
+            return REFUSED
+        return self._finish("failed", 0, message, REFUSED)
+
+    def _defect(self, error: Exception) -> str:
+        """A text for an exception that is nobody's fault but ours; its traceback is kept in the run folder."""
+        name = f"logs/crash-{self.request.attempt}.txt"
+        self._written(lambda: self.folder.folder.write(name, traceback.format_exc().encode()))
+        return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
+
+    def _record(self, **changes: Any) -> None:
+        self._written(lambda: self.folder.update(**changes))
+
+    def _written(self, write: Callable[[], None]) -> None:
+        """Write a record; where the storage is full or gone, say so and go on to the end that is being told."""
+        try:
+            write()
+        except (StorageError, OSError) as error:
+            self.emit({"event": "warning", "text": f"a record was not written: {error}"})
 
     def _finish(self, status: str, seen: int, message: str, code: int | None = None) -> int:
         self.seen = max(self.seen, seen)
         code = EXIT[status] if code is None else code
         summary = self._summary(status)
-        self.folder.update(
-            status=status, seen=self.seen, message=message, exit_code=code, ended=time.time(), summary=summary
-        )
+        self._record(status=status, seen=self.seen, message=message, exit_code=code, ended=time.time(), summary=summary)
         self.emit(_end(status, code, message, summary))
         return code
 
@@ -121,7 +144,7 @@ class Attempt:
         grids = [name for name in self.folder.folder.child("grids").names() if name != "real.png"]
         if grids:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
-        return lines + _next_steps(status, run, kept is not None)
+        return lines + _next_steps(status, run, self.seen if kept is not None else 0)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -129,7 +152,7 @@ class Attempt:
 
         def beat() -> None:
             while not over.wait(HEARTBEAT_S):
-                self.folder.renew(self.request.attempt)
+                self._written(lambda: self.folder.renew(self.request.attempt))
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -138,19 +161,7 @@ class Attempt:
         finally:
             over.set()
             thread.join()
-            self.folder.release()
-
-
-def request_record(request: Request, spec: JobSpec) -> dict[str, Any]:
-    """What `request.json` holds."""
-    return {
-        "run_id": request.run_id,
-        "job": spec.model_dump(mode="json", by_alias=True),
-        "mode": request.mode,
-        "start_from": request.start_from,
-        "versions": versions(),
-        "created": time.time(),
-    }
+            self._written(self.folder.release)
 
 
 def user_traceback(error: BaseException) -> str:
@@ -212,13 +223,11 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, 
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, run: str, resumable: bool) -> list[str]:
+def _next_steps(status: str, run: str, saved: int) -> list[str]:
     if status == "succeeded":
         return [
             f"look         gan-dist tensorboard {run}",
             f"samples      gan-dist sample {run} --n 64 --out samples/",
-            f"go on        gan-dist submit --resume {run} -o until=...",
+            f"go on        gan-dist submit --resume {run} -o until={2 * saved}",
         ]
-    if resumable:
-        return [f"go on        gan-dist submit --resume {run}"]
-    return []
+    return [f"go on        gan-dist submit --resume {run}"] if saved else []

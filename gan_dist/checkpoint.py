@@ -3,11 +3,12 @@
 checkpoints/000000064000-a1/
   generator.safetensors, generator_ema.safetensors, discriminator.safetensors, ...
   training.pt     optimisers and small state; readable with weights_only=True
-  meta.json       format, the job, the clock, data facts, metrics, versions, checksums
+  meta.json       format, the job, the clock, data facts, metrics, versions, checksums, and its own checksum
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,9 +21,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gan_dist.storage import Folder
+from gan_dist.storage import Folder, StorageError
 
 FORMAT = 1
+OWN_CHECKSUM = "meta_checksum"
+NO_POSITION = (-1, -1)
 
 
 class CheckpointError(ValueError):
@@ -44,15 +47,14 @@ class Checkpoint:
         """Its description.
 
         Raises:
-            CheckpointError: absent (never finished), or of a newer format.
+            CheckpointError: absent (never finished), damaged, or of a newer format.
         """
         found = self.folder.read_json("meta.json") or {}
-        if not {"format", "clock", "ties", "checksums"} <= found.keys():
+        # The format comes first: a newer one may be described, and summed, in another way.
+        if isinstance(form := found.get("format"), int) and form > FORMAT:
+            raise CheckpointError(f"checkpoint {self.folder.uri} has format {form}; this gan-dist reads up to {FORMAT}")
+        if found.pop(OWN_CHECKSUM, None) != _checksum(_canonical(found)):
             raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json is missing or damaged")
-        if found["format"] > FORMAT:
-            raise CheckpointError(
-                f"checkpoint {self.folder.uri} has format {found['format']}; this gan-dist reads up to {FORMAT}"
-            )
         return found
 
     @property
@@ -100,61 +102,116 @@ def write(
     training: Mapping[str, Any],
     meta: Mapping[str, Any],
 ) -> Checkpoint:
-    """Store a checkpoint as `parent/name`; it counts once this returns.
+    """Store a checkpoint as `parent/name`; it counts once this returns. What fails leaves nothing behind.
 
     Raises:
         StorageError: the storage is full, read-only or unreachable.
         CheckpointError: a weight is not finite.
     """
-    folder = parent.child(name)
-    ties, checksums = {}, {}
     for network, state in networks.items():
         _check_finite(network, state)
+    folder = parent.child(name)
+    try:
+        _write_files(folder, networks, training, meta)
+    except Exception:
+        # Half a checkpoint only takes room, which may be what is lacking.
+        with contextlib.suppress(OSError, StorageError):
+            folder.delete()
+        raise
+    return Checkpoint(folder)
+
+
+def _write_files(
+    folder: Folder, networks: Mapping[str, Mapping[str, Tensor]], training: Mapping[str, Any], meta: Mapping[str, Any]
+) -> None:
+    ties, checksums = {}, {}
+    for network, state in networks.items():
         untied, ties[network] = _untie(state)
         checksums[f"{network}.safetensors"] = _put(folder, f"{network}.safetensors", save(untied))
     buffer = io.BytesIO()
     torch.save(dict(training), buffer)
     checksums["training.pt"] = _put(folder, "training.pt", buffer.getvalue())
     described = {"format": FORMAT, **meta, "ties": ties, "checksums": checksums}
+    described[OWN_CHECKSUM] = _checksum(_canonical(described))
     folder.write("meta.json", (json.dumps(described, indent=1) + "\n").encode())
-    return Checkpoint(folder)
 
 
 def stored(parent: Folder) -> list[Checkpoint]:
     """Every checkpoint that was finished, oldest first."""
-    named = [Checkpoint(parent.child(name)) for name in parent.names()]
-    done = [checkpoint for checkpoint in named if checkpoint.folder.exists("meta.json")]
-    return sorted(done, key=lambda checkpoint: _position(checkpoint.name))
+    return [checkpoint for checkpoint in _named(parent) if checkpoint.folder.exists("meta.json")]
 
 
 def newest(parent: Folder, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole; damaged ones after it are named through `warn`."""
+    """The newest checkpoint that is whole; damaged ones after it are named through `warn`. None where none is stored.
+
+    Raises:
+        CheckpointError: some are stored and none can be used; whoever goes on from here would start from nothing.
+    """
+    return _newest(parent, Checkpoint.verify, warn)
+
+
+def newest_described(parent: Folder) -> Checkpoint | None:
+    """The newest checkpoint whose meta is whole, its other files unread; None where none is stored.
+
+    Raises:
+        CheckpointError: some are stored and no meta can be used.
+    """
+    return _newest(parent, lambda checkpoint: checkpoint.meta, lambda text: None)
+
+
+def _newest(parent: Folder, look: Callable[[Checkpoint], object], warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint at which `look` does not raise CheckpointError."""
+    refused: list[str] = []
     for checkpoint in reversed(stored(parent)):
         try:
-            checkpoint.verify()
+            look(checkpoint)
         except CheckpointError as error:
-            warn(f"{error}; using the one before it")
+            refused.append(str(error))
             continue
+        if refused:
+            warn(f"{'; '.join(refused)}; using the one before it")
         return checkpoint
+    if refused:
+        raise CheckpointError(f"{'; '.join(refused)}; no other checkpoint is stored")
     return None
 
 
 def prune(parent: Folder, last: int, best: int, metric: str | None, mode: str) -> None:
-    """Delete all but the `last` newest checkpoints and the `best` by a metric in their meta."""
-    checkpoints = stored(parent)
-    keep = {checkpoint.name for checkpoint in checkpoints[-last:]}
-    keep |= {checkpoint.name for checkpoint in ranked(checkpoints, metric, mode)[:best]}
-    for checkpoint in checkpoints:
+    """Delete all but the `last` newest checkpoints and the `best` by a metric in their meta, and what an attempt that
+    died left half written. One whose meta cannot be used (damaged, or of a newer format) is left alone."""
+    # By attempt first: what an earlier attempt has beyond where a later one began was found damaged.
+    named = sorted(_named(parent), key=lambda checkpoint: _position(checkpoint.name)[::-1])
+    described = [checkpoint for checkpoint in named if _is_described(checkpoint)]
+    keep = {checkpoint.name for checkpoint in described[-last:]}
+    keep |= {checkpoint.name for checkpoint in ranked(described, metric, mode)[:best]}
+    for checkpoint in described:
         if checkpoint.name not in keep:
             checkpoint.folder.delete("meta.json")
+            checkpoint.folder.delete()
+    for checkpoint in named[: named.index(described[-1])] if described else []:
+        if not checkpoint.folder.exists("meta.json"):
             checkpoint.folder.delete()
 
 
 def ranked(checkpoints: list[Checkpoint], metric: str | None, mode: str) -> list[Checkpoint]:
-    """Those that carry the metric, best first."""
-    scored = [c for c in checkpoints if metric in c.meta["metrics"]]
+    """Those that carry the metric, best first; those whose meta cannot be used are passed over."""
+    scored = [c for c in checkpoints if _is_described(c) and metric in c.meta["metrics"]]
     sign = 1 if mode == "min" else -1
     return sorted(scored, key=lambda c: sign * float(c.meta["metrics"][metric]))
+
+
+def _named(parent: Folder) -> list[Checkpoint]:
+    """Every folder that has a checkpoint's name, whatever it holds, in the order of samples and attempts."""
+    found = [Checkpoint(parent.child(name)) for name in parent.names() if _position(name) != NO_POSITION]
+    return sorted(found, key=lambda checkpoint: _position(checkpoint.name))
+
+
+def _is_described(checkpoint: Checkpoint) -> bool:
+    try:
+        checkpoint.meta  # noqa: B018
+    except CheckpointError:
+        return False
+    return True
 
 
 def name_of(seen: int, attempt: int) -> str:
@@ -163,12 +220,17 @@ def name_of(seen: int, attempt: int) -> str:
 
 def _position(name: str) -> tuple[int, int]:
     seen, _, attempt = name.partition("-a")
-    return (int(seen), int(attempt)) if seen.isdigit() and attempt.isdigit() else (-1, -1)
+    return (int(seen), int(attempt)) if seen.isdecimal() and attempt.isdecimal() else NO_POSITION
 
 
 def _put(folder: Folder, name: str, content: bytes) -> str:
     folder.write(name, content)
     return _checksum(content)
+
+
+def _canonical(described: Mapping[str, Any]) -> bytes:
+    """One spelling for equal content, whatever its order and white space in the file."""
+    return json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _checksum(content: bytes) -> str:

@@ -5,9 +5,9 @@ It reads the data with Ray Data, starts the workers with Ray Train, passes their
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,15 +33,13 @@ class Data:
     facts: DataFacts
 
 
-def conduct(request: Request) -> int:
-    """Run a request to its end; the exit code. Ray is up."""
-    attempt = Attempt(request, print_event)
+def conduct(request: Request, stop: threading.Event) -> int:
+    """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
+    attempt = Attempt(request, print_event, stop)
     problems = storage_problems(attempt.folder.folder)
     if problems:
         print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
-    signal.signal(signal.SIGINT, lambda *_: attempt.stop.set())
-    signal.signal(signal.SIGTERM, lambda *_: attempt.stop.set())
     with logged(attempt.folder, request.attempt):
         return attempt.conclude(run)
 
@@ -62,23 +60,26 @@ def run(attempt: Attempt) -> dict[str, Any]:
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
     if problems:
         raise Refused("\n".join(problems))
-    attempt.emit({"event": "stage", "text": "reading data"})
-    data = read_data(spec, ask, smoke)
-    problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
-    problems += resume_problems(attempt.folder, data.facts)
-    if problems:
-        raise Refused("\n".join(problems))
-    attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
-    if smoke:
-        return rehearse(
-            Rehearsal(spec, data.facts, attempt.folder, attempt.emit),
-            lambda short: train(attempt, short, ask, data),
-        )
-    return train(attempt, spec, ask, data)
+
+    def prepare() -> Data:
+        attempt.emit({"event": "stage", "text": "reading data"})
+        data = read_data(spec, ask, smoke)
+        problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
+        problems += resume_problems(attempt.folder, data.facts)
+        if problems:
+            raise Refused("\n".join(problems))
+        attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
+        return data
+
+    if not smoke:
+        return train(attempt, spec, ask, prepare)
+    data = prepare()
+    rehearsal = Rehearsal(spec, data.facts, attempt.folder, attempt.emit)
+    return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
 
 
 def read_data(spec: JobSpec, ask: Ask, smoke: bool) -> Data:
-    """Decode the job's data in parallel with Ray Data, before the workers take the CPUs.
+    """Decode the job's data in parallel with Ray Data, beside whatever else the CPUs do.
 
     Raises:
         DataError: they cannot be used; in a rehearsal a missing source gets a stand-in.
@@ -93,13 +94,13 @@ def read_data(spec: JobSpec, ask: Ask, smoke: bool) -> Data:
         source, standing = stand_in(spec.data, spec.batch)
         facts, located = facts_of(source, standing, 1.0)
         return _data([_as_table(standing[0])], located, replace(facts, stand_in=True))
-    references, columns = read_on_ray(source)
+    references, columns = read_on_ray(source, concurrency=max(1, int(ask.cluster_cpus)))
     facts, located = facts_of(source, columns, spec.data.max_rejected)
     return Data(references, ray.put(located), facts)
 
 
-def train(attempt: Attempt, spec: JobSpec, ask: Ask, data: Data) -> dict[str, Any]:
-    """One Ray Train run; the result of rank 0.
+def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]) -> dict[str, Any]:
+    """One Ray Train run; the result of rank 0. The data are prepared while the workers start.
 
     Raises:
         ValueError: the workers could not start in time, or failed for good.
@@ -110,10 +111,12 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, data: Data) -> dict[str, An
     from gan_dist.ray_worker import Desk
 
     desk: Any = ray.remote(num_cpus=0)(Desk).remote()
-    fit = _Fit(attempt, spec, ask, data, desk)
+    fit = _Fit(attempt, spec, ask, desk)
     thread = threading.Thread(target=fit.go, daemon=True)
     thread.start()
     deadline = time.monotonic() + spec.resources.start_deadline
+    data = prepare()
+    ray.get(desk.offer.remote({"blocks": data.blocks, "located": data.located, "facts": data.facts}))
     started = told = False
     while thread.is_alive():
         for event in ray.get(desk.take.remote()):
@@ -132,14 +135,15 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, data: Data) -> dict[str, An
         attempt.on_event(event)
     fatal = ray.get(desk.fatal.remote())
     ray.kill(desk)
+    attempt.folder.folder.delete("ray")
     return fit.outcome(fatal)
 
 
 class _Fit:
     """`TorchTrainer.fit()` off the main thread, where Train installs no signal handler of its own."""
 
-    def __init__(self, attempt: Attempt, spec: JobSpec, ask: Ask, data: Data, desk: Any) -> None:
-        self.attempt, self.spec, self.ask, self.data, self.desk = attempt, spec, ask, data, desk
+    def __init__(self, attempt: Attempt, spec: JobSpec, ask: Ask, desk: Any) -> None:
+        self.attempt, self.spec, self.ask, self.desk = attempt, spec, ask, desk
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
 
@@ -154,9 +158,6 @@ class _Fit:
             "request": self.attempt.request.to_json(),
             "spec": self.spec.model_dump_json(by_alias=True),
             "threads": max(1, int(self.ask.cpus_per_worker)),
-            "blocks": self.data.blocks,
-            "located": self.data.located,
-            "facts": self.data.facts,
             "desk": self.desk,
         }
         worker: Any = train_on_worker
@@ -212,4 +213,3 @@ def _late(spec: JobSpec, ask: Ask) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-

@@ -86,7 +86,8 @@ def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = Non
 def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
     """The spec with absolute local paths (the driver works elsewhere), and what must travel with it."""
     asked = spec.environment
-    folder = code_folder(code if code is not None else asked.code, Path.cwd())
+    named = code if code is not None else asked.code
+    folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
     source = spec.data.source
     if source != "digits" and not _SCHEME.match(source):
         source = str(Path(source).expanduser().absolute())
@@ -97,6 +98,13 @@ def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
         }
     )
     return settled, Environment(folder, tuple(asked.pip), asked.image, tuple(asked.env))
+
+
+def _has_own_components(spec: JobSpec) -> bool:
+    """Whether the job names a person's own `package.module:Name`, which is then looked for here."""
+    stages = spec.phases_plan
+    used = [*spec.network_specs.values(), *(one for stage in stages for one in stage.objective)]
+    return any(":" in one.use for one in (*used, *(one for stage in stages for one in stage.penalties or ())))
 
 
 def _json(spec: JobSpec) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist import components
 from gan_dist.build import build_networks, build_stages
-from gan_dist.checkpoint import stored
+from gan_dist.checkpoint import CheckpointError, newest_described
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.read import DataFacts
 from gan_dist.randomness import lanes_of, one_lane
@@ -48,11 +48,14 @@ def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
 
 
 def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
-    """Whether the data are those that the run's newest checkpoint was trained on."""
-    checkpoints = stored(folder.checkpoints())
-    if not checkpoints:
+    """Whether the run can go on: some checkpoint can be used, if any is stored, and was trained on these data."""
+    try:
+        newest = newest_described(folder.checkpoints())
+    except CheckpointError as error:
+        return [str(error)]
+    if newest is None:
         return []
-    before = checkpoints[-1].meta["data"]
+    before = newest.meta["data"]
     for key in ("size", "channels", "count", "checksum"):
         if before[key] != getattr(facts, key):
             return [

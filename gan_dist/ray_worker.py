@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -31,33 +32,46 @@ LOST_PEER = (
 
 
 class Desk:
-    """An actor between driver and workers: events go one way, a stop the other."""
+    """An actor between driver and workers: events go one way, the data and a stop the other."""
 
     def __init__(self) -> None:
+        self._data: dict[str, Any] | None = None
+        self._ready = asyncio.Event()
         self._events: list[dict[str, Any]] = []
         self._stop = False
         self._fatal: dict[str, str] | None = None
 
-    def put(self, event: dict[str, Any]) -> None:
+    async def put(self, event: dict[str, Any]) -> None:
         self._events.append(event)
 
-    def take(self) -> list[dict[str, Any]]:
+    async def take(self) -> list[dict[str, Any]]:
         """Events since the last call."""
         taken, self._events = self._events, []
         return taken
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._stop = True
 
-    def stopping(self) -> bool:
+    async def stopping(self) -> bool:
         return self._stop
 
-    def fail(self, error: dict[str, str]) -> None:
+    async def fail(self, error: dict[str, str]) -> None:
         """Note an error that another try would meet again; the first one counts."""
         self._fatal = self._fatal or error
 
-    def fatal(self) -> dict[str, str] | None:
+    async def fatal(self) -> dict[str, str] | None:
         return self._fatal
+
+    async def offer(self, data: dict[str, Any]) -> None:
+        """Give the workers their data: references to the blocks and to where rows lie, and the facts."""
+        self._data = data
+        self._ready.set()
+
+    async def data(self) -> dict[str, Any]:
+        """The data, once they are read."""
+        await self._ready.wait()
+        assert self._data is not None
+        return self._data
 
 
 def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -76,9 +90,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     run = GroupRun(get_device(), emit=desk.put.remote, stopping=_stop_flag(desk, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
-    blocks = [pixels_of(table) for table in ray.get(config["blocks"])]
-    located, facts = ray.get(config["located"]), config["facts"]
-    rows = Memory(blocks, located, facts, spec.seed, spec.batch)
+    data = ray.get(desk.data.remote())
+    blocks = [pixels_of(table) for table in ray.get(data["blocks"])]
+    rows = Memory(blocks, ray.get(data["located"]), data["facts"], spec.seed, spec.batch)
     folder = RunFolder(Folder(request.uri))
     try:
         return work(spec, run, rows, folder, request.attempt, request.start_from)

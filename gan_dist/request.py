@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from gan_dist.versions import versions
 
 VARIABLE = "GAN_DIST_REQUEST"
 
@@ -30,6 +33,17 @@ class Request:
     @property
     def submission_id(self) -> str:
         return f"{self.run_id}.{self.attempt}"
+
+    def record(self) -> dict[str, Any]:
+        """What the run folder's `request.json` holds."""
+        return {
+            "run_id": self.run_id,
+            "job": json.loads(self.spec),
+            "mode": self.mode,
+            "start_from": self.start_from,
+            "versions": versions(),
+            "created": time.time(),
+        }
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -83,7 +83,7 @@ def resource_problems(resources: ResourcesSpec, ask: Ask, storage: Folder) -> li
         )
     if ask.gpu and ask.least > ask.cluster_gpus:
         found.append(f"resources.workers: {ask.asked}; the cluster has {ask.available}")
-    if ask.nodes > 1 and storage.local is not None:
+    if ask.nodes > 1 and not storage.shared:
         found.append(
             f"storage: {storage.uri!r} is a path of one machine, but the cluster has {ask.nodes} nodes; "
             "use a shared file system mounted at the same path on all, and say so with file://PATH"

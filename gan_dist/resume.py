@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gan_dist.checkpoint import stored
+from gan_dist.checkpoint import newest_described
 from gan_dist.components import check_job
 from gan_dist.data.order import epoch_samples
 from gan_dist.runs import RunFolder
@@ -39,7 +39,8 @@ def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
     """The job of a run's next attempt.
 
     Raises:
-        ValueError: a change is not allowed, or the run is finished and `until` is not raised.
+        ValueError: a change is not allowed, the run is finished and `until` is not raised, or none of its checkpoints
+            can be used.
         JobError: a change is no valid job.
     """
     stored_job: dict[str, Any] = run.request()["job"]
@@ -66,10 +67,9 @@ def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
 
 
 def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
-    checkpoints = stored(run.checkpoints())
-    if not checkpoints:
+    newest = newest_described(run.checkpoints())
+    if newest is None:
         return
-    newest = checkpoints[-1]
     clock = Clock(spec.batch, epoch_samples(newest.meta["data"]["count"], spec.batch))
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
     if newest.seen >= ends:

@@ -1,4 +1,4 @@
-"""A rehearsal of a job: two iterations with every task, a resume for a third, then what the full run will need."""
+"""A rehearsal of a job: two iterations with every task, a resume for some more, then what the full run will need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.sections import EverySpec
 
 STEPS = 2
+TIMED = 4
 ROOM_FOR_SCALARS = 10 * 2**20
 
 
@@ -30,14 +31,14 @@ class Rehearsal:
 
 
 def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -> dict[str, Any]:
-    """Train two iterations, then resume for one more; the result of the second part."""
+    """Train two iterations, then resume for those whose speed counts; the result of the second part."""
     if rehearsal.facts.stand_in:
         text = f"data.source {rehearsal.spec.data.source!r} is not at hand: rehearsing on random images of that shape"
         rehearsal.emit({"event": "warning", "text": text})
     first = train(shortened(rehearsal.spec, STEPS))
     if first["ending"] == "stopped":
         return first
-    result = train(shortened(rehearsal.spec, STEPS + 1))
+    result = train(shortened(rehearsal.spec, STEPS + TIMED))
     rehearsal.emit({"event": "preflight", "lines": needs(rehearsal)})
     return result
 
@@ -56,7 +57,7 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     """Time, memory and disk of the full run, from what the rehearsal measured."""
     spec, folder = rehearsal.spec, rehearsal.folder.folder
     reports = [json.loads(line) for line in folder.read("scalars.jsonl").splitlines()]
-    rate = max(report["speed/images_per_s"] for report in reports)
+    rate = max(report["speed/step_images_per_s"] for report in reports)
     memory = max(report["memory/gib"] for report in reports)
     clock = Clock(spec.batch, epoch_samples(rehearsal.facts.count, spec.batch))
     images = sum(clock.samples(stage.length) for stage in spec.phases_plan)
@@ -67,7 +68,7 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     grids = images // clock.samples(spec.every.grid) + 8
     disk = one * (spec.keep.last + spec.keep.best + 1) + 2 * grid * grids + ROOM_FOR_SCALARS
     return [
-        f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for one more",
+        f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for {TIMED} more",
         f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate)}",
         f"          {memory:.1f} GiB of memory for each worker, about {disk / 2**20:,.0f} MiB of storage "
         f"({spec.keep.last + spec.keep.best} checkpoints of {one / 2**20:.1f} MiB)",

@@ -30,13 +30,20 @@ class Folder:
     @classmethod
     def at(cls, location: str | Path) -> Folder:
         """The folder at a local path (made absolute) or a URI."""
-        text = str(location).removeprefix("file://")
-        return cls(text.rstrip("/") if is_uri(text) else str(Path(text).expanduser().absolute()))
+        text = str(location)
+        if "://" in text:
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text).expanduser().absolute()))
 
     @property
     def local(self) -> Path | None:
         """The folder as a local path, or None when it is remote."""
-        return None if is_uri(self.uri) else Path(self.uri)
+        return None if is_uri(self.uri) else Path(self.uri.removeprefix("file://"))
+
+    @property
+    def shared(self) -> bool:
+        """Whether every node of a cluster sees it: a URI, where `file://PATH` says so of a mounted path."""
+        return "://" in self.uri
 
     def child(self, name: str) -> Folder:
         return Folder(f"{self.uri}/{name}")
@@ -45,8 +52,8 @@ class Folder:
         """The file system of this folder and the folder's path in it."""
         from pyarrow.fs import FileSystem, LocalFileSystem
 
-        if not is_uri(self.uri):
-            return LocalFileSystem(), self.uri
+        if self.local is not None:
+            return LocalFileSystem(), str(self.local)
         try:
             return FileSystem.from_uri(self.uri)  # type: ignore[no-any-return]
         except Exception as error:

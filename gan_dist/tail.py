@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from gan_dist.local_cluster import ClusterError
-
-if TYPE_CHECKING:
-    from gan_dist.jobs_api import Jobs
+from gan_dist.local_cluster import Cluster, ClusterError
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TICK_S = 1.0
 GIVE_UP_S = 60.0
+
+
+class Jobs(Protocol):
+    """What following a log asks of `jobs_api.Jobs`, which lies above this module."""
+
+    cluster: Cluster
+    headers: dict[str, str]
+
+    def info(self, job: str) -> dict[str, Any]: ...
+    def logs(self, job: str) -> str: ...
 
 
 def tail(jobs: Jobs, job: str) -> Iterator[str | None]:

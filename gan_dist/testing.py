@@ -85,6 +85,9 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     for kind in KINDS:
         if use in components.ALIASES[kind]:
             return kind
+    if ":" not in use:
+        aliases = sorted({alias for kind in KINDS for alias in components.ALIASES[kind]})
+        raise ValueError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
     target = components.locate("generator", use)
     components.signature(target, tuple(roots))
     factory = components.load(target, tuple(roots))
@@ -137,10 +140,22 @@ def _try_discriminator(discriminator: Any, classes: int) -> Iterable[str]:
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True, allow_unused=True)
     if gradient is None:
         yield "forward: logits do not depend on the images"
-    elif not gradient.requires_grad:
-        yield "forward: cannot be differentiated twice, so gradient penalties will not work"
+    else:
+        yield from _second_derivative_problems(discriminator, gradient)
     yield from _gradient_problems(discriminator, discriminator(x.detach(), cond).sum())
     yield from _state_problems(discriminator)
+
+
+def _second_derivative_problems(discriminator: nn.Module, gradient: Tensor) -> Iterable[str]:
+    problem = "forward: cannot be differentiated twice, so gradient penalties will not work"
+    if not gradient.requires_grad:
+        yield f"{problem}: the gradient for the images does not depend on the parameters"
+        return
+    parameters = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
+    try:
+        torch.autograd.grad(gradient.square().sum(), parameters, allow_unused=True)
+    except Exception as error:
+        yield f"{problem}: {type(error).__name__}: {error}"
 
 
 def _try_objective(objective: Any) -> Iterable[str]:

@@ -120,6 +120,9 @@ def stop(
         )
     say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
     events = standing.stop(standing.job_of(found, address))
+    if found.status()["status"] in standing.OPEN:
+        # It was stopped before its driver could say so.
+        found.update(status="stopped", exit_code=3)
     path = events.get("checkpoint", {}).get("path")
     result = {"status": events.get("end", {}).get("status", "stopped"), "checkpoint": path}
     kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"

@@ -34,8 +34,7 @@ def sample(
 
     model = load(run, weights)
     if out is None:
-        name = Path(run).name
-        written = [save_grid(model.sample(n, seed, cls), Path(f"{name}-seed{seed}.png"))]
+        written = [save_grid(model.sample(n, seed, cls), Path(f"{model.name}-seed{seed}.png"))]
     else:
         written = save_files(model.sample_chunks(n, seed, cls), out)
     document = {"samples": n, "seed": seed, "samples_seen": model.seen, "files": [str(path) for path in written]}
@@ -69,7 +68,7 @@ def check(
     if found:
         raise typer.Exit(1)
     if not as_json:
-        say(f"{use}: ok, a {settled}")
+        say(f"{use}: a {settled}, ok")
 
 
 def help_topic(

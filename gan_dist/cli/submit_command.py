@@ -103,7 +103,7 @@ def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
     from gan_dist.local import run_local
     from gan_dist.runs import remember
 
-    remember(plan.run, attempt=plan.request.attempt)
+    remember(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
     say(f"run {plan.run.id}, in this process", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.
@@ -120,6 +120,9 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
     from gan_dist.submit import submit as send
 
     cluster = _cluster(address, as_json)
+    if cluster.local and not plan.run.folder.exists("request.json"):
+        # From here on the run is known, even if its driver never starts.
+        plan.run.folder.write_json("request.json", plan.request.record())
     submission = send(plan.request, cluster, plan.environment)
     remember(
         plan.run,
@@ -127,6 +130,7 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
         local=cluster.local,
         submission=submission,
         attempt=plan.request.attempt,
+        mode=plan.request.mode,
     )
     say(f"run {plan.run.id} on {cluster.address}{' (local)' if cluster.local else ''}", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)

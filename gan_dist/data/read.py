@@ -80,13 +80,16 @@ def read_here(source: Source, progress: Callable[[int], None] = lambda done: Non
     return blocks
 
 
-def read_on_ray(source: Source) -> tuple[list[Any], list[Columns]]:
-    """Decode every part as Ray Data tasks; references to the image blocks, and the small columns of each."""
+def read_on_ray(source: Source, concurrency: int) -> tuple[list[Any], list[Columns]]:
+    """Decode every part as Ray Data tasks, `concurrency` at a time; references to the image blocks, and the small columns of each."""
     import ray
 
     parts = [{"part": asdict(part)} for part in source.parts]
     dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
-    decoded = dataset.map_batches(_decode_batch, batch_size=1, batch_format="numpy").materialize()
+    # The workers start meanwhile and may hold every CPU, so the tasks ask for none; their number is limited instead.
+    decoded = dataset.map_batches(
+        _decode_batch, batch_size=1, batch_format="numpy", num_cpus=0, concurrency=concurrency
+    ).materialize()
     references = decoded.to_arrow_refs()
     small = ray.remote(num_cpus=0)(_small_columns)
     return references, ray.get([small.remote(reference) for reference in references])
@@ -95,7 +98,8 @@ def read_on_ray(source: Source) -> tuple[list[Any], list[Columns]]:
 def _decode_batch(batch: dict[str, NDArray[Any]]) -> Columns:
     (part,) = batch["part"]
     kept: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, (list, np.ndarray)) else value for key, value in part.items()
+        key: tuple(np.asarray(value).tolist()) if isinstance(value, (list, np.ndarray)) else value
+        for key, value in part.items()
     }
     return decode(Part(**kept))
 

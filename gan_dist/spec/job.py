@@ -127,7 +127,7 @@ class JobSpec(Section):
         default=EnvironmentSpec(), description="What the workers need besides gan-dist."
     )
     storage: str | None = Field(
-        default=None, description="Folder or URI for runs; null is GAN_DIST_STORAGE, else ./runs."
+        default=None, description="Folder or URI for runs; null is ./runs. GAN_DIST_STORAGE and --storage override it."
     )
 
     @property

@@ -142,7 +142,7 @@ class ResourcesSpec(Section):
     )
     cpus_per_worker: Annotated[float | Literal["auto"], AutoOr(ge=0.1, whole=False)] = Field(
         default="auto",
-        description="CPUs reserved for each worker; auto shares what there is.",
+        description="CPUs reserved for each worker; auto is one each.",
         json_schema_extra={"unit": "CPUs"},
     )
     max_failures: Whole = Field(

@@ -17,7 +17,7 @@ class ComponentSpec(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    use: str = Field(description="A name from `gan-dist catalog`, or your own as `package.module:Name`.")
+    use: str = Field(description="A name from `gan-dist help networks`, or your own as `package.module:Name`.")
 
     @property
     def args(self) -> dict[str, Any]:
