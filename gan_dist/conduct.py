@@ -108,7 +108,7 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]
     """
     import ray
 
-    from gan_dist.ray_worker import Desk
+    from gan_dist.desk import Desk
 
     desk: Any = ray.remote(num_cpus=0)(Desk).remote()
     fit = _Fit(attempt, spec, ask, desk)

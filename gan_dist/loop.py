@@ -20,13 +20,14 @@ Ending = Literal["finished", "stopped"]
 
 
 class Diverged(ValueError):
-    """A loss or gradient became NaN or infinite; the text says which and what is kept."""
+    """A loss or gradient became NaN or infinite; the text says which was the first."""
 
 
 class Tasks(Protocol):
     """What is done between iterations: reports, grids, checkpoints."""
 
     def begin(self, state: TrainState) -> None: ...
+    def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool: ...
     def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None: ...
     def overdue(self) -> bool: ...
     def end(self, state: TrainState, stage: Stage) -> None: ...
@@ -59,14 +60,16 @@ def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -
             before, state.seen = state.seen, state.seen + stage.clock.batch
             state.update_ema()
             verdict = control.exchange(finite, stop=run.stopping(), overdue=tasks.overdue())
-            if verdict.not_finite:
-                raise Diverged(_divergence(stats, state.seen))
+            saves = verdict.stop or tasks.saves(state, before, stage, verdict.overdue)
+            if verdict.not_finite or (saves and control.now().not_finite):
+                raise Diverged(_divergence(stats, run, state.seen))
+            stats.next_iteration()
             tasks.between(state, before, stage, verdict.overdue)
             if verdict.stop:
                 tasks.end(state, stage)
                 return "stopped"
     if control.flush().not_finite:
-        raise Diverged(_divergence(stats, state.seen))
+        raise Diverged(_divergence(stats, run, state.seen))
     tasks.end(state, state.stages[-1])
     return "finished"
 
@@ -83,6 +86,7 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
         for name, norm in norms.items():
             it.stats.add(f"gradient_norm/{name}", norm, 1.0)
             health = health + norm.double()
+        it.stats.next_phase()
         if stage.wants_means():
             stage.after_step(phase, it.nets, means)
         state.reals_drawn += stage.clock.batch * phase.real
@@ -143,15 +147,20 @@ class Control:
         self._pending = self.run.sum_later(flags)
         return before
 
-    def flush(self) -> Verdict:
-        """What all said last; nothing is pending afterwards."""
+    def now(self) -> Verdict:
+        """What all said last, waited for before something is saved; it stays pending for the next exchange."""
         if self._pending is None:
             return Verdict()
-        flags = self._pending().tolist()
+        flags = self._pending()
+        self._pending = lambda: flags
+        return Verdict(*(flag > 0 for flag in flags.tolist()))
+
+    def flush(self) -> Verdict:
+        """What all said last; nothing is pending afterwards."""
+        last = self.now()
         self._pending = None
-        return Verdict(*(flag > 0 for flag in flags))
+        return last
 
 
-def _divergence(stats: Stats, seen: int) -> str:
-    named = ", ".join(stats.not_finite()) or "a gradient on another worker"
-    return f"training diverged near {seen} samples: not finite: {named}"
+def _divergence(stats: Stats, run: Run, seen: int) -> str:
+    return f"training diverged near {seen} samples: not finite: {', '.join(stats.not_finite(run.sum))}"

@@ -179,7 +179,7 @@ def stored_runs(storage: Folder) -> list[RunFolder]:
 
 
 def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
-    """The run meant by an id, a unique beginning of one, `last`, or a folder or URI.
+    """The run meant by an id, a unique beginning of one, `last` (created last, rehearsals apart), or a folder or URI.
 
     Raises:
         NoSuchRun: nothing fits, or several do.
@@ -188,11 +188,12 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
         run = RunFolder(Folder.at(ref))
         run.request()
         return run
-    rows = {row["id"]: RunFolder(Folder(row["uri"])) for row in known_runs()}
+    known = {row["id"]: row for row in known_runs()}
+    rows = {name: RunFolder(Folder(row["uri"])) for name, row in known.items()}
     for run in stored_runs(storage or storage_root(None, None)):
         rows.setdefault(run.id, run)
-    if ref == "last" and rows:
-        return list(rows.values())[-1]
+    if ref == "last" and (newest := _last(rows, known)) is not None:
+        return newest
     if ref in rows:
         return rows[ref]
     fits = [run for run in rows if run.startswith(ref)]
@@ -201,6 +202,16 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
     if fits:
         raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
     raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")
+
+
+def _last(runs: dict[str, RunFolder], known: dict[str, dict[str, Any]]) -> RunFolder | None:
+    """The run created last that is no rehearsal, by the index where it knows the run; None when there is none."""
+    facts = {name: known.get(name) or run.folder.read_json("request.json") or {} for name, run in runs.items()}
+    for name in sorted(runs, key=lambda name: (facts[name].get("created", 0.0), name), reverse=True):
+        mode = facts[name].get("mode") or (runs[name].folder.read_json("request.json") or {}).get("mode")
+        if mode != "smoke":
+            return runs[name]
+    return None
 
 
 def _nearest(ref: str, known: list[str]) -> str:

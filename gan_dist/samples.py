@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_dist.feed import Rows
 from gan_dist.modalities import image
-from gan_dist.randomness import one_lane
+from gan_dist.randomness import LEAST_LANE, Rng
 
 COLUMNS, ROWS = 8, 8
 CHUNK = 64
@@ -35,23 +35,43 @@ def real_grid(rows: Rows, seed: int) -> Image.Image:
 
 
 def generate(generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
-    """uint8 samples [count, C, H, W]; the same for the same seed, whatever the chunk."""
+    """uint8 samples [count, C, H, W]; sample i of a seed is the same however many are asked for.
+
+    Raises:
+        ValueError: `count` is below 1.
+    """
     return torch.cat(list(generate_chunks(generator, count, seed, cond, device)))
 
 
-@torch.no_grad()
 def generate_chunks(
     generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device
 ) -> Iterator[Tensor]:
-    """The same in chunks of 64, for any number of samples."""
+    """The same in chunks of 64, each made when asked for.
+
+    Raises:
+        ValueError: `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"samples: {count} were asked for; at least 1")
+    starts = range(0, count, CHUNK)
+    return (_chunk(generator, range(s, min(s + CHUNK, count)), seed, cond, device) for s in starts)
+
+
+@torch.no_grad()
+def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
+    """Samples of a stretch that begins with a lane. A lane's numbers are drawn whole or they would be others, so the
+    last one may hold samples that nobody wants; they are cut off."""
     maker: Any = generator
+    lanes = range(wanted.start // LEAST_LANE, -(-wanted.stop // LEAST_LANE))
     dtype = next(generator.parameters()).dtype
+    rng = Rng((seed, "sample"), [(lane, LEAST_LANE) for lane in lanes], device, dtype)
+    classes = None
+    if cond is not None:
+        known = cond[wanted.start : wanted.stop]
+        classes = torch.cat([known, known[-1:].expand(rng.n - len(wanted))])
     with torch.random.fork_rng(devices=[]):
-        for start in range(0, count, CHUNK):
-            n = min(CHUNK, count - start)
-            rng = one_lane((seed, "sample", start), n, device, dtype)
-            classes = cond[start : start + n] if cond is not None else None
-            yield image.decode(maker(maker.draw(n, rng), classes))
+        made = maker(maker.draw(rng.n, rng), classes)
+    return image.decode(made[: len(wanted)])
 
 
 def save_grid(pixels: Tensor, path: Path) -> Path:

@@ -20,14 +20,16 @@ class Stats:
         self.device = device
         self._sums: dict[str, list[Tensor]] = {}
         self._weights: dict[str, float] = {}
-        self.latest: dict[str, Tensor] = {}
+        # By name, for each phase of the iteration before this one and of this one.
+        self._before: list[dict[str, list[Tensor]]] = []
+        self._now: list[dict[str, list[Tensor]]] = [{}]
 
     def add(self, name: str, total: Tensor, weight: float) -> None:
         """Add a sum over `weight` things (samples, pixels, steps)."""
         value = total.detach()
         values = self._sums.setdefault(name, [])
         values.append(value)
-        self.latest[name] = value
+        self._now[-1].setdefault(name, []).append(value)
         self._weights[name] = self._weights.get(name, 0.0) + weight
         if len(values) == FOLD:
             self._sums[name] = [_sum(values)]
@@ -43,9 +45,22 @@ class Stats:
         self._sums, self._weights = {}, {}
         return {name: total / weight for name, total, weight in zip(names, *both, strict=True)}
 
-    def not_finite(self) -> list[str]:
-        """Which of the latest values on this worker are NaN or infinite, for an error's text."""
-        return [name for name, value in self.latest.items() if not torch.isfinite(value)]
+    def next_phase(self) -> None:
+        """A phase is over."""
+        self._now.append({})
+
+    def next_iteration(self) -> None:
+        """An iteration is over: its values are kept for one more, in which the workers' verdict on it is read."""
+        self._before, self._now = self._now, [{}]
+
+    def not_finite(self, reduce: Callable[[Tensor], Tensor]) -> list[str]:
+        """What was NaN or infinite on any worker in the first phase that had such, in the order it was added: after a
+        bad step everything is bad and says nothing. Every worker must call this."""
+        for values in filter(None, self._before + self._now):
+            flags = torch.stack([(~torch.isfinite(_sum(each))).double() for each in values.values()])
+            if named := [name for name, flag in zip(values, reduce(flags).tolist(), strict=True) if flag]:
+                return named
+        return []
 
 
 def _sum(values: list[Tensor]) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,7 +35,7 @@ class Desk:
         self.folder, self.attempt = folder, attempt
         self.journal: Journal | None = None
         self.latest: dict[str, float] = {}
-        self._reported_at, self._reported_seen = time.perf_counter(), 0
+        self._reported_at, self._reported_seen, self._aside_s = time.perf_counter(), 0, 0.0
         self._saved_at, self._saved_seen, self._drawn_seen = time.monotonic(), -1, -1
 
     def begin(self, state: TrainState) -> None:
@@ -54,15 +56,30 @@ class Desk:
         """Whether the last checkpoint is older than 15 minutes, by rank 0's clock."""
         return self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S
 
+    def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool:
+        """Whether `between` will write a checkpoint."""
+        return crossed(before, state.seen, stage.cadence.checkpoint) or overdue
+
     def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None:
         """After an iteration that went from `before` to `state.seen`."""
         cadence, seen = stage.cadence, state.seen
         if crossed(before, seen, cadence.report):
             self.report(state, stage)
         if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid):
-            self.grid(state)
-        if crossed(before, seen, cadence.checkpoint) or overdue:
-            self.save(state)
+            with self._aside():
+                self.grid(state)
+        if self.saves(state, before, stage, overdue):
+            with self._aside():
+                self.save(state)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """The time inside is not the iterations'."""
+        if self.run.device.type == "cuda":
+            torch.cuda.synchronize(self.run.device)  # what they have queued is theirs
+        began = time.perf_counter()
+        yield
+        self._aside_s += time.perf_counter() - began
 
     def end(self, state: TrainState, stage: Stage) -> None:
         """After the last iteration of this attempt."""
@@ -81,13 +98,15 @@ class Desk:
         now, seen = time.perf_counter(), state.seen
         seconds, count = now - self._reported_at, seen - self._reported_seen
         waited, self.feed.waited_s = self.feed.waited_s, 0.0
+        stepping, self._aside_s = seconds - self._aside_s, 0.0
         self._reported_at, self._reported_seen = now, seen
         if self.journal is None:
             return
         rate = count / seconds
         values = means | {f"schedule/{name}": v for name, v in stage.scheduled_values(seen).items()}
         values |= {f"lr/{name}": state.learning_rate(stage, name) for name in state.optimizers}
-        values |= {"speed/images_per_s": rate, "speed/data_wait_share": waited / seconds}
+        values |= {"speed/images_per_s": rate, "speed/step_images_per_s": count / stepping}
+        values |= {"speed/data_wait_share": waited / seconds}
         values |= {"memory/gib": _memory(self.run.device)}
         self.latest = values
         self.journal.scalars(values, seen)

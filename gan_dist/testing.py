@@ -55,11 +55,9 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
         return found
     trials = {"generator": _try_generator, "discriminator": _try_discriminator}
     if kind in trials:
-        return _unique(
-            text
-            for classes in _class_counts(use, kind, roots)
-            for text in _attempt(lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes))
-        )
+        for classes in _class_counts(use, kind, roots):
+            found += _attempt(lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes))
+        return list(dict.fromkeys(found))
     maker = _try_objective if kind == "objective" else _try_penalty
     return _attempt(lambda: maker(_make(kind, use, args, roots, 0)))
 
@@ -141,21 +139,12 @@ def _try_discriminator(discriminator: Any, classes: int) -> Iterable[str]:
     if gradient is None:
         yield "forward: logits do not depend on the images"
     else:
-        yield from _second_derivative_problems(discriminator, gradient)
+        try:
+            gradient.square().sum().backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            yield f"forward: cannot be differentiated twice, so gradient penalties will not work ({error})"
     yield from _gradient_problems(discriminator, discriminator(x.detach(), cond).sum())
     yield from _state_problems(discriminator)
-
-
-def _second_derivative_problems(discriminator: nn.Module, gradient: Tensor) -> Iterable[str]:
-    problem = "forward: cannot be differentiated twice, so gradient penalties will not work"
-    if not gradient.requires_grad:
-        yield f"{problem}: the gradient for the images does not depend on the parameters"
-        return
-    parameters = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
-    try:
-        torch.autograd.grad(gradient.square().sum(), parameters, allow_unused=True)
-    except Exception as error:
-        yield f"{problem}: {type(error).__name__}: {error}"
 
 
 def _try_objective(objective: Any) -> Iterable[str]:
@@ -268,7 +257,3 @@ def _same(first: Any, again: Any) -> bool:
         zip(first.values(), again.values(), strict=True) if isinstance(first, dict) else zip(first, again, strict=True)
     )
     return all(_same(one, other) for one, other in pairs)
-
-
-def _unique(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))

@@ -92,19 +92,38 @@ def test_chunks_together_are_the_samples(model: Model, n: int) -> None:
     assert torch.equal(torch.cat(chunks), model.sample(n)) and sum(map(len, chunks)) == n
 
 
-# DEFECT (gan_dist/samples.py, generate_chunks): a chunk's size is part of its numbers, in two ways: the key holds the
-# chunk's start, and a short last lane draws other numbers than a whole one.
 @pytest.mark.parametrize("n", [1, 8, 10, 63])
 def test_few_samples_are_the_first_of_many(model: Model, n: int) -> None:
     difference = model.sample(n).int() - model.sample(130)[:n].int()
     assert difference.abs().max() <= 1
 
 
-# DEFECT, the same one: see above.
 def test_samples_are_the_same_at_any_chunk(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = model.sample(130)
     monkeypatch.setattr("gan_dist.samples.CHUNK", 16)
     assert (model.sample(130).int() - expected.int()).abs().max() <= 1
+
+
+def test_many_samples_are_made_a_few_at_a_time(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    plain = model.generator.forward
+    monkeypatch.setattr(model.generator, "forward", lambda *given: made.append(1) or plain(*given))
+    chunks = model.sample_chunks(50_000)
+    assert made == [] and len(next(chunks)) == 64 and made == [1]
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    next(chunks)
+    assert torch.equal(torch.rand(3), expected)
+    chunks.close() if hasattr(chunks, "close") else None
+    assert not torch.equal(torch.rand(3), expected), "what its reader draws in between stays drawn"
+
+
+def test_no_samples_are_no_request(model: Model) -> None:
+    with pytest.raises(ValueError, match=r"^samples: 0 were asked for; at least 1$"):
+        model.sample_chunks(0)
+    with pytest.raises(ValueError, match="at least 1"):
+        model.sample(0)
 
 
 def test_classes_go_round_or_are_chosen(model: Model) -> None:

@@ -17,6 +17,7 @@ from gan_dist.checkpoint import (
     CheckpointError,
     name_of,
     newest,
+    newest_described,
     prune,
     ranked,
     stored,
@@ -203,12 +204,92 @@ def test_ranking_passes_over_those_without_the_metric(tmp_path: Path) -> None:
     assert [checkpoint.seen for checkpoint in ranked(stored(parent), "loss", "min")] == [1]
 
 
-# DEFECT (gan_dist/checkpoint.py, ranked): a stored checkpoint whose meta is damaged, which `newest` passes over with a
-# warning, ends the run at its next save, whatever `keep` says.
 def test_pruning_survives_a_damaged_one(tmp_path: Path) -> None:
     parent = Folder.at(tmp_path)
     for seen in (1, 2, 3, 4):
         save(parent, seen)
     (tmp_path / name_of(2, 1) / "meta.json").write_text('{"cut')
     prune(parent, 2, 0, None, "min")
-    assert [name[:12].lstrip("0") for name in parent.names()][-2:] == ["3", "4"]
+    assert [name[:12].lstrip("0") for name in parent.names()] == ["2", "3", "4"]
+    assert [checkpoint.seen for checkpoint in ranked(stored(parent), "loss", "min")] == [3, 4]
+
+
+def test_pruning_removes_what_was_left_half_written(tmp_path: Path) -> None:
+    parent = Folder.at(tmp_path)
+    for seen in (1, 2, 3):
+        save(parent, seen)
+    for half in (name_of(2, 1), name_of(4, 1)):
+        parent.child(half).delete("meta.json")
+        parent.child(half).write("generator.safetensors.part", b"ha")
+    parent.write("notes/mine.txt", b"")
+    prune(parent, 9, 0, None, "min")
+    assert parent.names() == [name_of(1, 1), name_of(3, 1), name_of(4, 1), "notes"], "4 may be in the making"
+
+
+def test_pruning_keeps_what_was_written_last(tmp_path: Path) -> None:
+    """The newest is damaged, an attempt goes on from the one before and saves at another place."""
+    parent = Folder.at(tmp_path)
+    save(parent, 64)
+    (tmp_path / save(parent, 128).name / "training.pt").unlink()
+    written = save(parent, 96, attempt=2)
+    prune(parent, 1, 0, None, "min")
+    found = newest(parent, pytest.fail)
+    assert found is not None and found.name == written.name
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, original = Folder.at(tmp_path), Folder.write
+
+    def full_at_training(self: Folder, name: str, content: bytes) -> None:
+        if name == "training.pt":
+            raise StorageError("full")
+        original(self, name, content)
+
+    monkeypatch.setattr(Folder, "write", full_at_training)
+    with pytest.raises(StorageError):
+        save(parent, 64)
+    assert parent.names() == []
+
+
+def test_where_none_is_whole_nothing_is_silent(tmp_path: Path) -> None:
+    parent, warnings = Folder.at(tmp_path), []
+    assert newest(parent, pytest.fail) is None and newest_described(parent) is None
+    first, second = save(parent, 64), save(parent, 128)
+    damage(tmp_path / first.name / "training.pt", "cut")
+    damage(tmp_path / second.name / "meta.json", "cut")
+    with pytest.raises(CheckpointError) as caught:
+        newest(parent, warnings.append)
+    assert str(caught.value) == (
+        f"checkpoint {second.folder.uri}: meta.json is missing or damaged; "
+        f"checkpoint {first.folder.uri}: training.pt is damaged (its checksum differs); no other checkpoint is stored"
+    )
+    assert warnings == []
+    described = newest_described(parent)
+    assert described is not None and described.seen == 64
+    damage(tmp_path / first.name / "meta.json", "cut")
+    with pytest.raises(CheckpointError, match=f"{second.name}.*{first.name}"):
+        newest_described(parent)
+
+
+def test_several_damaged_ones_are_named_together(tmp_path: Path) -> None:
+    parent, warnings = Folder.at(tmp_path), []
+    for seen in (1, 2, 3):
+        save(parent, seen)
+    for seen in (2, 3):
+        (tmp_path / name_of(seen, 1) / "meta.json").write_text("{}")
+    found = newest(parent, warnings.append)
+    assert found is not None and found.seen == 1
+    (warning,) = warnings
+    assert warning.index(name_of(3, 1)) < warning.index(name_of(2, 1)) and warning.endswith("; using the one before it")
+
+
+def test_the_meta_has_a_checksum_of_its_own(tmp_path: Path) -> None:
+    written = save(Folder.at(tmp_path), 64)
+    path = tmp_path / written.name / "meta.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(content.items()))))
+    assert Checkpoint(written.folder).seen == 64, "order and white space are not content"
+    for changed in ({**content, "clock": {"seen": 65}}, {k: v for k, v in content.items() if k != "meta_checksum"}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(CheckpointError, match=r"meta\.json is missing or damaged$"):
+            Checkpoint(written.folder).verify()

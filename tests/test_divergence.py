@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
 
 from gan_dist.checkpoint import newest, stored
 from gan_dist.local import run_local
+from gan_dist.loop import Diverged
 from gan_dist.runs import RunFolder
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
-from tests.helpers import request_of, small
+from tests.helpers import request_of, small, stop_at, train
 
 OWN = """
 import torch
@@ -23,7 +25,7 @@ class Fragile:
     phases = (Phase("D", ("discriminator",)), Phase("G", ("generator",), real=False))
 
     def __init__(self, *, broken: float = 0.0, how: str = "nan") -> None:
-        self.broken, self.how = broken, how
+        self.broken, self.how, self.calls = broken, how, 0
 
     def terms(self, phase, nets, batch):
         logits = nets.D(batch.fakes)
@@ -32,8 +34,12 @@ class Fragile:
             raise KeyError("my own mistake")
         if phase == "D" and self.broken:
             # "slope" is a finite loss whose gradient is not.
-            worse = logits * float(self.how) if self.how != "slope" else (logits - logits.detach()).square().sqrt()
+            self.calls += 1
+            bad = {"slope": "1", "first micro": "1" if self.calls > 1 else "nan"}.get(self.how, self.how)
+            worse = (logits - logits.detach()).square().sqrt() if self.how == "slope" else logits * float(bad)
             found["fragile"] = mean_over(worse)
+        elif phase == "D":
+            found["fragile"] = mean_over(logits)
         return found
 """
 SPIKE = {"use": "fragile_loss:Fragile"}
@@ -71,8 +77,6 @@ def good(root: Path) -> list[int]:
     return [checkpoint.seen for checkpoint in stored(parent)]
 
 
-# DEFECT (gan_dist/loop.py, stats.py): the verdict comes an iteration late, when every term has become NaN, and all of
-# them are named, the culprit last. `Stats` should keep the values of the iteration that is judged, in their order.
 @pytest.mark.parametrize("how", ["nan", "inf", "-inf"])
 def test_the_term_is_named_and_the_last_good_checkpoint_kept(tmp_path: Path, how: str) -> None:
     code, message = ended(spec_breaking(32, how), tmp_path / "run")
@@ -80,11 +84,9 @@ def test_the_term_is_named_and_the_last_good_checkpoint_kept(tmp_path: Path, how
     assert good(tmp_path / "run") == [16, 32]
     status = RunFolder(Folder.at(tmp_path / "run")).status()
     assert (status["status"], status["exit_code"], status["message"]) == ("failed", 1, message)
-    assert message.split("not finite: ")[1].startswith("D/fragile"), "what failed first is named first"
+    assert message.split("not finite: ")[1] == "D/fragile, loss/D, gradient_norm/discriminator", "the first bad phase"
 
 
-# DEFECT (gan_dist/tasks.py, save; gan_dist/loop.py): where a checkpoint is due in the very iteration that diverged, the
-# checkpoint's own refusal comes first, and the message names a weight instead of the term.
 @pytest.mark.parametrize(
     ("at", "every", "left"), [(24, "2 steps", [16]), (40, "3 steps", [24]), (32, "1 steps", [24, 32])]
 )
@@ -93,7 +95,29 @@ def test_the_term_is_named_where_a_checkpoint_is_due_at_once(
 ) -> None:
     code, message = ended(spec_breaking(at, every=every), tmp_path / "run")
     assert good(tmp_path / "run") == left and code == 1
-    assert "D/fragile" in message
+    assert message.endswith("not finite: D/fragile, loss/D, gradient_norm/discriminator")
+    names = RunFolder(Folder.at(tmp_path / "run")).checkpoints().names()
+    assert [int(name[:12]) for name in names] == left, "nothing half written"
+
+
+def test_a_stop_does_not_save_what_diverged(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="not finite: D/fragile"):
+        train(spec_breaking(24, every="3 steps"), tmp_path / "run", stop_at(4))
+    assert good(tmp_path / "run") == [24]
+
+
+def test_a_stop_is_heard_after_a_checkpoint_in_between(tmp_path: Path) -> None:
+    every = {"report": "1 steps", "grid": "1k", "checkpoint": "1 steps"}
+    assert train(small(every=every), tmp_path / "run", stop_at(4)).result == {
+        "ending": "stopped",
+        "seen": 32,
+        "values": ANY,
+    }
+
+
+def test_one_bad_micro_batch_of_several_is_named(tmp_path: Path) -> None:
+    code, message = ended(spec_breaking(24, "first micro").model_copy(update={"micro_batch": 4}), tmp_path / "run")
+    assert code == 1 and message.endswith("not finite: D/fragile, loss/D, gradient_norm/discriminator")
 
 
 def test_the_first_iteration_may_be_the_bad_one(tmp_path: Path) -> None:
@@ -108,7 +132,9 @@ def test_the_last_iteration_may_be_the_bad_one(tmp_path: Path) -> None:
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
     code, message = ended(spec_breaking(32, "slope"), tmp_path / "run")
-    assert code == 1 and "gradient_norm/discriminator" in message and good(tmp_path / "run") == [16, 32]
+    assert (
+        code == 1 and message.endswith("not finite: gradient_norm/discriminator") and good(tmp_path / "run") == [16, 32]
+    )
 
 
 def test_a_good_loss_of_one_s_own_trains(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_dist.checkpoint import stored
+from gan_dist.checkpoint import CheckpointError, stored
 from gan_dist.local import run_local
 from gan_dist.preflight import resume_problems
 from gan_dist.resume import MAY_CHANGE, resume_spec
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
+from gan_dist.state import TrainState
+from gan_dist.tasks import Desk
 from tests.helpers import (
     MLP,
     SMALL,
@@ -114,7 +116,6 @@ def test_a_damaged_newest_checkpoint_costs_its_samples_only(tmp_path: Path) -> N
     assert_same_state(straight.newest, again.newest)
 
 
-# DEFECT (gan_dist/checkpoint.py, ranked): the first save of the new attempt raises on the damaged meta.
 def test_a_damaged_meta_does_not_end_the_next_attempt(tmp_path: Path) -> None:
     spec = small(until="7 steps")
     run = train(spec, tmp_path / "run", kill_at(6))
@@ -139,7 +140,6 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     assert code == 2 and "channels was 1 and is now 3" in message
 
 
-# DEFECT (gan_dist/preflight.py, resume_problems): as below, in the preflight of the next attempt.
 def test_a_truncated_newest_meta_does_not_fail_the_preflight(tmp_path: Path) -> None:
     trained = train(small(), tmp_path / "run", stop_at(5))
     (trained.local / "checkpoints" / trained.newest.name / "meta.json").write_text("{")
@@ -243,11 +243,22 @@ def test_a_finished_run_wants_more_to_do(tmp_path: Path) -> None:
     assert resume_spec(run, ["until=7 steps"]).until is not None
 
 
-# DEFECT (gan_dist/resume.py, _refuse_finished): reads stored(...)[-1] where newest(...) would pass it over.
 def test_a_truncated_newest_meta_does_not_keep_a_run_from_resuming(tmp_path: Path) -> None:
     trained = submitted(tmp_path / "run", 5)
     (trained.local / "checkpoints" / trained.newest.name / "meta.json").write_text("{")
     assert resume_spec(trained.run, []) == small()
+
+
+def test_a_run_never_starts_again_from_nothing(tmp_path: Path) -> None:
+    trained = submitted(tmp_path / "run", 5)
+    for name in trained.run.checkpoints().names():
+        (trained.local / "checkpoints" / name / "meta.json").write_text("{")
+    with pytest.raises(CheckpointError, match="no other checkpoint is stored"):
+        resume_spec(trained.run, [])
+    with pytest.raises(CheckpointError, match="no other checkpoint is stored"):
+        train(small(), tmp_path / "run", attempt=2, start_from=train(small(), tmp_path / "other").newest.folder.uri)
+    (problem,) = resume_problems(trained.run, rows_of(small()).facts)
+    assert problem.endswith("no other checkpoint is stored") and trained.run.checkpoints().names()[-1] in problem
 
 
 def test_from_takes_the_weights_and_starts_a_new_clock(tmp_path: Path) -> None:
@@ -333,11 +344,28 @@ def test_curves_hold_every_term_and_scheduled_value(tmp_path: Path) -> None:
         "schedule/least_squares.weight",
         "schedule/r1.gamma",
         "speed/images_per_s",
+        "speed/step_images_per_s",
         "speed/data_wait_share",
         "memory/gib",
     ):
         assert name in last, name
     assert last["schedule/least_squares.weight"] == 1 and 0 <= last["speed/data_wait_share"] < 1
+
+
+def test_the_speed_of_steps_is_without_grids_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause_s, plain = 0.2, Desk.grid
+
+    def slow(self: Desk, state: TrainState) -> None:
+        time.sleep(pause_s)
+        plain(self, state)
+
+    monkeypatch.setattr(Desk, "grid", slow)
+    every = {"report": "2 steps", "grid": "2 steps", "checkpoint": "2 steps"}
+    train(small(every=every), tmp_path)
+    for line in (tmp_path / "scalars.jsonl").read_text().splitlines()[1:]:
+        record = json.loads(line)
+        seconds, stepping = (16 / record[f"speed/{name}"] for name in ("images_per_s", "step_images_per_s"))
+        assert 0 < stepping < seconds - pause_s
 
 
 @pytest.mark.parametrize(("labels", "columns", "rows"), [("none", 8, 8), ("source", 8, 10)])

@@ -29,7 +29,7 @@ from gan_dist.storage import Folder
 
 def make(root: Path, name: str, **facts: Any) -> RunFolder:
     run = RunFolder(Folder.at(root / name))
-    run.folder.write_json("request.json", {"run_id": name, "created": facts.get("created", time.time())})
+    run.folder.write_json("request.json", {"run_id": name, "created": time.time(), "mode": "train", **facts})
     return run
 
 
@@ -73,12 +73,24 @@ def test_runs_that_only_the_storage_knows(tmp_path: Path) -> None:
     assert find_run("cop", storage).id == "copied-here"
 
 
-# DEFECT (gan_dist/runs.py, find_run): stored runs that the index does not know are put after all known ones, so that
-# `last` names an old run copied into the storage rather than the newest.
 def test_last_is_the_newest_wherever_it_is_known_from(tmp_path: Path) -> None:
     make(tmp_path, "old-20200101-000000-aaaa", created=1.0)
     remember(make(tmp_path, "new-20261101-000000-bbbb"))
     assert find_run("last", Folder.at(tmp_path)).id == "new-20261101-000000-bbbb"
+    make(tmp_path, "newer", created=time.time() + 60)
+    assert find_run("last", Folder.at(tmp_path)).id == "newer"
+
+
+def test_last_is_no_rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    remember(RunFolder(Folder.at(tmp_path / "elsewhere" / "one")), created=1, mode="smoke")
+    with pytest.raises(NoSuchRun, match="^no run 'last'"):
+        find_run("last")
+    remember(make(tmp_path / "elsewhere", "two"), created=2)
+    remember(RunFolder(Folder.at(tmp_path / "elsewhere" / "three")), created=3, mode="smoke")
+    remember(make(tmp_path / "elsewhere", "four", mode="smoke"), created=4)
+    make(tmp_path / "runs", "five", created=5, mode="smoke")
+    assert find_run("last").id == "two" and find_run("four").id == "four"
 
 
 def test_what_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,8 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Dis", "scalar", forward("return self.layer(x.flatten(1)).mean()"), "forward: gives () for 4 images"),
     ("Dis", "a tuple", forward("return (x,)"), "forward: gives tuple for 4 images"),
     ("Dis", "blind", forward("return self.layer.weight[0, :4]"), "forward: logits do not depend on the images"),
-    # DEFECT (gan_dist/testing.py, _try_discriminator): only asks whether the gradient has a graph, which may raise.
     ("Dis", "once", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), TWICE),
+    ("Dis", "once, the reason", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), "once_differentiable"),
     ("Dis", "constant slope", forward("return x.flatten(1).sum(1) + self.layer.bias"), TWICE),
     ("Dis", "spare", SPARE, UNUSED),
     ("Dis", "held", HELD, PLAIN),
@@ -180,6 +180,15 @@ def test_what_is_no_component_says_what_one_has(own: Any, tmp_path: Path) -> Non
     name = own("Exception", "    pass")
     with pytest.raises(ValueError, match=r"^own_\w+:Bad: is neither generator \(draw, forward\), discriminator"):
         guess_kind(f"{name}:Bad", (tmp_path,))
+
+
+def test_an_unknown_alias_is_sought_among_all_kinds() -> None:
+    with pytest.raises(ValueError) as caught:
+        guess_kind("hinje")
+    assert str(caught.value) == (
+        "unknown component 'hinje'; did you mean 'hinge'? "
+        "(allowed: dcgan, hinge, least_squares, minimax, mlp, non_saturating, r1), or your own as 'package.module:Name'"
+    )
 
 
 def test_a_missing_name_is_refused(own: Any, tmp_path: Path) -> None:
