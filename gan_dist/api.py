@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,7 @@ def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:
         return Checkpoint(at)
     else:
         folder = find_run(str(run))
-    damaged: list[str] = []
-    found = newest(folder.checkpoints(), damaged.append)
+    found = newest(folder.checkpoints(), lambda text: warnings.warn(text, stacklevel=3))
     if found is None:
-        raise CheckpointError("; ".join(damaged) or f"run {folder.id} has no checkpoint yet ({folder.uri})")
+        raise CheckpointError(f"run {folder.id} has no checkpoint yet ({folder.uri})")
     return found

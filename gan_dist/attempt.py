@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from gan_dist.checkpoint import newest
+from gan_dist.checkpoint import CheckpointError, newest
 from gan_dist.data.sources import DataError
 from gan_dist.events import MARK
 from gan_dist.request import Request
@@ -137,7 +137,11 @@ class Attempt:
     def _summary(self, status: str) -> list[str]:
         run, minutes = self.request.run_id, (time.time() - self.began) / 60
         lines = [f"{status}: {run}, {self.seen:,} samples seen, {minutes:.1f} minutes in this attempt"]
-        kept = newest(self.folder.checkpoints(), lambda text: lines.append(text))
+        try:
+            kept = newest(self.folder.checkpoints(), lambda text: lines.append(text))
+        except CheckpointError as error:
+            lines.append(str(error))
+            kept = None
         lines.append(f"run folder   {self.folder.uri}")
         if kept is not None:
             lines.append(f"checkpoint   {kept.folder.uri}")

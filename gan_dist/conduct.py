@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gan_dist.attempt import Attempt, Refused, Stopped, UserCodeError, logged, print_event
-from gan_dist.data.read import Columns, DataFacts, Located, facts_of, read_on_ray
-from gan_dist.data.sources import DataError, find
+from gan_dist.data.read import Columns, DataFacts, Located, facts_of
+from gan_dist.data.sources import DataError
 from gan_dist.data.standin import stand_in
 from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
+from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
 from gan_dist.smoke import Rehearsal, rehearse
@@ -33,7 +34,7 @@ class Data:
     facts: DataFacts
 
 
-def conduct(request: Request, stop: threading.Event) -> int:
+def conduct(request: Request, stop: threading.Event, reading: Reading) -> int:
     """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
     attempt = Attempt(request, print_event, stop)
     problems = storage_problems(attempt.folder.folder)
@@ -41,10 +42,10 @@ def conduct(request: Request, stop: threading.Event) -> int:
         print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
     with logged(attempt.folder, request.attempt):
-        return attempt.conclude(run)
+        return attempt.conclude(lambda attempt: run(attempt, reading))
 
 
-def run(attempt: Attempt) -> dict[str, Any]:
+def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     """Everything between the lease and the record of the end.
 
     Raises:
@@ -53,7 +54,6 @@ def run(attempt: Attempt) -> dict[str, Any]:
     """
     import ray
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
     spec, smoke = attempt.spec, attempt.request.mode == "smoke"
     cluster: Any = ray
     ask = ask_of(spec.resources, cluster.cluster_resources(), cluster.nodes())
@@ -63,7 +63,7 @@ def run(attempt: Attempt) -> dict[str, Any]:
 
     def prepare() -> Data:
         attempt.emit({"event": "stage", "text": "reading data"})
-        data = read_data(spec, ask, smoke)
+        data = settle_data(spec, reading, smoke)
         problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
         problems += resume_problems(attempt.folder, data.facts)
         if problems:
@@ -78,8 +78,8 @@ def run(attempt: Attempt) -> dict[str, Any]:
     return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
 
 
-def read_data(spec: JobSpec, ask: Ask, smoke: bool) -> Data:
-    """Decode the job's data in parallel with Ray Data, beside whatever else the CPUs do.
+def settle_data(spec: JobSpec, reading: Reading, smoke: bool) -> Data:
+    """The data that were read, and what they are.
 
     Raises:
         DataError: they cannot be used; in a rehearsal a missing source gets a stand-in.
@@ -87,14 +87,13 @@ def read_data(spec: JobSpec, ask: Ask, smoke: bool) -> Data:
     import ray
 
     try:
-        source = find(spec.data, pieces=max(4, 2 * int(ask.cluster_cpus)))
+        source, references, columns = reading.result()
     except DataError:
         if not smoke:
             raise
         source, standing = stand_in(spec.data, spec.batch)
         facts, located = facts_of(source, standing, 1.0)
         return _data([_as_table(standing[0])], located, replace(facts, stand_in=True))
-    references, columns = read_on_ray(source, concurrency=max(1, int(ask.cluster_cpus)))
     facts, located = facts_of(source, columns, spec.data.max_rejected)
     return Data(references, ray.put(located), facts)
 

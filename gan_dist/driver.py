@@ -1,6 +1,6 @@
 """The driver's entrypoint, `python -m gan_dist.driver`, started by `gan-dist submit`.
 
-It imports little before it can be interrupted, so that an early stop is heard too.
+It imports little at first, so that an early stop is heard and the data are read while torch is loaded.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
+from gan_dist.reading import Reading
 from gan_dist.request import Request
+from gan_dist.spec.job import JobSpec
 
 
 def main() -> int:
@@ -22,11 +25,15 @@ def main() -> int:
     import ray
 
     request = Request.from_env()
+    spec = JobSpec.model_validate_json(request.spec)
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    cluster: Any = ray
+    reading = Reading(spec.data, max(1, int(cluster.cluster_resources().get("CPU", 1))))
+    # Torch comes with this import and takes seconds, in which the data are read.
     from gan_dist.conduct import conduct
 
-    return conduct(request, stop)
+    return conduct(request, stop, reading)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from gan_dist.attempt import is_users, user_traceback
-from gan_dist.data.ingest import Memory, pixels_of
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.runtime import GroupRun
-from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
-from gan_dist.worker import work
+# Ray Train's controller loads this module before it starts the workers: what only they need is imported in them.
 
 POLL_S = 0.5
 # What a worker sees when another one dies is no fault of the job: Ray Train starts the workers again.
@@ -33,8 +24,17 @@ LOST_PEER = (
 def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What Ray Train runs on each worker; rank 0's return value becomes the result."""
     import ray
+    import torch
     from ray.train import get_context
     from ray.train.torch import get_device
+
+    from gan_dist.data.ingest import Memory, pixels_of
+    from gan_dist.request import Request
+    from gan_dist.runs import RunFolder
+    from gan_dist.runtime import GroupRun
+    from gan_dist.spec.job import JobSpec
+    from gan_dist.storage import Folder
+    from gan_dist.worker import work
 
     desk = config["desk"]
     if ray.get(desk.fatal.remote()) is not None:
@@ -60,6 +60,10 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
 
 def described(error: Exception) -> dict[str, str]:
     """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
+    import torch
+
+    from gan_dist.attempt import is_users, user_traceback
+
     if is_users(error):
         return {"text": user_traceback(error), "kind": "user"}
     if isinstance(error, ValueError):

@@ -106,10 +106,13 @@ class Folder:
                 with system.open_output_stream(target, compression=None) as stream:
                     stream.write(content)
                 return
-            beside = f"{target}.part"
-            with system.open_output_stream(beside, compression=None) as stream:
-                stream.write(content)
-            system.move(beside, target)
+            beside = Path(f"{target}.part")
+            try:
+                with system.open_output_stream(str(beside), compression=None) as stream:
+                    stream.write(content)
+                beside.replace(target)
+            finally:
+                beside.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
 

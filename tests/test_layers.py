@@ -22,7 +22,7 @@ standing launch submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema recipes survey testing
 
-driver conduct warm ray_worker rendezvous resources
+driver conduct reading desk ray_worker rendezvous resources
 gan_dist api local smoke preflight attempt events request resume jobfile
 
 worker tasks samples journal microbatch
@@ -39,7 +39,7 @@ spec spec.check spec.signatures spec.source spec.job spec.slots spec.sections sp
 spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """
 ORDER = ROWS.split()
-MAY_USE_RAY = {"driver", "conduct", "warm", "ray_worker", "rendezvous", "data.read", "keeper", "submit"}
+MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.read", "keeper", "submit"}
 
 
 def module_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.ema import Ema
 from gan_dist.feed import Feed, Moment
 from gan_dist.loop import Iteration, accumulate, iterate
+from gan_dist.randomness import seed_of
 from gan_dist.runtime import LocalRun
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import EmaSpec, JobSpec
@@ -50,6 +51,16 @@ def gradients(it: Iteration, row: int) -> dict[str, Tensor]:
         for key, parameter in net.module.named_parameters()
         if parameter.grad is not None
     }
+
+
+def test_a_person_s_own_randomness_is_seeded_as_torch_would() -> None:
+    feed, moment = ready(small()).feed, Moment(16, 32, "G", 1)
+    torch.manual_seed(seed_of(0, 16, 1, "global", 2, 0))
+    expected = torch.rand(5)
+    feed.reseed(moment, 2)
+    assert torch.equal(torch.rand(5), expected)
+    feed.reseed(moment, 3)
+    assert not torch.equal(torch.rand(5), expected)
 
 
 SUM = [{"use": "hinge"}, {"use": "least_squares", "weight": 0.3}]

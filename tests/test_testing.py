@@ -109,7 +109,7 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Dis", "a tuple", forward("return (x,)"), "forward: gives tuple for 4 images"),
     ("Dis", "blind", forward("return self.layer.weight[0, :4]"), "forward: logits do not depend on the images"),
     ("Dis", "once", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), TWICE),
-    ("Dis", "once, the reason", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), "once_differentiable"),
+    ("Dis", "why", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), "with @once_differentiable)"),
     ("Dis", "constant slope", forward("return x.flatten(1).sum(1) + self.layer.bias"), TWICE),
     ("Dis", "spare", SPARE, UNUSED),
     ("Dis", "held", HELD, PLAIN),

@@ -84,6 +84,7 @@ def read_on_ray(source: Source, concurrency: int) -> tuple[list[Any], list[Colum
     """Decode every part as Ray Data tasks, `concurrency` at a time; references to the image blocks, and the small columns of each."""
     import ray
 
+    ray.data.DataContext.get_current().enable_progress_bars = False
     parts = [{"part": asdict(part)} for part in source.parts]
     dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
     # The workers start meanwhile and may hold every CPU, so the tasks ask for none; their number is limited instead.

@@ -1,0 +1,60 @@
+"""A plain DDP GAN loop as one writes it by hand: the networks, batch, losses and optimisers of jobs/dcgan.yaml.
+
+Started by throughput.py under torchrun; prints images/s of the steady part on rank 0.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.distributed as dist
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torch.nn.parallel import DistributedDataParallel as DDP
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+from gan_dist.jobfile import load_job
+from gan_dist.local import read_rows
+from gan_dist.networks import dcgan
+
+WARM_UP, MEASURED, BATCH = 100, 400, 32
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    (images,) = read_rows(load_job("jobs/dcgan.yaml"), smoke=False).blocks
+    data = TensorDataset(torch.from_numpy(images))
+    sampler: DistributedSampler[tuple[torch.Tensor, ...]] = DistributedSampler(data, shuffle=True, drop_last=True)
+    loader = DataLoader(data, batch_size=BATCH, sampler=sampler, drop_last=True)
+    generator = DDP(dcgan.Generator(size=16, channels=1, width=32))
+    discriminator = DDP(dcgan.Discriminator(size=16, channels=1, width=32))
+    g_step = torch.optim.Adam(generator.parameters(), lr=4e-4, betas=(0.5, 0.999))
+    d_step = torch.optim.Adam(discriminator.parameters(), lr=5e-5, betas=(0.5, 0.999))
+    ones, zeros = torch.ones(BATCH), torch.zeros(BATCH)
+    done, epoch, began = 0, 0, 0.0
+    while done < WARM_UP + MEASURED:
+        sampler.set_epoch(epoch)
+        epoch += 1
+        for (pixels,) in loader:
+            if done == WARM_UP:
+                began = time.perf_counter()
+            if done == WARM_UP + MEASURED:
+                break
+            real = pixels.float() / 127.5 - 1
+            fake = generator(torch.randn(BATCH, 100))
+            d_step.zero_grad()
+            loss = bce(discriminator(real), ones) + bce(discriminator(fake.detach()), zeros)
+            loss.backward()
+            d_step.step()
+            g_step.zero_grad()
+            bce(discriminator(fake), ones).backward()
+            g_step.step()
+            done += 1
+    if dist.get_rank() == 0:
+        print(f"RATE {MEASURED * BATCH * dist.get_world_size() / (time.perf_counter() - began)}", flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
