@@ -29,8 +29,8 @@ def main() -> None:
     loader = DataLoader(data, batch_size=BATCH, sampler=sampler, drop_last=True)
     generator = DDP(dcgan.Generator(size=16, channels=1, width=32))
     discriminator = DDP(dcgan.Discriminator(size=16, channels=1, width=32))
-    g_step = torch.optim.Adam(generator.parameters(), lr=4e-4, betas=(0.5, 0.999))
-    d_step = torch.optim.Adam(discriminator.parameters(), lr=5e-5, betas=(0.5, 0.999))
+    g_step = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    d_step = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     ones, zeros = torch.ones(BATCH), torch.zeros(BATCH)
     done, epoch, began = 0, 0, 0.0
     while done < WARM_UP + MEASURED:
