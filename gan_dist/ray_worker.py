@@ -43,7 +43,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(config["spec"])
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
-    run = GroupRun(get_device(), emit=desk.put.remote, stopping=_stop_flag(desk, rank))
+    run = GroupRun(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     data = ray.get(desk.data.remote())
@@ -81,6 +81,28 @@ def _infrastructure(error: Exception) -> bool:
     if isinstance(error, (ray.exceptions.RayError, dist.DistError)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
+
+
+def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
+    """Sends events to the driver; the numbers of progress also go to Ray's own dashboards, as metrics of the run."""
+    from ray.util.metrics import Gauge
+
+    gauges: dict[str, Any] = {}
+
+    def show(name: str, value: float) -> None:
+        if name not in gauges:
+            gauges[name] = Gauge(f"gan_dist_{name}", description=f"gan-dist: {name}", tag_keys=("run",))
+        gauges[name].set(value, tags={"run": run_id})
+
+    def emit(event: dict[str, Any]) -> None:
+        desk.put.remote(event)
+        if event["event"] == "progress":
+            show("samples_seen", event["seen"])
+            show("images_per_s", event["rate"])
+            for name, value in event["losses"].items():
+                show(f"loss_{name}", value)
+
+    return emit
 
 
 def _stop_flag(desk: Any, rank: int) -> Callable[[], bool]:

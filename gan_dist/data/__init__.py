@@ -1,1 +1,1 @@
-"""From files to equal, shuffled, resumable batches: sources list, images decode, read collects, order and ingest serve."""
+"""From files to equal, shuffled, resumable batches: sources list, images decode, read collects, ingest serves."""

@@ -87,9 +87,9 @@ def read_on_ray(source: Source, concurrency: int) -> tuple[list[Any], list[Colum
     ray.data.DataContext.get_current().enable_progress_bars = False
     parts = [{"part": asdict(part)} for part in source.parts]
     dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
-    # The workers start meanwhile and may hold every CPU, so the tasks ask for none; their number is limited instead.
+    # The workers start meanwhile and may hold every CPU, so the tasks ask for none; their number is limited.
     decoded = dataset.map_batches(
-        _decode_batch, batch_size=1, batch_format="numpy", num_cpus=0, concurrency=concurrency
+        _decode_batch, batch_size=1, batch_format="numpy", num_cpus=0, concurrency=min(concurrency, len(parts))
     ).materialize()
     references = decoded.to_arrow_refs()
     small = ray.remote(num_cpus=0)(_small_columns)

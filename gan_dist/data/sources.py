@@ -1,4 +1,4 @@
-"""What can be read: the embedded digits, a folder of images, IDX files. A source lists parts; a part can be read alone."""
+"""What can be read: the embedded digits, a folder of images, IDX files. Each part of a source is read alone."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ times `width`. Classes enter G beside the noise and D by projection (Miyato and 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -32,7 +33,7 @@ class Generator(nn.Module):
         self.z, self.classes = z, classes
         widths = _widths(size, width)[::-1]
         parts: list[nn.Module] = [nn.ConvTranspose2d(z + classes, widths[0], 4, 1, 0, bias=False)]
-        for narrow, wide in zip(widths[1:], widths, strict=False):
+        for narrow, wide in zip(widths[1:], widths[:-1], strict=True):
             parts += [
                 nn.BatchNorm2d(wide),
                 nn.ReLU(inplace=True),
@@ -79,7 +80,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = _widths(size, width)
         parts: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             parts.append(nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"))
             if norm == "batch":
                 parts.append(nn.BatchNorm2d(wide))

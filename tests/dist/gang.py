@@ -1,0 +1,86 @@
+"""Several gloo processes that each train the same job, as Ray Train's workers would, without Ray."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from gan_dist.data.ingest import Memory
+from gan_dist.data.read import DataFacts, Located
+from gan_dist.local import read_rows
+from gan_dist.runs import RunFolder
+from gan_dist.runtime import GroupRun, LocalRun, Run
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from gan_dist.worker import work
+
+SAMPLES = 61
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: a job, where it is stored, after how many iterations a stop is asked for, and on which data."""
+
+    job: Mapping[str, Any]
+    folder: str
+    attempt: int = 1
+    stop_after: int | None = None
+    data: Literal["random", "job"] = "random"
+
+
+@dataclass
+class Asking:
+    """A stop that is asked for at the n-th time the loop looks."""
+
+    after: int | None
+    asked: int = field(default=0)
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        return self.after is not None and self.asked >= self.after
+
+
+def rows(spec: JobSpec) -> Memory:
+    """Random images, two classes when the job has labels."""
+    size = spec.data.size
+    pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 1, size, size), np.uint8)
+    classes = ("even", "odd") if spec.data.labels != "none" else ()
+    label = np.arange(SAMPLES) % 2 if classes else np.zeros(SAMPLES, np.int64)
+    located = Located(np.zeros(SAMPLES, np.int32), np.arange(SAMPLES, dtype=np.int32), label)
+    counts = tuple(np.bincount(label).tolist()) if classes else ()
+    facts = DataFacts(SAMPLES, size, 1, classes, counts, "random", ())
+    return Memory([pixels], located, facts, spec.seed, spec.batch)
+
+
+def train_one(training: Training, run: Run) -> dict[str, Any]:
+    spec = JobSpec.model_validate(training.job)
+    data = read_rows(spec, smoke=False) if training.data == "job" else rows(spec)
+    return work(spec, run, data, RunFolder(Folder(training.folder)), training.attempt)
+
+
+def train_alone(training: Training) -> dict[str, Any]:
+    """The same training in this process, with one worker."""
+    run = LocalRun(torch.device("cpu"), lambda event: None, Asking(training.stop_after))
+    return train_one(training, run)
+
+
+def train_together(world: int, trainings: list[Training]) -> None:
+    """Every training, one after the other, by `world` processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_member, (world, str(Path(folder) / "rendezvous"), trainings), nprocs=world)
+
+
+def _member(rank: int, world: int, rendezvous: str, trainings: list[Training]) -> None:
+    torch.set_num_threads(1)
+    for number, training in enumerate(trainings):
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}{number}", rank=rank, world_size=world)
+        train_one(training, GroupRun(torch.device("cpu"), lambda event: None, Asking(training.stop_after)))
+        dist.destroy_process_group()

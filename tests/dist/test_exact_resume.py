@@ -1,0 +1,51 @@
+"""Four ranks that stop anywhere and resume end with the very bits of four that did not stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gan_dist.checkpoint import stored
+from gan_dist.storage import Folder
+from tests.dist.gang import Training, train_together
+from tests.dist.test_rank_equality import job
+
+pytestmark = pytest.mark.dist
+STEPS = 7
+NETS = {
+    "generator": {"use": "dcgan", "width": 4, "z": 8},
+    "discriminator": {"use": "dcgan", "width": 4, "norm": "batch"},
+}
+JOBS = {
+    "batch norm": job(**NETS, precision="fp32", ema={"half_life": 60, "ramp_up": 0.5}, until=f"{STEPS} steps"),
+    "lazy r1": job(precision="fp32", penalties=[{"use": "r1", "every": 3}], until=f"{STEPS} steps"),
+    "stages": {
+        **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
+        "stages": [
+            {"objective": {"use": "hinge"}, "for": "3 steps"},
+            {"objective": {"use": "least_squares"}, "for": "4 steps", "optimizer": {"betas": [0.0, 0.9]}},
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("resume")
+    plans = []
+    for case, one in JOBS.items():
+        plans.append(Training(one, str(root / case / "whole")))
+        plans.append(Training(one, str(root / case / "parts"), attempt=1, stop_after=3))
+        plans.append(Training(one, str(root / case / "parts"), attempt=2))
+    train_together(4, plans)
+    return root
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_stopped_and_resumed_equals_uninterrupted(trained: Path, case: str) -> None:
+    whole = stored(Folder.at(trained / case / "whole" / "checkpoints"))[-1]
+    first, *_, last = stored(Folder.at(trained / case / "parts" / "checkpoints"))
+    assert 0 < first.seen < whole.seen == last.seen
+    assert "training.pt" in whole.meta["checksums"]
+    assert whole.meta["checksums"] == last.meta["checksums"]

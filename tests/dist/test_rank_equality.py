@@ -1,0 +1,82 @@
+"""Two and three ranks compute what one does, to float64 rounding, also where the batch does not divide evenly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gan_dist.checkpoint import stored
+from gan_dist.storage import Folder
+from tests.dist.gang import Training, train_alone, train_together
+
+pytestmark = pytest.mark.dist
+BATCH, STEPS = 18, 3  # lanes of 4, 4, 4, 4, 2: uneven over two ranks and over three
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "name": "ranks",
+        "data": {"source": "digits", "size": 16},
+        "generator": {"use": "dcgan", "width": 2, "z": 8},
+        "discriminator": {"use": "dcgan", "width": 2, "norm": "none"},
+        "objective": {"use": "hinge"},
+        "batch": BATCH,
+        "until": f"{STEPS} steps",
+        "precision": "fp64",
+        "optimizer": {"lr": 1e-2},
+    }
+    return base | changes
+
+
+MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp", "hidden": 16}}
+R1 = {"use": "r1", "gamma": 3.0}
+OBJECTIVES = ("non_saturating", "minimax", "least_squares", "hinge")
+PENALTIES: dict[str, list[dict[str, Any]]] = {"none": [], "r1": [R1], "lazy r1": [{**R1, "every": 2}]}
+CASES: dict[str, dict[str, Any]] = {
+    f"{objective}, {name}": job(**MLP, objective={"use": objective}, penalties=penalties)
+    for objective in OBJECTIVES
+    for name, penalties in PENALTIES.items()
+}
+CASES |= {
+    "conditional": job(**MLP, data={"source": "digits", "size": 16, "labels": "source"}),
+    "two D steps": job(**MLP, objective={"use": "hinge", "d_steps": 2}),
+    "accumulated": job(**MLP, micro_batch=4, penalties=[R1]),
+    "a sum": job(**MLP, objective=[{"use": "hinge", "weight": 0.5}, {"use": "least_squares", "weight": 2.0}]),
+    "clipped, average": job(**MLP, optimizer={"lr": 1e-2, "clip": 0.1}, ema={"half_life": 40}),
+    "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
+}
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    last = stored(Folder.at(folder / "checkpoints"))[-1]
+    names = [name.removesuffix(".safetensors") for name in last.meta["checksums"] if name != "training.pt"]
+    return {f"{name}.{key}": tensor for name in names for key, tensor in last.tensors(name).items()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every case trained by one, two and three ranks; folders `<case>/<world>`."""
+    root = tmp_path_factory.mktemp("ranks")
+    for case, one in CASES.items():
+        train_alone(Training(one, str(root / case / "1")))
+    for world in (2, 3):
+        train_together(world, [Training(one, str(root / case / str(world))) for case, one in CASES.items()])
+    return root
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_equal_one_rank(trained: Path, case: str, world: int) -> None:
+    one, several = final_weights(trained / case / "1"), final_weights(trained / case / str(world))
+    assert one.keys() == several.keys()
+    for key in one:
+        assert torch.allclose(one[key], several[key], rtol=0, atol=1e-10), key
+
+
+def test_training_moves_the_weights(trained: Path) -> None:
+    """Without this, equal weights could be weights that nothing trained."""
+    short, long = (trained / "hinge, none" / "1"), (trained / "hinge, r1" / "1")
+    assert any(not torch.equal(final_weights(short)[key], final_weights(long)[key]) for key in final_weights(short))
