@@ -13,6 +13,7 @@ from gan_dist.request import Request
 from gan_dist.runs import NoSuchRun, RunFolder, find_run, known_runs, new_run_id, storage_root
 
 if TYPE_CHECKING:
+    from gan_dist.spec.amounts import Amount
     from gan_dist.spec.job import JobSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
@@ -81,6 +82,22 @@ def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = Non
     attempt = max(run.status().get("attempt", 0), remembered) + 1
     request = Request(run.id, run.uri, _json(spec), resume=True, attempt=attempt)
     return Plan(run, spec, request, environment)
+
+
+def resolved(spec: JobSpec) -> list[dict[str, object]]:
+    """Each stage's length and cadence in samples; what is given in epochs stays so until the data are read."""
+
+    def shown(amount: Amount) -> int | str:
+        return str(amount) if amount.unit == "epochs" else amount.samples(spec.batch, epoch=0)
+
+    return [
+        {
+            "stage": stage.name or " + ".join(one.use for one in stage.objective),
+            "for": shown(stage.length),
+            "every": {name: shown(getattr(stage.every, name)) for name in ("report", "grid", "checkpoint")},
+        }
+        for stage in spec.phases_plan
+    ]
 
 
 def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:

@@ -170,6 +170,7 @@ def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> N
     from dataclasses import asdict
 
     from gan_dist.cluster import Cluster, resolve
+    from gan_dist.launch import resolved
     from gan_dist.request import VARIABLE
     from gan_dist.submit import entrypoint, runtime_env
 
@@ -185,6 +186,7 @@ def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> N
         "run": plan.run.id,
         "uri": plan.run.uri,
         "cluster": "this process" if local else cluster.address,
+        "in_samples": resolved(plan.spec),
         "job": json.loads(request.pop("spec")),
         "request": request,
     }

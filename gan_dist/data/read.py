@@ -81,7 +81,10 @@ def read_here(source: Source, progress: Callable[[int], None] = lambda done: Non
 
 
 def read_on_ray(source: Source, concurrency: int) -> tuple[list[Any], list[Columns]]:
-    """Decode every part as Ray Data tasks, `concurrency` at a time; references to the image blocks, and the small columns of each."""
+    """Decode every part as Ray Data tasks, `concurrency` at a time.
+
+    Returns references to the image blocks, and the small columns of each.
+    """
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False
