@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -79,7 +80,6 @@ def tensorboard(
     port: Annotated[int | None, typer.Option(help="Its port. Default: a free one from 6006 on.")] = None,
 ) -> None:
     """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
-    import subprocess
     import sys
 
     from gan_dist.runs import find_run, storage_root
@@ -88,4 +88,5 @@ def tensorboard(
     folder = root.uri if run is None else f"{find_run(run, root).uri}/tensorboard"
     say(f"TensorBoard of {folder}; Ctrl-C ends it", aside=True)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--host", "127.0.0.1"]
-    raise typer.Exit(subprocess.call([*command, *(["--port", str(port)] if port else [])]))
+    # In place of this process, so that whoever ends it ends TensorBoard.
+    os.execv(sys.executable, [*command, *(["--port", str(port)] if port else [])])
