@@ -111,9 +111,7 @@ def names(target: str, root: Path) -> list[str]:
         ("make", ["width"], False),
     ],
 )
-def test_signatures_are_read_and_nothing_runs(
-    name: str, expected: list[str], is_open: bool, root: Path
-) -> None:
+def test_signatures_are_read_and_nothing_runs(name: str, expected: list[str], is_open: bool, root: Path) -> None:
     assert names(f"their_pkg.nets:{name}", root) == expected
     assert signature(f"their_pkg.nets:{name}", [root]).open == is_open
 

@@ -51,7 +51,7 @@ def test_a_rehearsal_on_ray(site: Site) -> None:
     assert asked.returncode == 0, asked.stdout + asked.stderr
     assert "rehearsing on random images" in asked.stdout
     assert "full run  25,600 images at" in asked.stdout
-    assert [meta["clock"]["seen"] for meta in site.checkpoints("rehearsal")] [-1] == 384
+    assert [meta["clock"]["seen"] for meta in site.checkpoints("rehearsal")][-1] == 384
 
 
 def test_nothing_listens_beyond_loopback(site: Site) -> None:

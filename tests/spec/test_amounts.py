@@ -44,8 +44,7 @@ FORMS = "write samples as 2000, 64k, 20M or 1G, or '150 epochs', or '2000 steps'
         ("64K", "unknown unit 'K' in '64K'; did you mean 'k'? (allowed: k, M, G, samples, epochs, steps)"),
         (
             "3 epoks",
-            "unknown unit 'epoks' in '3 epoks'; did you mean 'epochs'? "
-            "(allowed: k, M, G, samples, epochs, steps)",
+            "unknown unit 'epoks' in '3 epoks'; did you mean 'epochs'? (allowed: k, M, G, samples, epochs, steps)",
         ),
         ("10 minutes", "unknown unit 'minutes' in '10 minutes' (allowed: k, M, G, samples, epochs, steps)"),
         (1.5, "1.5 is not a whole number of samples"),

@@ -217,9 +217,7 @@ def test_objective_and_stages_exclude_each_other(here: Path) -> None:
 
 
 def test_faults_in_stages(here: Path) -> None:
-    text = STAGES.replace("{use: minimax, weight: 2}", "{use: minimax, wieght: 2}").replace(
-        "eps: 1e-6", "epss: 1"
-    )
+    text = STAGES.replace("{use: minimax, weight: 2}", "{use: minimax, wieght: 2}").replace("eps: 1e-6", "epss: 1")
     text = text.replace("report: 1k", "report: 0")
     assert problems(text) == [
         "job.yaml:7: every.report: 0 is out of range; must be more than 0",

@@ -51,9 +51,7 @@ def write(folder: Path, **files: str) -> None:
 def test_extends_keeps_where_each_value_came_from(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     write(tmp_path, base="a: 1\ng:\n  use: dcgan\n  width: 64\n")
-    write(
-        tmp_path / "sub", middle="extends: ../base.yaml\nb: 2\n", top="extends: middle.yaml\ng: {use: mlp}\n"
-    )
+    write(tmp_path / "sub", middle="extends: ../base.yaml\nb: 2\n", top="extends: middle.yaml\ng: {use: mlp}\n")
     document = read_job_file(tmp_path / "sub" / "top.yaml")
     assert document.value == {"a": 1, "b": 2, "g": {"use": "mlp"}}
     assert document.origins[("a",)] == Origin(str(tmp_path / "sub" / ".." / "base.yaml"), 1)
