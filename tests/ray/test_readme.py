@@ -22,8 +22,7 @@ from gan_dist.storage import Folder
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
-BUDGET_S = 240
-SPARE = 3  # times the budget, for machines that do other things too
+PATIENCE_S = 900
 
 
 def first_hour() -> list[str]:
@@ -61,7 +60,6 @@ def make_photos(folder: Path, count: int = 96) -> None:
 
 
 def test_first_hour_as_it_stands(checkout: Path) -> None:
-    began = time.monotonic()
     commands = first_hour()
     for command in commands:
         started = time.monotonic()
@@ -72,16 +70,15 @@ def test_first_hour_as_it_stands(checkout: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=SPARE * BUDGET_S,
+            timeout=PATIENCE_S,
         )
         print(f"$ {command}    # {time.monotonic() - started:.1f} s\n{done.stdout}")
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
-    assert time.monotonic() - began < SPARE * BUDGET_S
 
     runs = [RunFolder(Folder(row["uri"])) for row in known_runs()]
     assert [run.status()["status"] for run in runs] == ["succeeded", "succeeded", "stopped"]
-    assert runs[0].status()["seen"] >= 130_000 and runs[1].request()["mode"] == "smoke"
+    assert runs[0].status()["seen"] >= 210_000 and runs[1].request()["mode"] == "smoke"
     assert all(run.uri.startswith(str(checkout / "runs")) for run in runs)
     assert len(list((checkout / "samples").glob("*.png"))) == 100
     assert commands[-1] == "gan-dist down"
