@@ -21,6 +21,7 @@ from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
 from gan_dist.smoke import Rehearsal, rehearse
 from gan_dist.spec.job import JobSpec
+from gan_dist.versions import version_differences, versions
 
 DRAIN_S = 0.3
 
@@ -60,6 +61,9 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
     if problems:
         raise Refused("\n".join(problems))
+
+    for text in version_differences(attempt.request.versions, versions()):
+        attempt.emit({"event": "warning", "text": text})
 
     def prepare() -> Data:
         attempt.emit({"event": "stage", "text": "reading data"})

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from gan_dist.versions import versions
@@ -19,7 +19,8 @@ class Request:
     """One attempt at one run.
 
     `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` is a
-    checkpoint's folder whose weights are loaded; `attempt` counts the submissions of this run from 1.
+    checkpoint's folder whose weights are loaded; `attempt` counts the submissions of this run
+    from 1. `versions` are those of the machine it was submitted from.
     """
 
     run_id: str
@@ -29,6 +30,7 @@ class Request:
     resume: bool = False
     start_from: str | None = None
     attempt: int = 1
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     @property
     def submission_id(self) -> str:
@@ -41,7 +43,7 @@ class Request:
             "job": json.loads(self.spec),
             "mode": self.mode,
             "start_from": self.start_from,
-            "versions": versions(),
+            "versions": dict(self.versions),
             "created": time.time(),
         }
 

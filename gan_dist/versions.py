@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("gan-dist", "ray", "torch", "pyarrow", "numpy", "safetensors")
@@ -17,3 +18,12 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def version_differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """What a cluster runs in other versions than the machine a job was submitted from."""
+    return [
+        f"the cluster has {name} {here[name]}, this run was submitted with {theirs}; resuming on the other is not exact"
+        for name, theirs in there.items()
+        if name in here and here[name] != theirs
+    ]

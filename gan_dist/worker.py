@@ -94,6 +94,8 @@ def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtyp
     """How forward passes compute, and the type of weights, samples and noise."""
     if precision == "fp64":
         return nullcontext, torch.float64
+    if precision == "bf16" and device.type == "cuda" and not has_bf16(device):
+        raise ValueError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp32 or auto")
     if precision == "bf16" or (precision == "auto" and has_bf16(device)):
         return _bf16(device.type), torch.float32
     return nullcontext, torch.float32
