@@ -101,6 +101,7 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dic
     micros = it.feed.micros
     trained = [it.state.nets[name] for name in phase.train]
     shares: dict[str, Tensor] = {}
+    wanted = stage.wants_means()
     for number, batch in enumerate(it.feed.draw(moment, phase.real, phase.train)):
         last = number == micros - 1
         it.feed.reseed(moment, number)
@@ -111,10 +112,11 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dic
         for part in parts:
             weight = part.term.weight or 1.0
             it.stats.add(part.name, part.term.total, weight)
-            share = part.term.total.detach().double() / (weight * stage.clock.batch / batch.n)
-            shares[part.name] = shares.get(part.name, torch.zeros_like(share)) + share
+            if wanted:
+                share = part.term.total.detach().double() / (weight * stage.clock.batch / batch.n)
+                shares[part.name] = shares.get(part.name, torch.zeros_like(share)) + share
         it.stats.add(f"loss/{phase.name}", loss / it.run.world, 1.0 / (it.run.world * micros))
-    if not stage.wants_means():
+    if not wanted:
         return {}
     sums = it.run.sum(torch.stack(list(shares.values())))
     return dict(zip(shares, sums.unbind(), strict=True))

@@ -119,7 +119,3 @@ def pick_device(asked: str) -> torch.device:
     if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("resources.device: cuda, but this machine has no usable CUDA device")
     return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
