@@ -115,7 +115,7 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dic
             if wanted:
                 share = part.term.total.detach().double() / (weight * stage.clock.batch / batch.n)
                 shares[part.name] = shares.get(part.name, torch.zeros_like(share)) + share
-        it.stats.add(f"loss/{phase.name}", loss / it.run.world, 1.0 / (it.run.world * micros))
+        it.stats.add(f"loss/{phase.name}", loss, 1.0 / (it.run.world * micros))
     if not wanted:
         return {}
     sums = it.run.sum(torch.stack(list(shares.values())))

@@ -64,8 +64,6 @@ def _try_phases(state: TrainState, feed: Feed) -> None:
     for row, phase in enumerate(stage.phases):
         moment = Moment(state.seen, state.reals_drawn, phase.name, row)
         with state.training(phase.train):
-            for net in state.nets.values():
-                net.reduced = False
             batch = next(feed.draw(moment, phase.real, phase.train))
             parts = stage.parts(phase, nets, batch, stage.begins)
             stage.loss(parts, batch.n, 1, last=True).backward()  # type: ignore[no-untyped-call]

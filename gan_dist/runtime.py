@@ -8,54 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from inspect import signature
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from gan_dist.reduction import GradientSum
+
 Emit = Callable[[dict[str, Any]], None]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
-class Dispatch(nn.Module):
-    """Sends any method of a network through one `forward`, the only door that DistributedDataParallel watches."""
-
-    def __init__(self, module: nn.Module, compile_forward: bool) -> None:
-        super().__init__()
-        self.module = module
-        self._compiled = [torch.compile(module)] if compile_forward else []
-
-    def forward(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        if method != "forward":
-            return getattr(self.module, method)(*args, **kwargs)
-        if self._compiled and not _will_be_differentiated(args):
-            return self._compiled[0](*args, **kwargs)
-        return self.module(*args, **kwargs)
-
-
 class WiredNet:
-    """A network as objectives see it (`contracts.Net`).
+    """A network as objectives see it (`contracts.Net`)."""
 
-    `reduced` is set by the loop for the networks that a phase trains; only then do calls go through
-    DistributedDataParallel, so that nothing else is ever reduced.
-    """
-
-    def __init__(self, dispatch: Dispatch, parallel: nn.Module, autocast: Autocast) -> None:
-        self.dispatch, self.parallel, self.autocast = dispatch, parallel, autocast
-        self.reduced = False
-
-    @property
-    def module(self) -> nn.Module:
-        return self.dispatch.module
+    def __init__(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> None:
+        self.module, self.autocast = module, autocast
+        self._compiled: Callable[..., Any] | None = torch.compile(module) if compile_forward else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call("forward", *args, **kwargs)
+        if self._compiled is None or _will_be_differentiated(args):
+            return self._run(self.module, args, kwargs)
+        return self._run(self._compiled, args, kwargs)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        door = self.parallel if self.reduced else self.dispatch
+        return self._run(getattr(self.module, method), args, kwargs)
+
+    def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.autocast():
-            made = door(method, *args, **kwargs)
+            made = function(*args, **kwargs)
         # Losses and their sums want more digits than bfloat16 has.
         return made.float() if isinstance(made, Tensor) and made.dtype == torch.bfloat16 else made
 
@@ -85,8 +66,7 @@ class LocalRun:
         self.device, self.emit, self.stopping = device, emit, stopping
 
     def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WiredNet:
-        dispatch = Dispatch(module, compile_forward)
-        return WiredNet(dispatch, dispatch, autocast)
+        return WiredNet(module, compile_forward, autocast)
 
     def sync(self, nets: list[WiredNet], when: bool) -> AbstractContextManager[None]:
         return nullcontext()
@@ -109,25 +89,32 @@ class GroupRun:
 
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.device, self.emit, self.stopping = device, emit, stopping
+        self._sums: dict[WiredNet, GradientSum] = {}
 
     def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WiredNet:
-        from torch.nn.parallel import DistributedDataParallel
+        """A network whose workers all start from the first one's weights."""
+        self._share(module)
+        net = WiredNet(module, compile_forward, autocast)
+        if trained := [parameter for parameter in module.parameters() if parameter.requires_grad]:
+            self._sums[net] = GradientSum(trained)
+        return net
 
-        dispatch = Dispatch(module, compile_forward)
-        if not any(parameter.requires_grad for parameter in module.parameters()):
-            return WiredNet(dispatch, dispatch, autocast)
-        # From three ranks on, buckets that are rebuilt after the first step would reduce in another order, and a
-        # resumed run would differ in the last bit; looking for unused parameters keeps the first buckets.
-        parallel = DistributedDataParallel(dispatch, find_unused_parameters=True, **_keep_buffers())
-        return WiredNet(dispatch, parallel, autocast)
+    def _share(self, module: nn.Module) -> None:
+        import torch.distributed as dist
+
+        with torch.no_grad():
+            for tensor in (*module.parameters(), *module.buffers()):
+                whole = tensor.contiguous()
+                dist.broadcast(whole, src=0)
+                tensor.copy_(whole)
 
     @contextmanager
     def sync(self, nets: list[WiredNet], when: bool) -> Iterator[None]:
-        """Reduce gradients of the backward inside, or with `when=False` keep adding them up locally."""
+        """Sum gradients of the backward inside, or with `when=False` keep adding them up locally."""
         with ExitStack() as stack:
             for net in nets:
-                if not when and net.parallel is not net.dispatch:
-                    stack.enter_context(net.parallel.no_sync())  # type: ignore[operator]
+                if when and net in self._sums:
+                    stack.enter_context(self._sums[net].summing())
             yield
 
     def sum(self, value: Tensor) -> Tensor:
@@ -154,14 +141,6 @@ class GroupRun:
         parts = [torch.empty_like(value) for _ in range(self.world)]
         dist.all_gather(parts, value.contiguous())
         return parts
-
-
-def _keep_buffers() -> dict[str, Any]:
-    """The option that leaves buffers alone in training; torch renamed it."""
-    from torch.nn.parallel import DistributedDataParallel
-
-    known = signature(DistributedDataParallel.__init__).parameters
-    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
 
 def _will_be_differentiated(args: tuple[Any, ...]) -> bool:

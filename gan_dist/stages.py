@@ -107,8 +107,8 @@ class Stage:
         return found
 
     def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:
-        """This micro-batch's summand of the loss, such that the mean of gradients over `world` workers, summed
-        over micro-batches, is the gradient of the loss of the whole global batch.
+        """This micro-batch's summand of the loss: the sum of gradients over micro-batches and `world` workers is the
+        gradient of the loss of the whole global batch.
 
         Args:
             parts: of a micro-batch of `n` samples.
@@ -120,10 +120,10 @@ class Stage:
             if term.watch:
                 continue
             if term.weight is None:
-                total = total + part.factor * term.total * float(last)
+                total = total + part.factor * term.total * (float(last) / world)
             else:
                 whole = term.weight * self.clock.batch / n
-                total = total + part.factor * world / whole * term.total
+                total = total + part.factor / whole * term.total
         assert isinstance(total, Tensor), "a phase without a term that is trained"
         return total
 

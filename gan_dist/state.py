@@ -55,14 +55,11 @@ class TrainState:
 
     @contextmanager
     def training(self, names: tuple[str, ...]) -> Iterator[None]:
-        """Only these networks want gradients inside, and only their gradients are reduced."""
+        """Only these networks want gradients inside."""
         for name, parameters in self.trainable.items():
             for parameter in parameters:
                 parameter.requires_grad_(name in names)
-            self.nets[name].reduced = name in names
         yield
-        for name in names:
-            self.nets[name].reduced = False
 
     def enter(self, stage: Stage) -> None:
         """Give the optimisers the settings of a stage; their moments go on."""

@@ -1,4 +1,5 @@
-"""What is reduced in an iteration: the gradients of the networks that are stepped, once each, and nothing else."""
+"""What is reduced in an iteration: the gradients of the networks that are stepped, once each, and nothing else but a
+flag for each parameter and the three flags of the control reduction."""
 
 from __future__ import annotations
 
@@ -10,60 +11,61 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from gan_dist.runtime import GroupRun, WiredNet
 from tests.dist.gang import Training, train_one
 from tests.dist.test_rank_equality import job
 
 pytestmark = pytest.mark.dist
+STEPS, CONTROL = 3, 3
 JOBS = {
-    "plain": job(),
+    "plain": job(every={"report": "1G"}),
     "two D steps, accumulated, r1": job(
-        objective={"use": "hinge", "d_steps": 2}, micro_batch=4, penalties=[{"use": "r1"}]
+        objective={"use": "hinge", "d_steps": 2}, micro_batch=4, penalties=[{"use": "r1"}], every={"report": "1G"}
     ),
 }
 
 
 class CountingRun(GroupRun):
-    """Counts the bytes that each network's gradients put on the wire."""
+    """Notes how many numbers and tensors each network trains."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.reduced: list[int] = []
-        self.sizes: list[int] = []
+        self.sizes: list[tuple[int, int]] = []
 
     def wire(self, *args: Any) -> WiredNet:
         net = super().wire(*args)
-
-        def hook(group, bucket):  # type: ignore[no-untyped-def]  # torch reads the annotations as types
-            self.reduced.append(bucket.buffer().numel() * bucket.buffer().element_size())
-            return allreduce_hook(group, bucket)
-
-        net.parallel.register_comm_hook(None, hook)  # type: ignore[operator]
-        self.sizes.append(sum(p.numel() * p.element_size() for p in net.module.parameters()))
+        parameters = list(net.module.parameters())
+        self.sizes.append((sum(p.numel() for p in parameters), len(parameters)))
         return net
 
 
 def _member(rank: int, rendezvous: str, results: str) -> None:
     torch.set_num_threads(1)
-    counted = {}
+    reduce, counted = dist.all_reduce, {}
+    sent: list[int] = []
+
+    def counting(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        sent.append(tensor.numel())
+        return reduce(tensor, *args, **kwargs)
+
+    dist.all_reduce = counting
     for number, (case, one) in enumerate(JOBS.items()):
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}{number}", rank=rank, world_size=2)
+        sent.clear()
         run = CountingRun(torch.device("cpu"), lambda event: None, lambda: False)
         train_one(Training(one, f"{results}/{case}"), run)
-        counted[case] = (sum(run.reduced), run.sizes)
+        counted[case] = (list(sent), run.sizes)
         dist.destroy_process_group()
     if rank == 0:
         torch.save(counted, f"{results}/counted.pt")
 
 
-def test_bytes_reduced_are_those_of_the_stepped_networks(tmp_path: Path) -> None:
+def test_what_is_reduced_is_the_gradients_of_the_stepped_networks(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_member, (f"{folder}/rendezvous", str(tmp_path)), nprocs=2)
     counted = torch.load(tmp_path / "counted.pt")
-    steps = 3
-    reduced, (generator, discriminator) = counted["plain"]
-    assert reduced == steps * (generator + discriminator)
-    reduced, (generator, discriminator) = counted["two D steps, accumulated, r1"]
-    assert reduced == steps * (generator + 2 * discriminator)
+    for case, d_steps in (("plain", 1), ("two D steps, accumulated, r1", 2)):
+        (_first_grid, *sent), (generator, discriminator) = counted[case]
+        iteration = [sum(discriminator)] * d_steps + [sum(generator), CONTROL]
+        assert sent[: STEPS * len(iteration)] == iteration * STEPS, case

@@ -1,0 +1,147 @@
+"""Gradients summed over workers while `backward` is still running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FIRST_BYTES, BUCKET_BYTES = 1 << 20, 25 << 20
+
+
+@dataclass
+class _Bucket:
+    """Parameters that travel together. `flat` holds their gradients, then one flag each: whether it has one."""
+
+    parameters: list[nn.Parameter]
+    flat: Tensor
+    views: list[Tensor]
+    pending: int = 0
+    absent: list[int] = field(default_factory=list)
+    work: Any = None
+
+    def fill(self) -> None:
+        """Copy the gradients in, zeros where there is none."""
+        flags = self.flat[-len(self.parameters) :]
+        flags.fill_(1.0)
+        self.absent = [i for i, parameter in enumerate(self.parameters) if parameter.grad is None]
+        for i in self.absent:
+            self.views[i].zero_()
+            flags[i] = 0.0
+        there = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        torch._foreach_copy_([self.views[i] for i in there], [_gradient(self.parameters[i]) for i in there])
+
+    def hand_out(self) -> None:
+        """Give each parameter its sum; one without a gradient on any worker keeps none."""
+        for parameter, view in zip(self.parameters, self.views, strict=True):
+            parameter.grad = view
+        if self.absent:
+            flags = self.flat[-len(self.parameters) :].tolist()
+            for i in self.absent:
+                if flags[i] == 0:
+                    self.parameters[i].grad = None
+
+
+class GradientSum:
+    """Sums the gradients of one network over all workers.
+
+    A hook on each parameter sees its gradient complete, so whatever method of the network made it takes part. A
+    bucket leaves as soon as it and those before it are complete, and travels while `backward` goes on. Buckets are
+    fixed by the order of the parameters, so a resumed run adds in the order of the run it continues.
+
+    Args:
+        parameters: those that are trained; at least one, all on one device.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._buckets = [_bucket(group) for group in _groups(parameters)]
+        self._next = 0
+        self._armed = False
+        for bucket in self._buckets:
+            for parameter in bucket.parameters:
+                parameter.register_post_accumulate_grad_hook(self._hook(bucket))  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def summing(self) -> Iterator[None]:
+        """Inside, one `backward` ends with every gradient being the sum over workers. Every worker must enter."""
+        self._armed, self._next = True, 0
+        for bucket in self._buckets:
+            bucket.pending = len(bucket.parameters)
+        try:
+            yield
+        finally:
+            self._armed = False
+        for bucket in self._buckets[self._next :]:
+            self._send(bucket)
+        for bucket in self._buckets:
+            bucket.work.wait()
+            bucket.hand_out()
+
+    def _hook(self, bucket: _Bucket) -> Any:
+        def complete(_: Tensor) -> None:
+            if not self._armed:
+                return
+            bucket.pending -= 1
+            while self._next < len(self._buckets) and self._buckets[self._next].pending == 0:
+                self._send(self._buckets[self._next])
+                self._next += 1
+
+        return complete
+
+    def _send(self, bucket: _Bucket) -> None:
+        import torch.distributed as dist
+
+        bucket.fill()
+        bucket.work = dist.all_reduce(bucket.flat, async_op=True)
+
+
+def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Parameters in the order in which `backward` completes them, cut where a bucket is full or the type changes.
+
+    The first bucket is small so that it leaves early.
+    """
+    groups: list[list[nn.Parameter]] = []
+    held, most = 0, FIRST_BYTES
+    for parameter in reversed(parameters):
+        size = parameter.numel() * parameter.element_size()
+        if not groups or held + size > most or groups[-1][0].dtype != parameter.dtype:
+            most = BUCKET_BYTES if groups else FIRST_BYTES
+            groups.append([])
+            held = 0
+        groups[-1].append(parameter)
+        held += size
+    return groups
+
+
+def _bucket(parameters: list[nn.Parameter]) -> _Bucket:
+    """Views have the strides of their parameters, so that channels-last gradients are copied in memory order."""
+    count = sum(parameter.numel() for parameter in parameters)
+    flat = torch.zeros(count + len(parameters), dtype=parameters[0].dtype, device=parameters[0].device)
+    views, start = [], 0
+    for parameter in parameters:
+        dense = parameter.detach()
+        strides = dense.stride() if _is_dense(dense) else dense.contiguous().stride()
+        views.append(flat.as_strided(dense.shape, strides, start))
+        start += dense.numel()
+    return _Bucket(parameters, flat, views)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether its elements fill one block of memory, in whatever order."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
