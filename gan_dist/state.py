@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from gan_dist.adam import Adam
 from gan_dist.checkpoint import Checkpoint
 from gan_dist.ema import Ema
 from gan_dist.runtime import Run, WiredNet
@@ -39,7 +39,9 @@ class TrainState:
             name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
         }
         self.optimizers = {
-            name: _optimizer(settings[name], parameters) for name, parameters in self.trainable.items() if parameters
+            name: Adam(parameters, decoupled=settings[name].use == "adamw")
+            for name, parameters in self.trainable.items()
+            if parameters
         }
         self.seen = 0
         self.reals_drawn = 0
@@ -65,9 +67,9 @@ class TrainState:
         """Give the optimisers the settings of a stage; their moments go on."""
         for name, optimizer in self.optimizers.items():
             settings, lazy = stage.settings[name], lazy_correction(stage, name)
-            for group in optimizer.param_groups:
-                group["betas"] = tuple(beta**lazy for beta in settings.betas)
-                group["eps"], group["weight_decay"] = settings.eps, settings.weight_decay
+            first, second = settings.betas
+            optimizer.betas = (first**lazy, second**lazy)
+            optimizer.eps, optimizer.weight_decay = settings.eps, settings.weight_decay
 
     def learning_rate(self, stage: Stage, name: str) -> float:
         """Of one network in the iteration that starts now, warm-up included."""
@@ -84,10 +86,10 @@ class TrainState:
             norms[name] = torch.nn.utils.get_total_norm(gradients)
             if (most := stage.settings[name].clip) is not None:
                 torch.nn.utils.clip_grads_with_norm_(self.trainable[name], most, norms[name])
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = self.learning_rate(stage, name) * lazy_correction(stage, name)
-            self.optimizers[name].step()
-            self.optimizers[name].zero_grad(set_to_none=True)
+            optimizer = self.optimizers[name]
+            optimizer.lr = self.learning_rate(stage, name) * lazy_correction(stage, name)
+            optimizer.step()
+            optimizer.zero_grad()
         return norms
 
     def update_ema(self) -> None:
@@ -215,8 +217,3 @@ def _set_state(value: Tensor | nn.Module, stored: Any) -> None:
 
 def _shape(tensors: Mapping[str, Tensor], key: str) -> str:
     return "x".join(map(str, tensors[key].shape)) or "scalar" if key in tensors else "absent"
-
-
-def _optimizer(settings: OptimizerSettings, parameters: list[nn.Parameter]) -> Optimizer:
-    kind = torch.optim.AdamW if settings.use == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=1.0, betas=settings.betas, fused=True)

@@ -27,8 +27,8 @@ gan_dist api local smoke preflight attempt events request resume jobfile
 
 worker tasks samples journal microbatch
 loop
-build state stats feed ema stages runtime schedule runs checkpoint storage versions
-data data.standin data.ingest data.read data.sources data.images data.order modalities modalities.image
+build state adam stats feed ema stages runtime reduction schedule runs checkpoint storage versions
+data data.standin data.ingest data.read data.sources data.digits data.images data.order modalities modalities.image
 
 objectives objectives.adversarial penalties penalties.r1
 networks networks.dcgan networks.mlp networks.shapes

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gan_dist.data.digits import load_digits
 from gan_dist.data.images import (
     SUFFIXES,
     Pixels,
@@ -111,10 +112,7 @@ def _digits(data: DataSpec) -> Source:
 
 
 def _read_digits(part: Part) -> Iterator[Row]:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    for number, (grey, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+    for number, (grey, label) in enumerate(zip(*load_digits(), strict=True)):
         pixels = grey_to_pixels(np.rint(grey * (255 / 16)), part.size, part.channels)
         yield Row(f"digit {number}", pixels, int(label) if part.labels else 0, 1)
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from gan_dist.runtime import GroupRun, WiredNet
-from tests.dist.gang import Training, train_one
+from tests.dist.gang import Training, leave, train_one
 from tests.dist.test_rank_equality import job
 
 pytestmark = pytest.mark.dist
@@ -59,6 +59,7 @@ def _member(rank: int, rendezvous: str, results: str) -> None:
         dist.destroy_process_group()
     if rank == 0:
         torch.save(counted, f"{results}/counted.pt")
+    leave()
 
 
 def test_what_is_reduced_is_the_gradients_of_the_stepped_networks(tmp_path: Path) -> None:
