@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_dist.build import build_networks
 from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
 from gan_dist.components import add_roots
-from gan_dist.data.read import DataFacts
+from gan_dist.data.facts import DataFacts
 from gan_dist.jobfile import load_job
 from gan_dist.local import run_local
 from gan_dist.request import Request
@@ -96,10 +96,9 @@ def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
         raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
     found = _checkpoint(run)
     spec = JobSpec.model_validate(found.meta["job"])
-    facts = dict(found.meta["data"])
-    facts = {**facts, "rejected": tuple(map(tuple, facts["rejected"])), "classes": tuple(facts["classes"])}
+    facts = found.meta["data"]
     add_roots([spec.environment.code or "."])
-    generator = build_networks(spec, DataFacts(**facts))["generator"]
+    generator = build_networks(spec, DataFacts.of(facts))["generator"]
     name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
     tensors = found.tensors(name)
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 import time
@@ -13,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from gan_dist.checkpoint import CheckpointError, newest
-from gan_dist.data.sources import DataError
-from gan_dist.events import MARK
+from gan_dist.data.source import DataError
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, RunFolder
 from gan_dist.spec.job import JobSpec
@@ -216,11 +214,6 @@ def logged(folder: RunFolder, attempt: int) -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = out, err
-
-
-def print_event(event: dict[str, Any]) -> None:
-    """An event as one line of a job's log."""
-    print(MARK + json.dumps(event), flush=True)
 
 
 def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, Any]:

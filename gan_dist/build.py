@@ -10,7 +10,7 @@ from torch import nn
 
 from gan_dist import components
 from gan_dist.contracts import Objective, Penalty
-from gan_dist.data.read import DataFacts
+from gan_dist.data.facts import DataFacts
 from gan_dist.randomness import seed_of
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec, StageSpec

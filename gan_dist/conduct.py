@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.attempt import Attempt, Refused, Stopped, UserCodeError, logged, print_event
-from gan_dist.data.read import Columns, DataFacts, Located, facts_of
-from gan_dist.data.sources import DataError
-from gan_dist.data.standin import stand_in
+from gan_dist.attempt import Attempt, Refused, Stopped, UserCodeError, logged
+from gan_dist.data.facts import DataFacts
+from gan_dist.data.on_ray import blocks_of
+from gan_dist.events import print_event
 from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
 from gan_dist.reading import Reading
 from gan_dist.request import Request
@@ -28,10 +28,10 @@ DRAIN_S = 0.3
 
 @dataclass(frozen=True)
 class Data:
-    """Decoded data in the cluster's object store: references to the blocks and to where each row lies."""
+    """Decoded data in the cluster's object store: references to the blocks and to the labels."""
 
     blocks: list[Any]
-    located: Any
+    labels: Any
     facts: DataFacts
 
 
@@ -67,7 +67,8 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
 
     def prepare() -> Data:
         attempt.emit({"event": "stage", "text": "reading data"})
-        data = settle_data(spec, reading, smoke)
+        found = reading.result()
+        data = Data(blocks_of(found), ray.put(found.column("label")), found.facts)
         problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
         problems += resume_problems(attempt.folder, data.facts)
         if problems:
@@ -80,26 +81,6 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     data = prepare()
     rehearsal = Rehearsal(spec, data.facts, attempt.folder, attempt.emit)
     return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
-
-
-def settle_data(spec: JobSpec, reading: Reading, smoke: bool) -> Data:
-    """The data that were read, and what they are.
-
-    Raises:
-        DataError: they cannot be used; in a rehearsal a missing source gets a stand-in.
-    """
-    import ray
-
-    try:
-        source, references, columns = reading.result()
-    except DataError:
-        if not smoke:
-            raise
-        source, standing = stand_in(spec.data, spec.batch)
-        facts, located = facts_of(source, standing, 1.0)
-        return _data([_as_table(standing[0])], located, replace(facts, stand_in=True))
-    facts, located = facts_of(source, columns, spec.data.max_rejected)
-    return Data(references, ray.put(located), facts)
 
 
 def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]) -> dict[str, Any]:
@@ -119,7 +100,7 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]
     thread.start()
     deadline = time.monotonic() + spec.resources.start_deadline
     data = prepare()
-    ray.get(desk.offer.remote({"blocks": data.blocks, "located": data.located, "facts": data.facts}))
+    ray.get(desk.offer.remote({"blocks": data.blocks, "labels": data.labels, "facts": data.facts}))
     started = told = False
     while thread.is_alive():
         for event in ray.get(desk.take.remote()):
@@ -191,19 +172,6 @@ class _Fit:
             raise ValueError(f"the workers failed for good: {_first_line(self.error)}") from self.error
         assert self.result is not None
         return self.result
-
-
-def _data(tables: list[Any], located: Located, facts: DataFacts) -> Data:
-    import ray
-
-    return Data([ray.put(table) for table in tables], ray.put(located), facts)
-
-
-def _as_table(block: Columns) -> Any:
-    import ray
-
-    (reference,) = ray.data.from_numpy(block["image"]).rename_columns({"data": "image"}).to_arrow_refs()
-    return ray.get(reference)
 
 
 def _late(spec: JobSpec, ask: Ask) -> str:

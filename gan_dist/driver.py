@@ -12,9 +12,12 @@ import sys
 import threading
 from typing import Any
 
+from gan_dist.events import preparing, print_event
 from gan_dist.reading import Reading
 from gan_dist.request import Request
+from gan_dist.runs import RunFolder
 from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
 
 
 def main() -> int:
@@ -29,7 +32,10 @@ def main() -> int:
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
     cluster: Any = ray
-    reading = Reading(spec.data, max(1, int(cluster.cluster_resources().get("CPU", 1))))
+    cpus = max(1, int(cluster.cluster_resources().get("CPU", 1)))
+    cache = RunFolder(Folder(request.uri)).prepared()
+    stand_in_of = spec.batch if request.mode == "smoke" else None
+    reading = Reading(spec.data, cache, cpus, stand_in_of, preparing(print_event))
     # Torch comes with this import and takes seconds, in which the data are read.
     from gan_dist.conduct import conduct
 

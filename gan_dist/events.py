@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 MARK = "@gan-dist "
+PROGRESS_S = 2.0
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ACTOR = re.compile(r"^\((?P<name>[\w.<>()]+)(?: pid=\d+)?(?:, ip=[^)]*)?\) ?")
@@ -22,6 +25,24 @@ _NOISE = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """An event as one line of a job's log."""
+    print(MARK + json.dumps(event), flush=True)
+
+
+def preparing(emit: Callable[[dict[str, Any]], None]) -> Callable[[int, int], None]:
+    """Tells how many shards of how many are done, every other second."""
+    told = float("-inf")
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PROGRESS_S:
+            told = time.monotonic()
+            emit({"event": "stage", "text": f"preparing data: {done} of {total} shards"})
+
+    return progress
 
 
 def parse(line: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.contracts import Batch
-from gan_dist.data.read import DataFacts
+from gan_dist.data.facts import DataFacts
 from gan_dist.modalities import image
 from gan_dist.randomness import Rng, lane_size, seed_of, share_of
 from gan_dist.runtime import Run, WiredNet

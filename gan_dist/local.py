@@ -6,19 +6,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, logged, user_traceback
-from gan_dist.data.ingest import Memory
-from gan_dist.data.read import facts_of, read_here
-from gan_dist.data.sources import DataError, find
-from gan_dist.data.standin import stand_in
+from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.prepare import here, settle
+from gan_dist.events import preparing
 from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun
 from gan_dist.smoke import Rehearsal, rehearse
 from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
 from gan_dist.worker import pick_device, work
 
 
@@ -36,7 +35,8 @@ def run_local(request: Request, on_event: Callable[[dict[str, Any]], None]) -> i
 def _train(attempt: Attempt) -> dict[str, Any]:
     device = pick_device(attempt.spec.resources.device)
     attempt.emit({"event": "stage", "text": "reading data"})
-    rows = read_rows(attempt.spec, smoke=attempt.request.mode == "smoke")
+    smoke = attempt.request.mode == "smoke"
+    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
     problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
     problems += resume_problems(attempt.folder, rows.facts)
     if problems:
@@ -52,29 +52,19 @@ def _train(attempt: Attempt) -> dict[str, Any]:
                 raise UserCodeError(user_traceback(error)) from error
             raise
 
-    if attempt.request.mode == "smoke":
+    if smoke:
         return rehearse(Rehearsal(attempt.spec, rows.facts, attempt.folder, attempt.emit), once)
     return once(attempt.spec)
 
 
-def read_rows(spec: JobSpec, smoke: bool) -> Memory:
-    """The job's data, decoded in this process.
+def read_rows(spec: JobSpec, cache: Folder, smoke: bool, emit: Callable[[dict[str, Any]], None]) -> Memory:
+    """The job's data, prepared and read in this process.
 
     Raises:
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
-    try:
-        source = find(spec.data)
-        blocks = read_here(source)
-        absent = False
-    except DataError:
-        if not smoke:
-            raise
-        source, blocks = stand_in(spec.data, spec.batch)
-        absent = True
-    facts, located = facts_of(source, blocks, spec.data.max_rejected)
-    facts = replace(facts, stand_in=absent)
-    return Memory([block["image"] for block in blocks], located, facts, spec.seed, spec.batch)
+    found = settle(spec.data, cache, here, preparing(emit), spec.batch if smoke else None)
+    return in_memory(found, spec.seed, spec.batch)
 
 
 @contextmanager

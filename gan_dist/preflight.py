@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
+from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
-from gan_dist.data.read import DataFacts
 from gan_dist.randomness import lanes_of, one_lane
 from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock

@@ -28,7 +28,8 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from gan_dist.data.ingest import Memory, pixels_of
+    from gan_dist.data.ingest import Memory
+    from gan_dist.data.shards import pixels_of
     from gan_dist.request import Request
     from gan_dist.runs import RunFolder
     from gan_dist.runtime import GroupRun
@@ -48,7 +49,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     data = ray.get(desk.data.remote())
     blocks = [pixels_of(table) for table in ray.get(data["blocks"])]
-    rows = Memory(blocks, ray.get(data["located"]), data["facts"], spec.seed, spec.batch)
+    rows = Memory(blocks, ray.get(data["labels"]), data["facts"], spec.seed, spec.batch)
     folder = RunFolder(Folder(request.uri))
     try:
         return work(spec, run, rows, folder, request.attempt, request.start_from)

@@ -1,32 +1,41 @@
-"""Reading a job's data with Ray Data from the driver's first second on, beside everything else that starts."""
+"""Preparing a job's data from the driver's first second on, beside everything else that starts."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-from gan_dist.data.read import Columns, read_on_ray
-from gan_dist.data.sources import Source, find
+from gan_dist.data.on_ray import on_ray
+from gan_dist.data.prepare import Prepared, Progress, settle
 from gan_dist.spec.sections import DataSpec
+from gan_dist.storage import Folder
 
 
 class Reading:
-    """Data being read in a thread.
+    """Data being prepared in a thread.
 
     Args:
         data: what to read.
+        cache: where preparations of this storage are kept.
         cpus: of the cluster; as many parts are decoded at a time.
+        stand_in_of: how many random images replace what cannot be used; None for none.
+        progress: told how many shards are done, of how many.
     """
 
-    def __init__(self, data: DataSpec, cpus: int) -> None:
-        self._data, self._cpus = data, cpus
-        self._found: tuple[Source, list[Any], list[Columns]] | None = None
+    def __init__(self, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress) -> None:
+        self._found: Prepared | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._read, daemon=True)
+
+        def read() -> None:
+            try:
+                self._found = settle(data, cache, on_ray(cpus), progress, stand_in_of)
+            except Exception as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=read, daemon=True)
         self._thread.start()
 
-    def result(self) -> tuple[Source, list[Any], list[Columns]]:
-        """The source, references to its decoded blocks, and the small columns of each; waits for them.
+    def result(self) -> Prepared:
+        """The prepared data; waits for them.
 
         Raises:
             DataError: there is nothing that can be read.
@@ -36,10 +45,3 @@ class Reading:
             raise self._error
         assert self._found is not None
         return self._found
-
-    def _read(self) -> None:
-        try:
-            source = find(self._data, pieces=max(4, 2 * self._cpus))
-            self._found = (source, *read_on_ray(source, concurrency=self._cpus))
-        except Exception as error:
-            self._error = error

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from gan_dist.storage import Folder
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
+PREPARED = ".prepared"
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -85,6 +86,10 @@ class RunFolder:
 
     def checkpoints(self) -> Folder:
         return self.folder.child("checkpoints")
+
+    def prepared(self) -> Folder:
+        """Where the decoded data of this storage are kept for all its runs."""
+        return Folder(self.uri.rpartition("/")[0]).child(PREPARED)
 
     def size(self) -> int:
         """Bytes of everything stored."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
-from gan_dist.data.read import DataFacts
 from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -106,7 +107,7 @@ class Folder:
                 with system.open_output_stream(target, compression=None) as stream:
                     stream.write(content)
                 return
-            beside = Path(f"{target}.part")
+            beside = Path(f"{target}.{uuid4().hex}.part")
             try:
                 with system.open_output_stream(str(beside), compression=None) as stream:
                     stream.write(content)

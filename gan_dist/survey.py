@@ -13,7 +13,8 @@ from typing import Literal
 
 from PIL import Image
 
-from gan_dist.data.sources import DataError, Source, find
+from gan_dist.data.source import DataError, Source
+from gan_dist.data.sources import find
 from gan_dist.spec.sections import DataSpec
 
 Labels = Literal["none", "folders", "source"]

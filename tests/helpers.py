@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,9 +16,8 @@ from torch import Tensor, nn
 from gan_dist import checkpoint
 from gan_dist.checkpoint import Checkpoint
 from gan_dist.contracts import Batch, Nets
-from gan_dist.data.ingest import Memory
-from gan_dist.data.read import Columns, DataFacts, Located, facts_of, read_here
-from gan_dist.data.sources import find
+from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.prepare import here, settle
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder
@@ -51,16 +51,16 @@ def small(**changes: Any) -> JobSpec:
 
 
 @lru_cache(maxsize=4)
-def _digits(size: int, labels: str) -> tuple[list[Columns], DataFacts, Located]:
-    source = find(DataSpec(source="digits", size=size, labels=labels))  # type: ignore[arg-type]
-    blocks = read_here(source)
-    return blocks, *facts_of(source, blocks, 0.0)
+def _digits(size: int, labels: str) -> Memory:
+    data = DataSpec(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as cache:
+        return in_memory(settle(data, Folder(cache), here, lambda done, total: None), 0, 1)
 
 
 def rows_of(spec: JobSpec) -> Memory:
     """The digits of a job, read once for all tests."""
-    blocks, facts, located = _digits(spec.data.size, spec.data.labels)
-    return Memory([block["image"] for block in blocks], located, facts, spec.seed, spec.batch)
+    read = _digits(spec.data.size, spec.data.labels)
+    return Memory(read.blocks, read.labels, read.facts, spec.seed, spec.batch)
 
 
 @dataclass

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.data.sources import DataError
+from gan_dist.data.source import DataError
 from gan_dist.jobfile import load_job
 from gan_dist.local import read_rows
+from gan_dist.storage import Folder
 from tests.helpers import train
 
 JOBS = sorted((Path(__file__).parents[1] / "jobs").glob("*.yaml"))
@@ -29,7 +30,7 @@ def losses(job: Path, root: Path) -> dict[str, list[float]]:
     """Each phase's loss in each of five iterations."""
     spec = load_job(job, CUT)
     try:
-        rows = read_rows(spec, smoke=False)
+        rows = read_rows(spec, Folder.at(root / "prepared"), False, lambda event: None)
     except DataError as error:
         pytest.skip(f"the job's data are not at hand: {error}")
     train(spec, root, rows=rows)

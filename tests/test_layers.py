@@ -27,8 +27,9 @@ gan_dist api local smoke preflight attempt events request resume jobfile
 
 worker tasks samples journal microbatch
 loop
-build state adam stats feed ema stages runtime reduction schedule runs checkpoint storage versions
-data data.standin data.ingest data.read data.sources data.digits data.images data.order modalities modalities.image
+build state adam stats feed ema stages runtime reduction schedule runs checkpoint
+data data.on_ray data.ingest data.prepare data.shards data.sources data.digits data.folders data.idx data.standin
+data.facts data.source data.images data.order storage versions modalities modalities.image
 
 objectives objectives.adversarial penalties penalties.r1
 networks networks.dcgan networks.mlp networks.shapes
@@ -39,7 +40,7 @@ spec spec.check spec.signatures spec.source spec.job spec.slots spec.sections sp
 spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """
 ORDER = ROWS.split()
-MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.read", "keeper", "submit"}
+MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}
 
 
 def module_of(path: Path) -> str:

@@ -5,6 +5,7 @@ Started by throughput.py under torchrun; prints images/s of the steady part on r
 
 from __future__ import annotations
 
+import tempfile
 import time
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from gan_dist.jobfile import load_job
 from gan_dist.local import read_rows
 from gan_dist.networks import dcgan
+from gan_dist.storage import Folder
 
 WARM_UP, MEASURED, BATCH = 100, 400, 32
 
@@ -23,7 +25,8 @@ WARM_UP, MEASURED, BATCH = 100, 400, 32
 def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    (images,) = read_rows(load_job("jobs/dcgan.yaml"), smoke=False).blocks
+    with tempfile.TemporaryDirectory() as cache:
+        (images,) = read_rows(load_job("jobs/dcgan.yaml"), Folder(cache), False, lambda event: None).blocks
     data = TensorDataset(torch.from_numpy(images))
     sampler: DistributedSampler[tuple[torch.Tensor, ...]] = DistributedSampler(data, shuffle=True, drop_last=True)
     loader = DataLoader(data, batch_size=BATCH, sampler=sampler, drop_last=True)

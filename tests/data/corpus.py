@@ -5,25 +5,39 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from gan_dist.data.read import Columns, DataFacts, Located, facts_of, read_here
-from gan_dist.data.sources import find
+from gan_dist.data import folders
+from gan_dist.data import idx as idx_files
+from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.prepare import here, settle
+from gan_dist.data.source import rows_of_a_part
 from gan_dist.spec.job import DataSpec
+from gan_dist.storage import Folder
 
 
 def spec(source: Path | str, **keys: Any) -> DataSpec:
     return DataSpec.model_validate({"source": str(source), "size": 8, **keys})
 
 
-def ingest(data: DataSpec, pieces: int = 8) -> tuple[DataFacts, Located, list[Columns]]:
-    source = find(data, pieces)
-    blocks = read_here(source)
-    return *facts_of(source, blocks, data.max_rejected), blocks
+def ingest(data: DataSpec, rows: int | None = None) -> Memory:
+    """The data of a job by way of shards, of at most `rows` samples each."""
+    most = rows_of_a_part if rows is None else lambda size, channels: rows
+    with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
+        for module in (folders, idx_files):
+            patch.setattr(module, "rows_of_a_part", most)
+        return in_memory(settle(data, Folder(cache), here, lambda done, total: None), seed=0, batch=1)
+
+
+def pixels_in(read: Memory) -> np.ndarray[Any, Any]:
+    """All images in canonical order."""
+    return np.concatenate(read.blocks)
 
 
 def noise(side: int = 12, mode: str = "RGB", seed: int = 0) -> Image.Image:

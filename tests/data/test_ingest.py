@@ -21,9 +21,9 @@ def mixed(root: Path) -> Memory:
     for number in range(11):
         name = f"{'ab'[number % 2]}/{number:02d}.png"
         put(root, name, b"" if number in (0, 4, 5) else noise(8, seed=number))
-    facts, located, blocks = ingest(spec(root, labels="folders", max_rejected=0.5), pieces=5)
-    assert len(blocks) > 2 and facts.count == 8
-    return Memory([block["image"] for block in blocks], located, facts, seed=0, batch=3)
+    read = ingest(spec(root, labels="folders", max_rejected=0.5), rows=3)
+    assert len(read.blocks) > 2 and read.facts.count == 8
+    return Memory(read.blocks, read.labels, read.facts, seed=0, batch=3)
 
 
 def test_each_position_gives_its_own_image_and_label(tmp_path: Path) -> None:
@@ -65,5 +65,12 @@ def test_a_grid_shows_each_sample_in_reading_order(count: int, columns: int, row
 
 
 def test_a_stand_in_has_the_shape_of_the_job() -> None:
-    source, (block,) = stand_in(spec("missing", size=16, channels=1, labels="folders"), 20)
-    assert block["image"].shape == (20, 1, 16, 16) and source.count == 20 and len(source.classes) == 10
+    source = stand_in(spec("missing", size=16, channels=1, labels="folders"), 20)
+    rows = [row for part in source.parts for row in read(part)]
+    assert source.count == len(rows) == 20 and len(source.classes) == 10
+    assert all(row.pixels.shape == (1, 16, 16) for row in rows) and [row.label for row in rows][:12] == [
+        *range(10),
+        0,
+        1,
+    ]
+    assert len({row.pixels.tobytes() for row in rows}) == 20

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_dist.data.images import Unreadable, channels_of, open_image, to_pixels
-from gan_dist.data.sources import DataError
+from gan_dist.data.source import DataError
 from tests.data.corpus import encoded, ingest, many, noise, put, spec
 
 GREY = {"L": "PNG", "LA": "PNG", "1": "PNG"}
@@ -115,7 +115,7 @@ REASONS = {"empty.png": "empty file", "page.jpg": "not an image"}
 def test_broken_files_are_named_with_their_reason(tmp_path: Path, name: str) -> None:
     many(tmp_path, 3)
     put(tmp_path, name, BROKEN[name])
-    facts, _, _ = ingest(spec(tmp_path, max_rejected=0.5))
+    facts = ingest(spec(tmp_path, max_rejected=0.5)).facts
     ((found, reason),) = facts.rejected
     assert (facts.count, found) == (3, name)
     assert reason == REASONS.get(name, reason) and reason
@@ -163,7 +163,7 @@ def _exif() -> Image.Exif:
 def test_broken_exif_does_not_break_the_run(tmp_path: Path, form: str) -> None:
     many(tmp_path, 2)
     put(tmp_path, f"odd.{form}", encoded(noise(), form, exif=b"Exif\x00\x00garbage, no TIFF header"))
-    facts, _, _ = ingest(spec(tmp_path, max_rejected=0.5))
+    facts = ingest(spec(tmp_path, max_rejected=0.5)).facts
     assert facts.count + len(facts.rejected) == 3
 
 
@@ -173,7 +173,7 @@ def test_max_rejected_from_both_sides(tmp_path: Path, broken: int, allowed: bool
     for number in range(broken):
         put(tmp_path, f"x{number}.png", b"")
     if allowed:
-        assert ingest(spec(tmp_path, max_rejected=0.1))[0].count == 9
+        assert ingest(spec(tmp_path, max_rejected=0.1)).facts.count == 9
         return
     assert rejected(tmp_path, max_rejected=0.1) == (
         f"data.source: 2 of 10 images in {str(tmp_path)!r} cannot be used, more than data.max_rejected: 0.1 allows:"
@@ -192,34 +192,34 @@ def test_grey_and_colour_mixed_want_a_decision(tmp_path: Path) -> None:
     assert rejected(tmp_path) == (
         "data.channels: auto found 3 coloured and 1 grey images (first: 'grey.png'); set data.channels to 1 or 3"
     )
-    assert ingest(spec(tmp_path, channels=3))[0].count == 4
-    assert ingest(spec(tmp_path, channels=1))[0].channels == 1
+    assert ingest(spec(tmp_path, channels=3)).facts.count == 4
+    assert ingest(spec(tmp_path, channels=1)).facts.channels == 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])
 def test_auto_takes_grey_for_grey(tmp_path: Path, mode: str) -> None:
     for number in range(3):
         put(tmp_path, f"{number}.png", Image.new(mode, (9, 9)))
-    assert ingest(spec(tmp_path))[0].channels == 1
+    assert ingest(spec(tmp_path)).facts.channels == 1
 
 
 def test_checksum_follows_pixels_and_labels_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a/1.png", "b/2.png"):
         put(tmp_path, name, noise(8))
-    before = ingest(spec(tmp_path, labels="folders"))[0].checksum
+    before = ingest(spec(tmp_path, labels="folders")).facts.checksum
     os.utime(tmp_path / "a/1.png", (0, 0))
     put(tmp_path, "a/notes.txt", b"new")
-    assert ingest(spec(tmp_path, labels="folders"))[0].checksum == before
+    assert ingest(spec(tmp_path, labels="folders")).facts.checksum == before
     (tmp_path / "a/1.png").rename(tmp_path / "b/1.png")
-    assert ingest(spec(tmp_path, labels="folders"))[0].checksum != before
+    assert ingest(spec(tmp_path, labels="folders")).facts.checksum != before
     (tmp_path / "b/1.png").rename(tmp_path / "a/1.png")
     image = noise(8)
     image.putpixel((3, 3), (1, 2, 3))
     put(tmp_path, "a/1.png", image)
-    assert ingest(spec(tmp_path, labels="folders"))[0].checksum != before
+    assert ingest(spec(tmp_path, labels="folders")).facts.checksum != before
 
 
 def test_a_png_is_found_by_its_content(tmp_path: Path) -> None:
     buffer = io.BytesIO(encoded(noise(), "PNG"))
     put(tmp_path, "a.jpeg", buffer.getvalue())
-    assert ingest(spec(tmp_path))[0].count == 1
+    assert ingest(spec(tmp_path)).facts.count == 1

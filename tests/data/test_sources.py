@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from gan_dist.data.sources import SUFFIXES, DataError, find, read
-from tests.data.corpus import encoded, idx, ingest, many, noise, put, spec
+from gan_dist.data.images import SUFFIXES
+from gan_dist.data.source import DataError
+from gan_dist.data.sources import find, read
+from tests.data.corpus import encoded, idx, ingest, many, noise, pixels_in, put, spec
 from tests.helpers import SHARED
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
@@ -32,19 +34,19 @@ def put_idx(root: Path, zipped: bool = False, labels: bool = True, stem: str = "
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
-    facts, located, blocks = ingest(spec("digits", labels="source"))
-    digits = load_digits()
+    read = ingest(spec("digits", labels="source"))
+    facts, digits = read.facts, load_digits()
     assert (facts.count, facts.channels, facts.classes) == (1797, 1, tuple("0123456789"))
-    assert located.label.tolist() == digits.target.tolist()
+    assert read.labels.tolist() == digits.target.tolist()
     assert facts.class_counts == tuple(np.bincount(digits.target).tolist())
     expected = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    assert np.array_equal(blocks[0]["image"][:, 0], expected)
+    assert np.array_equal(pixels_in(read)[:, 0], expected)
 
 
 def test_digits_come_in_colour_and_without_labels() -> None:
-    facts, located, blocks = ingest(spec("digits", channels=3, size=16))
-    assert blocks[0]["image"].shape == (1797, 3, 16, 16)
-    assert (facts.classes, facts.class_counts, located.label.any()) == ((), (), np.False_)
+    read = ingest(spec("digits", channels=3, size=16))
+    assert pixels_in(read).shape == (1797, 3, 16, 16)
+    assert (read.facts.classes, read.facts.class_counts, read.labels.any()) == ((), (), np.False_)
 
 
 def test_flat_folder(tmp_path: Path) -> None:
@@ -57,14 +59,14 @@ def test_flat_folder(tmp_path: Path) -> None:
 def test_class_per_folder_with_folders_inside(tmp_path: Path) -> None:
     for name in ("pear/1.png", "apple/2.png", "apple/old/3.png", "apple/old/4.jpg"):
         put(tmp_path, name, noise())
-    facts, located, _ = ingest(spec(tmp_path, labels="folders"))
-    assert (facts.classes, facts.class_counts) == (("apple", "pear"), (3, 1))
-    assert located.label.tolist() == [0, 0, 0, 1]
+    read = ingest(spec(tmp_path, labels="folders"))
+    assert (read.facts.classes, read.facts.class_counts) == (("apple", "pear"), (3, 1))
+    assert read.labels.tolist() == [0, 0, 0, 1]
 
 
 def test_order_does_not_depend_on_how_it_is_cut(tmp_path: Path) -> None:
     many(tmp_path, 11)
-    facts = [ingest(spec(tmp_path), pieces)[0] for pieces in (1, 3, 100)]
+    facts = [ingest(spec(tmp_path), rows).facts for rows in (1, 4, 100)]
     assert facts[0] == facts[1] == facts[2]
 
 
@@ -72,14 +74,14 @@ def test_what_is_no_image_is_not_looked_at(tmp_path: Path) -> None:
     many(tmp_path, 2)
     for name in ("SOURCE.txt", "meta.json", ".hidden.png", "._001.png", "Thumbs.db", ".git/a.png", "__MACOSX/b.png"):
         put(tmp_path, name, b"no image")
-    facts, _, _ = ingest(spec(tmp_path))
+    facts = ingest(spec(tmp_path)).facts
     assert facts.count == 2 and facts.rejected == ()
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".JPG", ".Png"])
 def test_every_suffix_is_read(tmp_path: Path, suffix: str) -> None:
     put(tmp_path, f"one{suffix}", noise())
-    assert ingest(spec(tmp_path))[0].count == 1
+    assert ingest(spec(tmp_path)).facts.count == 1
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -87,9 +89,10 @@ def test_idx_files_alone_or_in_their_folder(tmp_path: Path, zipped: bool) -> Non
     images = put_idx(tmp_path, zipped)
     put(tmp_path, "t10k-images-idx3-ubyte", idx(IMAGES[:3]))
     for where in (tmp_path, images):
-        facts, located, blocks = ingest(spec(where, labels="source"))
-        assert np.array_equal(np.concatenate([block["image"] for block in blocks])[:, 0], IMAGES)
-        assert located.label.tolist() == LABELS.tolist()
+        read = ingest(spec(where, labels="source"), rows=4)
+        facts = read.facts
+        assert np.array_equal(pixels_in(read)[:, 0], IMAGES)
+        assert read.labels.tolist() == LABELS.tolist()
         assert (facts.count, facts.channels, facts.class_counts) == (10, 1, (3, 3, 3, 0, 1))
 
 
@@ -195,4 +198,4 @@ def test_an_idx_file_of_floats_is_refused(tmp_path: Path) -> None:
 
 def test_encoded_is_what_the_suffix_says(tmp_path: Path) -> None:
     put(tmp_path, "really-a-png.jpg", encoded(noise(), "PNG"))
-    assert ingest(spec(tmp_path))[0].count == 1
+    assert ingest(spec(tmp_path)).facts.count == 1

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Memory
-from gan_dist.data.read import DataFacts, Located
 from gan_dist.local import read_rows
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import GroupRun, LocalRun, Run
@@ -56,16 +56,16 @@ def rows(spec: JobSpec) -> Memory:
     pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 1, size, size), np.uint8)
     classes = ("even", "odd") if spec.data.labels != "none" else ()
     label = np.arange(SAMPLES) % 2 if classes else np.zeros(SAMPLES, np.int64)
-    located = Located(np.zeros(SAMPLES, np.int32), np.arange(SAMPLES, dtype=np.int32), label)
     counts = tuple(np.bincount(label).tolist()) if classes else ()
     facts = DataFacts(SAMPLES, size, 1, classes, counts, "random", ())
-    return Memory([pixels], located, facts, spec.seed, spec.batch)
+    return Memory([pixels], label, facts, spec.seed, spec.batch)
 
 
 def train_one(training: Training, run: Run) -> dict[str, Any]:
     spec = JobSpec.model_validate(training.job)
-    data = read_rows(spec, smoke=False) if training.data == "job" else rows(spec)
-    return work(spec, run, data, RunFolder(Folder(training.folder)), training.attempt)
+    folder = RunFolder(Folder(training.folder))
+    data = read_rows(spec, folder.prepared(), False, run.emit) if training.data == "job" else rows(spec)
+    return work(spec, run, data, folder, training.attempt)
 
 
 def train_alone(training: Training) -> dict[str, Any]:

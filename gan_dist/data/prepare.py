@@ -1,0 +1,195 @@
+"""From a source to a folder of shards with a manifest, once; every later run starts from the shards.
+
+FOLDER/
+  shard-000000000.parquet   decoded samples (see shards.py)
+  shard-000000000.json      that shard's record, written after it
+  manifest.json             what it all is; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_dist.data.facts import DataFacts, check_channels, check_rejected
+from gan_dist.data.shards import read_shard, write_shard
+from gan_dist.data.source import DataError, Part, Source, state_of
+from gan_dist.data.sources import find
+from gan_dist.data.standin import stand_in
+from gan_dist.spec.job import DataSpec
+from gan_dist.storage import Folder
+from gan_dist.versions import versions
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+Record = dict[str, Any]
+Executor = Callable[[list[Part], Folder], Iterator[Record]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder of shards and its manifest."""
+
+    folder: Folder
+    manifest: Mapping[str, Any]
+
+    @property
+    def facts(self) -> DataFacts:
+        return DataFacts.of(self.manifest)
+
+    @property
+    def shards(self) -> list[str]:
+        """The files, in canonical order, of those that hold samples."""
+        return [shard["file"] for shard in self.manifest["shards"] if shard["rows"]]
+
+    @property
+    def bytes(self) -> int:
+        return sum(int(shard["bytes"]) for shard in self.manifest["shards"])
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """A small column of all samples, in canonical order."""
+        return _column(self.folder, self.shards, name)
+
+
+def settle(
+    data: DataSpec, cache: Folder, executor: Executor, progress: Progress, stand_in_of: int | None = None
+) -> Prepared:
+    """The job's data as shards: as prepared before, or prepared now under `cache`.
+
+    Args:
+        progress: told how many shards are done, of how many.
+        stand_in_of: how many random images replace a source that cannot be used; None for none.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    try:
+        return _given(data) or _cached(find(data), data, cache, executor, progress)
+    except DataError:
+        if stand_in_of is None:
+            raise
+    found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
+    return replace(found, manifest={**found.manifest, "stand_in": True})
+
+
+def prepare(source: Source, folder: Folder, executor: Executor, progress: Progress, max_rejected: float) -> Prepared:
+    """Write what is missing of a source's shards, then the manifest.
+
+    Raises:
+        DataError: too much of it was rejected, or grey and coloured pictures are mixed.
+        StorageError: the folder cannot be written.
+    """
+    records: dict[str, Record] = {}
+    progress(0, len(source.parts))
+    for record in executor(list(source.parts), folder):
+        records[record["file"]] = record
+        progress(len(records), len(source.parts))
+    shards = [records[file] for file in sorted(records)]
+    facts = _facts(source, folder, shards)
+    _check(source.where, source.channels_given, facts, shards, max_rejected)
+    manifest = {
+        "format": FORMAT,
+        "source": source.where,
+        "key": key_of(source),
+        "channels_given": source.channels_given,
+        **facts.as_dict(),
+        "shards": shards,
+        "versions": versions(),
+    }
+    folder.write_json(MANIFEST, manifest)
+    return Prepared(folder, manifest)
+
+
+def prepared(folder: Folder) -> Prepared | None:
+    """What a folder holds, or None when no manifest is there.
+
+    Raises:
+        DataError: it was written by a newer version.
+    """
+    manifest = folder.read_json(MANIFEST)
+    if manifest is None or "shards" not in manifest:
+        return None
+    if manifest["format"] > FORMAT:
+        raise DataError(f"{folder.uri}: prepared by a newer gan-dist (format {manifest['format']}, known: {FORMAT})")
+    return Prepared(folder, manifest)
+
+
+def here(parts: list[Part], folder: Folder) -> Iterator[Record]:
+    """The executor of this process; Pillow works outside Python's lock, so threads help."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lambda part: write_shard(part, folder), parts)
+
+
+def key_of(source: Source) -> str:
+    """The name of a source's preparation: equal for equal content and options."""
+    look = [(part.kind, part.first, part.count, part.size, part.channels, part.labels != "") for part in source.parts]
+    return state_of([FORMAT, source.state, look, source.classes, source.channels_given])
+
+
+def _given(data: DataSpec) -> Prepared | None:
+    """The source itself, where it is a prepared folder that fits the job."""
+    found = prepared(Folder.at(data.source)) if data.source != "digits" and "://" not in data.source else None
+    if found is None:
+        return None
+    facts = found.facts
+    if facts.size != data.size:
+        raise DataError(
+            f"data.size: {data.size}, but {data.source!r} was prepared at {facts.size}; set data.size: {facts.size}, "
+            "or prepare it anew"
+        )
+    if data.channels not in ("auto", facts.channels):
+        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
+    if data.labels != "none" and not facts.classes:
+        raise DataError(f"data.labels: {data.labels!r}, but {data.source!r} was prepared without labels")
+    check_rejected(data.source, facts, data.max_rejected)
+    if data.labels == "none":
+        return replace(found, manifest={**found.manifest, "classes": [], "class_counts": []})
+    return found
+
+
+def _cached(source: Source, data: DataSpec, cache: Folder, executor: Executor, progress: Progress) -> Prepared:
+    folder = cache.child(key_of(source))
+    found = prepared(folder)
+    if found is None:
+        return prepare(source, folder, executor, progress, data.max_rejected)
+    check_rejected(source.where, found.facts, data.max_rejected)
+    return found
+
+
+def _facts(source: Source, folder: Folder, shards: list[Record]) -> DataFacts:
+    files = [shard["file"] for shard in shards if shard["rows"]]
+    digests, labels = _column(folder, files, "digest"), _column(folder, files, "label")
+    return DataFacts(
+        count=len(labels),
+        size=source.parts[0].size,
+        channels=source.channels,
+        classes=source.classes,
+        class_counts=tuple(np.bincount(labels, minlength=len(source.classes)).tolist()) if source.classes else (),
+        checksum=hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest(),
+        rejected=tuple((name, why) for shard in shards for name, why in shard["rejected"]),
+    )
+
+
+def _check(where: str, channels_given: bool, facts: DataFacts, shards: list[Record], max_rejected: float) -> None:
+    check_rejected(where, facts, max_rejected)
+    if channels_given:
+        return
+    native: dict[str, tuple[int, str]] = {}
+    for shard in shards:
+        for key, (count, first) in shard["native"].items():
+            before = native.get(key, (0, first))
+            native[key] = (before[0] + count, before[1])
+    check_channels(facts.channels, native)
+
+
+def _column(folder: Folder, files: list[str], name: str) -> NDArray[np.int64]:
+    columns = [np.asarray(read_shard(folder, file, [name])[name]) for file in files]
+    return np.concatenate([np.empty(0, np.int64), *columns])

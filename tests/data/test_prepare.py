@@ -1,0 +1,198 @@
+"""Shards and their manifest: whole or not read, done once, and redone where the source has changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gan_dist.data import folders
+from gan_dist.data import prepare as preparing
+from gan_dist.data.ingest import in_memory
+from gan_dist.data.prepare import MANIFEST, Prepared, here, key_of, prepared, settle
+from gan_dist.data.source import DataError, Part, cuts, rows_of_a_part
+from gan_dist.data.sources import find
+from gan_dist.spec.job import DataSpec
+from gan_dist.storage import Folder
+from tests.data.corpus import many, noise, put, spec
+
+
+class Counting:
+    """The executor of this process, which notes what it was asked for and may die."""
+
+    def __init__(self, dies_after: int | None = None) -> None:
+        self.parts: list[int] = []
+        self.dies_after = dies_after
+
+    def __call__(self, parts: list[Part], folder: Folder) -> Iterator[dict[str, Any]]:
+        for number, part in enumerate(parts):
+            if number == self.dies_after:
+                raise KeyboardInterrupt
+            self.parts.append(part.first)
+            yield from here([part], folder)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "rows_of_a_part", lambda size, channels: 4)
+
+
+def ready(data: DataSpec, cache: Path, executor: Any = here, **keys: Any) -> Prepared:
+    return settle(data, Folder.at(cache), executor, keys.pop("progress", lambda done, total: None), **keys)
+
+
+def test_a_second_reading_decodes_nothing(tmp_path: Path) -> None:
+    many(tmp_path / "in", 10)
+    first, second = Counting(), Counting()
+    data = spec(tmp_path / "in")
+    one, two = ready(data, tmp_path / "cache", first), ready(data, tmp_path / "cache", second)
+    assert (first.parts, second.parts) == ([0, 4, 8], [])
+    assert one.folder == two.folder and one.facts == two.facts
+    assert in_memory(one, 0, 1).labels.tolist() == [0] * 10
+
+
+def test_shards_that_are_whole_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(tmp_path / "in", 10)
+    data = spec(tmp_path / "in")
+    with pytest.raises(KeyboardInterrupt):
+        ready(data, tmp_path / "cache", Counting(dies_after=2))
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert not (folder / MANIFEST).exists() and len(list(folder.glob("*.parquet"))) == 2
+    times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    found = ready(data, tmp_path / "cache")
+    assert found.facts.count == 10
+    assert {name: (folder / name).stat().st_mtime_ns for name in times} == times
+
+
+def test_a_shard_without_its_record_is_made_again(tmp_path: Path) -> None:
+    many(tmp_path / "in", 5)
+    data = spec(tmp_path / "in")
+    found = ready(data, tmp_path / "cache")
+    folder = Path(found.folder.uri)
+    for name in (MANIFEST, "shard-000000004.json"):
+        (folder / name).unlink()
+    (folder / "shard-000000004.parquet").write_bytes(b"half")
+    again = in_memory(ready(data, tmp_path / "cache"), 0, 1)
+    assert again.facts == found.facts and len(again.blocks[1]) == 1
+
+
+@pytest.mark.parametrize("change", ["size", "touched", "added", "removed", "renamed", "option"])
+def test_a_changed_source_is_prepared_anew(tmp_path: Path, change: str) -> None:
+    many(tmp_path / "in", 5)
+    before = ready(spec(tmp_path / "in"), tmp_path / "cache")
+    path, data = tmp_path / "in" / "003.png", spec(tmp_path / "in")
+    if change == "size":
+        put(tmp_path / "in", "003.png", noise(side=30))
+    elif change == "touched":
+        os.utime(path, ns=(1, 1))
+    elif change == "added":
+        put(tmp_path / "in", "new.png", noise(seed=77))
+    elif change == "removed":
+        path.unlink()
+    elif change == "renamed":
+        path.rename(tmp_path / "in" / "zzz.png")
+    else:
+        data = spec(tmp_path / "in", size=16)
+    assert ready(data, tmp_path / "cache").folder != before.folder
+
+
+def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
+    many(tmp_path / "in", 5)
+    before = key_of(find(spec(tmp_path / "in")))
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert key_of(find(spec(tmp_path / "moved"))) == before
+
+
+def test_rejections_are_in_the_manifest_and_checked_each_time(tmp_path: Path) -> None:
+    many(tmp_path / "in", 9)
+    put(tmp_path / "in", "zz.png", b"")
+    found = ready(spec(tmp_path / "in", max_rejected=0.2), tmp_path / "cache")
+    manifest = json.loads((Path(found.folder.uri) / MANIFEST).read_text())
+    assert manifest["rejected"] == [["zz.png", "empty file"]] and manifest["count"] == 9
+    with pytest.raises(DataError, match=r"zz\.png: empty file"):
+        ready(spec(tmp_path / "in"), tmp_path / "cache")
+
+
+def test_too_many_rejections_leave_no_manifest(tmp_path: Path) -> None:
+    many(tmp_path / "in", 2)
+    put(tmp_path / "in", "zz.png", b"")
+    with pytest.raises(DataError, match="1 of 3 images"):
+        ready(spec(tmp_path / "in"), tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert prepared(Folder.at(folder)) is None
+
+
+@pytest.mark.parametrize("place", [100, 900, -300])
+def test_a_damaged_shard_is_named(tmp_path: Path, place: int) -> None:
+    many(tmp_path / "in", 4)
+    found = ready(spec(tmp_path / "in"), tmp_path / "cache")
+    path = Path(found.folder.uri) / "shard-000000000.parquet"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+    try:
+        read = in_memory(found, 0, 1)
+    except DataError as error:
+        assert str(path) in str(error) and "prepared anew" in str(error)
+    else:  # a byte that means nothing
+        assert np.array_equal(read.blocks[0], in_memory(ready(spec(tmp_path / "in"), tmp_path / "b"), 0, 1).blocks[0])
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    many(tmp_path / "in", 4)
+    found = ready(spec(tmp_path / "in"), tmp_path / "cache")
+    (Path(found.folder.uri) / "shard-000000000.parquet").unlink()
+    with pytest.raises(DataError, match=r"shard-000000000\.parquet"):
+        in_memory(found, 0, 1)
+
+
+def test_a_prepared_folder_is_a_source(tmp_path: Path) -> None:
+    for number in range(6):
+        put(tmp_path / "in", f"{'ab'[number % 2]}/{number}.png", noise(seed=number))
+    made = ready(spec(tmp_path / "in", labels="folders"), tmp_path / "cache")
+    there = tmp_path / "ready"
+    Path(made.folder.uri).rename(there)
+    for path in (tmp_path / "in").rglob("*.png"):
+        path.unlink()
+    found = ready(spec(there, labels="source"), tmp_path / "cache", Counting(dies_after=0))
+    assert found.facts.classes == ("a", "b") and found.facts.class_counts == (3, 3)
+    assert ready(spec(there), tmp_path / "cache").facts.classes == ()
+    with pytest.raises(DataError, match=r"data\.size: 16, but .* was prepared at 8; set data\.size: 8"):
+        ready(spec(there, size=16), tmp_path / "cache")
+    with pytest.raises(DataError, match=r"data\.channels: 1, but .* was prepared with 3"):
+        ready(spec(there, channels=1), tmp_path / "cache")
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, MANIFEST, json.dumps({"format": preparing.FORMAT + 1, "shards": []}).encode())
+    with pytest.raises(DataError, match="newer gan-dist"):
+        prepared(Folder.at(tmp_path))
+
+
+def test_progress_counts_shards(tmp_path: Path) -> None:
+    many(tmp_path / "in", 10)
+    told: list[tuple[int, int]] = []
+    ready(spec(tmp_path / "in"), tmp_path / "cache", progress=lambda done, total: told.append((done, total)))
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_a_stand_in_is_marked_and_only_made_when_asked_for(tmp_path: Path) -> None:
+    data = spec(tmp_path / "absent")
+    with pytest.raises(DataError):
+        ready(data, tmp_path / "cache")
+    found = ready(data, tmp_path / "cache", stand_in_of=7)
+    assert found.facts.stand_in and found.facts.count == 7
+
+
+@pytest.mark.parametrize(("size", "channels", "rows"), [(8, 1, 8192), (32, 3, 5461), (256, 3, 85), (1024, 3, 64)])
+def test_shards_are_of_some_megabytes(size: int, channels: int, rows: int) -> None:
+    assert rows_of_a_part(size, channels) == rows
+
+
+def test_cuts_cover_every_row_once() -> None:
+    assert [list(part) for part in cuts(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]] and cuts(0, 3) == []
