@@ -87,7 +87,7 @@ def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
 
 def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list[str]:
     """The plan in a few lines, for people."""
-    kind = {1: "grey", 3: "RGB"}[facts.channels]
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[facts.channels]
     classes = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
     rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
     clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))

@@ -32,8 +32,9 @@ class _Bucket:
         for i in self.absent:
             self.views[i].zero_()
             flags[i] = 0.0
-        there = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        torch._foreach_copy_([self.views[i] for i in there], [_gradient(self.parameters[i]) for i in there])
+        views = [view for view, p in zip(self.views, self.parameters, strict=True) if p.grad is not None]
+        if views:
+            torch._foreach_copy_(views, [p.grad for p in self.parameters if p.grad is not None])
 
     def hand_out(self) -> None:
         """Give each parameter its sum; one without a gradient on any worker keeps none."""
@@ -140,8 +141,3 @@ def _is_dense(tensor: Tensor) -> bool:
             return False
         expected *= size
     return True
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

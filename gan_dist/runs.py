@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from gan_dist.storage import Folder
+from gan_dist.storage import Folder, home
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
 PREPARED = ".prepared"
@@ -33,11 +33,6 @@ _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 class NoSuchRun(ValueError):
     """No run of that name is known; the command's exit code is 4."""
-
-
-def home() -> Path:
-    """Where gan-dist remembers runs and its local cluster: `GAN_DIST_HOME`, or `~/.gan-dist`."""
-    return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
 
 
 def storage_root(option: str | None, of_job: str | None) -> Folder:

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gan_dist.data.prepare import Prepared
+from gan_dist.data.shards import pixels_of, read_shard
 from gan_dist.feed import Rows
 from gan_dist.modalities import image
 from gan_dist.randomness import LEAST_LANE, Rng
@@ -90,3 +92,15 @@ def save_files(chunks: Iterable[Tensor], folder: Path) -> list[Path]:
             path.write_bytes(image.png(image.grid(pixels[None], 1)))
             written.append(path)
     return written
+
+
+def contact_sheet(found: Prepared, path: Path) -> Path:
+    """64 evenly spaced images of a prepared folder as one picture; the file's path."""
+    chosen = np.linspace(0, found.facts.count - 1, min(COLUMNS * ROWS, found.facts.count)).astype(int)
+    shown, first = [], 0
+    for file, rows in found.shards.items():
+        here = chosen[(chosen >= first) & (chosen < first + rows)] - first
+        if len(here):
+            shown.append(pixels_of(read_shard(found.folder, file, ["image"]))[here])
+        first += rows
+    return save_grid(torch.from_numpy(np.concatenate(shown)), path)

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+HIDDEN = (".", "__MACOSX")
+
+
 class StorageError(ValueError):
     """A folder that cannot be read or written; the text names the folder and the reason."""
+
+
+class Entry(NamedTuple):
+    """A file below a folder: its path relative to the folder, bytes, and time of change in nanoseconds."""
+
+    name: str
+    size: int
+    changed: int
+
+
+def home() -> Path:
+    """Where known runs, the local cluster and downloads are kept: `GAN_DIST_HOME`, or `~/.gan-dist`."""
+    return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
 
 
 def is_uri(location: str) -> bool:
@@ -51,14 +69,11 @@ class Folder:
 
     def open(self) -> tuple[FileSystem, str]:
         """The file system of this folder and the folder's path in it."""
-        from pyarrow.fs import FileSystem, LocalFileSystem
+        from pyarrow.fs import LocalFileSystem
 
         if self.local is not None:
             return LocalFileSystem(), str(self.local)
-        try:
-            return FileSystem.from_uri(self.uri)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise StorageError(f"storage {self.uri!r}: {error}") from error
+        return _remote(self.uri)
 
     def exists(self, name: str) -> bool:
         from pyarrow.fs import FileType
@@ -82,6 +97,34 @@ class Folder:
         for info in system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True)):
             if info.type == FileType.File:
                 yield info.path[len(path) :].lstrip("/"), info.size
+
+    def below(self) -> Iterator[Entry]:
+        """Every file below, through links too, each folder once; hidden folders are passed over."""
+        if self.local is not None:
+            yield from _below(self.local)
+            return
+        from pyarrow.fs import FileSelector, FileType
+
+        system, path = self.open()
+        for info in system.get_file_info(FileSelector(path, recursive=True)):
+            name = info.path[len(path) :].lstrip("/")
+            if info.type == FileType.File and not any(part.startswith(HIDDEN) for part in name.split("/")[:-1]):
+                yield Entry(name, info.size, info.mtime_ns or 0)
+
+    def entry(self, name: str) -> Entry:
+        """Size and time of change of one file; zeros for what cannot be looked at."""
+        system, path = self.open()
+        info = system.get_file_info(f"{path}/{name}")
+        return Entry(name, info.size or 0, info.mtime_ns or 0)
+
+    def seekable(self, name: str) -> Any:
+        """One file, open for reading at any place.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        system, path = self.open()
+        return system.open_input_file(f"{path}/{name}")
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -156,3 +199,62 @@ class Folder:
             system.delete_dir(target)
         elif kind == FileType.File:
             system.delete_file(target)
+
+
+def locate(location: str) -> tuple[Folder, str | None]:
+    """A folder, or the folder of a file and the file's name.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    from pyarrow.fs import FileType
+
+    folder = Folder.at(location)
+    system, path = folder.open()
+    kind = system.get_file_info(path).type
+    if kind == FileType.NotFound:
+        raise FileNotFoundError(location)
+    if kind == FileType.Directory:
+        return folder, None
+    parent, _, name = folder.uri.rpartition("/")
+    return Folder(parent), name
+
+
+@lru_cache(maxsize=256)
+def _remote(uri: str) -> tuple[FileSystem, str]:
+    """pyarrow's own file system for a URI, else fsspec's (`hf://`, `abfs://`, ... by their packages)."""
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    try:
+        return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason: Exception = error
+    except Exception as error:
+        raise StorageError(f"{uri!r} cannot be reached: {error}") from error
+    try:
+        import fsspec
+
+        system, path = fsspec.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{uri!r} cannot be reached: {reason}; {error}") from error
+    return PyFileSystem(FSSpecHandler(system)), str(path)
+
+
+def _below(root: Path) -> Iterator[Entry]:
+    seen: set[tuple[int, int]] = set()
+    for here, folders, files in os.walk(root, followlinks=True):
+        at = os.stat(here)
+        if (at.st_dev, at.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        for name in files:
+            path = Path(here) / name
+            try:
+                found = path.stat()
+                size, changed = found.st_size, found.st_mtime_ns
+            except OSError:
+                size, changed = 0, 0
+            yield Entry(path.relative_to(root).as_posix(), size, changed)

@@ -15,7 +15,7 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.submit_command cli.model_commands cli.cluster_commands cli.spec_commands
+cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.cluster_commands cli.spec_commands
 cli.options cli.output
 
 standing launch submit attend follow
@@ -28,7 +28,8 @@ gan_dist api local smoke preflight attempt events request resume jobfile
 worker tasks samples journal microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
-data data.on_ray data.ingest data.prepare data.shards data.sources data.digits data.folders data.idx data.standin
+data data.on_ray data.ingest data.prepare data.shards data.sources data.archives
+data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.source data.images data.order storage versions modalities modalities.image
 
 objectives objectives.adversarial penalties penalties.r1

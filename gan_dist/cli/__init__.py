@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster_commands, job_commands, model_commands, spec_commands, submit_command
+from gan_dist.cli import cluster_commands, data_commands, job_commands, model_commands, spec_commands, submit_command
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -40,6 +40,9 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "validate": spec_commands.validate,
         "schema": spec_commands.schema,
         "help": model_commands.help_topic,
+    },
+    "Data": {
+        "prepare": data_commands.prepare,
     },
     "Networks": {
         "sample": model_commands.sample,

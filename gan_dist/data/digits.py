@@ -10,30 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.images import grey_to_pixels
-from gan_dist.data.source import DataError, Part, Row, Source, cuts, rows_of_a_part, state_of
+from gan_dist.data.source import DataError, Found, Listing, Part, state_of
 from gan_dist.spec.job import DataSpec
 
-COUNT = 1797
 
-
-def find_digits(data: DataSpec) -> Source:
+def list_digits(data: DataSpec) -> Listing:
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for digits use 'source' or 'none'")
-    classes = tuple(str(digit) for digit in range(10)) if data.labels == "source" else ()
-    channels = 1 if data.channels == "auto" else data.channels
-    parts = tuple(
-        Part("digits", rows.start, len(rows), data.size, channels, labels="yes" if classes else "")
-        for rows in cuts(COUNT, rows_of_a_part(data.size, channels))
-    )
-    return Source("digits", state_of(["digits"]), parts, classes, channels, data.channels != "auto")
+    _, shown = load_digits()
+    names = [f"digit {number}" for number in range(len(shown))]
+    labels = [int(label) for label in shown] if data.labels == "source" else []
+    return Listing("digits", "digits", state_of(["digits"]), "", names, labels)
 
 
-def read_digits(part: Part) -> Iterator[Row]:
-    greys, labels = load_digits()
-    for number in range(part.first, part.first + part.count):
-        pixels = grey_to_pixels(np.rint(greys[number] * (255 / 16)), part.size, part.channels)
-        yield Row(f"digit {number}", pixels, int(labels[number]) if part.labels else 0, 1)
+def read_digits(part: Part) -> Iterator[Found]:
+    greys, _ = load_digits()
+    for name, place, label in part.rows():
+        yield Found(name, np.rint(greys[place] * (255 / 16)), label)
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

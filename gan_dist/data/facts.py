@@ -9,7 +9,6 @@ from typing import Any
 from gan_dist.data.source import DataError
 
 NAMED = 10
-KINDS = {1: "grey", 3: "coloured"}
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,11 @@ def check_channels(channels: int, native: Mapping[str, tuple[int, str]]) -> None
     Raises:
         DataError: they are.
     """
-    other = native.get(str(4 - channels))
+    other = native.get("1" if channels == 3 else "3")
     if other is not None:
         same = native.get(str(channels), (0, ""))
+        kind, other_kind = ("coloured", "grey") if channels == 3 else ("grey", "coloured")
         raise DataError(
-            f"data.channels: auto found {same[0]} {KINDS[channels]} and {other[0]} {KINDS[4 - channels]} images "
+            f"data.channels: auto found {same[0]} {kind} and {other[0]} {other_kind} images "
             f"(first: {other[1]!r}); set data.channels to 1 or 3"
         )

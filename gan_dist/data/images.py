@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _GREY = {"1", "L", "LA", "I", "F"}
 Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What every sample is brought to.
+
+    Attributes:
+        size: height and width in pixels.
+        channels: 1 grey, 3 RGB, 4 RGBA.
+        fit: how a picture becomes square: crop (its centre), pad (with the background), or stretch.
+        background: a colour's name or #rrggbb, under transparency and around padded pictures.
+    """
+
+    size: int
+    channels: int
+    fit: str = "crop"
+    background: str = "black"
 
 
 class Unreadable(ValueError):
@@ -19,7 +37,7 @@ class Unreadable(ValueError):
 
 
 def channels_of(image: Image.Image) -> int:
-    """1 for a grey picture, 3 for a coloured one, by its stored mode."""
+    """1 for a grey picture, 3 for a coloured one, by its stored mode; transparency does not count."""
     return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
 
 
@@ -41,20 +59,43 @@ def open_image(content: bytes) -> Image.Image:
         raise Unreadable(str(error) or type(error).__name__) from error
 
 
-def to_pixels(image: Image.Image, size: int, channels: int) -> Pixels:
-    """Centre-crop to a square and resize with Lanczos' antialiasing filter; transparency lies on black."""
-    if "A" in image.mode or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", coloured.size, (0, 0, 0, 255)), coloured)
-    elif image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    pixels = np.asarray(image, np.uint8).reshape(size, size, channels)
+def to_pixels(image: Image.Image, look: Look) -> Pixels:
+    """uint8 [C, S, S]: brought to a square as `look.fit` says, with Lanczos' antialiasing filter."""
+    image = _flat(image, look) if look.channels != 4 else _in_eight_bits(image).convert("RGBA")
+    side = (look.size, look.size)
+    if image.size != side:
+        if look.fit == "stretch":
+            image = image.resize(side, Image.Resampling.LANCZOS)
+        elif look.fit == "pad":
+            image = ImageOps.pad(image, side, Image.Resampling.LANCZOS, color=_fill(look))
+        else:
+            image = ImageOps.fit(image, side, Image.Resampling.LANCZOS)
+    pixels = np.asarray(image, np.uint8).reshape(look.size, look.size, look.channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def grey_to_pixels(grey: NDArray[Any], size: int, channels: int) -> Pixels:
-    """A grey uint8 array [H, W] to pixels [C, S, S]."""
-    return to_pixels(Image.fromarray(np.ascontiguousarray(grey, np.uint8)), size, channels)
+def array_to_image(values: NDArray[Any]) -> Image.Image:
+    """A uint8 array [H, W] or [H, W, C], C = 1, 3 or 4, as a picture."""
+    flat = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    return Image.fromarray(np.ascontiguousarray(flat, np.uint8))
+
+
+def _flat(image: Image.Image, look: Look) -> Image.Image:
+    """Grey or RGB, with transparency laid on the background."""
+    if "A" in image.mode or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", coloured.size, look.background), coloured)
+    return _in_eight_bits(image).convert("L" if look.channels == 1 else "RGB")
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
+
+
+def _fill(look: Look) -> Any:
+    """The background as a colour of the picture's mode; transparent where it has transparency."""
+    if look.channels == 4:
+        return (0, 0, 0, 0)
+    return ImageColor.getcolor(look.background, "L" if look.channels == 1 else "RGB")

@@ -1,6 +1,7 @@
 """From a source to a folder of shards with a manifest, once; every later run starts from the shards.
 
 FOLDER/
+  source.json               what is prepared here; written first
   shard-000000000.parquet   decoded samples (see shards.py)
   shard-000000000.json      that shard's record, written after it
   manifest.json             what it all is; written last
@@ -21,14 +22,14 @@ from numpy.typing import NDArray
 from gan_dist.data.facts import DataFacts, check_channels, check_rejected
 from gan_dist.data.shards import read_shard, write_shard
 from gan_dist.data.source import DataError, Part, Source, state_of
-from gan_dist.data.sources import find
-from gan_dist.data.standin import stand_in
+from gan_dist.data.sources import find, source_of
+from gan_dist.data.standin import list_noise
 from gan_dist.spec.job import DataSpec
 from gan_dist.storage import Folder
 from gan_dist.versions import versions
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+MANIFEST, ORIGIN = "manifest.json", "source.json"
 Record = dict[str, Any]
 Executor = Callable[[list[Part], Folder], Iterator[Record]]
 Progress = Callable[[int, int], None]
@@ -46,9 +47,9 @@ class Prepared:
         return DataFacts.of(self.manifest)
 
     @property
-    def shards(self) -> list[str]:
-        """The files, in canonical order, of those that hold samples."""
-        return [shard["file"] for shard in self.manifest["shards"] if shard["rows"]]
+    def shards(self) -> dict[str, int]:
+        """The samples of each file that holds any, in canonical order."""
+        return {shard["file"]: shard["rows"] for shard in self.manifest["shards"] if shard["rows"]}
 
     @property
     def bytes(self) -> int:
@@ -56,7 +57,7 @@ class Prepared:
 
     def column(self, name: str) -> NDArray[np.int64]:
         """A small column of all samples, in canonical order."""
-        return _column(self.folder, self.shards, name)
+        return _column(self.folder, list(self.shards), name)
 
 
 def settle(
@@ -76,7 +77,7 @@ def settle(
     except DataError:
         if stand_in_of is None:
             raise
-    found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
+    found = _cached(source_of(data, list_noise(data, stand_in_of)), data, cache, executor, progress)
     return replace(found, manifest={**found.manifest, "stand_in": True})
 
 
@@ -87,6 +88,7 @@ def prepare(source: Source, folder: Folder, executor: Executor, progress: Progre
         DataError: too much of it was rejected, or grey and coloured pictures are mixed.
         StorageError: the folder cannot be written.
     """
+    folder.write_json(ORIGIN, {"source": source.where, "key": key_of(source)})
     records: dict[str, Record] = {}
     progress(0, len(source.parts))
     for record in executor(list(source.parts), folder):
@@ -106,6 +108,26 @@ def prepare(source: Source, folder: Folder, executor: Executor, progress: Progre
     }
     folder.write_json(MANIFEST, manifest)
     return Prepared(folder, manifest)
+
+
+def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Progress) -> Prepared:
+    """Prepare into a folder of the user's, going on where an earlier try was interrupted.
+
+    Raises:
+        DataError: the data cannot be used, or the folder holds something else.
+        StorageError: the folder cannot be written.
+    """
+    source, folder = find(data), Folder.at(target)
+    if folder.names():
+        origin = folder.read_json(ORIGIN)
+        if origin is None:
+            raise DataError(f"{target!r} is not empty, and no preparation; choose another folder")
+        if origin["key"] != key_of(source):
+            raise DataError(
+                f"{target!r} holds a preparation of {origin['source']!r} in another state or with other options; "
+                "choose another folder, or delete it"
+            )
+    return _in(folder, source, data, executor, progress)
 
 
 def prepared(folder: Folder) -> Prepared | None:
@@ -130,8 +152,8 @@ def here(parts: list[Part], folder: Folder) -> Iterator[Record]:
 
 def key_of(source: Source) -> str:
     """The name of a source's preparation: equal for equal content and options."""
-    look = [(part.kind, part.first, part.count, part.size, part.channels, part.labels != "") for part in source.parts]
-    return state_of([FORMAT, source.state, look, source.classes, source.channels_given])
+    labelled = [(part.kind, part.first, part.classes) for part in source.parts]
+    return state_of([FORMAT, source.state, source.look, labelled, source.classes, source.channels_given])
 
 
 def _given(data: DataSpec) -> Prepared | None:
@@ -156,7 +178,10 @@ def _given(data: DataSpec) -> Prepared | None:
 
 
 def _cached(source: Source, data: DataSpec, cache: Folder, executor: Executor, progress: Progress) -> Prepared:
-    folder = cache.child(key_of(source))
+    return _in(cache.child(key_of(source)), source, data, executor, progress)
+
+
+def _in(folder: Folder, source: Source, data: DataSpec, executor: Executor, progress: Progress) -> Prepared:
     found = prepared(folder)
     if found is None:
         return prepare(source, folder, executor, progress, data.max_rejected)
@@ -169,8 +194,8 @@ def _facts(source: Source, folder: Folder, shards: list[Record]) -> DataFacts:
     digests, labels = _column(folder, files, "digest"), _column(folder, files, "label")
     return DataFacts(
         count=len(labels),
-        size=source.parts[0].size,
-        channels=source.channels,
+        size=source.look.size,
+        channels=source.look.channels,
         classes=source.classes,
         class_counts=tuple(np.bincount(labels, minlength=len(source.classes)).tolist()) if source.classes else (),
         checksum=hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest(),

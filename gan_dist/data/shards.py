@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gan_dist.data.source import DataError, Part, Row
-from gan_dist.data.sources import read
+from gan_dist.data.source import DataError, Part
+from gan_dist.data.sources import Row, read
 from gan_dist.storage import Folder
 
 SHAPE = b"gan_dist.shape"
@@ -82,7 +82,7 @@ def pixels_of(table: pa.Table) -> NDArray[np.uint8]:
 
 
 def _parquet(rows: list[Row], part: Part) -> bytes:
-    shape = (part.channels, part.size, part.size)
+    shape = (part.look.channels, part.look.size, part.look.size)
     pixels = [np.ascontiguousarray(row.pixels).tobytes() for row in rows]
     table = pa.table(
         {

@@ -2,49 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from gan_dist.data.digits import find_digits, read_digits
-from gan_dist.data.folders import find_folder, read_folder
-from gan_dist.data.idx import find_idx, idx_images, read_idx
-from gan_dist.data.source import DataError, Part, Row, Source
+import numpy as np
+from PIL import Image
+
+from gan_dist.data.archives import is_archive, list_archives, read_archive
+from gan_dist.data.arrays import idx_images, is_array, list_array, read_array
+from gan_dist.data.digits import list_digits, read_digits
+from gan_dist.data.files import list_folder, list_table, read_files
+from gan_dist.data.images import (
+    SUFFIXES,
+    Look,
+    Pixels,
+    Unreadable,
+    array_to_image,
+    channels_of,
+    open_image,
+    to_pixels,
+)
+from gan_dist.data.source import Content, DataError, Found, Listing, Part, Source, cuts, numbered, rows_of_a_part
 from gan_dist.data.standin import read_noise
+from gan_dist.data.tables import is_parquet, list_parquet, read_parquet
+from gan_dist.data.torchvision_sets import SCHEME, list_torchvision, read_torchvision
 from gan_dist.spec.job import DataSpec
+from gan_dist.storage import Folder, StorageError, locate
 
-READERS = {"digits": read_digits, "folder": read_folder, "idx": read_idx, "noise": read_noise}
+READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
+    "digits": read_digits,
+    "files": read_files,
+    "archive": read_archive,
+    "array": read_array,
+    "parquet": read_parquet,
+    "torchvision": read_torchvision,
+    "noise": read_noise,
+}
+PROBED = 64
+TABLES = (".csv", ".jsonl")
+
+
+class Row(NamedTuple):
+    """One sample, or, when `reason` says why not, the place of one that was rejected."""
+
+    name: str
+    pixels: Pixels | None
+    label: int
+    native_channels: int
+    reason: str = ""
 
 
 def find(data: DataSpec) -> Source:
-    """List what `data.source` holds.
+    """List what `data.source` holds, cut into parts.
 
     Raises:
         DataError: nothing is there, nothing in it is an image, or the labels asked for do not exist.
     """
+    return source_of(data, list_source(data))
+
+
+def source_of(data: DataSpec, listing: Listing) -> Source:
+    """The parts of what was listed.
+
+    Raises:
+        DataError: some samples have no label.
+    """
+    classes, numbers = numbered(listing.labels, listing.names)
+    given = data.channels != "auto"
+    look = Look(data.size, data.channels if data.channels != "auto" else _channels(listing), data.fit, data.background)
+    parts = tuple(listing.part(rows, look, numbers) for rows in cuts(len(listing.names), rows_of_a_part(look)))
+    return Source(listing.where, listing.state, parts, classes, given)
+
+
+def glance(listing: Listing, most: int) -> list[Image.Image]:
+    """Some evenly spaced pictures, of which only the beginning is looked at; those that cannot be are left out."""
+    rows = range(0, len(listing.names), max(1, len(listing.names) // most))
+    seen = []
+    for found in READERS[listing.kind](listing.part(rows, Look(1, 3))):
+        try:
+            seen.append(
+                Image.open(io.BytesIO(found.content)) if isinstance(found.content, bytes) else _opened(found.content)
+            )
+        except (OSError, Unreadable, Image.DecompressionBombError):
+            continue
+    return seen
+
+
+def _channels(listing: Listing) -> Literal[1, 3]:
+    """What most of some pictures are."""
+    votes = Counter(channels_of(image) for image in glance(listing, PROBED))
+    return 1 if votes[1] > votes[3] else 3
+
+
+def list_source(data: DataSpec) -> Listing:
     if data.source == "digits":
-        return find_digits(data)
-    if "://" in data.source:
-        raise DataError(
-            f"data.source: {data.source!r} is a URI; this version reads 'digits', a folder of images, or IDX files"
-        )
-    path = Path(data.source).expanduser()
-    if not path.exists():
-        raise DataError(f"data.source: {data.source!r} does not exist{_nearest(path)}")
-    if (images := idx_images(path)) is not None:
-        return find_idx(data, images)
-    if path.is_file():
-        raise DataError(f"data.source: {data.source!r} is a file but not an IDX image file")
-    return find_folder(data, path)
+        return list_digits(data)
+    if data.source.startswith(SCHEME):
+        return list_torchvision(data)
+    try:
+        folder, name = locate(data.source)
+        return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
+    except FileNotFoundError:
+        near = "" if "://" in data.source else _nearest(Path(data.source).expanduser())
+        raise DataError(f"data.source: {data.source!r} does not exist{near}") from None
+    except (OSError, StorageError) as error:
+        raise DataError(f"data.source: {data.source!r} cannot be read: {error}") from error
 
 
 def read(part: Part) -> Iterator[Row]:
     """Every row of a part, rejected ones with their reason."""
-    yield from READERS[part.kind](part)
+    for found in READERS[part.kind](part):
+        try:
+            image = _opened(found.content)
+            yield Row(found.name, to_pixels(image, part.look), found.label, channels_of(image))
+        except Unreadable as error:
+            yield Row(found.name, None, found.label, 0, str(error))
+
+
+def _opened(content: Content) -> Image.Image:
+    if isinstance(content, Unreadable):
+        raise content
+    if isinstance(content, bytes):
+        return open_image(content)
+    return array_to_image(content) if isinstance(content, np.ndarray) else content
+
+
+def _in_folder(data: DataSpec, folder: Folder) -> Listing:
+    """A set of IDX files, images below, or files that each hold many."""
+    names = folder.names()
+    if (images := idx_images(names)) is not None:
+        return list_array(data, folder, images)
+    if (found := list_folder(data, folder)) is not None:
+        return found
+    below = [entry.name for entry in folder.below()]
+    for belongs, look_in in ((is_parquet, list_parquet), (is_archive, list_archives)):
+        if files := [name for name in below if belongs(name)]:
+            return look_in(data, folder, files)
+    raise DataError(f"data.source: no images in {folder.uri!r} (looked for {', '.join(SUFFIXES)})")
+
+
+def _in_file(data: DataSpec, folder: Folder, name: str) -> Listing:
+    if is_array(name):
+        return list_array(data, folder, name)
+    if is_archive(name):
+        return list_archives(data, folder, [name])
+    if is_parquet(name):
+        return list_parquet(data, folder, [name])
+    if name.lower().endswith(TABLES):
+        return list_table(data, folder, name)
+    raise DataError(
+        f"data.source: {data.source!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
+    )
 
 
 def _nearest(path: Path) -> str:
-    from difflib import get_close_matches
-
     if not path.parent.is_dir():
         return ""
     near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)

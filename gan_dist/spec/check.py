@@ -24,6 +24,7 @@ from gan_dist.spec.errors import (
 from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
 from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
 from gan_dist.spec.rules import conflicts
+from gan_dist.spec.sections import DataSpec
 from gan_dist.spec.yaml import Document
 
 Origins = Mapping[Keys, Origin]
@@ -45,6 +46,15 @@ def try_job(document: Document) -> tuple[JobSpec | None, list[Problem]]:
     except ValidationError as error:
         details = error.errors(include_url=False)
         return None, [*(one for detail in details for one in _problems(detail, document.origins)), *found]
+
+
+def checked_data(written: Mapping[str, Any]) -> DataSpec:
+    """A `data` section on its own, as a command's options give it. Raises JobError with all its problems."""
+    try:
+        return DataSpec.model_validate(written)
+    except ValidationError as error:
+        found = [(("data", *detail["loc"]), detail) for detail in error.errors(include_url=False)]
+        raise JobError(problem_at({}, keys, _message(detail, keys)) for keys, detail in found) from error
 
 
 def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:

@@ -16,13 +16,24 @@ from gan_dist.spec.schedules import Schedule, parse_schedule, schedule_schema
 COUNTS = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 
 
+def _colour(written: str) -> str:
+    from PIL import ImageColor
+
+    ImageColor.getrgb(written)
+    return written
+
+
+Colour = Annotated[str, AfterValidator(_colour)]
+
+
 class DataSpec(Section):
     """What is learnt from."""
 
     modality: Literal["image"] = Field(default="image", description="What a sample is.")
     source: str = Field(
         min_length=1,
-        description="`digits` (built in), a folder of images or of IDX files; relative to where you are.",
+        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
+        "relative to where you are, or a URI.",
     )
     size: Whole = Field(
         ge=4,
@@ -30,8 +41,14 @@ class DataSpec(Section):
         description="Height and width that images are resized to.",
         json_schema_extra={"unit": "pixels"},
     )
-    channels: Literal["auto", 1, 3] = Field(
-        default="auto", description="1 for grey, 3 for colour; auto takes what the images have."
+    channels: Literal["auto", 1, 3, 4] = Field(
+        default="auto", description="1 for grey, 3 for colour, 4 with transparency; auto takes what the images have."
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        default="crop", description="How images become square: cut to their centre, padded, or stretched."
+    )
+    background: Colour = Field(
+        default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
     )
     labels: Literal["none", "folders", "source"] = Field(
         default="none",

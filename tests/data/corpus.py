@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.data import folders
-from gan_dist.data import idx as idx_files
+from gan_dist.data import sources
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, settle
 from gan_dist.data.source import rows_of_a_part
@@ -28,10 +27,9 @@ def spec(source: Path | str, **keys: Any) -> DataSpec:
 
 def ingest(data: DataSpec, rows: int | None = None) -> Memory:
     """The data of a job by way of shards, of at most `rows` samples each."""
-    most = rows_of_a_part if rows is None else lambda size, channels: rows
+    most = rows_of_a_part if rows is None else lambda look: rows
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
-        for module in (folders, idx_files):
-            patch.setattr(module, "rows_of_a_part", most)
+        patch.setattr(sources, "rows_of_a_part", most)
         return in_memory(settle(data, Folder(cache), here, lambda done, total: None), seed=0, batch=1)
 
 

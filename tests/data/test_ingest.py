@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gan_dist.data.ingest import Memory
-from gan_dist.data.sources import find, read
-from gan_dist.data.standin import stand_in
+from gan_dist.data.sources import find, read, source_of
+from gan_dist.data.standin import list_noise
 from gan_dist.modalities.image import decode, encode, grid
 from tests.data.corpus import ingest, noise, put, spec
 from tests.helpers import CPU
@@ -65,7 +65,8 @@ def test_a_grid_shows_each_sample_in_reading_order(count: int, columns: int, row
 
 
 def test_a_stand_in_has_the_shape_of_the_job() -> None:
-    source = stand_in(spec("missing", size=16, channels=1, labels="folders"), 20)
+    data = spec("missing", size=16, channels=1, labels="folders")
+    source = source_of(data, list_noise(data, 20))
     rows = [row for part in source.parts for row in read(part)]
     assert source.count == len(rows) == 20 and len(source.classes) == 10
     assert all(row.pixels.shape == (1, 16, 16) for row in rows) and [row.label for row in rows][:12] == [

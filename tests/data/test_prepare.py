@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gan_dist.data import folders
 from gan_dist.data import prepare as preparing
+from gan_dist.data import sources
+from gan_dist.data.images import Look
 from gan_dist.data.ingest import in_memory
 from gan_dist.data.prepare import MANIFEST, Prepared, here, key_of, prepared, settle
 from gan_dist.data.source import DataError, Part, cuts, rows_of_a_part
@@ -39,7 +40,7 @@ class Counting:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "rows_of_a_part", lambda size, channels: 4)
+    monkeypatch.setattr(sources, "rows_of_a_part", lambda look: 4)
 
 
 def ready(data: DataSpec, cache: Path, executor: Any = here, **keys: Any) -> Prepared:
@@ -191,7 +192,7 @@ def test_a_stand_in_is_marked_and_only_made_when_asked_for(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("size", "channels", "rows"), [(8, 1, 8192), (32, 3, 5461), (256, 3, 85), (1024, 3, 64)])
 def test_shards_are_of_some_megabytes(size: int, channels: int, rows: int) -> None:
-    assert rows_of_a_part(size, channels) == rows
+    assert rows_of_a_part(Look(size, channels)) == rows
 
 
 def test_cuts_cover_every_row_once() -> None:

@@ -52,7 +52,7 @@ def test_digits_come_in_colour_and_without_labels() -> None:
 def test_flat_folder(tmp_path: Path) -> None:
     many(tmp_path, 5)
     source = find(spec(tmp_path))
-    assert (source.count, source.channels, source.classes) == (5, 3, ())
+    assert (source.count, source.look.channels, source.classes) == (5, 3, ())
     assert [row.name for part in source.parts for row in read(part)] == [f"00{n}.png" for n in range(5)]
 
 
@@ -101,7 +101,7 @@ def test_fashion_mnist_is_what_its_authors_say() -> None:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not on this machine")
     source = find(spec(folder, size=28, labels="source"))
-    assert (source.count, source.channels, len(source.classes)) == (60_000, 1, 10)
+    assert (source.count, source.look.channels, len(source.classes)) == (60_000, 1, 10)
     assert [row.label for row in read(source.parts[0])][:10] == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
 
 
@@ -121,13 +121,15 @@ def test_empty_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_idx_file(tmp_path: Path) -> None:
+def test_a_file_of_no_known_kind(tmp_path: Path) -> None:
     path = put(tmp_path, "photo.png", noise())
-    assert refused(source=path) == f"data.source: {str(path)!r} is a file but not an IDX image file"
+    assert refused(source=path) == (
+        f"data.source: {str(path)!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
+    )
 
 
-def test_a_uri_is_refused() -> None:
-    assert "is a URI; this version reads 'digits', a folder of images, or IDX files" in refused(source="s3://a/b")
+def test_a_uri_of_an_unknown_kind() -> None:
+    assert "data.source: 'nowhere://a/b' cannot be read" in refused(source="nowhere://a/b")
 
 
 def test_labels_that_are_not_there(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_labels_that_are_not_there(tmp_path: Path) -> None:
     many(tmp_path / "flat", 2)
     put(tmp_path / "flat", "a/1.png", noise())
     assert refused(source=tmp_path / "flat", labels="source") == (
-        "data.labels: 'source' needs digits or IDX files; for a folder use 'folders' or 'none'"
+        "data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none'"
     )
     assert refused(source=tmp_path / "flat", labels="folders") == (
         "data.labels: 'folders' wants each image in its class's folder, but 2 lie directly "
@@ -152,9 +154,11 @@ def test_idx_labels_that_do_not_fit(tmp_path: Path) -> None:
     )
     put_idx(tmp_path / "b")
     short = put(tmp_path / "b", "train-labels-idx1-ubyte", idx(LABELS[:4]))
-    assert refused(source=tmp_path / "b", labels="source") == f"{str(short)!r} has 4 labels for 10 images"
+    assert refused(source=tmp_path / "b", labels="source") == (
+        f"{short}: 4 labels for 10 images in 'train-images-idx3-ubyte'"
+    )
     assert refused(source=tmp_path / "b", labels="folders") == (
-        "data.labels: 'folders' needs a folder of images; for IDX files use 'source' or 'none'"
+        "data.labels: 'folders' needs a folder of images; for 'train-images-idx3-ubyte' use 'source' or 'none'"
     )
 
 

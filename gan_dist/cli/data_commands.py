@@ -1,0 +1,104 @@
+"""Commands about data: `prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gan_dist.cli.options import Json
+from gan_dist.cli.output import console, emit, say, size
+
+if TYPE_CHECKING:
+    from gan_dist.data.prepare import Prepared
+
+
+def prepare(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="What `data.source` may name, or a prepared folder.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="DST", help="Where the shards go: a folder or URI. Not with --inspect.")
+    ] = None,
+    pixels: Annotated[
+        int, typer.Option("--size", metavar="PIXELS", help="Height and width to resize to.", min=4, max=2048)
+    ] = 64,
+    channels: Annotated[str, typer.Option(help="auto, 1 (grey), 3 (colour) or 4 (with transparency).")] = "auto",
+    labels: Annotated[str, typer.Option(help="none, folders, or source.")] = "none",
+    fit: Annotated[str, typer.Option(help="How images become square: crop, pad or stretch.")] = "crop",
+    background: Annotated[str, typer.Option(help="Colour under transparency and around padded images.")] = "black",
+    max_rejected: Annotated[float, typer.Option(help="Share of files that may be broken.", min=0, max=1)] = 0.01,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Decode images once into shards that jobs start from at once: then `data: {source: DST}`.
+
+    Interrupted and run again, it goes on where it was.
+    """
+    if inspect:
+        _inspect(source, as_json)
+        return
+    if target is None:
+        raise ValueError("DST is missing: gan-dist prepare SRC DST")
+    options: dict[str, Any] = {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
+    options |= {"labels": labels, "fit": fit, "background": background, "max_rejected": max_rejected}
+    made = _make(source, target, options, as_json)
+    if as_json:
+        emit({"folder": made.folder.uri, **made.facts.as_dict()})
+        return
+    for line in _lines(made):
+        say(line)
+    say(f"use it     data: {{source: {made.folder.uri}, size: {made.facts.size}}}")
+
+
+def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gan_dist.data.prepare import here, prepare_into
+    from gan_dist.spec.check import checked_data
+
+    data = checked_data({"source": source, **options})
+    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
+    with Progress(*columns, console=console(aside=True), transient=True) as bar:
+        task = bar.add_task("shards", total=None)
+        return prepare_into(data, target, here, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _inspect(source: str, as_json: bool) -> None:
+    from gan_dist.data.prepare import prepared
+    from gan_dist.samples import contact_sheet
+    from gan_dist.storage import Folder
+
+    found = prepared(Folder.at(source))
+    if found is None:
+        raise ValueError(
+            f"{source!r} is no prepared folder (no manifest.json in it); gan-dist prepare SRC DST makes one"
+        )
+    sheet = Path(f"{Path(found.folder.uri).name}-sheet.png")
+    contact_sheet(found, sheet)
+    if as_json:
+        emit({"folder": found.folder.uri, **found.manifest, "sheet": str(sheet)})
+        return
+    for line in _lines(found):
+        say(line)
+    say(f"sheet      {sheet}")
+
+
+def _lines(found: Prepared) -> list[str]:
+    facts, shards = found.facts, found.manifest["shards"]
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[facts.channels]
+    counted = ", ".join(f"{n} {c:,}" for n, c in zip(facts.classes, facts.class_counts, strict=True))
+    lines = [
+        f"folder     {found.folder.uri}",
+        f"source     {found.manifest['source']}",
+        f"images     {facts.count:,} of {facts.size}x{facts.size} {kind}, {size(found.bytes)} in {len(shards)} shards",
+        f"classes    {counted or 'none'}",
+        f"checksum   {facts.checksum}",
+        f"rejected   {len(facts.rejected)}",
+    ]
+    return lines + [f"           {name}: {why}" for name, why in facts.rejected[:10]]
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if text.isdigit() else text

@@ -1,0 +1,119 @@
+"""Parquet files with images as bytes, plain or as the `{bytes, path}` of dataset hubs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gan_dist.data.images import Unreadable
+from gan_dist.data.source import Content, DataError, Found, Label, Listing, Part, state_of
+from gan_dist.spec.job import DataSpec
+from gan_dist.storage import Folder
+
+IMAGES = ("image", "img", "jpg", "png", "webp", "picture")
+LABELS = ("label", "labels", "class", "cls", "fine_label")
+
+
+def is_parquet(name: str) -> bool:
+    return name.lower().endswith(".parquet")
+
+
+def list_parquet(data: DataSpec, root: Folder, names: list[str]) -> Listing:
+    """The rows of one Parquet file, or of several in the order of their names."""
+    if data.labels == "folders":
+        raise DataError("data.labels: 'folders' needs a folder of images; for Parquet use 'source' or 'none'")
+    shown: list[str] = []
+    places: list[int] = []
+    labels: list[Label] = []
+    for name in sorted(names):
+        opened = _opened(root, name)
+        rows = opened.metadata.num_rows
+        _image_column(opened, name)
+        shown += [f"{name}!{row}" for row in range(rows)]
+        places += range(rows)
+        if data.labels == "source":
+            labels += _labels(opened, name)
+    where = f"{root.uri}/{names[0]}" if len(names) == 1 else root.uri
+    if not shown:
+        raise DataError(f"data.source: {where!r} has no rows")
+    state = state_of(map(root.entry, sorted(names)))
+    return Listing("parquet", where, state, root.uri, shown, labels, places)
+
+
+def read_parquet(part: Part) -> Iterator[Found]:
+    root, opened, group, held, first = Folder(part.root), None, -1, [], 0
+    at = ""
+    for shown, place, label in part.rows():
+        name = shown.rpartition("!")[0]
+        if opened is None or name != at:
+            opened, at, group = _opened(root, name), name, -1
+        number, start = _group_of(opened, place)
+        if number != group:
+            column = _image_column(opened, name)
+            held, group, first = opened.read_row_group(number, columns=[column])[column].to_pylist(), number, start
+        yield Found(shown, _content(held[place - first]), label)
+
+
+def _opened(root: Folder, name: str) -> Any:
+    try:
+        return pq.ParquetFile(root.seekable(name))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"data.source: {root.uri}/{name} cannot be read: {error}") from error
+
+
+def _group_of(opened: Any, row: int) -> tuple[int, int]:
+    """The row group that holds a row, and that group's first row."""
+    start = 0
+    for number in range(opened.metadata.num_row_groups):
+        rows = opened.metadata.row_group(number).num_rows
+        if row < start + rows:
+            return number, start
+        start += rows
+    raise AssertionError(f"row {row} is in no row group")
+
+
+def _image_column(opened: Any, name: str) -> str:
+    schema = opened.schema_arrow
+    known = [column for column in IMAGES if column in schema.names and _is_image(schema.field(column).type)]
+    other = [field.name for field in schema if _is_image(field.type)]
+    if not known and len(other) != 1:
+        raise DataError(
+            f"data.source: {name!r} has no column of image bytes (one of {', '.join(IMAGES)}); "
+            f"it has {', '.join(schema.names)}"
+        )
+    return str((known or other)[0])
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and pa.types.is_binary(field.type) for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _content(value: Any) -> Content:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content if isinstance(content, bytes) else Unreadable("no bytes in this row")
+
+
+def _labels(opened: Any, name: str) -> list[Label]:
+    column = next((label for label in LABELS if label in opened.schema_arrow.names), None)
+    if column is None:
+        there = ", ".join(opened.schema_arrow.names)
+        raise DataError(f"data.labels: 'source', but {name!r} has none of {', '.join(LABELS)}; it has {there}")
+    values = opened.read(columns=[column])[column].to_pylist()
+    names = _class_names(opened, column)
+    return [names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value for value in values]
+
+
+def _class_names(opened: Any, column: str) -> list[str]:
+    """What dataset hubs write beside a column of class numbers."""
+    written = (opened.schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        feature = json.loads(written)["info"]["features"][column] if written else {}
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [str(name) for name in feature.get("names", [])] if isinstance(feature, dict) else []
