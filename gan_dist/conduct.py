@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.attempt import Attempt, Refused, Stopped, UserCodeError, logged
+from gan_dist.data.choice import choose
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.on_ray import blocks_of
+from gan_dist.data.prepare import Prepared
 from gan_dist.events import print_event
-from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
+from gan_dist.preflight import (
+    batch_problems,
+    describe,
+    earlier_window,
+    network_problems,
+    resume_problems,
+    storage_problems,
+)
 from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
@@ -28,11 +37,15 @@ DRAIN_S = 0.3
 
 @dataclass(frozen=True)
 class Data:
-    """Decoded data in the cluster's object store: references to the blocks and to the labels."""
+    """What the workers are given: references to blocks and labels in the object store, or shards to stream."""
 
-    blocks: list[Any]
-    labels: Any
-    facts: DataFacts
+    found: Prepared
+    blocks: list[Any] | None
+    labels: Any = None
+
+    @property
+    def facts(self) -> DataFacts:
+        return self.found.facts
 
 
 def conduct(request: Request, stop: threading.Event, reading: Reading) -> int:
@@ -67,8 +80,7 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
 
     def prepare() -> Data:
         attempt.emit({"event": "stage", "text": "reading data"})
-        found = reading.result()
-        data = Data(blocks_of(found), ray.put(found.column("label")), found.facts)
+        data = serve(reading.result(), spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
         problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
         problems += resume_problems(attempt.folder, data.facts)
         if problems:
@@ -81,6 +93,20 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     data = prepare()
     rehearsal = Rehearsal(spec, data.facts, attempt.folder, attempt.emit)
     return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
+
+
+def serve(
+    found: Prepared, spec: JobSpec, nodes: list[dict[str, Any]], before: int | None, emit: Callable[..., None]
+) -> Data:
+    """Decide how the data are served, and put them where the workers find them."""
+    import ray
+
+    room = min(int(node["Resources"].get("object_store_memory", 0)) for node in nodes if node["Alive"])
+    chosen = choose(spec.data, found.bytes, room, before)
+    emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
+    if chosen.kind == "stream":
+        return Data(found.served(chosen.window), None)
+    return Data(found, blocks_of(found), ray.put(found.column("label")))
 
 
 def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]) -> dict[str, Any]:
@@ -100,7 +126,7 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]
     thread.start()
     deadline = time.monotonic() + spec.resources.start_deadline
     data = prepare()
-    ray.get(desk.offer.remote({"blocks": data.blocks, "labels": data.labels, "facts": data.facts}))
+    ray.get(desk.offer.remote({"found": data.found, "blocks": data.blocks, "labels": data.labels}))
     started = told = False
     while thread.is_alive():
         for event in ray.get(desk.take.remote()):

@@ -49,6 +49,7 @@ class Feed:
         seed, batch: of the job; `batch` is global.
         micro_batch: most samples in a micro-batch, at least one lane.
         dtype: of samples and noise.
+        xflip: whether real images are mirrored at random.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Feed:
         batch: int,
         micro_batch: int,
         dtype: torch.dtype,
+        xflip: bool = False,
     ) -> None:
         self.rows, self.generator, self.run = rows, generator, run
-        self.seed, self.dtype = seed, dtype
+        self.seed, self.dtype, self.xflip = seed, dtype, xflip
         self.lane = lane_size(batch)
         self.lanes = share_of(batch, run.rank, run.world)
         self.micro_batch = micro_batch
@@ -110,6 +112,8 @@ class Feed:
         pixels, cond = None, None
         if positions is not None:
             pixels, cond = self._real(positions[lanes[0].start : lanes[-1].stop])
+            if self.xflip:
+                pixels = image.mirrored(pixels, rng("xflip").uniform() < 0.5)
         elif self.classes is not None:
             drawn = rng("classes").uniform().double()
             cond = torch.searchsorted(self.classes, drawn, right=True).clamp_max(len(self.classes) - 1)

@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
+
 from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, logged, user_traceback
-from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.choice import choose
+from gan_dist.data.ingest import Memory, Stream, in_memory
 from gan_dist.data.prepare import here, settle
 from gan_dist.events import preparing
-from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
+from gan_dist.preflight import (
+    batch_problems,
+    describe,
+    earlier_window,
+    network_problems,
+    resume_problems,
+    storage_problems,
+)
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun
 from gan_dist.smoke import Rehearsal, rehearse
@@ -36,7 +46,8 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     device = pick_device(attempt.spec.resources.device)
     attempt.emit({"event": "stage", "text": "reading data"})
     smoke = attempt.request.mode == "smoke"
-    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
+    before = earlier_window(attempt.folder)
+    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit, before)
     problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
     problems += resume_problems(attempt.folder, rows.facts)
     if problems:
@@ -57,13 +68,26 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     return once(attempt.spec)
 
 
-def read_rows(spec: JobSpec, cache: Folder, smoke: bool, emit: Callable[[dict[str, Any]], None]) -> Memory:
+def read_rows(
+    spec: JobSpec,
+    cache: Folder,
+    smoke: bool,
+    emit: Callable[[dict[str, Any]], None],
+    before: int | None = None,
+) -> Memory | Stream:
     """The job's data, prepared and read in this process.
+
+    Args:
+        before: how many shards an earlier attempt's order mixed at a time; None for a fresh run.
 
     Raises:
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
     found = settle(spec.data, cache, here, preparing(emit), spec.batch if smoke else None)
+    chosen = choose(spec.data, found.bytes, psutil.virtual_memory().available, before)
+    emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
+    if chosen.kind == "stream":
+        return Stream(found.served(chosen.window), chosen.window, spec.seed, spec.batch)
     return in_memory(found, spec.seed, spec.batch)
 
 

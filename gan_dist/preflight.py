@@ -65,6 +65,15 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
     return []
 
 
+def earlier_window(folder: RunFolder) -> int | None:
+    """How many shards the order of the run's earlier attempts mixes at a time (0: all); None for a fresh run."""
+    try:
+        newest = newest_described(folder.checkpoints())
+    except CheckpointError:
+        return None
+    return None if newest is None else int(newest.meta["data"]["window"])
+
+
 def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     """Whether the networks can be built and fit together at this size; run on the meta device, without memory."""
     components.add_roots([spec.environment.code or "."])

@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gan_dist.data.ingest import Memory, Stream
+    from gan_dist.spec.job import JobSpec
 
 # Ray Train's controller loads this module before it starts the workers: what only they need is imported in them.
 
@@ -28,8 +32,6 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from gan_dist.data.ingest import Memory
-    from gan_dist.data.shards import pixels_of
     from gan_dist.request import Request
     from gan_dist.runs import RunFolder
     from gan_dist.runtime import GroupRun
@@ -47,9 +49,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     run = GroupRun(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
-    data = ray.get(desk.data.remote())
-    blocks = [pixels_of(table) for table in ray.get(data["blocks"])]
-    rows = Memory(blocks, ray.get(data["labels"]), data["facts"], spec.seed, spec.batch)
+    rows = _rows(ray.get(desk.data.remote()), spec)
     folder = RunFolder(Folder(request.uri))
     try:
         return work(spec, run, rows, folder, request.attempt, request.start_from)
@@ -57,6 +57,20 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         if not _infrastructure(error):
             ray.get(desk.fail.remote(described(error)))
         raise
+
+
+def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
+    """The ingest that the driver decided on."""
+    import ray
+
+    from gan_dist.data.ingest import Memory, Stream
+    from gan_dist.data.shards import pixels_of
+
+    found = data["found"]
+    if data["blocks"] is None:
+        return Stream(found, found.facts.window, spec.seed, spec.batch)
+    blocks = [pixels_of(table) for table in ray.get(data["blocks"])]
+    return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
 
 
 def described(error: Exception) -> dict[str, str]:

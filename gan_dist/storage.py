@@ -6,28 +6,19 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from gan_dist.walk import HIDDEN, Entry, walk
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
-HIDDEN = (".", "__MACOSX")
-
-
 class StorageError(ValueError):
     """A folder that cannot be read or written; the text names the folder and the reason."""
-
-
-class Entry(NamedTuple):
-    """A file below a folder: its path relative to the folder, bytes, and time of change in nanoseconds."""
-
-    name: str
-    size: int
-    changed: int
 
 
 def home() -> Path:
@@ -54,7 +45,7 @@ class Folder:
             return cls(text.rstrip("/"))
         return cls(str(Path(text).expanduser().absolute()))
 
-    @property
+    @cached_property
     def local(self) -> Path | None:
         """The folder as a local path, or None when it is remote."""
         return None if is_uri(self.uri) else Path(self.uri.removeprefix("file://"))
@@ -101,7 +92,7 @@ class Folder:
     def below(self) -> Iterator[Entry]:
         """Every file below, through links too, each folder once; hidden folders are passed over."""
         if self.local is not None:
-            yield from _below(self.local)
+            yield from walk(self.local)
             return
         from pyarrow.fs import FileSelector, FileType
 
@@ -132,6 +123,9 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
+        if self.local is not None:
+            with open(f"{self.local}/{name}", "rb") as file:
+                return file.read()
         system, path = self.open()
         with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
             return bytes(stream.read())
@@ -239,22 +233,3 @@ def _remote(uri: str) -> tuple[FileSystem, str]:
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri!r} cannot be reached: {reason}; {error}") from error
     return PyFileSystem(FSSpecHandler(system)), str(path)
-
-
-def _below(root: Path) -> Iterator[Entry]:
-    seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(root, followlinks=True):
-        at = os.stat(here)
-        if (at.st_dev, at.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((at.st_dev, at.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        for name in files:
-            path = Path(here) / name
-            try:
-                found = path.stat()
-                size, changed = found.st_size, found.st_mtime_ns
-            except OSError:
-                size, changed = 0, 0
-            yield Entry(path.relative_to(root).as_posix(), size, changed)

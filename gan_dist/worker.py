@@ -12,6 +12,7 @@ from torch import nn
 from gan_dist import checkpoint, components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import Checkpoint
+from gan_dist.data.ingest import Memory, on_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.ema import Ema
 from gan_dist.feed import Feed, Rows
@@ -51,7 +52,9 @@ def work(
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
     state = TrainState(nets, stages[0].settings, ema, stages)
     _restore(state, run, folder, start_from)
-    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype)
+    if isinstance(rows, Memory):
+        rows = on_device(rows, spec.data.ingest, run.device)
+    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, spec.data.xflip)
     feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
     desk = Desk(spec, run, rows, feed, stats, folder, attempt)

@@ -18,6 +18,7 @@ from gan_dist.checkpoint import Checkpoint
 from gan_dist.contracts import Batch, Nets
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, settle
+from gan_dist.feed import Rows
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder
@@ -118,7 +119,7 @@ def train(
     stopping: Callable[[], bool] = never,
     attempt: int = 1,
     start_from: str | None = None,
-    rows: Memory | None = None,
+    rows: Rows | None = None,
 ) -> Trained:
     """One attempt at the run in `root`, in this process; a death is survived by the test alone."""
     trained = Trained(RunFolder(Folder.at(root)))

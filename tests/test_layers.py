@@ -28,9 +28,9 @@ gan_dist api local smoke preflight attempt events request resume jobfile
 worker tasks samples journal microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
-data data.on_ray data.ingest data.prepare data.shards data.sources data.archives
+data data.on_ray data.ingest data.choice data.prepare data.shards data.sources data.archives
 data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
-data.facts data.source data.images data.order storage versions modalities modalities.image
+data.facts data.source data.images data.order storage walk versions modalities modalities.image
 
 objectives objectives.adversarial penalties penalties.r1
 networks networks.dcgan networks.mlp networks.shapes

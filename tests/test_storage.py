@@ -118,5 +118,5 @@ def test_where_a_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_unknown_scheme_says_so() -> None:
-    with pytest.raises(StorageError, match=r"^storage 'nonsense://a': "):
+    with pytest.raises(StorageError, match=r"^'nonsense://a' cannot be reached: "):
         Folder.at("nonsense://a").names()

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from gan_dist.data.images import Unreadable
 from gan_dist.data.source import Content, DataError, Found, Label, Listing, Part, state_of
 from gan_dist.spec.job import DataSpec
-from gan_dist.storage import Entry, Folder
+from gan_dist.storage import Folder
+from gan_dist.walk import Entry
 
 IMAGES = ("images", "image", "x_train", "x", "data", "arr_0")
 LABELS = ("labels", "label", "y_train", "y", "targets", "arr_1")

@@ -22,6 +22,8 @@ class DataFacts:
         class_counts: samples of each class.
         checksum: over the decoded pixels and labels in canonical order.
         rejected: (name, reason) of what could not be decoded.
+        stand_in: whether they only stand for data that are not at hand.
+        window: how many shards the order mixes at a time; 0 for all.
     """
 
     count: int
@@ -32,6 +34,7 @@ class DataFacts:
     checksum: str
     rejected: tuple[tuple[str, str], ...]
     stand_in: bool = False
+    window: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "rejected": [list(pair) for pair in self.rejected]}

@@ -60,7 +60,7 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, look: Look) -> Pixels:
-    """uint8 [C, S, S]: brought to a square as `look.fit` says, with Lanczos' antialiasing filter."""
+    """uint8 [C, S, S], perhaps a view: brought to a square as `look.fit` says, with Lanczos' antialiasing filter."""
     image = _flat(image, look) if look.channels != 4 else _in_eight_bits(image).convert("RGBA")
     side = (look.size, look.size)
     if image.size != side:
@@ -71,7 +71,7 @@ def to_pixels(image: Image.Image, look: Look) -> Pixels:
         else:
             image = ImageOps.fit(image, side, Image.Resampling.LANCZOS)
     pixels = np.asarray(image, np.uint8).reshape(look.size, look.size, look.channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels.transpose(2, 0, 1)
 
 
 def array_to_image(values: NDArray[Any]) -> Image.Image:

@@ -1,8 +1,10 @@
-"""Serving batches from decoded blocks in memory: exact position, equal batches, a true global shuffle."""
+"""Serving batches from blocks in memory, from the accelerator, or from shards as they come, by one plan."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -10,9 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.order import global_batch
+from gan_dist.data.order import Plan, Positions
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import pixels_of, read_shard
+
+Pixels = NDArray[np.uint8]
+AHEAD = 2
+DEVICE_SHARE = 0.2
 
 
 class Memory:
@@ -25,34 +31,104 @@ class Memory:
         seed, batch: of the run; they fix the order.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[NDArray[np.uint8]],
-        labels: NDArray[np.int64],
-        facts: DataFacts,
-        seed: int,
-        batch: int,
-    ) -> None:
+    def __init__(self, blocks: Sequence[Pixels], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
         self.blocks, self.labels, self.facts = list(blocks), labels, facts
-        self.seed, self.batch = seed, batch
-        self._ends = np.cumsum([len(block) for block in self.blocks])
+        self.plan = Plan(seed, batch, tuple(len(block) for block in blocks))
+        self._ends = np.cumsum(self.plan.shards)
 
-    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+    def positions(self, reals_drawn: int) -> Positions:
         """Positions of the whole global batch that comes after `reals_drawn` samples."""
-        return global_batch(self.seed, self.facts.count, self.batch, reals_drawn)
+        return self.plan.positions(reals_drawn)
 
-    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         """Pixels uint8 [n, C, S, S] and labels [n] at canonical positions."""
-        block = np.searchsorted(self._ends, positions, side="right")
-        out = np.empty((len(positions), *self.blocks[0].shape[1:]), np.uint8)
-        for number in np.unique(block):
-            here = block == number
-            first = self._ends[number] - len(self.blocks[number])
-            out[here] = self.blocks[number][positions[here] - first]
-        return torch.from_numpy(out), torch.from_numpy(self.labels[positions])
+        return gathered(self.blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
+
+
+class OnDevice:
+    """The whole set as one tensor on the accelerator; batches are gathered there."""
+
+    def __init__(self, memory: Memory, device: torch.device) -> None:
+        self.facts, self.labels, self.plan, self.device = memory.facts, memory.labels, memory.plan, device
+        self._pixels = torch.cat([torch.from_numpy(block).to(device) for block in memory.blocks])
+        self._labels = torch.from_numpy(memory.labels).to(device)
+
+    def positions(self, reals_drawn: int) -> Positions:
+        return self.plan.positions(reals_drawn)
+
+    def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
+        at = torch.from_numpy(positions).to(self.device, non_blocking=True)
+        return self._pixels[at], self._labels[at]
+
+
+class Stream:
+    """Shards read as the plan comes to them, a window in use and the next one on its way.
+
+    Args:
+        found: where the shards are.
+        window: how many shards are mixed at a time.
+        seed, batch: of the run.
+    """
+
+    def __init__(self, found: Prepared, window: int, seed: int, batch: int) -> None:
+        self.found, self.facts, self.labels = found, found.facts, found.column("label")
+        self.plan = Plan(seed, batch, tuple(found.shards.values()), window)
+        self._files = list(found.shards)
+        self._ends = np.cumsum(self.plan.shards)
+        self._held: OrderedDict[int, Future[Pixels]] = OrderedDict()
+        self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
+
+    def positions(self, reals_drawn: int) -> Positions:
+        """As `Memory.positions`; the shards of this window and the next are sent for."""
+        for shard in self.plan.shards_from(reals_drawn, AHEAD):
+            self._send_for(shard)
+        return self.plan.positions(reals_drawn)
+
+    def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
+        shards = np.searchsorted(self._ends, positions, side="right")
+        blocks = {int(shard): self._send_for(int(shard)).result() for shard in np.unique(shards)}
+        return gathered(blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
+
+    def _send_for(self, shard: int) -> Future[Pixels]:
+        """The shard, read or being read; what was not asked for longest is let go."""
+        if shard not in self._held:
+            self._held[shard] = self._readers.submit(self._read, self._files[shard])
+            while len(self._held) > (AHEAD + 1) * self.plan.window:
+                self._held.popitem(last=False)
+        self._held.move_to_end(shard)
+        return self._held[shard]
+
+    def _read(self, file: str) -> Pixels:
+        return pixels_of(read_shard(self.found.folder, file, ["image"]))
+
+
+def gathered(blocks: Sequence[Pixels] | dict[int, Pixels], ends: Positions, positions: Positions) -> Tensor:
+    """The pixels at positions, uint8 [n, C, S, S], out of blocks that end at `ends`."""
+    block = np.searchsorted(ends, positions, side="right")
+    first = blocks[int(block[0])]
+    out = np.empty((len(positions), *first.shape[1:]), np.uint8)
+    for number in np.unique(block):
+        here = block == number
+        held = blocks[int(number)]
+        out[here] = held[positions[here] - (ends[number] - len(held))]
+    return torch.from_numpy(out)
 
 
 def in_memory(found: Prepared, seed: int, batch: int) -> Memory:
     """Prepared data read into this process."""
     blocks = [pixels_of(read_shard(found.folder, file, ["image"])) for file in found.shards]
     return Memory(blocks, found.column("label"), found.facts, seed, batch)
+
+
+def on_device(rows: Memory, asked: str, device: torch.device) -> Memory | OnDevice:
+    """Rows moved to the accelerator, where the job asks for it or, left open, where they take little of it."""
+    held = sum(block.nbytes for block in rows.blocks)
+    if asked == "device" or (asked == "auto" and device.type == "cuda" and held <= _room(device)):
+        return OnDevice(rows, device)
+    return rows
+
+
+def _room(device: torch.device) -> float:
+    """Bytes of the device that samples may take beside the networks."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return DEVICE_SHARE * free

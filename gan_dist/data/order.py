@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.randomness import seed_of
+
+Positions = NDArray[np.int64]
 
 
 def epoch_samples(count: int, batch: int) -> int:
@@ -16,18 +19,86 @@ def epoch_samples(count: int, batch: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+def permutation(seed: int, epoch: int, count: int) -> Positions:
     """The order of one epoch: every position once, a new order each epoch, the same for the same seed."""
-    return np.random.Generator(np.random.Philox(seed_of(seed, "order", epoch))).permutation(count)
+    return _shuffled(count, seed, "order", epoch)
 
 
-def global_batch(seed: int, count: int, batch: int, reals_drawn: int) -> NDArray[np.int64]:
-    """Positions of the global batch that comes after `reals_drawn` samples, [batch].
+@dataclass(frozen=True)
+class Plan:
+    """The order of a run's samples, by their canonical positions: shards end to end.
 
-    Raises:
-        ValueError: there are fewer samples than one batch.
+    Attributes:
+        shards: samples of each shard.
+        window: how many shards are mixed at a time; 0 mixes them all.
     """
-    if count < batch:
-        raise ValueError(f"batch: {batch} is larger than the data ({count} samples)")
-    epoch, offset = divmod(reals_drawn, epoch_samples(count, batch))
-    return permutation(seed, epoch, count)[offset : offset + batch]
+
+    seed: int
+    batch: int
+    shards: tuple[int, ...]
+    window: int = 0
+
+    @property
+    def count(self) -> int:
+        return sum(self.shards)
+
+    def positions(self, reals_drawn: int) -> Positions:
+        """Positions of the global batch that comes after `reals_drawn` samples, [batch].
+
+        Raises:
+            ValueError: there are fewer samples than one batch.
+        """
+        epoch, offset = self._place(reals_drawn)
+        if self.window == 0:
+            return permutation(self.seed, epoch, self.count)[offset : offset + self.batch]
+        ends = self._ends(epoch)
+        first = int(np.searchsorted(ends, offset, side="right"))
+        last = int(np.searchsorted(ends, offset + self.batch - 1, side="right"))
+        held = np.concatenate([self._mixed(epoch, number) for number in range(first, last + 1)])
+        start = offset - (int(ends[first - 1]) if first else 0)
+        return held[start : start + self.batch]
+
+    def shards_from(self, reals_drawn: int, windows: int) -> list[int]:
+        """The shards of the window that `reals_drawn` lies in and of the next ones, `windows` in all."""
+        epoch, offset = self._place(reals_drawn)
+        number = int(np.searchsorted(self._ends(epoch), offset, side="right"))
+        wanted: list[int] = []
+        for _ in range(windows):
+            if number == len(self._ends(epoch)):
+                epoch, number = epoch + 1, 0
+            wanted += self._window(epoch, number).tolist()
+            number += 1
+        return wanted
+
+    def _place(self, reals_drawn: int) -> tuple[int, int]:
+        if self.count < self.batch:
+            raise ValueError(f"batch: {self.batch} is larger than the data ({self.count} samples)")
+        return divmod(reals_drawn, epoch_samples(self.count, self.batch))
+
+    @cached_property
+    def _first(self) -> Positions:
+        """Position of each shard's first sample."""
+        return np.cumsum([0, *self.shards[:-1]])
+
+    def _window(self, epoch: int, number: int) -> Positions:
+        """The shards of one window of an epoch."""
+        order = _shuffled(len(self.shards), self.seed, "shards", epoch)
+        return order[number * self.window : (number + 1) * self.window]
+
+    def _ends(self, epoch: int) -> Positions:
+        """How many samples the windows of an epoch hold together with those before."""
+        rows = np.asarray(self.shards)[_shuffled(len(self.shards), self.seed, "shards", epoch)]
+        sums = np.add.reduceat(rows, np.arange(0, len(rows), self.window))
+        return np.cumsum(sums)
+
+    @lru_cache(maxsize=4)  # noqa: B019  # a run has one plan
+    def _mixed(self, epoch: int, number: int) -> Positions:
+        """The samples of one window in their order."""
+        shards = self._window(epoch, number)
+        held = np.concatenate([self._first[shard] + np.arange(self.shards[shard]) for shard in shards])
+        return held[_shuffled(len(held), self.seed, "window", epoch, number)]
+
+
+@lru_cache(maxsize=8)
+def _shuffled(count: int, *key: object) -> Positions:
+    return np.random.Generator(np.random.Philox(seed_of(*key))).permutation(count)

@@ -55,6 +55,10 @@ class Prepared:
     def bytes(self) -> int:
         return sum(int(shard["bytes"]) for shard in self.manifest["shards"])
 
+    def served(self, window: int) -> Prepared:
+        """The same data, whose order mixes `window` shards at a time (0: all)."""
+        return replace(self, manifest={**self.manifest, "window": window})
+
     def column(self, name: str) -> NDArray[np.int64]:
         """A small column of all samples, in canonical order."""
         return _column(self.folder, list(self.shards), name)

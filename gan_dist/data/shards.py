@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gan_dist.data.source import DataError, Part
-from gan_dist.data.sources import Row, read
+from gan_dist.data.sources import read
 from gan_dist.storage import Folder
 
 SHAPE = b"gan_dist.shape"
@@ -40,15 +40,14 @@ def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     name = name_of(part)
     if (done := folder.read_json(f"{name}.json")) is not None:
         return done
-    rows = list(read(part))
-    good = [row for row in rows if row.pixels is not None]
+    good, rejected, native = _decoded(part)
     content = _parquet(good, part)
     record = {
         "file": f"{name}.parquet",
-        "rows": len(good),
+        "rows": len(good.names),
         "bytes": len(content),
-        "rejected": [[row.name, row.reason] for row in rows if row.pixels is None],
-        "native": _native(good),
+        "rejected": rejected,
+        "native": native,
     }
     folder.write(str(record["file"]), content)
     folder.write_json(f"{name}.json", record)
@@ -62,8 +61,8 @@ def read_shard(folder: Folder, file: str, columns: list[str]) -> pa.Table:
         DataError: it is gone or damaged.
     """
     try:
-        content = pa.BufferReader(folder.read(file))
-        return pq.read_table(content, columns=columns, page_checksum_verification=True)
+        with folder.seekable(file) as stream:
+            return pq.read_table(stream, columns=columns, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(
             f"data: the prepared shard {folder.uri}/{file} cannot be read ({error}); delete that folder, and it is "
@@ -81,22 +80,53 @@ def pixels_of(table: pa.Table) -> NDArray[np.uint8]:
     return values.reshape(len(chunk), *shape)
 
 
-def _parquet(rows: list[Row], part: Part) -> bytes:
+class _Good(NamedTuple):
+    """The usable samples of a part; `pixels` is [N, C, S, S]."""
+
+    names: list[str]
+    labels: list[int]
+    digests: list[int]
+    pixels: NDArray[np.uint8]
+
+
+def _decoded(part: Part) -> tuple[_Good, list[list[str]], dict[str, tuple[int, str]]]:
+    """The usable samples, the rejected ones with their reasons, and what channels they had."""
+    look = part.look
+    pixels = np.empty((len(part.names), look.channels, look.size, look.size), np.uint8)
+    good = _Good([], [], [], pixels)
+    rejected: list[list[str]] = []
+    native: dict[str, tuple[int, str]] = {}
+    for row in read(part):
+        if row.pixels is None:
+            rejected.append([row.name, row.reason])
+            continue
+        count, first = native.get(key := str(row.native_channels), (0, row.name))
+        native[key] = (count + 1, first)
+        at = pixels[len(good.names)]
+        at[:] = row.pixels
+        good.names.append(row.name)
+        good.labels.append(row.label)
+        good.digests.append(_digest(at, row.label))
+    return good._replace(pixels=pixels[: len(good.names)]), rejected, native
+
+
+def _parquet(good: _Good, part: Part) -> bytes:
     shape = (part.look.channels, part.look.size, part.look.size)
-    pixels = [np.ascontiguousarray(row.pixels).tobytes() for row in rows]
+    width, count = int(np.prod(shape)), len(good.names)
+    images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, pa.py_buffer(good.pixels)])
     table = pa.table(
         {
-            "name": pa.array([row.name for row in rows], pa.string()),
-            "label": pa.array([row.label for row in rows], pa.int64()),
-            "digest": pa.array([_digest(p, row.label) for p, row in zip(pixels, rows, strict=True)], pa.int64()),
-            "image": pa.array(pixels, pa.binary(int(np.prod(shape)))),
+            "name": pa.array(good.names, pa.string()),
+            "label": pa.array(good.labels, pa.int64()),
+            "digest": pa.array(good.digests, pa.int64()),
+            "image": images,
         }
     ).replace_schema_metadata({SHAPE: json.dumps(shape).encode()})
     buffer = io.BytesIO()
     pq.write_table(
         table,
         buffer,
-        row_group_size=max(1, len(rows)),
+        row_group_size=max(1, count),
         compression={"name": "zstd", "label": "zstd", "digest": "none", "image": "none"},
         use_dictionary=False,
         write_statistics=False,
@@ -105,15 +135,7 @@ def _parquet(rows: list[Row], part: Part) -> bytes:
     return buffer.getvalue()
 
 
-def _native(rows: list[Row]) -> dict[str, tuple[int, str]]:
-    found: dict[str, tuple[int, str]] = {}
-    for row in rows:
-        key = str(row.native_channels)
-        count, first = found.get(key, (0, row.name))
-        found[key] = (count + 1, first)
-    return found
-
-
-def _digest(pixels: bytes, label: int) -> int:
-    content = pixels + label.to_bytes(4, "little")
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
+def _digest(pixels: NDArray[np.uint8], label: int) -> int:
+    found = hashlib.blake2b(pixels.data, digest_size=8)
+    found.update(label.to_bytes(4, "little"))
+    return int.from_bytes(found.digest(), "little", signed=True)

@@ -17,6 +17,11 @@ def encode(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return pixels.to(device, non_blocking=True).to(dtype).div_(127.5).sub_(1)
 
 
+def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+    """Images [B, C, H, W], those where `chosen` [B] turned left to right."""
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+
+
 def decode(samples: Tensor) -> Tensor:
     """[B, C, H, W] in [-1, 1] to uint8 on the CPU; out-of-range values are clipped."""
     return samples.detach().float().mul(127.5).add(127.5).round().clamp(0, 255).to("cpu", torch.uint8)

@@ -54,6 +54,17 @@ class DataSpec(Section):
         default="none",
         description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
     )
+    xflip: bool = Field(default=False, description="Whether real images are mirrored at random.")
+    ingest: Literal["auto", "device", "memory", "stream"] = Field(
+        default="auto",
+        description="Where batches come from: the accelerator, memory, or shards as they are read; auto goes by size.",
+    )
+    window: Whole = Field(
+        default=8,
+        ge=1,
+        description="How many shards a stream mixes at a time.",
+        json_schema_extra={"unit": "shards"},
+    )
     max_rejected: Number = Field(
         default=0.01,
         ge=0,

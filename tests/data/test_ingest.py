@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.data.ingest import Memory
+from gan_dist.data import sources
+from gan_dist.data.choice import choose
+from gan_dist.data.ingest import Memory, OnDevice, Stream, in_memory, on_device
+from gan_dist.data.prepare import Prepared, here, settle
+from gan_dist.data.source import DataError
 from gan_dist.data.sources import find, read, source_of
 from gan_dist.data.standin import list_noise
-from gan_dist.modalities.image import decode, encode, grid
+from gan_dist.modalities.image import decode, encode, grid, mirrored
+from gan_dist.storage import Folder
 from tests.data.corpus import ingest, noise, put, spec
-from tests.helpers import CPU
+from tests.helpers import CPU, kill_at, small, train
 
 
 def mixed(root: Path) -> Memory:
@@ -75,3 +80,106 @@ def test_a_stand_in_has_the_shape_of_the_job() -> None:
         1,
     ]
     assert len({row.pixels.tobytes() for row in rows}) == 20
+
+
+def shards(tmp_path: Path, count: int = 40) -> Prepared:
+    """Forty images in ten shards, of two classes."""
+    for number in range(count):
+        put(tmp_path / "in", f"{'ab'[number % 2]}/{number:03d}.png", noise(8, seed=number))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "rows_of_a_part", lambda look: 4)
+        data = spec(tmp_path / "in", labels="folders")
+        return settle(data, Folder.at(tmp_path / "cache"), here, lambda done, total: None)
+
+
+@pytest.mark.parametrize("window", [1, 3, 50])
+def test_a_stream_gives_the_rows_that_memory_gives(tmp_path: Path, window: int) -> None:
+    found = shards(tmp_path)
+    memory, stream = in_memory(found, 1, 6), Stream(found, window, 1, 6)
+    for drawn in range(0, 200, 6):
+        positions = stream.positions(drawn)
+        for one, other in zip(stream.rows(positions), memory.rows(positions), strict=True):
+            assert torch.equal(one, other)
+        assert len(stream._held) <= 3 * window
+
+
+def test_a_stream_goes_on_anywhere(tmp_path: Path) -> None:
+    found = shards(tmp_path)
+    straight = Stream(found, 2, 1, 6)
+    served = [straight.rows(straight.positions(drawn))[0] for drawn in range(0, 120, 6)]
+    for number in (0, 7, 19):
+        fresh = Stream(found, 2, 1, 6)
+        assert torch.equal(fresh.rows(fresh.positions(6 * number))[0], served[number])
+
+
+def test_a_lost_shard_stops_a_stream_with_its_name(tmp_path: Path) -> None:
+    found = shards(tmp_path)
+    stream = Stream(found, 2, 1, 6)
+    for path in Path(found.folder.uri).glob("shard-00000001*.parquet"):
+        path.unlink()
+    with pytest.raises(DataError, match="shard-00000001"):
+        for drawn in range(0, 40, 6):
+            stream.rows(stream.positions(drawn))
+
+
+def test_on_the_device_the_rows_are_those_of_memory(tmp_path: Path) -> None:
+    memory = in_memory(shards(tmp_path), 1, 6)
+    there = on_device(memory, "device", CPU)
+    assert isinstance(there, OnDevice) and on_device(memory, "auto", CPU) is memory
+    for drawn in (0, 6, 120):
+        positions = there.positions(drawn)
+        assert np.array_equal(positions, memory.positions(drawn))
+        for one, other in zip(there.rows(positions), memory.rows(positions), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("ingest", ["stream", "device", "memory"])
+def test_training_resumes_exactly_from_every_ingest(tmp_path: Path, ingest: str) -> None:
+    found = shards(tmp_path)
+    job = small(
+        data={"source": "x", "size": 8, "labels": "folders", "ingest": ingest, "window": 2, "xflip": True},
+        until="12 steps",
+        micro_batch=4,
+    )
+
+    def rows() -> Memory | Stream:
+        memory = in_memory(found, job.seed, job.batch)
+        return Stream(found.served(2), 2, job.seed, job.batch) if ingest == "stream" else memory
+
+    whole = train(job, tmp_path / "whole", rows=rows()).newest
+    train(job, tmp_path / "parts", kill_at(7), rows=rows())
+    parts = train(job, tmp_path / "parts", attempt=2, rows=rows()).newest
+    assert whole.meta["checksums"] == parts.meta["checksums"]
+    assert whole.meta["data"]["window"] == (2 if ingest == "stream" else 0)
+
+
+def test_mirrored_images_are_mirrored_and_the_others_are_not() -> None:
+    images = torch.arange(24.0).view(2, 1, 3, 4)
+    found = mirrored(images, torch.tensor([True, False]))
+    assert torch.equal(found[0], images[0].flip(2)) and torch.equal(found[1], images[1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "before", "kind", "window"),
+    [
+        ("auto", 40, None, "memory", 0),
+        ("auto", 60, None, "stream", 8),
+        ("memory", 60, None, "memory", 0),
+        ("device", 60, None, "memory", 0),
+        ("stream", 1, None, "stream", 8),
+        ("auto", 1, 4, "stream", 4),
+        ("auto", 99, 0, "memory", 0),
+        ("stream", 1, 0, "memory", 0),
+    ],
+)
+def test_the_ingest_goes_by_job_earlier_attempts_and_size(
+    asked: str, held: int, before: int | None, kind: str, window: int
+) -> None:
+    chosen = choose(spec("x", ingest=asked), held, 100, before)
+    assert (chosen.kind, chosen.window) == (kind, window) and chosen.why
+
+
+@pytest.mark.parametrize(("asked", "before"), [("memory", None), ("auto", 0)])
+def test_what_must_be_in_memory_and_does_not_fit_is_refused(asked: str, before: int | None) -> None:
+    with pytest.raises(DataError, match="do not fit"):
+        choose(spec("x", ingest=asked), 101, 100, before)

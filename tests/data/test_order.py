@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_dist.data.order import epoch_samples, global_batch, permutation
+from gan_dist.data import order
+from gan_dist.data.order import Plan, epoch_samples
 from gan_dist.feed import Feed, Moment
 from gan_dist.runtime import LocalRun
 from tests.helpers import CPU, never, rows_of, small
@@ -16,43 +17,84 @@ from tests.helpers import CPU, never, rows_of, small
 sizes = st.integers(1, 200).flatmap(lambda batch: st.tuples(st.just(batch), st.integers(batch, 700)))
 
 
-def epoch_of(seed: int, count: int, batch: int, epoch: int) -> list[int]:
-    whole = epoch_samples(count, batch)
-    starts = range(epoch * whole, (epoch + 1) * whole, batch)
-    return [int(one) for start in starts for one in global_batch(seed, count, batch, start)]
+shards_of = st.lists(st.integers(1, 60), min_size=1, max_size=12).map(tuple)
+
+
+def global_plan(seed: int, count: int, batch: int) -> Plan:
+    return Plan(seed, batch, (count,))
+
+
+def epoch_of(plan: Plan, epoch: int) -> list[int]:
+    whole = epoch_samples(plan.count, plan.batch)
+    starts = range(epoch * whole, (epoch + 1) * whole, plan.batch)
+    return [int(one) for start in starts for one in plan.positions(start)]
 
 
 @settings(deadline=None)
 @given(sizes, st.integers(0, 5), st.integers(0, 3))
 def test_each_sample_comes_once_per_epoch(size: tuple[int, int], seed: int, epoch: int) -> None:
     batch, count = size
-    served = epoch_of(seed, count, batch, epoch)
+    served = epoch_of(global_plan(seed, count, batch), epoch)
     assert len(served) == len(set(served)) == count // batch * batch
     assert set(served) <= set(range(count))
 
 
+@settings(deadline=None)
+@given(shards_of, st.integers(1, 30), st.integers(0, 13), st.integers(0, 5), st.integers(0, 3))
+def test_windows_serve_each_sample_once_per_epoch(
+    shards: tuple[int, ...], batch: int, window: int, seed: int, epoch: int
+) -> None:
+    plan = Plan(seed, min(batch, sum(shards)), shards, window)
+    served = epoch_of(plan, epoch)
+    assert len(served) == len(set(served)) == plan.count // plan.batch * plan.batch
+    assert set(served) <= set(range(plan.count))
+
+
+@settings(deadline=None)
+@given(shards_of, st.integers(1, 30), st.integers(1, 5), st.integers(0, 30))
+def test_a_batch_lies_in_the_shards_that_were_sent_for(
+    shards: tuple[int, ...], batch: int, window: int, iteration: int
+) -> None:
+    plan = Plan(3, min(batch, min(shards)), shards, window)
+    drawn = iteration * plan.batch
+    positions = plan.positions(drawn)
+    needed = set(np.searchsorted(np.cumsum(shards), positions, side="right").tolist())
+    assert needed <= set(plan.shards_from(drawn, 2))
+    assert len(plan.shards_from(drawn, 2)) <= 2 * window
+
+
+def test_a_window_mixes_its_shards_and_no_others() -> None:
+    plan = Plan(0, 10, (100,) * 8, window=2)
+    whole = [set(plan.positions(drawn) // 100) for drawn in range(0, 800, 10)]
+    assert all(len(shards) == 2 for shards in whole)
+    assert [whole[start] for start in range(0, 80, 20)] == [whole[start + 19] for start in range(0, 80, 20)]
+    within = plan.positions(0)
+    assert sorted(within.tolist()) != within.tolist()
+
+
 def test_what_one_epoch_leaves_out_another_serves() -> None:
-    served = [set(epoch_of(0, 30, 8, epoch)) for epoch in range(6)]
+    served = [set(epoch_of(global_plan(0, 30, 8), epoch)) for epoch in range(6)]
     assert all(len(one) == 24 for one in served) and set().union(*served) == set(range(30))
 
 
-def test_each_epoch_has_a_new_order_and_each_seed_its_own() -> None:
-    orders = {tuple(permutation(seed, epoch, 50)) for seed in range(4) for epoch in range(4)}
+@pytest.mark.parametrize("window", [0, 2])
+def test_each_epoch_has_a_new_order_and_each_seed_its_own(window: int) -> None:
+    orders = {tuple(epoch_of(Plan(seed, 5, (10,) * 5, window), epoch)) for seed in range(4) for epoch in range(4)}
     assert len(orders) == 16
 
 
-@given(st.integers(0, 60), st.integers(0, 2**40))
-def test_position_is_exact_from_anywhere(iteration: int, seed: int) -> None:
-    permutation.cache_clear()
-    alone = global_batch(seed, 45, 8, iteration * 8)
-    permutation.cache_clear()
-    in_turn = [global_batch(seed, 45, 8, earlier * 8) for earlier in range(iteration + 1)]
-    assert np.array_equal(alone, in_turn[-1])
+@given(st.integers(0, 60), st.integers(0, 2**40), st.integers(0, 3))
+def test_position_is_exact_from_anywhere(iteration: int, seed: int, window: int) -> None:
+    plan = Plan(seed, 8, (9, 20, 1, 15), window)
+    in_turn = [plan.positions(earlier * 8) for earlier in range(iteration + 1)]
+    order._shuffled.cache_clear()
+    order.permutation.cache_clear()
+    assert np.array_equal(Plan(seed, 8, (9, 20, 1, 15), window).positions(iteration * 8), in_turn[-1])
 
 
 def test_fewer_samples_than_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^batch: 64 is larger than the data \(63 samples\)$"):
-        global_batch(0, 63, 64, 0)
+        global_plan(0, 63, 64).positions(0)
 
 
 class Worker(LocalRun):

@@ -1,0 +1,38 @@
+"""The files below a local folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+HIDDEN = (".", "__MACOSX")
+
+
+class Entry(NamedTuple):
+    """A file below a folder: its path relative to the folder, bytes, and time of change in nanoseconds."""
+
+    name: str
+    size: int
+    changed: int
+
+
+def walk(root: Path) -> Iterator[Entry]:
+    """Every file below, through links too, each folder once; hidden folders are passed over."""
+    seen: set[tuple[int, int]] = set()
+    for here, folders, files in os.walk(root, followlinks=True):
+        at = os.stat(here)
+        if (at.st_dev, at.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        for name in files:
+            path = Path(here) / name
+            try:
+                found = path.stat()
+                size, changed = found.st_size, found.st_mtime_ns
+            except OSError:
+                size, changed = 0, 0
+            yield Entry(path.relative_to(root).as_posix(), size, changed)
