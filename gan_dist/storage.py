@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.walk import HIDDEN, Entry, walk
@@ -221,7 +222,7 @@ def _remote(uri: str) -> tuple[FileSystem, str]:
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
     try:
-        return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
+        return FileSystem.from_uri(_with_endpoint(uri))  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason: Exception = error
     except Exception as error:
@@ -233,3 +234,12 @@ def _remote(uri: str) -> tuple[FileSystem, str]:
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri!r} cannot be reached: {reason}; {error}") from error
     return PyFileSystem(FSSpecHandler(system)), str(path)
+
+
+def _with_endpoint(uri: str) -> str:
+    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint or not uri.startswith("s3://"):
+        return uri
+    parts = urlsplit(endpoint)
+    return f"{uri}?{urlencode({'endpoint_override': parts.netloc, 'scheme': parts.scheme})}"

@@ -49,7 +49,10 @@ def schema() -> None:
 
 
 def init(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder of images or IDX files, or 'digits'.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SRC", help="What `data.source` may name: a folder of images, an archive, 'digits'."),
+    ],
     size: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", help="Height and width to train at, instead of what fits the images."),

@@ -25,7 +25,7 @@ from gan_dist.data.source import DataError, Part, Source, state_of
 from gan_dist.data.sources import find, source_of
 from gan_dist.data.standin import list_noise
 from gan_dist.spec.job import DataSpec
-from gan_dist.storage import Folder
+from gan_dist.storage import Folder, StorageError
 from gan_dist.versions import versions
 
 FORMAT = 1
@@ -162,7 +162,12 @@ def key_of(source: Source) -> str:
 
 def _given(data: DataSpec) -> Prepared | None:
     """The source itself, where it is a prepared folder that fits the job."""
-    found = prepared(Folder.at(data.source)) if data.source != "digits" and "://" not in data.source else None
+    if data.source == "digits":
+        return None
+    try:
+        found = prepared(Folder.at(data.source))
+    except (OSError, StorageError):
+        found = None  # whoever lists the source says why it cannot be reached
     if found is None:
         return None
     facts = found.facts

@@ -1,0 +1,75 @@
+"""Sources and prepared folders on a real S3 server on the loopback device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.fs as fs
+import pytest
+
+from gan_dist.data.ingest import Stream, in_memory
+from gan_dist.data.prepare import here, prepare_into, settle
+from gan_dist.data.source import DataError
+from gan_dist.storage import Folder, _remote
+from tests.data.corpus import many, pixels_in, put, spec
+from tests.data.test_containers import MEMBERS, zipped
+
+server = pytest.importorskip("moto.server", reason="needs moto[server], a server that speaks S3")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket's URI; the environment points pyarrow to its server."""
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        endpoint = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": "us-east-1"}
+        fs.S3FileSystem(allow_bucket_creation=True, **endpoint).create_dir("photos")
+        _remote.cache_clear()
+        yield "s3://photos"
+        _remote.cache_clear()
+    running.stop()
+
+
+def upload(local: Path, uri: str) -> str:
+    folder = Folder(uri)
+    for entry in Folder.at(local).below():
+        folder.write(entry.name, (local / entry.name).read_bytes())
+    return uri
+
+
+def test_a_folder_prepared_from_and_to_s3(tmp_path: Path, bucket: str) -> None:
+    many(tmp_path / "in", 10)
+    put(tmp_path / "in", "broken.png", b"")
+    remote = upload(tmp_path / "in", f"{bucket}/in")
+    local = settle(spec(tmp_path / "in", max_rejected=0.5), Folder.at(tmp_path / "c"), here, lambda *_: None)
+    found = prepare_into(spec(remote, max_rejected=0.5), f"{bucket}/ready", here, lambda *_: None)
+    assert found.facts.checksum == local.facts.checksum and found.facts.rejected == (("broken.png", "empty file"),)
+    served = settle(spec(f"{bucket}/ready", max_rejected=0.5), Folder.at(tmp_path / "c"), here, lambda *_: None)
+    expected = pixels_in(in_memory(local, 0, 2))
+    assert np.array_equal(pixels_in(in_memory(served, 0, 2)), expected)
+    stream = Stream(served, 2, 0, 2)
+    positions = stream.positions(4)
+    assert np.array_equal(stream.rows(positions)[0].numpy(), expected[positions])
+
+
+def test_an_archive_on_s3(tmp_path: Path, bucket: str) -> None:
+    path = zipped(tmp_path / "x.zip", MEMBERS)
+    Folder(bucket).write("x.zip", path.read_bytes())
+    there = settle(spec(f"{bucket}/x.zip", labels="folders"), Folder.at(tmp_path / "c"), here, lambda *_: None)
+    here_too = settle(spec(path, labels="folders"), Folder.at(tmp_path / "d"), here, lambda *_: None)
+    assert there.facts == here_too.facts
+
+
+def test_what_is_not_on_s3_is_named(tmp_path: Path, bucket: str) -> None:
+    for source in (f"{bucket}/nothing", "s3://no-such-bucket/x"):
+        with pytest.raises(DataError, match=source):
+            settle(spec(source), Folder.at(tmp_path / "c"), here, lambda *_: None)
