@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.follow import Follower, Outcome
-from gan_dist.jobs_api import Jobs
+from gan_dist.jobs_api import Jobs, Stopping
 
 LEFT = 130
 
@@ -47,18 +47,21 @@ def attend(jobs: Jobs, job: str, run_id: str, follower: Follower, ask: Callable[
 
     `ask` puts the question of the first Ctrl-C: whether to stop the run; None where nobody can answer.
     """
-    interrupts, heeded, stopping = Interrupts(), 0, False
+    interrupts, heeded = Interrupts(), 0
+    stopping: Stopping | None = None
     with follower, interrupts.caught():
         for line in jobs.tail(job):
             if line is not None:
                 follower.feed(line)
+            elif stopping is not None:
+                stopping.ask()
             if interrupts.count == heeded:
                 continue
-            if stopping or not _wants_stop(follower, ask, interrupts):
+            if stopping is not None or not _wants_stop(follower, ask, interrupts):
                 follower.pause()
-                return _left(run_id, stopping)
-            heeded, stopping = interrupts.count, True
-            jobs.stop(job)
+                return _left(run_id, stopping is not None)
+            heeded, stopping = interrupts.count, Stopping(jobs, job)
+            stopping.ask()
             follower.stage("stopping: saving a checkpoint")
     return outcome_of(jobs.info(job), follower.outcome, run_id)
 

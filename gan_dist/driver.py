@@ -12,13 +12,6 @@ import sys
 import threading
 from typing import Any
 
-from gan_dist.events import preparing, print_event
-from gan_dist.reading import Reading
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
-
 
 def main() -> int:
     """Run the request in the environment; the exit code."""
@@ -26,6 +19,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     import ray
+
+    from gan_dist.events import preparing, print_event
+    from gan_dist.reading import Reading
+    from gan_dist.request import Request
+    from gan_dist.runs import RunFolder
+    from gan_dist.spec.job import JobSpec
+    from gan_dist.storage import Folder
 
     request = Request.from_env()
     spec = JobSpec.model_validate_json(request.spec)

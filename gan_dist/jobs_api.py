@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from gan_dist.local_cluster import Cluster, ClusterError
 
 LOOK_S = 8.0
 CHANGE_S = 60.0
+STOP_AGAIN_S = 5.0
 
 
 class NoSuchJob(ValueError):
@@ -151,3 +153,20 @@ def _plain(reason: object) -> str:
     if isinstance(reason, TimeoutError):
         return "no answer in time"
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+class Stopping:
+    """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before."""
+
+    def __init__(self, jobs: Jobs, job: str) -> None:
+        self.jobs, self.job = jobs, job
+        self._asked, self._heard = float("-inf"), False
+
+    def ask(self) -> None:
+        """To be called again and again until the job has ended."""
+        if self._heard:
+            return
+        running = self.jobs.info(self.job)["status"] == "RUNNING"
+        if running or time.monotonic() - self._asked > STOP_AGAIN_S:
+            self.jobs.stop(self.job)
+            self._asked, self._heard = time.monotonic(), running

@@ -9,7 +9,7 @@ from typing import Any
 
 from gan_dist.cluster import Cluster, find_local, resolve
 from gan_dist.events import parse
-from gan_dist.jobs_api import Jobs, NoSuchJob
+from gan_dist.jobs_api import Jobs, NoSuchJob, Stopping
 from gan_dist.local_cluster import ClusterError
 from gan_dist.runs import RunFolder, known_runs, storage_root, stored_runs
 from gan_dist.storage import Folder
@@ -17,7 +17,6 @@ from gan_dist.storage import Folder
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 OPEN = ("pending", "running")
 STOP_S = 150.0
-STOP_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,11 @@ def stop(job: RunJob) -> dict[str, Any]:
     Raises:
         ClusterError: it had not ended after 150 s.
     """
-    deadline = time.monotonic() + STOP_S
-    asked = float("-inf")
+    deadline, asking = time.monotonic() + STOP_S, Stopping(job.jobs, job.id)
     while job.alive:
-        now = time.monotonic()
-        if now > deadline:
+        if time.monotonic() > deadline:
             raise ClusterError(f"job {job.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
-        # Ray passes over a stop that comes before the job runs: so it is told again until it runs.
-        if now - asked > STOP_AGAIN_S and (job.info()["status"] == "PENDING" or asked == float("-inf")):
-            job.jobs.stop(job.id)
-            asked = now
+        asking.ask()
         time.sleep(0.5)
     events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse(line)) is not None]
     return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}

@@ -1,0 +1,51 @@
+"""A stop is said until a job that runs has heard it: Ray loses one that comes before the job runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gan_dist import jobs_api
+from gan_dist.jobs_api import Stopping
+
+
+class Starting:
+    """A cluster that hears a stop only while the job runs; `statuses` are what it answers in turn."""
+
+    def __init__(self, *statuses: str) -> None:
+        self.statuses, self.now = list(statuses), ""
+        self.asked: list[str] = []
+
+    def info(self, job: str) -> dict[str, Any]:
+        self.now = self.statuses.pop(0)
+        return {"status": self.now}
+
+    def stop(self, job: str) -> bool:
+        self.asked.append(self.now)
+        return True
+
+
+@pytest.mark.parametrize(
+    ("statuses", "asked"),
+    [
+        (("RUNNING", "RUNNING"), ["RUNNING"]),
+        (("PENDING", "RUNNING", "RUNNING"), ["PENDING", "RUNNING"]),
+        (("PENDING", "PENDING", "PENDING", "RUNNING"), ["PENDING", "RUNNING"]),
+    ],
+)
+def test_the_last_word_is_said_to_a_running_job(statuses: tuple[str, ...], asked: list[str]) -> None:
+    cluster: Any = Starting(*statuses)
+    stopping = Stopping(cluster, "job")
+    for _ in statuses:
+        stopping.ask()
+    assert cluster.asked == asked
+
+
+def test_a_pending_job_is_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_api, "STOP_AGAIN_S", 0.0)
+    cluster: Any = Starting("PENDING", "PENDING", "PENDING")
+    stopping = Stopping(cluster, "job")
+    for _ in range(3):
+        stopping.ask()
+    assert cluster.asked == ["PENDING"] * 3
