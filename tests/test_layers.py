@@ -31,7 +31,8 @@ build state adam stats feed ema stages runtime reduction schedule runs checkpoin
 data data.on_ray data.ingest data.prepare data.shards data.sources data.digits data.folders data.idx data.standin
 data.facts data.source data.images data.order storage versions modalities modalities.image
 
-objectives objectives.adversarial penalties penalties.r1
+objectives objectives.wasserstein objectives.relativistic objectives.adversarial
+penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 networks networks.dcgan networks.mlp networks.shapes
 contracts randomness
 
