@@ -31,10 +31,14 @@ ALIASES: dict[Kind, dict[str, str]] = {
     "generator": {
         "mlp": "gan_dist.networks.mlp:Generator",
         "dcgan": "gan_dist.networks.dcgan:Generator",
+        "r3gan": "gan_dist.networks.r3gan:Generator",
+        "sngan": "gan_dist.networks.sngan:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
         "dcgan": "gan_dist.networks.dcgan:Discriminator",
+        "r3gan": "gan_dist.networks.r3gan:Discriminator",
+        "sngan": "gan_dist.networks.sngan:Discriminator",
     },
     "network": {},
     "objective": {

@@ -2,6 +2,10 @@
 
 A component is any object with these methods; nothing needs to be inherited. The loop alone draws data and
 noise, calls `backward`, steps optimisers, reduces over workers and logs.
+
+A network, or any module inside it, may have `before_step()`: called once before each step that trains the network,
+however many forward passes that step has. State that moves by itself (the vectors of spectral normalisation) moves
+there, in buffers.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ data.facts data.source data.images data.order storage versions modalities modali
 
 objectives objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
-networks networks.dcgan networks.mlp networks.shapes
+networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 contracts randomness
 
 components

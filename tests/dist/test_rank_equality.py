@@ -32,6 +32,9 @@ def job(**changes: Any) -> dict[str, Any]:
 
 
 MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp", "hidden": 16}}
+SMALL_R3GAN = {"use": "r3gan", "width": 8, "group": 4, "blocks": 1}
+R3GAN = {"generator": {**SMALL_R3GAN, "z": 8}, "discriminator": SMALL_R3GAN}
+SNGAN = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "sngan", "width": 2}}
 R1 = {"use": "r1", "gamma": 3.0}
 # All but relativistic_average, whose means are over what one worker sees.
 OBJECTIVES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
@@ -52,6 +55,9 @@ CASES |= {
     "one-sided": job(**MLP, penalties=[{"use": "wgan_gp", "one_sided": True, "target": 0.1}]),
     "dragan": job(**MLP, micro_batch=4, penalties=[{"use": "dragan"}]),
     "cut weights": job(**MLP, objective={"use": "wasserstein", "clip": 0.03}),
+    "r3gan": job(**R3GAN, objective={"use": "relativistic"}, penalties=[R1, {"use": "r2"}], micro_batch=4),
+    "r3gan, conditional": job(**R3GAN, data={"source": "digits", "size": 16, "labels": "source"}),
+    "spectral norm": job(**SNGAN, objective={"use": "hinge", "d_steps": 2}, penalties=[R1], micro_batch=4),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 
