@@ -66,10 +66,7 @@ def with_reals_for_g(d_steps: int) -> tuple[Phase, ...]:
 
 def judged(nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
     """D's logits on the real and on the fake samples, which go through D apart."""
-    assert batch.real is not None
-    real: Tensor = nets.D(batch.real, batch.cond)
-    fake: Tensor = nets.D(batch.fakes, batch.cond)
-    return real, fake
+    return batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
 
 
 def watched(real: Tensor, fake: Tensor) -> dict[str, Term]:

@@ -14,6 +14,7 @@ class R2:
     """
 
     phase = "D"
+    differentiates = ("fakes",)
 
     def __init__(self, *, gamma: float = 10.0) -> None:
         if gamma < 0:
@@ -21,6 +22,6 @@ class R2:
         self.gamma = gamma
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        x = batch.fakes.detach().requires_grad_()
-        norms = squared_gradient(nets.D(x, batch.cond), x)
+        x, logits = batch.judged(nets, "fakes", differentiable=True)
+        norms = squared_gradient(logits, x)
         return {"r2": Term(self.gamma / 2 * norms.sum(), float(batch.n))}
