@@ -31,10 +31,14 @@ ALIASES: dict[Kind, dict[str, str]] = {
     "generator": {
         "mlp": "gan_dist.networks.mlp:Generator",
         "dcgan": "gan_dist.networks.dcgan:Generator",
+        "r3gan": "gan_dist.networks.r3gan:Generator",
+        "sngan": "gan_dist.networks.sngan:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
         "dcgan": "gan_dist.networks.dcgan:Discriminator",
+        "r3gan": "gan_dist.networks.r3gan:Discriminator",
+        "sngan": "gan_dist.networks.sngan:Discriminator",
     },
     "network": {},
     "objective": {
@@ -42,8 +46,16 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "minimax": "gan_dist.objectives.adversarial:Minimax",
         "least_squares": "gan_dist.objectives.adversarial:LeastSquares",
         "hinge": "gan_dist.objectives.adversarial:Hinge",
+        "wasserstein": "gan_dist.objectives.wasserstein:Wasserstein",
+        "relativistic": "gan_dist.objectives.relativistic:Relativistic",
+        "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
     },
-    "penalty": {"r1": "gan_dist.penalties.r1:R1"},
+    "penalty": {
+        "r1": "gan_dist.penalties.r1:R1",
+        "r2": "gan_dist.penalties.r2:R2",
+        "wgan_gp": "gan_dist.penalties.wgan_gp:WganGp",
+        "dragan": "gan_dist.penalties.dragan:Dragan",
+    },
 }
 
 # Argument names that the data decides, and the key of `data` that decides them.
@@ -56,7 +68,7 @@ PROVIDED: dict[Kind, dict[str, str]] = {
     "penalty": {},
 }
 
-_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.adversarial:", "gan_dist.penalties.r1:")
+_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.")
 
 # Keys of a component's mapping that are the job's, not its arguments.
 _OWN_KEYS: dict[str, set[str]] = {"objective": {"use", "weight"}, "penalty": {"use", "every"}}

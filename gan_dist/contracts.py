@@ -2,13 +2,17 @@
 
 A component is any object with these methods; nothing needs to be inherited. The loop alone draws data and
 noise, calls `backward`, steps optimisers, reduces over workers and logs.
+
+A network, or any module inside it, may have `before_step()`: called once before each step that trains the network,
+however many forward passes that step has. State that moves by itself (the vectors of spectral normalisation) moves
+there, in buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -77,6 +81,16 @@ class Nets:
         return self.by_name["discriminator"]
 
 
+Which = Literal["real", "fakes"]
+
+
+class Judged(NamedTuple):
+    """Samples as they went into D, and D's logits on them."""
+
+    x: Tensor
+    logits: Tensor
+
+
 @dataclass
 class Batch:
     """One micro-batch of a phase.
@@ -88,6 +102,7 @@ class Batch:
         noise: the generator's own noise for B samples.
         rng: randomness for `purpose`, keyed by position: the same for any number of workers.
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.
+        differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
     """
 
     n: int
@@ -96,7 +111,9 @@ class Batch:
     noise: Any
     rng: Callable[[str], Rng]
     make_fakes: Callable[[Batch], Tensor]
+    differentiated: frozenset[Which] = frozenset()
     _fakes: Tensor | None = field(default=None, repr=False)
+    _judged: dict[Which, Judged] = field(default_factory=dict, repr=False)
 
     @property
     def fakes(self) -> Tensor:
@@ -107,6 +124,25 @@ class Batch:
         if self._fakes is None:
             self._fakes = self.make_fakes(self)
         return self._fakes
+
+    def judged(self, nets: Nets, which: Which, differentiable: bool = False) -> Judged:
+        """D on the real or the generated samples, passed through it once for the objectives and penalties of a phase.
+
+        Args:
+            nets: whose D.
+            which: the samples.
+            differentiable: whether the logits shall be differentiable by the samples. A penalty that names them in
+                `differentiates` finds the objective's own pass to be so; otherwise D is passed once more.
+        """
+        differentiable = differentiable or which in self.differentiated
+        found = self._judged.get(which)
+        if found is None or (differentiable and not found.x.requires_grad):
+            x = self.real if which == "real" else self.fakes
+            assert x is not None, "a phase without real samples"
+            if differentiable and not x.requires_grad:
+                x = x.detach().requires_grad_()
+            found = self._judged[which] = Judged(x, nets.D(x, self.cond))
+        return found
 
 
 @runtime_checkable
@@ -124,7 +160,11 @@ class Objective(Protocol):
 
 @runtime_checkable
 class Penalty(Protocol):
-    """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k."""
+    """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
+
+    Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
+    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own.
+    """
 
     phase: str
 

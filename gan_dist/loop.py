@@ -80,6 +80,7 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
     stage.set_driven(state.seen)
     for row, phase in enumerate(stage.phases):
         moment = Moment(state.seen, state.reals_drawn, phase.name, row)
+        state.before_step(phase.train)
         with state.training(phase.train):
             means = accumulate(it, stage, phase, moment)
         norms = state.step(phase.train, stage)

@@ -95,13 +95,15 @@ class Stage:
 
     def parts(self, phase: Phase, nets: Nets, batch: Batch, seen: int) -> list[LossPart]:
         """Every term of a phase on one micro-batch, objectives first."""
+        due = self.due(phase, seen)
+        batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
         found = []
         for weighted in self.objectives:
             prefix = phase.name if len(self.objectives) == 1 else f"{phase.name}/{weighted.label}"
             weight = self.clock.value(weighted.weight, seen - self.begins)
             for name, term in weighted.objective.terms(phase.name, nets, batch).items():
                 found.append(LossPart(f"{prefix}/{name}", term, weight))
-        for lazy in self.due(phase, seen):
+        for lazy in due:
             for name, term in lazy.penalty.terms(nets, batch).items():
                 found.append(LossPart(f"{phase.name}/{name}", term, float(lazy.every)))
         return found

@@ -38,6 +38,10 @@ class TrainState:
         self.trainable = {
             name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
         }
+        self.moving = {
+            name: [part for part in net.module.modules() if hasattr(part, "before_step")]
+            for name, net in self.nets.items()
+        }
         self.optimizers = {
             name: Adam(parameters, decoupled=settings[name].use == "adamw")
             for name, parameters in self.trainable.items()
@@ -62,6 +66,13 @@ class TrainState:
             for parameter in parameters:
                 parameter.requires_grad_(name in names)
         yield
+
+    def before_step(self, names: tuple[str, ...]) -> None:
+        """Tell the parts of these networks that want to know that a step begins."""
+        for name in names:
+            for part in self.moving[name]:
+                moving: Any = part
+                moving.before_step()
 
     def enter(self, stage: Stage) -> None:
         """Give the optimisers the settings of a stage; their moments go on."""

@@ -32,8 +32,9 @@ data data.on_ray data.ingest data.choice data.prepare data.shards data.sources d
 data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.source data.images data.order storage walk versions modalities modalities.image
 
-objectives objectives.adversarial penalties penalties.r1
-networks networks.dcgan networks.mlp networks.shapes
+objectives objectives.wasserstein objectives.relativistic objectives.adversarial
+penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
+networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 contracts randomness
 
 components

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_dist.contracts import Phase, Term
 from gan_dist.objectives.adversarial import Hinge, LeastSquares, Minimax, NonSaturating
+from gan_dist.objectives.wasserstein import Wasserstein
 from tests.helpers import Passing, batch_of, finite_difference, nets_of
 
 REAL, FAKE = [2.0, -0.3, 0.9, -4.0], [0.4, -1.7, 1.3, 3.0]
@@ -36,8 +37,10 @@ CASES: list[tuple[Any, Formula, Formula, Formula]] = [
     (Minimax(label_smoothing=0.2), smoothed, LOG_FAKE, lambda x: math.log(1 - logistic(x))),
     (LeastSquares(), lambda x: (x - 1) ** 2 / 2, lambda x: x**2 / 2, lambda x: (x - 1) ** 2 / 2),
     (Hinge(), lambda x: max(0, 1 - x), lambda x: max(0, 1 + x), lambda x: -x),
+    (Wasserstein(), lambda x: -x, lambda x: x, lambda x: -x),
 ]
 NAMES = ["non_saturating", "non_saturating-smoothed", "minimax", "minimax-smoothed", "least_squares", "hinge"]
+NAMES += ["wasserstein"]
 each_loss = pytest.mark.parametrize(("objective", "d_real", "d_fake", "g_fake"), CASES, ids=NAMES)
 
 
@@ -135,7 +138,11 @@ def test_d_steps_repeat_the_row_of_d_on_fresh_data(kind: Any) -> None:
     assert kind(d_steps=3).phases == (d, d, d, g)
 
 
-@pytest.mark.parametrize("kind", [NonSaturating, Minimax, LeastSquares, Hinge])
+def test_a_critic_takes_five_steps_for_each_of_g() -> None:
+    assert [phase.name for phase in Wasserstein().phases] == ["D"] * 5 + ["G"]
+
+
+@pytest.mark.parametrize("kind", [NonSaturating, Minimax, LeastSquares, Hinge, Wasserstein])
 @pytest.mark.parametrize("steps", [0, -2])
 def test_fewer_than_one_d_step_is_refused(kind: Any, steps: int) -> None:
     with pytest.raises(ValueError, match=rf"^d_steps must be at least 1, not {steps}$"):
@@ -147,3 +154,29 @@ def test_fewer_than_one_d_step_is_refused(kind: Any, steps: int) -> None:
 def test_label_smoothing_out_of_range_is_refused(kind: Any, smoothing: float) -> None:
     with pytest.raises(ValueError, match=rf"^label_smoothing must be in \[0, 0.5\), not {smoothing}$"):
         kind(label_smoothing=smoothing)
+
+
+class Weighted(nn.Module):
+    """A critic with a weight that is trained and one that is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([-3.0, -0.01, 0.02, 5.0]))
+        self.frozen = nn.Parameter(torch.tensor([7.0]), requires_grad=False)
+
+
+@pytest.mark.parametrize(("phase", "expected"), [("D", [-0.05, -0.01, 0.02, 0.05]), ("G", [-3.0, -0.01, 0.02, 5.0])])
+def test_the_critic_s_weights_are_cut_after_its_own_steps(phase: str, expected: list[float]) -> None:
+    critic = Weighted()
+    Wasserstein(clip=0.05).after_step(phase, nets_of(critic), {})
+    assert critic.w.tolist() == pytest.approx(expected) and critic.frozen.item() == 7
+
+
+def test_only_a_cut_critic_asks_for_means() -> None:
+    assert not hasattr(Wasserstein(), "after_step")
+
+
+@pytest.mark.parametrize("clip", [0.0, -0.01])
+def test_a_clip_of_nothing_is_refused(clip: float) -> None:
+    with pytest.raises(ValueError, match=rf"^clip must be above 0, not {clip}$"):
+        Wasserstein(clip=clip)

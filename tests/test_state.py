@@ -65,7 +65,10 @@ def test_a_person_s_own_randomness_is_seeded_as_torch_would() -> None:
 
 SUM = [{"use": "hinge"}, {"use": "least_squares", "weight": 0.3}]
 R1 = [{"use": "r1", "gamma": 2.0}]
-OBJECTIVES: list[Any] = [{"use": name} for name in ("non_saturating", "minimax", "least_squares", "hinge")]
+OBJECTIVES: list[Any] = [
+    {"use": name} for name in ("non_saturating", "minimax", "least_squares", "hinge", "relativistic")
+]
+OBJECTIVES.append({"use": "wasserstein", "d_steps": 1})
 
 
 @pytest.mark.parametrize("objective", [*OBJECTIVES, SUM], ids=[*(one["use"] for one in OBJECTIVES), "sum"])

@@ -187,7 +187,8 @@ def test_an_unknown_alias_is_sought_among_all_kinds() -> None:
         guess_kind("hinje")
     assert str(caught.value) == (
         "unknown component 'hinje'; did you mean 'hinge'? "
-        "(allowed: dcgan, hinge, least_squares, minimax, mlp, non_saturating, r1), or your own as 'package.module:Name'"
+        "(allowed: dcgan, dragan, hinge, least_squares, minimax, mlp, non_saturating, r1, r2, r3gan, relativistic, "
+        "relativistic_average, sngan, wasserstein, wgan_gp), or your own as 'package.module:Name'"
     )
 
 

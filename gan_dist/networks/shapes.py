@@ -1,6 +1,9 @@
-"""Checks of sizes and classes that networks share."""
+"""Checks of sizes and classes, and the precision of a part, that networks share."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,3 +32,8 @@ def one_hot(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:
     if cond is None:
         raise ValueError("this network is class-conditional; it was called without classes")
     return F.one_hot(cond.to(torch.int64), classes).to(like.dtype)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Inside, autocast is off on the device of `x`; the meta device has none."""
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)

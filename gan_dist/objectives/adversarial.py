@@ -118,10 +118,8 @@ def adversarial(
     `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples).
     """
     if phase == "G":
-        return {"adversarial": mean_over(g_fake(nets.D(batch.fakes, batch.cond)))}
-    assert batch.real is not None
-    real = nets.D(batch.real, batch.cond)
-    fake = nets.D(batch.fakes, batch.cond)
+        return {"adversarial": mean_over(g_fake(batch.judged(nets, "fakes").logits))}
+    real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
     right = (real > threshold).float() + (fake < threshold).float()
     return {
         "adversarial": mean_over(d_real(real) + d_fake(fake)),

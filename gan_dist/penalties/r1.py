@@ -16,6 +16,7 @@ class R1:
     """
 
     phase = "D"
+    differentiates = ("real",)
 
     def __init__(self, *, gamma: float = 10.0) -> None:
         if gamma < 0:
@@ -23,9 +24,8 @@ class R1:
         self.gamma = gamma
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        assert batch.real is not None
-        x = batch.real.detach().requires_grad_()
-        norms = squared_gradient(nets.D(x, batch.cond), x)
+        x, logits = batch.judged(nets, "real", differentiable=True)
+        norms = squared_gradient(logits, x)
         return {"r1": Term(self.gamma / 2 * norms.sum(), float(batch.n))}
 
 

@@ -9,7 +9,7 @@ import pytest
 from gan_dist.checkpoint import stored
 from gan_dist.storage import Folder
 from tests.dist.gang import Training, train_together
-from tests.dist.test_rank_equality import job
+from tests.dist.test_rank_equality import R3GAN, job
 
 pytestmark = pytest.mark.dist
 STEPS = 7
@@ -20,6 +20,15 @@ NETS = {
 JOBS = {
     "batch norm": job(**NETS, precision="fp32", ema={"half_life": 60, "ramp_up": 0.5}, until=f"{STEPS} steps"),
     "lazy r1": job(precision="fp32", penalties=[{"use": "r1", "every": 3}], until=f"{STEPS} steps"),
+    "spectral norm": job(precision="fp32", discriminator={"use": "sngan", "width": 2}, until=f"{STEPS} steps"),
+    "r3gan": job(
+        **R3GAN,
+        precision="fp32",
+        objective={"use": "relativistic"},
+        penalties=[{"use": "r1"}, {"use": "r2", "every": 2}],
+        until=f"{STEPS} steps",
+    ),
+    "cut weights": job(precision="fp32", objective={"use": "wasserstein", "clip": 0.05}, until=f"{STEPS} steps"),
     "stages": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "stages": [

@@ -32,8 +32,12 @@ def job(**changes: Any) -> dict[str, Any]:
 
 
 MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp", "hidden": 16}}
+SMALL_R3GAN = {"use": "r3gan", "width": 8, "group": 4, "blocks": 1}
+R3GAN = {"generator": {**SMALL_R3GAN, "z": 8}, "discriminator": SMALL_R3GAN}
+SNGAN = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "sngan", "width": 2}}
 R1 = {"use": "r1", "gamma": 3.0}
-OBJECTIVES = ("non_saturating", "minimax", "least_squares", "hinge")
+# All but relativistic_average, whose means are over what one worker sees.
+OBJECTIVES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 PENALTIES: dict[str, list[dict[str, Any]]] = {"none": [], "r1": [R1], "lazy r1": [{**R1, "every": 2}]}
 CASES: dict[str, dict[str, Any]] = {
     f"{objective}, {name}": job(**MLP, objective={"use": objective}, penalties=penalties)
@@ -46,6 +50,14 @@ CASES |= {
     "accumulated": job(**MLP, micro_batch=4, penalties=[R1]),
     "a sum": job(**MLP, objective=[{"use": "hinge", "weight": 0.5}, {"use": "least_squares", "weight": 2.0}]),
     "clipped, average": job(**MLP, optimizer={"lr": 1e-2, "clip": 0.1}, ema={"half_life": 40}),
+    "r1 and r2": job(**MLP, objective={"use": "relativistic"}, penalties=[R1, {"use": "r2", "gamma": 2.0}]),
+    "wgan_gp": job(**MLP, objective={"use": "wasserstein", "d_steps": 2}, penalties=[{"use": "wgan_gp"}]),
+    "one-sided": job(**MLP, penalties=[{"use": "wgan_gp", "one_sided": True, "target": 0.1}]),
+    "dragan": job(**MLP, micro_batch=4, penalties=[{"use": "dragan"}]),
+    "cut weights": job(**MLP, objective={"use": "wasserstein", "clip": 0.03}),
+    "r3gan": job(**R3GAN, objective={"use": "relativistic"}, penalties=[R1, {"use": "r2"}], micro_batch=4),
+    "r3gan, conditional": job(**R3GAN, data={"source": "digits", "size": 16, "labels": "source"}),
+    "spectral norm": job(**SNGAN, objective={"use": "hinge", "d_steps": 2}, penalties=[R1], micro_batch=4),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 

@@ -1,0 +1,85 @@
+"""Convolution and linear layer with spectral normalisation (Miyato et al. 2018, arXiv 1802.05957, algorithm 1).
+
+The weight is divided by an estimate u W v of its largest singular value. The vectors u and v are buffers and make one
+step of power iteration in `before_step`, which the loop calls once before each step of the network; a forward pass
+never moves them. So every pass of a step sees the same weights, and workers and resumed runs have the same vectors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ITERATIONS_AT_FIRST = 15
+
+
+class SpectralConv(nn.Conv2d):
+    """[B, inputs, H, W] to [B, outputs, H, W]; Xavier-uniform weights, biases 0.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: odd; the picture is padded with zeros to keep its size.
+        gain: factor of the initial weights.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        nn.init.xavier_uniform_(self.weight, gain)
+        begin(self)
+
+    def before_step(self) -> None:
+        iterate(self.weight, self.u, self.v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = normalised(self.weight, self.u, self.v)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class SpectralLinear(nn.Linear):
+    """[B, inputs] to [B, outputs]; Xavier-uniform weights, biases 0."""
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, bias)
+        nn.init.xavier_uniform_(self.weight)
+        begin(self)
+
+    def before_step(self) -> None:
+        iterate(self.weight, self.u, self.v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, normalised(self.weight, self.u, self.v), self.bias)
+
+
+def begin(layer: SpectralConv | SpectralLinear) -> None:
+    """Zero the bias, and give the layer vectors that are near those of its largest singular value."""
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    outputs, inputs = layer.weight.flatten(1).shape
+    layer.register_buffer("u", torch.randn(outputs))
+    layer.register_buffer("v", torch.randn(inputs))
+    for _ in range(ITERATIONS_AT_FIRST):
+        iterate(layer.weight, layer.u, layer.v)
+
+
+@torch.no_grad()
+def iterate(weight: Tensor, u: Tensor, v: Tensor) -> None:
+    """One step of power iteration, in place. `weight` is [outputs, ...], u [outputs], v the rest of it."""
+    matrix = weight.flatten(1)
+    v.copy_(F.normalize(matrix.T @ u, dim=0))
+    u.copy_(F.normalize(matrix @ v, dim=0))
+
+
+def normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """weight / (u W v). The gradient flows through the estimate too, with u and v constant (equation 12)."""
+    # Written without a matrix product, which autocast would round to bfloat16.
+    sigma = (weight.flatten(1) * (u[:, None] * v)).sum()
+    return weight / sigma

@@ -1,0 +1,42 @@
+"""The Wasserstein loss. D is a critic: its logits have no zero of their own, only differences mean something."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_dist.contracts import Batch, Nets, Term, mean_over, watch
+from gan_dist.objectives.adversarial import alternating
+
+
+class Wasserstein:
+    """D: fake - real; G: -fake (Arjovsky, Chintala and Bottou 2017, arXiv 1701.07875, equations 2 and 3).
+
+    D must be kept Lipschitz: by a penalty such as `wgan_gp`, by spectral normalisation, or by `clip`.
+
+    Args:
+        d_steps: D steps for each G step, each on fresh data.
+        clip: after each of its steps D's weights are cut to [-clip, clip] (algorithm 1, with 0.01); null for not.
+    """
+
+    def __init__(self, *, d_steps: int = 5, clip: float | None = None) -> None:
+        self.phases = alternating(d_steps)
+        self.clip = clip
+        if clip is not None:
+            if clip <= 0:
+                raise ValueError(f"clip must be above 0, not {clip}")
+            # Set only here, because an objective with `after_step` costs a reduction in each phase.
+            self.after_step = self._cut
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        if phase == "G":
+            return {"adversarial": mean_over(-batch.judged(nets, "fakes").logits)}
+        real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+        return {"adversarial": mean_over(fake - real), "real_logits": watch(real), "fake_logits": watch(fake)}
+
+    @torch.no_grad()
+    def _cut(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:
+        if phase == "D" and self.clip is not None:
+            for parameter in nets.D.module.parameters():
+                if parameter.requires_grad:
+                    parameter.clamp_(-self.clip, self.clip)

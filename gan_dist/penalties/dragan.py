@@ -1,0 +1,31 @@
+"""DRAGAN: D's gradient around real samples shall have length 1 (Kodali et al. 2017, arXiv 1705.07215)."""
+
+from __future__ import annotations
+
+from gan_dist.contracts import Batch, Nets, Term
+from gan_dist.penalties.wgan_gp import check_strength, gradient_length, off_target
+
+
+class Dragan:
+    """gamma * E (|grad_x D(x)| - target)^2 at x = real + noise with normal noise.
+
+    Args:
+        gamma: strength, >= 0; the paper's lambda.
+        target: the length that the gradient shall have, >= 0; the paper's k.
+        noise: standard deviation of the noise on pixels in [-1, 1], >= 0.
+    """
+
+    phase = "D"
+
+    def __init__(self, *, gamma: float = 10.0, target: float = 1.0, noise: float = 0.25) -> None:
+        check_strength(gamma, target)
+        if noise < 0:
+            raise ValueError(f"noise must be at least 0, not {noise}")
+        self.gamma, self.target, self.noise = gamma, target, noise
+
+    def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
+        assert batch.real is not None
+        noise = batch.rng("dragan").normal(*batch.real.shape[1:])
+        x = (batch.real + self.noise * noise).detach().requires_grad_()
+        lengths = gradient_length(nets.D(x, batch.cond), x)
+        return {"dragan": Term(self.gamma * off_target(lengths, self.target, one_sided=False), float(batch.n))}

@@ -1,0 +1,51 @@
+"""WGAN-GP: D's gradient between real and fake samples shall have length 1 (Gulrajani et al. 2017, arXiv 1704.00028)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_dist.contracts import Batch, Nets, Term
+
+
+class WganGp:
+    """gamma * E (|grad_x D(x)| - target)^2 at x = u real + (1 - u) fake, u uniform for each sample (equation 3).
+
+    Args:
+        gamma: strength, >= 0; the paper's lambda.
+        target: the length that the gradient shall have, >= 0.
+        one_sided: whether only longer gradients are punished (section 4; Petzka et al. 2018, arXiv 1709.08894).
+    """
+
+    phase = "D"
+
+    def __init__(self, *, gamma: float = 10.0, target: float = 1.0, one_sided: bool = False) -> None:
+        check_strength(gamma, target)
+        self.gamma, self.target, self.one_sided = gamma, target, one_sided
+
+    def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
+        assert batch.real is not None
+        u = batch.rng("wgan_gp").uniform(*[1] * (batch.real.ndim - 1))
+        x = torch.lerp(batch.fakes.detach(), batch.real, u).requires_grad_()
+        lengths = gradient_length(nets.D(x, batch.cond), x)
+        return {"wgan_gp": Term(self.gamma * off_target(lengths, self.target, self.one_sided), float(batch.n))}
+
+
+def gradient_length(logits: Tensor, x: Tensor) -> Tensor:
+    """|d logits / d x| of each sample, [B], in at least float32 and differentiable again, also where it is 0."""
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    wide = torch.promote_types(gradient.dtype, torch.float32)
+    lengths: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=wide)
+    return lengths
+
+
+def off_target(lengths: Tensor, target: float, one_sided: bool) -> Tensor:
+    """The sum of (length - target)^2; one-sided, of those above the target."""
+    off = lengths - target
+    return (off.clamp_min(0) if one_sided else off).square().sum()
+
+
+def check_strength(gamma: float, target: float) -> None:
+    """Raises ValueError for negative numbers."""
+    if gamma < 0 or target < 0:
+        raise ValueError(f"gamma and target must be at least 0, not {gamma} and {target}")
