@@ -24,7 +24,7 @@ from gan_dist.spec.slots import as_argument
 
 __all__ = ["ALIASES", "PROVIDED", "Param", "Signature", "build", "check_arguments", "check_job", "locate"]
 
-Kind = Literal["generator", "discriminator", "network", "objective", "penalty"]
+Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "metric", "extractor"]
 Roots = Sequence[str | Path]
 
 ALIASES: dict[Kind, dict[str, str]] = {
@@ -44,6 +44,16 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "hinge": "gan_dist.objectives.adversarial:Hinge",
     },
     "penalty": {"r1": "gan_dist.penalties.r1:R1"},
+    "metric": {
+        "frechet": "gan_dist.metrics.frechet:Frechet",
+        "kid": "gan_dist.metrics.kid:Kid",
+        "prdc": "gan_dist.metrics.prdc:Prdc",
+    },
+    "extractor": {
+        "random": "gan_dist.metrics.random_network:RandomNetwork",
+        "classifier": "gan_dist.metrics.classifier:Classifier",
+        "inception": "gan_dist.metrics.inception:Inception",
+    },
 }
 
 # Argument names that the data decides, and the key of `data` that decides them.
@@ -54,12 +64,18 @@ PROVIDED: dict[Kind, dict[str, str]] = {
     "network": _BY_THE_DATA,
     "objective": {},
     "penalty": {},
+    "metric": {},
+    "extractor": _BY_THE_DATA,
 }
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.adversarial:", "gan_dist.penalties.r1:")
 
 # Keys of a component's mapping that are the job's, not its arguments.
-_OWN_KEYS: dict[str, set[str]] = {"objective": {"use", "weight"}, "penalty": {"use", "every"}}
+_OWN_KEYS: dict[str, set[str]] = {
+    "objective": {"use", "weight"},
+    "penalty": {"use", "every"},
+    "metric": {"use", "features", "samples"},
+}
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -163,6 +179,10 @@ def _slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
     networks = tree.get("networks")
     for name, written in networks.items() if isinstance(networks, Mapping) else ():
         yield from _slot("network", ("networks", name), written)
+    for index, written in enumerate(_listed(tree.get("metrics"))):
+        yield from _slot("metric", ("metrics", index), written)
+        if isinstance(written, Mapping):
+            yield from _slot("extractor", ("metrics", index, "features"), written.get("features"))
     yield from _terms((), tree)
     for index, stage in enumerate(_listed(tree.get("stages"))):
         if isinstance(stage, Mapping):

@@ -32,6 +32,8 @@ data data.on_ray data.ingest data.prepare data.shards data.sources data.digits d
 data.facts data.source data.images data.order storage versions modalities modalities.image
 
 objectives objectives.adversarial penalties penalties.r1
+metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
+metrics.names metrics.moments
 networks networks.dcgan networks.mlp networks.shapes
 contracts randomness
 

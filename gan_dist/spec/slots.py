@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import Section, Whole
 from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
@@ -46,6 +47,21 @@ class PenaltySpec(ComponentSpec):
         le=1024,
         description="Apply only in each n-th step, n times as strongly (lazy regularisation).",
         json_schema_extra={"unit": "steps"},
+    )
+
+
+class MetricSpec(ComponentSpec):
+    """What is measured during training."""
+
+    features: ComponentSpec = Field(
+        default="random",
+        validate_default=True,
+        description="What images are compared by: a name from `gan-dist help metrics`, or your own.",
+    )
+    samples: CountField = Field(
+        default=Amount(5000),
+        description="How many generated samples are looked at.",
+        json_schema_extra={"unit": "samples"},
     )
 
 
