@@ -59,13 +59,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
 # Argument names that the data decides, and the key of `data` that decides them.
 _BY_THE_DATA = {"size": "data.size", "channels": "data.channels", "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
-    "generator": _BY_THE_DATA,
-    "discriminator": _BY_THE_DATA,
-    "network": _BY_THE_DATA,
-    "objective": {},
-    "penalty": {},
-    "metric": {},
-    "extractor": _BY_THE_DATA,
+    kind: {} if kind in ("objective", "penalty", "metric") else _BY_THE_DATA for kind in ALIASES
 }
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.adversarial:", "gan_dist.penalties.r1:")
@@ -148,7 +142,9 @@ def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, 
         ValueError: the component refuses its arguments; its message after the kind and name.
     """
     factory = load(locate(kind, use), roots)
-    takes = inspect.signature(factory).parameters
+    # torch's own constructor says that it takes anything, and refuses it.
+    bare = getattr(getattr(factory, "__init__", None), "__module__", "") == "torch.nn.modules.module"
+    takes = {} if bare else inspect.signature(factory).parameters
     takes_all = any(param.kind is param.VAR_KEYWORD for param in takes.values())
     supplied = {key: value for key, value in provided.items() if takes_all or key in takes}
     values = {key: value.values[0] if isinstance(value, Schedule) else value for key, value in args.items()}

@@ -15,7 +15,14 @@ from gan_dist.attempt import Attempt, Refused, Stopped, UserCodeError, logged
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.on_ray import blocks_of
 from gan_dist.events import print_event
-from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
+from gan_dist.preflight import (
+    batch_problems,
+    describe,
+    metric_problems,
+    network_problems,
+    resume_problems,
+    storage_problems,
+)
 from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
@@ -70,7 +77,7 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
         found = reading.result()
         data = Data(blocks_of(found), ray.put(found.column("label")), found.facts)
         problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
-        problems += resume_problems(attempt.folder, data.facts)
+        problems += resume_problems(attempt.folder, data.facts) + metric_problems(spec, data.facts)
         if problems:
             raise Refused("\n".join(problems))
         attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})

@@ -12,7 +12,14 @@ from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, logged, 
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, settle
 from gan_dist.events import preparing
-from gan_dist.preflight import batch_problems, describe, network_problems, resume_problems, storage_problems
+from gan_dist.preflight import (
+    batch_problems,
+    describe,
+    metric_problems,
+    network_problems,
+    resume_problems,
+    storage_problems,
+)
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun
 from gan_dist.smoke import Rehearsal, rehearse
@@ -38,7 +45,7 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     smoke = attempt.request.mode == "smoke"
     rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
     problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
-    problems += resume_problems(attempt.folder, rows.facts)
+    problems += resume_problems(attempt.folder, rows.facts) + metric_problems(attempt.spec, rows.facts)
     if problems:
         raise Refused("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(attempt.spec, rows.facts, 1, str(device))})

@@ -78,6 +78,22 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     return _stage_problems(stages, networks) + _shape_problems(networks, facts)
 
 
+def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
+    """Whether the job's metrics can be built and have samples enough."""
+    if not spec.metrics:
+        return []
+    from gan_dist.measuring import Measuring
+    from gan_dist.runtime import LocalRun
+
+    roots = [spec.environment.code or "."]
+    components.add_roots(roots)
+    run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
+    try:
+        return Measuring(spec.metrics, facts, Folder(""), run, roots).problems()
+    except (ValueError, TypeError) as error:
+        return [str(error)]
+
+
 def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
     """Parameters of each network."""
     with torch.device("meta"):

@@ -25,7 +25,7 @@ job_schema recipes survey testing
 driver conduct reading desk ray_worker rendezvous resources
 gan_dist api local smoke preflight attempt events request resume jobfile
 
-worker tasks samples journal microbatch
+worker tasks measuring samples journal microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
 data data.on_ray data.ingest data.prepare data.shards data.sources data.digits data.folders data.idx data.standin

@@ -24,7 +24,7 @@ from gan_dist.spec.sections import (
     ResourcesSpec,
     StopSpec,
 )
-from gan_dist.spec.slots import ComponentSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
+from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
 
 __all__ = [
     "ComponentSpec",
@@ -32,6 +32,7 @@ __all__ = [
     "EmaSpec",
     "EnvironmentSpec",
     "EverySpec",
+    "FeaturesSpec",
     "JobSpec",
     "KeepSpec",
     "MetricSpec",

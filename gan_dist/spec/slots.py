@@ -12,6 +12,8 @@ from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import Section, Whole
 from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
 
+_OF_METRICS = "A name from `gan-dist help metrics`, or your own as `package.module:Name`."
+
 
 class ComponentSpec(Section):
     """A component and its arguments."""
@@ -50,13 +52,20 @@ class PenaltySpec(ComponentSpec):
     )
 
 
-class MetricSpec(ComponentSpec):
-    """What is measured during training."""
+class FeaturesSpec(ComponentSpec):
+    """What images are compared by, and its arguments."""
 
-    features: ComponentSpec = Field(
+    use: str = Field(description=_OF_METRICS)
+
+
+class MetricSpec(ComponentSpec):
+    """A metric and its arguments."""
+
+    use: str = Field(description=_OF_METRICS)
+    features: FeaturesSpec = Field(
         default="random",
         validate_default=True,
-        description="What images are compared by: a name from `gan-dist help metrics`, or your own.",
+        description="What images are compared by: a name, or a mapping with `use`.",
     )
     samples: CountField = Field(
         default=Amount(5000),
