@@ -23,7 +23,7 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema recipes survey testing
 
 driver conduct reading desk ray_worker rendezvous resources
-gan_dist api local smoke preflight attempt events request resume jobfile
+gan_dist evaluate api local smoke preflight attempt events request resume jobfile
 
 worker tasks measuring samples journal microbatch
 loop
