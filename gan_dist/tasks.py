@@ -50,7 +50,7 @@ class Desk:
         self.journal: Journal | None = None
         self.latest: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
-        self._measured_seen, self._reached = -1, False
+        self._measured_seen, self._measured_s, self._reached = -1, 0.0, False
         self._reported_at, self._reported_seen, self._aside_s = time.perf_counter(), 0, 0.0
         self._saved_at, self._saved_seen, self._drawn_seen = time.monotonic(), -1, -1
 
@@ -127,12 +127,13 @@ class Desk:
     def measure(self, state: TrainState) -> None:
         """The metrics of the published generator. Every worker takes part, and knows the result."""
         assert self.measuring is not None
+        began = time.perf_counter()
         generator, device = state.published(self.run), self.run.device
         shares = class_shares(self.rows.facts, device)
         self.metrics = self.measuring.measure(
             lambda part: measured(generator, part, self.spec.seed, shares, device), self.rows
         )
-        self._measured_seen = state.seen
+        self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:
             name = self.measuring.resolve(goal.metric)
             self._reached = goal.reached(self.metrics[name])
@@ -157,6 +158,7 @@ class Desk:
         values |= {"memory/gib": _memory(self.run.device)}
         if self._measured_seen == seen:
             values |= {f"metric/{name}": value for name, value in self.metrics.items()}
+            values |= {"speed/metrics_s": self._measured_s}
         self.latest = values
         self.journal.scalars(values, seen)
         until = state.stages[-1].ends

@@ -17,12 +17,14 @@ FEWEST_STEPS, MOST_STEPS, EPOCHS = 200, 3000, 15
 
 
 class Classifier(nn.Module):
-    """Four convolutions and two layers; the features are the 128 units before the classes.
+    """Four convolutions and two layers; the features are the 128 units before the classes, with mean square 1.
 
     Args:
         channels: 1 or 3.
         classes: how many there are; at least 2.
     """
+
+    scale: Tensor
 
     def __init__(self, *, channels: int, classes: int) -> None:
         super().__init__()
@@ -33,9 +35,13 @@ class Classifier(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(inner, outer, 3, padding=1) for inner, outer in pairs)
         self.hidden = nn.Linear(128 * 4, 128)
         self.last = nn.Linear(128, classes)
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 128]."""
+        return self._units(pixels) * self.scale
+
+    def _units(self, pixels: Tensor) -> Tensor:
         x = pixels.float() / 127.5 - 1
         for convolution in self.convolutions:
             x = F.relu(convolution(x))
@@ -59,17 +65,21 @@ class Classifier(nn.Module):
             for _ in range(steps):
                 pixels, labels = self._at(rows, np.sort(shuffle.choice(kept, min(BATCH, len(kept)), replace=False)))
                 optimizer.zero_grad()
-                F.cross_entropy(self.last(self(pixels)), labels).backward()  # type: ignore[no-untyped-call]
+                F.cross_entropy(self.last(self._units(pixels)), labels).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
-        return {"accuracy": self._accuracy(rows, held)}
+        return {"accuracy": self._settle(rows, held)}
 
     @torch.no_grad()
-    def _accuracy(self, rows: Rows, positions: NDArray[np.int64]) -> float:
-        right = 0
+    def _settle(self, rows: Rows, positions: NDArray[np.int64]) -> float:
+        """Set the features' scale by samples that were not trained on; the share of them that is told right."""
+        right, squares = 0, 0.0
         for part in np.array_split(positions, -(-len(positions) // 256)):
             pixels, labels = self._at(rows, part)
-            right += int((self.last(self(pixels)).argmax(1) == labels).sum())
+            units = self._units(pixels)
+            squares += float(units.square().mean()) * len(part)
+            right += int((self.last(units).argmax(1) == labels).sum())
+        self.scale.fill_((len(positions) / squares) ** 0.5)
         return right / len(positions)
 
     def _at(self, rows: Rows, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
