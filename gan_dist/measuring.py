@@ -133,8 +133,8 @@ class Measuring:
         fake = self._collect(draw, {one.fake() for one in self.built})
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
-            pairs = ((one, real[one.real(self.facts.count)], fake[one.fake()]) for one in self.built)
-            values += torch.tensor([value for pair in pairs for value in _compare(*pair)], dtype=torch.float64)
+            found = [_compare(one, real[one.real(self.facts.count)], fake[one.fake()]) for one in self.built]
+            values += torch.tensor(sum(found, []), dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
     def _reference(self, rows: Rows) -> dict[Wanted, Moments | FeatureRows]:

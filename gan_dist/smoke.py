@@ -77,12 +77,21 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     grid = max((size for name, size in sizes.items() if name.startswith("grids/")), default=0)
     grids = images // clock.samples(spec.every.grid) + 8
     disk = one * (spec.keep.last + spec.keep.best + 1) + 2 * grid * grids + ROOM_FOR_SCALARS
+    aside = _metrics_s(spec, reports, images // clock.samples(spec.every.metrics) + 1)
+    metrics = f", {_duration(aside)} of it for metrics" if spec.metrics else ""
     return [
         f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for {TIMED} more",
-        f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate)}",
+        f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate + aside)}{metrics}",
         f"          {memory:.1f} GiB of memory for each worker, about {disk / 2**20:,.0f} MiB of storage "
         f"({spec.keep.last + spec.keep.best} checkpoints of {one / 2**20:.1f} MiB)",
     ]
+
+
+def _metrics_s(spec: JobSpec, reports: list[dict[str, float]], times: int) -> float:
+    """Seconds for all metrics of the full run, as if their time grew with their samples: at most about that."""
+    found = [report["speed/metrics_s"] for report in reports if "speed/metrics_s" in report]
+    most = max((metric.samples.value for metric in spec.metrics), default=0)
+    return times * min(found, default=0.0) * max(1.0, most / MEASURED)
 
 
 def _duration(seconds: float) -> str:

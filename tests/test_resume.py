@@ -214,9 +214,7 @@ def test_when_a_run_is_good_enough_may_change_on_resume(tmp_path: Path) -> None:
     run = submitted(tmp_path / "run", 3).run
     changed = resume_spec(run, ["metrics=[frechet]", "stop_when={metric: fd, below: 3}"])
     assert changed.stop_when is not None and changed.stop_when.below == 3
-    with pytest.raises(
-        JobError, match="stop_when.metric: unknown metric 'fd' .allowed: none.; the job has no `metrics`"
-    ):
+    with pytest.raises(JobError, match=r"unknown metric 'fd' .*the job has no `metrics`"):
         resume_spec(run, ["stop_when={metric: fd, below: 3}"])
 
 

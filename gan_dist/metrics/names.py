@@ -28,11 +28,14 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[s
         against: what the samples are compared with, where that is not the training set.
 
     Raises:
-        ValueError: there is no such metric, or it does not say what it gives.
+        ValueError: there is no such metric, or it does not say what it gives and gets.
     """
-    values = read_constant(locate("metric", metric.use), "values", roots)
+    target = locate("metric", metric.use)
+    values, needs = (read_constant(target, name, roots) for name in ("values", "needs"))
     if not isinstance(values, tuple | list) or not values or not all(isinstance(one, str) for one in values):
         raise ValueError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
+    if needs not in ("moments", "rows"):
+        raise ValueError(f'\'{metric.use}\' does not say what it gets; its class needs needs = "moments" or "rows"')
     return {_name(value, metric, roots, against): value for value in values}
 
 

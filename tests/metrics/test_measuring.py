@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from gan_dist import measuring
 from gan_dist.checkpoint import stored
+from gan_dist.local import run_local
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.moments import Moments
+from gan_dist.metrics.names import job_names
 from gan_dist.preflight import metric_problems
 from gan_dist.runtime import LocalRun
 from gan_dist.samples import measured
+from gan_dist.smoke import shortened
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
-from tests.helpers import CPU, Trained, assert_same_state, never, rows_of, small, stop_at, train
+from tests.helpers import CPU, Trained, assert_same_state, never, request_of, rows_of, small, stop_at, train
 
 FEW: list[dict[str, Any]] = [{"use": name, "samples": 100} for name in ("frechet", "kid", "prdc")]
 NAMES = ["fd_random_100", "kid_random_100", "kid_se_random_100"]
@@ -263,3 +266,20 @@ def test_a_worker_without_metrics_imports_none_of_this(tmp_path: Path) -> None:
     code = "import sys, gan_dist.worker; print([m for m in sys.modules if 'measuring' in m or 'gan_dist.metrics' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_rehearsal_looks_at_few_samples_and_is_not_ended_early() -> None:
+    stop_when = {"metric": "fd_random_5k", "below": 1e9}
+    keep = {"last": 3, "best": 1, "metric": "fd_random_5k"}
+    spec = small(metrics=["frechet", {"use": "kid", "samples": 100}], stop_when=stop_when, keep=keep)
+    short = shortened(spec, 2)
+    assert list(job_names(short)) == ["fd_random_256", "kid_random_100", "kid_se_random_100"]
+    assert short.stop_when is None and short.keep.best == 0 and short.keep.last == 3
+
+
+def test_a_rehearsal_says_what_metrics_will_take(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    spec = small(metrics=["frechet"], every={"metrics": "2 steps"}, until="100 steps")
+    assert run_local(request_of(spec, tmp_path / "run", mode="smoke"), events.append) == 0
+    told = [line for event in events if event["event"] == "preflight" for line in event["lines"]]
+    assert any("of it for metrics" in line for line in told), told

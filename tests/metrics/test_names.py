@@ -24,6 +24,11 @@ class Brightness:
 
 class Silent:
     needs = "rows"
+
+
+class Unclear:
+    values = ("something",)
+    needs = "pixels"
 """
 JOB = """\
 name: measured
@@ -74,6 +79,8 @@ def test_names_of_an_own_metric_come_from_its_source(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="'their:Silent' does not say what it gives; its class needs values"):
         names_of(metric(use="their:Silent"), [tmp_path])
+    with pytest.raises(ValueError, match="'their:Unclear' does not say what it gets; its class needs needs"):
+        names_of(metric(use="their:Unclear"), [tmp_path])
 
 
 def test_short_names() -> None:
