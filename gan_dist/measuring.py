@@ -133,8 +133,10 @@ class Measuring:
         fake = self._collect(draw, {one.fake() for one in self.built})
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
-            found = [_compare(one, real[one.real(self.facts.count)], fake[one.fake()]) for one in self.built]
-            values += torch.tensor(sum(found, []), dtype=torch.float64).to(values.device)
+            found: list[float] = []
+            for one in self.built:
+                found += _compare(one, real[one.real(self.facts.count)], fake[one.fake()])
+            values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
     def _reference(self, rows: Rows) -> dict[Wanted, Moments | FeatureRows]:
