@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist import components
+from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
-from gan_dist.metrics.moments import FeatureRows, Moments, Needs
+from gan_dist.metrics.moments import FeatureRows, Moments
 from gan_dist.metrics.names import names_of, resolve
 from gan_dist.runtime import Run
 from gan_dist.spec.job import MetricSpec
@@ -27,20 +28,6 @@ SEED = 2015
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
 KINDS: dict[Needs, type[Moments] | type[FeatureRows]] = {"moments": Moments, "rows": FeatureRows}
 Draw = Callable[[range], Tensor]
-
-
-class Metric(Protocol):
-    """Compares features of real and generated samples.
-
-    `values` names the numbers that `compare` gives, as a literal in the class. `needs` says what it gets: "moments",
-    of the whole training set; or "rows", the features [N, d] themselves, of at most as many real samples as generated.
-    Optional: `least`, the fewest samples of either kind (2).
-    """
-
-    values: tuple[str, ...]
-    needs: Needs
-
-    def compare(self, real: Any, fake: Any) -> Mapping[str, float]: ...
 
 
 class Wanted(NamedTuple):
@@ -121,6 +108,17 @@ class Measuring:
                 if count < least:
                     found.append(f"metrics: {name} needs at least {least} {what} samples, and there are {count}")
         return found
+
+    def try_out(self, one: Built) -> None:
+        """Compare noise with itself. Raises what the metric or its extractor raises."""
+        shape = (max(one.least, CHUNK), self.facts.channels, self.facts.size, self.facts.size)
+        noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
+        with torch.no_grad():
+            features = self.extractors[_key(one.spec)](noise.to(self.run.device))
+        if features.ndim != 2 or len(features) != len(noise):
+            raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
+        both = Moments.of(features) if one.metric.needs == "moments" else FeatureRows(features)
+        _compare(one, both, both)
 
     def measure(self, draw: Draw, rows: Rows) -> dict[str, float]:
         """Every number by its exact name, equal on all workers. Every worker must call this.

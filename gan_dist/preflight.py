@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
 from gan_dist.storage import Folder, StorageError
+
+if TYPE_CHECKING:
+    from gan_dist.measuring import Measuring
 
 BATCH = 2
 
@@ -89,9 +92,21 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     components.add_roots(roots)
     run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
     try:
-        return Measuring(spec.metrics, facts, Folder(""), run, roots).problems()
+        measuring = Measuring(spec.metrics, facts, Folder(""), run, roots)
     except (ValueError, TypeError) as error:
         return [str(error)]
+    return measuring.problems() or list(_own_metric_problems(measuring))
+
+
+def _own_metric_problems(measuring: Measuring) -> Iterator[str]:
+    """What a person's own metrics and features get wrong, tried on noise: else it would show hours later."""
+    for one in measuring.built:
+        if ":" in one.spec.use + one.spec.features.use:
+            try:
+                measuring.try_out(one)
+            except Exception as error:
+                raised = f"raised {type(error).__name__}: {error}"
+                yield f"metrics: '{one.spec.use}' with features '{one.spec.features.use}' {raised}"
 
 
 def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Needs = Literal["moments", "rows"]
 Sum = Callable[[Tensor], Tensor]
 
 

@@ -214,6 +214,46 @@ def test_an_own_metric_and_own_features(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.glob("*.safetensors"))  # code that may change unseen is asked each time
 
 
+BROKEN = """
+
+class Raising(Brightness):
+    values = ("one",)
+    needs = "moments"
+
+    def compare(self, real, fake):
+        raise KeyError("oops")
+
+
+class Other(Brightness):
+    values = ("one", "two")
+    needs = "rows"
+
+
+class Flat(nn.Module):
+    def forward(self, pixels):
+        return pixels.float().flatten()
+"""
+
+
+def test_an_own_metric_that_fails_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_metric.py").write_text(OWN + BROKEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asked = [
+        {"use": "broken_metric:Raising"},
+        {"use": "broken_metric:Other"},
+        {"use": "frechet", "features": "broken_metric:Flat"},
+        {"use": "broken_metric:Brightness"},
+    ]
+    spec = small(metrics=asked, environment={"code": str(tmp_path)})
+    assert metric_problems(spec, rows_of(spec).facts) == [
+        "metrics: 'broken_metric:Raising' with features 'random' raised KeyError: 'oops'",
+        "metrics: 'broken_metric:Other' with features 'random' raised ValueError: metric 'broken_metric:Other' gave "
+        "brighter, count, where it says one, two",
+        "metrics: 'frechet' with features 'broken_metric:Flat' raised ValueError: features of 64 images are [4096], "
+        "where [B, d] is wanted",
+    ]
+
+
 def test_too_few_samples_are_told_before_training() -> None:
     spec = small(metrics=[{"use": "kid", "samples": 5}, {"use": "prdc", "k": 7, "samples": 7}])
     assert metric_problems(spec, rows_of(spec).facts) == [
