@@ -53,11 +53,22 @@ def train(
 
 
 class Model:
-    """A trained generator with what is known of it."""
+    """A trained generator with what is known of it.
 
-    def __init__(self, generator: nn.Module, spec: JobSpec, facts: Mapping[str, Any], seen: int, name: str) -> None:
-        self.generator, self.spec, self.seen, self.name = generator, spec, seen, name
-        self.classes: tuple[str, ...] = tuple(facts["classes"])
+    Attributes:
+        facts: of the data it was trained on.
+        seen: samples it had seen.
+        uri: of its checkpoint.
+    """
+
+    def __init__(self, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str) -> None:
+        self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
+        self.classes = facts.classes
+
+    @property
+    def name(self) -> str:
+        """The id of its run."""
+        return self.uri.split("/")[-3]
 
     def sample(self, n: int, seed: int = 0, cls: int | str | None = None) -> Tensor:
         """uint8 samples [n, C, H, W]; the same for the same seed. Classes go round unless one is given.
@@ -96,16 +107,15 @@ def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
         raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
     found = _checkpoint(run)
     spec = JobSpec.model_validate(found.meta["job"])
-    facts = found.meta["data"]
+    facts = DataFacts.of(found.meta["data"])
     add_roots([spec.environment.code or "."])
-    generator = build_networks(spec, DataFacts.of(facts))["generator"]
+    generator = build_networks(spec, facts)["generator"]
     name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
     tensors = found.tensors(name)
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
-    name = found.folder.uri.split("/")[-3]
-    return Model(generator.eval().requires_grad_(False), spec, facts, found.seen, name)
+    return Model(generator.eval().requires_grad_(False), spec, facts, found.seen, found.folder.uri)
 
 
 def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:

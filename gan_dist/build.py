@@ -17,6 +17,7 @@ from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Schedule
 from gan_dist.stages import Cadence, Driven, Lazy, Stage, Weighted
 
+CADENCES = ("report", "grid", "checkpoint", "metrics")
 KINDS: dict[str, components.Kind] = {"generator": "generator", "discriminator": "discriminator"}
 
 
@@ -62,7 +63,7 @@ def _stage(plan: StageSpec, begins: int, clock: Clock, spec: JobSpec, networks: 
         label = other.use.rpartition(":")[2]
         penalties.append(Lazy(label, penalty, other.every))
         driven += _driven(label, penalty, other.args)
-    cadence = Cadence(*(clock.samples(getattr(plan.every, name)) for name in ("report", "grid", "checkpoint")))
+    cadence = Cadence(*(clock.samples(getattr(plan.every, name)) for name in CADENCES))
     return Stage(
         plan.name or " + ".join(weighted.label for weighted in objectives),
         begins,

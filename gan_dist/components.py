@@ -11,8 +11,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from gan_dist.aliases import ALIASES, Kind
 from gan_dist.spec.arguments import wrong_value
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.errors import Keys, Problem, suggestion, unknown_key
@@ -22,56 +23,24 @@ from gan_dist.spec.schedules import Schedule
 from gan_dist.spec.signatures import Param, Signature, read_signature
 from gan_dist.spec.slots import as_argument
 
-__all__ = ["ALIASES", "PROVIDED", "Param", "Signature", "build", "check_arguments", "check_job", "locate"]
+__all__ = ["ALIASES", "PROVIDED", "Kind", "Param", "Signature", "build", "check_arguments", "check_job", "locate"]
 
-Kind = Literal["generator", "discriminator", "network", "objective", "penalty"]
 Roots = Sequence[str | Path]
-
-ALIASES: dict[Kind, dict[str, str]] = {
-    "generator": {
-        "mlp": "gan_dist.networks.mlp:Generator",
-        "dcgan": "gan_dist.networks.dcgan:Generator",
-        "r3gan": "gan_dist.networks.r3gan:Generator",
-        "sngan": "gan_dist.networks.sngan:Generator",
-    },
-    "discriminator": {
-        "mlp": "gan_dist.networks.mlp:Discriminator",
-        "dcgan": "gan_dist.networks.dcgan:Discriminator",
-        "r3gan": "gan_dist.networks.r3gan:Discriminator",
-        "sngan": "gan_dist.networks.sngan:Discriminator",
-    },
-    "network": {},
-    "objective": {
-        "non_saturating": "gan_dist.objectives.adversarial:NonSaturating",
-        "minimax": "gan_dist.objectives.adversarial:Minimax",
-        "least_squares": "gan_dist.objectives.adversarial:LeastSquares",
-        "hinge": "gan_dist.objectives.adversarial:Hinge",
-        "wasserstein": "gan_dist.objectives.wasserstein:Wasserstein",
-        "relativistic": "gan_dist.objectives.relativistic:Relativistic",
-        "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
-    },
-    "penalty": {
-        "r1": "gan_dist.penalties.r1:R1",
-        "r2": "gan_dist.penalties.r2:R2",
-        "wgan_gp": "gan_dist.penalties.wgan_gp:WganGp",
-        "dragan": "gan_dist.penalties.dragan:Dragan",
-    },
-}
 
 # Argument names that the data decides, and the key of `data` that decides them.
 _BY_THE_DATA = {"size": "data.size", "channels": "data.channels", "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
-    "generator": _BY_THE_DATA,
-    "discriminator": _BY_THE_DATA,
-    "network": _BY_THE_DATA,
-    "objective": {},
-    "penalty": {},
+    kind: {} if kind in ("objective", "penalty", "metric") else _BY_THE_DATA for kind in ALIASES
 }
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.")
 
 # Keys of a component's mapping that are the job's, not its arguments.
-_OWN_KEYS: dict[str, set[str]] = {"objective": {"use", "weight"}, "penalty": {"use", "every"}}
+_OWN_KEYS: dict[str, set[str]] = {
+    "objective": {"use", "weight"},
+    "penalty": {"use", "every"},
+    "metric": {"use", "features", "samples"},
+}
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -144,7 +113,9 @@ def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, 
         ValueError: the component refuses its arguments; its message after the kind and name.
     """
     factory = load(locate(kind, use), roots)
-    takes = inspect.signature(factory).parameters
+    # torch's own constructor says that it takes anything, and refuses it.
+    bare = getattr(getattr(factory, "__init__", None), "__module__", "") == "torch.nn.modules.module"
+    takes = {} if bare else inspect.signature(factory).parameters
     takes_all = any(param.kind is param.VAR_KEYWORD for param in takes.values())
     supplied = {key: value for key, value in provided.items() if takes_all or key in takes}
     values = {key: value.values[0] if isinstance(value, Schedule) else value for key, value in args.items()}
@@ -175,6 +146,10 @@ def _slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
     networks = tree.get("networks")
     for name, written in networks.items() if isinstance(networks, Mapping) else ():
         yield from _slot("network", ("networks", name), written)
+    for index, written in enumerate(_listed(tree.get("metrics"))):
+        yield from _slot("metric", ("metrics", index), written)
+        if isinstance(written, Mapping):
+            yield from _slot("extractor", ("metrics", index, "features"), written.get("features"))
     yield from _terms((), tree)
     for index, stage in enumerate(_listed(tree.get("stages"))):
         if isinstance(stage, Mapping):

@@ -21,6 +21,7 @@ from gan_dist.preflight import (
     batch_problems,
     describe,
     earlier_window,
+    metric_problems,
     network_problems,
     resume_problems,
     storage_problems,
@@ -82,7 +83,7 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
         attempt.emit({"event": "stage", "text": "reading data"})
         data = serve(reading.result(), spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
         problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
-        problems += resume_problems(attempt.folder, data.facts)
+        problems += resume_problems(attempt.folder, data.facts) + metric_problems(spec, data.facts)
         if problems:
             raise Refused("\n".join(problems))
         attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})

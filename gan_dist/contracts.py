@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from gan_dist.randomness import Rng
 
+Needs = Literal["moments", "rows"]
+
 
 class Phase(NamedTuple):
     """One row of an iteration: which networks are stepped, and whether a fresh batch of real data is drawn."""
@@ -184,3 +186,29 @@ class Discriminator(Protocol):
     """Judges samples: logits [B] or [B, ...], larger for real."""
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """What images are compared by: a module from uint8 pixels [B, C, H, W] to features [B, d].
+
+    Optional: `fit(rows, count)`, called once for all runs on the same data before the first measurement; `rows` gives
+    pixels and labels at an array of positions below `count`. What it returns, numbers by name, is stored.
+    """
+
+    def __call__(self, pixels: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Compares features of real and generated samples. `values` and `needs` are literals in the body of the class.
+
+    `values` names the numbers that `compare` gives. `needs` says what it gets: "moments" (`count`, `mean` [d] and
+    `covariance` [d, d]), of the whole training set; or "rows", the features [N, d] themselves, of at most as many real
+    samples as generated ones. Optional: `least`, the fewest samples of either kind (2).
+    """
+
+    values: tuple[str, ...]
+    needs: Needs
+
+    def compare(self, real: Any, fake: Any) -> Mapping[str, float]: ...

@@ -69,8 +69,7 @@ class Feed:
         self.lanes = share_of(batch, run.rank, run.world)
         self.micro_batch = micro_batch
         self.waited_s = 0.0
-        counts = torch.tensor(rows.facts.class_counts, dtype=torch.float64)
-        self.classes = (counts.cumsum(0) / counts.sum()).to(run.device) if rows.facts.classes else None
+        self.classes = class_shares(rows.facts, run.device)
 
     @property
     def share(self) -> int:
@@ -115,8 +114,7 @@ class Feed:
             if self.xflip:
                 pixels = image.mirrored(pixels, rng("xflip").uniform() < 0.5)
         elif self.classes is not None:
-            drawn = rng("classes").uniform().double()
-            cond = torch.searchsorted(self.classes, drawn, right=True).clamp_max(len(self.classes) - 1)
+            cond = drawn_classes(self.classes, rng("classes"))
         n = sum(map(len, lanes))
         generator: Any = self.generator.module
         noise = generator.draw(n, rng("noise"))
@@ -128,6 +126,17 @@ class Feed:
         encoded = image.encode(pixels, self.run.device, self.dtype)
         self.waited_s += time.perf_counter() - began
         return encoded, labels.to(self.run.device) if self.classes is not None else None
+
+
+def class_shares(facts: DataFacts, device: torch.device) -> Tensor | None:
+    """How often each class comes in the data, summed up to it, [classes]; None where there are none."""
+    counts = torch.tensor(facts.class_counts, dtype=torch.float64)
+    return (counts.cumsum(0) / counts.sum()).to(device) if facts.classes else None
+
+
+def drawn_classes(shares: Tensor, rng: Rng) -> Tensor:
+    """A class for each sample, as often as `class_shares` says."""
+    return torch.searchsorted(shares, rng.uniform().double(), right=True).clamp_max(len(shares) - 1)
 
 
 @dataclass(frozen=True)

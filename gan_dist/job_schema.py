@@ -12,15 +12,23 @@ from gan_dist.spec.signatures import Param
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 OWN_TARGET = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
-MODELS: dict[Kind, str] = {"objective": "ObjectiveSpec", "penalty": "PenaltySpec"}
+MODELS: dict[Kind, str] = {
+    "objective": "ObjectiveSpec",
+    "penalty": "PenaltySpec",
+    "metric": "MetricSpec",
+    "extractor": "FeaturesSpec",
+}
 
 
 def job_schema() -> dict[str, Any]:
     """JSON Schema (draft 7) of a job file; what `gan-dist schema` prints."""
     schema = JobSpec.model_json_schema()
     models: dict[str, Any] = schema["$defs"]
+    features = models["MetricSpec"]["properties"]["features"]
+    features["allOf"] = [{"$ref": "#/$defs/extractor"}]
+    features.pop("$ref", None)
     slots = {kind: _slot(kind, models[MODELS.get(kind, "ComponentSpec")]) for kind in get_args(Kind)}
-    for name in ("ComponentSpec", "ObjectiveSpec", "PenaltySpec"):
+    for name in ("ComponentSpec", *MODELS.values()):
         del models[name]
     models.update(slots)
     _place_slots(schema["properties"], models["StageSpec"]["properties"])
@@ -51,6 +59,7 @@ def _place_slots(job: dict[str, Any], stage: dict[str, Any]) -> None:
     job["networks"]["additionalProperties"] = _reference("network")
     job["objective"]["anyOf"] = [*objectives, null]
     job["penalties"] |= penalties
+    job["metrics"] |= {"type": "array", "items": _reference("metric")}
     stage["objective"] = {"description": stage["objective"]["description"], "anyOf": objectives}
     stage["penalties"]["anyOf"] = [penalties, null]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.components import Roots, check_job
+from gan_dist.metrics.names import check_metrics
 from gan_dist.spec.check import try_job
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
@@ -36,7 +37,10 @@ def load_job(
     if storage is not None:
         document = Document({**document.value, "storage": storage}, document.origins)
     spec, problems = try_job(document)
-    problems += check_job(document.value, document.origins, _roots(document.value) if roots is None else roots)
+    roots = _roots(document.value) if roots is None else roots
+    problems += check_job(document.value, document.origins, roots)
+    if spec is not None and not problems:
+        problems += check_metrics(spec, document.origins, roots)
     if spec is None or problems:
         raise JobError(sorted(problems, key=lambda one: (one.file or "", one.line or 0)))
     return spec

@@ -90,11 +90,12 @@ def resolved(spec: JobSpec) -> list[dict[str, object]]:
     def shown(amount: Amount) -> int | str:
         return str(amount) if amount.unit == "epochs" else amount.samples(spec.batch, epoch=0)
 
+    cadences = ("report", "grid", "checkpoint", *(("metrics",) if spec.metrics else ()))
     return [
         {
             "stage": stage.name or " + ".join(one.use for one in stage.objective),
             "for": shown(stage.length),
-            "every": {name: shown(getattr(stage.every, name)) for name in ("report", "grid", "checkpoint")},
+            "every": {name: shown(getattr(stage.every, name)) for name in cadences},
         }
         for stage in spec.phases_plan
     ]
@@ -121,6 +122,7 @@ def _has_own_components(spec: JobSpec) -> bool:
     """Whether the job names a person's own `package.module:Name`, which is then looked for here."""
     stages = spec.phases_plan
     used = [*spec.network_specs.values(), *(one for stage in stages for one in stage.objective)]
+    used += [*spec.metrics, *(metric.features for metric in spec.metrics)]
     return any(":" in one.use for one in (*used, *(one for stage in stages for one in stage.penalties or ())))
 
 

@@ -19,6 +19,7 @@ from gan_dist.preflight import (
     batch_problems,
     describe,
     earlier_window,
+    metric_problems,
     network_problems,
     resume_problems,
     storage_problems,
@@ -49,7 +50,7 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     before = earlier_window(attempt.folder)
     rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit, before)
     problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
-    problems += resume_problems(attempt.folder, rows.facts)
+    problems += resume_problems(attempt.folder, rows.facts) + metric_problems(attempt.spec, rows.facts)
     if problems:
         raise Refused("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(attempt.spec, rows.facts, 1, str(device))})

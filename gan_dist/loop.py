@@ -24,12 +24,13 @@ class Diverged(ValueError):
 
 
 class Tasks(Protocol):
-    """What is done between iterations: reports, grids, checkpoints."""
+    """What is done between iterations: reports, grids, metrics, checkpoints. `reached`: the run is good enough."""
 
     def begin(self, state: TrainState) -> None: ...
     def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool: ...
     def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None: ...
     def overdue(self) -> bool: ...
+    def reached(self) -> bool: ...
     def end(self, state: TrainState, stage: Stage) -> None: ...
 
 
@@ -45,7 +46,7 @@ class Iteration:
 
 
 def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -> Ending:
-    """Train from where `state` stands to the end of the last stage, or until a stop is asked for.
+    """Train from where `state` stands to the end of the last stage, until it is good enough, or a stop is asked for.
 
     Raises:
         Diverged: something is no longer finite; nothing after the last good checkpoint is written.
@@ -55,7 +56,7 @@ def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -
     tasks.begin(state)
     for stage in state.stages:
         state.enter(stage)
-        while state.seen < stage.ends:
+        while state.seen < stage.ends and not tasks.reached():
             finite = iterate(iteration, stage)
             before, state.seen = state.seen, state.seen + stage.clock.batch
             state.update_ema()
@@ -70,7 +71,7 @@ def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -
                 return "stopped"
     if control.flush().not_finite:
         raise Diverged(_divergence(stats, run, state.seen))
-    tasks.end(state, state.stages[-1])
+    tasks.end(state, state.stage())
     return "finished"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import KINDS, DataFacts
 from gan_dist.data.order import epoch_samples
 from gan_dist.randomness import lanes_of, one_lane
 from gan_dist.runs import RunFolder
@@ -20,6 +20,9 @@ from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
 from gan_dist.storage import Folder, StorageError
+
+if TYPE_CHECKING:
+    from gan_dist.measuring import Measuring
 
 BATCH = 2
 
@@ -87,6 +90,34 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     return _stage_problems(stages, networks) + _shape_problems(networks, facts)
 
 
+def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
+    """Whether the job's metrics can be built and have samples enough."""
+    if not spec.metrics:
+        return []
+    from gan_dist.measuring import Measuring
+    from gan_dist.runtime import LocalRun
+
+    roots = [spec.environment.code or "."]
+    components.add_roots(roots)
+    run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
+    try:
+        measuring = Measuring(spec.metrics, facts, Folder(""), run, roots)
+    except (ValueError, TypeError) as error:
+        return [str(error)]
+    return measuring.problems() or list(_own_metric_problems(measuring))
+
+
+def _own_metric_problems(measuring: Measuring) -> Iterator[str]:
+    """What a person's own metrics and features get wrong, tried on noise: else it would show hours later."""
+    for one in measuring.built:
+        if ":" in one.spec.use + one.spec.features.use:
+            try:
+                measuring.try_out(one)
+            except Exception as error:
+                raised = f"raised {type(error).__name__}: {error}"
+                yield f"metrics: '{one.spec.use}' with features '{one.spec.features.use}' {raised}"
+
+
 def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
     """Parameters of each network."""
     with torch.device("meta"):
@@ -96,7 +127,7 @@ def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
 
 def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list[str]:
     """The plan in a few lines, for people."""
-    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[facts.channels]
+    kind = KINDS[facts.channels]
     classes = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
     rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
     clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))

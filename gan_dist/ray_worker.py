@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -116,6 +117,8 @@ def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
             show("images_per_s", event["rate"])
             for name, value in event["losses"].items():
                 show(f"loss_{name}", value)
+            for name, value in event["metrics"].items():
+                show(f"metric_{re.sub(r'[^A-Za-z0-9_]', '_', name)}", value)
 
     return emit
 

@@ -8,6 +8,7 @@ from typing import Any
 from gan_dist.checkpoint import newest_described
 from gan_dist.components import check_job
 from gan_dist.data.order import epoch_samples
+from gan_dist.metrics.names import check_metrics
 from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.check import parse_job
@@ -24,6 +25,8 @@ MAY_CHANGE = (
     "optimizer.clip",
     "until",
     "every",
+    "metrics",
+    "stop_when",
     "keep",
     "resources",
     "environment",
@@ -47,7 +50,9 @@ def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
     changes = overrides_document(overrides)
     document = merge(Document(stored_job, {}), changes)
     spec = parse_job(document)
-    problems = check_job(document.value, document.origins, [spec.environment.code or "."])
+    roots = [spec.environment.code or "."]
+    problems = check_job(document.value, document.origins, roots)
+    problems = problems or check_metrics(spec, document.origins, roots)
     if problems:
         raise JobError(problems)
     _refuse_changes(JobSpec.model_validate(stored_job), spec)

@@ -86,6 +86,10 @@ class RunFolder:
         """Where the decoded data of this storage are kept for all its runs."""
         return Folder(self.uri.rpartition("/")[0]).child(PREPARED)
 
+    def measured(self) -> Folder:
+        """Where what metrics need to know of the data is kept beside these."""
+        return self.prepared().child("metrics")
+
     def size(self) -> int:
         """Bytes of everything stored."""
         return sum(size for _, size in self.folder.files())

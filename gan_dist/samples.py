@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import pixels_of, read_shard
-from gan_dist.feed import Rows
+from gan_dist.feed import Rows, drawn_classes
 from gan_dist.modalities import image
 from gan_dist.randomness import LEAST_LANE, Rng
 
@@ -59,21 +59,40 @@ def generate_chunks(
     return (_chunk(generator, range(s, min(s + CHUNK, count)), seed, cond, device) for s in starts)
 
 
-@torch.no_grad()
 def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
     """Samples of a stretch that begins with a lane. A lane's numbers are drawn whole or they would be others, so the
     last one may hold samples that nobody wants; they are cut off."""
-    maker: Any = generator
-    lanes = range(wanted.start // LEAST_LANE, -(-wanted.stop // LEAST_LANE))
-    dtype = next(generator.parameters()).dtype
-    rng = Rng((seed, "sample"), [(lane, LEAST_LANE) for lane in lanes], device, dtype)
+    rng = _rng(generator, wanted, (seed, "sample"), device)
     classes = None
     if cond is not None:
         known = cond[wanted.start : wanted.stop]
         classes = torch.cat([known, known[-1:].expand(rng.n - len(wanted))])
+    return _made(generator, rng, classes)[: len(wanted)]
+
+
+def measured(generator: nn.Module, wanted: range, seed: int, shares: Tensor | None, device: torch.device) -> Tensor:
+    """uint8 samples for metrics: the same ones for a seed wherever the run stands, of whole lanes.
+
+    Args:
+        shares: how often each class is to come, summed up, [classes]; None when unconditional.
+    """
+    rng = _rng(generator, wanted, (seed, "metric"), device)
+    classes = None
+    if shares is not None:
+        classes = drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
+    return _made(generator, rng, classes)
+
+
+def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: torch.device) -> Rng:
+    lanes = range(wanted.start // LEAST_LANE, -(-wanted.stop // LEAST_LANE))
+    return Rng(key, [(lane, LEAST_LANE) for lane in lanes], device, next(generator.parameters()).dtype)
+
+
+@torch.no_grad()
+def _made(generator: nn.Module, rng: Rng, classes: Tensor | None) -> Tensor:
+    maker: Any = generator
     with torch.random.fork_rng(devices=[]):
-        made = maker(maker.draw(rng.n, rng), classes)
-    return image.decode(made[: len(wanted)])
+        return image.decode(maker(maker.draw(rng.n, rng), classes))
 
 
 def save_grid(pixels: Tensor, path: Path) -> Path:

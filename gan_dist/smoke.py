@@ -13,10 +13,11 @@ from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.sections import EverySpec
+from gan_dist.spec.sections import EverySpec, KeepSpec
 
 STEPS = 2
 TIMED = 4
+MEASURED = 256
 ROOM_FOR_SCALARS = 10 * 2**20
 
 
@@ -44,13 +45,22 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
 
 
 def shortened(spec: JobSpec, steps: int) -> JobSpec:
-    """The job with every stage cut to two iterations, the last one to `steps`, and every task at each turn."""
-    every = EverySpec(report=Amount(1, "steps"), grid=Amount(STEPS, "steps"), checkpoint=Amount(STEPS, "steps"))
+    """The job with every stage cut to two iterations, the last one to `steps`, and every task at each turn; metrics
+    look at few samples."""
+    twice = Amount(STEPS, "steps")
+    every = EverySpec(report=Amount(1, "steps"), grid=twice, checkpoint=twice, metrics=twice)
+    metrics = tuple(one.model_copy(update={"samples": _fewer(one.samples)}) for one in spec.metrics)
+    # Fewer samples give other names, which these two would not find.
+    spec = spec.model_copy(update={"metrics": metrics, "stop_when": None, "keep": KeepSpec(last=spec.keep.last)})
     if spec.stages is None:
         return spec.model_copy(update={"until": Amount(steps, "steps"), "every": every})
     cut = [stage.model_copy(update={"length": Amount(STEPS, "steps"), "every": every}) for stage in spec.stages]
     cut[-1] = cut[-1].model_copy(update={"length": Amount(steps, "steps")})
     return spec.model_copy(update={"stages": tuple(cut), "every": every})
+
+
+def _fewer(samples: Amount) -> Amount:
+    return min(samples, Amount(MEASURED), key=lambda amount: amount.value)
 
 
 def needs(rehearsal: Rehearsal) -> list[str]:
@@ -67,12 +77,21 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     grid = max((size for name, size in sizes.items() if name.startswith("grids/")), default=0)
     grids = images // clock.samples(spec.every.grid) + 8
     disk = one * (spec.keep.last + spec.keep.best + 1) + 2 * grid * grids + ROOM_FOR_SCALARS
+    aside = _metrics_s(spec, reports, images // clock.samples(spec.every.metrics) + 1)
+    metrics = f", {_duration(aside)} of it for metrics" if spec.metrics else ""
     return [
         f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for {TIMED} more",
-        f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate)}",
+        f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate + aside)}{metrics}",
         f"          {memory:.1f} GiB of memory for each worker, about {disk / 2**20:,.0f} MiB of storage "
         f"({spec.keep.last + spec.keep.best} checkpoints of {one / 2**20:.1f} MiB)",
     ]
+
+
+def _metrics_s(spec: JobSpec, reports: list[dict[str, float]], times: int) -> float:
+    """Seconds for all metrics of the full run, as if their time grew with their samples: at most about that."""
+    found = [report["speed/metrics_s"] for report in reports if "speed/metrics_s" in report]
+    most = max((metric.samples.value for metric in spec.metrics), default=0)
+    return times * min(found, default=0.0) * max(1.0, most / MEASURED)
 
 
 def _duration(seconds: float) -> str:

@@ -48,6 +48,7 @@ class Cadence:
     report: int
     grid: int
     checkpoint: int
+    metrics: int
 
 
 @dataclass(frozen=True)

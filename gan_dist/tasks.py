@@ -1,26 +1,29 @@
-"""What is done between iterations: reports, grids, checkpoints. All workers take part; rank 0 writes."""
+"""What is done between iterations: reports, grids, metrics, checkpoints. All workers take part; rank 0 writes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gan_dist import checkpoint
-from gan_dist.feed import Feed, Rows
+from gan_dist.feed import Feed, Rows, class_shares
 from gan_dist.journal import Journal
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import fixed_grid, real_grid
+from gan_dist.samples import fixed_grid, measured, real_grid
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
 from gan_dist.state import TrainState
 from gan_dist.stats import Stats
 from gan_dist.versions import versions
+
+if TYPE_CHECKING:
+    from gan_dist.measuring import Measuring
 
 LONGEST_WITHOUT_CHECKPOINT_S = 15 * 60
 
@@ -29,12 +32,25 @@ class Desk:
     """Keeps the run's records up to date (`loop.Tasks`)."""
 
     def __init__(
-        self, spec: JobSpec, run: Run, rows: Rows, feed: Feed, stats: Stats, folder: RunFolder, attempt: int
+        self,
+        spec: JobSpec,
+        run: Run,
+        rows: Rows,
+        feed: Feed,
+        stats: Stats,
+        folder: RunFolder,
+        attempt: int,
+        measuring: Measuring | None = None,
     ) -> None:
         self.spec, self.run, self.rows, self.feed, self.stats = spec, run, rows, feed, stats
-        self.folder, self.attempt = folder, attempt
+        self.folder, self.attempt, self.measuring = folder, attempt, measuring
+        self.kept = spec.keep.metric
+        if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
+            self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
         self.journal: Journal | None = None
         self.latest: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self._measured_seen, self._measured_s, self._reached = -1, 0.0, False
         self._reported_at, self._reported_seen, self._aside_s = time.perf_counter(), 0, 0.0
         self._saved_at, self._saved_seen, self._drawn_seen = time.monotonic(), -1, -1
 
@@ -63,12 +79,16 @@ class Desk:
     def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None:
         """After an iteration that went from `before` to `state.seen`."""
         cadence, seen = stage.cadence, state.seen
-        if crossed(before, seen, cadence.report):
+        saves = self.saves(state, before, stage, overdue)
+        if self._measures(state, before, stage, saves):
+            with self._aside():
+                self.measure(state)
+        if crossed(before, seen, cadence.report) or self._measured_seen == seen:
             self.report(state, stage)
         if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid):
             with self._aside():
                 self.grid(state)
-        if self.saves(state, before, stage, overdue):
+        if saves:
             with self._aside():
                 self.save(state)
 
@@ -92,6 +112,34 @@ class Desk:
         if self.journal is not None:
             self.journal.close()
 
+    def reached(self) -> bool:
+        """Whether a metric was as good as `stop_when` asks."""
+        return self._reached
+
+    def _measures(self, state: TrainState, before: int, stage: Stage, saves: bool) -> bool:
+        """Whether metrics are due: at their cadence, at the end, for each checkpoint where they decide which stay."""
+        if self.measuring is None:
+            return False
+        decides = self.spec.keep.best > 0 and str(self.kept).startswith("metric/")
+        ended = state.seen >= state.stages[-1].ends
+        return crossed(before, state.seen, stage.cadence.metrics) or ended or (saves and decides)
+
+    def measure(self, state: TrainState) -> None:
+        """The metrics of the published generator. Every worker takes part, and knows the result."""
+        assert self.measuring is not None
+        began = time.perf_counter()
+        generator, device = state.published(self.run), self.run.device
+        shares = class_shares(self.rows.facts, device)
+        self.metrics = self.measuring.measure(
+            lambda part: measured(generator, part, self.spec.seed, shares, device), self.rows
+        )
+        self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
+        if (goal := self.spec.stop_when) is not None:
+            name = self.measuring.resolve(goal.metric)
+            self._reached = goal.reached(self.metrics[name])
+            if self._reached and self.run.rank == 0:
+                self.run.emit({"event": "stage", "text": f"stop_when: {name} is {self.metrics[name]:.4g}"})
+
     def report(self, state: TrainState, stage: Stage) -> None:
         """Losses and rates since the last report."""
         means = self.stats.means(self.run.sum)
@@ -108,6 +156,9 @@ class Desk:
         values |= {"speed/images_per_s": rate, "speed/step_images_per_s": count / stepping}
         values |= {"speed/data_wait_share": waited / seconds}
         values |= {"memory/gib": _memory(self.run.device)}
+        if self._measured_seen == seen:
+            values |= {f"metric/{name}": value for name, value in self.metrics.items()}
+            values |= {"speed/metrics_s": self._measured_s}
         self.latest = values
         self.journal.scalars(values, seen)
         until = state.stages[-1].ends
@@ -120,7 +171,7 @@ class Desk:
                 "rate": rate,
                 "eta": max(0, until - seen) / rate,
                 "losses": losses,
-                "metrics": {},
+                "metrics": self.metrics,
                 "workers": self.run.world,
                 "stage": stage.name,
             }
@@ -153,11 +204,14 @@ class Desk:
         }
         written = checkpoint.write(parent, name, networks, training, meta)
         keep = self.spec.keep
-        checkpoint.prune(parent, keep.last, keep.best, keep.metric, keep.mode)
+        checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
         self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
 
     def _expected(self, state: TrainState) -> dict[str, float]:
-        return {f"loss/{phase.name}": 0.0 for stage in state.stages for phase in stage.phases}
+        names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]
+        return dict.fromkeys(
+            [*names, *(f"metric/{name}" for name in (self.measuring.names if self.measuring else ()))], 0.0
+        )
 
 
 def _flat(spec: JobSpec) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,6 +26,9 @@ from gan_dist.state import TrainState, load_weights
 from gan_dist.stats import Stats
 from gan_dist.storage import Folder
 from gan_dist.tasks import Desk
+
+if TYPE_CHECKING:
+    from gan_dist.measuring import Measuring
 
 
 def work(
@@ -57,9 +60,18 @@ def work(
     feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, spec.data.xflip)
     feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
-    desk = Desk(spec, run, rows, feed, stats, folder, attempt)
+    desk = Desk(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
     ending = train(state, feed, run, stats, desk)
     return {"ending": ending, "seen": state.seen, "values": desk.latest}
+
+
+def _measuring(spec: JobSpec, run: Run, rows: Rows, folder: RunFolder) -> Measuring | None:
+    """The job's metrics. Imported only where there are any: workers without start sooner."""
+    if not spec.metrics:
+        return None
+    from gan_dist.measuring import Measuring
+
+    return Measuring(spec.metrics, rows.facts, folder.measured(), run, [spec.environment.code or "."])
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

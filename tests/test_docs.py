@@ -24,19 +24,22 @@ from gan_dist.spec.job import (
     EmaSpec,
     EnvironmentSpec,
     EverySpec,
+    FeaturesSpec,
     JobSpec,
     KeepSpec,
+    MetricSpec,
     ObjectiveSpec,
     OptimizerSpec,
     PenaltySpec,
     ResourcesSpec,
     StageSpec,
+    StopSpec,
 )
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
-TOPICS = ("cluster", "data", "errors", "job", "networks", "own", "python", "resume", "start", "tensorboard")
+TOPICS = ("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume", "start", "tensorboard")
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
     "data": DataSpec,
@@ -45,6 +48,9 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "penalties[]": PenaltySpec,
     "optimizer": OptimizerSpec,
     "ema": EmaSpec,
+    "metrics[]": MetricSpec,
+    "metrics[].features": FeaturesSpec,
+    "stop_when": StopSpec,
     "stages[]": StageSpec,
     "every": EverySpec,
     "keep": KeepSpec,
@@ -94,7 +100,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def component_table(kind: components.Kind, alias: str) -> str:
-    """What the page of networks must hold for a component: one row for each argument a job may give."""
+    """What a page must hold for a component: one row for each argument a job may give."""
     params = components.signature(components.ALIASES[kind][alias]).params
     return table(
         (f"`{alias}`, {kind}", "default", "meaning"),
@@ -159,8 +165,8 @@ def test_no_section_of_the_job_is_forgotten() -> None:
 
 @pytest.mark.parametrize(("kind", "alias"), COMPONENTS)
 def test_every_component_is_on_its_page(kind: components.Kind, alias: str) -> None:
-    wanted = component_table(kind, alias)
-    assert wanted in (DOCS / "networks.md").read_text(), f"put this table into docs/networks.md:\n{wanted}"
+    wanted, page = component_table(kind, alias), "metrics.md" if kind in ("metric", "extractor") else "networks.md"
+    assert wanted in (DOCS / page).read_text(), f"put this table into docs/{page}:\n{wanted}"
 
 
 @pytest.mark.parametrize("page", [README, DOCS / "job.md"], ids=lambda page: page.name)

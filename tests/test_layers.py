@@ -23,9 +23,9 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema recipes survey testing
 
 driver conduct reading desk ray_worker rendezvous resources
-gan_dist api local smoke preflight attempt events request resume jobfile
+gan_dist evaluate api local smoke preflight attempt events request resume jobfile
 
-worker tasks samples journal microbatch
+worker tasks measuring samples journal microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
 data data.on_ray data.ingest data.choice data.prepare data.shards data.sources data.archives
@@ -34,10 +34,12 @@ data.facts data.source data.images data.order storage walk versions modalities m
 
 objectives objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
+metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
+metrics.names metrics.moments
 networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 contracts randomness
 
-components
+components aliases
 spec spec.check spec.signatures spec.source spec.job spec.slots spec.sections spec.rules spec.optimizer
 spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """

@@ -176,6 +176,8 @@ ALLOWED = [
     "optimizer.warmup=100",
     "optimizer.clip=1",
     "every.grid=64k",
+    "every.metrics=9k",
+    "metrics=[{use: frechet, samples: 1k}]",
     "keep.last=5",
     "resources.workers=1",
     "environment.env=[AWS_PROFILE]",
@@ -206,6 +208,14 @@ REFUSED = [
 def test_what_may_change_on_resume(tmp_path: Path, change: str) -> None:
     run = submitted(tmp_path / "run", 3).run
     assert resume_spec(run, [change]) != resume_spec(run, []) == small()
+
+
+def test_when_a_run_is_good_enough_may_change_on_resume(tmp_path: Path) -> None:
+    run = submitted(tmp_path / "run", 3).run
+    changed = resume_spec(run, ["metrics=[frechet]", "stop_when={metric: fd, below: 3}"])
+    assert changed.stop_when is not None and changed.stop_when.below == 3
+    with pytest.raises(JobError, match=r"unknown metric 'fd' .*the job has no `metrics`"):
+        resume_spec(run, ["stop_when={metric: fd, below: 3}"])
 
 
 @pytest.mark.parametrize("change", REFUSED)

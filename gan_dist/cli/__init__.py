@@ -46,6 +46,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Networks": {
         "sample": model_commands.sample,
+        "evaluate": model_commands.evaluate,
         "check": model_commands.check,
     },
     "Clusters and pages": {

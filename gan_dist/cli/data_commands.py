@@ -86,8 +86,10 @@ def _inspect(source: str, as_json: bool) -> None:
 
 
 def _lines(found: Prepared) -> list[str]:
+    from gan_dist.data.facts import KINDS
+
     facts, shards = found.facts, found.manifest["shards"]
-    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[facts.channels]
+    kind = KINDS[facts.channels]
     counted = ", ".join(f"{n} {c:,}" for n, c in zip(facts.classes, facts.class_counts, strict=True))
     lines = [
         f"folder     {found.folder.uri}",

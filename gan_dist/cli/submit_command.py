@@ -171,6 +171,7 @@ def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> N
 
     from gan_dist.cluster import Cluster, resolve
     from gan_dist.launch import resolved
+    from gan_dist.metrics.names import job_names
     from gan_dist.request import VARIABLE
     from gan_dist.submit import entrypoint, runtime_env
 
@@ -187,6 +188,7 @@ def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> N
         "uri": plan.run.uri,
         "cluster": "this process" if local else cluster.address,
         "in_samples": resolved(plan.spec),
+        "metrics": list(job_names(plan.spec, [plan.environment.code or "."])),
         "job": json.loads(request.pop("spec")),
         "request": request,
     }

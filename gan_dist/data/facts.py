@@ -9,6 +9,7 @@ from typing import Any
 from gan_dist.data.source import DataError
 
 NAMED = 10
+KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)

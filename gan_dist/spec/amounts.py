@@ -112,6 +112,13 @@ def _or_zero(written: object) -> Amount:
     return Amount.parse(written, zero=True)
 
 
+def _count(written: object) -> Amount:
+    amount = Amount.parse(written)
+    if amount.unit != "samples":
+        raise ValueError(f"{shown(written)} must be a number of samples, such as 5000 or 5k")
+    return amount
+
+
 def _schema(lowest: dict[str, int]) -> dict[str, Any]:
     text = r"^\s*[0-9.]+([eE][+-]?[0-9]+)?\s*(k|M|G|samples?|epochs?|steps?)?\s*$"
     return {
@@ -126,3 +133,16 @@ AmountField = Annotated[
     Amount, PlainValidator(Amount.parse), _AS_JSON, WithJsonSchema(_schema({"exclusiveMinimum": 0}))
 ]
 AmountOrZero = Annotated[Amount, PlainValidator(_or_zero), _AS_JSON, WithJsonSchema(_schema({"minimum": 0}))]
+CountField = Annotated[
+    Amount,
+    PlainValidator(_count),
+    _AS_JSON,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^\s*[0-9.]+([eE][+-]?[0-9]+)?\s*(k|M|G|samples?)?\s*$"},
+            ]
+        }
+    ),
+]

@@ -22,8 +22,9 @@ from gan_dist.spec.sections import (
     EverySpec,
     KeepSpec,
     ResourcesSpec,
+    StopSpec,
 )
-from gan_dist.spec.slots import ComponentSpec, ObjectiveSpec, PenaltySpec, one_or_more
+from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
 
 __all__ = [
     "ComponentSpec",
@@ -31,13 +32,16 @@ __all__ = [
     "EmaSpec",
     "EnvironmentSpec",
     "EverySpec",
+    "FeaturesSpec",
     "JobSpec",
     "KeepSpec",
+    "MetricSpec",
     "ObjectiveSpec",
     "OptimizerSpec",
     "PenaltySpec",
     "ResourcesSpec",
     "StageSpec",
+    "StopSpec",
 ]
 
 CONFLICT = "conflict"
@@ -114,6 +118,10 @@ class JobSpec(Section):
         default=None,
         description="How long to train. Not with `stages`.",
         json_schema_extra={"unit": "samples"},
+    )
+    metrics: tuple[MetricSpec, ...] = Field(default=(), description="What is measured during training.")
+    stop_when: StopSpec | None = Field(
+        default=None, description="Ends the run before `until`, once a metric is good enough."
     )
     precision: Literal["auto", "fp32", "bf16", "fp64"] = Field(
         default="auto",

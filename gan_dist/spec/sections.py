@@ -131,6 +131,29 @@ class EverySpec(Section):
         description="Everything needed to resume; at least every 15 minutes in any case.",
         json_schema_extra={"unit": "samples"},
     )
+    metrics: AmountField = Field(
+        default=Amount(128_000),
+        description="The job's `metrics`; the last time at the end.",
+        json_schema_extra={"unit": "samples"},
+    )
+
+
+class StopSpec(Section):
+    """Ends a run early, once a metric is good enough."""
+
+    metric: str = Field(description="One of the job's metrics: its exact name, or the beginning of one.")
+    below: Number | None = Field(default=None, description="Stop once the metric is lower.")
+    above: Number | None = Field(default=None, description="Stop once the metric is higher.")
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> StopSpec:
+        if (self.below is None) == (self.above is None):
+            raise ValueError("give either `below` or `above`, the value at which the run is to stop")
+        return self
+
+    def reached(self, value: float) -> bool:
+        """Whether the metric's value ends the run."""
+        return value < self.below if self.below is not None else self.above is not None and value > self.above
 
 
 class KeepSpec(Section):
@@ -143,7 +166,10 @@ class KeepSpec(Section):
         description="Best by `metric` to keep besides.",
         json_schema_extra={"unit": "checkpoints"},
     )
-    metric: str | None = Field(default=None, description="Exact name of the metric that decides what is best.")
+    metric: str | None = Field(
+        default=None,
+        description="What decides what is best: one of the job's metrics, or any logged number by its tag.",
+    )
     mode: Literal["min", "max"] = Field(default="min", description="Whether the lowest or highest metric is best.")
 
     @model_validator(mode="after")

@@ -39,6 +39,22 @@ def read_signature(target: str, roots: Sequence[str | Path] = ()) -> Signature:
     return _of(find(read_module(module_name, roots), name, roots), roots)
 
 
+def read_constant(target: str, name: str, roots: Sequence[str | Path] = ()) -> Any:
+    """The literal value that the body of class `module:Name` gives to `name`; None where it gives none.
+
+    Raises:
+        ValueError: there is no such module or class in it.
+    """
+    module_name, _, owner = target.partition(":")
+    found = find(read_module(module_name, roots), owner, roots).node
+    for node in found.body if isinstance(found, ast.ClassDef) else ():
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
+            value = _literal(getattr(node, "value", None))
+            return None if isinstance(value, str) and value == ast.unparse(node.value) else value  # type: ignore[attr-defined]
+    return None
+
+
 def _of(found: Found, roots: Sequence[str | Path]) -> Signature:
     if found.node is None:
         return Signature((), True, "")

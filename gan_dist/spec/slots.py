@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import Section, Whole
 from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
+
+_OF_METRICS = "A name from `gan-dist help metrics`, or your own as `package.module:Name`."
 
 
 class ComponentSpec(Section):
@@ -46,6 +49,28 @@ class PenaltySpec(ComponentSpec):
         le=1024,
         description="Apply only in each n-th step, n times as strongly (lazy regularisation).",
         json_schema_extra={"unit": "steps"},
+    )
+
+
+class FeaturesSpec(ComponentSpec):
+    """What images are compared by, and its arguments."""
+
+    use: str = Field(description=_OF_METRICS)
+
+
+class MetricSpec(ComponentSpec):
+    """A metric and its arguments."""
+
+    use: str = Field(description=_OF_METRICS)
+    features: FeaturesSpec = Field(
+        default="random",
+        validate_default=True,
+        description="What images are compared by: a name, or a mapping with `use`.",
+    )
+    samples: CountField = Field(
+        default=Amount(5000),
+        description="How many generated samples are looked at.",
+        json_schema_extra={"unit": "samples"},
     )
 
 

@@ -1,0 +1,48 @@
+"""The short names of what is shipped, as strings: nothing is imported."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "metric", "extractor"]
+
+ALIASES: dict[Kind, dict[str, str]] = {
+    "generator": {
+        "mlp": "gan_dist.networks.mlp:Generator",
+        "dcgan": "gan_dist.networks.dcgan:Generator",
+        "r3gan": "gan_dist.networks.r3gan:Generator",
+        "sngan": "gan_dist.networks.sngan:Generator",
+    },
+    "discriminator": {
+        "mlp": "gan_dist.networks.mlp:Discriminator",
+        "dcgan": "gan_dist.networks.dcgan:Discriminator",
+        "r3gan": "gan_dist.networks.r3gan:Discriminator",
+        "sngan": "gan_dist.networks.sngan:Discriminator",
+    },
+    "network": {},
+    "objective": {
+        "non_saturating": "gan_dist.objectives.adversarial:NonSaturating",
+        "minimax": "gan_dist.objectives.adversarial:Minimax",
+        "least_squares": "gan_dist.objectives.adversarial:LeastSquares",
+        "hinge": "gan_dist.objectives.adversarial:Hinge",
+        "wasserstein": "gan_dist.objectives.wasserstein:Wasserstein",
+        "relativistic": "gan_dist.objectives.relativistic:Relativistic",
+        "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
+    },
+    "penalty": {
+        "r1": "gan_dist.penalties.r1:R1",
+        "r2": "gan_dist.penalties.r2:R2",
+        "wgan_gp": "gan_dist.penalties.wgan_gp:WganGp",
+        "dragan": "gan_dist.penalties.dragan:Dragan",
+    },
+    "metric": {
+        "frechet": "gan_dist.metrics.frechet:Frechet",
+        "kid": "gan_dist.metrics.kid:Kid",
+        "prdc": "gan_dist.metrics.prdc:Prdc",
+    },
+    "extractor": {
+        "random": "gan_dist.metrics.random_network:RandomNetwork",
+        "classifier": "gan_dist.metrics.classifier:Classifier",
+        "inception": "gan_dist.metrics.inception:Inception",
+    },
+}

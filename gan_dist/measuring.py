@@ -1,0 +1,250 @@
+"""Metrics of a generator: workers embed generated and real samples, each its share, and what they find is compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gan_dist import components
+from gan_dist.contracts import Metric, Needs
+from gan_dist.data.facts import DataFacts
+from gan_dist.data.source import state_of
+from gan_dist.feed import Rows
+from gan_dist.metrics.moments import FeatureRows, Moments
+from gan_dist.metrics.names import names_of, resolve
+from gan_dist.runtime import Run
+from gan_dist.spec.job import MetricSpec
+from gan_dist.storage import Folder
+
+FORMAT = 1
+SEED = 2015
+CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
+KINDS: dict[Needs, type[Moments] | type[FeatureRows]] = {"moments": Moments, "rows": FeatureRows}
+Draw = Callable[[range], Tensor]
+
+
+class Wanted(NamedTuple):
+    """What is collected of a set of samples: by which extractor, in which form, of how many."""
+
+    features: str
+    needs: Needs
+    samples: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """A metric of the job, ready to compare. `names` are exact names by value."""
+
+    spec: MetricSpec
+    metric: Metric
+    names: Mapping[str, str]
+
+    @property
+    def samples(self) -> int:
+        return int(self.spec.samples.value)
+
+    @property
+    def least(self) -> int:
+        return int(getattr(self.metric, "least", 2))
+
+    def fake(self) -> Wanted:
+        return Wanted(_key(self.spec), self.metric.needs, self.samples)
+
+    def real(self, count: int) -> Wanted:
+        return self.fake()._replace(samples=count if self.metric.needs == "moments" else min(count, self.samples))
+
+
+class Measuring:
+    """The metrics of a job, or of one question.
+
+    Args:
+        metrics: what is measured.
+        facts: of the data that samples are compared with.
+        cache: folder where what was found of the data is kept for every run.
+        run: whose workers take part.
+        roots: folders with a user's own modules.
+        against: name of what the samples are compared with, where that is not the training set.
+
+    Raises:
+        ValueError: a metric or an extractor cannot be built.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[MetricSpec],
+        facts: DataFacts,
+        cache: Folder,
+        run: Run,
+        roots: components.Roots = (),
+        against: str = "",
+    ) -> None:
+        self.facts, self.cache, self.run = facts, cache, run
+        self.built = [_build(spec, roots, against) for spec in metrics]
+        self.extractors = {_key(spec): _extractor(spec, facts, run.device) for spec in metrics}
+        self._real: dict[Wanted, Moments | FeatureRows] = {}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Exact name -> value, in the job's order."""
+        return {name: value for one in self.built for value, name in one.names.items()}
+
+    def resolve(self, asked: str) -> str:
+        """The exact name that is meant. Raises ValueError."""
+        return resolve(asked, self.names)
+
+    def problems(self) -> list[str]:
+        """Which metrics have too few samples to compare."""
+        found = []
+        for one in self.built:
+            name, least = next(iter(one.names.values())), one.least
+            for count, what in ((one.samples, "generated"), (self.facts.count, "real")):
+                if count < least:
+                    found.append(f"metrics: {name} needs at least {least} {what} samples, and there are {count}")
+        return found
+
+    def try_out(self, one: Built) -> None:
+        """Compare noise with itself. Raises what the metric or its extractor raises."""
+        shape = (max(one.least, CHUNK), self.facts.channels, self.facts.size, self.facts.size)
+        noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
+        with torch.no_grad():
+            features = self.extractors[_key(one.spec)](noise.to(self.run.device))
+        if features.ndim != 2 or len(features) != len(noise):
+            raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
+        both = Moments.of(features) if one.metric.needs == "moments" else FeatureRows(features)
+        _compare(one, both, both)
+
+    def measure(self, draw: Draw, rows: Rows) -> dict[str, float]:
+        """Every number by its exact name, equal on all workers. Every worker must call this.
+
+        Args:
+            draw: uint8 pixels [n, C, H, W] of the samples with these numbers; it is asked for whole chunks.
+            rows: the data that samples are compared with.
+        """
+        real = self._reference(rows)
+        fake = self._collect(draw, {one.fake() for one in self.built})
+        values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
+        if self.run.rank == 0:
+            found: list[float] = []
+            for one in self.built:
+                found += _compare(one, real[one.real(self.facts.count)], fake[one.fake()])
+            values += torch.tensor(found, dtype=torch.float64).to(values.device)
+        return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
+
+    def _reference(self, rows: Rows) -> dict[Wanted, Moments | FeatureRows]:
+        """What is known of the data: found once, and kept for this and every later run."""
+        if self._real:
+            return self._real
+        for key, extractor in self.extractors.items():
+            if hasattr(extractor, "fit"):
+                self._fit(key, extractor, rows)
+        missing = set()
+        for wanted in sorted({one.real(self.facts.count) for one in self.built}):
+            file = self._file(wanted)
+            if file is not None and self._everywhere(self.cache.exists(file)):
+                kind = KINDS[wanted.needs]
+                self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
+            else:
+                missing.add(wanted)
+        # Whoever needs fewer than all gets a fair choice, in no order.
+        shuffled = np.random.RandomState(SEED).permutation(self.facts.count)
+        self._real |= self._collect(lambda part: rows.rows(shuffled[part.start : part.stop])[0], missing)
+        for wanted in missing if self.run.rank == 0 else ():
+            if (file := self._file(wanted)) is not None:
+                self.cache.write(file, save(_contiguous(self._real[wanted].state())))
+        return self._real
+
+    @torch.no_grad()
+    def _collect(self, draw: Draw, wanted: Iterable[Wanted]) -> dict[Wanted, Moments | FeatureRows]:
+        """Features of samples, from all workers; each embeds every `world`-th chunk."""
+        # In one order on all workers, who sum them one after the other.
+        found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}
+        most = max((one.samples for one in found), default=0)
+        for start in range(CHUNK * self.run.rank, most, CHUNK * self.run.world):
+            pixels = draw(range(start, start + CHUNK)).to(self.run.device)
+            embedded: dict[str, Tensor] = {}
+            for one, collected in found.items():
+                if one.samples > start:
+                    if one.features not in embedded:
+                        embedded[one.features] = self.extractors[one.features](pixels)
+                    collected.add(start, embedded[one.features][: one.samples - start])
+        return {one: collected.summed(self.run.sum) for one, collected in found.items()}
+
+    def _empty(self, wanted: Wanted) -> Moments | FeatureRows:
+        shape = (1, self.facts.channels, self.facts.size, self.facts.size)
+        probe = torch.zeros(shape, dtype=torch.uint8, device=self.run.device)
+        dim = self.extractors[wanted.features](probe).shape[1]
+        if wanted.needs == "moments":
+            return Moments.empty(dim, self.run.device)
+        return FeatureRows.empty(wanted.samples, dim, self.run.device)
+
+    def _fit(self, key: str, extractor: Any, rows: Rows) -> None:
+        """Train an extractor on the data, once for all runs; rank 0 does, and the others read what it stored."""
+        name = f"extractor-{state_of([FORMAT, self.facts.checksum, self.facts.classes, key])}"
+        if not self._everywhere(self.cache.exists(f"{name}.safetensors")) and self.run.rank == 0:
+            self.run.emit({"event": "stage", "text": f"metrics: training features {key}"})
+            with torch.random.fork_rng(devices=[]):
+                facts = extractor.fit(rows.rows, self.facts.count)
+            self.cache.write_json(f"{name}.json", {"features": key, "format": FORMAT, **facts})
+            self.cache.write(f"{name}.safetensors", save(_contiguous(extractor.state_dict())))
+            told = ", ".join(f"{fact} {value:.4g}" for fact, value in facts.items())
+            self.run.emit({"event": "stage", "text": f"metrics: features {key} trained ({told})"})
+        self._everywhere(True)
+        extractor.load_state_dict(load(self.cache.read(f"{name}.safetensors")))
+
+    def _everywhere(self, truth: bool) -> bool:
+        """Whether it is true for all workers; who is first waits for the others."""
+        votes = torch.tensor([float(truth)], device=self.run.device)
+        return round(self.run.sum(votes).item()) == self.run.world
+
+    def _file(self, wanted: Wanted) -> str | None:
+        """Where the data's features are kept: by the data's content and the extractor's weights. None for a person's
+        own extractor, whose code may change unseen."""
+        if ":" in wanted.features.partition(" ")[0]:
+            return None
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in self.extractors[wanted.features].state_dict().items():
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        key = [FORMAT, self.facts.checksum, self.facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
+        return f"{wanted.needs}-{state_of(key)}.safetensors"
+
+
+def _key(spec: MetricSpec) -> str:
+    """An extractor's name and arguments."""
+    args = spec.features.args
+    return f"{spec.features.use} {args}" if args else spec.features.use
+
+
+def _build(spec: MetricSpec, roots: components.Roots, against: str) -> Built:
+    metric: Metric = components.build("metric", spec.use, spec.args, {})
+    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against).items()})
+
+
+def _extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
+    """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
+    provided = {"size": facts.size, "channels": facts.channels, "classes": len(facts.classes)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        built = components.build("extractor", spec.features.use, spec.features.args, provided)
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"features: {spec.features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
+    return built.to(device).eval()
+
+
+def _compare(one: Built, real: Moments | FeatureRows, fake: Moments | FeatureRows) -> list[float]:
+    """The metric's numbers in the order of its values."""
+    pair = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
+    found = one.metric.compare(*pair)
+    if found.keys() != one.names.keys():
+        raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
+    return [float(found[value]) for value in one.names]
+
+
+def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

@@ -1,0 +1,116 @@
+"""What a metric's number is called, which says how it was measured; told from a job without importing anything heavy.
+
+`fd_random_5k` is the Fréchet distance of 5000 generated samples to the whole training set by features `random`. Only
+the features of 2015, 50,000 generated samples and the whole training set make a `fid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gan_dist.components import Roots, locate, signature
+from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.errors import Keys, Problem, nearest
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.signatures import read_constant
+from gan_dist.spec.slots import MetricSpec
+
+FULL = "50k"
+
+
+def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[str, str]:
+    """Exact name -> value, for every number a metric gives.
+
+    Args:
+        metric: the metric, its features and sample count.
+        roots: folders with a user's own modules.
+        against: what the samples are compared with, where that is not the training set.
+
+    Raises:
+        ValueError: there is no such metric, or it does not say what it gives and gets.
+    """
+    target = locate("metric", metric.use)
+    values, needs = (read_constant(target, name, roots) for name in ("values", "needs"))
+    if not isinstance(values, tuple | list) or not values or not all(isinstance(one, str) for one in values):
+        raise ValueError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
+    if needs not in ("moments", "rows"):
+        raise ValueError(f'\'{metric.use}\' does not say what it gets; its class needs needs = "moments" or "rows"')
+    return {_name(value, metric, roots, against): value for value in values}
+
+
+def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
+    changed = _changed("metric", metric.use, metric.args, roots)
+    features = metric.features
+    if (value, features.use, str(metric.samples), against) == ("fd", "inception", FULL, ""):
+        return "fid"
+    by = [_label(features.use), *_changed("extractor", features.use, features.args, roots)]
+    tail = [f"vs_{against}"] if against else []
+    return "_".join([value, *by, str(metric.samples), *changed, *tail])
+
+
+def _label(use: str) -> str:
+    return use.rpartition(":")[2]
+
+
+def _changed(kind: Any, use: str, args: Mapping[str, Any], roots: Roots) -> Iterator[str]:
+    """Numbers among the arguments that are not the default, as `k3`: another protocol, another name."""
+    defaults = {param.name: param.default for param in signature(locate(kind, use), roots).params}
+    for key, value in args.items():
+        if isinstance(value, int | float) and value != defaults.get(key):
+            yield f"{key}{value:g}" if not isinstance(value, bool) else f"{key}{value}"
+
+
+def job_names(job: JobSpec, roots: Roots = ()) -> dict[str, str]:
+    """Exact name -> value, for all metrics of a job. Raises ValueError."""
+    return {name: value for metric in job.metrics for name, value in names_of(metric, roots).items()}
+
+
+def resolve(asked: str, names: Mapping[str, str]) -> str:
+    """The exact name that a person means: itself, a value's (`fd`), or the only one that begins so.
+
+    Raises:
+        ValueError: there is none, with the nearest name, or there are several.
+    """
+    if asked in names:
+        return asked
+    found = [name for name, value in names.items() if value == asked]
+    found = found or [name for name in names if name.startswith(f"{asked}_")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{asked!r} may be {' or '.join(found)}; give the whole name")
+    near = nearest(asked, [*names, *names.values()])
+    guess = f"; did you mean '{near}'?" if near else ""
+    raise ValueError(f"unknown metric {asked!r}{guess} (allowed: {', '.join(names) or 'none'})")
+
+
+def check_metrics(job: JobSpec, origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:
+    """Every problem with the metrics of a job whose components are there."""
+    return [problem_at(origins or {}, keys, message) for keys, message in _problems(job, roots)]
+
+
+def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
+    names: dict[str, str] = {}
+    for index, metric in enumerate(job.metrics):
+        try:
+            found = names_of(metric, roots)
+        except ValueError as error:
+            yield ("metrics", index, "use"), str(error)
+            continue
+        if again := sorted(found.keys() & names.keys()):
+            yield ("metrics", index), f"measures {', '.join(again)} once more; remove one of the two"
+        if metric.features.use == "classifier" and job.data.labels == "none":
+            yield ("metrics", index, "features"), "'classifier' learns from labels; set data.labels, or use random"
+        names |= found
+    asked: Sequence[tuple[Keys, str | None]] = [
+        (("stop_when", "metric"), job.stop_when.metric if job.stop_when else None),
+        # Any logged number may decide what is kept; their tags have a slash.
+        (("keep", "metric"), None if "/" in (job.keep.metric or "/") else job.keep.metric),
+    ]
+    for keys, name in asked:
+        try:
+            if name is not None:
+                resolve(name, names)
+        except ValueError as error:
+            yield keys, str(error) if names else f"{error}; the job has no `metrics`"

@@ -1,0 +1,116 @@
+"""`gan-dist evaluate`: a run equals what it logged, folders are compared as they are, and faults are told in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gan_dist
+from gan_dist.cli import main
+from gan_dist.runs import RunFolder
+
+PRDC = ("precision", "recall", "density", "coverage")
+JOB = """
+name: asked
+data: {source: digits, size: 8, labels: source}
+generator: {use: mlp, hidden: 8, layers: 1, z: 4}
+discriminator: {use: mlp, hidden: 8, layers: 1}
+objective: hinge
+ema: {half_life: 100}
+batch: 8
+until: 4 steps
+metrics: [{use: frechet, samples: 100}, {use: kid, samples: 200}]
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
+    root = tmp_path_factory.mktemp("evaluate")
+    (root / "job.yaml").write_text(JOB)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_DIST_HOME", str(root / "home"))
+        yield gan_dist.train(root / "job.yaml", storage=str(root / "runs"))
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
+    def call(*words: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gan-dist", "evaluate", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code, *capsys.readouterr())
+
+    return call
+
+
+def pictures(folder: Path, count: int, size: int = 8, colour: bool = False, seed: int = 0) -> str:
+    folder.mkdir()
+    numbers = np.random.RandomState(seed)
+    for number in range(count):
+        pixels = numbers.randint(0, 256, (size, size, 3) if colour else (size, size)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return str(folder)
+
+
+def test_a_run_is_what_it_logged(run: RunFolder, ask) -> None:
+    logged = json.loads(run.folder.read("scalars.jsonl").splitlines()[-1])
+    code, out, err = ask(run.uri, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    names = ["fd_random_100", "kid_random_200", "kid_se_random_200"]
+    assert list(found["metrics"]) == names and found["samples_seen"] == 32 and found["images_of_b"] == 1797
+    assert found["metrics"] == pytest.approx({name: logged[f"metric/{name}"] for name in names}, rel=1e-9)
+    checkpoint = f"{run.uri}/checkpoints/{run.checkpoints().names()[-1]}"
+    assert json.loads(ask(checkpoint, "--json")[1])["metrics"] == found["metrics"]
+
+
+def test_a_table_for_people(run: RunFolder, ask) -> None:
+    code, out, _ = ask(run.uri, "--metric", "fd", "--metric", "precision", "--n", "50")
+    assert code == 0
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    assert names == ["metric", "fd_random_50", *(f"{name}_random_50" for name in PRDC)]
+
+
+def test_folders(tmp_path: Path, run: RunFolder, ask) -> None:
+    one, two = pictures(tmp_path / "one", 30), pictures(tmp_path / "two", 30, seed=1)
+    code, out, err = ask(one, two, "--metric", "frechet", "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"].keys() == {"fd_random_30_vs_two"}
+    assert json.loads(ask(one, one, "--metric", "fd", "--json")[1])["metrics"]["fd_random_30_vs_one"] < 1e-4
+    code, out, err = ask(run.uri, one, "--json")
+    assert code == 0 and "fd_random_100_vs_one" in json.loads(out)["metrics"]
+
+
+def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
+    few, large = pictures(tmp_path / "few", 3), pictures(tmp_path / "large", 3, size=16)
+    colour, lone = pictures(tmp_path / "colour", 3, colour=True), pictures(tmp_path / "lone", 1)
+    (tmp_path / "empty").mkdir()
+    mixed = pictures(tmp_path / "mixed", 3)
+    Image.new("L", (8, 9)).save(tmp_path / "mixed" / "other.png")
+    broken = pictures(tmp_path / "broken", 3)
+    (tmp_path / "broken" / "9.png").write_bytes(b"no picture")
+    faults = [
+        ((few,), "is a folder of images; name a second one"),
+        ((few, few), "kid_random_3_vs_few needs at least 20 generated samples, and there are 3"),
+        ((few, large), "images are 8x8 grey there and 16x16 grey here"),
+        ((few, colour), "images are 8x8 grey there and 8x8 RGB here"),
+        ((lone, few, "--metric", "fd"), "fd_random_1_vs_few needs at least 2 generated samples, and there are 1"),
+        ((few, lone, "--metric", "fd"), "fd_random_3_vs_lone needs at least 2 real samples, and there are 1"),
+        ((str(tmp_path / "empty"), few), "no images in"),
+        ((mixed, few), "several sizes, or no squares: 0.png is 8x8, other.png is 8x9"),
+        ((broken, few), "9.png' cannot be read"),
+        ((few, few, "--n", "4"), "--n 4: "),
+        ((run.uri, "--metric", "frechett"), "unknown metric 'frechett'; did you mean 'frechet'?"),
+        ((run.uri, "--features", "inceptoin"), "unknown extractor 'inceptoin'; did you mean 'inception'?"),
+        ((run.uri, str(tmp_path / "nowhere")), "is no folder of images"),
+    ]
+    for words, message in faults:
+        code, _, err = ask(*words)
+        assert code == 2 and message in err, (words, err)
+    assert ask("no-such-run")[0] == 4

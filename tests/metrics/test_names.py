@@ -1,0 +1,133 @@
+"""A metric's name says how it was measured, and what a job asks for is checked before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.jobfile import load_job
+from gan_dist.metrics.names import job_names, names_of, resolve
+from gan_dist.spec.errors import JobError
+from gan_dist.spec.slots import MetricSpec
+from tests.helpers import small
+
+OWN = """\
+class Brightness:
+    values = ("brightness", "contrast")
+    needs = "rows"
+
+    def __init__(self, *, power: float = 1.0, sharp: bool = False):
+        raise SystemExit("a job is checked without running anybody's code")
+
+
+class Silent:
+    needs = "rows"
+
+
+class Unclear:
+    values = ("something",)
+    needs = "pixels"
+"""
+JOB = """\
+name: measured
+data: {source: digits, size: 8}
+generator: mlp
+discriminator: mlp
+objective: hinge
+batch: 8
+until: 4 steps
+metrics:
+  - frechet
+  - {use: kid, samples: 1k}
+"""
+
+
+def metric(**written: Any) -> MetricSpec:
+    return MetricSpec.model_validate(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ({"use": "frechet"}, ["fd_random_5k"]),
+        ({"use": "frechet", "features": "inception", "samples": "50k"}, ["fid"]),
+        ({"use": "frechet", "features": {"use": "inception", "weights": "x.pth"}, "samples": 50_000}, ["fid"]),
+        ({"use": "frechet", "features": "inception", "samples": 10_000}, ["fd_inception_10k"]),
+        ({"use": "frechet", "features": "classifier", "samples": 1797}, ["fd_classifier_1797"]),
+        ({"use": "kid", "features": "inception", "samples": "50k"}, ["kid_inception_50k", "kid_se_inception_50k"]),
+        ({"use": "prdc", "k": 5}, [f"{v}_random_5k" for v in ("precision", "recall", "density", "coverage")]),
+        ({"use": "prdc", "k": 3}, [f"{v}_random_5k_k3" for v in ("precision", "recall", "density", "coverage")]),
+    ],
+)
+def test_names_carry_the_protocol(written: dict[str, Any], names: list[str]) -> None:
+    assert list(names_of(metric(**written))) == names
+
+
+def test_what_is_not_compared_with_the_training_set_says_so() -> None:
+    inception = metric(use="frechet", features="inception", samples="50k")
+    assert list(names_of(inception, against="photos")) == ["fd_inception_50k_vs_photos"]
+
+
+def test_names_of_an_own_metric_come_from_its_source(tmp_path: Path) -> None:
+    (tmp_path / "their.py").write_text(OWN)
+    own = metric(use="their:Brightness", samples=500, power=2, sharp=True)
+    assert list(names_of(own, [tmp_path])) == [
+        "brightness_random_500_power2_sharpTrue",
+        "contrast_random_500_power2_sharpTrue",
+    ]
+    with pytest.raises(ValueError, match="'their:Silent' does not say what it gives; its class needs values"):
+        names_of(metric(use="their:Silent"), [tmp_path])
+    with pytest.raises(ValueError, match="'their:Unclear' does not say what it gets; its class needs needs"):
+        names_of(metric(use="their:Unclear"), [tmp_path])
+
+
+def test_short_names() -> None:
+    names = job_names(small(metrics=["frechet", "kid", {"use": "frechet", "samples": "1k"}]))
+    assert list(names) == ["fd_random_5k", "kid_random_5k", "kid_se_random_5k", "fd_random_1k"]
+    assert resolve("kid", names) == "kid_random_5k" and resolve("fd_random_1k", names) == "fd_random_1k"
+    assert resolve("kid_se", names) == "kid_se_random_5k"
+    with pytest.raises(ValueError, match="'fd' may be fd_random_5k or fd_random_1k; give the whole name"):
+        resolve("fd", names)
+    with pytest.raises(ValueError, match="unknown metric 'fd_random_5'; did you mean 'fd_random_5k'"):
+        resolve("fd_random_5", names)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("metrics.0=freche", "metrics[0].use: unknown metric 'freche'; did you mean 'frechet'?"),
+        ("metrics.0={use: frechet, features: radnom}", "unknown extractor 'radnom'; did you mean 'random'?"),
+        ("metrics.1={use: prdc, neighbours: 3}", "metrics[1].neighbours: unknown key (allowed: k)"),
+        ("metrics.1={use: kid, samples: 2 epochs}", "'2 epochs' must be a number of samples, such as 5000 or 5k"),
+        ("metrics.1=frechet", "metrics[1]: measures fd_random_5k once more; remove one of the two"),
+        (
+            "metrics.1={use: kid, features: classifier}",
+            "'classifier' learns from labels; set data.labels, or use random",
+        ),
+        ("stop_when={metric: fdd, below: 3}", "stop_when.metric: unknown metric 'fdd'"),
+        (
+            "stop_when={metric: fid, below: 3}",
+            "unknown metric 'fid'; did you mean 'fd'? (allowed: fd_random_5k, kid_random_1k, ",
+        ),
+        ("stop_when={metric: fd}", "give either `below` or `above`"),
+        ("stop_when={metric: fd, below: 1, above: 2}", "give either `below` or `above`"),
+        (
+            "keep={best: 1, metric: fd_radnom_5k}",
+            "keep.metric: unknown metric 'fd_radnom_5k'; did you mean 'fd_random_5k'?",
+        ),
+    ],
+)
+def test_faults_are_named(override: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    with pytest.raises(JobError) as error:
+        load_job(tmp_path / "job.yaml", [override])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["stop_when={metric: fd, below: 3}", "keep={best: 1, metric: loss/D}"])
+def test_short_names_and_logged_numbers_are_right(override: str, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    spec = load_job(tmp_path / "job.yaml", [override])
+    assert type(spec).model_validate_json(spec.model_dump_json(by_alias=True)) == spec
