@@ -17,15 +17,7 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.on_ray import blocks_of
 from gan_dist.data.prepare import Prepared
 from gan_dist.events import print_event
-from gan_dist.preflight import (
-    batch_problems,
-    describe,
-    earlier_window,
-    metric_problems,
-    network_problems,
-    resume_problems,
-    storage_problems,
-)
+from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
@@ -82,9 +74,7 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     def prepare() -> Data:
         attempt.emit({"event": "stage", "text": "reading data"})
         data = serve(reading.result(), spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
-        problems = batch_problems(spec, data.facts, ask.most) + network_problems(spec, data.facts)
-        problems += resume_problems(attempt.folder, data.facts) + metric_problems(spec, data.facts)
-        if problems:
+        if problems := data_problems(spec, data.facts, ask.most, attempt.folder):
             raise Refused("\n".join(problems))
         attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
         return data

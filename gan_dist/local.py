@@ -15,15 +15,7 @@ from gan_dist.data.choice import choose
 from gan_dist.data.ingest import Memory, Stream, in_memory
 from gan_dist.data.prepare import here, settle
 from gan_dist.events import preparing
-from gan_dist.preflight import (
-    batch_problems,
-    describe,
-    earlier_window,
-    metric_problems,
-    network_problems,
-    resume_problems,
-    storage_problems,
-)
+from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun
 from gan_dist.smoke import Rehearsal, rehearse
@@ -49,9 +41,7 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     smoke = attempt.request.mode == "smoke"
     before = earlier_window(attempt.folder)
     rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit, before)
-    problems = batch_problems(attempt.spec, rows.facts, 1) + network_problems(attempt.spec, rows.facts)
-    problems += resume_problems(attempt.folder, rows.facts) + metric_problems(attempt.spec, rows.facts)
-    if problems:
+    if problems := data_problems(attempt.spec, rows.facts, 1, attempt.folder):
         raise Refused("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(attempt.spec, rows.facts, 1, str(device))})
     run = LocalRun(device, attempt.on_event, attempt.stop.is_set)

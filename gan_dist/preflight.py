@@ -39,6 +39,12 @@ def storage_problems(folder: Folder) -> list[str]:
     return []
 
 
+def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:
+    """Everything that would fail once the data are known."""
+    found = batch_problems(spec, facts, workers) + network_problems(spec, facts)
+    return found + resume_problems(folder, facts) + metric_problems(spec, facts)
+
+
 def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
     """Whether batch, data and workers fit together."""
     found = []
