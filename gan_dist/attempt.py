@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any, TextIO
 from gan_dist.checkpoint import CheckpointError, newest
 from gan_dist.data.source import DataError
 from gan_dist.request import Request
-from gan_dist.runs import HEARTBEAT_S, RunFolder
+from gan_dist.runs import HEARTBEAT_S, JOB, RunFolder
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder, StorageError
 
@@ -98,6 +99,7 @@ class Attempt:
         self._before = self.folder.status()
         if not self.folder.folder.exists("request.json"):
             self.folder.folder.write_json("request.json", self.request.record())
+            self.folder.folder.write_json(JOB, json.loads(self.request.spec))
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
 
     def _refuse(self, message: str) -> int:

@@ -2,6 +2,7 @@
 
 RUN/
   request.json        what was submitted: the validated job, versions, how it was started
+  job.json            the job alone, to be submitted again
   status.json         where it stands: status, samples seen, attempt, message, exit code
   lease.json          who writes the run now (one writer at a time)
   logs/attempt-1.log  what the driver printed
@@ -25,7 +26,7 @@ from typing import Any, Literal
 from gan_dist.storage import Folder, home
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
-PREPARED = ".prepared"
+PREPARED, JOB = ".prepared", "job.json"
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"

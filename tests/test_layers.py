@@ -18,7 +18,7 @@ ROWS = """
 cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.cluster_commands cli.spec_commands
 cli.options cli.output
 
-standing launch submit attend follow
+standing results launch submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema recipes survey testing
 

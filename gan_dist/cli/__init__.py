@@ -32,6 +32,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "list": job_commands.list_runs,
         "status": job_commands.status,
         "logs": job_commands.logs,
+        "results": job_commands.results,
         "stop": job_commands.stop,
         "delete": job_commands.delete,
     },

@@ -63,6 +63,40 @@ def status(
         say(f"its driver and cluster are gone; go on: gan-dist submit --resume {found['id']}")
 
 
+def results(run: options.Run, storage: options.Storage = None, as_json: options.Json = False) -> None:
+    """The final word on a run: how it ended, its metrics, what it took, and how to repeat it."""
+    from gan_dist.results import results_of
+    from gan_dist.runs import find_run, storage_root
+
+    found = results_of(find_run(run, storage_root(storage, None)))
+    if as_json:
+        emit(found)
+        return
+    attempts = "" if found["attempts"] == 1 else f" in {found['attempts']} attempts"
+    say(f"{found['id']}: {found['status']}, {found['seen']:,} samples seen{attempts}")
+    if found["message"]:
+        say(f"message     {found['message']}")
+    if found["metrics"]:
+        table(("METRIC", "LAST", "LOWEST", "AT", "HIGHEST", "AT"), map(_course, found["metrics"].items()))
+    if found["device_hours"] is not None:
+        took, hours = found["training_s"] / 60, found["device_hours"]
+        say(f"took        {took:.1f} minutes of training on {found['workers']} workers: {hours:.2f} device-hours")
+        data = found["data"]
+        say(f"data        {data['count']:,} images of {data['size']}x{data['size']}, checksum {data['checksum']}")
+    say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    for key in ("checkpoint", "grid", "repeat"):
+        if found[key]:
+            say(f"{key:12}{found[key]}")
+
+
+def _course(item: tuple[str, dict[str, Any]]) -> list[str]:
+    name, course = item
+    cells = [name, f"{course['last'][0]:.5g}"]
+    for key in ("lowest", "highest"):
+        cells += [f"{course[key][0]:.5g}", f"{course[key][1]:,}"]
+    return cells
+
+
 def logs(
     run: options.Run,
     follow: Follow = False,

@@ -1,0 +1,86 @@
+"""The final word on one run, read from its folder: how it ended, its metrics, what it took, how to repeat it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gan_dist.checkpoint import newest_described
+from gan_dist.runs import JOB, RunFolder
+
+
+@dataclass(frozen=True)
+class Course:
+    """A metric over a run: its last value, its lowest and its highest, each with the samples seen there."""
+
+    last: tuple[float, int]
+    lowest: tuple[float, int]
+    highest: tuple[float, int]
+
+
+def results_of(run: RunFolder) -> dict[str, Any]:
+    """What came of a run, as plain values.
+
+    `training_s` is the time between reports of every attempt, grids and checkpoints included; `device_hours` is that
+    times the workers of the newest checkpoint.
+
+    Raises:
+        NoSuchRun: the folder holds no run.
+        CheckpointError: checkpoints are stored, and none of them is whole.
+    """
+    request, status, reports = run.request(), run.status(), _reports(run)
+    newest = newest_described(run.checkpoints())
+    meta = newest.meta if newest is not None else {}
+    seconds = training_seconds(reports)
+    grids = [name for name in run.folder.child("grids").names() if name != "real.png"]
+    return {
+        "id": run.id,
+        "uri": run.uri,
+        "status": status["status"],
+        "message": status.get("message", ""),
+        "seen": status["seen"],
+        "attempts": status["attempt"],
+        "metrics": {name: vars(course) for name, course in courses(reports).items()},
+        "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
+        "training_s": seconds,
+        "workers": meta.get("world"),
+        "device_hours": seconds * meta["world"] / 3600 if meta else None,
+        "data": {key: meta["data"][key] for key in ("count", "size", "channels", "checksum")} if meta else None,
+        "versions": meta.get("versions", request["versions"]),
+        "checkpoint": newest.folder.uri if newest is not None else None,
+        "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
+        "repeat": f"gan-dist submit {run.uri}/{JOB}",
+    }
+
+
+def courses(reports: list[dict[str, Any]]) -> dict[str, Course]:
+    """Every metric that was measured."""
+    measured: dict[str, list[tuple[float, int]]] = {}
+    for report in reports:
+        for name, value in report.items():
+            if name.startswith("metric/"):
+                measured.setdefault(name.removeprefix("metric/"), []).append((value, int(report["seen"])))
+    return {name: Course(values[-1], min(values), max(values)) for name, values in sorted(measured.items())}
+
+
+def training_seconds(reports: list[dict[str, Any]]) -> float:
+    """The time that the reports cover: samples since the report before, over their rate."""
+    seconds, before = 0.0, 0
+    for report in reports:
+        seconds += (report["seen"] - before) / report["speed/images_per_s"]
+        before = report["seen"]
+    return seconds
+
+
+def _reports(run: RunFolder) -> list[dict[str, Any]]:
+    """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
+    if not run.folder.exists("scalars.jsonl"):
+        return []
+    found = []
+    for line in run.folder.read("scalars.jsonl").decode().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
