@@ -44,6 +44,8 @@ FOREIGN = (
 
 def main(cpus: int | None) -> int:
     """Start Ray, serve until idle or asked to end, clean up. Returns the exit status."""
+    # A shell ignores it for what it starts in the background (`nohup ... &`), and all jobs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     state = State.here()
     state.prepare()
     tell_reaper = fork_reaper()

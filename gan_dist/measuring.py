@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -59,6 +60,11 @@ class Built:
 
     def real(self, count: int) -> Wanted:
         return self.fake()._replace(samples=count if self.metric.needs == "moments" else min(count, self.samples))
+
+
+def _reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
+    """Draws the real samples at these positions, some at a time."""
+    return lambda part: rows.rows(chosen[part.start : part.stop])[0]
 
 
 class Measuring:
@@ -152,9 +158,10 @@ class Measuring:
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
             else:
                 missing.add(wanted)
-        # Whoever needs fewer than all gets a fair choice, in no order.
-        shuffled = np.random.RandomState(SEED).permutation(self.facts.count)
-        self._real |= self._collect(lambda part: rows.rows(shuffled[part.start : part.stop])[0], missing)
+        for wanted in sorted(missing):
+            # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
+            chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[: wanted.samples])
+            self._real |= self._collect(_reader(rows, chosen), [wanted])
         for wanted in missing if self.run.rank == 0 else ():
             if (file := self._file(wanted)) is not None:
                 self.cache.write(file, save(_contiguous(self._real[wanted].state())))

@@ -80,7 +80,7 @@ def earlier_window(folder: RunFolder) -> int | None:
         newest = newest_described(folder.checkpoints())
     except CheckpointError:
         return None
-    return None if newest is None else int(newest.meta["data"]["window"])
+    return None if newest is None else int(newest.meta["data"].get("window", 0))
 
 
 def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:

@@ -50,11 +50,13 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     run = GroupRun(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
-    rows = _rows(ray.get(desk.data.remote()), spec)
     folder = RunFolder(Folder(request.uri))
     try:
+        rows = _rows(ray.get(desk.data.remote()), spec)
         return work(spec, run, rows, folder, request.attempt, request.start_from)
-    except Exception as error:
+    except Exception as raised:
+        # A task's own exception, such as that of a damaged shard, comes wrapped.
+        error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
         if not _infrastructure(error):
             ray.get(desk.fail.remote(described(error)))
         raise

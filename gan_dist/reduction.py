@@ -20,9 +20,18 @@ class _Bucket:
     parameters: list[nn.Parameter]
     flat: Tensor
     views: list[Tensor]
-    pending: int = 0
+    waiting: set[int] = field(default_factory=set)
     absent: list[int] = field(default_factory=list)
     work: Any = None
+
+    def begin(self) -> None:
+        self.waiting, self.work = set(range(len(self.parameters))), None
+
+    def send(self) -> None:
+        import torch.distributed as dist
+
+        self.fill()
+        self.work = dist.all_reduce(self.flat, async_op=True)
 
     def fill(self) -> None:
         """Copy the gradients in, zeros where there is none."""
@@ -48,56 +57,73 @@ class _Bucket:
 
 
 class GradientSum:
-    """Sums the gradients of one network over all workers.
+    """The buckets of one network, with a hook on each parameter that sees its gradient complete.
 
-    A hook on each parameter sees its gradient complete, so whatever method of the network made it takes part. A
-    bucket leaves as soon as it and those before it are complete, and travels while `backward` goes on. Buckets are
-    fixed by the order of the parameters, so a resumed run adds in the order of the run it continues.
+    So whatever method of the network made it takes part. Buckets are fixed by the order of the parameters, so a
+    resumed run adds in the order of the run it continues.
 
     Args:
         parameters: those that are trained; at least one, all on one device.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self._buckets = [_bucket(group) for group in _groups(parameters)]
-        self._next = 0
-        self._armed = False
-        for bucket in self._buckets:
-            for parameter in bucket.parameters:
-                parameter.register_post_accumulate_grad_hook(self._hook(bucket))  # type: ignore[no-untyped-call]
+        self.buckets = [_bucket(group) for group in _groups(parameters)]
+        self.queue: _Queue | None = None
+        for bucket in self.buckets:
+            for number, parameter in enumerate(bucket.parameters):
+                hook = self._hook(bucket, number)
+                parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
-    @contextmanager
-    def summing(self) -> Iterator[None]:
-        """Inside, one `backward` ends with every gradient being the sum over workers. Every worker must enter."""
-        self._armed, self._next = True, 0
-        for bucket in self._buckets:
-            bucket.pending = len(bucket.parameters)
-        try:
-            yield
-        finally:
-            self._armed = False
-        for bucket in self._buckets[self._next :]:
-            self._send(bucket)
-        for bucket in self._buckets:
-            bucket.work.wait()
-            bucket.hand_out()
-
-    def _hook(self, bucket: _Bucket) -> Any:
+    def _hook(self, bucket: _Bucket, number: int) -> Any:
         def complete(_: Tensor) -> None:
-            if not self._armed:
-                return
-            bucket.pending -= 1
-            while self._next < len(self._buckets) and self._buckets[self._next].pending == 0:
-                self._send(self._buckets[self._next])
-                self._next += 1
+            if self.queue is not None:
+                self.queue.ready(bucket, number)
 
         return complete
 
-    def _send(self, bucket: _Bucket) -> None:
-        import torch.distributed as dist
 
-        bucket.fill()
-        bucket.work = dist.all_reduce(bucket.flat, async_op=True)
+class _Queue:
+    """Sends buckets in one order on every worker, each as soon as it and those before it are complete."""
+
+    def __init__(self, sums: Sequence[GradientSum]) -> None:
+        self.buckets = [bucket for one in sums for bucket in one.buckets]
+        self.next = 0
+        for bucket in self.buckets:
+            bucket.begin()
+
+    def ready(self, bucket: _Bucket, number: int) -> None:
+        if bucket.work is not None:
+            raise ValueError(
+                "a gradient was completed twice in one backward; with torch.utils.checkpoint say use_reentrant=False"
+            )
+        bucket.waiting.discard(number)
+        while self.next < len(self.buckets) and not self.buckets[self.next].waiting:
+            self.buckets[self.next].send()
+            self.next += 1
+
+    def finish(self) -> None:
+        for bucket in self.buckets[self.next :]:
+            bucket.send()
+        for bucket in self.buckets:
+            bucket.work.wait()
+            bucket.hand_out()
+
+
+@contextmanager
+def summing(sums: Sequence[GradientSum]) -> Iterator[None]:
+    """Inside, one `backward` ends with every gradient of these networks being the sum over workers.
+
+    Every worker must enter, with the same networks in the same order.
+    """
+    queue = _Queue(sums)
+    for one in sums:
+        one.queue = queue
+    try:
+        yield
+    finally:
+        for one in sums:
+            one.queue = None
+    queue.finish()
 
 
 def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
@@ -125,13 +151,13 @@ def _bucket(parameters: list[nn.Parameter]) -> _Bucket:
     views, start = [], 0
     for parameter in parameters:
         dense = parameter.detach()
-        strides = dense.stride() if _is_dense(dense) else dense.contiguous().stride()
+        strides = dense.stride() if is_dense(dense) else dense.contiguous().stride()
         views.append(flat.as_strided(dense.shape, strides, start))
         start += dense.numel()
     return _Bucket(parameters, flat, views)
 
 
-def _is_dense(tensor: Tensor) -> bool:
+def is_dense(tensor: Tensor) -> bool:
     """Whether its elements fill one block of memory, in whatever order."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):

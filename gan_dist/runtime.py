@@ -6,14 +6,14 @@ test) has set up. Both are given what differs by launcher: where events go and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from gan_dist.reduction import GradientSum
+from gan_dist.reduction import GradientSum, summing
 
 Emit = Callable[[dict[str, Any]], None]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -108,14 +108,9 @@ class GroupRun:
                 dist.broadcast(whole, src=0)
                 tensor.copy_(whole)
 
-    @contextmanager
-    def sync(self, nets: list[WiredNet], when: bool) -> Iterator[None]:
+    def sync(self, nets: list[WiredNet], when: bool) -> AbstractContextManager[None]:
         """Sum gradients of the backward inside, or with `when=False` keep adding them up locally."""
-        with ExitStack() as stack:
-            for net in nets:
-                if when and net in self._sums:
-                    stack.enter_context(self._sums[net].summing())
-            yield
+        return summing([self._sums[net] for net in nets if net in self._sums]) if when else nullcontext()
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over workers of one small tensor, on every worker."""

@@ -42,6 +42,8 @@ class Folder:
     def at(cls, location: str | Path) -> Folder:
         """The folder at a local path (made absolute) or a URI."""
         text = str(location)
+        if "?" in text and is_uri(text):
+            raise StorageError(f"{text!r}: leave the query out; AWS_ENDPOINT_URL and AWS_DEFAULT_REGION are read")
         if "://" in text:
             return cls(text.rstrip("/"))
         return cls(str(Path(text).expanduser().absolute()))

@@ -19,9 +19,17 @@ class Entry(NamedTuple):
 
 
 def walk(root: Path) -> Iterator[Entry]:
-    """Every file below, through links too, each folder once; hidden folders are passed over."""
+    """Every file below, through links too, each folder once; hidden folders are passed over.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(root, followlinks=True):
+    for here, folders, files in os.walk(root, followlinks=True, onerror=refuse):
         at = os.stat(here)
         if (at.st_dev, at.st_ino) in seen:
             folders.clear()

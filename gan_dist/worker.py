@@ -18,6 +18,7 @@ from gan_dist.ema import Ema
 from gan_dist.feed import Feed, Rows
 from gan_dist.loop import train
 from gan_dist.microbatch import settle_micro_batch
+from gan_dist.reduction import is_dense
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Autocast, Run
 from gan_dist.schedule import Clock
@@ -78,6 +79,10 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     """A network on its device. Our own are laid out channels last, in which convolutions are faster; a person's own
     may rely on the plain layout (`x.view(n, -1)` does)."""
     placed = module.to(device, dtype)
+    for parameter in placed.parameters():
+        # Optimisers and reductions walk through memory; a view with gaps would be trained in part.
+        if not is_dense(parameter):
+            parameter.data = parameter.data.contiguous()
     ours = type(module).__module__.startswith("gan_dist.networks.")
     return placed.to(memory_format=torch.channels_last) if ours else placed
 

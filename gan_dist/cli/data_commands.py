@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="What `data.source` may name, or a prepared folder.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="What `data.source` may name; with --inspect a prepared folder.")
+    ],
     target: Annotated[
         str | None, typer.Argument(metavar="DST", help="Where the shards go: a folder or URI. Not with --inspect.")
     ] = None,

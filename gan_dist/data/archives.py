@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import lzma
 import posixpath
+import re
 import tarfile
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ from gan_dist.storage import Folder
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 LARGEST_BYTES = 512 << 20
+_JOINED = re.compile(r"(.*?\.(?:zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz))!(.*)", re.DOTALL | re.IGNORECASE)
 LABELS = ("label", "class", "cls")
 BROKEN = (OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 Members = list[tuple[str, int, Label]]
@@ -37,7 +39,10 @@ def list_archives(data: DataSpec, root: Folder, names: list[str]) -> Listing:
     """The images of one archive, or of several in the order of their names."""
     members: Members = []
     for archive in sorted(names):
-        members += [(f"{archive}!{name}", place, label) for name, place, label in _members(root, archive)]
+        members += [
+            (f"{archive}!{name}", place, label)
+            for name, place, label in _members(root, archive, data.labels == "source")
+        ]
     where = f"{root.uri}/{names[0]}" if len(names) == 1 else root.uri
     if not members:
         raise DataError(f"data.source: no images in {where!r}")
@@ -48,7 +53,7 @@ def list_archives(data: DataSpec, root: Folder, names: list[str]) -> Listing:
         if all(label is None for label in labels):
             raise DataError(f"data.labels: 'source', but {where!r} carries no labels (dataset.json, .cls or .json)")
     elif data.labels == "folders":
-        labels = folder_labels(_without_common_folders([name.partition("!")[2] for name in shown]), where)
+        labels = folder_labels(_without_common_folders([_split(name)[1] for name in shown]), where)
     state = state_of(map(root.entry, sorted(names)))
     places = [place for _, place, _ in members]
     return Listing("archive", where, state, root.uri, shown, labels, places)
@@ -56,9 +61,9 @@ def list_archives(data: DataSpec, root: Folder, names: list[str]) -> Listing:
 
 def read_archive(part: Part) -> Iterator[Found]:
     root = Folder(part.root)
-    for archive, group in groupby(part.rows(), lambda row: row[0].partition("!")[0]):
+    for archive, group in groupby(part.rows(), lambda row: _split(row[0])[0]):
         wanted = list(group)
-        members = [(name.partition("!")[2], place) for name, place, _ in wanted]
+        members = [(_split(name)[1], place) for name, place, _ in wanted]
         with root.seekable(archive) as stream:
             contents = _contents(stream, archive, members)
             for (name, _, label), content in zip(wanted, contents, strict=True):
@@ -123,7 +128,7 @@ def _extracted(opened: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content
 
 
-def _members(root: Folder, archive: str) -> Members:
+def _members(root: Folder, archive: str, labelled: bool) -> Members:
     """Every image of an archive with its place and the label that comes with it, in the order of names.
 
     Raises:
@@ -131,25 +136,28 @@ def _members(root: Folder, archive: str) -> Members:
     """
     try:
         with root.seekable(archive) as stream:
-            listing = _zip_members(stream) if archive.lower().endswith(ZIPS) else _tar_members(stream, archive)
+            is_zip = archive.lower().endswith(ZIPS)
+            listing = _zip_members(stream, labelled) if is_zip else _tar_members(stream, archive, labelled)
             return sorted(listing)
     except (*BROKEN, ValueError) as error:
         raise DataError(f"data.source: {root.uri}/{archive} cannot be read: {error}") from error
 
 
-def _zip_members(stream: Any) -> Members:
+def _zip_members(stream: Any, labelled: bool) -> Members:
     with zipfile.ZipFile(stream) as opened:
         names = [info.filename for info in opened.infolist() if _wanted(info.filename)]
-        labels = _stylegan_labels(opened) if "dataset.json" in opened.namelist() else {}
+        labels = _stylegan_labels(opened) if labelled and "dataset.json" in opened.namelist() else {}
     return [(name, 0, labels.get(name)) for name in names]
 
 
 def _stylegan_labels(opened: zipfile.ZipFile) -> dict[str, Label]:
-    pairs = json.loads(opened.read("dataset.json")).get("labels") or []
-    return {str(name): label for name, label in pairs}
+    told = json.loads(opened.read("dataset.json"))
+    if not isinstance(told, dict):
+        raise ValueError("its dataset.json is no mapping with `labels`")
+    return {str(name): label for name, label in told.get("labels") or []}
 
 
-def _tar_members(stream: Any, archive: str) -> Members:
+def _tar_members(stream: Any, archive: str, labelled: bool) -> Members:
     """A member's place is its header's offset, or in a compressed tar its number."""
     plain = archive.lower().endswith(".tar")
     images: list[tuple[str, int]] = []
@@ -159,7 +167,7 @@ def _tar_members(stream: Any, archive: str) -> Members:
             stem, _, kind = member.name.rpartition(".")
             if member.isfile() and _wanted(member.name):
                 images.append((member.name, member.offset if plain else number))
-            elif member.isfile() and kind in ("cls", "json"):
+            elif labelled and member.isfile() and kind in ("cls", "json"):
                 labels[stem] = _webdataset_label(_extracted(opened, member), kind)
     return [(name, place, labels.get(name.rpartition(".")[0])) for name, place in images]
 
@@ -172,6 +180,13 @@ def _webdataset_label(content: bytes, kind: str) -> Label:
     else:
         label = content.decode().strip()
     return int(label) if isinstance(label, str) and label.isdigit() else label
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The archive and the member in it, of a name `ARCHIVE!MEMBER`; the archive's own name may hold a `!`."""
+    found = _JOINED.match(name)
+    assert found is not None, name
+    return found[1], found[2]
 
 
 def _wanted(name: str) -> bool:

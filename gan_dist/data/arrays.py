@@ -27,7 +27,7 @@ RANGES = {"bytes": "0 to 255", "unit": "0 to 1", "signed": "-1 to 1", "wide": "0
 def idx_images(names: list[str]) -> str | None:
     """The image file of an IDX set among some files, the training set first."""
     found = sorted(name for name in names if "images" in name and "idx3" in name)
-    train = [name for name in found if name.startswith("train")]
+    train = [name for name in found if "train" in name]
     return next(iter(train or found), None)
 
 
@@ -48,7 +48,12 @@ def list_array(data: DataSpec, root: Folder, name: str) -> Listing:
     if data.labels == "source":
         beside, values = _labels(root, name)
         files.append(beside)
-        if values.shape != (len(images),):
+        values = values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
+        if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+            raise DataError(
+                f"{root.uri}/{beside}: labels are whole numbers [N], not {values.dtype} of shape {values.shape}"
+            )
+        if len(values) != len(images):
             raise DataError(f"{root.uri}/{beside}: {len(values)} labels for {len(images)} images in {name!r}")
         labels = [int(value) for value in values]
     names = [f"image {number}" for number in range(len(images))]

@@ -55,9 +55,12 @@ def read_files(part: Part) -> Iterator[Found]:
     for name, _, label in part.rows():
         try:
             yield Found(name, root.read(name), label)
-        except OSError as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-            yield Found(name, Unreadable(reason), label)
+        except FileNotFoundError:
+            yield Found(name, Unreadable("no such file"), label)
+        except (IsADirectoryError, PermissionError) as error:
+            yield Found(name, Unreadable(error.strerror or str(error)), label)
+        except OSError as error:  # of the disk or network, not of the file: another try may read it
+            raise DataError(f"data.source: {part.root}/{name} cannot be read now: {error}") from error
 
 
 def _rows(root: Folder, name: str) -> list[dict[str, Any]]:
@@ -66,7 +69,7 @@ def _rows(root: Folder, name: str) -> list[dict[str, Any]]:
         if name.lower().endswith(".csv"):
             rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(text)))
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"data.source: {root.uri}/{name} cannot be read: {error}") from error
     if not rows or not all(isinstance(row, dict) for row in rows):

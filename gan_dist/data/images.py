@@ -52,11 +52,16 @@ def open_image(content: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
-        return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise Unreadable("not an image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from error
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged notes about a sound picture: it is shown as it is stored
+        return image
 
 
 def to_pixels(image: Image.Image, look: Look) -> Pixels:

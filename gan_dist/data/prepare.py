@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gan_dist.data.facts import DataFacts, check_channels, check_rejected
 from gan_dist.data.shards import read_shard, write_shard
-from gan_dist.data.source import DataError, Part, Source, state_of
+from gan_dist.data.source import Absent, DataError, Part, Source, state_of
 from gan_dist.data.sources import find, source_of
 from gan_dist.data.standin import list_noise
 from gan_dist.spec.job import DataSpec
@@ -71,14 +71,14 @@ def settle(
 
     Args:
         progress: told how many shards are done, of how many.
-        stand_in_of: how many random images replace a source that cannot be used; None for none.
+        stand_in_of: how many random images replace a source that is not at hand; None for none.
 
     Raises:
         DataError: the data cannot be used.
     """
     try:
         return _given(data) or _cached(find(data), data, cache, executor, progress)
-    except DataError:
+    except Absent:
         if stand_in_of is None:
             raise
     found = _cached(source_of(data, list_noise(data, stand_in_of)), data, cache, executor, progress)
@@ -121,10 +121,12 @@ def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Prog
         DataError: the data cannot be used, or the folder holds something else.
         StorageError: the folder cannot be written.
     """
+    if _given(data) is not None:
+        raise DataError(f"{data.source!r} is prepared already; use it as it is: data: {{source: {data.source}}}")
     source, folder = find(data), Folder.at(target)
     if folder.names():
         origin = folder.read_json(ORIGIN)
-        if origin is None:
+        if origin is None or "key" not in origin:
             raise DataError(f"{target!r} is not empty, and no preparation; choose another folder")
         if origin["key"] != key_of(source):
             raise DataError(

@@ -14,12 +14,17 @@ from gan_dist.data.images import Look, Unreadable
 
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
+SPARSE = 100
 Content = bytes | NDArray[Any] | Image.Image | Unreadable
 Label = str | int | None
 
 
 class DataError(ValueError):
     """The data of a job cannot be used; the text says what is wrong and what would work."""
+
+
+class Absent(DataError):
+    """The data are not at hand: nothing is there, or it cannot be reached."""
 
 
 class Found(NamedTuple):
@@ -122,7 +127,8 @@ class Listing:
 
 
 def numbered(labels: Sequence[Label], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class names in order, and the number of each label: text by the alphabet, numbers as they are.
+    """Class names in order, and the number of each label: text by the alphabet, numbers as they are unless most are
+    missing (catalogue numbers), which are counted anew.
 
     Raises:
         DataError: some samples have no label.
@@ -134,10 +140,14 @@ def numbered(labels: Sequence[Label], names: Sequence[str]) -> tuple[tuple[str, 
     if len(whole) == len(labels):
         if negative := [label for label in whole if label < 0]:
             raise DataError(f"data.labels: a class is a number from 0 on, not {negative[0]}")
-        return tuple(str(number) for number in range(max(whole, default=-1) + 1)), tuple(whole)
+        distinct = sorted(set(whole))
+        if not whole or distinct[-1] < SPARSE * len(distinct):
+            return tuple(str(number) for number in range(max(whole, default=-1) + 1)), tuple(whole)
+        number = {label: index for index, label in enumerate(distinct)}
+        return tuple(map(str, distinct)), tuple(number[label] for label in whole)
     classes = tuple(sorted({str(label) for label in labels}))
-    number = {name: index for index, name in enumerate(classes)}
-    return classes, tuple(number[str(label)] for label in labels)
+    place = {name: index for index, name in enumerate(classes)}
+    return classes, tuple(place[str(label)] for label in labels)
 
 
 def folder_labels(names: Sequence[str], where: str) -> list[Label]:

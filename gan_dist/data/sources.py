@@ -26,12 +26,24 @@ from gan_dist.data.images import (
     open_image,
     to_pixels,
 )
-from gan_dist.data.source import Content, DataError, Found, Listing, Part, Source, cuts, numbered, rows_of_a_part
+from gan_dist.data.source import (
+    Absent,
+    Content,
+    DataError,
+    Found,
+    Listing,
+    Part,
+    Source,
+    cuts,
+    numbered,
+    rows_of_a_part,
+)
 from gan_dist.data.standin import read_noise
 from gan_dist.data.tables import is_parquet, list_parquet, read_parquet
 from gan_dist.data.torchvision_sets import SCHEME, list_torchvision, read_torchvision
 from gan_dist.spec.job import DataSpec
 from gan_dist.storage import Folder, StorageError, locate
+from gan_dist.walk import HIDDEN
 
 READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
     "digits": read_digits,
@@ -108,9 +120,9 @@ def list_source(data: DataSpec) -> Listing:
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
     except FileNotFoundError:
         near = "" if "://" in data.source else _nearest(Path(data.source).expanduser())
-        raise DataError(f"data.source: {data.source!r} does not exist{near}") from None
+        raise Absent(f"data.source: {data.source!r} does not exist{near}") from None
     except (OSError, StorageError) as error:
-        raise DataError(f"data.source: {data.source!r} cannot be read: {error}") from error
+        raise Absent(f"data.source: {data.source!r} cannot be read: {error}") from error
 
 
 def read(part: Part) -> Iterator[Row]:
@@ -138,7 +150,7 @@ def _in_folder(data: DataSpec, folder: Folder) -> Listing:
         return list_array(data, folder, images)
     if (found := list_folder(data, folder)) is not None:
         return found
-    below = [entry.name for entry in folder.below()]
+    below = [entry.name for entry in folder.below() if not entry.name.rpartition("/")[2].startswith(HIDDEN)]
     for belongs, look_in in ((is_parquet, list_parquet), (is_archive, list_archives)):
         if files := [name for name in below if belongs(name)]:
             return look_in(data, folder, files)

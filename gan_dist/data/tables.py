@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from gan_dist.data.source import Content, DataError, Found, Label, Listing, Part
 from gan_dist.spec.job import DataSpec
 from gan_dist.storage import Folder
 
+BATCH = 64
 IMAGES = ("image", "img", "jpg", "png", "webp", "picture")
 LABELS = ("label", "labels", "class", "cls", "fine_label")
 
@@ -45,17 +47,31 @@ def list_parquet(data: DataSpec, root: Folder, names: list[str]) -> Listing:
 
 
 def read_parquet(part: Part) -> Iterator[Found]:
-    root, opened, group, held, first = Folder(part.root), None, -1, [], 0
-    at = ""
-    for shown, place, label in part.rows():
-        name = shown.rpartition("!")[0]
-        if opened is None or name != at:
-            opened, at, group = _opened(root, name), name, -1
-        number, start = _group_of(opened, place)
-        if number != group:
-            column = _image_column(opened, name)
-            held, group, first = opened.read_row_group(number, columns=[column])[column].to_pylist(), number, start
-        yield Found(shown, _content(held[place - first]), label)
+    root = Folder(part.root)
+    named = [(shown.rpartition("!")[0], shown, place, label) for shown, place, label in part.rows()]
+    for name, group in groupby(named, lambda row: row[0]):
+        wanted = list(group)
+        values = _values(_opened(root, name), name, [place for _, _, place, _ in wanted])
+        for (_, shown, _, label), value in zip(wanted, values, strict=True):
+            yield Found(shown, _content(value), label)
+
+
+def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:
+    """The images at ascending rows, read some at a time from the row groups that hold them."""
+    column, awaited = _image_column(opened, name), iter(places)
+    place = next(awaited, None)
+    first = 0
+    for number in range(opened.metadata.num_row_groups):
+        ends = first + opened.metadata.row_group(number).num_rows
+        if place is not None and place < ends:
+            for batch in opened.iter_batches(batch_size=BATCH, row_groups=[number], columns=[column]):
+                while place is not None and place < first + len(batch):
+                    yield batch[column][place - first].as_py()
+                    place = next(awaited, None)
+                first += len(batch)
+                if place is None:
+                    return
+        first = ends
 
 
 def _opened(root: Folder, name: str) -> Any:
@@ -63,17 +79,6 @@ def _opened(root: Folder, name: str) -> Any:
         return pq.ParquetFile(root.seekable(name))
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"data.source: {root.uri}/{name} cannot be read: {error}") from error
-
-
-def _group_of(opened: Any, row: int) -> tuple[int, int]:
-    """The row group that holds a row, and that group's first row."""
-    start = 0
-    for number in range(opened.metadata.num_row_groups):
-        rows = opened.metadata.row_group(number).num_rows
-        if row < start + rows:
-            return number, start
-        start += rows
-    raise AssertionError(f"row {row} is in no row group")
 
 
 def _image_column(opened: Any, name: str) -> str:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from gan_dist.data.source import DataError, Found, Label, Listing, Part, state_of
+from gan_dist.data.source import Absent, DataError, Found, Label, Listing, Part, state_of
 from gan_dist.spec.job import DataSpec
 from gan_dist.storage import home
 
@@ -51,7 +51,7 @@ def _data_set(name: str, download: bool) -> Any:
     try:
         return kind(**arguments)
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        raise DataError(
+        raise Absent(
             f"data.source: torchvision could not make {name}: {error}; without a network, put the files it downloads "
             f"into {root / name if 'MNIST' in name else root} (they are named on torchvision's page of {name})"
         ) from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gan_dist import reduction
-from gan_dist.reduction import GradientSum
+from gan_dist.reduction import GradientSum, summing
 from tests.dist.gang import leave
 
 pytestmark = pytest.mark.dist
@@ -59,7 +59,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
     for case, uses in (("all", [True] * WORLD), ("unused", [False] * WORLD), ("on one worker", [True, False, False])):
         ours.zero_grad()
         theirs.zero_grad()
-        with sums[0].summing():
+        with summing(sums):
             ours(data(rank), uses[rank]).backward()
         (WORLD * parallel(data(rank), uses[rank])).backward()
         found[case] = [gradients(ours), gradients(theirs)]
@@ -68,7 +68,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
         if number < 2:
             ours(data(rank, number), number == 0).backward()
         else:
-            with sums[0].summing():
+            with summing(sums):
                 ours(data(rank, number), False).backward()
     alone = net()
     for other in range(WORLD):
@@ -76,7 +76,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
             alone(data(other, number), number == 0).backward()
     found["accumulated"] = [gradients(ours), gradients(alone)]
     ours.zero_grad()
-    with sums[0].summing():
+    with summing(sums):
         x = data(rank).requires_grad_()
         (slope,) = torch.autograd.grad(ours(x, True), x, create_graph=True)
         (slope.square().sum() + ours.aside(x)).backward()
@@ -86,6 +86,15 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
         (slope,) = torch.autograd.grad(alone(x, True), x, create_graph=True)
         (slope.square().sum() + alone.aside(x)).backward()
     found["penalty, and another method"] = [gradients(ours), gradients(alone)]
+    one, other = net(), net()
+    each = [GradientSum(list(one.parameters())), GradientSum(list(other.parameters()))]
+    with summing(each):
+        (one(data(rank), rank != 1) + other(data(rank, 7), rank == 1)).backward()
+    alone, another = net(), net()
+    for worker in range(WORLD):
+        (alone(data(worker), worker != 1) + another(data(worker, 7), worker == 1)).backward()
+    found["two networks at once, the first"] = [gradients(one), gradients(alone)]
+    found["two networks at once, the second"] = [gradients(other), gradients(another)]
     return found
 
 
@@ -116,6 +125,14 @@ def test_sums_are_those_of_ddp_and_of_one_process(tmp_path: Path, bucket_bytes: 
                 assert value is None, (case, name)
             elif value is not None or expected[name].any():
                 torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-12, msg=f"{case}: {name}")
+
+
+def test_a_gradient_that_is_completed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Linear(3, 1)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, async_op: object())
+    with pytest.raises(ValueError, match="use_reentrant=False"), summing([GradientSum(list(module.parameters()))]):
+        module(torch.ones(1, 3)).sum().backward()
+        module(torch.ones(1, 3)).sum().backward()
 
 
 def test_buckets_follow_backward_and_are_cut_by_size_and_type() -> None:
