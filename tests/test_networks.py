@@ -121,3 +121,16 @@ def test_layers_of_nothing_are_refused() -> None:
         mlp.Generator(size=8, channels=1, layers=0)
     with pytest.raises(ValueError, match="dcgan needs width >= 1, not 0"):
         dcgan.Discriminator(size=16, channels=1, width=0)
+
+
+def test_a_parameter_with_gaps_is_trained_whole() -> None:
+    from gan_dist.worker import _placed
+
+    class Gaps(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(4, 4)[:, :2])
+
+    placed = _placed(Gaps(), torch.device("cpu"), torch.float32)
+    (parameter,) = placed.parameters()
+    assert parameter.is_contiguous() and parameter.shape == (4, 2)
