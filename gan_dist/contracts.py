@@ -56,7 +56,7 @@ def watch(values: Tensor) -> Term:
 class Net(Protocol):
     """A network as an objective sees it: callable, with its plain module at hand.
 
-    `call` runs another method of the network, such as `log_prob`, under the same gradient reduction.
+    `call` runs another method of the network, such as `log_prob`, with the same precision.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...

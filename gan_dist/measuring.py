@@ -158,13 +158,14 @@ class Measuring:
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
             else:
                 missing.add(wanted)
-        for wanted in sorted(missing):
+        for samples in sorted({wanted.samples for wanted in missing}):
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
-            chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[: wanted.samples])
-            self._real |= self._collect(_reader(rows, chosen), [wanted])
-        for wanted in missing if self.run.rank == 0 else ():
-            if (file := self._file(wanted)) is not None:
-                self.cache.write(file, save(_contiguous(self._real[wanted].state())))
+            chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
+            found = self._collect(_reader(rows, chosen), [one for one in missing if one.samples == samples])
+            self._real |= found
+            for wanted, known in found.items() if self.run.rank == 0 else ():
+                if (file := self._file(wanted)) is not None:
+                    self.cache.write(file, save(_contiguous(known.state())))
         return self._real
 
     @torch.no_grad()

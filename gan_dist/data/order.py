@@ -18,12 +18,6 @@ def epoch_samples(count: int, batch: int) -> int:
     return count // batch * batch
 
 
-@lru_cache(maxsize=2)
-def permutation(seed: int, epoch: int, count: int) -> Positions:
-    """The order of one epoch: every position once, a new order each epoch, the same for the same seed."""
-    return _shuffled(count, seed, "order", epoch)
-
-
 @dataclass(frozen=True)
 class Plan:
     """The order of a run's samples, by their canonical positions: shards end to end.
@@ -38,7 +32,7 @@ class Plan:
     shards: tuple[int, ...]
     window: int = 0
 
-    @property
+    @cached_property
     def count(self) -> int:
         return sum(self.shards)
 
@@ -50,7 +44,7 @@ class Plan:
         """
         epoch, offset = self._place(reals_drawn)
         if self.window == 0:
-            return permutation(self.seed, epoch, self.count)[offset : offset + self.batch]
+            return _shuffled(self.count, self.seed, "order", epoch)[offset : offset + self.batch]
         ends = self._ends(epoch)
         first = int(np.searchsorted(ends, offset, side="right"))
         last = int(np.searchsorted(ends, offset + self.batch - 1, side="right"))
@@ -101,4 +95,5 @@ class Plan:
 
 @lru_cache(maxsize=8)
 def _shuffled(count: int, *key: object) -> Positions:
+    """The numbers below `count`, each once, in the order that belongs to the key."""
     return np.random.Generator(np.random.Philox(seed_of(*key))).permutation(count)
