@@ -12,15 +12,18 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "dcgan": "gan_dist.networks.dcgan:Generator",
         "r3gan": "gan_dist.networks.r3gan:Generator",
         "sngan": "gan_dist.networks.sngan:Generator",
+        "lstm": "gan_dist.networks.lstm:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
         "dcgan": "gan_dist.networks.dcgan:Discriminator",
         "r3gan": "gan_dist.networks.r3gan:Discriminator",
         "sngan": "gan_dist.networks.sngan:Discriminator",
+        "textcnn": "gan_dist.networks.textcnn:Discriminator",
     },
     "network": {},
     "objective": {
+        "mle": "gan_dist.objectives.mle:MaximumLikelihood",
         "non_saturating": "gan_dist.objectives.adversarial:NonSaturating",
         "minimax": "gan_dist.objectives.adversarial:Minimax",
         "least_squares": "gan_dist.objectives.adversarial:LeastSquares",

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from gan_dist.build import build_networks
 from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
 from gan_dist.components import add_roots
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import DataFacts, TextFacts, facts_of
 from gan_dist.jobfile import load_job
 from gan_dist.local import run_local
+from gan_dist.modalities.text import lines
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder, find_run, new_run_id, remember, storage_root
 from gan_dist.samples import generate_chunks
@@ -71,7 +72,7 @@ class Model:
         return self.uri.split("/")[-3]
 
     def sample(self, n: int, seed: int = 0, cls: int | str | None = None) -> Tensor:
-        """uint8 samples [n, C, H, W]; the same for the same seed. Classes go round unless one is given.
+        """Samples, uint8 [n, C, H, W] or token ids [n, T], the same for a seed. Classes go round unless one is given.
 
         Raises:
             ValueError: the model has no such class.
@@ -81,6 +82,16 @@ class Model:
     def sample_chunks(self, n: int, seed: int = 0, cls: int | str | None = None) -> Iterator[Tensor]:
         """The same samples a few at a time, for numbers that memory would not hold."""
         return generate_chunks(self.generator, n, seed, self._classes(n, cls), torch.device("cpu"))
+
+    def sentences(self, n: int, seed: int = 0, cls: int | str | None = None) -> list[str]:
+        """The same samples of a text model, as people write them.
+
+        Raises:
+            ValueError: the model makes images.
+        """
+        if not isinstance(self.facts, TextFacts):
+            raise ValueError(f"{self.name} makes {self.facts.described}; use sample()")
+        return lines(self.sample(n, seed, cls), self.facts.codec)
 
     def _classes(self, n: int, cls: int | str | None) -> Tensor | None:
         if cls is None:
@@ -107,7 +118,7 @@ def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
         raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
     found = _checkpoint(run)
     spec = JobSpec.model_validate(found.meta["job"])
-    facts = DataFacts.of(found.meta["data"])
+    facts = facts_of(found.meta["data"])
     add_roots([spec.environment.code or "."])
     generator = build_networks(spec, facts)["generator"]
     name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from gan_dist.checkpoint import CheckpointError, newest
-from gan_dist.data.source import DataError
+from gan_dist.data.errors import DataError
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, JOB, RunFolder
 from gan_dist.spec.job import JobSpec

@@ -27,9 +27,8 @@ def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
     Raises:
         ValueError: a constructor refused its arguments; the text begins with the network's key.
     """
-    provided = {"size": facts.size, "channels": facts.channels, "classes": len(facts.classes)}
     return {
-        name: _seeded(spec.seed, name, KINDS.get(name, "network"), component.use, component.args, provided)
+        name: _seeded(spec.seed, name, KINDS.get(name, "network"), component.use, component.args, facts.provided)
         for name, component in spec.network_specs.items()
     }
 

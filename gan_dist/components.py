@@ -28,12 +28,15 @@ __all__ = ["ALIASES", "PROVIDED", "Kind", "Param", "Signature", "build", "check_
 Roots = Sequence[str | Path]
 
 # Argument names that the data decides, and the key of `data` that decides them.
-_BY_THE_DATA = {"size": "data.size", "channels": "data.channels", "classes": "data.labels"}
+_OF_IMAGES = {"size": "data.size", "channels": "data.channels"}
+_OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
+_BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "metric") else _BY_THE_DATA for kind in ALIASES
 }
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.")
+_WITHOUT_DISCRIMINATOR = ("mle",)
 
 # Keys of a component's mapping that are the job's, not its arguments.
 _OWN_KEYS: dict[str, set[str]] = {
@@ -179,12 +182,18 @@ def _check(slot: Slot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[
     use = slot.written["use"]
     wrong = check_arguments(slot.kind, use, slot.args, roots)
     yield from wrong
+    if slot.kind not in ("generator", "discriminator") or "use" in dict(wrong):
+        return
     data = tree.get("data")
-    labels = data.get("labels", "none") if isinstance(data, Mapping) else "none"
-    if labels != "none" and slot.kind in ("generator", "discriminator") and ("use" not in dict(wrong)):
-        takes = signature(locate(slot.kind, use), roots)
-        if not takes.open and "classes" not in {param.name for param in takes.params}:
-            yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
+    written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    takes = signature(locate(slot.kind, use), roots)
+    names = {param.name for param in takes.params}
+    if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
+        yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
+    modality = written.get("modality", "image")
+    for other, own, made in (("text", _OF_IMAGES, "images"), ("image", _OF_TEXT, "text")):
+        if modality == other and any(param.required and param.name in own for param in takes.params):
+            yield "use", f"'{use}' is made for {made}, but data.modality is {other}"
 
 
 def _wrong_argument(
@@ -210,7 +219,8 @@ def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
     if tree.get("discriminator") is None:
         for slot in _slots(tree):
             use = slot.written["use"]
-            if ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR):
+            ours = ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR)
+            if ours and use not in _WITHOUT_DISCRIMINATOR:
                 yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
                 return
 

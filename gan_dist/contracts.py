@@ -35,11 +35,12 @@ class Term(NamedTuple):
     `total` is a scalar; `weight` counts what it was summed over (samples, pixels) and grows in proportion to
     the samples. The loop divides by the weight of the whole global batch, so that uneven slices and
     accumulation give the gradient of the one big batch. With `weight=None` the scalar does not depend on the
-    batch (a weight regulariser) and is added once. `watch=True` is logged and never part of the loss.
+    batch (a weight regulariser) and is added once. `watch=True` is logged and never part of the loss; only there the
+    weight may be a tensor, for what is known on the device alone.
     """
 
     total: Tensor
-    weight: float | None
+    weight: float | Tensor | None
     watch: bool = False
 
 
@@ -48,9 +49,12 @@ def mean_over(values: Tensor) -> Term:
     return Term(values.sum(), float(values.numel()))
 
 
-def watch(values: Tensor) -> Term:
-    """A mean that is shown in the logs only."""
-    return Term(values.detach().float().sum(), float(values.numel()), watch=True)
+def watch(values: Tensor, mask: Tensor | None = None) -> Term:
+    """A mean that is shown in the logs only; with a mask of zeros and ones, over the ones."""
+    shown = values.detach().float()
+    if mask is None:
+        return Term(shown.sum(), float(values.numel()), watch=True)
+    return Term((shown * mask).sum(), mask.sum(), watch=True)
 
 
 class Net(Protocol):

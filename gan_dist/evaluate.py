@@ -14,11 +14,11 @@ from PIL import Image
 
 from gan_dist.api import Model, load
 from gan_dist.components import ALIASES, Roots, add_roots
-from gan_dist.data.facts import KINDS, DataFacts
+from gan_dist.data.errors import DataError
+from gan_dist.data.facts import DataFacts, ImageFacts
 from gan_dist.data.files import list_folder
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, prepared, settle
-from gan_dist.data.source import DataError
 from gan_dist.data.sources import Row, read, source_of
 from gan_dist.feed import class_shares
 from gan_dist.measuring import SEED, Draw, Measuring
@@ -28,7 +28,7 @@ from gan_dist.runtime import LocalRun
 from gan_dist.samples import measured
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.errors import suggestion
-from gan_dist.spec.job import DataSpec, FeaturesSpec, MetricSpec
+from gan_dist.spec.job import FeaturesSpec, ImageData, MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.worker import pick_device
 
@@ -147,15 +147,15 @@ def images_of(where: str) -> Memory:
     if (found := prepared(Folder.at(where))) is not None:
         return in_memory(found, 0, 1)
     rows = list(_rows(Path(where)))
-    pixels = np.stack([row.pixels for row in rows if row.pixels is not None])
+    pixels = np.stack([row.sample for row in rows if row.sample is not None])
     count, channels, size, _ = pixels.shape
     checksum = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
-    facts = DataFacts(count, size, channels, (), (), checksum, ())
+    facts = ImageFacts(count=count, size=size, channels=channels, checksum=checksum)
     return Memory([pixels], np.zeros(count, np.int64), facts, 0, 1)
 
 
 def _rows(root: Path) -> Iterator[Row]:
-    listing = list_folder(DataSpec(source=str(root), size=64), Folder.at(root))
+    listing = list_folder(ImageData(source=str(root), size=64), Folder.at(root))
     if listing is None:
         raise DataError(f"no images in {str(root)!r}")
     names = listing.names
@@ -166,9 +166,9 @@ def _rows(root: Path) -> Iterator[Row]:
                 f"{str(root)!r} holds images of several sizes, or no squares: {first} is {width}x{height}, {name} is "
                 f"{'x'.join(map(str, _size(root / name)))}; resize them first, for how it is done moves every metric"
             )
-    for part in source_of(DataSpec(source=str(root), size=width), listing).parts:
+    for part in source_of(ImageData(source=str(root), size=width), listing).parts:
         for row in read(part):
-            if row.pixels is None:
+            if row.sample is None:
                 raise DataError(f"{str(root)!r}: {row.name} cannot be read: {row.reason}")
             yield row
 
@@ -182,9 +182,8 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:
-    if (ours.size, ours.channels) != (theirs.size, theirs.channels):
-        both = [f"{facts.size}x{facts.size} {KINDS[facts.channels]}" for facts in (ours, theirs)]
-        raise DataError(f"{a} and {b} cannot be compared: images are {both[0]} there and {both[1]} here")
+    if ours.shape != theirs.shape:
+        raise DataError(f"{a} and {b} cannot be compared: {ours.described} and {theirs.described}")
 
 
 def _asked(question: Question, a: Samples) -> list[MetricSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from gan_dist.contracts import Batch
 from gan_dist.data.facts import DataFacts
-from gan_dist.modalities import image
 from gan_dist.randomness import Rng, lane_size, seed_of, share_of
 from gan_dist.runtime import Run, WiredNet
+
+Encode = Callable[[Tensor, Callable[[str], Rng]], Tensor]
 
 
 class Rows(Protocol):
@@ -49,7 +50,7 @@ class Feed:
         seed, batch: of the job; `batch` is global.
         micro_batch: most samples in a micro-batch, at least one lane.
         dtype: of samples and noise.
-        xflip: whether real images are mirrored at random.
+        encode: makes what networks see of stored samples, with randomness of its own.
     """
 
     def __init__(
@@ -61,10 +62,10 @@ class Feed:
         batch: int,
         micro_batch: int,
         dtype: torch.dtype,
-        xflip: bool = False,
+        encode: Encode,
     ) -> None:
         self.rows, self.generator, self.run = rows, generator, run
-        self.seed, self.dtype, self.xflip = seed, dtype, xflip
+        self.seed, self.dtype, self.encode = seed, dtype, encode
         self.lane = lane_size(batch)
         self.lanes = share_of(batch, run.rank, run.world)
         self.micro_batch = micro_batch
@@ -108,22 +109,20 @@ class Feed:
             numbered = [(lane.start // self.lane, len(lane)) for lane in lanes]
             return Rng(key, numbered, self.run.device, self.dtype)
 
-        pixels, cond = None, None
+        real, cond = None, None
         if positions is not None:
-            pixels, cond = self._real(positions[lanes[0].start : lanes[-1].stop])
-            if self.xflip:
-                pixels = image.mirrored(pixels, rng("xflip").uniform() < 0.5)
+            real, cond = self._real(positions[lanes[0].start : lanes[-1].stop], rng)
         elif self.classes is not None:
             cond = drawn_classes(self.classes, rng("classes"))
         n = sum(map(len, lanes))
         generator: Any = self.generator.module
         noise = generator.draw(n, rng("noise"))
-        return Batch(n, pixels, cond, noise, rng, _Maker(self.generator, "generator" in train))
+        return Batch(n, real, cond, noise, rng, _Maker(self.generator, "generator" in train))
 
-    def _real(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+    def _real(self, positions: NDArray[np.int64], rng: Callable[[str], Rng]) -> tuple[Tensor, Tensor | None]:
         began = time.perf_counter()
-        pixels, labels = self.rows.rows(positions)
-        encoded = image.encode(pixels, self.run.device, self.dtype)
+        stored, labels = self.rows.rows(positions)
+        encoded = self.encode(stored, rng)
         self.waited_s += time.perf_counter() - began
         return encoded, labels.to(self.run.device) if self.classes is not None else None
 

@@ -34,7 +34,16 @@ def job_schema() -> dict[str, Any]:
     _place_slots(schema["properties"], models["StageSpec"]["properties"])
     for name, field in JobSpec.model_fields.items():
         schema["properties"][name].setdefault("description", field.description)
-    models["DataSpec"].pop("required")
+    for name in ("ImageData", "TextData"):
+        models[name].pop("required")
+    is_text = {"properties": {"modality": {"const": "text"}}, "required": ["modality"]}
+    schema["properties"]["data"] = {
+        "description": JobSpec.model_fields["data"].description,
+        "type": "object",
+        "if": is_text,
+        "then": _reference("TextData"),
+        "else": _reference("ImageData"),
+    }
     models["EmaSpec"].pop("required")
     return _root(_tidied(schema, models))
 

@@ -16,7 +16,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gan_dist.modalities.image import png
+from gan_dist.modalities.text import table
+from gan_dist.samples import Sheet, save_sheet
 
 
 class Journal:
@@ -41,12 +42,23 @@ class Journal:
             stream.write(json.dumps(line) + "\n")
         self.board.flush()
 
+    def sheet(self, name: str, shown: Sheet, seen: int) -> Path:
+        """Store samples as `grids/<seen>.png` or `.txt` (real ones: `grids/real`), and in TensorBoard under `name`."""
+        if not isinstance(shown, list):
+            return self.picture(name, shown, seen)
+        self.board.add_text(name, table(shown), seen)
+        path = save_sheet(shown, self._stem(name, seen))
+        self.board.flush()
+        return path
+
+    def _stem(self, name: str, seen: int) -> Path:
+        return self.root / "grids" / ("real" if name == "real" else f"{seen:012d}")
+
     def picture(self, name: str, picture: Image.Image, seen: int) -> Path:
         """Store a grid as `grids/<seen>.png` (or `grids/real.png`) and in TensorBoard under `name`."""
         pixels = np.asarray(picture.convert("RGB"))
         self.board.add_image(name, pixels, seen, dataformats="HWC")
-        path = self.root / "grids" / ("real.png" if name == "real" else f"{seen:012d}.png")
-        path.write_bytes(png(picture))
+        path = save_sheet(picture, self._stem(name, seen))
         self.board.flush()
         return path
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gan_dist.spec.job import JobSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,9 @@ def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
     asked = spec.environment
     named = code if code is not None else asked.code
     folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
-    source = spec.data.source
-    if source != "digits" and not _SCHEME.match(source):
-        source = str(Path(source).expanduser().absolute())
     settled = spec.model_copy(
         update={
-            "data": spec.data.model_copy(update={"source": source}),
+            "data": spec.data.with_absolute_paths(),
             "environment": asked.model_copy(update={"code": folder}),
         }
     )

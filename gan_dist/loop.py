@@ -112,7 +112,7 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dic
             loss = stage.loss(parts, batch.n, it.run.world, last)
             loss.backward()  # type: ignore[no-untyped-call]
         for part in parts:
-            weight = part.term.weight or 1.0
+            weight = 1.0 if part.term.weight is None else part.term.weight
             it.stats.add(part.name, part.term.total, weight)
             if wanted:
                 share = part.term.total.detach().double() / (weight * stage.clock.batch / batch.n)

@@ -117,7 +117,7 @@ class Measuring:
 
     def try_out(self, one: Built) -> None:
         """Compare noise with itself. Raises what the metric or its extractor raises."""
-        shape = (max(one.least, CHUNK), self.facts.channels, self.facts.size, self.facts.size)
+        shape = (max(one.least, CHUNK), *self.facts.shape)
         noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
         with torch.no_grad():
             features = self.extractors[_key(one.spec)](noise.to(self.run.device))
@@ -185,8 +185,7 @@ class Measuring:
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
     def _empty(self, wanted: Wanted) -> Moments | FeatureRows:
-        shape = (1, self.facts.channels, self.facts.size, self.facts.size)
-        probe = torch.zeros(shape, dtype=torch.uint8, device=self.run.device)
+        probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
         dim = self.extractors[wanted.features](probe).shape[1]
         if wanted.needs == "moments":
             return Moments.empty(dim, self.run.device)
@@ -236,10 +235,9 @@ def _build(spec: MetricSpec, roots: components.Roots, against: str) -> Built:
 
 def _extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
     """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
-    provided = {"size": facts.size, "channels": facts.channels, "classes": len(facts.classes)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        built = components.build("extractor", spec.features.use, spec.features.args, provided)
+        built = components.build("extractor", spec.features.use, spec.features.args, facts.provided)
     if not isinstance(built, nn.Module):
         raise ValueError(f"features: {spec.features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built.to(device).eval()

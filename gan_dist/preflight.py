@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
-from gan_dist.data.facts import KINDS, DataFacts
+from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts, facts_of
 from gan_dist.data.order import epoch_samples
 from gan_dist.randomness import lanes_of, one_lane
 from gan_dist.runs import RunFolder
@@ -64,13 +64,12 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
         return [str(error)]
     if newest is None:
         return []
-    before = newest.meta["data"]
-    for key in ("size", "channels", "count", "checksum"):
-        if before[key] != getattr(facts, key):
-            return [
-                "data.source: the data are not those this run was trained on: "
-                f"{key} was {before[key]} and is now {getattr(facts, key)}"
-            ]
+    before = facts_of(newest.meta["data"])
+    for key in ("size", "channels", "codec", "count", "checksum"):
+        was, now = getattr(before, key, None), getattr(facts, key, None)
+        if was != now:
+            told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"
+            return [f"data.source: the data are not those this run was trained on: {told}"]
     return []
 
 
@@ -133,18 +132,17 @@ def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
 
 def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list[str]:
     """The plan in a few lines, for people."""
-    kind = KINDS[facts.channels]
     classes = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
     rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
     clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
     steps = math.ceil(ends / spec.batch)
     sizes = ", ".join(f"{name} {count / 1e6:.2f}M" for name, count in parameter_counts(spec, facts).items())
-    source = "a stand-in of random images" if facts.stand_in else repr(spec.data.source)
+    source = "a stand-in of random samples" if facts.stand_in else repr(spec.data.source)
     return [
-        f"data      {source}: {facts.count:,} images of {facts.size}x{facts.size} {kind}{classes}{rejected}",
+        f"data      {source}: {facts.count:,} {facts.described}{classes}{rejected}",
         f"networks  {sizes} parameters",
-        f"plan      {ends:,} images = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
+        f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
         f"workers   {workers} on {device}",
         *[f"          rejected {name}: {why}" for name, why in facts.rejected[:10]],
     ]
@@ -171,26 +169,40 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
 
 
 def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
-    generator: Any = networks["generator"]
+    generator: Any = networks["generator"].eval()
     cond = torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
-    want = (BATCH, facts.channels, facts.size, facts.size)
+    want = (BATCH, *facts.shape)
     try:
-        noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
-        made = generator(noise, cond)
+        made = _made(generator, cond)
     except Exception as error:
         return [f"generator: cannot make {BATCH} samples: {type(error).__name__}: {error}"]
     if not isinstance(made, Tensor) or tuple(made.shape) != want:
         shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-        return [f"generator: makes {shape} where the data are {want} [B, C, H, W]"]
+        form = "[B, C, H, W]" if isinstance(facts, ImageFacts) else "[B, T]"
+        return [f"generator: makes {shape} where the data are {want} {form}"]
     if "discriminator" not in networks:
         return []
+    if isinstance(facts, TextFacts):
+        generator.train()
+        return _judged(networks, made, cond) or _judged(networks, _made(generator, cond), cond)
+    return _judged(networks, made, cond)
+
+
+def _made(generator: Any, cond: Tensor | None) -> Any:
+    """Samples on the meta device."""
+    noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
+    return generator(noise, cond)
+
+
+def _judged(networks: Mapping[str, nn.Module], made: Tensor, cond: Tensor | None) -> list[str]:
+    """What is wrong with D's answer to some samples."""
     try:
         logits = networks["discriminator"](made, cond)
     except Exception as error:
-        return [f"discriminator: cannot judge images of {want}: {type(error).__name__}: {error}"]
+        return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {type(error).__name__}: {error}"]
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        return [f"discriminator: gives {shape} for {BATCH} images where logits [B] or [B, ...] are wanted"]
+        return [f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"]
     return []
 
 

@@ -67,12 +67,12 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
     import ray
 
     from gan_dist.data.ingest import Memory, Stream
-    from gan_dist.data.shards import pixels_of
+    from gan_dist.data.shards import samples_of
 
     found = data["found"]
     if data["blocks"] is None:
         return Stream(found, found.facts.window, spec.seed, spec.batch)
-    blocks = [pixels_of(table) for table in ray.get(data["blocks"])]
+    blocks = [samples_of(table) for table in ray.get(data["blocks"])]
     return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
 
 

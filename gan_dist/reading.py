@@ -6,7 +6,7 @@ import threading
 
 from gan_dist.data.on_ray import on_ray
 from gan_dist.data.prepare import Prepared, Progress, settle
-from gan_dist.spec.sections import DataSpec
+from gan_dist.spec.data import DataSpec
 from gan_dist.storage import Folder
 
 

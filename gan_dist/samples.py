@@ -11,33 +11,49 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.prepare import Prepared
-from gan_dist.data.shards import pixels_of, read_shard
+from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.feed import Rows, drawn_classes
-from gan_dist.modalities import image
+from gan_dist.modalities import image, text
 from gan_dist.randomness import LEAST_LANE, Rng
 
 COLUMNS, ROWS = 8, 8
 CHUNK = 64
 
 
-def fixed_grid(generator: nn.Module, seed: int, classes: int, device: torch.device) -> Image.Image:
-    """Samples on the noise that belongs to `seed`, 8 a row; with classes, a row for each."""
+Sheet = Image.Image | list[str]
+
+
+def fixed_sheet(generator: nn.Module, seed: int, facts: DataFacts, device: torch.device) -> Sheet:
+    """Samples on the noise that belongs to `seed`, 8 a row, or as lines; with classes, 8 of each."""
+    classes = len(facts.classes)
     count = COLUMNS * (classes or ROWS)
     cond = torch.arange(count, device=device) // COLUMNS if classes else None
-    return image.enlarged(image.grid(generate(generator, count, seed, cond, device), COLUMNS))
+    return sheet(generate(generator, count, seed, cond, device), facts, cond)
 
 
-def real_grid(rows: Rows, seed: int) -> Image.Image:
-    """A grid of real samples; with classes, a row for each."""
+def sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Sheet:
+    """Samples as people look at them: one picture, or lines of text with their classes."""
+    if not isinstance(facts, TextFacts):
+        return image.enlarged(image.grid(samples, min(COLUMNS, len(samples))))
+    lines = text.lines(samples, facts.codec)
+    if cond is None:
+        return lines
+    return [f"{facts.classes[number]}: {line}" for number, line in zip(cond.tolist(), lines, strict=True)]
+
+
+def real_sheet(rows: Rows, seed: int) -> Sheet:
+    """The same of real samples."""
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(rows.facts.count)
     of_class = [shuffled[rows.labels[shuffled] == label] for label in range(len(rows.facts.classes))]
     chosen = np.concatenate([np.resize(one, COLUMNS) for one in of_class if len(one)] or [shuffled[: COLUMNS * ROWS]])
-    return image.enlarged(image.grid(rows.rows(chosen)[0], COLUMNS))
+    samples, labels = rows.rows(chosen)
+    return sheet(samples, rows.facts, labels if rows.facts.classes else None)
 
 
 def generate(generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
-    """uint8 samples [count, C, H, W]; sample i of a seed is the same however many are asked for.
+    """Samples, uint8 [count, C, H, W] or ids [count, T]; sample i of a seed is the same however many are asked for.
 
     Raises:
         ValueError: `count` is below 1.
@@ -71,7 +87,7 @@ def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, 
 
 
 def measured(generator: nn.Module, wanted: range, seed: int, shares: Tensor | None, device: torch.device) -> Tensor:
-    """uint8 samples for metrics: the same ones for a seed wherever the run stands, of whole lanes.
+    """Samples for metrics: the same ones for a seed wherever the run stands, of whole lanes.
 
     Args:
         shares: how often each class is to come, summed up, [classes]; None when unconditional.
@@ -92,18 +108,30 @@ def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: t
 def _made(generator: nn.Module, rng: Rng, classes: Tensor | None) -> Tensor:
     maker: Any = generator
     with torch.random.fork_rng(devices=[]):
-        return image.decode(maker(maker.draw(rng.n, rng), classes))
+        made = maker(maker.draw(rng.n, rng), classes)
+    # Token ids are what they are; only pictures are numbers in between.
+    return image.decode(made) if made.is_floating_point() else made.cpu()
 
 
-def save_grid(pixels: Tensor, path: Path) -> Path:
-    """Samples as one picture, 8 in a row; the file's path."""
-    path.write_bytes(image.png(image.enlarged(image.grid(pixels, min(COLUMNS, len(pixels))))))
+def save_sheet(shown: Sheet, stem: Path) -> Path:
+    """Samples in one file, a PNG or text; the file's path."""
+    if isinstance(shown, list):
+        path = stem.with_name(f"{stem.name}.txt")
+        path.write_text("".join(f"{line}\n" for line in shown))
+    else:
+        path = stem.with_name(f"{stem.name}.png")
+        path.write_bytes(image.png(shown))
     return path
 
 
-def save_files(chunks: Iterable[Tensor], folder: Path) -> list[Path]:
-    """Each sample as `000000.png`, `000001.png`, ...; the files' paths."""
+def save_files(chunks: Iterable[Tensor], facts: DataFacts, folder: Path) -> list[Path]:
+    """Each picture as `000000.png`, `000001.png`, ..., or all sentences as lines of `samples.txt`; the files' paths."""
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(facts, TextFacts):
+        with (folder / "samples.txt").open("w") as stream:
+            for chunk in chunks:
+                stream.writelines(f"{line}\n" for line in text.lines(chunk, facts.codec))
+        return [folder / "samples.txt"]
     written: list[Path] = []
     for chunk in chunks:
         for pixels in chunk:
@@ -113,13 +141,13 @@ def save_files(chunks: Iterable[Tensor], folder: Path) -> list[Path]:
     return written
 
 
-def contact_sheet(found: Prepared, path: Path) -> Path:
-    """64 evenly spaced images of a prepared folder as one picture; the file's path."""
+def contact_sheet(found: Prepared, stem: Path) -> Path:
+    """64 evenly spaced samples of a prepared folder in one file; its path."""
     chosen = np.linspace(0, found.facts.count - 1, min(COLUMNS * ROWS, found.facts.count)).astype(int)
     shown, first = [], 0
     for file, rows in found.shards.items():
         here = chosen[(chosen >= first) & (chosen < first + rows)] - first
         if len(here):
-            shown.append(pixels_of(read_shard(found.folder, file, ["image"]))[here])
+            shown.append(samples_of(read_shard(found.folder, file, [SAMPLE]))[here])
         first += rows
-    return save_grid(torch.from_numpy(np.concatenate(shown)), path)
+    return save_sheet(sheet(torch.from_numpy(np.concatenate(shown)), found.facts), stem)

@@ -19,12 +19,12 @@ class Stats:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._sums: dict[str, list[Tensor]] = {}
-        self._weights: dict[str, float] = {}
+        self._weights: dict[str, float | Tensor] = {}
         # By name, for each phase of the iteration before this one and of this one.
         self._before: list[dict[str, list[Tensor]]] = []
         self._now: list[dict[str, list[Tensor]]] = [{}]
 
-    def add(self, name: str, total: Tensor, weight: float) -> None:
+    def add(self, name: str, total: Tensor, weight: float | Tensor) -> None:
         """Add a sum over `weight` things (samples, pixels, steps)."""
         value = total.detach()
         values = self._sums.setdefault(name, [])
@@ -40,10 +40,11 @@ class Stats:
         if not names:
             return {}
         sums = torch.stack([_sum(self._sums[name]) for name in names])
-        weights = torch.tensor([self._weights[name] for name in names], dtype=torch.float64, device=self.device)
+        counts = [self._weights[name] for name in names]
+        weights = torch.stack([torch.as_tensor(one, dtype=torch.float64, device=self.device) for one in counts])
         both = reduce(torch.stack([sums, weights])).tolist()
         self._sums, self._weights = {}, {}
-        return {name: total / weight for name, total, weight in zip(names, *both, strict=True)}
+        return {name: total / weight if weight else 0.0 for name, total, weight in zip(names, *both, strict=True)}
 
     def next_phase(self) -> None:
         """A phase is over."""

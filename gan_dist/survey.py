@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gan_dist.data.errors import DataError
 from gan_dist.data.images import channels_of
-from gan_dist.data.source import DataError, Source
+from gan_dist.data.source import Source
 from gan_dist.data.sources import find, glance, list_source
-from gan_dist.spec.sections import DataSpec
+from gan_dist.spec.data import ImageData
 
 Labels = Literal["none", "folders", "source"]
 SAMPLED = 200
@@ -52,7 +53,7 @@ def survey(source: str) -> Survey:
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() in TEXT_SUFFIXES:
         raise ValueError(f"{source}: is text; text jobs are not available in this version, only images")
-    listing = list_source(DataSpec(source=source, size=_ANY_SIZE))
+    listing = list_source(ImageData(source=source, size=_ANY_SIZE))
     seen = glance(listing, SAMPLED)
     if not seen:
         raise ValueError(f"{source}: none of its images can be opened; are they whole?")
@@ -66,7 +67,7 @@ def survey(source: str) -> Survey:
 def _labels(source: str) -> tuple[Labels, int, str]:
     for kind in ("source", "folders"):
         try:
-            found = find(DataSpec(source=source, size=_ANY_SIZE, labels=kind))
+            found = find(ImageData(source=source, size=_ANY_SIZE, labels=kind))
         except DataError:
             continue
         if kind == "source":

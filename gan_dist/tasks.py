@@ -14,7 +14,7 @@ from gan_dist.feed import Feed, Rows, class_shares
 from gan_dist.journal import Journal
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import fixed_grid, measured, real_grid
+from gan_dist.samples import fixed_sheet, measured, real_sheet
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -63,7 +63,7 @@ class Desk:
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
                 self.journal.hyper_parameters(_flat(self.spec), self._expected(state))
-                self.journal.picture("real", real_grid(self.rows, self.spec.seed), 0)
+                self.journal.sheet("real", real_sheet(self.rows, self.spec.seed), 0)
         if state.seen == 0:
             self.grid(state)
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
@@ -182,8 +182,8 @@ class Desk:
         generator = state.published(self.run)
         self._drawn_seen = state.seen
         if self.journal is not None:
-            picture = fixed_grid(generator, self.spec.seed, len(self.rows.facts.classes), self.run.device)
-            path = self.journal.picture("samples", picture, state.seen)
+            shown = fixed_sheet(generator, self.spec.seed, self.rows.facts, self.run.device)
+            path = self.journal.sheet("samples", shown, state.seen)
             self.run.emit({"event": "grid", "path": str(path), "seen": state.seen})
 
     def save(self, state: TrainState) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,16 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist import components
-from gan_dist.contracts import Batch, Nets, Term
-from gan_dist.networks import dcgan
-from gan_dist.randomness import Rng, one_lane
-from gan_dist.runtime import LocalRun, WiredNet
+from gan_dist.contracts import Nets, Term
+from gan_dist.randomness import one_lane
+from gan_dist.spec.data import Modality
 from gan_dist.spec.errors import suggestion
+from gan_dist.testbench import (
+    CLASSES,
+    CPU,
+    FORMS,
+    SHAPES,
+    N,
+    bench,
+    differentiable,
+    modality_of,
+    provided,
+    samples,
+)
 
 Kind = Literal["generator", "discriminator", "objective", "penalty"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-N, SIZE, CHANNELS, CLASSES = 4, 32, 3, 3
-CPU = torch.device("cpu")
 
 
 def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
@@ -47,19 +55,22 @@ def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = ("."
 
 
 def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> list[str]:
-    """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB,
-    with and without classes where it takes them."""
+    """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, or
+    sentences of 6 tokens, with and without classes where it takes them."""
     kind = kind or guess_kind(use, tuple(roots))
     found = [f"{key}: {text}" for key, text in components.check_arguments(kind, use, args, tuple(roots))]
     if found:
         return found
+    modality = modality_of(kind, use, roots)
     trials = {"generator": _try_generator, "discriminator": _try_discriminator}
     if kind in trials:
         for classes in _class_counts(use, kind, roots):
-            found += _attempt(lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes))
+            found += _attempt(
+                lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes, modality)
+            )
         return list(dict.fromkeys(found))
     maker = _try_objective if kind == "objective" else _try_penalty
-    return _attempt(lambda: maker(_make(kind, use, args, roots, 0)))
+    return _attempt(lambda: maker(_make(kind, use, args, roots, 0), modality))
 
 
 def kind_of(name: str) -> Kind:
@@ -111,7 +122,7 @@ def _attempt(trial: Any) -> list[str]:
     return found
 
 
-def _try_generator(generator: Any, classes: int) -> Iterable[str]:
+def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable[str]:
     cond = torch.arange(N) % classes if classes else None
     first = generator.draw(N, one_lane(("check",), N, CPU))
     again = generator.draw(N, one_lane(("check",), N, CPU))
@@ -121,23 +132,29 @@ def _try_generator(generator: Any, classes: int) -> Iterable[str]:
     if not isinstance(made, Tensor):
         yield f"forward: gives a {type(made).__name__}, not a tensor"
         return
-    if tuple(made.shape) != (N, CHANNELS, SIZE, SIZE):
-        yield f"forward: gives {tuple(made.shape)} for {N} samples; wanted {(N, CHANNELS, SIZE, SIZE)} [B, C, H, W]"
-    yield from _gradient_problems(generator, made.sum())
+    want = SHAPES[modality]
+    if tuple(made.shape[: len(want)]) != want:
+        yield f"forward: gives {tuple(made.shape)} for {N} samples; wanted {want} {FORMS[modality]}"
+    if hasattr(generator, "log_prob"):
+        yield from _gradient_problems(generator, generator.log_prob(samples(modality), cond).sum())
+    elif made.is_floating_point():
+        yield from _gradient_problems(generator, made.sum())
+    else:
+        yield "forward: token ids carry no gradient, and there is no log_prob(tokens, cond) to train by"
     yield from _state_problems(generator)
 
 
-def _try_discriminator(discriminator: Any, classes: int) -> Iterable[str]:
+def _try_discriminator(discriminator: Any, classes: int, modality: Modality) -> Iterable[str]:
     cond = torch.arange(N) % classes if classes else None
-    x = torch.rand(N, CHANNELS, SIZE, SIZE).mul_(2).sub_(1).requires_grad_()
+    x = differentiable(modality)
     logits = discriminator(x, cond)
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != N:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        yield f"forward: gives {shape} for {N} images; wanted logits [B] or [B, ...]"
+        yield f"forward: gives {shape} for {N} samples; wanted logits [B] or [B, ...]"
         return
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True, allow_unused=True)
     if gradient is None:
-        yield "forward: logits do not depend on the images"
+        yield "forward: logits do not depend on the samples"
     else:
         try:
             gradient.square().sum().backward()  # type: ignore[no-untyped-call]
@@ -147,7 +164,7 @@ def _try_discriminator(discriminator: Any, classes: int) -> Iterable[str]:
     yield from _state_problems(discriminator)
 
 
-def _try_objective(objective: Any) -> Iterable[str]:
+def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
     if not getattr(objective, "phases", ()):
         yield "phases: missing or empty; give rows such as Phase('D', ('discriminator',))"
         return
@@ -156,17 +173,17 @@ def _try_objective(objective: Any) -> Iterable[str]:
             if name not in ("generator", "discriminator"):
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
-        nets, batch = _bench(phase.train, phase.real)
+        nets, batch = bench(modality, phase.train, phase.real)
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 
-def _try_penalty(penalty: Any) -> Iterable[str]:
+def _try_penalty(penalty: Any, modality: Modality) -> Iterable[str]:
     phase = getattr(penalty, "phase", None)
     if phase not in ("D", "G"):
         yield f"phase: {phase!r}; the phase it is added to, such as 'D'"
         return
     train = ("discriminator",) if phase == "D" else ("generator",)
-    nets, batch = _bench(train, real=True)
+    nets, batch = bench(modality, train, real=True)
     yield from _term_problems(phase, penalty.terms(nets, batch), nets, train)
 
 
@@ -182,7 +199,7 @@ def _term_problems(phase: str, terms: Any, nets: Nets, train: tuple[str, ...]) -
             yield f"terms({phase!r}): {name}.total has shape {tuple(term.total.shape)}; it must be a scalar sum"
             return
         if not torch.isfinite(term.total):
-            yield f"terms({phase!r}): {name} is not finite on random images"
+            yield f"terms({phase!r}): {name} is not finite on random samples"
         if term.weight is not None and term.weight <= 0:
             yield f"terms({phase!r}): {name}.weight is {term.weight}; it counts samples, or is None"
     losses = [term.total for term in terms.values() if not term.watch and term.total.requires_grad]
@@ -193,30 +210,6 @@ def _term_problems(phase: str, terms: Any, nets: Nets, train: tuple[str, ...]) -
     for name in train:
         if all(parameter.grad is None for parameter in nets[name].module.parameters()):
             yield f"terms({phase!r}): no gradient reaches the {name}, which this phase trains"
-
-
-def _bench(train: tuple[str, ...], real: bool) -> tuple[Nets, Batch]:
-    torch.manual_seed(0)
-    run = LocalRun(CPU, lambda event: None, lambda: False)
-    modules: dict[str, Any] = {
-        "generator": dcgan.Generator(size=SIZE, channels=CHANNELS, width=4),
-        "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
-    }
-    wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
-    for name, module in modules.items():
-        module.requires_grad_(name in train)
-
-    def rng(purpose: str) -> Rng:
-        return one_lane(("check", purpose), N, CPU)
-
-    def fakes(batch: Batch) -> Tensor:
-        with torch.set_grad_enabled("generator" in train):
-            made: Tensor = wired["generator"](batch.noise, batch.cond)
-            return made
-
-    images = torch.rand(N, CHANNELS, SIZE, SIZE).mul_(2).sub_(1) if real else None
-    noise = modules["generator"].draw(N, rng("noise"))
-    return Nets(wired), Batch(N, images, None, noise, rng, fakes)
 
 
 def _gradient_problems(module: nn.Module, loss: Tensor) -> Iterable[str]:
@@ -246,8 +239,7 @@ def _class_counts(use: str, kind: Kind, roots: Iterable[str | Path]) -> tuple[in
 
 def _make(kind: Kind, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
     torch.manual_seed(0)
-    provided = {"size": SIZE, "channels": CHANNELS, "classes": classes}
-    return components.build(kind, use, args, provided, tuple(roots))
+    return components.build(kind, use, args, provided(modality_of(kind, use, roots), classes), tuple(roots))
 
 
 def _same(first: Any, again: Any) -> bool:

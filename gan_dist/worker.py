@@ -15,13 +15,15 @@ from gan_dist.checkpoint import Checkpoint
 from gan_dist.data.ingest import Memory, on_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.ema import Ema
-from gan_dist.feed import Feed, Rows
+from gan_dist.feed import Encode, Feed, Rows
 from gan_dist.loop import train
 from gan_dist.microbatch import settle_micro_batch
+from gan_dist.modalities import image, text
 from gan_dist.reduction import is_dense
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Autocast, Run
 from gan_dist.schedule import Clock
+from gan_dist.spec.data import DataSpec, ImageData
 from gan_dist.spec.job import JobSpec
 from gan_dist.state import TrainState, load_weights
 from gan_dist.stats import Stats
@@ -58,12 +60,19 @@ def work(
     _restore(state, run, folder, start_from)
     if isinstance(rows, Memory):
         rows = on_device(rows, spec.data.ingest, run.device)
-    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, spec.data.xflip)
+    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype))
     feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
     desk = Desk(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
     ending = train(state, feed, run, stats, desk)
     return {"ending": ending, "seen": state.seen, "values": desk.latest}
+
+
+def _encode(data: DataSpec, run: Run, dtype: torch.dtype) -> Encode:
+    """From stored samples to what networks see."""
+    if isinstance(data, ImageData):
+        return image.encoder(run.device, dtype, data.xflip)
+    return lambda rows, rng: text.encode(rows, run.device)
 
 
 def _measuring(spec: JobSpec, run: Run, rows: Rows, folder: RunFolder) -> Measuring | None:

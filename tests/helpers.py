@@ -24,7 +24,7 @@ from gan_dist.request import Request
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import LocalRun
 from gan_dist.schedule import Clock
-from gan_dist.spec.job import DataSpec, JobSpec
+from gan_dist.spec.job import ImageData, JobSpec
 from gan_dist.storage import Folder
 from gan_dist.worker import work
 
@@ -53,13 +53,14 @@ def small(**changes: Any) -> JobSpec:
 
 @lru_cache(maxsize=4)
 def _digits(size: int, labels: str) -> Memory:
-    data = DataSpec(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
+    data = ImageData(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as cache:
         return in_memory(settle(data, Folder(cache), here, lambda done, total: None), 0, 1)
 
 
 def rows_of(spec: JobSpec) -> Memory:
     """The digits of a job, read once for all tests."""
+    assert isinstance(spec.data, ImageData)
     read = _digits(spec.data.size, spec.data.labels)
     return Memory(read.blocks, read.labels, read.facts, spec.seed, spec.batch)
 

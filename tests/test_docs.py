@@ -20,11 +20,11 @@ from gan_dist.jobfile import load_job
 from gan_dist.spec.fields import WorkerRange
 from gan_dist.spec.job import (
     ComponentSpec,
-    DataSpec,
     EmaSpec,
     EnvironmentSpec,
     EverySpec,
     FeaturesSpec,
+    ImageData,
     JobSpec,
     KeepSpec,
     MetricSpec,
@@ -34,6 +34,7 @@ from gan_dist.spec.job import (
     ResourcesSpec,
     StageSpec,
     StopSpec,
+    TextData,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +43,8 @@ README = ROOT / "README.md"
 TOPICS = ("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume", "start", "tensorboard")
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
-    "data": DataSpec,
+    "data": ImageData,
+    "data (text)": TextData,
     "generator": ComponentSpec,
     "objective": ObjectiveSpec,
     "penalties[]": PenaltySpec,

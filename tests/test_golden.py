@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.data.source import DataError
+from gan_dist.data.errors import DataError
 from gan_dist.jobfile import load_job
 from gan_dist.local import read_rows
 from gan_dist.storage import Folder

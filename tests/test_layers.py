@@ -20,27 +20,30 @@ cli.options cli.output
 
 standing results launch submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
-job_schema recipes survey testing
+job_schema recipes survey testing testbench
 
 driver conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate api local smoke preflight attempt events request resume jobfile
 
-worker tasks measuring samples journal microbatch
+worker tasks measuring journal samples microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
-data data.on_ray data.ingest data.choice data.prepare data.shards data.sources data.archives
-data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
-data.facts data.source data.images data.order storage walk versions modalities modalities.image
+modalities modalities.image modalities.text
+data data.on_ray data.ingest data.choice data.prepare data.shards data.sources data.corpus data.archives
+data.files data.arrays data.tables data.torchvision_sets data.digits data.standin data.oracle data.text_files
+data.sentences
+data.reaching data.facts data.source data.tokens data.images data.errors data.order storage walk versions
 
-objectives objectives.wasserstein objectives.relativistic objectives.adversarial
+objectives objectives.mle objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
 networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
+networks.lstm networks.textcnn networks.autoregressive
 contracts randomness
 
 components aliases
-spec spec.check spec.signatures spec.source spec.job spec.slots spec.sections spec.rules spec.optimizer
+spec spec.check spec.signatures spec.source spec.job spec.data spec.slots spec.sections spec.rules spec.optimizer
 spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """
 ORDER = ROWS.split()

@@ -18,6 +18,7 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.ema import Ema
 from gan_dist.feed import Feed, Moment
 from gan_dist.loop import Iteration, accumulate, iterate
+from gan_dist.modalities.image import encoder
 from gan_dist.randomness import seed_of
 from gan_dist.runtime import LocalRun
 from gan_dist.schedule import Clock
@@ -36,7 +37,16 @@ def ready(spec: JobSpec, micro: int | None = None) -> Iteration:
     nets = {name: run.wire(module, False, torch.enable_grad) for name, module in modules.items()}
     state = TrainState(nets, stages[0].settings, None, stages)
     state.enter(stages[0])
-    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, micro or spec.batch, torch.float64)
+    feed = Feed(
+        rows,
+        nets["generator"],
+        run,
+        spec.seed,
+        spec.batch,
+        micro or spec.batch,
+        torch.float64,
+        encoder(CPU, torch.float64, xflip=False),
+    )
     return Iteration(state, Nets(nets), feed, run, Stats(CPU))
 
 

@@ -106,9 +106,9 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Gen", "held", HELD, PLAIN),
     ("Gen", "frozen", FROZEN, "has no trainable parameters"),
     ("Gen", "raises", forward("raise KeyError('oh')"), "raised KeyError: 'oh'"),
-    ("Dis", "scalar", forward("return self.layer(x.flatten(1)).mean()"), "forward: gives () for 4 images"),
-    ("Dis", "a tuple", forward("return (x,)"), "forward: gives tuple for 4 images"),
-    ("Dis", "blind", forward("return self.layer.weight[0, :4]"), "forward: logits do not depend on the images"),
+    ("Dis", "scalar", forward("return self.layer(x.flatten(1)).mean()"), "forward: gives () for 4 samples"),
+    ("Dis", "a tuple", forward("return (x,)"), "forward: gives tuple for 4 samples"),
+    ("Dis", "blind", forward("return self.layer.weight[0, :4]"), "forward: logits do not depend on the samples"),
     ("Dis", "once", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), TWICE),
     ("Dis", "why", forward("return self.layer(Once.apply(x.flatten(1))).squeeze(1)"), "with @once_differentiable)"),
     ("Dis", "constant slope", forward("return x.flatten(1).sum(1) + self.layer.bias"), TWICE),
@@ -120,7 +120,7 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Obj", "a tensor", terms(f"return {REAL}.mean()"), "terms('D'): gives Tensor; wanted a dict of named Terms"),
     ("Obj", "no Term", terms(f"return {{'a': {REAL}.mean()}}"), "terms('D'): a is a Tensor, not a Term"),
     ("Obj", "no sum", terms(f"return {{'a': Term({REAL}, 4.0)}}"), "terms('D'): a.total has shape (4,)"),
-    ("Obj", "nan", terms(f"return {{'a': mean_over({REAL} * float('nan'))}}"), "a is not finite on random images"),
+    ("Obj", "nan", terms(f"return {{'a': mean_over({REAL} * float('nan'))}}"), "a is not finite on random samples"),
     ("Obj", "no weight", terms(f"return {{'a': Term({REAL}.sum(), 0.0)}}"), "a.weight is 0.0; it counts samples"),
     ("Obj", "no slope", terms(f"return {{'a': mean_over({REAL}.detach())}}"), "terms('D'): no term has a gradient"),
     ("Obj", "one left out", "    phases = (Phase('both', ('generator', 'discriminator'), real=False),)\n"
@@ -186,10 +186,9 @@ def test_what_is_no_component_says_what_one_has(own: Any, tmp_path: Path) -> Non
 def test_an_unknown_alias_is_sought_among_all_kinds() -> None:
     with pytest.raises(ValueError) as caught:
         guess_kind("hinje")
+    known = ", ".join(sorted({alias for kind in CHECKED for alias in ALIASES[kind]}))
     assert str(caught.value) == (
-        "unknown component 'hinje'; did you mean 'hinge'? "
-        "(allowed: dcgan, dragan, hinge, least_squares, minimax, mlp, non_saturating, r1, r2, r3gan, relativistic, "
-        "relativistic_average, sngan, wasserstein, wgan_gp), or your own as 'package.module:Name'"
+        f"unknown component 'hinje'; did you mean 'hinge'? (allowed: {known}), or your own as 'package.module:Name'"
     )
 
 

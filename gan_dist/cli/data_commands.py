@@ -11,6 +11,7 @@ from gan_dist.cli.options import Json
 from gan_dist.cli.output import console, emit, say, size
 
 if TYPE_CHECKING:
+    from gan_dist.data.facts import DataFacts
     from gan_dist.data.prepare import Prepared
 
 
@@ -51,7 +52,7 @@ def prepare(
         return
     for line in _lines(made):
         say(line)
-    say(f"use it     data: {{source: {made.folder.uri}, size: {made.facts.size}}}")
+    say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
 
 
 def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
@@ -77,8 +78,7 @@ def _inspect(source: str, as_json: bool) -> None:
         raise ValueError(
             f"{source!r} is no prepared folder (no manifest.json in it); gan-dist prepare SRC DST makes one"
         )
-    sheet = Path(f"{Path(found.folder.uri).name}-sheet.png")
-    contact_sheet(found, sheet)
+    sheet = contact_sheet(found, Path(f"{Path(found.folder.uri).name}-sheet"))
     if as_json:
         emit({"folder": found.folder.uri, **found.manifest, "sheet": str(sheet)})
         return
@@ -88,20 +88,26 @@ def _inspect(source: str, as_json: bool) -> None:
 
 
 def _lines(found: Prepared) -> list[str]:
-    from gan_dist.data.facts import KINDS
-
     facts, shards = found.facts, found.manifest["shards"]
-    kind = KINDS[facts.channels]
     counted = ", ".join(f"{n} {c:,}" for n, c in zip(facts.classes, facts.class_counts, strict=True))
     lines = [
         f"folder     {found.folder.uri}",
         f"source     {found.manifest['source']}",
-        f"images     {facts.count:,} of {facts.size}x{facts.size} {kind}, {size(found.bytes)} in {len(shards)} shards",
+        f"samples    {facts.count:,} {facts.described}, {size(found.bytes)} in {len(shards)} shards",
         f"classes    {counted or 'none'}",
         f"checksum   {facts.checksum}",
         f"rejected   {len(facts.rejected)}",
     ]
     return lines + [f"           {name}: {why}" for name, why in facts.rejected[:10]]
+
+
+def _key(facts: DataFacts) -> str:
+    """What a job says of prepared data beside their place."""
+    from gan_dist.data.facts import TextFacts
+
+    if isinstance(facts, TextFacts):
+        return f"modality: text, length: {facts.codec.length}"
+    return f"size: {facts.shape[-1]}"
 
 
 def _whole(text: str) -> int | str:

@@ -16,7 +16,8 @@ def sample(
     run: options.Run,
     n: Annotated[int, typer.Option("--n", min=1, help="How many samples.")] = 64,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for one PNG file each; without it, one grid.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Folder for one PNG file each, or a text file; without it, one grid.", metavar="DIR"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
     weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
@@ -30,13 +31,13 @@ def sample(
     if out is not None and not force and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
     from gan_dist.api import load
-    from gan_dist.samples import save_files, save_grid
+    from gan_dist.samples import save_files, save_sheet, sheet
 
     model = load(run, weights)
     if out is None:
-        written = [save_grid(model.sample(n, seed, cls), Path(f"{model.name}-seed{seed}.png"))]
+        written = [save_sheet(sheet(model.sample(n, seed, cls), model.facts), Path(f"{model.name}-seed{seed}"))]
     else:
-        written = save_files(model.sample_chunks(n, seed, cls), out)
+        written = save_files(model.sample_chunks(n, seed, cls), model.facts, out)
     document = {"samples": n, "seed": seed, "samples_seen": model.seen, "files": [str(path) for path in written]}
     if as_json:
         emit(document)

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.files import is_image
-from gan_dist.data.images import Unreadable
-from gan_dist.data.source import Content, DataError, Found, Label, Listing, Part, folder_labels, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.source import Content, Found, Label, Listing, Part, folder_labels, state_of
+from gan_dist.spec.data import ImageData
 from gan_dist.storage import Folder
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -35,7 +35,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ZIPS + TARS)
 
 
-def list_archives(data: DataSpec, root: Folder, names: list[str]) -> Listing:
+def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
     """The images of one archive, or of several in the order of their names."""
     members: Members = []
     for archive in sorted(names):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.images import Unreadable
-from gan_dist.data.source import Content, DataError, Found, Label, Listing, Part, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.source import Content, Found, Label, Listing, Part, state_of
+from gan_dist.spec.data import ImageData
 from gan_dist.storage import Folder
 from gan_dist.walk import Entry
 
@@ -35,7 +35,7 @@ def is_array(name: str) -> bool:
     return name.lower().endswith((".npy", ".npz")) or "idx3" in name
 
 
-def list_array(data: DataSpec, root: Folder, name: str) -> Listing:
+def list_array(data: ImageData, root: Folder, name: str) -> Listing:
     """The images of an array, with the labels beside it if the job asks for them."""
     where = f"{root.uri}/{name}"
     if data.labels == "folders":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gan_dist.data.source import DataError
-from gan_dist.spec.sections import DataSpec
+from gan_dist.data.errors import DataError
+from gan_dist.spec.data import DataSpec
 
 SHARE = 0.5
 GIB = 2**30

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.source import DataError, Found, Listing, Part, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.errors import DataError
+from gan_dist.data.source import Found, Listing, Part, state_of
+from gan_dist.spec.data import ImageData
 
 
-def list_digits(data: DataSpec) -> Listing:
+def list_digits(data: ImageData) -> Listing:
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for digits use 'source' or 'none'")
     _, shown = load_digits()

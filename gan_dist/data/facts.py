@@ -6,46 +6,109 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from gan_dist.data.source import DataError
+from gan_dist.data.errors import DataError
+from gan_dist.data.tokens import Codec
 
 NAMED = 10
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataFacts:
     """What the data turned out to be; stored with every checkpoint.
 
     Attributes:
         count: usable samples.
-        size, channels: of each image.
         classes: class names in label order; empty when unconditional.
         class_counts: samples of each class.
-        checksum: over the decoded pixels and labels in canonical order.
+        checksum: over the decoded samples and labels in canonical order.
         rejected: (name, reason) of what could not be decoded.
         stand_in: whether they only stand for data that are not at hand.
         window: how many shards the order mixes at a time; 0 for all.
     """
 
     count: int
-    size: int
-    channels: int
-    classes: tuple[str, ...]
-    class_counts: tuple[int, ...]
     checksum: str
-    rejected: tuple[tuple[str, str], ...]
+    classes: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
     stand_in: bool = False
     window: int = 0
+
+    @property
+    def provided(self) -> dict[str, Any]:
+        """What networks and extractors are told of the data, by argument."""
+        return {"classes": len(self.classes)}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample as it is stored."""
+        raise NotImplementedError
+
+    @property
+    def described(self) -> str:
+        """The samples in a few words."""
+        raise NotImplementedError
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "rejected": [list(pair) for pair in self.rejected]}
 
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> DataFacts:
-        """From `as_dict`, or a mapping that holds more."""
-        known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
-        known |= {name: tuple(known[name]) for name in ("classes", "class_counts")}
-        return cls(**known | {"rejected": tuple((name, why) for name, why in known["rejected"])})
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts(DataFacts):
+    """Images. `size` and `channels` are those of each."""
+
+    size: int
+    channels: int
+
+    @property
+    def provided(self) -> dict[str, Any]:
+        return {**super().provided, "size": self.size, "channels": self.channels}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.size, self.size)
+
+    @property
+    def described(self) -> str:
+        return f"images of {self.size}x{self.size} {KINDS[self.channels]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFacts(DataFacts):
+    """Sentences.
+
+    Attributes:
+        codec: how they are ids, and what the ids mean.
+        oracle: what drew them (see `data.oracle`); None for people.
+    """
+
+    codec: Codec
+    oracle: Mapping[str, Any] | None = None
+
+    @property
+    def provided(self) -> dict[str, Any]:
+        own = {"vocabulary": len(self.codec.vocabulary), "length": self.codec.length}
+        return {**super().provided, **own, "bos": self.codec.bos, "eos": self.codec.eos}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codec.shape
+
+    @property
+    def described(self) -> str:
+        return f"sentences of at most {self.codec.length} of {len(self.codec.vocabulary):,} tokens"
+
+
+def facts_of(record: Mapping[str, Any]) -> DataFacts:
+    """From `as_dict`, or a mapping that holds more."""
+    kind = TextFacts if "codec" in record else ImageFacts
+    known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
+    known |= {name: tuple(known[name]) for name in ("classes", "class_counts") if name in known}
+    known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
+    if kind is TextFacts:
+        known["codec"] = Codec.of(known["codec"])
+    return kind(**known)
 
 
 def check_rejected(where: str, facts: DataFacts, most: float) -> None:
@@ -59,7 +122,7 @@ def check_rejected(where: str, facts: DataFacts, most: float) -> None:
         return
     shown = "".join(f"\n  {name}: {why}" for name, why in rejected[:NAMED])
     raise DataError(
-        f"data.source: {len(rejected)} of {total} images in {where!r} cannot be used, more than "
+        f"data.source: {len(rejected)} of {total} samples in {where!r} cannot be used, more than "
         f"data.max_rejected: {most:g} allows:{shown}"
     )
 

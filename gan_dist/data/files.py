@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gan_dist.data.images import SUFFIXES, Unreadable
-from gan_dist.data.source import DataError, Found, Label, Listing, Part, folder_labels, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.images import SUFFIXES
+from gan_dist.data.source import Found, Label, Listing, Part, folder_labels, state_of
+from gan_dist.spec.data import ImageData
 from gan_dist.storage import Folder
 
 PATHS = ("file_name", "filename", "path", "file", "image")
@@ -23,7 +24,7 @@ def is_image(name: str) -> bool:
     return last.lower().endswith(SUFFIXES) and not last.startswith(".")
 
 
-def list_folder(data: DataSpec, root: Folder) -> Listing | None:
+def list_folder(data: ImageData, root: Folder) -> Listing | None:
     """Every image below a folder, in the order of their names; None where there is none."""
     entries = sorted(entry for entry in root.below() if is_image(entry.name))
     if not entries:
@@ -35,7 +36,7 @@ def list_folder(data: DataSpec, root: Folder) -> Listing | None:
     return Listing("files", root.uri, state_of(entries), root.uri, names, labels)
 
 
-def list_table(data: DataSpec, root: Folder, name: str) -> Listing:
+def list_table(data: ImageData, root: Folder, name: str) -> Listing:
     """Images named by a CSV or JSONL file, by paths relative to it, with their labels if the job asks for them."""
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for a table use 'source' or 'none'")

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
+from gan_dist.data.errors import Unreadable
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _GREY = {"1", "L", "LA", "I", "F"}
 Pixels = NDArray[np.uint8]
@@ -31,9 +33,13 @@ class Look:
     fit: str = "crop"
     background: str = "black"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.size, self.size)
 
-class Unreadable(ValueError):
-    """One image that cannot be decoded; the text is the reason shown to the user."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8)
 
 
 def channels_of(image: Image.Image) -> int:

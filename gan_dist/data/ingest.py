@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import Plan, Positions
 from gan_dist.data.prepare import Prepared
-from gan_dist.data.shards import pixels_of, read_shard
+from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 
-Pixels = NDArray[np.uint8]
+Block = NDArray[Any]
 AHEAD = 2
 DEVICE_SHARE = 0.2
 
@@ -25,13 +26,13 @@ class Memory:
     """Decoded blocks viewed in place (in Ray's object store, or this process), gathered by position.
 
     Args:
-        blocks: pixels of each block in canonical order, uint8 [N, C, S, S].
+        blocks: samples of each block in canonical order, [N, ...].
         labels: class of each sample in canonical order, [count].
         facts: what was read.
         seed, batch: of the run; they fix the order.
     """
 
-    def __init__(self, blocks: Sequence[Pixels], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
+    def __init__(self, blocks: Sequence[Block], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
         self.blocks, self.labels, self.facts = list(blocks), labels, facts
         self.plan = Plan(seed, batch, tuple(len(block) for block in blocks))
         self._ends = np.cumsum(self.plan.shards)
@@ -41,7 +42,7 @@ class Memory:
         return self.plan.positions(reals_drawn)
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
-        """Pixels uint8 [n, C, S, S] and labels [n] at canonical positions."""
+        """Block uint8 [n, C, S, S] and labels [n] at canonical positions."""
         return gathered(self.blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
 
 
@@ -50,7 +51,7 @@ class OnDevice:
 
     def __init__(self, memory: Memory, device: torch.device) -> None:
         self.facts, self.labels, self.plan, self.device = memory.facts, memory.labels, memory.plan, device
-        self._pixels = torch.cat([torch.from_numpy(block).to(device) for block in memory.blocks])
+        self._samples = torch.cat([torch.from_numpy(block).to(device) for block in memory.blocks])
         self._labels = torch.from_numpy(memory.labels).to(device)
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -58,7 +59,7 @@ class OnDevice:
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         at = torch.from_numpy(positions).to(self.device, non_blocking=True)
-        return self._pixels[at], self._labels[at]
+        return self._samples[at], self._labels[at]
 
 
 class Stream:
@@ -75,7 +76,7 @@ class Stream:
         self.plan = Plan(seed, batch, tuple(found.shards.values()), window)
         self._files = list(found.shards)
         self._ends = np.cumsum(self.plan.shards)
-        self._held: OrderedDict[int, Future[Pixels]] = OrderedDict()
+        self._held: OrderedDict[int, Future[Block]] = OrderedDict()
         self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -89,7 +90,7 @@ class Stream:
         blocks = {int(shard): self._send_for(int(shard)).result() for shard in np.unique(shards)}
         return gathered(blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
 
-    def _send_for(self, shard: int) -> Future[Pixels]:
+    def _send_for(self, shard: int) -> Future[Block]:
         """The shard, read or being read; what was not asked for longest is let go."""
         if shard not in self._held:
             self._held[shard] = self._readers.submit(self._read, self._files[shard])
@@ -98,15 +99,15 @@ class Stream:
         self._held.move_to_end(shard)
         return self._held[shard]
 
-    def _read(self, file: str) -> Pixels:
-        return pixels_of(read_shard(self.found.folder, file, ["image"]))
+    def _read(self, file: str) -> Block:
+        return samples_of(read_shard(self.found.folder, file, [SAMPLE]))
 
 
-def gathered(blocks: Sequence[Pixels] | dict[int, Pixels], ends: Positions, positions: Positions) -> Tensor:
-    """The pixels at positions, uint8 [n, C, S, S], out of blocks that end at `ends`."""
+def gathered(blocks: Sequence[Block] | dict[int, Block], ends: Positions, positions: Positions) -> Tensor:
+    """The samples at positions, [n, ...], out of blocks that end at `ends`."""
     block = np.searchsorted(ends, positions, side="right")
     first = blocks[int(block[0])]
-    out = np.empty((len(positions), *first.shape[1:]), np.uint8)
+    out = np.empty((len(positions), *first.shape[1:]), first.dtype)
     for number in np.unique(block):
         here = block == number
         held = blocks[int(number)]
@@ -116,7 +117,7 @@ def gathered(blocks: Sequence[Pixels] | dict[int, Pixels], ends: Positions, posi
 
 def in_memory(found: Prepared, seed: int, batch: int) -> Memory:
     """Prepared data read into this process."""
-    blocks = [pixels_of(read_shard(found.folder, file, ["image"])) for file in found.shards]
+    blocks = [samples_of(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
     return Memory(blocks, found.column("label"), found.facts, seed, batch)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from numpy.typing import NDArray
 
 from gan_dist.data.prepare import Executor, Prepared, Record
-from gan_dist.data.shards import read_shard, write_shard
+from gan_dist.data.shards import SAMPLE, read_shard, write_shard
 from gan_dist.data.source import Part
 from gan_dist.storage import Folder
 
@@ -20,7 +20,7 @@ READ_HERE_BYTES = 256 << 20
 def on_ray(cpus: int) -> Executor:
     """Decodes parts as Ray Data tasks, `cpus` at a time; the records come as they are done."""
 
-    def execute(parts: list[Part], folder: Folder) -> Iterator[Record]:
+    def execute(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:
         import ray
 
         context = ray.data.DataContext.get_current()
@@ -41,9 +41,9 @@ def blocks_of(found: Prepared) -> list[Any]:
     import ray
 
     if found.bytes <= READ_HERE_BYTES:
-        return [ray.put(read_shard(found.folder, file, ["image"])) for file in found.shards]
+        return [ray.put(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
     read = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(read_shard)
-    return [read.remote(found.folder, file, ["image"]) for file in found.shards]
+    return [read.remote(found.folder, file, [SAMPLE]) for file in found.shards]
 
 
 def _write(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,19 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.facts import DataFacts, check_channels, check_rejected
+from gan_dist.data.errors import Absent, DataError
+from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts, check_channels, check_rejected, facts_of
 from gan_dist.data.shards import read_shard, write_shard
-from gan_dist.data.source import Absent, DataError, Part, Source, state_of
-from gan_dist.data.sources import find, source_of
-from gan_dist.data.standin import list_noise
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.source import FORMAT, Part, Source
+from gan_dist.data.sources import find
+from gan_dist.data.standin import stand_in
+from gan_dist.data.tokens import Codec
+from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.storage import Folder, StorageError
 from gan_dist.versions import versions
 
-FORMAT = 1
 MANIFEST, ORIGIN = "manifest.json", "source.json"
 Record = dict[str, Any]
-Executor = Callable[[list[Part], Folder], Iterator[Record]]
+Executor = Callable[[Sequence[Part], Folder], Iterator[Record]]
 Progress = Callable[[int, int], None]
 
 
@@ -44,7 +45,7 @@ class Prepared:
 
     @property
     def facts(self) -> DataFacts:
-        return DataFacts.of(self.manifest)
+        return facts_of(self.manifest)
 
     @property
     def shards(self) -> dict[str, int]:
@@ -71,7 +72,7 @@ def settle(
 
     Args:
         progress: told how many shards are done, of how many.
-        stand_in_of: how many random images replace a source that is not at hand; None for none.
+        stand_in_of: how many random samples replace a source that is not at hand; None for none.
 
     Raises:
         DataError: the data cannot be used.
@@ -81,7 +82,7 @@ def settle(
     except Absent:
         if stand_in_of is None:
             raise
-    found = _cached(source_of(data, list_noise(data, stand_in_of)), data, cache, executor, progress)
+    found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
     return replace(found, manifest={**found.manifest, "stand_in": True})
 
 
@@ -92,20 +93,20 @@ def prepare(source: Source, folder: Folder, executor: Executor, progress: Progre
         DataError: too much of it was rejected, or grey and coloured pictures are mixed.
         StorageError: the folder cannot be written.
     """
-    folder.write_json(ORIGIN, {"source": source.where, "key": key_of(source)})
+    parts = source.parts
+    folder.write_json(ORIGIN, {"source": source.where, "key": source.key})
     records: dict[str, Record] = {}
-    progress(0, len(source.parts))
-    for record in executor(list(source.parts), folder):
+    progress(0, len(parts))
+    for record in executor(parts, folder):
         records[record["file"]] = record
-        progress(len(records), len(source.parts))
+        progress(len(records), len(parts))
     shards = [records[file] for file in sorted(records)]
     facts = _facts(source, folder, shards)
-    _check(source.where, source.channels_given, facts, shards, max_rejected)
+    _check(source, facts, shards, max_rejected)
     manifest = {
         "format": FORMAT,
         "source": source.where,
-        "key": key_of(source),
-        "channels_given": source.channels_given,
+        "key": source.key,
         **facts.as_dict(),
         "shards": shards,
         "versions": versions(),
@@ -128,7 +129,7 @@ def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Prog
         origin = folder.read_json(ORIGIN)
         if origin is None or "key" not in origin:
             raise DataError(f"{target!r} is not empty, and no preparation; choose another folder")
-        if origin["key"] != key_of(source):
+        if origin["key"] != source.key:
             raise DataError(
                 f"{target!r} holds a preparation of {origin['source']!r} in another state or with other options; "
                 "choose another folder, or delete it"
@@ -145,26 +146,23 @@ def prepared(folder: Folder) -> Prepared | None:
     manifest = folder.read_json(MANIFEST)
     if manifest is None or "shards" not in manifest:
         return None
-    if manifest["format"] > FORMAT:
-        raise DataError(f"{folder.uri}: prepared by a newer gan-dist (format {manifest['format']}, known: {FORMAT})")
+    if manifest["format"] != FORMAT:
+        age = "a newer" if manifest["format"] > FORMAT else "an earlier"
+        raise DataError(
+            f"{folder.uri}: prepared by {age} gan-dist (format {manifest['format']}, known: {FORMAT}); prepare it anew"
+        )
     return Prepared(folder, manifest)
 
 
-def here(parts: list[Part], folder: Folder) -> Iterator[Record]:
+def here(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:
     """The executor of this process; Pillow works outside Python's lock, so threads help."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(lambda part: write_shard(part, folder), parts)
 
 
-def key_of(source: Source) -> str:
-    """The name of a source's preparation: equal for equal content and options."""
-    labelled = [(part.kind, part.first, part.classes) for part in source.parts]
-    return state_of([FORMAT, source.state, source.look, labelled, source.classes, source.channels_given])
-
-
 def _given(data: DataSpec) -> Prepared | None:
     """The source itself, where it is a prepared folder that fits the job."""
-    if data.source == "digits":
+    if data.source == "digits" or (isinstance(data, TextData) and data.from_oracle):
         return None
     try:
         found = prepared(Folder.at(data.source))
@@ -173,13 +171,12 @@ def _given(data: DataSpec) -> Prepared | None:
     if found is None:
         return None
     facts = found.facts
-    if facts.size != data.size:
-        raise DataError(
-            f"data.size: {data.size}, but {data.source!r} was prepared at {facts.size}; set data.size: {facts.size}, "
-            "or prepare it anew"
-        )
-    if data.channels not in ("auto", facts.channels):
-        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
+    if isinstance(facts, ImageFacts) and isinstance(data, ImageData):
+        _check_images(data, facts)
+    elif isinstance(facts, TextFacts) and isinstance(data, TextData):
+        _check_text(data, facts)
+    else:
+        raise DataError(f"data.modality: {data.modality}, but {data.source!r} was prepared with {facts.described}")
     if data.labels != "none" and not facts.classes:
         raise DataError(f"data.labels: {data.labels!r}, but {data.source!r} was prepared without labels")
     check_rejected(data.source, facts, data.max_rejected)
@@ -188,8 +185,27 @@ def _given(data: DataSpec) -> Prepared | None:
     return found
 
 
+def _check_images(data: ImageData, facts: ImageFacts) -> None:
+    if facts.size != data.size:
+        raise DataError(
+            f"data.size: {data.size}, but {data.source!r} was prepared at {facts.size}; set data.size: {facts.size}, "
+            "or prepare it anew"
+        )
+    if data.channels not in ("auto", facts.channels):
+        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
+
+
+def _check_text(data: TextData, facts: TextFacts) -> None:
+    codec = facts.codec
+    if codec.length != data.length:
+        raise DataError(
+            f"data.length: {data.length}, but {data.source!r} was prepared with {codec.length}; set data.length: "
+            f"{codec.length}, or prepare it anew"
+        )
+
+
 def _cached(source: Source, data: DataSpec, cache: Folder, executor: Executor, progress: Progress) -> Prepared:
-    return _in(cache.child(key_of(source)), source, data, executor, progress)
+    return _in(cache.child(source.key), source, data, executor, progress)
 
 
 def _in(folder: Folder, source: Source, data: DataSpec, executor: Executor, progress: Progress) -> Prepared:
@@ -203,20 +219,22 @@ def _in(folder: Folder, source: Source, data: DataSpec, executor: Executor, prog
 def _facts(source: Source, folder: Folder, shards: list[Record]) -> DataFacts:
     files = [shard["file"] for shard in shards if shard["rows"]]
     digests, labels = _column(folder, files, "digest"), _column(folder, files, "label")
-    return DataFacts(
-        count=len(labels),
-        size=source.look.size,
-        channels=source.look.channels,
-        classes=source.classes,
-        class_counts=tuple(np.bincount(labels, minlength=len(source.classes)).tolist()) if source.classes else (),
-        checksum=hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest(),
-        rejected=tuple((name, why) for shard in shards for name, why in shard["rejected"]),
-    )
+    classes, form = source.classes, source.contents.form
+    common: dict[str, Any] = {
+        "count": len(labels),
+        "classes": classes,
+        "class_counts": tuple(np.bincount(labels, minlength=len(classes)).tolist()) if classes else (),
+        "checksum": hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest(),
+        "rejected": tuple((name, why) for shard in shards for name, why in shard["rejected"]),
+    }
+    if isinstance(form, Codec):
+        return TextFacts(**common, codec=form, **source.contents.notes)
+    return ImageFacts(**common, size=form.size, channels=form.channels)
 
 
-def _check(where: str, channels_given: bool, facts: DataFacts, shards: list[Record], max_rejected: float) -> None:
-    check_rejected(where, facts, max_rejected)
-    if channels_given:
+def _check(source: Source, facts: DataFacts, shards: list[Record], max_rejected: float) -> None:
+    check_rejected(source.where, facts, max_rejected)
+    if source.contents.mixes or not isinstance(facts, ImageFacts):
         return
     native: dict[str, tuple[int, str]] = {}
     for shard in shards:

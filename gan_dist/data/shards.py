@@ -1,8 +1,8 @@
 """One shard: a Parquet file of decoded samples, and beside it a record that says the file is whole.
 
-Columns: name, label, digest (of pixels and label) and image, the bytes of a uint8 tensor [C, S, S] whose shape the
-schema's metadata holds. Images are fixed-size byte strings: Parquet has no bytes, and a list of numbers takes ten
-times as long to read.
+Columns: name, label, digest (of sample and label) and sample, the bytes of a tensor (uint8 pixels [C, S, S], or token
+ids [T]) whose shape and type the schema's metadata holds. Samples are fixed-size byte strings: Parquet has no bytes,
+and a list of numbers takes ten times as long to read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gan_dist.data.source import DataError, Part
+from gan_dist.data.errors import DataError
+from gan_dist.data.source import Part
 from gan_dist.data.sources import read
 from gan_dist.storage import Folder
 
-SHAPE = b"gan_dist.shape"
+FORM = b"gan_dist.form"
+SAMPLE = "sample"
 
 
 def name_of(part: Part) -> str:
@@ -31,8 +34,8 @@ def name_of(part: Part) -> str:
 def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     """Decode a part into its shard; the record. A shard that is whole already is left alone.
 
-    The record: file, rows, bytes, rejected [[name, reason], ...], and native: for grey ("1") and coloured ("3")
-    pictures how many there are and the first one's name.
+    The record: file, rows, bytes, rejected [[name, reason], ...], and native: for each kind of sample met (of
+    pictures grey, "1", and coloured, "3") how many there are and the first one's name.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -70,64 +73,64 @@ def read_shard(folder: Folder, file: str, columns: list[str]) -> pa.Table:
         ) from error
 
 
-def pixels_of(table: pa.Table) -> NDArray[np.uint8]:
-    """The images of a shard, uint8 [N, C, S, S], without copying them."""
-    shape = json.loads(table.schema.metadata[SHAPE])
-    column = table["image"]
+def samples_of(table: pa.Table) -> NDArray[Any]:
+    """The samples of a shard, [N, ...], without copying them."""
+    form = json.loads(table.schema.metadata[FORM])
+    column = table[SAMPLE]
     chunk = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     width = chunk.type.byte_width
     values = np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width)
-    return values.reshape(len(chunk), *shape)
+    found: NDArray[Any] = values.view(form["dtype"]).reshape(len(chunk), *form["shape"])
+    return found
 
 
 class _Good(NamedTuple):
-    """The usable samples of a part; `pixels` is [N, C, S, S]."""
+    """The usable samples of a part; `samples` is [N, ...]."""
 
     names: list[str]
     labels: list[int]
     digests: list[int]
-    pixels: NDArray[np.uint8]
+    samples: NDArray[Any]
 
 
 def _decoded(part: Part) -> tuple[_Good, list[list[str]], dict[str, tuple[int, str]]]:
-    """The usable samples, the rejected ones with their reasons, and what channels they had."""
-    look = part.look
-    pixels = np.empty((len(part.names), look.channels, look.size, look.size), np.uint8)
-    good = _Good([], [], [], pixels)
+    """The usable samples, the rejected ones with their reasons, and of what kinds they were."""
+    samples = np.empty((len(part.names), *part.form.shape), part.form.dtype)
+    good = _Good([], [], [], samples)
     rejected: list[list[str]] = []
     native: dict[str, tuple[int, str]] = {}
     for row in read(part):
-        if row.pixels is None:
+        if row.sample is None:
             rejected.append([row.name, row.reason])
             continue
-        count, first = native.get(key := str(row.native_channels), (0, row.name))
-        native[key] = (count + 1, first)
-        at = pixels[len(good.names)]
-        at[:] = row.pixels
+        count, first = native.get(row.native, (0, row.name))
+        native[row.native] = (count + 1, first)
+        at = samples[len(good.names)]
+        at[:] = row.sample
         good.names.append(row.name)
         good.labels.append(row.label)
         good.digests.append(_digest(at, row.label))
-    return good._replace(pixels=pixels[: len(good.names)]), rejected, native
+    return good._replace(samples=samples[: len(good.names)]), rejected, native
 
 
 def _parquet(good: _Good, part: Part) -> bytes:
-    shape = (part.look.channels, part.look.size, part.look.size)
-    width, count = int(np.prod(shape)), len(good.names)
-    images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, pa.py_buffer(good.pixels)])
+    form = {"shape": part.form.shape, "dtype": part.form.dtype.str}
+    width, count = math.prod(part.form.shape) * part.form.dtype.itemsize, len(good.names)
+    samples = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, pa.py_buffer(good.samples)])
     table = pa.table(
         {
             "name": pa.array(good.names, pa.string()),
             "label": pa.array(good.labels, pa.int64()),
             "digest": pa.array(good.digests, pa.int64()),
-            "image": images,
+            SAMPLE: samples,
         }
-    ).replace_schema_metadata({SHAPE: json.dumps(shape).encode()})
+    ).replace_schema_metadata({FORM: json.dumps(form).encode()})
     buffer = io.BytesIO()
     pq.write_table(
         table,
         buffer,
         row_group_size=max(1, count),
-        compression={"name": "zstd", "label": "zstd", "digest": "none", "image": "none"},
+        compression={"name": "zstd", "label": "zstd", "digest": "none", SAMPLE: "none"},
         use_dictionary=False,
         write_statistics=False,
         write_page_checksum=True,
@@ -135,7 +138,7 @@ def _parquet(good: _Good, part: Part) -> bytes:
     return buffer.getvalue()
 
 
-def _digest(pixels: NDArray[np.uint8], label: int) -> int:
-    found = hashlib.blake2b(pixels.data, digest_size=8)
+def _digest(sample: NDArray[Any], label: int) -> int:
+    found = hashlib.blake2b(sample.data, digest_size=8)
     found.update(label.to_bytes(4, "little"))
     return int.from_bytes(found.digest(), "little", signed=True)

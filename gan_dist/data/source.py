@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan_dist.data.images import Look, Unreadable
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.images import Look
+from gan_dist.data.tokens import Codec
 
+FORMAT = 2  # of prepared data
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
 SPARSE = 100
-Content = bytes | NDArray[Any] | Image.Image | Unreadable
+Content = bytes | str | NDArray[Any] | Image.Image | Unreadable
+Form = Look | Codec
 Label = str | int | None
 
 
-class DataError(ValueError):
-    """The data of a job cannot be used; the text says what is wrong and what would work."""
-
-
-class Absent(DataError):
-    """The data are not at hand: nothing is there, or it cannot be reached."""
-
-
 class Found(NamedTuple):
-    """One sample as its source holds it: a file's bytes, a uint8 array, a picture, or why there is none."""
+    """One sample as its source holds it: a file's bytes, text, an array of pixels or token ids, a picture, or why there
+    is none."""
 
     name: str
     content: Content
@@ -41,6 +40,7 @@ class Part:
 
     Attributes:
         first: the place of its first sample among all.
+        form: what every sample is brought to.
         root: the folder or file that the samples are in.
         names: of the samples.
         places: where each lies in the file, as the kind of source counts.
@@ -50,7 +50,7 @@ class Part:
 
     kind: str
     first: int
-    look: Look
+    form: Form
     root: str
     names: tuple[str, ...]
     places: tuple[int, ...]
@@ -61,31 +61,67 @@ class Part:
     def of(cls, record: Mapping[str, Any]) -> Part:
         """From `dataclasses.asdict` by way of JSON, which knows no tuples."""
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        return cls(**known | {"look": Look(**record["look"])})
+        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else Look(**record["form"])
+        return cls(**known | {"form": form})
 
     def rows(self) -> Iterator[tuple[str, int, int]]:
         """(name, place, class) of each sample; class 0 where there are none."""
         return zip(self.names, self.places, self.classes or (0,) * len(self.names), strict=True)
 
 
+class Parts(Sequence[Part]):
+    """The parts of a listing, each made when asked for: the names of all would not be held twice."""
+
+    def __init__(self, listing: Listing, form: Form, classes: Sequence[int]) -> None:
+        self.listing, self.form, self.classes = listing, form, classes
+        self.rows = cuts(len(listing.names), rows_of_a_part(form))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        return self.listing.part(self.rows[at], self.form, self.classes)
+
+
 @dataclass(frozen=True)
-class Source:
-    """Everything there is to read, in canonical order, before anything was decoded.
+class Contents:
+    """What a source holds, in canonical order, before anything was decoded.
 
     Attributes:
-        state: equal for equal content, as far as names, sizes and times of change tell.
-        channels_given: whether the job says how many, so that grey and coloured may be mixed.
+        classes: names of the classes; empty when unconditional.
+        mixes: whether grey and coloured pictures may be mixed.
+        notes: what else is to be remembered of the data.
     """
 
-    where: str
-    state: str
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     classes: tuple[str, ...]
-    channels_given: bool
+    form: Form
+    mixes: bool = True
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What there is to read. `key` is equal for equal content and options, as far as names, sizes and times of change
+    tell; what it holds is looked at only where no preparation of that name is at hand."""
+
+    where: str
+    key: str
+    look: Callable[[], Contents]
+
+    @cached_property
+    def contents(self) -> Contents:
+        return self.look()
 
     @property
-    def look(self) -> Look:
-        return self.parts[0].look
+    def parts(self) -> Sequence[Part]:
+        return self.contents.parts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.contents.classes
 
     @property
     def count(self) -> int:
@@ -110,14 +146,14 @@ class Listing:
     places: Sequence[int] = ()
     note: str = ""
 
-    def part(self, rows: range, look: Look, classes: Sequence[int] = ()) -> Part:
+    def part(self, rows: range, form: Form, classes: Sequence[int] = ()) -> Part:
         """Some of the samples."""
         at = slice(rows.start, rows.stop, rows.step)
         places = self.places or range(len(self.names))
         return Part(
             self.kind,
             rows.start,
-            look,
+            form,
             self.root,
             tuple(self.names[at]),
             tuple(places[at]),
@@ -165,9 +201,9 @@ def folder_labels(names: Sequence[str], where: str) -> list[Label]:
     return [name.split("/")[0] for name in names]
 
 
-def rows_of_a_part(look: Look) -> int:
+def rows_of_a_part(form: Form) -> int:
     """How many samples one shard holds: about 16 MiB, whatever machine cuts them."""
-    return max(LEAST_ROWS, min(MOST_ROWS, SHARD_BYTES // (look.channels * look.size * look.size)))
+    return max(LEAST_ROWS, min(MOST_ROWS, SHARD_BYTES // (math.prod(form.shape) * form.dtype.itemsize)))
 
 
 def cuts(count: int, rows: int) -> list[range]:

@@ -5,44 +5,40 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.archives import is_archive, list_archives, read_archive
 from gan_dist.data.arrays import idx_images, is_array, list_array, read_array
+from gan_dist.data.corpus import find_text
 from gan_dist.data.digits import list_digits, read_digits
+from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.files import list_folder, list_table, read_files
-from gan_dist.data.images import (
-    SUFFIXES,
-    Look,
-    Pixels,
-    Unreadable,
-    array_to_image,
-    channels_of,
-    open_image,
-    to_pixels,
-)
+from gan_dist.data.images import SUFFIXES, Look, array_to_image, channels_of, open_image, to_pixels
+from gan_dist.data.oracle import read_oracle
+from gan_dist.data.reaching import reaching
 from gan_dist.data.source import (
-    Absent,
+    FORMAT,
     Content,
-    DataError,
+    Contents,
     Found,
     Listing,
     Part,
+    Parts,
     Source,
-    cuts,
     numbered,
-    rows_of_a_part,
+    state_of,
 )
 from gan_dist.data.standin import read_noise
 from gan_dist.data.tables import is_parquet, list_parquet, read_parquet
+from gan_dist.data.text_files import read_sentences
+from gan_dist.data.tokens import Codec
 from gan_dist.data.torchvision_sets import SCHEME, list_torchvision, read_torchvision
-from gan_dist.spec.job import DataSpec
-from gan_dist.storage import Folder, StorageError, locate
+from gan_dist.spec.data import DataSpec, ImageData, TextData
+from gan_dist.storage import Folder, locate
 from gan_dist.walk import HIDDEN
 
 READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
@@ -53,31 +49,36 @@ READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
     "parquet": read_parquet,
     "torchvision": read_torchvision,
     "noise": read_noise,
+    "sentences": read_sentences,
+    "oracle": read_oracle,
 }
 PROBED = 64
 TABLES = (".csv", ".jsonl")
 
 
 class Row(NamedTuple):
-    """One sample, or, when `reason` says why not, the place of one that was rejected."""
+    """One sample, or, when `reason` says why not, the place of one that was rejected. `native` tells apart what kinds
+    of samples were met."""
 
     name: str
-    pixels: Pixels | None
+    sample: NDArray[Any] | None
     label: int
-    native_channels: int
+    native: str
     reason: str = ""
 
 
 def find(data: DataSpec) -> Source:
-    """List what `data.source` holds, cut into parts.
+    """What `data.source` holds.
 
     Raises:
-        DataError: nothing is there, nothing in it is an image, or the labels asked for do not exist.
+        DataError: nothing is there, nothing in it can be a sample, or the labels asked for do not exist.
     """
+    if isinstance(data, TextData):
+        return find_text(data)
     return source_of(data, list_source(data))
 
 
-def source_of(data: DataSpec, listing: Listing) -> Source:
+def source_of(data: ImageData, listing: Listing) -> Source:
     """The parts of what was listed.
 
     Raises:
@@ -86,8 +87,9 @@ def source_of(data: DataSpec, listing: Listing) -> Source:
     classes, numbers = numbered(listing.labels, listing.names)
     given = data.channels != "auto"
     look = Look(data.size, data.channels if data.channels != "auto" else _channels(listing), data.fit, data.background)
-    parts = tuple(listing.part(rows, look, numbers) for rows in cuts(len(listing.names), rows_of_a_part(look)))
-    return Source(listing.where, listing.state, parts, classes, given)
+    contents = Contents(Parts(listing, look, numbers), classes, look, given)
+    key = state_of([FORMAT, listing.state, look, listing.kind, numbers, classes, given])
+    return Source(listing.where, key, lambda: contents)
 
 
 def glance(listing: Listing, most: int) -> list[Image.Image]:
@@ -110,29 +112,36 @@ def _channels(listing: Listing) -> Literal[1, 3]:
     return 1 if votes[1] > votes[3] else 3
 
 
-def list_source(data: DataSpec) -> Listing:
+def list_source(data: ImageData) -> Listing:
     if data.source == "digits":
         return list_digits(data)
     if data.source.startswith(SCHEME):
         return list_torchvision(data)
-    try:
+    with reaching(data.source):
         folder, name = locate(data.source)
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
-    except FileNotFoundError:
-        near = "" if "://" in data.source else _nearest(Path(data.source).expanduser())
-        raise Absent(f"data.source: {data.source!r} does not exist{near}") from None
-    except (OSError, StorageError) as error:
-        raise Absent(f"data.source: {data.source!r} cannot be read: {error}") from error
 
 
 def read(part: Part) -> Iterator[Row]:
     """Every row of a part, rejected ones with their reason."""
     for found in READERS[part.kind](part):
         try:
-            image = _opened(found.content)
-            yield Row(found.name, to_pixels(image, part.look), found.label, channels_of(image))
+            if isinstance(part.form, Look):
+                image = _opened(found.content)
+                yield Row(found.name, to_pixels(image, part.form), found.label, str(channels_of(image)))
+            else:
+                yield Row(found.name, _encoded(found.content, part.form), found.label, "")
         except Unreadable as error:
-            yield Row(found.name, None, found.label, 0, str(error))
+            yield Row(found.name, None, found.label, "", str(error))
+
+
+def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
+    if isinstance(content, Unreadable):
+        raise content
+    if isinstance(content, str):
+        return codec.encode(content)
+    assert isinstance(content, np.ndarray), "a sentence is text, or its ids"
+    return codec.row(content)
 
 
 def _opened(content: Content) -> Image.Image:
@@ -140,10 +149,11 @@ def _opened(content: Content) -> Image.Image:
         raise content
     if isinstance(content, bytes):
         return open_image(content)
+    assert not isinstance(content, str), "a picture is no text"
     return array_to_image(content) if isinstance(content, np.ndarray) else content
 
 
-def _in_folder(data: DataSpec, folder: Folder) -> Listing:
+def _in_folder(data: ImageData, folder: Folder) -> Listing:
     """A set of IDX files, images below, or files that each hold many."""
     names = folder.names()
     if (images := idx_images(names)) is not None:
@@ -157,7 +167,7 @@ def _in_folder(data: DataSpec, folder: Folder) -> Listing:
     raise DataError(f"data.source: no images in {folder.uri!r} (looked for {', '.join(SUFFIXES)})")
 
 
-def _in_file(data: DataSpec, folder: Folder, name: str) -> Listing:
+def _in_file(data: ImageData, folder: Folder, name: str) -> Listing:
     if is_array(name):
         return list_array(data, folder, name)
     if is_archive(name):
@@ -169,10 +179,3 @@ def _in_file(data: DataSpec, folder: Folder, name: str) -> Listing:
     raise DataError(
         f"data.source: {data.source!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
     )
-
-
-def _nearest(path: Path) -> str:
-    if not path.parent.is_dir():
-        return ""
-    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f"; did you mean {str(path.parent / near[0])!r}?" if near else ""

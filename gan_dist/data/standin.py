@@ -1,4 +1,4 @@
-"""Random images in the shape of a job's data, for a rehearsal where the data are not at hand."""
+"""Random samples in the shape of a job's data, for a rehearsal where the data are not at hand."""
 
 from __future__ import annotations
 
@@ -6,20 +6,36 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gan_dist.data.source import Found, Label, Listing, Part, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.images import Look
+from gan_dist.data.source import Contents, Found, Label, Listing, Part, Parts, Source, numbered, state_of
+from gan_dist.data.tokens import SPECIAL, Codec, Splitting
+from gan_dist.spec.data import DataSpec, ImageData
 
 CLASSES = 10
+WORDS = 1000
 
 
-def list_noise(data: DataSpec, count: int) -> Listing:
-    """`count` random images; ten classes where the job has labels."""
+def stand_in(data: DataSpec, count: int) -> Source:
+    """`count` random images or sentences; ten classes where the job has labels."""
     labels: list[Label] = [number % CLASSES for number in range(count)] if data.labels != "none" else []
     names = [f"stand-in {number}" for number in range(count)]
-    return Listing("noise", data.source, state_of(["noise", count]), "", names, labels)
+    if isinstance(data, ImageData):
+        form: Look | Codec = Look(data.size, data.channels if data.channels != "auto" else 3)
+    else:
+        words = [f"word{number}" for number in range((data.vocabulary or WORDS) - len(SPECIAL))]
+        form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
+    listing = Listing("noise", data.source, "", "", names, labels)
+    classes, numbers = numbered(labels, names)
+    contents = Contents(Parts(listing, form, numbers), classes, form)
+    return Source(data.source, state_of(["noise", count, form, classes]), lambda: contents)
 
 
 def read_noise(part: Part) -> Iterator[Found]:
-    shape = (part.look.size, part.look.size, part.look.channels)
     for name, place, label in part.rows():
-        yield Found(name, np.random.default_rng(place).integers(0, 256, shape, np.uint8), label)
+        random = np.random.default_rng(place)
+        if isinstance(part.form, Codec):
+            words = random.integers(len(SPECIAL), len(part.form.vocabulary), random.integers(1, part.form.length + 1))
+            yield Found(name, words, label)
+        else:
+            shape = (part.form.size, part.form.size, part.form.channels)
+            yield Found(name, random.integers(0, 256, shape, np.uint8), label)

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.images import Unreadable
-from gan_dist.data.source import Content, DataError, Found, Label, Listing, Part, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.source import Content, Found, Label, Listing, Part, state_of
+from gan_dist.spec.data import ImageData
 from gan_dist.storage import Folder
 
 BATCH = 64
@@ -24,7 +24,7 @@ def is_parquet(name: str) -> bool:
     return name.lower().endswith(".parquet")
 
 
-def list_parquet(data: DataSpec, root: Folder, names: list[str]) -> Listing:
+def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
     """The rows of one Parquet file, or of several in the order of their names."""
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for Parquet use 'source' or 'none'")

@@ -8,14 +8,15 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from gan_dist.data.source import Absent, DataError, Found, Label, Listing, Part, state_of
-from gan_dist.spec.job import DataSpec
+from gan_dist.data.errors import Absent, DataError
+from gan_dist.data.source import Found, Label, Listing, Part, state_of
+from gan_dist.spec.data import ImageData
 from gan_dist.storage import home
 
 SCHEME = "torchvision:"
 
 
-def list_torchvision(data: DataSpec) -> Listing:
+def list_torchvision(data: ImageData) -> Listing:
     """The training part of a data set, downloaded where it is not yet."""
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for torchvision use 'source' or 'none'")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from gan_dist.randomness import Rng
 
 GAP = 2
 
@@ -15,6 +18,16 @@ GAP = 2
 def encode(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """uint8 [B, C, H, W] to [-1, 1] on the device, as x / 127.5 - 1."""
     return pixels.to(device, non_blocking=True).to(dtype).div_(127.5).sub_(1)
+
+
+def encoder(device: torch.device, dtype: torch.dtype, xflip: bool) -> Callable[[Tensor, Callable[[str], Rng]], Tensor]:
+    """`encode` for a run, and with `xflip` a random half of the images mirrored."""
+
+    def encoded(pixels: Tensor, rng: Callable[[str], Rng]) -> Tensor:
+        images = encode(pixels, device, dtype)
+        return mirrored(images, rng("xflip").uniform() < 0.5) if xflip else images
+
+    return encoded
 
 
 def mirrored(images: Tensor, chosen: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from gan_dist.spec.data import SECTIONS, DataSpec
 from gan_dist.spec.errors import (
     NOWHERE,
     JobError,
@@ -24,7 +25,6 @@ from gan_dist.spec.errors import (
 from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
 from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
 from gan_dist.spec.rules import conflicts
-from gan_dist.spec.sections import DataSpec
 from gan_dist.spec.yaml import Document
 
 Origins = Mapping[Keys, Origin]
@@ -51,10 +51,10 @@ def try_job(document: Document) -> tuple[JobSpec | None, list[Problem]]:
 def checked_data(written: Mapping[str, Any]) -> DataSpec:
     """A `data` section on its own, as a command's options give it. Raises JobError with all its problems."""
     try:
-        return DataSpec.model_validate(written)
+        return TypeAdapter[DataSpec](DataSpec).validate_python(written)
     except ValidationError as error:
-        found = [(("data", *detail["loc"]), detail) for detail in error.errors(include_url=False)]
-        raise JobError(problem_at({}, keys, _message(detail, keys)) for keys, detail in found) from error
+        found = [{**detail, "loc": ("data", *detail["loc"])} for detail in error.errors(include_url=False)]
+        raise JobError(problem for detail in found for problem in _problems(detail, {})) from error  # type: ignore[arg-type]
 
 
 def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:
@@ -64,7 +64,7 @@ def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:
 
 
 def _problems(detail: ErrorDetails, origins: Origins) -> Iterator[Problem]:
-    keys = tuple(part for part in detail["loc"] if part != "[key]")
+    keys = tuple(part for part in detail["loc"] if not str(part).startswith("["))
     if detail["type"] != CONFLICT and not _is_told_elsewhere(detail, keys, origins):
         yield problem_at(origins, keys, _message(detail, keys))
 
@@ -92,7 +92,7 @@ def _written(origins: Origins, keys: Keys) -> tuple[Keys, Origin]:
 def _message(detail: ErrorDetails, keys: Keys) -> str:
     kind, value, limits = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return unknown_key(str(keys[-1]), allowed_keys(keys[:-1]))
+        return _unknown(str(keys[-1]), detail["loc"][:-1])
     if kind == "value_error":
         return str(limits["error"])
     if kind == "literal_error":
@@ -141,11 +141,21 @@ _WORDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
 }
 
 
+def _unknown(key: str, section: Keys) -> str:
+    """What is said of a key that a section has not; another modality's is named as such."""
+    for other in set(SECTIONS) - set(section) if set(SECTIONS) & set(section) else ():
+        if key in SECTIONS[other].model_fields:
+            return f"belongs to data of `modality: {other.strip('[]')}`"
+    return unknown_key(key, allowed_keys(section))
+
+
 def allowed_keys(keys: Keys) -> list[str]:
-    """The keys that the section at `keys` has."""
+    """The keys that the section at `keys` has; a part in brackets says which of several it is."""
     section: type[BaseModel] = JobSpec
     for part in keys:
-        if isinstance(part, str):
+        if part in SECTIONS:
+            section = SECTIONS[str(part)]
+        elif isinstance(part, str) and not part.startswith("["):
             section = _inner(section, part)
     names = [field.alias or name for name, field in section.model_fields.items()]
     return [*names, "generator", "discriminator"] if section is OptimizerSpec else names

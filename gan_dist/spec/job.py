@@ -10,13 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gan_dist.spec.amounts import AmountField
+from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.merge import merge_values
 from gan_dist.spec.optimizer import OptimizerSpec
 from gan_dist.spec.rules import conflicts
 from gan_dist.spec.sections import (
-    DataSpec,
     EmaSpec,
     EnvironmentSpec,
     EverySpec,
@@ -33,6 +33,7 @@ __all__ = [
     "EnvironmentSpec",
     "EverySpec",
     "FeaturesSpec",
+    "ImageData",
     "JobSpec",
     "KeepSpec",
     "MetricSpec",
@@ -42,6 +43,7 @@ __all__ = [
     "ResourcesSpec",
     "StageSpec",
     "StopSpec",
+    "TextData",
 ]
 
 CONFLICT = "conflict"

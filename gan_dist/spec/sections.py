@@ -16,64 +16,6 @@ from gan_dist.spec.schedules import Schedule, parse_schedule, schedule_schema
 COUNTS = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 
 
-def _colour(written: str) -> str:
-    from PIL import ImageColor
-
-    ImageColor.getrgb(written)
-    return written
-
-
-Colour = Annotated[str, AfterValidator(_colour)]
-
-
-class DataSpec(Section):
-    """What is learnt from."""
-
-    modality: Literal["image"] = Field(default="image", description="What a sample is.")
-    source: str = Field(
-        min_length=1,
-        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI.",
-    )
-    size: Whole = Field(
-        ge=4,
-        le=2048,
-        description="Height and width that images are resized to.",
-        json_schema_extra={"unit": "pixels"},
-    )
-    channels: Literal["auto", 1, 3, 4] = Field(
-        default="auto", description="1 for grey, 3 for colour, 4 with transparency; auto takes what the images have."
-    )
-    fit: Literal["crop", "pad", "stretch"] = Field(
-        default="crop", description="How images become square: cut to their centre, padded, or stretched."
-    )
-    background: Colour = Field(
-        default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
-    )
-    labels: Literal["none", "folders", "source"] = Field(
-        default="none",
-        description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
-    )
-    xflip: bool = Field(default=False, description="Whether real images are mirrored at random.")
-    ingest: Literal["auto", "device", "memory", "stream"] = Field(
-        default="auto",
-        description="Where batches come from: the accelerator, memory, or shards as they are read; auto goes by size.",
-    )
-    window: Whole = Field(
-        default=8,
-        ge=1,
-        description="How many shards a stream mixes at a time.",
-        json_schema_extra={"unit": "shards"},
-    )
-    max_rejected: Number = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        description="Share of files that may be broken before the run is refused.",
-        json_schema_extra={"unit": "fraction"},
-    )
-
-
 def _half_life(written: object) -> Amount | Schedule:
     if isinstance(written, Schedule):
         return written

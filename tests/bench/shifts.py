@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.measuring import Measuring
 from gan_dist.runtime import LocalRun
@@ -60,7 +60,9 @@ def shifts(features: str) -> dict[str, dict[str, float]]:
     order = np.random.RandomState(0).permutation(data.facts.count)
     (real, of_real), (fake, of_fake) = (data.rows(part) for part in (order[:HALF], order[HALF : 2 * HALF]))
     counts = tuple(of_real.bincount(minlength=10).tolist())
-    facts = DataFacts(HALF, 16, 1, data.facts.classes, counts, "half of the digits", ())
+    facts = ImageFacts(
+        count=HALF, size=16, channels=1, classes=data.facts.classes, class_counts=counts, checksum="half of the digits"
+    )
     rows = Memory([real.numpy()], of_real.numpy(), facts, 0, 1)
     specs = [MetricSpec.model_validate({"use": use, "features": features, "samples": HALF}) for use in USED]
     found = {}

@@ -13,23 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.data import sources
+from gan_dist.data import source as parts_of_sources
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, settle
 from gan_dist.data.source import rows_of_a_part
-from gan_dist.spec.job import DataSpec
+from gan_dist.spec.data import DataSpec, ImageData
 from gan_dist.storage import Folder
 
 
-def spec(source: Path | str, **keys: Any) -> DataSpec:
-    return DataSpec.model_validate({"source": str(source), "size": 8, **keys})
+def spec(source: Path | str, **keys: Any) -> ImageData:
+    return ImageData.model_validate({"source": str(source), "size": 8, **keys})
 
 
 def ingest(data: DataSpec, rows: int | None = None) -> Memory:
     """The data of a job by way of shards, of at most `rows` samples each."""
     most = rows_of_a_part if rows is None else lambda look: rows
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "rows_of_a_part", most)
+        patch.setattr(parts_of_sources, "rows_of_a_part", most)
         return in_memory(settle(data, Folder(cache), here, lambda done, total: None), seed=0, batch=1)
 
 

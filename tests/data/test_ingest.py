@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.data import sources
+from gan_dist.data import source as parts_of_sources
 from gan_dist.data.choice import choose
+from gan_dist.data.errors import DataError
 from gan_dist.data.ingest import Memory, OnDevice, Stream, in_memory, on_device
 from gan_dist.data.prepare import Prepared, here, settle
-from gan_dist.data.source import DataError
-from gan_dist.data.sources import find, read, source_of
-from gan_dist.data.standin import list_noise
+from gan_dist.data.sources import find, read
+from gan_dist.data.standin import stand_in
 from gan_dist.modalities.image import decode, encode, grid, mirrored
 from gan_dist.storage import Folder
 from tests.data.corpus import ingest, noise, put, spec
@@ -37,7 +37,7 @@ def test_each_position_gives_its_own_image_and_label(tmp_path: Path) -> None:
     positions = np.array([5, 0, 7, 5, 3])
     pixels, labels = rows.rows(positions)
     for found, label, position in zip(pixels, labels, positions, strict=True):
-        assert np.array_equal(found.numpy(), usable[position].pixels) and label == usable[position].label
+        assert np.array_equal(found.numpy(), usable[position].sample) and label == usable[position].label
 
 
 def test_an_epoch_shows_every_usable_image(tmp_path: Path) -> None:
@@ -71,15 +71,15 @@ def test_a_grid_shows_each_sample_in_reading_order(count: int, columns: int, row
 
 def test_a_stand_in_has_the_shape_of_the_job() -> None:
     data = spec("missing", size=16, channels=1, labels="folders")
-    source = source_of(data, list_noise(data, 20))
+    source = stand_in(data, 20)
     rows = [row for part in source.parts for row in read(part)]
     assert source.count == len(rows) == 20 and len(source.classes) == 10
-    assert all(row.pixels.shape == (1, 16, 16) for row in rows) and [row.label for row in rows][:12] == [
+    assert all(row.sample.shape == (1, 16, 16) for row in rows) and [row.label for row in rows][:12] == [
         *range(10),
         0,
         1,
     ]
-    assert len({row.pixels.tobytes() for row in rows}) == 20
+    assert len({row.sample.tobytes() for row in rows}) == 20
 
 
 def shards(tmp_path: Path, count: int = 40) -> Prepared:
@@ -87,7 +87,7 @@ def shards(tmp_path: Path, count: int = 40) -> Prepared:
     for number in range(count):
         put(tmp_path / "in", f"{'ab'[number % 2]}/{number:03d}.png", noise(8, seed=number))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "rows_of_a_part", lambda look: 4)
+        patch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
         data = spec(tmp_path / "in", labels="folders")
         return settle(data, Folder.at(tmp_path / "cache"), here, lambda done, total: None)
 

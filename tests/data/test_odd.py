@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gan_dist.data import source as parts_of_sources
 from gan_dist.data import sources
 from gan_dist.data.arrays import idx_images
+from gan_dist.data.errors import DataError
 from gan_dist.data.prepare import here, prepare_into, settle
-from gan_dist.data.source import DataError, numbered
+from gan_dist.data.source import numbered
 from gan_dist.storage import Folder, StorageError
 from gan_dist.walk import walk
 from tests.data.corpus import encoded, ingest, many, noise, pixels_in, put, spec
@@ -132,7 +134,7 @@ def test_a_part_of_a_large_row_group_reads_no_more_than_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq.write_table(pa.table({"image": [png(n % 7) for n in range(300)]}), tmp_path / "x.parquet")
-    monkeypatch.setattr(sources, "rows_of_a_part", lambda look: 100)
+    monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 100)
     first = sources.find(spec(tmp_path / "x.parquet")).parts[0]
     served: list[int] = []
     batches = pq.ParquetFile.iter_batches

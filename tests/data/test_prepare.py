@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from gan_dist.data import prepare as preparing
-from gan_dist.data import sources
+from gan_dist.data import source as parts_of_sources
+from gan_dist.data.errors import DataError
 from gan_dist.data.images import Look
 from gan_dist.data.ingest import in_memory
-from gan_dist.data.prepare import MANIFEST, Prepared, here, key_of, prepared, settle
-from gan_dist.data.source import DataError, Part, cuts, rows_of_a_part
+from gan_dist.data.prepare import MANIFEST, Prepared, here, prepared, settle
+from gan_dist.data.source import Part, cuts, rows_of_a_part
 from gan_dist.data.sources import find
-from gan_dist.spec.job import DataSpec
+from gan_dist.spec.data import DataSpec
 from gan_dist.storage import Folder
 from tests.data.corpus import many, noise, put, spec
 
@@ -40,7 +41,7 @@ class Counting:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "rows_of_a_part", lambda look: 4)
+    monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
 
 
 def ready(data: DataSpec, cache: Path, executor: Any = here, **keys: Any) -> Prepared:
@@ -104,9 +105,9 @@ def test_a_changed_source_is_prepared_anew(tmp_path: Path, change: str) -> None:
 
 def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
     many(tmp_path / "in", 5)
-    before = key_of(find(spec(tmp_path / "in")))
+    before = find(spec(tmp_path / "in")).key
     (tmp_path / "in").rename(tmp_path / "moved")
-    assert key_of(find(spec(tmp_path / "moved"))) == before
+    assert find(spec(tmp_path / "moved")).key == before
 
 
 def test_rejections_are_in_the_manifest_and_checked_each_time(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_rejections_are_in_the_manifest_and_checked_each_time(tmp_path: Path) ->
 def test_too_many_rejections_leave_no_manifest(tmp_path: Path) -> None:
     many(tmp_path / "in", 2)
     put(tmp_path / "in", "zz.png", b"")
-    with pytest.raises(DataError, match="1 of 3 images"):
+    with pytest.raises(DataError, match="1 of 3 samples"):
         ready(spec(tmp_path / "in"), tmp_path / "cache")
     (folder,) = (tmp_path / "cache").iterdir()
     assert prepared(Folder.at(folder)) is None

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.data.images import Look, Unreadable, channels_of, open_image, to_pixels
-from gan_dist.data.source import DataError
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.images import Look, channels_of, open_image, to_pixels
 from tests.data.corpus import encoded, ingest, many, noise, put, spec
 
 GREY = {"L": "PNG", "LA": "PNG", "1": "PNG"}
@@ -176,14 +176,14 @@ def test_max_rejected_from_both_sides(tmp_path: Path, broken: int, allowed: bool
         assert ingest(spec(tmp_path, max_rejected=0.1)).facts.count == 9
         return
     assert rejected(tmp_path, max_rejected=0.1) == (
-        f"data.source: 2 of 10 images in {str(tmp_path)!r} cannot be used, more than data.max_rejected: 0.1 allows:"
+        f"data.source: 2 of 10 samples in {str(tmp_path)!r} cannot be used, more than data.max_rejected: 0.1 allows:"
         "\n  x0.png: empty file\n  x1.png: empty file"
     )
 
 
 def test_nothing_usable_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
     put(tmp_path, "a.png", b"")
-    assert "1 of 1 images" in rejected(tmp_path, max_rejected=1)
+    assert "1 of 1 samples" in rejected(tmp_path, max_rejected=1)
 
 
 def test_grey_and_colour_mixed_want_a_decision(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from gan_dist.data.errors import DataError
 from gan_dist.data.images import SUFFIXES
-from gan_dist.data.source import DataError
 from gan_dist.data.sources import find, read
 from tests.data.corpus import encoded, idx, ingest, many, noise, pixels_in, put, spec
 from tests.helpers import SHARED
@@ -52,7 +52,7 @@ def test_digits_come_in_colour_and_without_labels() -> None:
 def test_flat_folder(tmp_path: Path) -> None:
     many(tmp_path, 5)
     source = find(spec(tmp_path))
-    assert (source.count, source.look.channels, source.classes) == (5, 3, ())
+    assert (source.count, source.contents.form.channels, source.classes) == (5, 3, ())
     assert [row.name for part in source.parts for row in read(part)] == [f"00{n}.png" for n in range(5)]
 
 
@@ -101,7 +101,7 @@ def test_fashion_mnist_is_what_its_authors_say() -> None:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not on this machine")
     source = find(spec(folder, size=28, labels="source"))
-    assert (source.count, source.look.channels, len(source.classes)) == (60_000, 1, 10)
+    assert (source.count, source.contents.form.channels, len(source.classes)) == (60_000, 1, 10)
     assert [row.label for row in read(source.parts[0])][:10] == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.local import read_rows
 from gan_dist.runs import RunFolder
@@ -57,7 +57,9 @@ def rows(spec: JobSpec) -> Memory:
     classes = ("even", "odd") if spec.data.labels != "none" else ()
     label = np.arange(SAMPLES) % 2 if classes else np.zeros(SAMPLES, np.int64)
     counts = tuple(np.bincount(label).tolist()) if classes else ()
-    facts = DataFacts(SAMPLES, size, 1, classes, counts, "random", ())
+    facts = ImageFacts(
+        count=SAMPLES, size=size, channels=1, classes=classes, class_counts=counts, checksum="random"
+    )
     return Memory([pixels], label, facts, spec.seed, spec.batch)
 
 

@@ -98,8 +98,8 @@ def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
     faults = [
         ((few,), "is a folder of images; name a second one"),
         ((few, few), "kid_random_3_vs_few needs at least 20 generated samples, and there are 3"),
-        ((few, large), "images are 8x8 grey there and 16x16 grey here"),
-        ((few, colour), "images are 8x8 grey there and 8x8 RGB here"),
+        ((few, large), "images of 8x8 grey and images of 16x16 grey"),
+        ((few, colour), "images of 8x8 grey and images of 8x8 RGB"),
         ((lone, few, "--metric", "fd"), "fd_random_1_vs_few needs at least 2 generated samples, and there are 1"),
         ((few, lone, "--metric", "fd"), "fd_random_3_vs_lone needs at least 2 real samples, and there are 1"),
         ((str(tmp_path / "empty"), few), "no images in"),

@@ -1,0 +1,114 @@
+"""A job's text: which files hold it, how many sentences they have, and which tokens it is made of."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from pathlib import PurePosixPath
+
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.oracle import find_oracle
+from gan_dist.data.reaching import reaching
+from gan_dist.data.sentences import How, LineNames, note_of
+from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
+from gan_dist.data.text_files import sentences_of
+from gan_dist.data.tokens import WAYS, Codec, Splitting, vocabulary_of
+from gan_dist.spec.data import TextData
+from gan_dist.spec.errors import suggestion
+from gan_dist.storage import Folder, locate
+from gan_dist.walk import Entry
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
+
+
+def find_text(data: TextData) -> Source:
+    """The sentences that `data.source` holds; they are read only where they are not prepared.
+
+    Raises:
+        DataError: nothing is there, nothing in it is text, or the tokens asked for cannot be.
+    """
+    if data.from_oracle:
+        return find_oracle(data)
+    splitting = splitting_of(data)
+    with reaching(data.source):
+        root, name = locate(data.source)
+        files = [root.entry(name)] if name is not None else _text_files(root)
+    where = f"{root.uri}/{name}" if name is not None else root.uri
+    options = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding)
+    key = state_of([FORMAT, files, splitting, options, data.labels, data.labels == "column" and data.label_column])
+    return Source(where, key, lambda: _contents(data, splitting, root, where, files))
+
+
+def splitting_of(data: TextData) -> Splitting:
+    """How a job cuts its text into tokens.
+
+    Raises:
+        DataError: `data.tokens` is neither a known way nor a tokeniser's file.
+    """
+    if data.tokens in WAYS:
+        return Splitting(data.tokens, data.lower)
+    if not data.tokens.endswith(".json"):
+        raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, WAYS)}, or a tokeniser.json")
+    with reaching(data.tokens):
+        root, name = locate(data.tokens)
+        assert name is not None
+        splitting = Splitting("tokenizer", data.lower, root.read(name).decode())
+    splitting.known()
+    return splitting
+
+
+def _text_files(root: Folder) -> list[Entry]:
+    """The files of a folder that hold text, by their names; where none is named so, all of them."""
+    found = sorted(entry for entry in root.below() if not entry.name.rpartition("/")[2].startswith("."))
+    known = [entry for entry in found if entry.name.lower().endswith(SUFFIXES)]
+    if not found:
+        raise DataError(f"data.source: no files in {root.uri!r} (looked for {', '.join(SUFFIXES)})")
+    return known or found
+
+
+def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, files: list[Entry]) -> Contents:
+    """Reads all sentences once, to count them and their tokens."""
+    how = How(data.encoding, data.columns, data.label_column if data.labels == "column" else None)
+    names, places, labels = LineNames(), array("q"), list[Label]()
+    counts: Counter[str] = Counter()
+    for file in files:
+        before = len(places)
+        for sentence in sentences_of(root, file.name, how):
+            places.append(sentence.place)
+            if not isinstance(sentence.content, Unreadable):
+                counts.update(splitting.split(sentence.content))
+            if data.labels == "column":
+                labels.append(sentence.label)
+        if len(places) > before:
+            names.add(file.name, len(places) - before)
+    if not places:
+        raise DataError(f"data.source: {where!r} holds no sentence; the file is empty")
+    if data.labels in ("folders", "files"):
+        labels = _labels(data.labels, names, where)
+    known, least = splitting.known(), data.min_count
+    if known is not None:
+        counts, least = _in_order(known), 1
+    vocabulary = vocabulary_of(counts, least, data.vocabulary)
+    codec = Codec(data.length, splitting, vocabulary, data.too_long == "cut")
+    listing = Listing("sentences", where, "", root.uri, names, labels, places, note_of(how))
+    classes, numbers = numbered(labels, _named(names, labels))
+    return Contents(Parts(listing, codec, numbers), classes, codec)
+
+
+def _in_order(known: list[str]) -> Counter[str]:
+    """Counts that keep the order of a tokeniser's own ids."""
+    return Counter({token: len(known) - place for place, token in enumerate(known)})
+
+
+def _labels(kind: str, names: LineNames, where: str) -> list[Label]:
+    if kind == "folders":
+        of_file = folder_labels(names.files, where)
+    else:
+        of_file = [PurePosixPath(file).name.removesuffix(".txt") for file in names.files]
+    lengths = [end - start for start, end in zip([0, *names.ends], names.ends, strict=False)]
+    return [label for label, length in zip(of_file, lengths, strict=True) for _ in range(length)]
+
+
+def _named(names: LineNames, labels: list[Label]) -> LineNames | list[str]:
+    """The names of the sentences, where some may have to be named as those without a label."""
+    return names if labels else []

@@ -1,0 +1,188 @@
+"""Text to token ids and back. Ids 0 to 3 are `<pad> <bos> <eos> <unk>`; a sentence shorter than `length` ends with
+`<eos>` and is filled up with `<pad>`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_dist.data.errors import DataError, Unreadable
+
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+PAD, BOS, EOS, UNK = range(4)
+WAYS = ("words", "blanks", "characters")
+NUMBERS = "numbers"
+_CLITIC = r"['\u2019](?:s|re|ve|ll|d|m)\b"
+_WORD = re.compile(rf"\w+?(?=n['\u2019]t\b)|n['\u2019]t\b|{_CLITIC}|\w+(?:-\w+)*|[^\w\s]", re.IGNORECASE)
+_GLUED = re.compile(rf"n['\u2019]t|{_CLITIC}", re.IGNORECASE)
+_CLOSING, _OPENING = frozenset(".,;:!?)]}%\u2026\u3002\uff0c\uff01\uff1f\uff1b\uff1a\u3001"), frozenset("([{")
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How text is cut into tokens.
+
+    Attributes:
+        way: words (punctuation, and endings such as 's and n't, on their own), blanks (what stands between blanks),
+            characters, numbers (ids as they are, of an oracle), or tokenizer.
+        lower: whether text becomes lower case first.
+        tokenizer: content of a `tokenizers` JSON file; empty for the other ways.
+    """
+
+    way: str
+    lower: bool = False
+    tokenizer: str = ""
+
+    def split(self, text: str) -> list[str]:
+        """The tokens of a text, in Unicode's composed form (NFC)."""
+        text = unicodedata.normalize("NFC", text.lower() if self.lower else text)
+        if self.way == "words":
+            return _WORD.findall(text)
+        if self.way == "characters":
+            return list(" ".join(text.split()))
+        if self.tokenizer:
+            return list(self._own.encode(text, add_special_tokens=False).tokens)
+        return text.split()
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """A text of these tokens, as people write it."""
+        if self.way == "characters":
+            return "".join(tokens)
+        if self.tokenizer:
+            return str(self._own.decode([self._own.token_to_id(one) or 0 for one in tokens]))
+        return _written(tokens) if self.way == "words" else " ".join(tokens)
+
+    def known(self) -> list[str] | None:
+        """The tokens there can be, where that is settled without looking at any text."""
+        if not self.tokenizer:
+            return None
+        by_id = sorted(self._own.get_vocab().items(), key=lambda item: item[1])
+        return [token for token, _ in by_id]
+
+    @cached_property
+    def _own(self) -> Any:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise DataError("data.tokens: a tokeniser's file needs: pip install 'gan-dist[text]'") from None
+        try:
+            return Tokenizer.from_str(self.tokenizer)
+        except Exception as error:  # the library raises bare exceptions
+            raise DataError(f"data.tokens: the file is no tokeniser of `tokenizers`: {error}") from error
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Sentences as rows of `length` ids.
+
+    Attributes:
+        vocabulary: every token by its id.
+        cut: whether longer sentences lose their end instead of being refused.
+    """
+
+    length: int
+    splitting: Splitting
+    vocabulary: tuple[str, ...]
+    cut: bool = False
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Codec:
+        """From `dataclasses.asdict` by way of JSON."""
+        splitting, words = Splitting(**record["splitting"]), tuple(record["vocabulary"])
+        return cls(**record | {"splitting": splitting, "vocabulary": words})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int16 if len(self.vocabulary) < 2**15 else np.int32)
+
+    @property
+    def bos(self) -> int:
+        """What stands before the first token; an oracle starts from its token 0 (Yu et al. 2017)."""
+        return 0 if self.splitting.way == NUMBERS else BOS
+
+    @property
+    def eos(self) -> int | None:
+        """What ends a sentence; an oracle's all have the full length."""
+        return None if self.splitting.way == NUMBERS else EOS
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Token to id; the special ones but `<unk>` cannot be written."""
+        return {token: number for number, token in enumerate(self.vocabulary) if number >= UNK or self.eos is None}
+
+    def encode(self, text: str) -> NDArray[Any]:
+        """The ids of a text, filled up, [length].
+
+        Raises:
+            Unreadable: it holds no token, or more than `length`.
+        """
+        return self.row([self.ids.get(token, UNK) for token in self.splitting.split(text)])
+
+    def row(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
+        """Ids with the end marked, and filled up. Raises Unreadable."""
+        if len(ids) == 0:
+            raise Unreadable("no token in it")
+        if len(ids) > self.length and not self.cut:
+            raise Unreadable(f"{len(ids)} tokens, more than data.length: {self.length}")
+        row = np.full(self.length, PAD, self.dtype)
+        row[: len(ids)] = ids[: self.length]
+        if len(ids) < self.length:
+            if self.eos is None:
+                raise Unreadable(f"{len(ids)} tokens where all have {self.length}")
+            row[len(ids)] = self.eos
+        return row
+
+    def sentence(self, row: Iterable[int]) -> list[str]:
+        """The tokens of a row up to its end."""
+        found = []
+        for number in row:
+            if number == self.eos:
+                break
+            found.append(self.vocabulary[number])
+        return found
+
+    def text(self, row: Iterable[int]) -> str:
+        """A row as people write it."""
+        return self.splitting.join(self.sentence(row))
+
+
+def vocabulary_of(counts: Counter[str], min_count: int, most: int | None) -> tuple[str, ...]:
+    """The special tokens, then the others by how often they come, and by the alphabet among equals.
+
+    Args:
+        counts: how often each token comes.
+        min_count: rarer ones are left out.
+        most: tokens in all; None for no limit.
+
+    Raises:
+        DataError: fewer than two tokens are left.
+    """
+    frequent = [(token, n) for token, n in counts.items() if n >= min_count and token not in SPECIAL]
+    known = [token for token, _ in sorted(frequent, key=lambda item: (-item[1], item[0]))]
+    known = known if most is None else known[: most - len(SPECIAL)]
+    if len(known) < 2:
+        raise DataError(
+            f"data: a vocabulary of {len(known)} tokens is nothing to learn from ({len(counts)} different ones were "
+            f"read; data.min_count: {min_count}, data.vocabulary: {most or 'all'})"
+        )
+    return (*SPECIAL, *known)
+
+
+def _written(tokens: Sequence[str]) -> str:
+    text, glued = "", True
+    for token in tokens:
+        text += token if glued or token in _CLOSING or _GLUED.fullmatch(token) else f" {token}"
+        glued = token in _OPENING
+    return text

@@ -1,0 +1,192 @@
+"""What text generators that write token by token share: sampling, relaxing, and the probability of given text.
+
+A generator supplies `begin` and `step`; its state is a tuple of tensors with the batch first. Token ids: where
+sentences end (`eos` is a number) 0 is `<pad>` and 1 is `<bos>`, which are never written.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_dist.randomness import Rng
+
+State = tuple[Tensor, ...]
+Noise = dict[str, Tensor]
+Relax = Literal["none", "gumbel", "straight_through"]
+RELAXED = ("none", "gumbel", "straight_through")
+NEVER_WRITTEN = 2
+
+
+class Autoregressive(nn.Module):
+    """Writes sentences of at most `length` tokens, [B, T].
+
+    In training with `relax`, what it makes are rows of the vocabulary [B, T, V] that a discriminator's gradient passes
+    through: softmax(beta (log p + Gumbel noise)) (Jang et al. 2017, arXiv 1611.01144; Nie et al. 2019), or with
+    `straight_through` the one-hot of its largest entry with that gradient. The next token is always the largest entry.
+    """
+
+    def __init__(
+        self, vocabulary: int, length: int, bos: int, eos: int | None, classes: int, relax: Relax, beta: float
+    ) -> None:
+        super().__init__()
+        if relax not in RELAXED:
+            raise ValueError(f"relax must be one of {', '.join(RELAXED)}, not {relax!r}")
+        if beta <= 0:
+            raise ValueError(f"beta must be more than 0, not {beta}")
+        self.vocabulary, self.length, self.bos, self.eos, self.classes = vocabulary, length, bos, eos, classes
+        self.relax, self.beta = relax, beta
+        self.first = 0 if eos is None else NEVER_WRITTEN
+
+    @property
+    def written(self) -> int:
+        """How many different tokens can be written; the logits of a step are of the ids from `first` on."""
+        return self.vocabulary - self.first
+
+    @abstractmethod
+    def begin(self, n: int, cond: Tensor | None) -> State:
+        """The state before the first token of n sentences; with classes, `cond` [n] is a part of it."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits [n, written] of the token after `tokens` [n], and the state after it."""
+
+    def draw(self, n: int, rng: Rng) -> Noise:
+        if self.training and self.relax != "none":
+            return {"gumbel": rng.uniform(self.length, self.written)}
+        return {"uniform": rng.uniform(self.length)}
+
+    def forward(self, noise: Noise, cond: Tensor | None = None) -> Tensor:
+        """Token ids [B, T], or, in training with `relax`, [B, T, V]."""
+        if "gumbel" in noise:
+            return self.relaxed(noise["gumbel"], cond)
+        return self.sample(noise["uniform"], cond)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        uniforms: Tensor,
+        cond: Tensor | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        prefix: Tensor | None = None,
+    ) -> Tensor:
+        """Token ids [B, T] drawn by inverting the cumulative probability.
+
+        Args:
+            uniforms: [B, T], in [0, 1).
+            temperature: divides the logits.
+            top_k: only the k likeliest tokens are drawn; None for all.
+            top_p: only the likeliest tokens that make up this probability are drawn.
+            prefix: ids [P] that every sentence begins with.
+        """
+        state = self.begin(len(uniforms), cond)
+        fixed = [] if prefix is None else prefix.tolist()
+        tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
+        over = torch.zeros_like(tokens, dtype=torch.bool)
+        found = []
+        for place, column in enumerate(uniforms.unbind(1)):
+            logits, state = self.step(tokens, state)
+            if place < len(fixed):
+                tokens = torch.full_like(tokens, fixed[place])
+            else:
+                tokens = self.first + drawn(_narrowed(logits / temperature, top_k, top_p), column)
+            tokens, over = self.ended(tokens, over)
+            found.append(tokens)
+        return torch.stack(found, 1)
+
+    def relaxed(self, uniforms: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Rows of the vocabulary [B, T, V] from numbers [B, T, written] in [0, 1); rows after the end are `<pad>`."""
+        state = self.begin(len(uniforms), cond)
+        tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
+        over = torch.zeros_like(tokens, dtype=torch.bool)
+        found = []
+        for column in uniforms.unbind(1):
+            logits, state = self.step(tokens, state)
+            wide = torch.promote_types(logits.dtype, torch.float32)
+            soft = torch.softmax(self.beta * (torch.log_softmax(logits.to(wide), 1) + gumbel(column.to(wide))), 1)
+            tokens, over = self.ended(self.first + soft.argmax(1), was_over := over)
+            row = F.pad(soft, (self.first, 0))
+            if self.relax == "straight_through":
+                row = one_hot(tokens, self.vocabulary, wide) + row - row.detach()
+            if self.eos is not None:
+                row = torch.where(was_over[:, None], one_hot(tokens, self.vocabulary, wide), row)
+            found.append(row)
+        return torch.stack(found, 1)
+
+    def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Logits [B, T, written] of each token after those before it."""
+        state, before = self.begin(len(tokens), cond), torch.full_like(tokens[:, 0], self.bos)
+        found = []
+        for column in tokens.unbind(1):
+            made, state = self.step(before, state)
+            found.append(made)
+            before = column
+        return torch.stack(found, 1)
+
+    def log_prob(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p of each token after those before it, [B, T]; 0 after the end."""
+        logits = self.logits(tokens, cond)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        places = (tokens - self.first).clamp_min(0)
+        log_p = -F.cross_entropy(logits.flatten(0, 1).to(wide), places.flatten(), reduction="none")
+        return log_p.view_as(tokens) * self.mask(tokens)
+
+    def mask(self, tokens: Tensor) -> Tensor:
+        """1 for the tokens of each sentence and its end, 0 after that, [B, T]."""
+        return sentence_mask(tokens, self.eos)
+
+    def ended(self, tokens: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens, `<pad>` in sentences that are over; and which are over after them."""
+        if self.eos is None:
+            return tokens, over
+        return tokens.masked_fill(over, 0), over | (tokens == self.eos)
+
+
+def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:
+    """1 up to and with the end of each sentence, 0 after it, for ids [B, T]."""
+    if eos is None:
+        return torch.ones_like(tokens, dtype=torch.float32)
+    ends = (tokens == eos).long()
+    return (ends.cumsum(1) - ends == 0).float()
+
+
+def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Places [n] drawn from logits [n, K] by numbers [n] in [0, 1)."""
+    cumulative = torch.softmax(logits, 1, dtype=torch.float64).cumsum(1)
+    found = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True).squeeze(1)
+    return found.clamp_max(logits.shape[1] - 1)
+
+
+def gumbel(uniforms: Tensor) -> Tensor:
+    """Gumbel noise from numbers in [0, 1), in at least float32."""
+    tiny = torch.finfo(uniforms.dtype).tiny
+    return -torch.log(-torch.log(uniforms.clamp_min(tiny)))
+
+
+def one_hot(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
+    """Rows [..., V] of a vocabulary for ids [...]."""
+    return F.one_hot(tokens, vocabulary).to(dtype)
+
+
+def embedded(x: Tensor, embedding: nn.Embedding) -> Tensor:
+    """Embeddings [B, T, E] of token ids [B, T], or of rows of the vocabulary [B, T, V]."""
+    return x @ embedding.weight if x.is_floating_point() else embedding(x)
+
+
+def _narrowed(logits: Tensor, top_k: int | None, top_p: float) -> Tensor:
+    """Logits with those of unlikely tokens at minus infinity."""
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[1]), dim=1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p < 1:
+        ordered, places = logits.sort(1, descending=True)
+        before = torch.softmax(ordered, 1).cumsum(1) - torch.softmax(ordered, 1)
+        dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, places, before >= top_p)
+        logits = logits.masked_fill(dropped, -torch.inf)
+    return logits

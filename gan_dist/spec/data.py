@@ -1,0 +1,193 @@
+"""What is learnt from, a section for each modality."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from gan_dist.spec.amounts import Amount, CountField
+from gan_dist.spec.errors import shown, suggestion
+from gan_dist.spec.fields import Number, Section, Truth, Whole
+
+Modality = Literal["image", "text"]
+MODALITIES = get_args(Modality)
+ORACLE = "oracle"
+BUILT_IN = ("digits", ORACLE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+
+
+def _colour(written: str) -> str:
+    from PIL import ImageColor
+
+    ImageColor.getrgb(written)
+    return written
+
+
+def _known(written: object) -> object:
+    if written not in MODALITIES:
+        raise ValueError(f"{shown(written)} is not allowed{suggestion(str(written), MODALITIES)}")
+    return written
+
+
+def _absolute(path: str) -> str:
+    """A local path from where we are; names of sets and URIs as they are."""
+    return path if path in BUILT_IN or _SCHEME.match(path) else str(Path(path).expanduser().absolute())
+
+
+Colour = Annotated[str, AfterValidator(_colour)]
+
+
+class DataSection(Section):
+    """What every modality says about its data."""
+
+    source: str = Field(min_length=1, description="Where the samples are.")
+    ingest: Literal["auto", "device", "memory", "stream"] = Field(
+        default="auto",
+        description="Where batches come from: the accelerator, memory, or shards as they are read; auto goes by size.",
+    )
+    window: Whole = Field(
+        default=8,
+        ge=1,
+        description="How many shards a stream mixes at a time.",
+        json_schema_extra={"unit": "shards"},
+    )
+    max_rejected: Number = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of samples that may be broken before the run is refused.",
+        json_schema_extra={"unit": "fraction"},
+    )
+
+    def with_absolute_paths(self) -> Self:
+        """The same data as another process finds them, that runs in another folder."""
+        return self.model_copy(update={"source": _absolute(self.source)})
+
+
+class ImageData(DataSection):
+    """Images to learn from."""
+
+    modality: Annotated[Literal["image"], BeforeValidator(_known)] = Field(
+        default="image", description="What a sample is."
+    )
+    source: str = Field(
+        min_length=1,
+        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
+        "relative to where you are, or a URI.",
+    )
+    size: Whole = Field(
+        ge=4,
+        le=2048,
+        description="Height and width that images are resized to.",
+        json_schema_extra={"unit": "pixels"},
+    )
+    channels: Literal["auto", 1, 3, 4] = Field(
+        default="auto", description="1 for grey, 3 for colour, 4 with transparency; auto takes what the images have."
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        default="crop", description="How images become square: cut to their centre, padded, or stretched."
+    )
+    background: Colour = Field(
+        default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
+    )
+    labels: Literal["none", "folders", "source"] = Field(
+        default="none",
+        description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
+    )
+    xflip: Truth = Field(default=False, description="Whether real images are mirrored at random.")
+
+
+class TextData(DataSection):
+    """Sentences to learn from."""
+
+    modality: Literal["text"] = Field(description="What a sample is: `text`, a sentence.")
+    source: str = Field(
+        min_length=1,
+        description="A text file with a sentence a line, a CSV, JSONL, JSON or Parquet file, a folder of them, a "
+        "prepared folder, or `oracle` (sentences of a random LSTM; `oracle:FILE.npz` of a known one); a path relative "
+        "to where you are, or a URI.",
+    )
+    length: Whole = Field(
+        ge=2,
+        le=4096,
+        description="Most tokens of a sentence; longer ones are rejected, or cut.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    too_long: Literal["reject", "cut"] = Field(
+        default="reject", description="What is done with longer sentences: they count as broken, or lose their end."
+    )
+    tokens: str = Field(
+        default="words",
+        min_length=1,
+        description="What a token is: words (and punctuation), blanks (whatever stands between blanks), characters, or "
+        "a `tokenizers` JSON file of your own.",
+    )
+    lower: Truth = Field(default=False, description="Whether text becomes lower case.")
+    min_count: Whole = Field(
+        default=1,
+        ge=1,
+        description="How often a token must come to be known; rarer ones become `<unk>`.",
+        json_schema_extra={"unit": "times"},
+    )
+    vocabulary: Whole | None = Field(
+        default=None,
+        ge=5,
+        le=1_000_000,
+        description="Most tokens that are known, the most frequent ones; null for all. Of an oracle: how many it has "
+        "(5000).",
+        json_schema_extra={"unit": "tokens"},
+    )
+    column: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="Column of a table that holds the text, or a list of some that are joined; null takes `text`, or "
+        "the only one of words.",
+    )
+    encoding: str = Field(default="utf-8", description="How characters are stored, as Python names it.")
+    labels: Literal["none", "folders", "files", "column"] = Field(
+        default="none", description="none, folders (a class per sub-folder), files (per file) or column (of a table)."
+    )
+    label_column: str = Field(default="label", description="The column that `labels: column` reads.")
+    count: CountField = Field(
+        default=Amount(10_000),
+        description="How many sentences are drawn from an oracle.",
+        json_schema_extra={"unit": "sentences"},
+    )
+
+    def with_absolute_paths(self) -> Self:
+        _, oracle, file = self.source.partition(f"{ORACLE}:")
+        source = f"{oracle}{_absolute(file)}" if oracle else _absolute(self.source)
+        tokens = _absolute(self.tokens) if self.tokens.endswith(".json") else self.tokens
+        return self.model_copy(update={"source": source, "tokens": tokens})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """`column` as a list."""
+        return (self.column,) if isinstance(self.column, str) else self.column or ()
+
+    @property
+    def from_oracle(self) -> bool:
+        """Whether the sentences are drawn and not read."""
+        return self.source == ORACLE or self.source.startswith(f"{ORACLE}:")
+
+    @model_validator(mode="after")
+    def _encoding_is_known(self) -> TextData:
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding: {self.encoding!r} is not known to Python; try utf-8 or latin-1") from None
+        return self
+
+
+SECTIONS: dict[str, type[ImageData] | type[TextData]] = {"[image]": ImageData, "[text]": TextData}
+
+
+def _section(written: Any) -> str:
+    named = written.get("modality") if isinstance(written, Mapping) else getattr(written, "modality", None)
+    return "[text]" if named == "text" else "[image]"
+
+
+DataSpec = Annotated[Annotated[ImageData, Tag("[image]")] | Annotated[TextData, Tag("[text]")], Discriminator(_section)]

@@ -1,0 +1,93 @@
+"""Small networks and batches of either modality, on which components are tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_dist import components
+from gan_dist.contracts import Batch, Nets
+from gan_dist.networks import dcgan, lstm, textcnn
+from gan_dist.randomness import Rng, one_lane
+from gan_dist.runtime import LocalRun, WiredNet
+from gan_dist.spec.data import Modality
+from gan_dist.spec.signatures import read_constant
+
+CPU = torch.device("cpu")
+N, CLASSES = 4, 3
+SIZE, CHANNELS = 32, 3
+LENGTH, VOCABULARY, BOS, EOS = 6, 12, 1, 2
+SHAPES: dict[Modality, tuple[int, ...]] = {"image": (N, CHANNELS, SIZE, SIZE), "text": (N, LENGTH)}
+FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
+
+
+def modality_of(kind: components.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
+    """What a component is for: text where it takes the length of sentences or says so, else images."""
+    target = components.locate(kind, use)
+    takes = {param.name for param in components.signature(target, tuple(roots)).params}
+    says = read_constant(target, "modality", tuple(roots))
+    return "text" if says == "text" or takes & {"length", "vocabulary"} else "image"
+
+
+def provided(modality: Modality, classes: int) -> dict[str, Any]:
+    """What the data say to a network, by argument."""
+    if modality == "image":
+        return {"size": SIZE, "channels": CHANNELS, "classes": classes}
+    return {"length": LENGTH, "vocabulary": VOCABULARY, "bos": BOS, "eos": EOS, "classes": classes}
+
+
+def samples(modality: Modality) -> Tensor:
+    """What a discriminator sees of real data: pixels in [-1, 1], or token ids with ends in several places."""
+    if modality == "image":
+        return torch.rand(SHAPES["image"]).mul_(2).sub_(1)
+    tokens = torch.randint(EOS + 1, VOCABULARY, (N, LENGTH))
+    ends = torch.arange(N) % (LENGTH + 1)
+    places = torch.arange(LENGTH)
+    tokens = tokens.masked_fill(places == ends[:, None], EOS)
+    return tokens.masked_fill(places > ends[:, None], 0)
+
+
+def differentiable(modality: Modality) -> Tensor:
+    """The same as numbers that a gradient can be taken by; of text, rows of the vocabulary [B, T, V]."""
+    found = samples(modality)
+    rows = found if modality == "image" else torch.nn.functional.one_hot(found, VOCABULARY).float()
+    return rows.requires_grad_()
+
+
+def bench(modality: Modality, train: tuple[str, ...], real: bool) -> tuple[Nets, Batch]:
+    """A generator, a discriminator and a batch for a phase that trains some of them."""
+    torch.manual_seed(0)
+    run = LocalRun(CPU, lambda event: None, lambda: False)
+    modules = _modules(modality)
+    wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
+    for name, module in modules.items():
+        module.requires_grad_(name in train)
+
+    def rng(purpose: str) -> Rng:
+        return one_lane(("check", purpose), N, CPU)
+
+    def fakes(batch: Batch) -> Tensor:
+        with torch.set_grad_enabled("generator" in train):
+            made: Tensor = wired["generator"](batch.noise, batch.cond)
+            return made
+
+    noise = modules["generator"].draw(N, rng("noise"))
+    return Nets(wired), Batch(N, samples(modality) if real else None, None, noise, rng, fakes)
+
+
+def _modules(modality: Modality) -> dict[str, Any]:
+    if modality == "image":
+        shape = {"size": SIZE, "channels": CHANNELS, "width": 4}
+        return {
+            "generator": dcgan.Generator(**shape),
+            "discriminator": dcgan.Discriminator(**shape, norm="none"),
+        }
+    return {
+        "generator": lstm.Generator(length=LENGTH, vocabulary=VOCABULARY, bos=BOS, eos=EOS, hidden=8),
+        "discriminator": textcnn.Discriminator(length=LENGTH, vocabulary=VOCABULARY, widths=(1, 2), filters=(4, 4)),
+    }
