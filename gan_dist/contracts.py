@@ -155,8 +155,9 @@ class Batch:
 class Objective(Protocol):
     """What is optimised. `phases` are the rows of one iteration, in order.
 
-    Optional: `after_step(phase, nets, means)`, called after the optimiser with the terms' means over the global
-    batch (a dict of scalar tensors), and `state()`, a dict of tensors or modules to be saved with the run.
+    Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
+    nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
+    `state()`, a dict of tensors or modules to be saved with the run; `modality = "text"` where it is for text only.
     """
 
     @property

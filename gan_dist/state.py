@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gan_dist.adam import Adam
 from gan_dist.checkpoint import Checkpoint
+from gan_dist.contracts import Nets
 from gan_dist.ema import Ema
 from gan_dist.runtime import Run, WiredNet
 from gan_dist.spec.optimizer import OptimizerSettings
@@ -51,6 +52,14 @@ class TrainState:
         self.reals_drawn = 0
         for net in self.nets.values():
             net.module.train()
+        for stage in stages:
+            self._begin(stage)
+
+    def _begin(self, stage: Stage) -> None:
+        """Tell the objectives that want to know that their stage begins."""
+        for weighted in stage.objectives:
+            if hasattr(weighted.objective, "begin"):
+                weighted.objective.begin(Nets(self.nets))
 
     def module(self, name: str) -> nn.Module:
         return self.nets[name].module
@@ -76,6 +85,8 @@ class TrainState:
 
     def enter(self, stage: Stage) -> None:
         """Give the optimisers the settings of a stage; their moments go on."""
+        if self.seen == stage.begins:
+            self._begin(stage)
         for name, optimizer in self.optimizers.items():
             settings, lazy = stage.settings[name], lazy_correction(stage, name)
             first, second = settings.betas

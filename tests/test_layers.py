@@ -34,12 +34,13 @@ data.files data.arrays data.tables data.torchvision_sets data.digits data.standi
 data.sentences
 data.reaching data.facts data.source data.tokens data.images data.errors data.order storage walk versions
 
-objectives objectives.mle objectives.wasserstein objectives.relativistic objectives.adversarial
+objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
 networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
-networks.lstm networks.textcnn networks.autoregressive
+networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
+networks.autoregressive
 contracts randomness
 
 components aliases

@@ -131,7 +131,15 @@ class Autoregressive(nn.Module):
 
     def log_prob(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         """log p of each token after those before it, [B, T]; 0 after the end."""
+        return self._given(self.logits(tokens, cond), tokens)
+
+    def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`log_prob`, and the entropy in nats of what could have stood there, both [B, T]."""
         logits = self.logits(tokens, cond)
+        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
+        return self._given(logits, tokens), -(log_p.exp() * log_p).sum(2)
+
+    def _given(self, logits: Tensor, tokens: Tensor) -> Tensor:
         wide = torch.promote_types(logits.dtype, torch.float32)
         places = (tokens - self.first).clamp_min(0)
         log_p = -F.cross_entropy(logits.flatten(0, 1).to(wide), places.flatten(), reduction="none")
@@ -153,14 +161,17 @@ def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:
     if eos is None:
         return torch.ones_like(tokens, dtype=torch.float32)
     ends = (tokens == eos).long()
-    return (ends.cumsum(1) - ends == 0).float()
+    return (ends.cumsum(1) == ends).float()
 
 
 def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Places [n] drawn from logits [n, K] by numbers [n] in [0, 1)."""
-    cumulative = torch.softmax(logits, 1, dtype=torch.float64).cumsum(1)
-    found = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True).squeeze(1)
-    return found.clamp_max(logits.shape[1] - 1)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    cumulative = (wide - wide.amax(1, keepdim=True)).exp_().cumsum(1)
+    total = cumulative[:, -1:]
+    # Rounding may make it the total itself, and what comes after the last likely token may not be drawn.
+    sought = torch.minimum(uniforms.to(wide.dtype)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, sought, right=True).squeeze(1).clamp_max(logits.shape[1] - 1)
 
 
 def gumbel(uniforms: Tensor) -> Tensor:

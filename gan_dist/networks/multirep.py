@@ -1,0 +1,58 @@
+"""The discriminator of RelGAN: many one-dimensional representations of a sentence, each judged alone (Nie et al. 2019,
+section 2.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_dist.networks.autoregressive import embedded
+from gan_dist.networks.textcnn import Highway
+
+HEIGHTS = (2, 3, 4, 5)
+
+
+class Discriminator(nn.Module):
+    """Judges token ids [B, T], or rows of the vocabulary [B, T, V]: logits [B, representations].
+
+    Args:
+        vocabulary: tokens there are.
+        length: most tokens of a sentence.
+        classes: classes of sentences; 0 for none.
+        representations: embeddings of one number each.
+        filters: of each height from 2 to 5 tokens; higher ones than the sentences are left out.
+        features: size of the layer before the logits.
+        dropout: share of features dropped in training, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        length: int,
+        classes: int = 0,
+        representations: int = 64,
+        filters: int = 300,
+        features: int = 100,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), not {dropout}")
+        heights = [height for height in HEIGHTS if height <= length]
+        self.tokens = nn.Embedding(vocabulary, representations)
+        self.convolutions = nn.ModuleList(nn.Conv1d(1, filters, height) for height in heights)
+        self.highway = Highway(filters * len(heights))
+        self.dropout = nn.Dropout(dropout)
+        self.hidden, self.out = nn.Linear(filters * len(heights), features), nn.Linear(features, 1)
+        self.cls = nn.Embedding(classes, features) if classes else None
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        found = embedded(x, self.tokens).transpose(1, 2)
+        batch, representations, length = found.shape
+        alone = found.reshape(-1, 1, length)
+        pooled = torch.cat([F.relu(one(alone)).amax(2) for one in self.convolutions], 1)
+        hidden = self.hidden(self.dropout(self.highway(pooled))).view(batch, representations, -1)
+        logits: Tensor = self.out(hidden).squeeze(2)
+        return logits if self.cls is None else logits + (self.cls(cond)[:, None] * hidden).sum(2)

@@ -1,0 +1,91 @@
+"""What D says of a sentence while it is being written: the rewards of text GANs that learn by policy gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.networks.autoregressive import drawn
+
+Judge = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module without dropout."""
+    before = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(before)
+
+
+@torch.no_grad()
+def completions(policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor) -> Tensor:
+    """Every beginning of each sentence, written to its end several times: ids [B, T - 1, R, T].
+
+    Place g - 1 holds the beginning of g tokens. The states of all beginnings come from one pass over the given tokens;
+    from then on all copies advance together, so that 2 T steps are made in all.
+
+    Args:
+        policy: an autoregressive generator.
+        tokens: sentences, ids [B, T].
+        cond: classes [B], or None.
+        uniforms: numbers in [0, 1), [B, T - 1, R, T].
+    """
+    batch, length = tokens.shape
+    copies = uniforms.shape[2]
+    found = tokens[:, None, None, :].repeat(1, length - 1, copies, 1)
+    _, known = policy.step(torch.full_like(tokens[:, 0], policy.bos), policy.begin(batch, cond))
+    rows: Tensor = tokens.new_empty(0)
+    over = torch.zeros(0, dtype=torch.bool, device=tokens.device)
+    over_here = torch.zeros_like(tokens[:, 0], dtype=torch.bool)
+    state: tuple[Tensor, ...] = ()
+    for g in range(1, length):
+        last = tokens[:, g - 1]
+        _, over_here = policy.ended(last, over_here)
+        joining = [part.repeat_interleave(copies, 0) for part in known]
+        state = tuple(map(torch.cat, zip(state, joining, strict=True))) if state else tuple(joining)
+        rows = torch.cat([rows, last.repeat_interleave(copies)])
+        over = torch.cat([over, over_here.repeat_interleave(copies)])
+        logits, state = policy.step(rows, state)
+        _, known = policy.step(last, known)
+        numbers = uniforms[:, :g, :, g].transpose(0, 1).reshape(-1)
+        rows, over = policy.ended(policy.first + drawn(logits, numbers), over)
+        found[:, :g, :, g] = rows.view(g, batch, copies).transpose(0, 1)
+    return found
+
+
+@torch.no_grad()
+def rollout_rewards(judge: Judge, policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor) -> Tensor:
+    """D's mean answer to the completions of each beginning, and to the whole sentence at its last token, [B, T].
+
+    Args:
+        judge: answers [n] to sentences [n, T] of classes [n].
+        policy, tokens, cond, uniforms: of `completions`.
+    """
+    written = completions(policy, tokens, cond, uniforms)
+    batch, begun, copies, length = written.shape
+    classes = None if cond is None else cond.repeat_interleave(begun * copies)
+    answers = judge(written.reshape(-1, length), classes).view(batch, begun, copies).mean(2)
+    return torch.cat([answers, judge(tokens, cond)[:, None]], 1)
+
+
+def mean_named(means: dict[str, Tensor], name: str) -> Tensor:
+    """What `after_step` is told of a term."""
+    return next(value for key, value in means.items() if key.rpartition("/")[2] == name)
+
+
+def discounted(rewards: Tensor, gamma: float) -> Tensor:
+    """R_t = r_t + gamma R_(t+1) of rewards [B, T]."""
+    total = torch.zeros_like(rewards[:, 0])
+    found = []
+    for column in rewards.flip(1).unbind(1):
+        total = column + gamma * total
+        found.append(total)
+    return torch.stack(found[::-1], 1)

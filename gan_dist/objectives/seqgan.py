@@ -1,0 +1,131 @@
+"""SeqGAN: a text generator rewarded by D for what it goes on to write (Yu et al. 2017, arXiv 1609.05473)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_dist.contracts import Batch, Nets, Phase, Term, watch
+from gan_dist.objectives.adversarial import adversarial, alternating
+from gan_dist.objectives.rewards import evaluating, mean_named, rollout_rewards
+
+REWARDS = ("rollout", "dense", "terminal")
+
+
+class SeqGan:
+    """D: -log sigmoid(real) - log(1 - sigmoid(fake)); G: -sum_t (reward_t - baseline) log p_t (equation 8).
+
+    reward_t is sigmoid(D) of sentences that G goes on to write from the first t tokens (`rollout`, equation 4), of the
+    token itself where D gives logits for each (`dense`), or of the whole sentence (`terminal`). D drops nothing out
+    where it rewards. Divided by the longest length T, as maximum likelihood is.
+
+    Args:
+        d_steps: D steps for each G step, each on fresh data.
+        reward: rollout, dense, or terminal.
+        rollouts: sentences written from each beginning.
+        update_rate: share of its old weights that the policy which writes them keeps at each G step, in [0, 1); 0
+            writes with G itself, as the published code does.
+        baseline: none, or mean (of all tokens' rewards, moving by a tenth at each G step).
+        entropy: weight of a bonus for G's entropy, >= 0.
+        chunk: most sentences that D judges at a time, which limits its memory.
+    """
+
+    modality = "text"
+
+    def __init__(
+        self,
+        *,
+        d_steps: int = 1,
+        reward: Literal["rollout", "dense", "terminal"] = "rollout",
+        rollouts: int = 16,
+        update_rate: float = 0.0,
+        baseline: Literal["none", "mean"] = "none",
+        entropy: float = 0.0,
+        chunk: int = 4096,
+    ) -> None:
+        if reward not in REWARDS:
+            raise ValueError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
+        if rollouts < 1 or chunk < 1:
+            raise ValueError(f"rollouts and chunk must be at least 1, not {rollouts} and {chunk}")
+        if not 0 <= update_rate < 1:
+            raise ValueError(f"update_rate must be in [0, 1), not {update_rate}")
+        if entropy < 0:
+            raise ValueError(f"entropy must be at least 0, not {entropy}")
+        self.phases: tuple[Phase, ...] = alternating(d_steps)
+        self.reward, self.rollouts, self.update_rate = reward, rollouts, update_rate
+        self.baseline, self.entropy, self.chunk = baseline, entropy, chunk
+        self.policy: nn.Module | None = None
+        self.expected = torch.zeros(1)
+
+    def begin(self, nets: Nets) -> None:
+        """The rollout policy and the baseline at the beginning of the stage."""
+        generator = nets.G.module
+        self.expected = torch.zeros(1, dtype=torch.float64, device=next(generator.parameters()).device)
+        if self.update_rate > 0:
+            self.policy = copy.deepcopy(generator).requires_grad_(False)
+
+    def state(self) -> dict[str, Tensor | nn.Module]:
+        return {"expected": self.expected} | ({} if self.policy is None else {"policy": self.policy})
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        if phase != "G":
+            return adversarial(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
+        tokens = batch.fakes
+        if tokens.is_floating_point():
+            raise ValueError("seqgan learns from token ids; give the generator `relax: none`")
+        mask = nets.G.call("mask", tokens)
+        log_p, entropy = nets.G.call("scored", tokens, batch.cond)
+        rewards = self.rewards(nets, batch, tokens) * mask
+        advantage = (rewards - self.expected.to(rewards) * (self.baseline == "mean")) * mask
+        per_token = log_p * advantage + self.entropy * entropy * mask
+        length = tokens.shape[1]
+        return {
+            "policy": Term(-per_token.sum() / length, float(batch.n)),
+            "reward": watch(rewards, mask),
+            "entropy": watch(entropy, mask),
+            "reward_sum": Term(rewards.sum(), float(batch.n), watch=True),
+            "tokens": Term(mask.sum(), float(batch.n), watch=True),
+        }
+
+    def after_step(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:
+        if phase != "G":
+            return
+        mean = mean_named(means, "reward_sum") / mean_named(means, "tokens")
+        self.expected.lerp_(mean.to(self.expected), 0.1)
+        if self.policy is not None:
+            fresh = 1 - self.update_rate
+            for old, new in zip(self.policy.parameters(), nets.G.module.parameters(), strict=True):
+                old.lerp_(new.detach(), fresh)
+
+    def rewards(self, nets: Nets, batch: Batch, tokens: Tensor) -> Tensor:
+        """sigmoid(D) for each token, [B, T]."""
+        length = tokens.shape[1]
+
+        def judge(x: Tensor, cond: Tensor | None) -> Tensor:
+            parts = torch.split(x, self.chunk)
+            classes = [None] * len(parts) if cond is None else torch.split(cond, self.chunk)
+            return torch.cat([_answers(nets.D(part, cls)) for part, cls in zip(parts, classes, strict=True)])
+
+        with torch.no_grad(), evaluating(nets.D.module):
+            if self.reward == "dense":
+                logits = nets.D(tokens, batch.cond)
+                if logits.shape != tokens.shape:
+                    raise ValueError(
+                        f"reward: dense wants a D with logits for each token [B, T], not {list(logits.shape)}; "
+                        "use textlstm, or another reward"
+                    )
+                return torch.sigmoid(logits)
+            if self.reward == "terminal":
+                return judge(tokens, batch.cond)[:, None].expand(-1, length)
+            uniforms = batch.rng("rollout").uniform(length - 1, self.rollouts, length)
+            policy: Any = self.policy if self.policy is not None else nets.G.module
+            return rollout_rewards(judge, policy, tokens, batch.cond, uniforms)
+
+
+def _answers(logits: Tensor) -> Tensor:
+    """One probability of being real for each sentence."""
+    return torch.sigmoid(logits).flatten(1).mean(1) if logits.ndim > 1 else torch.sigmoid(logits)
