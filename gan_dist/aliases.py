@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "metric", "extractor"]
+Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "augment", "metric", "extractor"]
 
 ALIASES: dict[Kind, dict[str, str]] = {
     "generator": {
@@ -34,6 +34,10 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "r2": "gan_dist.penalties.r2:R2",
         "wgan_gp": "gan_dist.penalties.wgan_gp:WganGp",
         "dragan": "gan_dist.penalties.dragan:Dragan",
+    },
+    "augment": {
+        "ada": "gan_dist.augment.ada:Ada",
+        "diffaugment": "gan_dist.augment.diffaugment:DiffAugment",
     },
     "metric": {
         "frechet": "gan_dist.metrics.frechet:Frechet",

@@ -30,10 +30,10 @@ Roots = Sequence[str | Path]
 # Argument names that the data decides, and the key of `data` that decides them.
 _BY_THE_DATA = {"size": "data.size", "channels": "data.channels", "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
-    kind: {} if kind in ("objective", "penalty", "metric") else _BY_THE_DATA for kind in ALIASES
+    kind: {} if kind in ("objective", "penalty", "augment", "metric") else _BY_THE_DATA for kind in ALIASES
 }
 
-_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.")
+_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
 
 # Keys of a component's mapping that are the job's, not its arguments.
 _OWN_KEYS: dict[str, set[str]] = {
@@ -143,6 +143,7 @@ def _slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
     """Every component that a job names."""
     yield from _slot("generator", ("generator",), tree.get("generator"))
     yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
+    yield from _slot("augment", ("augment",), tree.get("augment"))
     networks = tree.get("networks")
     for name, written in networks.items() if isinstance(networks, Mapping) else ():
         yield from _slot("network", ("networks", name), written)

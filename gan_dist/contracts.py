@@ -56,13 +56,16 @@ def watch(values: Tensor) -> Term:
 class Net(Protocol):
     """A network as an objective sees it: callable, with its plain module at hand.
 
-    `call` runs another method of the network, such as `log_prob`, with the same precision.
+    `call` runs another method of the network, such as `log_prob`, with the same precision. `raw` is the network without
+    the job's augmentation, which stands before D only.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
     @property
     def module(self) -> nn.Module: ...
+    @property
+    def raw(self) -> Net: ...
 
 
 class Nets:
@@ -171,6 +174,18 @@ class Penalty(Protocol):
     phase: str
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]: ...
+
+
+@runtime_checkable
+class Augment(Protocol):
+    """Changes real and generated samples on their way into D: [B, C, H, W] to the same shape, differentiably, twice.
+
+    Optional: `terms(nets, batch)`, what to watch in phases that train D on real samples; with it `after_step(means,
+    images)`, called after such a phase with those terms' means over the global batch, of `images` samples; and
+    `state()`, a dict of tensors or modules to be saved with the run.
+    """
+
+    def __call__(self, x: Tensor, rng: Rng) -> Tensor: ...
 
 
 @runtime_checkable

@@ -93,7 +93,7 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
         stages = build_stages(spec, clock, networks)
     except (ValueError, TypeError) as error:
         return [str(error)]
-    return _stage_problems(stages, networks) + _shape_problems(networks, facts)
+    return _stage_problems(stages, networks) + _shape_problems(networks, facts) + _augment_problems(stages, facts)
 
 
 def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
@@ -191,6 +191,23 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         return [f"discriminator: gives {shape} for {BATCH} images where logits [B] or [B, ...] are wanted"]
+    return []
+
+
+def _augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
+    """Whether the augmentation gives pictures back; tried on noise, as it is cheap."""
+    augment = stages[0].augment
+    if augment is None:
+        return []
+    rng = one_lane(("preflight",), BATCH, torch.device("cpu"))
+    pictures = rng.uniform(facts.channels, facts.size, facts.size)
+    try:
+        changed: Any = augment(pictures, rng)
+    except Exception as error:
+        return [f"augment: cannot change images of {tuple(pictures.shape)}: {type(error).__name__}: {error}"]
+    if not isinstance(changed, Tensor) or changed.shape != pictures.shape:
+        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        return [f"augment: makes {shape} of images {tuple(pictures.shape)} [B, C, H, W]; it must keep the shape"]
     return []
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_dist.contracts import Batch, Nets, Objective, Penalty, Phase, Term
+from gan_dist.augment.applied import AugmentedNet
+from gan_dist.contracts import Augment, Batch, Nets, Objective, Penalty, Phase, Term
 from gan_dist.schedule import Clock
 from gan_dist.spec.optimizer import OptimizerSettings
 from gan_dist.spec.schedules import Schedule, Scheduled
@@ -73,6 +74,7 @@ class Stage:
     cadence: Cadence
     driven: tuple[Driven, ...]
     clock: Clock
+    augment: Augment | None = None
     phases: tuple[Phase, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +99,8 @@ class Stage:
     def parts(self, phase: Phase, nets: Nets, batch: Batch, seen: int) -> list[LossPart]:
         """Every term of a phase on one micro-batch, objectives first."""
         due = self.due(phase, seen)
+        if self.augment is not None:
+            nets = Nets({**nets.by_name, "discriminator": AugmentedNet(nets.D, self.augment, batch)})
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
         found = []
         for weighted in self.objectives:
@@ -107,6 +111,9 @@ class Stage:
         for lazy in due:
             for name, term in lazy.penalty.terms(nets, batch).items():
                 found.append(LossPart(f"{phase.name}/{name}", term, float(lazy.every)))
+        if self.augment is not None and hasattr(self.augment, "terms") and watches_augment(phase):
+            for name, term in self.augment.terms(nets, batch).items():
+                found.append(LossPart(f"augment/{name}", term, 1.0))
         return found
 
     def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:
@@ -131,13 +138,22 @@ class Stage:
         return total
 
     def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor]) -> None:
-        """Tell the objectives that ask for it what the phase's means over the global batch were."""
+        """Tell the objectives and the augmentation that ask for it the phase's means over the global batch."""
         for weighted in self.objectives:
             if hasattr(weighted.objective, "after_step"):
                 weighted.objective.after_step(phase.name, nets, means)
+        if self.augment is not None and hasattr(self.augment, "after_step") and watches_augment(phase):
+            own = {name.removeprefix("augment/"): mean for name, mean in means.items() if name.startswith("augment/")}
+            self.augment.after_step(own, self.clock.batch)
 
     def wants_means(self) -> bool:
-        return any(hasattr(weighted.objective, "after_step") for weighted in self.objectives)
+        asked = [*(weighted.objective for weighted in self.objectives), self.augment]
+        return any(hasattr(one, "after_step") for one in asked)
+
+
+def watches_augment(phase: Phase) -> bool:
+    """Whether D learns from real samples in this phase, on which an augmentation may depend."""
+    return phase.real and "discriminator" in phase.train
 
 
 def merged_phases(objectives: list[Objective]) -> tuple[Phase, ...]:

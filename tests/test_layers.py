@@ -33,6 +33,7 @@ data.files data.arrays data.tables data.torchvision_sets data.digits data.standi
 data.facts data.source data.images data.order storage walk versions modalities modalities.image
 
 objectives objectives.wasserstein objectives.relativistic objectives.adversarial
+augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
 penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
