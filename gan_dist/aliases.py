@@ -12,12 +12,14 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "dcgan": "gan_dist.networks.dcgan:Generator",
         "r3gan": "gan_dist.networks.r3gan:Generator",
         "sngan": "gan_dist.networks.sngan:Generator",
+        "stylegan2": "gan_dist.networks.stylegan2:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
         "dcgan": "gan_dist.networks.dcgan:Discriminator",
         "r3gan": "gan_dist.networks.r3gan:Discriminator",
         "sngan": "gan_dist.networks.sngan:Discriminator",
+        "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
     },
     "network": {},
     "objective": {
@@ -34,6 +36,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "r2": "gan_dist.penalties.r2:R2",
         "wgan_gp": "gan_dist.penalties.wgan_gp:WganGp",
         "dragan": "gan_dist.penalties.dragan:Dragan",
+        "path_length": "gan_dist.penalties.path_length:PathLength",
     },
     "augment": {
         "ada": "gan_dist.augment.ada:Ada",

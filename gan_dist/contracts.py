@@ -168,7 +168,9 @@ class Penalty(Protocol):
     """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
 
     Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
-    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own.
+    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `calls`, a tuple of
+    methods that it calls of the generator. `after_step(means)`, called after each step it had part in, with its terms'
+    means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run.
     """
 
     phase: str
@@ -190,7 +192,10 @@ class Augment(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Makes samples from its own noise. Data supply `size`, `channels`, `classes` to the constructor."""
+    """Makes samples from its own noise. Data supply `size`, `channels`, `classes` to the constructor.
+
+    Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
+    """
 
     def draw(self, n: int, rng: Rng) -> Any: ...
     def __call__(self, noise: Any, cond: Tensor | None = None) -> Tensor: ...

@@ -162,6 +162,10 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
                 found.append(
                     f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not"
                 )
+            elif lacking := [m for m in getattr(lazy.penalty, "calls", ()) if not hasattr(networks["generator"], m)]:
+                found.append(
+                    f"penalties: {lazy.label} needs a generator with {' and '.join(lacking)}, as stylegan2 has them"
+                )
             elif any(_has_batch_norm(networks[name]) for name in phase.train if name in networks):
                 found.append(
                     f"penalties: {lazy.label} differentiates a network with batch normalisation, whose samples "

@@ -137,18 +137,27 @@ class Stage:
         assert isinstance(total, Tensor), "a phase without a term that is trained"
         return total
 
-    def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor]) -> None:
-        """Tell the objectives and the augmentation that ask for it the phase's means over the global batch."""
+    def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor], seen: int) -> None:
+        """Tell all that ask for it the phase's means over the global batch."""
         for weighted in self.objectives:
             if hasattr(weighted.objective, "after_step"):
                 weighted.objective.after_step(phase.name, nets, means)
         if self.augment is not None and hasattr(self.augment, "after_step") and watches_augment(phase):
-            own = {name.removeprefix("augment/"): mean for name, mean in means.items() if name.startswith("augment/")}
-            self.augment.after_step(own, self.clock.batch)
+            self.augment.after_step(_under("augment/", means), self.clock.batch)
+        for lazy in self.due(phase, seen):
+            if hasattr(lazy.penalty, "after_step"):
+                lazy.penalty.after_step(_under(f"{phase.name}/", means))
 
-    def wants_means(self) -> bool:
-        asked = [*(weighted.objective for weighted in self.objectives), self.augment]
+    def wants_means(self, phase: Phase, seen: int) -> bool:
+        """Whether anything has part in this phase that wants to know its means."""
+        asked: list[object] = [weighted.objective for weighted in self.objectives]
+        asked += [lazy.penalty for lazy in self.due(phase, seen)]
+        asked += [self.augment] if watches_augment(phase) else []
         return any(hasattr(one, "after_step") for one in asked)
+
+
+def _under(prefix: str, means: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): mean for name, mean in means.items() if name.startswith(prefix)}
 
 
 def watches_augment(phase: Phase) -> bool:

@@ -153,7 +153,7 @@ class TrainState:
         self.reals_drawn = checkpoint.meta["clock"]["reals_drawn"]
 
     def _own_state(self) -> dict[str, Tensor | nn.Module]:
-        """What objectives and the augmentation keep, by name."""
+        """What objectives, penalties and the augmentation keep, by name."""
         augment = self.stages[0].augment
         own = augment.state() if augment is not None and hasattr(augment, "state") else {}
         found = {f"augment.{name}": value for name, value in own.items()}
@@ -161,6 +161,9 @@ class TrainState:
             for weighted in stage.objectives:
                 own = weighted.objective.state() if hasattr(weighted.objective, "state") else {}
                 found.update({f"{number}.{weighted.label}.{name}": value for name, value in own.items()})
+            for lazy in stage.penalties:
+                own = lazy.penalty.state() if hasattr(lazy.penalty, "state") else {}
+                found.update({f"{number}.penalty.{lazy.label}.{name}": value for name, value in own.items()})
         return found
 
 

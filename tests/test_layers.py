@@ -34,10 +34,11 @@ data.facts data.source data.images data.order storage walk versions modalities m
 
 objectives objectives.wasserstein objectives.relativistic objectives.adversarial
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
-penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
+penalties penalties.path_length penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
-networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
+networks networks.stylegan2 networks.modulated networks.equalised
+networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 contracts randomness
 
 components aliases

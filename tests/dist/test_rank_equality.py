@@ -35,6 +35,8 @@ MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp"
 SMALL_R3GAN = {"use": "r3gan", "width": 8, "group": 4, "blocks": 1}
 R3GAN = {"generator": {**SMALL_R3GAN, "z": 8}, "discriminator": SMALL_R3GAN}
 SNGAN = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "sngan", "width": 2}}
+STYLED = {"use": "stylegan2", "mapping": 1, "capacity": 64, "most": 8}
+STYLEGAN2 = {"generator": {**STYLED, "z": 8, "w": 8}, "discriminator": STYLED}
 R1 = {"use": "r1", "gamma": 3.0}
 # So steep that p moves by more than half in two looks at D.
 ADAPTIVE = {"use": "ada", "target": 0.6, "p": 0.4, "ramp": 120}
@@ -63,6 +65,8 @@ CASES |= {
     "diffaugment": job(**MLP, augment={"use": "diffaugment"}, penalties=[R1], micro_batch=4),
     "ada": job(**MLP, augment={"use": "ada", "p": 0.5, "cutout": 1.0}, penalties=[{"use": "wgan_gp"}]),
     "adaptive ada": job(**MLP, augment=ADAPTIVE, penalties=[R1], micro_batch=4, until="9 steps"),
+    "stylegan2": job(**STYLEGAN2, penalties=[R1, {"use": "path_length", "every": 2}], micro_batch=8),
+    "stylegan2, conditional": job(**STYLEGAN2, data={"source": "digits", "size": 16, "labels": "source"}),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 
