@@ -155,7 +155,8 @@ class Objective(Protocol):
     """What is optimised. `phases` are the rows of one iteration, in order.
 
     Optional: `after_step(phase, nets, means)`, called after the optimiser with the terms' means over the global
-    batch (a dict of scalar tensors), and `state()`, a dict of tensors or modules to be saved with the run.
+    batch (a dict of scalar tensors); `state()`, a dict of tensors or modules to be saved with the run; and `calls`, for
+    networks by name the methods beyond these contracts that they must have.
     """
 
     @property
@@ -168,9 +169,10 @@ class Penalty(Protocol):
     """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
 
     Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
-    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `calls`, a tuple of
-    methods that it calls of the generator. `after_step(means)`, called after each step it had part in, with its terms'
-    means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run.
+    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `calls` as
+    an objective has it. `after_step(means)`, called after each step it had part in, with its terms'
+    means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order`
+    is False where it differentiates no network, which batch normalisation would forbid.
     """
 
     phase: str
@@ -203,7 +205,10 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Discriminator(Protocol):
-    """Judges samples: logits [B] or [B, ...], larger for real."""
+    """Judges samples: logits [B] or [B, ...], larger for real.
+
+    Optional: `features(x, cond)`, what the logits are made of, [B, F].
+    """
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
 

@@ -155,6 +155,7 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
     for stage in stages:
         trained = {name for phase in stage.phases for name in phase.train}
         found += [f"objective: {stage.name} trains {n!r}, which the job has not" for n in trained - set(networks)]
+        found += _lacking(stage, networks)
         phases = {phase.name: phase for phase in stage.phases}
         for lazy in stage.penalties:
             phase = phases.get(lazy.penalty.phase)
@@ -162,16 +163,25 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
                 found.append(
                     f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not"
                 )
-            elif lacking := [m for m in getattr(lazy.penalty, "calls", ()) if not hasattr(networks["generator"], m)]:
-                found.append(
-                    f"penalties: {lazy.label} needs a generator with {' and '.join(lacking)}, as stylegan2 has them"
-                )
-            elif any(_has_batch_norm(networks[name]) for name in phase.train if name in networks):
+            elif getattr(lazy.penalty, "second_order", True) and any(
+                _has_batch_norm(networks[name]) for name in phase.train if name in networks
+            ):
                 found.append(
                     f"penalties: {lazy.label} differentiates a network with batch normalisation, whose samples "
                     "depend on each other; give the discriminator `norm: none`"
                 )
     return found
+
+
+def _lacking(stage: Stage, networks: Mapping[str, nn.Module]) -> Iterator[str]:
+    """Methods beyond the contracts that objectives and penalties call, and networks have not."""
+    parts: list[tuple[str, str, object]] = [("objective", one.label, one.objective) for one in stage.objectives]
+    parts += [("penalties", one.label, one.penalty) for one in stage.penalties]
+    for key, label, part in parts:
+        for name, methods in getattr(part, "calls", {}).items():
+            lacking = [method for method in methods if name in networks and not hasattr(networks[name], method)]
+            if lacking:
+                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}, as stylegan2 has it"
 
 
 def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:

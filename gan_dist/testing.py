@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_dist import components
 from gan_dist.contracts import Batch, Nets, Term
-from gan_dist.networks import dcgan
+from gan_dist.networks import dcgan, stylegan2
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.runtime import LocalRun, WiredNet
 from gan_dist.spec.errors import suggestion
@@ -199,7 +199,7 @@ def _bench(train: tuple[str, ...], real: bool) -> tuple[Nets, Batch]:
     torch.manual_seed(0)
     run = LocalRun(CPU, lambda event: None, lambda: False)
     modules: dict[str, Any] = {
-        "generator": dcgan.Generator(size=SIZE, channels=CHANNELS, width=4),
+        "generator": stylegan2.Generator(size=SIZE, channels=CHANNELS, z=4, w=4, mapping=1, capacity=SIZE),
         "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
     }
     wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}

@@ -32,9 +32,11 @@ data data.on_ray data.ingest data.choice data.prepare data.shards data.sources d
 data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.source data.images data.order storage walk versions modalities modalities.image
 
-objectives objectives.wasserstein objectives.relativistic objectives.adversarial
+objectives objectives.feature_matching objectives.reconstruction
+objectives.wasserstein objectives.relativistic objectives.adversarial
+penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
+penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
-penalties penalties.path_length penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
 networks networks.stylegan2 networks.modulated networks.equalised

@@ -96,7 +96,7 @@ def test_a_run_resumes_exactly_and_its_mean_moves_when_due(tmp_path: Path) -> No
 def test_a_generator_without_styles_is_refused() -> None:
     facts = DataFacts(100, 8, 1, (), (), "random", ())
     (found,) = network_problems(small(penalties=[{"use": "path_length"}]), facts)
-    assert found == "penalties: path_length needs a generator with styles and synthesis, as stylegan2 has them"
+    assert found == "penalties: path_length needs a generator with styles and synthesis, as stylegan2 has it"
 
 
 def test_numbers_out_of_range() -> None:

@@ -188,8 +188,9 @@ def test_an_unknown_alias_is_sought_among_all_kinds() -> None:
         guess_kind("hinje")
     assert str(caught.value) == (
         "unknown component 'hinje'; did you mean 'hinge'? "
-        "(allowed: dcgan, dragan, hinge, least_squares, minimax, mlp, non_saturating, r1, r2, r3gan, relativistic, "
-        "relativistic_average, sngan, wasserstein, wgan_gp), or your own as 'package.module:Name'"
+        "(allowed: bcr, dcgan, dragan, feature_matching, hinge, l1, l2, least_squares, lecam, minimax, mlp, "
+        "non_saturating, orthogonal, path_length, r1, r2, r3gan, relativistic, relativistic_average, sngan, stylegan2, "
+        "wasserstein, wgan_gp), or your own as 'package.module:Name'"
     )
 
 

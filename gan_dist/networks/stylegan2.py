@@ -158,12 +158,17 @@ class Discriminator(nn.Module):
         self.head = EqualLinear(top, top if classes else 1)
         self.map = Mapping(0, classes, top, mapping) if classes else None
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = self.blocks(self.first(x))
         with full_precision(x):
             x = x.to(self.head.weight.dtype)
             deviation = group_deviation(x, self.group)[:, None, None, None].expand(-1, 1, 4, 4)
-            features = self.head(self.dense(self.last(torch.cat([x, deviation], 1)).flatten(1)))
+            return self.dense(self.last(torch.cat([x, deviation], 1)).flatten(1))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        inner = self.features(x, cond)
+        with full_precision(x):
+            features = self.head(inner)
             if self.map is None:
                 return features.squeeze(1)  # type: ignore[no-any-return]
             empty = features[:, :0]

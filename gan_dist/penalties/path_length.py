@@ -4,7 +4,7 @@ arXiv 1912.04958, equation 4)."""
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class PathLength:
     """
 
     phase = "G"
-    calls = ("styles", "synthesis")
+    calls: ClassVar = {"generator": ("styles", "synthesis")}
 
     def __init__(self, *, gamma: float = 2.0, decay: float = 0.01, shrink: int = 2) -> None:
         if gamma < 0 or not 0 < decay <= 1 or shrink < 1:

@@ -40,7 +40,7 @@ STYLEGAN2 = {"generator": {**STYLED, "z": 8, "w": 8}, "discriminator": STYLED}
 R1 = {"use": "r1", "gamma": 3.0}
 # So steep that p moves by more than half in two looks at D.
 ADAPTIVE = {"use": "ada", "target": 0.6, "p": 0.4, "ramp": 120}
-# All but relativistic_average, whose means are over what one worker sees.
+# All but relativistic_average and feature_matching, whose means are over what one worker sees.
 OBJECTIVES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 PENALTIES: dict[str, list[dict[str, Any]]] = {"none": [], "r1": [R1], "lazy r1": [{**R1, "every": 2}]}
 CASES: dict[str, dict[str, Any]] = {
@@ -67,6 +67,9 @@ CASES |= {
     "adaptive ada": job(**MLP, augment=ADAPTIVE, penalties=[R1], micro_batch=4, until="9 steps"),
     "stylegan2": job(**STYLEGAN2, penalties=[R1, {"use": "path_length", "every": 2}], micro_batch=8),
     "stylegan2, conditional": job(**STYLEGAN2, data={"source": "digits", "size": 16, "labels": "source"}),
+    "lecam": job(**MLP, penalties=[{"use": "lecam", "decay": 0.5}], micro_batch=4),
+    "bcr and orthogonal": job(**MLP, penalties=[{"use": "bcr"}, {"use": "orthogonal", "beta": 0.1}], micro_batch=4),
+    "reconstruction": job(**MLP, objective=[{"use": "hinge"}, {"use": "l1"}, {"use": "l2"}], micro_batch=4),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 

@@ -139,7 +139,8 @@ def test_all_problems_at_once_with_their_lines(here: Path) -> None:
         "(allowed: background, channels, fit, ingest, labels, max_rejected, modality, size, source, window, xflip)",
         "job.yaml:5: generator.widht: unknown key; did you mean 'width'? (allowed: width, z)",
         "job.yaml:7: objective.use: unknown objective 'hing'; did you mean 'hinge'? "
-        "(allowed: hinge, least_squares, minimax, non_saturating, relativistic, relativistic_average, wasserstein), "
+        "(allowed: feature_matching, hinge, l1, l2, least_squares, minimax, non_saturating, relativistic, "
+        "relativistic_average, wasserstein), "
         "or your own as 'package.module:Name'",
         "job.yaml:14: batch: '1k' is not a whole number",
     ]
