@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "metric", "extractor"]
+Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "augment", "metric", "extractor"]
 
 ALIASES: dict[Kind, dict[str, str]] = {
     "generator": {
@@ -15,6 +15,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "rmc": "gan_dist.networks.rmc:Generator",
         "charcnn": "gan_dist.networks.charcnn:Generator",
         "lstm": "gan_dist.networks.lstm:Generator",
+        "stylegan2": "gan_dist.networks.stylegan2:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
@@ -25,6 +26,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "charcnn": "gan_dist.networks.charcnn:Discriminator",
         "textcnn": "gan_dist.networks.textcnn:Discriminator",
         "textlstm": "gan_dist.networks.textlstm:Discriminator",
+        "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
     },
     "network": {},
     "objective": {
@@ -36,6 +38,9 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "least_squares": "gan_dist.objectives.adversarial:LeastSquares",
         "hinge": "gan_dist.objectives.adversarial:Hinge",
         "wasserstein": "gan_dist.objectives.wasserstein:Wasserstein",
+        "feature_matching": "gan_dist.objectives.feature_matching:FeatureMatching",
+        "l1": "gan_dist.objectives.reconstruction:L1",
+        "l2": "gan_dist.objectives.reconstruction:L2",
         "relativistic": "gan_dist.objectives.relativistic:Relativistic",
         "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
     },
@@ -44,6 +49,14 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "r2": "gan_dist.penalties.r2:R2",
         "wgan_gp": "gan_dist.penalties.wgan_gp:WganGp",
         "dragan": "gan_dist.penalties.dragan:Dragan",
+        "lecam": "gan_dist.penalties.lecam:LeCam",
+        "bcr": "gan_dist.penalties.bcr:Bcr",
+        "orthogonal": "gan_dist.penalties.orthogonal:Orthogonal",
+        "path_length": "gan_dist.penalties.path_length:PathLength",
+    },
+    "augment": {
+        "ada": "gan_dist.augment.ada:Ada",
+        "diffaugment": "gan_dist.augment.diffaugment:DiffAugment",
     },
     "metric": {
         "frechet": "gan_dist.metrics.frechet:Frechet",

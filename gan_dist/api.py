@@ -104,13 +104,16 @@ class Model:
         return torch.full((n,), number)
 
 
-def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
+def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | None = None) -> Model:
     """The generator of a run (id, beginning of one, `last`, folder) or of a checkpoint's folder.
 
     Args:
         weights: "ema" for the moving average where there is one, "raw" for the trained weights.
+        truncation: in [0, 1], in place of the job's: less makes samples more alike and fewer of them bad. Only
+            generators that have one take it.
 
     Raises:
+        ValueError: the generator has no truncation, or it is out of range.
         NoSuchRun: there is no such run.
         CheckpointError: it has no whole checkpoint.
     """
@@ -121,12 +124,22 @@ def load(run: str | Path | RunFolder, weights: str = "ema") -> Model:
     facts = facts_of(found.meta["data"])
     add_roots([spec.environment.code or "."])
     generator = build_networks(spec, facts)["generator"]
+    if truncation is not None:
+        _truncate(generator, spec.generator.use, truncation)
     name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
     tensors = found.tensors(name)
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
     return Model(generator.eval().requires_grad_(False), spec, facts, found.seen, found.folder.uri)
+
+
+def _truncate(generator: Any, use: str, truncation: float) -> None:
+    if not hasattr(generator, "truncation"):
+        raise ValueError(f"truncation: {truncation}; the run's generator {use!r} has none; stylegan2 has")
+    if not 0 <= truncation <= 1:
+        raise ValueError(f"truncation: {truncation} must be in [0, 1]")
+    generator.truncation = truncation
 
 
 def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:

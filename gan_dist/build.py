@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gan_dist import components
-from gan_dist.contracts import Objective, Penalty
+from gan_dist.contracts import Augment, Objective, Penalty
 from gan_dist.data.facts import DataFacts
 from gan_dist.randomness import seed_of
 from gan_dist.schedule import Clock
@@ -39,18 +39,28 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
     Raises:
         ValueError: a constructor refused its arguments, or a schedule drives what is no plain attribute.
     """
+    augment = components.build("augment", spec.augment.use, spec.augment.args, {}) if spec.augment else None
     stages: list[Stage] = []
     begins = 0
     for plan in spec.phases_plan:
-        stage = _stage(plan, begins, clock, spec, networks)
+        stage = _stage(plan, begins, clock, spec, networks, augment)
         stages.append(stage)
         begins = stage.ends
     return stages
 
 
-def _stage(plan: StageSpec, begins: int, clock: Clock, spec: JobSpec, networks: Mapping[str, nn.Module]) -> Stage:
+def _stage(
+    plan: StageSpec,
+    begins: int,
+    clock: Clock,
+    spec: JobSpec,
+    networks: Mapping[str, nn.Module],
+    augment: Augment | None,
+) -> Stage:
     assert plan.penalties is not None and plan.optimizer is not None and plan.every is not None
     driven = [d for name, net in networks.items() for d in _driven(name, net, spec.network_specs[name].args)]
+    if spec.augment:
+        driven += _driven("augment", augment, spec.augment.args)
     objectives, penalties = [], []
     for one in plan.objective:
         built: Objective = components.build("objective", one.use, one.args, {})
@@ -73,6 +83,7 @@ def _stage(plan: StageSpec, begins: int, clock: Clock, spec: JobSpec, networks: 
         cadence,
         tuple(driven),
         clock,
+        augment,
     )
 
 

@@ -32,10 +32,10 @@ _OF_IMAGES = {"size": "data.size", "channels": "data.channels"}
 _OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
 _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
-    kind: {} if kind in ("objective", "penalty", "metric") else _BY_THE_DATA for kind in ALIASES
+    kind: {} if kind in ("objective", "penalty", "augment", "metric") else _BY_THE_DATA for kind in ALIASES
 }
 
-_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.")
+_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
 _WITHOUT_DISCRIMINATOR = ("mle",)
 
 # Keys of a component's mapping that are the job's, not its arguments.
@@ -146,6 +146,7 @@ def _slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
     """Every component that a job names."""
     yield from _slot("generator", ("generator",), tree.get("generator"))
     yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
+    yield from _slot("augment", ("augment",), tree.get("augment"))
     networks = tree.get("networks")
     for name, written in networks.items() if isinstance(networks, Mapping) else ():
         yield from _slot("network", ("networks", name), written)

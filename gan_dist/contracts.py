@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gan_dist.randomness import Rng
 
@@ -60,13 +61,16 @@ def watch(values: Tensor, mask: Tensor | None = None) -> Term:
 class Net(Protocol):
     """A network as an objective sees it: callable, with its plain module at hand.
 
-    `call` runs another method of the network, such as `log_prob`, with the same precision.
+    `call` runs another method of the network, such as `log_prob`, with the same precision. `raw` is the network without
+    the job's augmentation, which stands before D only.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
     @property
     def module(self) -> nn.Module: ...
+    @property
+    def raw(self) -> Net: ...
 
 
 class Nets:
@@ -131,6 +135,17 @@ class Batch:
             self._fakes = self.make_fakes(self)
         return self._fakes
 
+    def numbers(self, which: Which) -> Tensor:
+        """The samples as numbers that a gradient can be taken by: real token ids become rows of the vocabulary
+        [B, T, V], as the fakes are."""
+        found = self.real if which == "real" else self.fakes
+        assert found is not None, "a phase without real samples"
+        if found.is_floating_point():
+            return found
+        if not self.fakes.is_floating_point():
+            raise ValueError("a gradient by token ids is asked for; give the generator `relax: gumbel`")
+        return F.one_hot(found, self.fakes.shape[-1]).to(self.fakes.dtype)
+
     def judged(self, nets: Nets, which: Which, differentiable: bool = False) -> Judged:
         """D on the real or the generated samples, passed through it once for the objectives and penalties of a phase.
 
@@ -143,7 +158,7 @@ class Batch:
         differentiable = differentiable or which in self.differentiated
         found = self._judged.get(which)
         if found is None or (differentiable and not found.x.requires_grad):
-            x = self.real if which == "real" else self.fakes
+            x = self.numbers(which) if differentiable else self.real if which == "real" else self.fakes
             assert x is not None, "a phase without real samples"
             if differentiable and not x.requires_grad:
                 x = x.detach().requires_grad_()
@@ -157,7 +172,8 @@ class Objective(Protocol):
 
     Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
-    `state()`, a dict of tensors or modules to be saved with the run; `modality = "text"` where it is for text only.
+    `state()`, a dict of tensors or modules to be saved with the run; `calls`, for networks by name the methods beyond
+    these contracts that they must have; `modality = "text"` where it is for text only.
     """
 
     @property
@@ -170,7 +186,10 @@ class Penalty(Protocol):
     """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
 
     Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
-    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own.
+    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `calls` as
+    an objective has it. `after_step(means)`, called after each step it had part in, with its terms'
+    means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order`
+    is False where it differentiates no network, which batch normalisation would forbid.
     """
 
     phase: str
@@ -179,8 +198,23 @@ class Penalty(Protocol):
 
 
 @runtime_checkable
+class Augment(Protocol):
+    """Changes real and generated samples on their way into D: [B, C, H, W] to the same shape, differentiably, twice.
+
+    Optional: `terms(nets, batch)`, what to watch in phases that train D on real samples; with it `after_step(means,
+    images)`, called after such a phase with those terms' means over the global batch, of `images` samples; and
+    `state()`, a dict of tensors or modules to be saved with the run.
+    """
+
+    def __call__(self, x: Tensor, rng: Rng) -> Tensor: ...
+
+
+@runtime_checkable
 class Generator(Protocol):
-    """Makes samples from its own noise. Data supply `size`, `channels`, `classes` to the constructor."""
+    """Makes samples from its own noise. Data supply `size`, `channels`, `classes` to the constructor.
+
+    Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
+    """
 
     def draw(self, n: int, rng: Rng) -> Any: ...
     def __call__(self, noise: Any, cond: Tensor | None = None) -> Tensor: ...
@@ -188,7 +222,10 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Discriminator(Protocol):
-    """Judges samples: logits [B] or [B, ...], larger for real."""
+    """Judges samples: logits [B] or [B, ...], larger for real.
+
+    Optional: `features(x, cond)`, what the logits are made of, [B, F].
+    """
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
 

@@ -65,6 +65,7 @@ def _place_slots(job: dict[str, Any], stage: dict[str, Any]) -> None:
     penalties = {"type": "array", "items": penalty}
     job["generator"]["$ref"] = "#/$defs/generator"
     job["discriminator"]["anyOf"] = [_reference("discriminator"), null]
+    job["augment"]["anyOf"] = [_reference("augment"), null]
     job["networks"]["additionalProperties"] = _reference("network")
     job["objective"]["anyOf"] = [*objectives, null]
     job["penalties"] |= penalties

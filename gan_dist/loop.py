@@ -89,8 +89,8 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
             it.stats.add(f"gradient_norm/{name}", norm, 1.0)
             health = health + norm.double()
         it.stats.next_phase()
-        if stage.wants_means():
-            stage.after_step(phase, it.nets, means)
+        if stage.wants_means(phase, moment.seen):
+            stage.after_step(phase, it.nets, means, moment.seen)
         state.reals_drawn += stage.clock.batch * phase.real
     return health
 
@@ -103,7 +103,7 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dic
     micros = it.feed.micros
     trained = [it.state.nets[name] for name in phase.train]
     shares: dict[str, Tensor] = {}
-    wanted = stage.wants_means()
+    wanted = stage.wants_means(phase, moment.seen)
     for number, batch in enumerate(it.feed.draw(moment, phase.real, phase.train)):
         last = number == micros - 1
         it.feed.reseed(moment, number)

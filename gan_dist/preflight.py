@@ -20,11 +20,15 @@ from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
 from gan_dist.storage import Folder, StorageError
+from gan_dist.text_preflight import text_problems
 
 if TYPE_CHECKING:
     from gan_dist.measuring import Measuring
 
 BATCH = 2
+# Whose networks have a method that objectives or penalties call.
+_EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
+_EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 
 def storage_problems(folder: Folder) -> list[str]:
@@ -92,7 +96,8 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
         stages = build_stages(spec, clock, networks)
     except (ValueError, TypeError) as error:
         return [str(error)]
-    return _stage_problems(stages, networks) + _shape_problems(networks, facts)
+    found = _stage_problems(stages, networks) + _augment_problems(stages, facts) + _shape_problems(networks, facts)
+    return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
 
 
 def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
@@ -153,6 +158,7 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
     for stage in stages:
         trained = {name for phase in stage.phases for name in phase.train}
         found += [f"objective: {stage.name} trains {n!r}, which the job has not" for n in trained - set(networks)]
+        found += _lacking(stage, networks)
         phases = {phase.name: phase for phase in stage.phases}
         for lazy in stage.penalties:
             phase = phases.get(lazy.penalty.phase)
@@ -160,7 +166,9 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
                 found.append(
                     f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not"
                 )
-            elif any(_has_batch_norm(networks[name]) for name in phase.train if name in networks):
+            elif getattr(lazy.penalty, "second_order", True) and any(
+                _has_batch_norm(networks[name]) for name in phase.train if name in networks
+            ):
                 found.append(
                     f"penalties: {lazy.label} differentiates a network with batch normalisation, whose samples "
                     "depend on each other; give the discriminator `norm: none`"
@@ -168,12 +176,22 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
     return found
 
 
+def _lacking(stage: Stage, networks: Mapping[str, nn.Module]) -> Iterator[str]:
+    """Methods beyond the contracts that objectives and penalties call, and networks have not."""
+    parts: list[tuple[str, str, object]] = [("objective", one.label, one.objective) for one in stage.objectives]
+    parts += [("penalties", one.label, one.penalty) for one in stage.penalties]
+    for key, label, part in parts:
+        for name, methods in getattr(part, "calls", {}).items():
+            lacking = [method for method in methods if name in networks and not hasattr(networks[name], method)]
+            if lacking:
+                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}, as {_EXAMPLES[lacking[0]]} has it"
+
+
 def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
     generator: Any = networks["generator"].eval()
-    cond = torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
     want = (BATCH, *facts.shape)
     try:
-        made = _made(generator, cond)
+        made = _made(generator, facts)
     except Exception as error:
         return [f"generator: cannot make {BATCH} samples: {type(error).__name__}: {error}"]
     if not isinstance(made, Tensor) or tuple(made.shape) != want:
@@ -183,26 +201,48 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
     if "discriminator" not in networks:
         return []
     if isinstance(facts, TextFacts):
-        generator.train()
-        return _judged(networks, made, cond) or _judged(networks, _made(generator, cond), cond)
-    return _judged(networks, made, cond)
+        return _judged(networks, made, facts) or _judged(networks, _made(generator.train(), facts), facts)
+    return _judged(networks, made, facts)
 
 
-def _made(generator: Any, cond: Tensor | None) -> Any:
+def _made(generator: Any, facts: DataFacts) -> Any:
     """Samples on the meta device."""
     noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
-    return generator(noise, cond)
+    return generator(noise, _classes(facts))
 
 
-def _judged(networks: Mapping[str, nn.Module], made: Tensor, cond: Tensor | None) -> list[str]:
+def _classes(facts: DataFacts) -> Tensor | None:
+    return torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
+
+
+def _judged(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -> list[str]:
     """What is wrong with D's answer to some samples."""
     try:
-        logits = networks["discriminator"](made, cond)
+        logits = networks["discriminator"](made, _classes(facts))
     except Exception as error:
         return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {type(error).__name__}: {error}"]
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         return [f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"]
+    return []
+
+
+def _augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
+    """Whether the augmentation gives pictures back; tried on noise, as it is cheap."""
+    augment = stages[0].augment
+    if augment is None:
+        return []
+    if not isinstance(facts, ImageFacts):
+        return [f"augment: changes pictures, but the data are {facts.described}; remove it"]
+    rng = one_lane(("preflight",), BATCH, torch.device("cpu"))
+    pictures = rng.uniform(facts.channels, facts.size, facts.size)
+    try:
+        changed: Any = augment(pictures, rng)
+    except Exception as error:
+        return [f"augment: cannot change images of {tuple(pictures.shape)}: {type(error).__name__}: {error}"]
+    if not isinstance(changed, Tensor) or changed.shape != pictures.shape:
+        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        return [f"augment: makes {shape} of images {tuple(pictures.shape)} [B, C, H, W]; it must keep the shape"]
     return []
 
 

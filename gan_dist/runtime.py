@@ -26,6 +26,10 @@ class WiredNet:
         self.module, self.autocast = module, autocast
         self._compiled: Callable[..., Any] | None = torch.compile(module) if compile_forward else None
 
+    @property
+    def raw(self) -> WiredNet:
+        return self
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._compiled is None or _will_be_differentiated(args):
             return self._run(self.module, args, kwargs)

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_dist.contracts import Batch, Nets, Objective, Penalty, Phase, Term
+from gan_dist.augment.applied import AugmentedNet
+from gan_dist.contracts import Augment, Batch, Nets, Objective, Penalty, Phase, Term
 from gan_dist.schedule import Clock
 from gan_dist.spec.optimizer import OptimizerSettings
 from gan_dist.spec.schedules import Schedule, Scheduled
@@ -73,6 +74,7 @@ class Stage:
     cadence: Cadence
     driven: tuple[Driven, ...]
     clock: Clock
+    augment: Augment | None = None
     phases: tuple[Phase, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +99,8 @@ class Stage:
     def parts(self, phase: Phase, nets: Nets, batch: Batch, seen: int) -> list[LossPart]:
         """Every term of a phase on one micro-batch, objectives first."""
         due = self.due(phase, seen)
+        if self.augment is not None:
+            nets = Nets({**nets.by_name, "discriminator": AugmentedNet(nets.D, self.augment, batch)})
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
         found = []
         for weighted in self.objectives:
@@ -107,6 +111,9 @@ class Stage:
         for lazy in due:
             for name, term in lazy.penalty.terms(nets, batch).items():
                 found.append(LossPart(f"{phase.name}/{name}", term, float(lazy.every)))
+        if self.augment is not None and hasattr(self.augment, "terms") and watches_augment(phase):
+            for name, term in self.augment.terms(nets, batch).items():
+                found.append(LossPart(f"augment/{name}", term, 1.0))
         return found
 
     def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:
@@ -130,14 +137,32 @@ class Stage:
         assert isinstance(total, Tensor), "a phase without a term that is trained"
         return total
 
-    def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor]) -> None:
-        """Tell the objectives that ask for it what the phase's means over the global batch were."""
+    def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor], seen: int) -> None:
+        """Tell all that ask for it the phase's means over the global batch."""
         for weighted in self.objectives:
             if hasattr(weighted.objective, "after_step"):
                 weighted.objective.after_step(phase.name, nets, means)
+        if self.augment is not None and hasattr(self.augment, "after_step") and watches_augment(phase):
+            self.augment.after_step(_under("augment/", means), self.clock.batch)
+        for lazy in self.due(phase, seen):
+            if hasattr(lazy.penalty, "after_step"):
+                lazy.penalty.after_step(_under(f"{phase.name}/", means))
 
-    def wants_means(self) -> bool:
-        return any(hasattr(weighted.objective, "after_step") for weighted in self.objectives)
+    def wants_means(self, phase: Phase, seen: int) -> bool:
+        """Whether anything has part in this phase that wants to know its means."""
+        asked: list[object] = [weighted.objective for weighted in self.objectives]
+        asked += [lazy.penalty for lazy in self.due(phase, seen)]
+        asked += [self.augment] if watches_augment(phase) else []
+        return any(hasattr(one, "after_step") for one in asked)
+
+
+def _under(prefix: str, means: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): mean for name, mean in means.items() if name.startswith(prefix)}
+
+
+def watches_augment(phase: Phase) -> bool:
+    """Whether D learns from real samples in this phase, on which an augmentation may depend."""
+    return phase.real and "discriminator" in phase.train
 
 
 def merged_phases(objectives: list[Objective]) -> tuple[Phase, ...]:

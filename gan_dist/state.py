@@ -135,7 +135,7 @@ class TrainState:
             networks["generator_ema"] = dict(self.published(run).state_dict())
         training = {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "objectives": {key: _plain_state(value) for key, value in self._objective_state().items()},
+            "objectives": {key: _plain_state(value) for key, value in self._own_state().items()},
             "buffers": {name: _buffers_of_all(net.module, run) for name, net in self.nets.items()},
         }
         return networks, training
@@ -158,17 +158,23 @@ class TrainState:
             load_weights(self.ema.module, checkpoint.tensors(name), name)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(training["optimizers"][name])
-        for key, value in self._objective_state().items():
+        for key, value in self._own_state().items():
             _set_state(value, training["objectives"][key])
         self.seen = checkpoint.meta["clock"]["seen"]
         self.reals_drawn = checkpoint.meta["clock"]["reals_drawn"]
 
-    def _objective_state(self) -> dict[str, Tensor | nn.Module]:
-        found = {}
+    def _own_state(self) -> dict[str, Tensor | nn.Module]:
+        """What objectives, penalties and the augmentation keep, by name."""
+        augment = self.stages[0].augment
+        own = augment.state() if augment is not None and hasattr(augment, "state") else {}
+        found = {f"augment.{name}": value for name, value in own.items()}
         for number, stage in enumerate(self.stages):
             for weighted in stage.objectives:
                 own = weighted.objective.state() if hasattr(weighted.objective, "state") else {}
                 found.update({f"{number}.{weighted.label}.{name}": value for name, value in own.items()})
+            for lazy in stage.penalties:
+                own = lazy.penalty.state() if hasattr(lazy.penalty, "state") else {}
+                found.update({f"{number}.penalty.{lazy.label}.{name}": value for name, value in own.items()})
         return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_dist import components
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks import dcgan, lstm, textcnn
+from gan_dist.networks import dcgan, lstm, stylegan2, textcnn
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.runtime import LocalRun, WiredNet
 from gan_dist.spec.data import Modality
@@ -82,10 +82,9 @@ def bench(modality: Modality, train: tuple[str, ...], real: bool) -> tuple[Nets,
 
 def _modules(modality: Modality) -> dict[str, Any]:
     if modality == "image":
-        shape = {"size": SIZE, "channels": CHANNELS, "width": 4}
         return {
-            "generator": dcgan.Generator(**shape),
-            "discriminator": dcgan.Discriminator(**shape, norm="none"),
+            "generator": stylegan2.Generator(size=SIZE, channels=CHANNELS, z=4, w=4, mapping=1, capacity=SIZE),
+            "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
         }
     return {
         "generator": lstm.Generator(length=LENGTH, vocabulary=VOCABULARY, bos=BOS, eos=EOS, hidden=8),

@@ -170,6 +170,10 @@ class Bare:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
+    @property
+    def raw(self) -> Bare:
+        return self
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
 

@@ -23,7 +23,7 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema recipes survey testing testbench
 
 driver conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate api local smoke preflight attempt events request resume jobfile
+gan_dist evaluate api local smoke preflight text_preflight attempt events request resume jobfile
 
 worker tasks measuring journal samples microbatch
 loop
@@ -34,11 +34,16 @@ data.files data.arrays data.tables data.torchvision_sets data.digits data.standi
 data.sentences
 data.reaching data.facts data.source data.tokens data.images data.errors data.order storage walk versions
 
-objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle objectives.wasserstein objectives.relativistic objectives.adversarial
-penalties penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
+objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
+objectives.feature_matching objectives.reconstruction
+objectives.wasserstein objectives.relativistic objectives.adversarial
+penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
+penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
+augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
-networks networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
+networks networks.stylegan2 networks.modulated networks.equalised
+networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness

@@ -24,6 +24,9 @@ def sample(
     cls: Annotated[
         str | None, typer.Option("--class", help="Only this class, by name or number.", metavar="CLASS")
     ] = None,
+    truncation: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -33,7 +36,7 @@ def sample(
     from gan_dist.api import load
     from gan_dist.samples import save_files, save_sheet, sheet
 
-    model = load(run, weights)
+    model = load(run, weights, truncation)
     if out is None:
         written = [save_sheet(sheet(model.sample(n, seed, cls), model.facts), Path(f"{model.name}-seed{seed}"))]
     else:

@@ -92,8 +92,11 @@ class Discriminator(nn.Module):
         self.classes = classes
         self.apply(_initialise)
 
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
+
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        features = self.body(x)
+        features = self.features(x, cond)
         logits = self.head(features).squeeze(1)
         if self.embed is not None:
             logits = logits + (self.embed(one_hot(cond, self.classes, features)) * features).sum(1)

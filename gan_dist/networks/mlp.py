@@ -55,11 +55,14 @@ class Discriminator(nn.Module):
         self.classes = classes
         self.body = _layers(channels * size * size + classes, hidden, layers, 1, nn.LeakyReLU(0.2))
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         flat = x.flatten(1)
         if self.classes:
             flat = torch.cat([flat, one_hot(cond, self.classes, flat)], dim=1)
-        return self.body(flat).squeeze(1)  # type: ignore[no-any-return]
+        return self.body[:-1](flat)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.body[-1](self.features(x, cond)).squeeze(1)  # type: ignore[no-any-return]
 
 
 def _layers(inputs: int, hidden: int, layers: int, outputs: int, activation: nn.Module) -> nn.Sequential:

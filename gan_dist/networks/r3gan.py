@@ -115,10 +115,15 @@ class Discriminator(nn.Module):
         self.head = _linear(top, top if classes else 1)
         self.embed = _linear(classes, top, gain=1 / math.sqrt(top)) if classes else None
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = self.first(x)
         with full_precision(x):
-            features = self.head(self.pool(self.last(x.to(self.pool.weight.dtype))).flatten(1))
+            return self.pool(self.last(x.to(self.pool.weight.dtype))).flatten(1)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        pooled = self.features(x, cond)
+        with full_precision(x):
+            features = self.head(pooled)
             if self.embed is None:
                 return features.squeeze(1)  # type: ignore[no-any-return]
             return (features * self.embed(one_hot(cond, self.classes, features))).sum(1)  # type: ignore[no-any-return]

@@ -72,8 +72,11 @@ class Discriminator(nn.Module):
         self.embed = SpectralLinear(classes, width, bias=False) if classes else None
         self.classes = classes
 
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return F.relu(self.blocks(self.first(x))).sum((2, 3))
+
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        features = F.relu(self.blocks(self.first(x))).sum((2, 3))
+        features = self.features(x, cond)
         logits = self.head(features).squeeze(1)
         if self.embed is not None:
             logits = logits + (self.embed(one_hot(cond, self.classes, features)) * features).sum(1)

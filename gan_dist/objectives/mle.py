@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 
 
@@ -13,6 +15,7 @@ class MaximumLikelihood:
     """
 
     modality = "text"
+    calls: ClassVar = {"generator": ("log_prob", "mask")}
     phases = (Phase("MLE", ("generator",)),)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:

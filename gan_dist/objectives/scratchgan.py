@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,8 @@ class ScratchGan:
     """
 
     modality = "text"
+    per_token = True
+    calls: ClassVar = {"generator": ("scored", "mask")}
 
     def __init__(self, *, d_steps: int = 1, gamma: float = 0.23, decay: float = 0.08) -> None:
         if not 0 <= gamma <= 1:

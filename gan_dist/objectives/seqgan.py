@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,7 @@ class SeqGan:
     """
 
     modality = "text"
+    calls: ClassVar = {"generator": ("scored", "mask", "step")}
 
     def __init__(
         self,

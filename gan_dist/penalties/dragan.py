@@ -24,8 +24,8 @@ class Dragan:
         self.gamma, self.target, self.noise = gamma, target, noise
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        assert batch.real is not None
-        noise = batch.rng("dragan").normal(*batch.real.shape[1:])
-        x = (batch.real + self.noise * noise).detach().requires_grad_()
+        real = batch.numbers("real")
+        noise = batch.rng("dragan").normal(*real.shape[1:])
+        x = (real + self.noise * noise).detach().requires_grad_()
         lengths = gradient_length(nets.D(x, batch.cond), x)
         return {"dragan": Term(self.gamma * off_target(lengths, self.target, one_sided=False), float(batch.n))}

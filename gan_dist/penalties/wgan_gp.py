@@ -24,9 +24,9 @@ class WganGp:
         self.gamma, self.target, self.one_sided = gamma, target, one_sided
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        assert batch.real is not None
-        u = batch.rng("wgan_gp").uniform(*[1] * (batch.real.ndim - 1))
-        x = torch.lerp(batch.fakes.detach(), batch.real, u).requires_grad_()
+        real = batch.numbers("real")
+        u = batch.rng("wgan_gp").uniform(*[1] * (real.ndim - 1))
+        x = torch.lerp(batch.fakes.detach(), real, u).requires_grad_()
         lengths = gradient_length(nets.D(x, batch.cond), x)
         return {"wgan_gp": Term(self.gamma * off_target(lengths, self.target, self.one_sided), float(batch.n))}
 

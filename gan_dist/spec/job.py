@@ -103,6 +103,9 @@ class JobSpec(Section):
         default=None,
         description="Phases of training, one after the other, in place of `objective` and `until`.",
     )
+    augment: ComponentSpec | None = Field(
+        default=None, description="Changes of real and generated images before the discriminator; null for none."
+    )
     optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="How weights are stepped.")
     ema: EmaSpec | None = Field(default=None, description="Moving average of the generator's weights; null for none.")
     batch: Whole = Field(

@@ -9,7 +9,7 @@ import pytest
 from gan_dist.checkpoint import stored
 from gan_dist.storage import Folder
 from tests.dist.gang import Training, train_together
-from tests.dist.test_rank_equality import R3GAN, job
+from tests.dist.test_rank_equality import ADAPTIVE, R3GAN, STYLEGAN2, job
 
 pytestmark = pytest.mark.dist
 STEPS = 7
@@ -29,6 +29,15 @@ JOBS = {
         until=f"{STEPS} steps",
     ),
     "cut weights": job(precision="fp32", objective={"use": "wasserstein", "clip": 0.05}, until=f"{STEPS} steps"),
+    "adaptive ada": job(
+        precision="fp32",
+        augment=ADAPTIVE,
+        penalties=[{"use": "r1"}],
+        until=f"{STEPS} steps",
+    ),
+    "stylegan2": job(
+        **STYLEGAN2, precision="fp32", penalties=[{"use": "path_length", "every": 2}], until=f"{STEPS} steps"
+    ),
     "stages": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "stages": [

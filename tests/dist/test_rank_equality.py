@@ -35,8 +35,12 @@ MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp"
 SMALL_R3GAN = {"use": "r3gan", "width": 8, "group": 4, "blocks": 1}
 R3GAN = {"generator": {**SMALL_R3GAN, "z": 8}, "discriminator": SMALL_R3GAN}
 SNGAN = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "sngan", "width": 2}}
+STYLED = {"use": "stylegan2", "mapping": 1, "capacity": 64, "most": 8}
+STYLEGAN2 = {"generator": {**STYLED, "z": 8, "w": 8}, "discriminator": STYLED}
 R1 = {"use": "r1", "gamma": 3.0}
-# All but relativistic_average, whose means are over what one worker sees.
+# So steep that p moves by more than half in two looks at D.
+ADAPTIVE = {"use": "ada", "target": 0.6, "p": 0.4, "ramp": 120}
+# All but relativistic_average and feature_matching, whose means are over what one worker sees.
 OBJECTIVES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 PENALTIES: dict[str, list[dict[str, Any]]] = {"none": [], "r1": [R1], "lazy r1": [{**R1, "every": 2}]}
 CASES: dict[str, dict[str, Any]] = {
@@ -58,6 +62,14 @@ CASES |= {
     "r3gan": job(**R3GAN, objective={"use": "relativistic"}, penalties=[R1, {"use": "r2"}], micro_batch=4),
     "r3gan, conditional": job(**R3GAN, data={"source": "digits", "size": 16, "labels": "source"}),
     "spectral norm": job(**SNGAN, objective={"use": "hinge", "d_steps": 2}, penalties=[R1], micro_batch=4),
+    "diffaugment": job(**MLP, augment={"use": "diffaugment"}, penalties=[R1], micro_batch=4),
+    "ada": job(**MLP, augment={"use": "ada", "p": 0.5, "cutout": 1.0}, penalties=[{"use": "wgan_gp"}]),
+    "adaptive ada": job(**MLP, augment=ADAPTIVE, penalties=[R1], micro_batch=4, until="9 steps"),
+    "stylegan2": job(**STYLEGAN2, penalties=[R1, {"use": "path_length", "every": 2}], micro_batch=8),
+    "stylegan2, conditional": job(**STYLEGAN2, data={"source": "digits", "size": 16, "labels": "source"}),
+    "lecam": job(**MLP, penalties=[{"use": "lecam", "decay": 0.5}], micro_batch=4),
+    "bcr and orthogonal": job(**MLP, penalties=[{"use": "bcr"}, {"use": "orthogonal", "beta": 0.1}], micro_batch=4),
+    "reconstruction": job(**MLP, objective=[{"use": "hinge"}, {"use": "l1"}, {"use": "l2"}], micro_batch=4),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 

@@ -1,0 +1,1 @@
+"""Changes of pictures before D sees them, one paper a file."""

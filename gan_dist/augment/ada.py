@@ -1,0 +1,170 @@
+"""Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676): changes that come with probability p.
+
+As long as p is below about 0.8 they do not leak into what G makes. p is a number, follows a schedule, or follows D: it
+rises while D is sure of the real samples, which is how overfitting shows, and falls when it is not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gan_dist.augment import colour as colours
+from gan_dist.augment.pixels import cut_out, flipped, moved, turned
+from gan_dist.augment.resample import resampled
+from gan_dist.contracts import Batch, Nets, Term, watch
+from gan_dist.randomness import Rng
+
+UNIFORM, NORMAL = 24, 7
+ADAPT_EVERY = 4
+
+
+class Ada:
+    """Pictures [B, C, N, N] in [-1, 1] to pictures of the same shape. Each change is made with probability p alone.
+
+    In this order (appendix B, with its strengths): mirror, quarter turns, shift by up to an eighth in whole pixels;
+    scale, turn, stretch, turn again, shift by parts of pixels; brightness, contrast, mirrored brightness, hue,
+    saturation; a square of half the side cut out. With p = 0 a picture stays as it is to the bit.
+
+    Args:
+        p: probability of each change, in [0, 1]; where it begins if `target` is given.
+        target: the mean sign of D's logits on real samples that p is steered to, in (0, 1), 0.6 in the paper; null
+            for a p that does not adapt.
+        ramp: images in which p can go from 0 to 1 while it adapts.
+        blit: factor of p for mirror, quarter turns and whole pixels, in [0, 1].
+        geometry: factor of p for scale, turns, stretch and parts of pixels, in [0, 1].
+        colour: factor of p for the changes of colour, in [0, 1]; 0.5 in R3GAN.
+        cutout: factor of p for the square, in [0, 1]; 1 in R3GAN.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        p: float = 0.0,
+        target: float | None = None,
+        ramp: int = 500_000,
+        blit: float = 1.0,
+        geometry: float = 1.0,
+        colour: float = 1.0,
+        cutout: float = 0.0,
+    ) -> None:
+        factors = {"p": p, "blit": blit, "geometry": geometry, "colour": colour, "cutout": cutout}
+        for name, value in factors.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], not {value}")
+        if target is not None and not 0 < target < 1:
+            raise ValueError(f"target must be in (0, 1), not {target}; the paper has 0.6")
+        if ramp < 1:
+            raise ValueError(f"ramp must be at least 1 image, not {ramp}")
+        self.p: float | Tensor = p
+        self.blit, self.geometry, self.colour, self.cutout = blit, geometry, colour, cutout
+        self.target, self.ramp = target, ramp
+        if target is not None:
+            self.p = torch.tensor(p, dtype=torch.float64, device="cpu")
+            self.signs = torch.zeros((), dtype=torch.float64, device="cpu")
+            self.steps = torch.zeros((), dtype=torch.int64, device="cpu")
+            # Set only here, because one with `after_step` costs a reduction in each phase.
+            self.after_step = self._adapt
+
+    def __call__(self, x: Tensor, rng: Rng) -> Tensor:
+        dice = _Dice(rng)
+        x = self._blitted(x, dice)
+        x = self._transformed(x, dice)
+        x = self._recoloured(x, dice)
+        chosen, centre = dice.chosen(self.p * self.cutout), torch.stack([dice.uniform(), dice.uniform()], 1)
+        return torch.where(_each(chosen), cut_out(x, centre, 1 / 2), x)
+
+    def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
+        logits = batch.judged(nets, "real").logits
+        return {"p": watch(torch.as_tensor(self.p, device=logits.device)), "real_sign": watch(logits.sign())}
+
+    def state(self) -> dict[str, Tensor]:
+        if self.target is None:
+            return {}
+        assert isinstance(self.p, Tensor)
+        return {"p": self.p, "signs": self.signs, "steps": self.steps}
+
+    def _adapt(self, means: dict[str, Tensor], images: int) -> None:
+        """Every few steps p moves up or down by a fixed amount (section 3.1)."""
+        self.signs = self.signs.to(means["real_sign"].device) + means["real_sign"]
+        self.steps += 1
+        if self.steps.item() % ADAPT_EVERY == 0:
+            assert isinstance(self.p, Tensor) and self.target is not None
+            above = (self.signs / ADAPT_EVERY - self.target).sign()
+            moved_by = above * (ADAPT_EVERY * images / self.ramp)
+            self.p = (self.p.to(moved_by.device) + moved_by).clamp(0, 1)
+            self.signs = torch.zeros_like(self.signs)
+
+    def _blitted(self, x: Tensor, dice: _Dice) -> Tensor:
+        p = self.p * self.blit
+        x = flipped(x, dice.chosen(p) & (dice.uniform() < 0.5))
+        x = turned(x, dice.chosen(p) * (4 * dice.uniform()).floor().long())
+        chosen, shift = dice.chosen(p), torch.stack([dice.uniform(), dice.uniform()], 1)
+        most = x.shape[-1] / 8
+        return moved(x, chosen[:, None] * ((2 * shift - 1) * most).round().long(), mirrored=True)
+
+    def _transformed(self, x: Tensor, dice: _Dice) -> Tensor:
+        p = self.p * self.geometry
+        # Of two turns at least one is made with probability p.
+        p_turn = 1 - torch.as_tensor(1 - p).clamp_min(0).sqrt()
+        scale = dice.choose(p, 2 ** (0.2 * dice.normal()), 1)
+        first = dice.choose(p_turn, dice.angle(), 0)
+        stretch = dice.choose(p, 2 ** (0.2 * dice.normal()), 1)
+        second = dice.choose(p_turn, dice.angle(), 0)
+        shift = torch.stack([dice.normal(), dice.normal()], 1) / 4 * dice.chosen(p)[:, None]
+        changed = (scale != 1) | (first != 0) | (stretch != 1) | (second != 0) | (shift != 0).any(1)
+        stretched = torch.diag_embed(torch.stack([1 / stretch, stretch], 1))
+        source = rotation(first) @ stretched @ rotation(second) / scale[:, None, None]
+        whole = torch.cat([source, source @ -shift[:, :, None]], 2)
+        return torch.where(_each(changed), resampled(x, whole), x)
+
+    def _recoloured(self, x: Tensor, dice: _Dice) -> Tensor:
+        p = self.p * self.colour
+        bright = dice.choose(p, 0.2 * dice.normal(), 0)
+        scale = dice.choose(p, 2 ** (0.5 * dice.normal()), 1)
+        flip = dice.choose(p, (dice.uniform() < 0.5).to(bright.dtype), 0)
+        turn = dice.choose(p, dice.angle(), 0)
+        colourful = dice.choose(p, 2 ** dice.normal(), 1)
+        changed = (bright != 0) | (scale != 1) | (flip != 0) | (turn != 0) | (colourful != 1)
+        matrix = colours.contrast(scale) @ colours.brightness(bright)
+        matrix = colours.saturation(colourful) @ colours.hue(turn) @ colours.luma_flip(flip) @ matrix
+        return torch.where(_each(changed), colours.recoloured(x, matrix), x)
+
+
+class _Dice:
+    """All random numbers of one pass, drawn at once and then handed out in order, [B] each."""
+
+    def __init__(self, rng: Rng) -> None:
+        self._uniform = iter(rng.uniform(UNIFORM).unbind(1))
+        self._normal = iter(rng.normal(NORMAL).unbind(1))
+
+    def uniform(self) -> Tensor:
+        return next(self._uniform)
+
+    def normal(self) -> Tensor:
+        return next(self._normal)
+
+    def angle(self) -> Tensor:
+        return math.pi * (2 * self.uniform() - 1)
+
+    def chosen(self, p: float | Tensor) -> Tensor:
+        """Which samples are changed."""
+        return self.uniform() < p
+
+    def choose(self, p: float | Tensor, changed: Tensor, unchanged: float) -> Tensor:
+        return torch.where(self.chosen(p), changed, unchanged)
+
+
+def rotation(angle: Tensor) -> Tensor:
+    """[B, 2, 2]: where the pixels of a picture come from that is turned anticlockwise by `angle` [B]."""
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
+
+
+def _each(chosen: Tensor) -> Tensor:
+    return chosen[:, None, None, None]

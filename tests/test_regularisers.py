@@ -1,0 +1,177 @@
+"""LeCam, balanced consistency and orthogonal regularisation against their formulas and against differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_dist.augment.applied import AugmentedNet
+from gan_dist.data.facts import DataFacts
+from gan_dist.networks import dcgan
+from gan_dist.penalties.bcr import Bcr
+from gan_dist.penalties.lecam import LeCam
+from gan_dist.penalties.orthogonal import Orthogonal, overlap
+from gan_dist.preflight import network_problems
+from gan_dist.randomness import Rng
+from tests.helpers import Bare, Passing, assert_same_state, batch_of, finite_difference, nets_of, small, stop_at, train
+
+WIDE = torch.float64
+REAL, FAKE = [2.0, -0.3, 0.9, -4.0], [0.4, -1.7, 1.3, 3.0]
+
+
+def logits(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=WIDE)
+
+
+# --- LeCam -----------------------------------------------------------------------------------------------------------
+
+
+def test_lecam_is_its_formula() -> None:
+    penalty = LeCam(gamma=0.5)
+    penalty.means["real"].fill_(0.7)
+    penalty.means["fake"].fill_(-0.2)
+    term = penalty.terms(nets_of(Passing()), batch_of(logits(REAL), logits(FAKE)))["lecam"]
+    wanted = sum((r + 0.2) ** 2 for r in REAL) / 4 + sum((f - 0.7) ** 2 for f in FAKE) / 4
+    assert term.weight is not None and (term.total / term.weight).item() == pytest.approx(0.5 * wanted)
+
+
+def test_lecam_s_means_move_by_those_of_all_workers() -> None:
+    penalty = LeCam(decay=0.75)
+    for real, fake in ((1.0, -1.0), (3.0, 2.0)):
+        penalty.after_step({"lecam_real": logits([real])[0], "lecam_fake": logits([fake])[0]})
+    state = penalty.state()
+    assert state["real"].item() == pytest.approx(0.75 * 0.25 * 1 + 0.25 * 3)
+    assert state["fake"].item() == pytest.approx(0.75 * 0.25 * -1 + 0.25 * 2)
+
+
+def test_lecam_resumes_exactly(tmp_path: Path) -> None:
+    job = small(penalties=[{"use": "lecam", "decay": 0.5}], until="9 steps")
+    whole = train(job, tmp_path / "whole")
+    train(job, tmp_path / "parts", stopping=stop_at(4))
+    assert_same_state(whole.newest, train(job, tmp_path / "parts", attempt=2).newest)
+    assert whole.newest.training()["objectives"]["0.penalty.lecam.real"] != 0
+
+
+# --- balanced consistency --------------------------------------------------------------------------------------------
+
+
+class Weighing(nn.Module):
+    """D(x) = w.x, which a move changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.arange(64, dtype=WIDE).sin())
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return x.flatten(1) @ self.w
+
+
+class Summing(nn.Module):
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return x.flatten(1).sum(1)
+
+
+def pictures(seed: int) -> Tensor:
+    return torch.randn(8, 1, 8, 8, dtype=WIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_consistency_costs_nothing_where_nothing_changes() -> None:
+    flat = torch.ones(8, 1, 8, 8, dtype=WIDE)
+    terms = Bcr().terms(nets_of(Weighing()), batch_of(flat, 2 * flat))
+    assert terms["bcr_real"].total.item() == pytest.approx(0) == terms["bcr_fake"].total.item()
+
+
+def test_consistency_compares_a_moved_picture_with_itself() -> None:
+    """Every change is one of 2 x 3 x 3, and the difference of the logits is that of one of them."""
+    x, net = pictures(0), Weighing()
+    terms = Bcr(real=2.0, fake=3.0).terms(nets_of(net), batch_of(x, x))
+    allowed = []
+    for mirrored in (x, x.flip(3)):
+        padded = nn.functional.pad(mirrored, (1, 1, 1, 1), mode="reflect")
+        allowed += [padded[..., i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+    squares = torch.stack([(net(one) - net(x)).square() for one in allowed])
+    batch = batch_of(x, x)
+    for name, strength in (("bcr_real", 2.0), ("bcr_fake", 3.0)):
+        assert 0 < terms[name].total.item() <= strength * squares.amax(0).sum().item()
+        assert terms[name].weight == 8
+    one = Bcr(real=1.0).terms(nets_of(net), batch_of(x[:1], x[:1]))["bcr_real"].total
+    assert (squares[:, 0] - one).abs().min() < 1e-9, batch.n
+
+
+def test_consistency_is_of_d_without_augmentation() -> None:
+    class Noising:
+        def __call__(self, x: Tensor, rng: Rng) -> Tensor:
+            return x + rng.normal(*x.shape[1:])
+
+    flat = torch.ones(8, 1, 8, 8, dtype=WIDE)
+    batch = batch_of(flat, flat)
+    nets = nets_of(Summing())
+    nets.by_name["discriminator"] = AugmentedNet(Bare(Summing()), Noising(), batch)
+    assert Bcr().terms(nets, batch)["bcr_real"].total.item() == pytest.approx(0)
+
+
+# --- orthogonal ------------------------------------------------------------------------------------------------------
+
+
+def test_overlap_is_the_sum_over_pairs_of_filters() -> None:
+    weight = torch.randn(4, 3, 2, 2, dtype=WIDE)
+    rows = [row.flatten() for row in weight]
+    wanted = sum(float((a @ b) ** 2) for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j)
+    assert overlap(weight).item() == pytest.approx(wanted)
+    assert overlap(5 * torch.eye(3, dtype=WIDE)).item() == pytest.approx(0), "lengths do not count"
+
+
+def test_orthogonal_takes_the_weights_that_are_trained() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Embedding(5, 3), nn.Linear(2, 2)).to(WIDE)
+    net[2].requires_grad_(False)
+    term = Orthogonal(beta=2.0, network="discriminator").terms(nets_of(net), batch_of(None, pictures(0)))["orthogonal"]
+    assert term.weight is None and term.total.item() == pytest.approx(2 * overlap(net[0].weight).item())
+    assert Orthogonal().phase == "G" and Orthogonal(network="discriminator").phase == "D"
+
+
+GRADIENTS: dict[str, tuple[Any, str]] = {
+    "lecam": (LeCam(), "lecam"),
+    "bcr": (Bcr(), "bcr_real"),
+    "orthogonal": (Orthogonal(beta=1.0, network="discriminator"), "orthogonal"),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_are_those_of_differences(name: str) -> None:
+    penalty, term = GRADIENTS[name]
+    torch.manual_seed(0)
+    net = dcgan.Discriminator(size=16, channels=1, width=1, norm="none").to(WIDE)
+    x = torch.randn(4, 1, 16, 16, dtype=WIDE)
+
+    def loss() -> Tensor:
+        total: Tensor = penalty.terms(nets_of(net), batch_of(x, x.flip(0)))[term].total
+        return total
+
+    weight = net.body[2].weight
+    (found,) = torch.autograd.grad(loss(), weight)
+    torch.testing.assert_close(found, finite_difference(lambda: loss().detach(), weight), rtol=1e-5, atol=1e-7)
+
+
+def test_batch_norm_goes_with_what_differentiates_nothing() -> None:
+    facts = DataFacts(100, 16, 1, (), (), "random", ())
+    pair = {"generator": "dcgan", "discriminator": "dcgan", "data": {"source": "digits", "size": 16}}
+    allowed = [{"use": "lecam"}, {"use": "bcr"}, {"use": "orthogonal"}]
+    assert network_problems(small(**pair, penalties=allowed), facts) == []
+    assert len(network_problems(small(**pair, penalties=["r1"]), facts)) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: LeCam(decay=1.0), r"gamma must be at least 0 and decay in \[0, 1\), not 0.3 and 1.0"),
+        (lambda: Bcr(fake=-1.0), "real and fake must be at least 0, not 10.0 and -1.0"),
+        (lambda: Orthogonal(beta=-1.0), "beta must be at least 0, not -1.0"),
+    ],
+)
+def test_numbers_out_of_range(make: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        make()
