@@ -17,9 +17,11 @@ from gan_dist.data.facts import DataFacts, TextFacts, facts_of
 from gan_dist.jobfile import load_job
 from gan_dist.local import run_local
 from gan_dist.modalities.text import lines
+from gan_dist.networks.autoregressive import Drawing
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder, find_run, new_run_id, remember, storage_root
 from gan_dist.samples import generate_chunks
+from gan_dist.spec.errors import nearest
 from gan_dist.spec.job import JobSpec
 from gan_dist.state import load_weights
 from gan_dist.storage import Folder
@@ -92,6 +94,36 @@ class Model:
         if not isinstance(self.facts, TextFacts):
             raise ValueError(f"{self.name} makes {self.facts.described}; use sample()")
         return lines(self.sample(n, seed, cls), self.facts.codec)
+
+    def draw_with(
+        self, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0, prefix: str = ""
+    ) -> Model:
+        """This text model, with its tokens drawn otherwise from now on.
+
+        Args:
+            temperature: divides the logits; below 1 sentences are likelier and more alike.
+            top_k, top_p: only the likeliest tokens are drawn: so many, or those that make up this probability.
+            prefix: what every sentence begins with.
+
+        Raises:
+            ValueError: it does not write token by token, a number is out of range, or a word of the prefix is unknown.
+        """
+        generator: Any = self.generator
+        if not isinstance(self.facts, TextFacts) or not hasattr(generator, "drawing"):
+            raise ValueError(
+                f"temperature, top-k, top-p and prefix want a generator that writes token by token; {self.name}'s is "
+                f"{self.spec.generator.use!r}"
+            )
+        codec = self.facts.codec
+        words = codec.splitting.split(prefix)
+        if unknown := [word for word in words if word not in codec.ids]:
+            near = nearest(unknown[0], codec.ids)
+            guess = f"; did you mean {near!r}?" if near else ""
+            raise ValueError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
+        if len(words) >= codec.length:
+            raise ValueError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
+        generator.drawing = Drawing(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
+        return self
 
     def _classes(self, n: int, cls: int | str | None) -> Tensor | None:
         if cls is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_dist import components
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks import dcgan, lstm, stylegan2, textcnn
+from gan_dist.networks import dcgan, lstm, stylegan2, textcnn, textlstm
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.runtime import LocalRun, WiredNet
 from gan_dist.spec.data import Modality
@@ -59,11 +59,12 @@ def differentiable(modality: Modality) -> Tensor:
     return rows.requires_grad_()
 
 
-def bench(modality: Modality, train: tuple[str, ...], real: bool) -> tuple[Nets, Batch]:
-    """A generator, a discriminator and a batch for a phase that trains some of them."""
+def bench(modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False) -> tuple[Nets, Batch]:
+    """A generator, a discriminator (of text perhaps with a logit for each token) and a batch for a phase that trains
+    some of them."""
     torch.manual_seed(0)
     run = LocalRun(CPU, lambda event: None, lambda: False)
-    modules = _modules(modality)
+    modules = _modules(modality, per_token)
     wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
     for name, module in modules.items():
         module.requires_grad_(name in train)
@@ -80,13 +81,15 @@ def bench(modality: Modality, train: tuple[str, ...], real: bool) -> tuple[Nets,
     return Nets(wired), Batch(N, samples(modality) if real else None, None, noise, rng, fakes)
 
 
-def _modules(modality: Modality) -> dict[str, Any]:
+def _modules(modality: Modality, per_token: bool) -> dict[str, Any]:
     if modality == "image":
         return {
             "generator": stylegan2.Generator(size=SIZE, channels=CHANNELS, z=4, w=4, mapping=1, capacity=SIZE),
             "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
         }
+    shape: dict[str, Any] = {"length": LENGTH, "vocabulary": VOCABULARY}
+    judge = textlstm.Discriminator(**shape, hidden=8) if per_token else None
     return {
-        "generator": lstm.Generator(length=LENGTH, vocabulary=VOCABULARY, bos=BOS, eos=EOS, hidden=8),
-        "discriminator": textcnn.Discriminator(length=LENGTH, vocabulary=VOCABULARY, widths=(1, 2), filters=(4, 4)),
+        "generator": lstm.Generator(**shape, bos=BOS, eos=EOS, hidden=8),
+        "discriminator": judge or textcnn.Discriminator(**shape, widths=(1, 2), filters=(4, 4)),
     }

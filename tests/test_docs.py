@@ -36,15 +36,31 @@ from gan_dist.spec.job import (
     StopSpec,
     TextData,
 )
+from gan_dist.testbench import modality_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
-TOPICS = ("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume", "start", "tensorboard")
+TOPICS = tuple(
+    [
+        "cluster",
+        "data",
+        "errors",
+        "job",
+        "metrics",
+        "networks",
+        "own",
+        "python",
+        "resume",
+        "start",
+        "tensorboard",
+        "text",
+    ]
+)
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
     "data": ImageData,
-    "data (text)": TextData,
+    "data ": TextData,
     "generator": ComponentSpec,
     "objective": ObjectiveSpec,
     "penalties[]": PenaltySpec,
@@ -80,7 +96,7 @@ def job_tables() -> dict[str, str]:
 
 
 def job_row(prefix: str, name: str, field: FieldInfo) -> tuple[str, ...]:
-    key = ".".join(filter(None, (prefix, field.alias or name)))
+    key = ".".join(filter(None, (prefix.strip(), field.alias or name)))
     extra = field.json_schema_extra
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     return f"`{key}`", default_of(field), unit, field.description or ""
@@ -112,6 +128,10 @@ def component_table(kind: components.Kind, alias: str) -> str:
             if param.name not in components.PROVIDED[kind]
         ],
     )
+
+
+def is_for_text(kind: components.Kind, alias: str) -> bool:
+    return kind in ("generator", "discriminator", "objective") and modality_of(kind, alias, ()) == "text"
 
 
 def shown(value: object) -> str:
@@ -167,7 +187,8 @@ def test_no_section_of_the_job_is_forgotten() -> None:
 
 @pytest.mark.parametrize(("kind", "alias"), COMPONENTS)
 def test_every_component_is_on_its_page(kind: components.Kind, alias: str) -> None:
-    wanted, page = component_table(kind, alias), "metrics.md" if kind in ("metric", "extractor") else "networks.md"
+    page = "text.md" if is_for_text(kind, alias) else "networks.md"
+    wanted, page = component_table(kind, alias), "metrics.md" if kind in ("metric", "extractor") else page
     assert wanted in (DOCS / page).read_text(), f"put this table into docs/{page}:\n{wanted}"
 
 

@@ -7,6 +7,7 @@ sentences end (`eos` is a number) 0 is `<pad>` and 1 is `<bos>`, which are never
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -20,6 +21,48 @@ Noise = dict[str, Tensor]
 Relax = Literal["none", "gumbel", "straight_through"]
 RELAXED = ("none", "gumbel", "straight_through")
 NEVER_WRITTEN = 2
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn outside training.
+
+    Attributes:
+        temperature: divides the logits, > 0.
+        top_k: only the k likeliest tokens are drawn; None for all.
+        top_p: only the likeliest tokens that make up this probability are drawn, in (0, 1].
+        prefix: ids that every sentence begins with.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    prefix: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be more than 0, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+
+    def narrowed(self, logits: Tensor) -> Tensor:
+        """Logits [n, K] at this temperature, those of tokens that are not drawn at minus infinity."""
+        logits = logits / self.temperature
+        if self.top_k is not None:
+            least = logits.topk(min(self.top_k, logits.shape[1]), dim=1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        if self.top_p < 1:
+            ordered, places = logits.sort(1, descending=True)
+            p = torch.softmax(ordered, 1)
+            before = p.cumsum(1) - p
+            dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, places, before >= self.top_p)
+            logits = logits.masked_fill(dropped, -torch.inf)
+        return logits
 
 
 class Autoregressive(nn.Module):
@@ -39,7 +82,7 @@ class Autoregressive(nn.Module):
         if beta <= 0:
             raise ValueError(f"beta must be more than 0, not {beta}")
         self.vocabulary, self.length, self.bos, self.eos, self.classes = vocabulary, length, bos, eos, classes
-        self.relax, self.beta = relax, beta
+        self.relax, self.beta, self.drawing = relax, beta, Drawing()
         self.first = 0 if eos is None else NEVER_WRITTEN
 
     @property
@@ -64,38 +107,21 @@ class Autoregressive(nn.Module):
         """Token ids [B, T], or, in training with `relax`, [B, T, V]."""
         if "gumbel" in noise:
             return self.relaxed(noise["gumbel"], cond)
-        return self.sample(noise["uniform"], cond)
+        return self.sample(noise["uniform"], cond, Drawing() if self.training else self.drawing)
 
     @torch.no_grad()
-    def sample(
-        self,
-        uniforms: Tensor,
-        cond: Tensor | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        prefix: Tensor | None = None,
-    ) -> Tensor:
-        """Token ids [B, T] drawn by inverting the cumulative probability.
-
-        Args:
-            uniforms: [B, T], in [0, 1).
-            temperature: divides the logits.
-            top_k: only the k likeliest tokens are drawn; None for all.
-            top_p: only the likeliest tokens that make up this probability are drawn.
-            prefix: ids [P] that every sentence begins with.
-        """
-        state = self.begin(len(uniforms), cond)
-        fixed = [] if prefix is None else prefix.tolist()
+    def sample(self, uniforms: Tensor, cond: Tensor | None = None, drawing: Drawing | None = None) -> Tensor:
+        """Token ids [B, T] drawn by inverting the cumulative probability, with numbers [B, T] in [0, 1)."""
+        state, drawing = self.begin(len(uniforms), cond), drawing or Drawing()
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         found = []
         for place, column in enumerate(uniforms.unbind(1)):
             logits, state = self.step(tokens, state)
-            if place < len(fixed):
-                tokens = torch.full_like(tokens, fixed[place])
+            if place < len(drawing.prefix):
+                tokens = torch.full_like(tokens, drawing.prefix[place])
             else:
-                tokens = self.first + drawn(_narrowed(logits / temperature, top_k, top_p), column)
+                tokens = self.first + drawn(drawing.narrowed(logits), column)
             tokens, over = self.ended(tokens, over)
             found.append(tokens)
         return torch.stack(found, 1)
@@ -188,16 +214,3 @@ def one_hot(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
 def embedded(x: Tensor, embedding: nn.Embedding) -> Tensor:
     """Embeddings [B, T, E] of token ids [B, T], or of rows of the vocabulary [B, T, V]."""
     return x @ embedding.weight if x.is_floating_point() else embedding(x)
-
-
-def _narrowed(logits: Tensor, top_k: int | None, top_p: float) -> Tensor:
-    """Logits with those of unlikely tokens at minus infinity."""
-    if top_k is not None:
-        least = logits.topk(min(top_k, logits.shape[1]), dim=1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p < 1:
-        ordered, places = logits.sort(1, descending=True)
-        before = torch.softmax(ordered, 1).cumsum(1) - torch.softmax(ordered, 1)
-        dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, places, before >= top_p)
-        logits = logits.masked_fill(dropped, -torch.inf)
-    return logits
