@@ -62,10 +62,16 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "frechet": "gan_dist.metrics.frechet:Frechet",
         "kid": "gan_dist.metrics.kid:Kid",
         "prdc": "gan_dist.metrics.prdc:Prdc",
+        "bleu": "gan_dist.metrics.bleu:Bleu",
+        "self_bleu": "gan_dist.metrics.bleu:SelfBleu",
+        "repetition": "gan_dist.metrics.repetition:Repetition",
+        "nll": "gan_dist.metrics.likelihood:Nll",
+        "nll_oracle": "gan_dist.metrics.likelihood:NllOracle",
     },
     "extractor": {
         "random": "gan_dist.metrics.random_network:RandomNetwork",
         "classifier": "gan_dist.metrics.classifier:Classifier",
+        "tokens": "gan_dist.metrics.tokens:Tokens",
         "inception": "gan_dist.metrics.inception:Inception",
     },
 }

@@ -32,8 +32,9 @@ _OF_IMAGES = {"size": "data.size", "channels": "data.channels"}
 _OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
 _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
-    kind: {} if kind in ("objective", "penalty", "augment", "metric") else _BY_THE_DATA for kind in ALIASES
+    kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
 }
+PROVIDED["metric"] = {"codec": "data.tokens", "test": "data.test", "oracle": "data.source"}
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
 _WITHOUT_DISCRIMINATOR = ("mle",)

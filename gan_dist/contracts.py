@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from gan_dist.randomness import Rng
 
-Needs = Literal["moments", "rows"]
+Needs = Literal["moments", "rows", "all", "generator"]
 
 
 class Phase(NamedTuple):
@@ -246,8 +246,10 @@ class Metric(Protocol):
     """Compares features of real and generated samples. `values` and `needs` are literals in the body of the class.
 
     `values` names the numbers that `compare` gives. `needs` says what it gets: "moments" (`count`, `mean` [d] and
-    `covariance` [d, d]), of the whole training set; or "rows", the features [N, d] themselves, of at most as many real
-    samples as generated ones. Optional: `least`, the fewest samples of either kind (2).
+    `covariance` [d, d]), of the whole training set; "rows", the features [N, d] themselves, of at most as many real
+    samples as generated ones; "all", the same with all real ones; or "generator", where a method `sums(generator, fake,
+    rank, world)` gives this worker's share of a vector, and `compare` the sum of all shares in place of `fake`.
+    Optional: `least`, the fewest samples of either kind (2); `features`, a literal too, the only features it compares.
     """
 
     values: tuple[str, ...]

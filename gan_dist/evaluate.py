@@ -21,7 +21,7 @@ from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, prepared, settle
 from gan_dist.data.sources import Row, read, source_of
 from gan_dist.feed import class_shares
-from gan_dist.measuring import SEED, Draw, Measuring
+from gan_dist.measuring import Draw, Measuring
 from gan_dist.metrics.names import names_of
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import LocalRun
@@ -30,6 +30,7 @@ from gan_dist.spec.amounts import Amount
 from gan_dist.spec.errors import suggestion
 from gan_dist.spec.job import FeaturesSpec, ImageData, MetricSpec
 from gan_dist.storage import Folder
+from gan_dist.wanted import SEED
 from gan_dist.worker import pick_device
 
 

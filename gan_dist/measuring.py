@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,52 +13,26 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist import components
-from gan_dist.contracts import Metric, Needs
+from gan_dist.contracts import Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
 from gan_dist.metrics.moments import FeatureRows, Moments
-from gan_dist.metrics.names import names_of, resolve
+from gan_dist.metrics.names import resolve
 from gan_dist.runtime import Run
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
+from gan_dist.wanted import SEED, Built, Wanted, build_extractor, build_metric, compare, key_of
 
 FORMAT = 1
-SEED = 2015
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
-KINDS: dict[Needs, type[Moments] | type[FeatureRows]] = {"moments": Moments, "rows": FeatureRows}
+KINDS: dict[Needs, type[Moments] | type[FeatureRows]] = {
+    "moments": Moments,
+    "rows": FeatureRows,
+    "all": FeatureRows,
+    "generator": FeatureRows,
+}
 Draw = Callable[[range], Tensor]
-
-
-class Wanted(NamedTuple):
-    """What is collected of a set of samples: by which extractor, in which form, of how many."""
-
-    features: str
-    needs: Needs
-    samples: int
-
-
-@dataclass(frozen=True)
-class Built:
-    """A metric of the job, ready to compare. `names` are exact names by value."""
-
-    spec: MetricSpec
-    metric: Metric
-    names: Mapping[str, str]
-
-    @property
-    def samples(self) -> int:
-        return int(self.spec.samples.value)
-
-    @property
-    def least(self) -> int:
-        return int(getattr(self.metric, "least", 2))
-
-    def fake(self) -> Wanted:
-        return Wanted(_key(self.spec), self.metric.needs, self.samples)
-
-    def real(self, count: int) -> Wanted:
-        return self.fake()._replace(samples=count if self.metric.needs == "moments" else min(count, self.samples))
 
 
 def _reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
@@ -92,8 +65,8 @@ class Measuring:
         against: str = "",
     ) -> None:
         self.facts, self.cache, self.run = facts, cache, run
-        self.built = [_build(spec, roots, against) for spec in metrics]
-        self.extractors = {_key(spec): _extractor(spec, facts, run.device) for spec in metrics}
+        self.built = [build_metric(spec, facts, roots, against) for spec in metrics]
+        self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
         self._real: dict[Wanted, Moments | FeatureRows] = {}
 
     @property
@@ -120,28 +93,44 @@ class Measuring:
         shape = (max(one.least, CHUNK), *self.facts.shape)
         noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
         with torch.no_grad():
-            features = self.extractors[_key(one.spec)](noise.to(self.run.device))
+            features = self.extractors[key_of(one.spec)](noise.to(self.run.device))
         if features.ndim != 2 or len(features) != len(noise):
             raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
         both = Moments.of(features) if one.metric.needs == "moments" else FeatureRows(features)
-        _compare(one, both, both)
+        compare(one, both, both)
 
-    def measure(self, draw: Draw, rows: Rows) -> dict[str, float]:
+    def measure(self, draw: Draw, rows: Rows, generator: nn.Module | None = None) -> dict[str, float]:
         """Every number by its exact name, equal on all workers. Every worker must call this.
 
         Args:
             draw: uint8 pixels [n, C, H, W] of the samples with these numbers; it is asked for whole chunks.
             rows: the data that samples are compared with.
+            generator: what drew the samples, for metrics that ask it.
+
+        Raises:
+            ValueError: a metric asks the generator, and there is none.
         """
         real = self._reference(rows)
         fake = self._collect(draw, {one.fake() for one in self.built})
+        asked = {place: self._asked(one, fake[one.fake()], generator) for place, one in enumerate(self.built)}
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
             found: list[float] = []
-            for one in self.built:
-                found += _compare(one, real[one.real(self.facts.count)], fake[one.fake()])
+            for place, one in enumerate(self.built):
+                found += compare(one, real[one.real(self.facts.count)], asked[place] or fake[one.fake()])
             values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
+
+    @torch.no_grad()
+    def _asked(self, one: Built, fake: Moments | FeatureRows, generator: nn.Module | None) -> FeatureRows | None:
+        """What a generator says itself, summed over workers, for a metric that wants it."""
+        if one.metric.needs != "generator":
+            return None
+        if generator is None or not hasattr(generator, "log_prob"):
+            raise ValueError(f"metrics: '{one.spec.use}' needs a generator that gives log p of text (log_prob)")
+        metric: Any = one.metric
+        assert isinstance(fake, FeatureRows)
+        return FeatureRows(self.run.sum(metric.sums(generator, fake.rows, self.run.rank, self.run.world)))
 
     def _reference(self, rows: Rows) -> dict[Wanted, Moments | FeatureRows]:
         """What is known of the data: found once, and kept for this and every later run."""
@@ -212,44 +201,15 @@ class Measuring:
 
     def _file(self, wanted: Wanted) -> str | None:
         """Where the data's features are kept: by the data's content and the extractor's weights. None for a person's
-        own extractor, whose code may change unseen."""
-        if ":" in wanted.features.partition(" ")[0]:
+        own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
+        state = self.extractors[wanted.features].state_dict()
+        if ":" in wanted.features.partition(" ")[0] or not state:
             return None
         digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in self.extractors[wanted.features].state_dict().items():
+        for name, tensor in state.items():
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         key = [FORMAT, self.facts.checksum, self.facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
         return f"{wanted.needs}-{state_of(key)}.safetensors"
-
-
-def _key(spec: MetricSpec) -> str:
-    """An extractor's name and arguments."""
-    args = spec.features.args
-    return f"{spec.features.use} {args}" if args else spec.features.use
-
-
-def _build(spec: MetricSpec, roots: components.Roots, against: str) -> Built:
-    metric: Metric = components.build("metric", spec.use, spec.args, {})
-    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against).items()})
-
-
-def _extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
-    """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        built = components.build("extractor", spec.features.use, spec.features.args, facts.provided)
-    if not isinstance(built, nn.Module):
-        raise ValueError(f"features: {spec.features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
-    return built.to(device).eval()
-
-
-def _compare(one: Built, real: Moments | FeatureRows, fake: Moments | FeatureRows) -> list[float]:
-    """The metric's numbers in the order of its values."""
-    pair = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
-    found = one.metric.compare(*pair)
-    if found.keys() != one.names.keys():
-        raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
-    return [float(found[value]) for value in one.names]
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -131,7 +131,7 @@ class Desk:
         generator, device = state.published(self.run), self.run.device
         shares = class_shares(self.rows.facts, device)
         self.metrics = self.measuring.measure(
-            lambda part: measured(generator, part, self.spec.seed, shares, device), self.rows
+            lambda part: measured(generator, part, self.spec.seed, shares, device), self.rows, generator
         )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:

@@ -25,14 +25,14 @@ job_schema recipes survey testing testbench
 driver conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate api local smoke preflight text_preflight attempt events request resume jobfile
 
-worker tasks measuring journal samples microbatch
+worker tasks measuring wanted journal samples microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
 modalities modalities.image modalities.text
 data data.on_ray data.ingest data.choice data.prepare data.shards data.sources data.corpus data.archives
-data.files data.arrays data.tables data.torchvision_sets data.digits data.standin data.oracle data.text_files
-data.sentences
-data.reaching data.facts data.source data.tokens data.images data.errors data.order storage walk versions
+data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
+data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
+data.images data.errors data.order storage walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
 objectives.feature_matching objectives.reconstruction
@@ -41,6 +41,7 @@ penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogon
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
+metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.stylegan2 networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gan_dist.data.errors import DataError
+from gan_dist.data.held_out import HeldOut
+from gan_dist.data.oracle import oracle_of
 from gan_dist.data.tokens import Codec
 
 NAMED = 10
@@ -39,6 +41,11 @@ class DataFacts:
     def provided(self) -> dict[str, Any]:
         """What networks and extractors are told of the data, by argument."""
         return {"classes": len(self.classes)}
+
+    @property
+    def for_metrics(self) -> dict[str, Any]:
+        """What metrics are told of the data, by argument."""
+        return {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,10 +88,12 @@ class TextFacts(DataFacts):
     Attributes:
         codec: how they are ids, and what the ids mean.
         oracle: what drew them (see `data.oracle`); None for people.
+        test: where sentences are that metrics compare with; empty for none.
     """
 
     codec: Codec
     oracle: Mapping[str, Any] | None = None
+    test: str = ""
 
     @property
     def provided(self) -> dict[str, Any]:
@@ -94,6 +103,11 @@ class TextFacts(DataFacts):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.codec.shape
+
+    @property
+    def for_metrics(self) -> dict[str, Any]:
+        oracle = None if self.oracle is None else oracle_of(self.oracle)
+        return {"codec": self.codec, "oracle": oracle, "test": HeldOut(self.test, self.codec) if self.test else None}
 
     @property
     def described(self) -> str:

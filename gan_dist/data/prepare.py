@@ -78,12 +78,19 @@ def settle(
         DataError: the data cannot be used.
     """
     try:
-        return _given(data) or _cached(find(data), data, cache, executor, progress)
+        return _with_test(_given(data) or _cached(find(data), data, cache, executor, progress), data)
     except Absent:
         if stand_in_of is None:
             raise
     found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
     return replace(found, manifest={**found.manifest, "stand_in": True})
+
+
+def _with_test(found: Prepared, data: DataSpec) -> Prepared:
+    """The same data, and where the job's held-out sentences are."""
+    if not isinstance(data, TextData):
+        return found
+    return replace(found, manifest={**found.manifest, "test": data.test or ""})
 
 
 def prepare(source: Source, folder: Folder, executor: Executor, progress: Progress, max_rejected: float) -> Prepared:

@@ -14,9 +14,11 @@ from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.errors import Keys, Problem, nearest
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.signatures import read_constant
-from gan_dist.spec.slots import MetricSpec
+from gan_dist.spec.slots import FeaturesSpec, MetricSpec
 
 FULL = "50k"
+NEEDS = ("moments", "rows", "all", "generator")
+TOKENS = "tokens"
 
 
 def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[str, str]:
@@ -34,19 +36,27 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[s
     values, needs = (read_constant(target, name, roots) for name in ("values", "needs"))
     if not isinstance(values, tuple | list) or not values or not all(isinstance(one, str) for one in values):
         raise ValueError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
-    if needs not in ("moments", "rows"):
-        raise ValueError(f'\'{metric.use}\' does not say what it gets; its class needs needs = "moments" or "rows"')
+    if needs not in NEEDS:
+        known = ", ".join(f'"{one}"' for one in NEEDS)
+        raise ValueError(f"'{metric.use}' does not say what it gets; its class needs needs = one of {known}")
     return {_name(value, metric, roots, against): value for value in values}
 
 
 def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
     changed = _changed("metric", metric.use, metric.args, roots)
-    features = metric.features
+    features = features_of(metric, roots)
     if (value, features.use, str(metric.samples), against) == ("fd", "inception", FULL, ""):
         return "fid"
-    by = [_label(features.use), *_changed("extractor", features.use, features.args, roots)]
+    by = [] if features.use == TOKENS else [_label(features.use)]
+    by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
+
+
+def features_of(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
+    """What samples are compared by: the metric's only features, or those that the job names."""
+    own = read_constant(locate("metric", metric.use), "features", roots)
+    return FeaturesSpec(use=own) if isinstance(own, str) else metric.features
 
 
 def _label(use: str) -> str:
@@ -100,6 +110,9 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
             continue
         if again := sorted(found.keys() & names.keys()):
             yield ("metrics", index), f"measures {', '.join(again)} once more; remove one of the two"
+        if (features_of(metric, roots).use == TOKENS) != (job.data.modality == "text"):
+            made = "text" if job.data.modality == "image" else "images"
+            yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
         if metric.features.use == "classifier" and job.data.labels == "none":
             yield ("metrics", index, "features"), "'classifier' learns from labels; set data.labels, or use random"
         names |= found

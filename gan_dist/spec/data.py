@@ -111,6 +111,10 @@ class TextData(DataSection):
         "prepared folder, or `oracle` (sentences of a random LSTM; `oracle:FILE.npz` of a known one); a path relative "
         "to where you are, or a URI.",
     )
+    test: str | None = Field(
+        default=None,
+        description="A file of sentences that metrics compare with and nothing is learnt from, read as `source` is.",
+    )
     length: Whole = Field(
         ge=2,
         le=4096,
@@ -161,7 +165,8 @@ class TextData(DataSection):
         _, oracle, file = self.source.partition(f"{ORACLE}:")
         source = f"{oracle}{_absolute(file)}" if oracle else _absolute(self.source)
         tokens = _absolute(self.tokens) if self.tokens.endswith(".json") else self.tokens
-        return self.model_copy(update={"source": source, "tokens": tokens})
+        test = self.test and _absolute(self.test)
+        return self.model_copy(update={"source": source, "tokens": tokens, "test": test})
 
     @property
     def columns(self) -> tuple[str, ...]:

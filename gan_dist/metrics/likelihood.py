@@ -1,0 +1,62 @@
+"""Negative log-likelihoods per token, in nats: of held-out text under G, of G's text under itself, under an oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.metrics.references import HeldOut, Oracle, held_out
+
+CHUNK = 64
+
+
+class Nll:
+    """nll_test: of `data.test` (of at most as many evenly spaced sentences as are generated) under G, low where G has learnt all of it. nll_div: of what G writes under itself, low
+    where G always writes much the same. Ends of sentences count as tokens, padding does not."""
+
+    values = ("nll_test", "nll_div")
+    needs = "generator"
+    features = "tokens"
+
+    def __init__(self, *, test: HeldOut | None) -> None:
+        self.known = torch.from_numpy(held_out(test, "nll").rows())
+
+    def sums(self, generator: nn.Module, fake: Tensor, rank: int, world: int) -> Tensor:
+        """This worker's share of both sums and of the tokens in them, [4] in float64."""
+        device = next(generator.parameters()).device
+        known = self.known[:: -(-len(self.known) // len(fake))]
+        parts = [_sum(generator, rows[rank::world].to(device)) for rows in (known, fake)]
+        return torch.cat(parts)
+
+    def compare(self, real: Any, sums: Tensor) -> dict[str, float]:
+        test, tokens, own, own_tokens = sums.tolist()
+        return {"nll_test": test / tokens, "nll_div": own / own_tokens}
+
+
+class NllOracle:
+    """-log p per token of what G writes under the oracle that drew its data (Yu et al. 2017), and of the data
+    themselves. The first alone can be had by lowering the temperature: see `nll` and `gan-dist evaluate
+    --temperature-grid`."""
+
+    values = ("nll_oracle", "nll_oracle_real")
+    needs = "rows"
+    features = "tokens"
+
+    def __init__(self, *, oracle: Oracle | None) -> None:
+        if oracle is None:
+            raise ValueError("'nll_oracle' needs data that an oracle drew; set data.source: oracle")
+        self.oracle = oracle
+
+    def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
+        names = zip(self.values, (fake, real), strict=True)
+        return {name: float(self.oracle.nll(rows.long().cpu().numpy()).mean()) for name, rows in names}
+
+
+def _sum(generator: Any, rows: Tensor) -> Tensor:
+    """-log p of rows [N, T], summed over their tokens, and how many tokens they have."""
+    total = torch.zeros(2, dtype=torch.float64, device=rows.device)
+    for part in torch.split(rows.long(), CHUNK):
+        total += torch.stack([-generator.log_prob(part).double().sum(), generator.mask(part).double().sum()])
+    return total

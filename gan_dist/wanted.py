@@ -1,0 +1,82 @@
+"""The metrics of a job and what they compare by, built, and what each wants to be collected of a set of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from gan_dist import components
+from gan_dist.contracts import Metric, Needs
+from gan_dist.data.facts import DataFacts
+from gan_dist.metrics.moments import FeatureRows, Moments
+from gan_dist.metrics.names import features_of, names_of
+from gan_dist.spec.job import MetricSpec
+
+SEED = 2015
+
+
+class Wanted(NamedTuple):
+    """What is collected of a set of samples: by which extractor, in which form, of how many."""
+
+    features: str
+    needs: Needs
+    samples: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """A metric of the job, ready to compare. `names` are exact names by value."""
+
+    spec: MetricSpec
+    metric: Metric
+    names: Mapping[str, str]
+
+    @property
+    def samples(self) -> int:
+        return int(self.spec.samples.value)
+
+    @property
+    def least(self) -> int:
+        return int(getattr(self.metric, "least", 2))
+
+    def fake(self) -> Wanted:
+        return Wanted(key_of(self.spec), self.metric.needs, self.samples)
+
+    def real(self, count: int) -> Wanted:
+        whole = self.metric.needs in ("moments", "all")
+        return self.fake()._replace(samples=count if whole else min(count, self.samples))
+
+
+def key_of(spec: MetricSpec) -> str:
+    """An extractor's name and arguments."""
+    features = features_of(spec)
+    return f"{features.use} {features.args}" if features.args else features.use
+
+
+def build_metric(spec: MetricSpec, facts: DataFacts, roots: components.Roots, against: str) -> Built:
+    metric: Metric = components.build("metric", spec.use, spec.args, facts.for_metrics)
+    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against).items()})
+
+
+def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
+    """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
+    features = features_of(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        built = components.build("extractor", features.use, features.args, facts.provided)
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
+    return built.to(device).eval()
+
+
+def compare(one: Built, real: Moments | FeatureRows, fake: Moments | FeatureRows) -> list[float]:
+    """The metric's numbers in the order of its values."""
+    pair = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
+    found = one.metric.compare(*pair)
+    if found.keys() != one.names.keys():
+        raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
+    return [float(found[value]) for value in one.names]
