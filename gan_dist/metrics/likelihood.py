@@ -13,8 +13,9 @@ CHUNK = 64
 
 
 class Nll:
-    """nll_test: of `data.test` (of at most as many evenly spaced sentences as are generated) under G, low where G has learnt all of it. nll_div: of what G writes under itself, low
-    where G always writes much the same. Ends of sentences count as tokens, padding does not."""
+    """nll_test: of `data.test` under G, low where G has learnt all of it; of at most as many evenly spaced sentences as
+    are generated. nll_div: of what G writes under itself, low where G always writes much the same. Ends of sentences
+    count as tokens, padding does not."""
 
     values = ("nll_test", "nll_div")
     needs = "generator"

@@ -15,12 +15,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gan_dist.data.facts import ImageFacts
+from gan_dist.data.facts import ImageFacts, TextFacts
 from gan_dist.data.ingest import Memory
+from gan_dist.data.tokens import SPECIAL, Codec, Splitting
 from gan_dist.local import read_rows
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import GroupRun, LocalRun, Run
-from gan_dist.spec.job import JobSpec
+from gan_dist.spec.job import JobSpec, TextData
 from gan_dist.storage import Folder
 from gan_dist.worker import work
 
@@ -51,7 +52,9 @@ class Asking:
 
 
 def rows(spec: JobSpec) -> Memory:
-    """Random images, two classes when the job has labels."""
+    """Random images or sentences, two classes when the job has labels."""
+    if isinstance(spec.data, TextData):
+        return sentences(spec, spec.data)
     size = spec.data.size
     pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 1, size, size), np.uint8)
     classes = ("even", "odd") if spec.data.labels != "none" else ()
@@ -61,6 +64,17 @@ def rows(spec: JobSpec) -> Memory:
         count=SAMPLES, size=size, channels=1, classes=classes, class_counts=counts, checksum="random"
     )
     return Memory([pixels], label, facts, spec.seed, spec.batch)
+
+
+def sentences(spec: JobSpec, data: TextData) -> Memory:
+    """Random sentences that end in several places."""
+    words = tuple(f"word{number}" for number in range((data.vocabulary or 20) - len(SPECIAL)))
+    codec = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
+    random = np.random.default_rng(5)
+    lengths = random.integers(1, data.length + 1, SAMPLES)
+    rows = np.stack([codec.row(random.integers(len(SPECIAL), len(codec.vocabulary), n)) for n in lengths])
+    facts = TextFacts(count=SAMPLES, checksum="random", codec=codec)
+    return Memory([rows], np.zeros(SAMPLES, np.int64), facts, spec.seed, spec.batch)
 
 
 def train_one(training: Training, run: Run) -> dict[str, Any]:

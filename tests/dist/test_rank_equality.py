@@ -74,6 +74,37 @@ CASES |= {
 }
 
 
+TEXT = {"modality": "text", "source": "nowhere", "length": 7, "vocabulary": 12}
+LSTM = {"use": "lstm", "embedding": 5, "hidden": 6}
+TEXTCNN = {"use": "textcnn", "embedding": 4, "widths": [1, 2, 3], "filters": [3, 3, 3], "dropout": 0.0}
+TEXTLSTM = {"use": "textlstm", "embedding": 4, "hidden": 5, "dropout": 0.0}
+MULTIREP = {"use": "multirep", "representations": 4, "filters": 3, "features": 4, "dropout": 0.0}
+CHARCNN = {"use": "charcnn", "width": 4}
+RMC = {"use": "rmc", "embedding": 5, "head_size": 3}
+SEQGAN = {"use": "seqgan", "rollouts": 2, "update_rate": 0.5, "baseline": "mean", "entropy": 0.1, "chunk": 16}
+
+
+def text(generator: dict[str, Any], discriminator: dict[str, Any] | None, **changes: Any) -> dict[str, Any]:
+    return job(data=TEXT, generator=generator, discriminator=discriminator, micro_batch=8, **changes)
+
+
+CASES |= {
+    "mle": text(LSTM, None, objective={"use": "mle"}),
+    "mle, relational memory": text(RMC, None, objective={"use": "mle"}),
+    "seqgan": text(LSTM, TEXTCNN, objective=SEQGAN),
+    "seqgan, dense": text(LSTM, TEXTLSTM, objective={**SEQGAN, "reward": "dense", "update_rate": 0.0}),
+    "seqgan, terminal, mle beside": text(
+        RMC, TEXTCNN, objective=[{**SEQGAN, "reward": "terminal"}, {"use": "mle", "weight": 0.5}]
+    ),
+    "scratchgan": text(LSTM, TEXTLSTM, objective={"use": "scratchgan", "d_steps": 2}),
+    "relgan": text({**RMC, "relax": "gumbel", "beta": 2.0}, MULTIREP, objective={"use": "relativistic"}),
+    "straight through": text({**LSTM, "relax": "straight_through"}, TEXTCNN, penalties=[R1, {"use": "r2"}]),
+    "characters": text(
+        {**CHARCNN, "z": 4}, CHARCNN, objective={"use": "wasserstein", "d_steps": 2}, penalties=[{"use": "wgan_gp"}]
+    ),
+}
+
+
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:
     last = stored(Folder.at(folder / "checkpoints"))[-1]
     names = [name.removesuffix(".safetensors") for name in last.meta["checksums"] if name != "training.pt"]

@@ -1,0 +1,259 @@
+"""Text generators: probabilities that are those they draw with, ends that are ends, relaxed samples and their gradient."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_dist.networks import charcnn, lstm, multirep, rmc, textcnn, textlstm
+from gan_dist.networks.autoregressive import Drawing, drawn, gumbel, sentence_mask
+from gan_dist.networks.textcnn import Highway
+from gan_dist.randomness import one_lane
+from tests.helpers import CPU
+
+EOS, VOCABULARY, LENGTH = 2, 6, 4
+GENERATORS: dict[str, Any] = {
+    "lstm": lambda **keys: lstm.Generator(embedding=4, hidden=5, **keys),
+    "two layers": lambda **keys: lstm.Generator(embedding=4, hidden=5, layers=2, **keys),
+    "rmc": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, **keys),
+    "two slots": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, slots=2, **keys),
+}
+DISCRIMINATORS: dict[str, Any] = {
+    "textcnn": lambda **keys: textcnn.Discriminator(embedding=4, widths=(1, 2), filters=(3, 3), **keys),
+    "textlstm": lambda **keys: textlstm.Discriminator(embedding=4, hidden=5, **keys),
+    "multirep": lambda **keys: multirep.Discriminator(representations=4, filters=3, features=4, **keys),
+    "charcnn": lambda **keys: charcnn.Discriminator(width=4, **keys),
+}
+
+
+def generator(name: str, eos: int | None = EOS, **keys: Any) -> Any:
+    torch.manual_seed(0)
+    shape = {"vocabulary": VOCABULARY, "length": LENGTH, "bos": 1 if eos else 0, "eos": eos}
+    return GENERATORS[name](**shape, **keys).double()
+
+
+def noise(made: Any, n: int) -> Any:
+    return made.draw(n, one_lane(("test",), n, CPU, torch.float64))
+
+
+def every_sentence(eos: int | None) -> Tensor:
+    """All sentences that can be written, filled up."""
+    first = 0 if eos is None else EOS
+    rows = []
+    for row in itertools.product(range(first, VOCABULARY), repeat=LENGTH):
+        ended = list(itertools.takewhile(lambda token: token != eos, row))
+        filled = [*ended, *([eos] if len(ended) < LENGTH else [])]
+        rows.append(tuple(filled + [0] * (LENGTH - len(filled))))
+    return torch.tensor(sorted(set(rows)))
+
+
+@pytest.mark.parametrize("eos", [EOS, None])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_probabilities_of_all_sentences_sum_to_one(name: str, eos: int | None) -> None:
+    sentences = every_sentence(eos)
+    assert generator(name, eos).log_prob(sentences).sum(1).exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_samples_come_as_often_as_their_probability_says(name: str) -> None:
+    made, n = generator(name).eval(), 20_000
+    drawn_rows = made(noise(made, n))
+    sentences = every_sentence(EOS)
+    p = made.log_prob(sentences).sum(1).exp().detach()
+    place = {tuple(row): number for number, row in enumerate(sentences.tolist())}
+    found = torch.zeros(len(sentences))
+    for row in drawn_rows.tolist():
+        found[place[tuple(row)]] += 1
+    expected = n * p
+    likely = expected > 5
+    square = ((found - expected)[likely].square() / expected[likely]).sum().item()
+    freedom = int(likely.sum())
+    assert square < freedom + 5 * (2 * freedom) ** 0.5
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_given_text_is_scored_as_it_would_be_written(name: str) -> None:
+    """All logits at once are those of one step after the other."""
+    made = generator(name, classes=3)
+    tokens, cond = every_sentence(EOS)[::7], None
+    cond = torch.arange(len(tokens)) % 3
+    state, before = made.begin(len(tokens), cond), torch.full((len(tokens),), 1)
+    steps = []
+    for column in tokens.unbind(1):
+        logits, state = made.step(before, state)
+        steps.append(logits)
+        before = column
+    torch.testing.assert_close(made.logits(tokens, cond), torch.stack(steps, 1))
+    log_p, entropy = made.scored(tokens, cond)
+    torch.testing.assert_close(log_p, made.log_prob(tokens, cond))
+    p = torch.softmax(torch.stack(steps, 1), 2)
+    torch.testing.assert_close(entropy, -(p * p.log()).sum(2))
+
+
+def test_classes_change_what_is_written() -> None:
+    made = generator("lstm", classes=2)
+    tokens = every_sentence(EOS)[:5]
+    zero, one = (made.log_prob(tokens, torch.full((5,), cls)) for cls in (0, 1))
+    assert not torch.allclose(zero, one)
+
+
+def test_the_mask_ends_with_the_sentence() -> None:
+    tokens = torch.tensor([[3, EOS, 0, 0], [EOS, 0, 0, 0], [3, 4, 5, 3], [3, 4, 5, EOS]])
+    assert sentence_mask(tokens, EOS).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
+    assert sentence_mask(tokens, None).min() == 1
+
+
+@pytest.mark.parametrize("relax", ["gumbel", "straight_through"])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_relaxed_samples_are_distributions_and_padding_after_the_end(name: str, relax: str) -> None:
+    made = generator(name, relax=relax, beta=3.0)
+    rows = made(noise(made, 200))
+    assert rows.shape == (200, LENGTH, VOCABULARY) and rows.requires_grad
+    torch.testing.assert_close(rows.sum(2), torch.ones(200, LENGTH, dtype=torch.float64))
+    tokens = rows.argmax(2)
+    over = sentence_mask(tokens, EOS) == 0
+    assert over.any() and (tokens[over] == 0).all() and (rows[over].detach().max(1).values == 1).all()
+    assert (rows[~over][:, :EOS].detach().abs() < 1e-12).all()
+    if relax == "straight_through":
+        assert torch.equal(rows.detach().round(), nn.functional.one_hot(tokens, VOCABULARY).double())
+    made.eval()
+    assert made(noise(made, 3)).dtype == torch.int64
+
+
+def test_straight_through_has_the_gradient_of_soft_samples() -> None:
+    """Where the same tokens are fed on, a linear function of the rows has one gradient either way."""
+    weight = torch.randn(LENGTH, VOCABULARY, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for relax in ("gumbel", "straight_through"):
+        made = generator("lstm", relax=relax, beta=2.0)
+        (made(noise(made, 16)) * weight).sum().backward()
+        gradients.append([p.grad for p in made.parameters()])
+    for soft, through in zip(*gradients, strict=True):
+        torch.testing.assert_close(soft, through)
+
+
+def test_sharp_gumbel_samples_are_drawn_like_tokens() -> None:
+    """argmax(log p + Gumbel noise) is a draw from p (Jang et al. 2017, equation 1)."""
+    p = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
+    u = torch.rand(100_000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = torch.bincount((p.log() + gumbel(u)).argmax(1), minlength=3) / len(u)
+    torch.testing.assert_close(found, p.float(), atol=0.005, rtol=0)
+    assert torch.isfinite(gumbel(torch.zeros(3))).all()
+
+
+def test_drawing_inverts_the_cumulative_probability() -> None:
+    logits = torch.tensor([0.1, 0.2, 0.7]).log().expand(4, 3)
+    assert drawn(logits, torch.tensor([0.0, 0.15, 0.31, 0.9999999])).tolist() == [0, 1, 2, 2]
+    cut = logits.clone()
+    cut[:, 2] = -torch.inf
+    assert drawn(cut, torch.tensor([0.0, 0.5, 0.99, 0.99999994])).tolist() == [0, 1, 1, 1]
+
+
+def test_narrow_drawing() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+
+    def left(drawing: Drawing) -> list[int]:
+        return torch.isfinite(drawing.narrowed(logits))[0].nonzero()[:, 0].tolist()
+
+    assert left(Drawing()) == [0, 1, 2, 3]
+    assert left(Drawing(top_k=2)) == [0, 1] and left(Drawing(top_k=9)) == [0, 1, 2, 3]
+    assert (
+        left(Drawing(top_p=0.5)) == [0] and left(Drawing(top_p=0.51)) == [0, 1] and left(Drawing(top_p=0.8)) == [0, 1]
+    )
+    cold = torch.softmax(Drawing(temperature=0.5).narrowed(logits), 1)
+    p = torch.softmax(logits, 1).square()
+    torch.testing.assert_close(cold, p / p.sum())
+    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Drawing(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_prefix_begins_all_sentences_and_training_draws_plainly() -> None:
+    made = generator("lstm").eval()
+    plain = made(noise(made, 8))
+    made.drawing = Drawing(prefix=(4, 5))
+    assert (made(noise(made, 8))[:, :2] == torch.tensor([4, 5])).all()
+    made.train()
+    assert torch.equal(made(noise(made, 8)), plain)
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminators_take_tokens_and_rows_alike(name: str, classes: int) -> None:
+    torch.manual_seed(0)
+    judge = DISCRIMINATORS[name](vocabulary=VOCABULARY, length=LENGTH, classes=classes).double().eval()
+    tokens = every_sentence(EOS)[::5]
+    cond = torch.arange(len(tokens)) % classes if classes else None
+    rows = nn.functional.one_hot(tokens, VOCABULARY).double()
+    logits = judge(tokens, cond)
+    assert logits.shape[0] == len(tokens)
+    torch.testing.assert_close(judge(rows, cond), logits)
+
+
+def test_sizes_are_the_papers() -> None:
+    def size(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    # SeqGAN's own numbers: 333,320 and 7,045,402. Ours counts two biases of an LSTM's gates, not one (4 x 32 more), and
+    # one logit instead of two of softmax (1,720 + 1 fewer).
+    ours = lstm.Generator(vocabulary=5000, length=20, bos=0, eos=None)
+    assert size(ours) == 333_320 + 4 * 32
+    assert size(textcnn.Discriminator(vocabulary=5000, length=20)) == 7_045_402 - 1_721
+    judge = multirep.Discriminator(vocabulary=5000, length=20)
+    convolutions = sum(300 * height + 300 for height in (2, 3, 4, 5))
+    assert size(judge) == 5000 * 64 + convolutions + 2 * (1200 * 1200 + 1200) + 1200 * 100 + 100 + 101
+
+
+def test_highway_against_its_formula() -> None:
+    torch.manual_seed(0)
+    layer, x = Highway(3), torch.randn(5, 3)
+    g = torch.sigmoid(x @ layer.gate.weight.T + layer.gate.bias)
+    new = (x @ layer.new.weight.T + layer.new.bias).clamp_min(0)
+    torch.testing.assert_close(layer(x), g * new + (1 - g) * x)
+
+
+def test_relational_memory_against_a_plain_reading() -> None:
+    """One head and one slot: attention over the slot and the token, gates of each unit."""
+    torch.manual_seed(0)
+    made = rmc.Generator(vocabulary=6, length=4, bos=1, eos=2, embedding=3, heads=1, head_size=4).double()
+    (memory,) = made.begin(2, None)
+    assert memory[0, 0].tolist() == [1, 0, 0, 0]
+    _, (found,) = made.step(torch.tensor([3, 4]), (memory,))
+    for b, token in enumerate((3, 4)):
+        m, x = memory[b, 0], made.input(made.tokens.weight[token])
+        q, _, _ = made.qkv(m).chunk(3)
+        keys, values = zip(*(made.qkv(one).chunk(3)[1:] for one in (m, x)), strict=True)
+        share = torch.softmax(torch.stack([q @ key / 2 for key in keys]), 0)
+        new = made.after_attention(m + share[0] * values[0] + share[1] * values[1])
+        new = made.after_mlp(new + made.mlp(new))
+        gate, forget = (made.gates_of_input(x) + made.gates_of_memory(torch.tanh(m))).chunk(2)
+        wanted = torch.sigmoid(gate) * torch.tanh(new) + torch.sigmoid(forget + 1) * m
+        torch.testing.assert_close(found[b, 0], wanted)
+
+
+def test_characters_end_outside_training_only() -> None:
+    torch.manual_seed(0)
+    made = charcnn.Generator(vocabulary=5, length=12, eos=2, z=4, width=6)
+    rows = made(noise(made, 64).float())
+    torch.testing.assert_close(rows.sum(2), torch.ones(64, 12))
+    tokens = made.eval()(noise(made, 64).float())
+    assert (tokens == 2).any() and (tokens[sentence_mask(tokens, 2) == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: generator("lstm", relax="softmax"), "relax must be one of none, gumbel, straight_through"),
+        (lambda: generator("lstm", beta=0.0), "beta must be more than 0"),
+        (lambda: generator("lstm", dropout=1.0), "dropout must be in"),
+        (lambda: textcnn.Discriminator(vocabulary=9, length=3, widths=(4,), filters=(2,)), "none of .* fits into"),
+        (lambda: textcnn.Discriminator(vocabulary=9, length=3, widths=(1,), filters=(2, 2)), "belong together"),
+    ],
+)
+def test_wrong_arguments(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
