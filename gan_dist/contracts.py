@@ -168,7 +168,7 @@ class Batch:
 
 @runtime_checkable
 class Objective(Protocol):
-    """What is optimised. `phases` are the rows of one iteration, in order.
+    """What is optimised. `phases` are the rows of one iteration, in order; `terms` is asked for those only.
 
     Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);

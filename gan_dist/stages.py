@@ -104,6 +104,8 @@ class Stage:
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
         found = []
         for weighted in self.objectives:
+            if phase.name not in (own.name for own in weighted.objective.phases):
+                continue
             prefix = phase.name if len(self.objectives) == 1 else f"{phase.name}/{weighted.label}"
             weight = self.clock.value(weighted.weight, seen - self.begins)
             for name, term in weighted.objective.terms(phase.name, nets, batch).items():

@@ -1,4 +1,4 @@
-"""Text generators: probabilities that are those they draw with, ends that are ends, relaxed samples and their gradient."""
+"""Text generators: probabilities that are those they draw with, ends that are ends, relaxed samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewards of policy gradients: laid out right, batched as if written one by one, and a gradient that is the exact one."""
+"""Rewards of policy gradients: laid out right, batched as if written one by one, with the exact gradient."""
 
 from __future__ import annotations
 
