@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -59,7 +60,9 @@ class LineNames(Sequence[str]):
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             return [self[number] for number in range(*at.indices(len(self)))]
-        which = next(number for number, end in enumerate(self.ends) if at < end)
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        which = bisect_right(self.ends, at)
         return f"{self.files[which]}:{at - (self.ends[which - 1] if which else 0) + 1}"
 
 

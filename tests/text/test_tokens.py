@@ -1,0 +1,105 @@
+"""Text to ids and back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.tokens import EOS, PAD, SPECIAL, UNK, Codec, Splitting, vocabulary_of
+
+CODEC = Codec(4, Splitting("blanks"), (*SPECIAL, "a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("way", "text", "tokens"),
+    [
+        ("words", "The king's men didn't go, no.", ["The", "king", "'s", "men", "did", "n't", "go", ",", "no", "."]),
+        ("words", "a well-known U.S. 3rd [x]", ["a", "well-known", "U", ".", "S", ".", "3rd", "[", "x", "]"]),
+        ("words", "can\u2019t  they\u2019re", ["ca", "n\u2019t", "they", "\u2019re"]),
+        ("blanks", "a  b.\tc ", ["a", "b.", "c"]),
+        ("characters", "\u5e8a\u524d  a", ["\u5e8a", "\u524d", " ", "a"]),
+        ("characters", "e\u0301", ["\u00e9"]),
+    ],
+)
+def test_ways_to_split(way: str, text: str, tokens: list[str]) -> None:
+    assert Splitting(way).split(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("way", "text"),
+    [
+        ("words", "The king's men didn't go, no: (really) \u2026"),
+        ("blanks", "a b. c"),
+        ("characters", "\u5e8a\u524d\u660e\u6708\u5149"),
+    ],
+)
+def test_what_was_split_is_joined_again(way: str, text: str) -> None:
+    splitting = Splitting(way)
+    assert splitting.join(splitting.split(text)).replace(" \u2026", "\u2026") == text.replace(" \u2026", "\u2026")
+
+
+def test_lower_case_comes_before_splitting() -> None:
+    assert Splitting("words", lower=True).split("DON'T") == ["do", "n't"]
+
+
+def test_the_vocabulary_is_ordered_by_frequency_then_alphabet() -> None:
+    counts = Counter({"b": 2, "a": 2, "c": 3, "rare": 1, "<pad>": 9, "<eos>": 9})
+    assert vocabulary_of(counts, 2, None) == (*SPECIAL, "c", "a", "b")
+    assert vocabulary_of(counts, 1, 6) == (*SPECIAL, "c", "a")
+    with pytest.raises(DataError, match="a vocabulary of 1 tokens is nothing to learn from"):
+        vocabulary_of(Counter({"a": 3}), 1, None)
+
+
+def test_rows_are_filled_up() -> None:
+    assert CODEC.encode("a b").tolist() == [4, 5, EOS, PAD]
+    assert CODEC.encode("a b a b").tolist() == [4, 5, 4, 5]
+    assert CODEC.encode("a zebra <eos> <unk>").tolist() == [4, UNK, UNK, UNK]
+    assert CODEC.text([4, 5, EOS, PAD]) == "a b" and CODEC.text([EOS, PAD]) == ""
+    assert CODEC.dtype == np.int16 and Codec(4, Splitting("blanks"), ("x",) * 40_000).dtype == np.int32
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "no token"), ("a a a a a", "5 tokens, more than data.length: 4")])
+def test_what_cannot_be_a_row(text: str, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        CODEC.encode(text)
+
+
+def test_long_sentences_may_be_cut() -> None:
+    assert Codec(4, Splitting("blanks"), CODEC.vocabulary, cut=True).encode("a b a b a").tolist() == [4, 5, 4, 5]
+
+
+def test_numbers_of_an_oracle_have_no_end() -> None:
+    codec = Codec(3, Splitting("numbers"), ("0", "1", "2"))
+    assert (codec.bos, codec.eos) == (0, None) and codec.row([2, 0, 1]).tolist() == [2, 0, 1]
+    with pytest.raises(Unreadable, match="2 tokens where all have 3"):
+        codec.row([1, 2])
+
+
+@given(st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4))
+def test_known_sentences_come_back(words: list[str]) -> None:
+    assert CODEC.text(CODEC.encode(" ".join(words))) == " ".join(words)
+
+
+def test_a_codec_travels_as_json() -> None:
+    codec = Codec(7, Splitting("words", lower=True), (*SPECIAL, "\u5e8a", "b"), cut=True)
+    assert Codec.of(json.loads(json.dumps(asdict(codec)))) == codec
+
+
+def test_a_tokeniser_of_ones_own() -> None:
+    tokenizers: Any = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel({"hello": 0, "world": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    splitting = Splitting("tokenizer", tokenizer=model.to_str())
+    assert splitting.known() == ["hello", "world", "[UNK]"]
+    assert splitting.split("hello moon") == ["hello", "[UNK]"]
+    assert splitting.join(["hello", "world"]) == "hello world"
+    with pytest.raises(DataError, match="no tokeniser of `tokenizers`"):
+        Splitting("tokenizer", tokenizer="{}").known()

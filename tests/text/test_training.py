@@ -1,0 +1,151 @@
+"""Text jobs as a whole: resumed bit for bit across stages, refused with another vocabulary, sampled and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.api import load
+from gan_dist.data.facts import TextFacts
+from gan_dist.local import read_rows, run_local
+from gan_dist.preflight import network_problems, resume_problems
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
+
+DATA = {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64}
+SEQGAN = {"use": "seqgan", "rollouts": 2, "update_rate": 0.5, "baseline": "mean"}
+LSTM = {"use": "lstm", "embedding": 4, "hidden": 5, "dropout": 0.2}
+JOB: dict[str, Any] = {
+    "name": "text",
+    "data": DATA,
+    "generator": LSTM,
+    "discriminator": {"use": "textcnn", "embedding": 4, "widths": [1, 2], "filters": [3, 3]},
+    "batch": 8,
+    "stages": [
+        {"name": "likelihood", "objective": "mle", "for": "3 steps"},
+        {"name": "adversarial", "objective": SEQGAN, "for": "4 steps", "optimizer": {"clip": 1.0}},
+    ],
+    "every": {"report": "1 steps", "grid": "1000 steps", "checkpoint": "2 steps"},
+}
+RELGAN = {
+    "objective": {"use": "relativistic"},
+    "generator": {"use": "rmc", "embedding": 4, "head_size": 3, "relax": "gumbel",
+                  "beta": {"exponential": {"from": 1, "to": 100, "over": "10 steps"}}},
+    "discriminator": {"use": "multirep", "representations": 4, "filters": 3, "features": 4},
+}  # fmt: skip
+SCRATCHGAN = {
+    "objective": {"use": "scratchgan"},
+    "discriminator": {"use": "textlstm", "embedding": 4, "hidden": 5},
+}
+ALONE = {"stages": None, "until": "7 steps"}
+JOBS: dict[str, dict[str, Any]] = {
+    "seqgan after mle": {},
+    "relgan": {**ALONE, **RELGAN},
+    "scratchgan": {**ALONE, **SCRATCHGAN},
+    "seqgan with mle beside": {**ALONE, "objective": [SEQGAN, {"use": "mle", "weight": 0.5}]},
+}
+
+
+def spec_of(name: str = "seqgan after mle", **changes: Any) -> JobSpec:
+    return JobSpec.model_validate({**JOB, **JOBS[name], **changes})
+
+
+def rows_of(spec: JobSpec, root: Path) -> Any:
+    return read_rows(spec, Folder.at(root / "prepared"), False, lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "k"), [*((name, 4) for name in JOBS), ("seqgan after mle", 3), ("seqgan after mle", 2)]
+)
+def test_a_stopped_text_run_goes_on_bit_for_bit(tmp_path: Path, name: str, k: int) -> None:
+    spec = spec_of(name)
+    rows = rows_of(spec, tmp_path)
+    straight = train(spec, tmp_path / "straight", rows=rows)
+    train(spec, tmp_path / "twice", stop_at(k), rows=rows)
+    again = train(spec, tmp_path / "twice", attempt=2, rows=rows)
+    assert again.newest.seen == 7 * spec.batch
+    assert_same_state(straight.newest, again.newest)
+
+
+def test_a_killed_text_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    spec = spec_of()
+    rows = rows_of(spec, tmp_path)
+    straight = train(spec, tmp_path / "straight", rows=rows)
+    assert train(spec, tmp_path / "killed", kill_at(6), rows=rows).newest.seen == 4 * spec.batch
+    assert_same_state(straight.newest, train(spec, tmp_path / "killed", attempt=2, rows=rows).newest)
+
+
+def test_a_run_does_not_go_on_with_another_vocabulary(tmp_path: Path) -> None:
+    spec = spec_of()
+    rows = rows_of(spec, tmp_path)
+    run = train(spec, tmp_path / "run", stop_at(4), rows=rows).run
+    facts = rows.facts
+    assert isinstance(facts, TextFacts) and resume_problems(run, facts) == []
+    words = (*facts.codec.vocabulary[:-1], "other")
+    other = dataclasses.replace(facts, codec=dataclasses.replace(facts.codec, vocabulary=words))
+    assert resume_problems(run, other) == [
+        "data.source: the data are not those this run was trained on: their tokens mean something else"
+    ]
+
+
+def test_sentences_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("a big cat\na cat\nthe big dog ran\n" * 6)
+    data = {"modality": "text", "source": str(tmp_path / "lines.txt"), "test": str(tmp_path / "lines.txt"), "length": 5}
+    metrics = [{"use": name, "samples": 16} for name in ("bleu", "self_bleu", "repetition", "nll")]
+    spec = spec_of(data=data, metrics=metrics)
+    events: list[dict[str, Any]] = []
+    assert run_local(request_of(spec, tmp_path / "run"), events.append) == 0
+    grids = sorted((tmp_path / "run" / "grids").glob("*.txt"))
+    assert [path.name for path in grids] == ["000000000000.txt", "000000000056.txt", "real.txt"]
+    assert len(grids[0].read_text().splitlines()) == 64
+    last = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1])
+    assert 0 < last["metric/nll_test_16"] < 5 and 0 <= last["metric/bleu2_16"] <= 1
+    model = load(
+        tmp_path / "run" / "checkpoints" / sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())[-1]
+    )
+    assert model.sentences(5, seed=1) == model.sentences(9, seed=1)[:5]
+    begun = model.draw_with(temperature=0.5, prefix="the big").sentences(4)
+    assert all(line.startswith("the big") for line in begun)
+    with pytest.raises(ValueError, match="prefix: 'catt' is not among the 7 tokens of the model; did you mean 'cat'"):
+        model.draw_with(prefix="a catt")
+    with pytest.raises(ValueError, match="5 tokens leave nothing to write of 5"):
+        model.draw_with(prefix="a a a a a")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "hinge"}, "hinge trains the generator through its samples, but token ids carry no gradient"),
+        ({**RELGAN, "objective": SEQGAN}, "seqgan learns from token ids, but the generator gives rows"),
+        (
+            {"objective": "scratchgan"},
+            r"scratchgan wants a discriminator with a logit for each token \[B, 6\], not \[B\]",
+        ),
+        ({"objective": {**SEQGAN, "reward": "dense"}}, "seqgan wants a discriminator with a logit for each token"),
+        ({"objective": "mle", "generator": {"use": "charcnn", "width": 4}}, "mle needs a generator with log_prob"),
+        (
+            {"augment": {"use": "diffaugment"}, "objective": SEQGAN},
+            "augment: changes pictures, but the data are sentences",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said_before_the_start(tmp_path: Path, changes: Any, message: str) -> None:
+    spec = spec_of(**{**ALONE, **changes})
+    facts = rows_of(spec, tmp_path).facts
+    (found,) = network_problems(spec, facts)
+    assert __import__("re").search(message, found), found
+
+
+def test_a_vocabulary_too_large_to_relax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of("relgan")
+    facts = rows_of(spec, tmp_path).facts
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"total": 1000}))
+    (found,) = network_problems(spec, facts)
+    assert found.startswith(
+        "data.vocabulary: 12 tokens at each of 6 places for a batch of 8 are 0 GiB of relaxed samples"
+    )
