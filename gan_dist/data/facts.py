@@ -107,7 +107,8 @@ class TextFacts(DataFacts):
     @property
     def for_metrics(self) -> dict[str, Any]:
         oracle = None if self.oracle is None else oracle_of(self.oracle)
-        return {"codec": self.codec, "oracle": oracle, "test": HeldOut(self.test, self.codec) if self.test else None}
+        held_out = HeldOut.stand_in if self.stand_in else HeldOut.of
+        return {"codec": self.codec, "oracle": oracle, "test": held_out(self.test, self.codec) if self.test else None}
 
     @property
     def described(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,20 +11,30 @@ from numpy.typing import NDArray
 from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.sentences import How
 from gan_dist.data.text_files import sentences_of
-from gan_dist.data.tokens import Codec
+from gan_dist.data.tokens import SPECIAL, Codec
 from gan_dist.storage import StorageError, locate
 
 
 class HeldOut:
-    """The sentences of a file, cut into tokens as the data are.
+    """Sentences, cut into tokens as the data are. `where` they come from is for messages."""
 
-    Raises:
-        DataError: it is not there, or holds nothing.
-    """
+    def __init__(self, where: str, codec: Codec, texts: Sequence[str]) -> None:
+        self.where, self.codec, self.texts = where, codec, texts
 
-    def __init__(self, where: str, codec: Codec) -> None:
-        self.where, self.codec = where, codec
-        self.texts = _texts(where)
+    @classmethod
+    def of(cls, where: str, codec: Codec) -> HeldOut:
+        """Those of a file.
+
+        Raises:
+            DataError: it is not there, or holds nothing.
+        """
+        return cls(where, codec, _texts(where))
+
+    @classmethod
+    def stand_in(cls, where: str, codec: Codec) -> HeldOut:
+        """Some of known words, for a rehearsal where the data are not at hand."""
+        words = codec.vocabulary[len(SPECIAL) :][: codec.length]
+        return cls(where, codec, [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)])
 
     def numbers(self) -> list[list[int]]:
         """Every sentence as numbers; words that the vocabulary has not get numbers of their own."""

@@ -83,7 +83,7 @@ def settle(
         if stand_in_of is None:
             raise
     found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
-    return replace(found, manifest={**found.manifest, "stand_in": True})
+    return _with_test(replace(found, manifest={**found.manifest, "stand_in": True}), data)
 
 
 def _with_test(found: Prepared, data: DataSpec) -> Prepared:
