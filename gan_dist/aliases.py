@@ -13,6 +13,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "r3gan": "gan_dist.networks.r3gan:Generator",
         "sngan": "gan_dist.networks.sngan:Generator",
         "stylegan2": "gan_dist.networks.stylegan2:Generator",
+        "fastgan": "gan_dist.networks.fastgan:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
@@ -20,6 +21,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "r3gan": "gan_dist.networks.r3gan:Discriminator",
         "sngan": "gan_dist.networks.sngan:Discriminator",
         "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
+        "projected": "gan_dist.networks.projected:Discriminator",
     },
     "network": {},
     "objective": {
