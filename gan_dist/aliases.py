@@ -14,6 +14,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "sngan": "gan_dist.networks.sngan:Generator",
         "stylegan2": "gan_dist.networks.stylegan2:Generator",
         "fastgan": "gan_dist.networks.fastgan:Generator",
+        "sagan": "gan_dist.networks.sagan:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
@@ -21,6 +22,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "r3gan": "gan_dist.networks.r3gan:Discriminator",
         "sngan": "gan_dist.networks.sngan:Discriminator",
         "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
+        "sagan": "gan_dist.networks.sagan:Discriminator",
         "projected": "gan_dist.networks.projected:Discriminator",
     },
     "network": {},

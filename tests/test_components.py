@@ -163,9 +163,9 @@ def test_a_schedule_on_a_whole_number(root: Path) -> None:
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        ("dcgn", "unknown generator 'dcgn'; did you mean 'dcgan'? (allowed: dcgan, mlp, r3gan, sngan), "
+        ("dcgn", "unknown generator 'dcgn'; did you mean 'dcgan'? (allowed: dcgan, fastgan, mlp, r3gan, sagan, sngan, stylegan2), "
                  "or your own as 'package.module:Name'"),
-        ("their_pkg.nets.Net", "unknown generator 'their_pkg.nets.Net' (allowed: dcgan, mlp, r3gan, sngan), "
+        ("their_pkg.nets.Net", "unknown generator 'their_pkg.nets.Net' (allowed: dcgan, fastgan, mlp, r3gan, sagan, sngan, stylegan2), "
                                "or your own as 'package.module:Name'"),
         ("their_pkg.net:Net", "no module 'their_pkg.net'; did you mean 'their_pkg.nets'?"),
         ("their_pgk.nets:Net", "no module 'their_pgk.nets'"),

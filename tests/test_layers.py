@@ -39,7 +39,7 @@ penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.names metrics.moments
-networks networks.projected networks.pretrained networks.fastgan networks.stylegan2
+networks networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan networks.stylegan2
 networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 contracts randomness

@@ -190,8 +190,8 @@ def test_an_unknown_alias_is_sought_among_all_kinds() -> None:
     assert str(caught.value) == (
         "unknown component 'hinje'; did you mean 'hinge'? "
         "(allowed: bcr, dcgan, dragan, fastgan, feature_matching, hinge, l1, l2, least_squares, lecam, minimax, mlp, "
-        "non_saturating, orthogonal, path_length, projected, r1, r2, r3gan, relativistic, relativistic_average, sngan, "
-        "stylegan2, wasserstein, wgan_gp), or your own as 'package.module:Name'"
+        "non_saturating, orthogonal, path_length, projected, r1, r2, r3gan, relativistic, relativistic_average, sagan, "
+        "sngan, stylegan2, wasserstein, wgan_gp), or your own as 'package.module:Name'"
     )
 
 
