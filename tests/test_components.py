@@ -164,9 +164,11 @@ def test_a_schedule_on_a_whole_number(root: Path) -> None:
     ("use", "message"),
     [
         ("dcgn", "unknown generator 'dcgn'; did you mean 'dcgan'? "
-                 "(allowed: dcgan, fastgan, mlp, r3gan, sagan, sngan, stylegan2), or your own as 'package.module:Name'"),
+                 "(allowed: dcgan, fastgan, mlp, r3gan, sagan, sngan, stylegan2), "
+                 "or your own as 'package.module:Name'"),
         ("their_pkg.nets.Net", "unknown generator 'their_pkg.nets.Net' "
-                               "(allowed: dcgan, fastgan, mlp, r3gan, sagan, sngan, stylegan2), or your own as 'package.module:Name'"),
+                               "(allowed: dcgan, fastgan, mlp, r3gan, sagan, sngan, stylegan2), "
+                               "or your own as 'package.module:Name'"),
         ("their_pkg.net:Net", "no module 'their_pkg.net'; did you mean 'their_pkg.nets'?"),
         ("their_pgk.nets:Net", "no module 'their_pgk.nets'"),
         ("broken:Net", "{root}/broken.py:1: not valid Python: invalid syntax"),
