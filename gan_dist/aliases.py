@@ -16,6 +16,8 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "charcnn": "gan_dist.networks.charcnn:Generator",
         "lstm": "gan_dist.networks.lstm:Generator",
         "stylegan2": "gan_dist.networks.stylegan2:Generator",
+        "fastgan": "gan_dist.networks.fastgan:Generator",
+        "sagan": "gan_dist.networks.sagan:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
@@ -27,6 +29,8 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "textcnn": "gan_dist.networks.textcnn:Discriminator",
         "textlstm": "gan_dist.networks.textlstm:Discriminator",
         "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
+        "sagan": "gan_dist.networks.sagan:Discriminator",
+        "projected": "gan_dist.networks.projected:Discriminator",
     },
     "network": {},
     "objective": {

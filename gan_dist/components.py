@@ -23,7 +23,18 @@ from gan_dist.spec.schedules import Schedule
 from gan_dist.spec.signatures import Param, Signature, read_signature
 from gan_dist.spec.slots import as_argument
 
-__all__ = ["ALIASES", "PROVIDED", "Kind", "Param", "Signature", "build", "check_arguments", "check_job", "locate"]
+__all__ = [
+    "ALIASES",
+    "PROVIDED",
+    "Kind",
+    "Param",
+    "Signature",
+    "build",
+    "check_arguments",
+    "check_job",
+    "locate",
+    "slots",
+]
 
 Roots = Sequence[str | Path]
 
@@ -97,7 +108,7 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     """Every problem with the components of a job, which may be plain values that have other faults too."""
     tree = job.model_dump() if isinstance(job, JobSpec) else job
     found: list[tuple[Keys, str]] = [
-        ((*slot.keys, key), text) for slot in _slots(tree) for key, text in _check(slot, tree, roots)
+        ((*slot.keys, key), text) for slot in slots(tree) for key, text in _check(slot, tree, roots)
     ]
     found += [*_check_opponent(tree), *_check_optimizers(tree)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
@@ -143,7 +154,7 @@ def load(target: str, roots: Roots = ()) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
+def slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
     """Every component that a job names."""
     yield from _slot("generator", ("generator",), tree.get("generator"))
     yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
@@ -219,7 +230,7 @@ def _missing(param: Param, use: str) -> str:
 def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
     """Objectives and penalties of ours that are about a discriminator need one."""
     if tree.get("discriminator") is None:
-        for slot in _slots(tree):
+        for slot in slots(tree):
             use = slot.written["use"]
             ours = ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR)
             if ours and use not in _WITHOUT_DISCRIMINATOR:

@@ -21,7 +21,7 @@ from gan_dist.preflight import data_problems, describe, earlier_window, storage_
 from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
-from gan_dist.smoke import Rehearsal, rehearse
+from gan_dist.smoke import Rehearsal, rehearse, stood_in
 from gan_dist.spec.job import JobSpec
 from gan_dist.versions import version_differences, versions
 
@@ -61,7 +61,8 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     """
     import ray
 
-    spec, smoke = attempt.spec, attempt.request.mode == "smoke"
+    smoke = attempt.request.mode == "smoke"
+    spec = stood_in(attempt.spec, attempt.emit) if smoke else attempt.spec
     cluster: Any = ray
     ask = ask_of(spec.resources, cluster.cluster_resources(), cluster.nodes())
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)

@@ -172,8 +172,8 @@ class Objective(Protocol):
 
     Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
-    `state()`, a dict of tensors or modules to be saved with the run; `calls`, for networks by name the methods beyond
-    these contracts that they must have; `modality = "text"` where it is for text only.
+    `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
+    beyond these contracts that they must have; `modality = "text"` where it is for text only.
     """
 
     @property
@@ -186,7 +186,7 @@ class Penalty(Protocol):
     """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
 
     Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
-    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `calls` as
+    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods` as
     an objective has it. `after_step(means)`, called after each step it had part in, with its terms'
     means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order`
     is False where it differentiates no network, which batch normalisation would forbid.

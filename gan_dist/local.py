@@ -18,7 +18,7 @@ from gan_dist.events import preparing
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun
-from gan_dist.smoke import Rehearsal, rehearse
+from gan_dist.smoke import Rehearsal, rehearse, stood_in
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from gan_dist.worker import pick_device, work
@@ -39,24 +39,25 @@ def _train(attempt: Attempt) -> dict[str, Any]:
     device = pick_device(attempt.spec.resources.device)
     attempt.emit({"event": "stage", "text": "reading data"})
     smoke = attempt.request.mode == "smoke"
+    spec = stood_in(attempt.spec, attempt.emit) if smoke else attempt.spec
     before = earlier_window(attempt.folder)
-    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit, before)
-    if problems := data_problems(attempt.spec, rows.facts, 1, attempt.folder):
+    rows = read_rows(spec, attempt.folder.prepared(), smoke, attempt.emit, before)
+    if problems := data_problems(spec, rows.facts, 1, attempt.folder):
         raise Refused("\n".join(problems))
-    attempt.emit({"event": "preflight", "lines": describe(attempt.spec, rows.facts, 1, str(device))})
+    attempt.emit({"event": "preflight", "lines": describe(spec, rows.facts, 1, str(device))})
     run = LocalRun(device, attempt.on_event, attempt.stop.is_set)
 
-    def once(spec: JobSpec) -> dict[str, Any]:
+    def once(one: JobSpec) -> dict[str, Any]:
         try:
-            return work(spec, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
+            return work(one, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
         except Exception as error:
             if is_users(error):
                 raise UserCodeError(user_traceback(error)) from error
             raise
 
     if smoke:
-        return rehearse(Rehearsal(attempt.spec, rows.facts, attempt.folder, attempt.emit), once)
-    return once(attempt.spec)
+        return rehearse(Rehearsal(spec, rows.facts, attempt.folder, attempt.emit), once)
+    return once(spec)
 
 
 def read_rows(

@@ -181,7 +181,7 @@ def _lacking(stage: Stage, networks: Mapping[str, nn.Module]) -> Iterator[str]:
     parts: list[tuple[str, str, object]] = [("objective", one.label, one.objective) for one in stage.objectives]
     parts += [("penalties", one.label, one.penalty) for one in stage.penalties]
     for key, label, part in parts:
-        for name, methods in getattr(part, "calls", {}).items():
+        for name, methods in getattr(part, "needs_methods", {}).items():
             lacking = [method for method in methods if name in networks and not hasattr(networks[name], method)]
             if lacking:
                 yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}, as {_EXAMPLES[lacking[0]]} has it"

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gan_dist import components
+from gan_dist.build import KINDS
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
 from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.job import JobSpec
+from gan_dist.spec.job import ComponentSpec, JobSpec
 from gan_dist.spec.sections import EverySpec, KeepSpec
 
 STEPS = 2
@@ -42,6 +44,22 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
     result = train(shortened(rehearsal.spec, STEPS + TIMED))
     rehearsal.emit({"event": "preflight", "lines": needs(rehearsal)})
     return result
+
+
+def stood_in(spec: JobSpec, emit: Callable[[dict[str, Any]], None]) -> JobSpec:
+    """The job with what its networks need and is not at hand replaced, as far as they can be rehearsed without: a class
+    of networks may have `stand_in(args)`, which gives arguments and a word on them."""
+    found = {}
+    for name, one in spec.network_specs.items():
+        factory = components.load(
+            components.locate(KINDS.get(name, "network"), one.use), [spec.environment.code or "."]
+        )
+        if instead := getattr(factory, "stand_in", lambda args: None)(one.args):
+            args, text = instead
+            emit({"event": "warning", "text": f"{name}: {text}"})
+            found[name] = ComponentSpec.model_validate({**one.model_dump(), **args})
+    pair = {name: one for name, one in found.items() if name in KINDS}
+    return spec.model_copy(update={**pair, "networks": spec.networks | {n: found[n] for n in found.keys() - KINDS}})
 
 
 def shortened(spec: JobSpec, steps: int) -> JobSpec:

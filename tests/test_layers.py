@@ -20,7 +20,7 @@ cli.options cli.output
 
 standing results launch submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
-job_schema recipes survey testing testbench
+job_schema catalog recipes survey testing testbench
 
 driver conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate api local smoke preflight text_preflight attempt events request resume jobfile
@@ -43,7 +43,8 @@ augment augment.ada augment.diffaugment augment.applied augment.colour augment.r
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
-networks networks.stylegan2 networks.modulated networks.equalised
+networks networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan networks.stylegan2
+networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive

@@ -40,6 +40,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "init": spec_commands.init,
         "validate": spec_commands.validate,
         "schema": spec_commands.schema,
+        "catalog": spec_commands.catalog,
         "help": model_commands.help_topic,
     },
     "Data": {

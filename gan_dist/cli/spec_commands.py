@@ -1,4 +1,4 @@
-"""Commands about the job file itself: `validate`, `schema`, `init`."""
+"""Commands about the job file itself: `validate`, `schema`, `catalog`, `init`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gan_dist.cli.options import Json, Set, complete_job
-from gan_dist.cli.output import emit, say
+from gan_dist.cli.output import emit, say, table
 
 WRONG = 2
 
@@ -46,6 +46,30 @@ def schema() -> None:
     from gan_dist.job_schema import job_schema
 
     emit(job_schema())
+
+
+def catalog(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only this component, or this kind, with all arguments.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what a job can name: networks, objectives, penalties, augmentations, metrics, with paper and job."""
+    from gan_dist.catalog import catalog as entries
+
+    found = entries(name)
+    if as_json:
+        emit([entry.plain() for entry in found])
+    elif name is None:
+        rows = [[one.kind, one.name, ", ".join(one.jobs[:2]) or "-", one.paper or one.summary] for one in found]
+        table(["KIND", "NAME", "JOBS", "PAPER"], rows)
+        say("\ngan-dist catalog NAME shows the arguments of one")
+    else:
+        for one in found:
+            say(f"{one.kind} {one.name}: {one.summary}")
+            say(f"  paper {one.paper or '-'}; jobs {', '.join(one.jobs) or '-'}; {one.target}")
+            for param in one.params:
+                say(f"  {param.name} = {'required' if param.required else param.default}: {param.doc}")
 
 
 def init(

@@ -21,15 +21,28 @@ class SpectralConv(nn.Conv2d):
 
     Args:
         inputs, outputs: channels.
-        kernel: odd; the picture is padded with zeros to keep its size.
+        kernel: its height and width.
         gain: factor of the initial weights.
+        stride: of how many places one is kept.
+        padding: zeros around the picture; by default those that keep its size with an odd kernel.
+        bias: whether there is one.
     """
 
     u: Tensor
     v: Tensor
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        gain: float = math.sqrt(2),
+        stride: int = 1,
+        padding: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        padding = kernel // 2 if padding is None else padding
+        super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
         nn.init.xavier_uniform_(self.weight, gain)
         begin(self)
 
@@ -38,7 +51,7 @@ class SpectralConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = normalised(self.weight, self.u, self.v)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 class SpectralLinear(nn.Linear):

@@ -17,7 +17,7 @@ class FeatureMatching:
 
     couples_batch = True
     phases = (Phase("G", ("generator",)),)
-    calls: ClassVar = {"discriminator": ("features",)}
+    needs_methods: ClassVar = {"discriminator": ("features",)}
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         if phase != "G":

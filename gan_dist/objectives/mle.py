@@ -15,7 +15,7 @@ class MaximumLikelihood:
     """
 
     modality = "text"
-    calls: ClassVar = {"generator": ("log_prob", "mask")}
+    needs_methods: ClassVar = {"generator": ("log_prob", "mask")}
     phases = (Phase("MLE", ("generator",)),)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:

@@ -28,7 +28,7 @@ class ScratchGan:
 
     modality = "text"
     per_token = True
-    calls: ClassVar = {"generator": ("scored", "mask")}
+    needs_methods: ClassVar = {"generator": ("scored", "mask")}
 
     def __init__(self, *, d_steps: int = 1, gamma: float = 0.23, decay: float = 0.08) -> None:
         if not 0 <= gamma <= 1:

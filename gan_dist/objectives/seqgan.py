@@ -35,7 +35,7 @@ class SeqGan:
     """
 
     modality = "text"
-    calls: ClassVar = {"generator": ("scored", "mask", "step")}
+    needs_methods: ClassVar = {"generator": ("scored", "mask", "step")}
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from gan_dist.contracts import Batch, Nets, Term, watch
 
 
 class LeCam:
-    """gamma * (E (D(real) - a_fake)^2 + E (D(fake) - a_real)^2), a the moving means of D's logits (equation 6).
+    """gamma * (E (D(real) - a_fake)^2 + E (D(fake) - a_real)^2), a the moving means of D's logits.
 
     The means are those before the step, over all workers. They begin at 0, near which logits begin too.
 

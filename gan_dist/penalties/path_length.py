@@ -29,7 +29,7 @@ class PathLength:
     """
 
     phase = "G"
-    calls: ClassVar = {"generator": ("styles", "synthesis")}
+    needs_methods: ClassVar = {"generator": ("styles", "synthesis")}
 
     def __init__(self, *, gamma: float = 2.0, decay: float = 0.01, shrink: int = 2) -> None:
         if gamma < 0 or not 0 < decay <= 1 or shrink < 1:
