@@ -20,7 +20,7 @@ cli.options cli.output
 
 standing results launch submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
-job_schema catalog recipes survey testing testbench
+job_schema catalog recipes text_recipes survey testing testbench
 
 driver conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate api local smoke preflight text_preflight attempt events request resume jobfile
