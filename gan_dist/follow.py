@@ -87,6 +87,8 @@ class Follower:
                 self._progress = dict(event)
                 self._stage = event.get("stage") or ""
                 self._plain_progress()
+            case "trial":
+                self.say(str(event["text"]))
             case "checkpoint":
                 self.checkpoint = event["path"]
                 self.say(f"checkpoint at {short(event['seen'])}: {_in_run(event['path'])}", "dim")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
 
+if TYPE_CHECKING:
+    from gan_dist.runs import RunFolder
+
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
+BestJob = Annotated[
+    Path | None, typer.Option("--best-job", help="Of a sweep: write the best job there, as YAML.", metavar="FILE")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
@@ -38,11 +45,14 @@ def status(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Where a run stands."""
+    """Where a run stands; of a sweep, with its trials."""
+    from gan_dist.cli.sweep_words import say_standing
     from gan_dist.runs import find_run, storage_root
     from gan_dist.standing import standing
+    from gan_dist.sweeps.report import is_sweep
 
-    found = standing(find_run(run, storage_root(storage, None)), address)
+    here = find_run(run, storage_root(storage, None))
+    found = standing(here, address)
     if as_json:
         emit(found)
         return
@@ -59,16 +69,30 @@ def status(
     for key, value in lines.items():
         if value:
             say(f"{key:9}{value}")
+    if is_sweep(here):
+        say_standing(here)
     if found["status"] == "lost":
         say(f"its driver and cluster are gone; go on: gan-dist submit --resume {found['id']}")
 
 
-def results(run: options.Run, storage: options.Storage = None, as_json: options.Json = False) -> None:
-    """The final word on a run: how it ended, its metrics, what it took, and how to repeat it."""
+def results(
+    run: options.Run,
+    best_job: BestJob = None,
+    storage: options.Storage = None,
+    as_json: options.Json = False,
+) -> None:
+    """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
     from gan_dist.results import results_of
     from gan_dist.runs import find_run, storage_root
+    from gan_dist.sweeps.report import is_sweep
 
-    found = results_of(find_run(run, storage_root(storage, None)))
+    here = find_run(run, storage_root(storage, None))
+    if is_sweep(here):
+        _results_of_sweep(here, best_job, as_json)
+        return
+    if best_job is not None:
+        raise ValueError(f"--best-job: {here.id} is no sweep; its own job is {here.uri}/job.json")
+    found = results_of(here)
     if as_json:
         emit(found)
         return
@@ -87,6 +111,23 @@ def results(run: options.Run, storage: options.Storage = None, as_json: options.
     for key in ("checkpoint", "grid", "repeat"):
         if found[key]:
             say(f"{key:12}{found[key]}")
+
+
+def _results_of_sweep(run: RunFolder, target: Path | None, as_json: bool) -> None:
+    from gan_dist.cli.sweep_words import say_results
+    from gan_dist.sweeps.report import best_job, results_of_sweep
+
+    found = results_of_sweep(run)
+    if target is not None:
+        text, number = best_job(run)
+        target.write_text(f"# gan-dist submit {target}\n{text}")
+        found["best_job"] = str(target)
+    if as_json:
+        emit(found)
+        return
+    say_results(found)
+    if target is not None:
+        say(f"written     {target}: the job of t{number:03d}")
 
 
 def _course(item: tuple[str, dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ from gan_dist.spec.sections import (
     StopSpec,
 )
 from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
+from gan_dist.spec.sweep import SweepSpec
 
 __all__ = [
     "ComponentSpec",
@@ -42,6 +43,7 @@ __all__ = [
     "ResourcesSpec",
     "StageSpec",
     "StopSpec",
+    "SweepSpec",
 ]
 
 CONFLICT = "conflict"
@@ -136,6 +138,9 @@ class JobSpec(Section):
     )
     storage: str | None = Field(
         default=None, description="Folder or URI for runs; null is ./runs. GAN_DIST_STORAGE and --storage override it."
+    )
+    sweep: SweepSpec | None = Field(
+        default=None, description="Makes the job a search: many runs that differ in some keys."
     )
 
     @property
