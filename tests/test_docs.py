@@ -32,14 +32,16 @@ from gan_dist.spec.job import (
     OptimizerSpec,
     PenaltySpec,
     ResourcesSpec,
+    SchedulerSpec,
     StageSpec,
     StopSpec,
+    SweepSpec,
 )
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
-TOPICS = ("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume", "start", "tensorboard")
+TOPICS = ("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume", "start", "sweeps", "tensorboard")
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
     "data": DataSpec,
@@ -57,6 +59,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "resources": ResourcesSpec,
     "resources.workers": WorkerRange,
     "environment": EnvironmentSpec,
+    "sweep": SweepSpec,
+    "sweep.scheduler": SchedulerSpec,
 }
 COMPONENTS = [(kind, alias) for kind, aliases in components.ALIASES.items() for alias in aliases]
 

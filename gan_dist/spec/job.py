@@ -25,7 +25,7 @@ from gan_dist.spec.sections import (
     StopSpec,
 )
 from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
-from gan_dist.spec.sweep import SweepSpec
+from gan_dist.spec.sweep import SchedulerSpec, SweepSpec
 
 __all__ = [
     "ComponentSpec",
@@ -41,6 +41,7 @@ __all__ = [
     "OptimizerSpec",
     "PenaltySpec",
     "ResourcesSpec",
+    "SchedulerSpec",
     "StageSpec",
     "StopSpec",
     "SweepSpec",

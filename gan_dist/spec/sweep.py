@@ -57,7 +57,7 @@ class SchedulerSpec(Section):
     factor: Whole = Field(default=3, ge=2, description="asha: one in so many goes on to a rung so many times as far.")
     interval: AmountField | None = Field(
         default=None,
-        description="pbt and median: how often trials are compared. null: a tenth of the job.",
+        description="pbt: how often members are compared. null: a tenth of the job.",
         json_schema_extra={"unit": "samples"},
     )
     quantile: Number = Field(
@@ -79,7 +79,7 @@ class SchedulerSpec(Section):
         uses = {
             "none": (),
             "asha": ("first", "factor"),
-            "median": ("first", "interval"),
+            "median": ("first",),
             "pbt": ("interval", "quantile"),
         }
         for key in sorted(self.model_fields_set - {"use", *uses[self.use]}):

@@ -23,9 +23,10 @@ from gan_dist.sweeps.candidates import candidate, tag_of
 from gan_dist.sweeps.draw import Values, planned, probes
 from gan_dist.sweeps.history import Outcome, Task
 from gan_dist.sweeps.ledger import ledger_of
+from gan_dist.sweeps.median import hopeless
 from gan_dist.sweeps.ranking import noise_words
-from gan_dist.sweeps.search import Search, rule_of
-from gan_dist.sweeps.trial import STOP, Common, take_over
+from gan_dist.sweeps.search import ASHA_PART, Search, rule_of
+from gan_dist.sweeps.trial import STOP, Common, curve, last_value, take_over
 
 MOST_BUILT = 64
 REHEARSED = 2
@@ -75,7 +76,8 @@ class Sweep:
         self.search = Search(self.sweep, rule, self.ledger, self._named, self._wrong)
         self.board = Board(self.search, end, self.common.tag.removeprefix("metric/"))
         self._began, self._told, self._spent = time.monotonic(), 0.0, self.ledger.seconds
-        self.timed_out = False
+        self.timed_out, self._hopeless = False, set[tuple[int, int, int]]()
+        self._first = end // ASHA_PART if (first := self.sweep.scheduler.first) is None else clock.samples(first)
         if self.ledger.began is None:
             self.ledger.begin({"tag": self.common.tag, "mode": self.sweep.mode, "end": end})
         elif self.search.complete:
@@ -97,6 +99,10 @@ class Sweep:
 
     def take(self, task: Task, outcome: Outcome | None) -> None:
         """What came of a task; None where it was interrupted."""
+        if outcome is None and task.key in self._hopeless:
+            run = self.common.run(task.trial)
+            value = last_value(run, self.common.tag)
+            outcome = Outcome("pruned", int(run.status()["seen"]), value, "worse than half of the others")
         self.search.told(task, outcome)
         self.ledger.spend(self._spent + time.monotonic() - self._began)
         if outcome is not None:
@@ -108,6 +114,10 @@ class Sweep:
     def progress(self, task: Task, seen: int) -> None:
         """A trial has come so far."""
         self.board.progress(task, seen)
+        if self.sweep.scheduler.use == "median" and task.key not in self._hopeless and self._is_hopeless(task):
+            self._hopeless.add(task.key)
+            run = self.common.run(task.trial)
+            run.folder.write(f"{STOP}{run.status()['attempt']}", b"")
         self.tell()
 
     def tell(self, now: bool = False) -> None:
@@ -138,6 +148,13 @@ class Sweep:
     def due(self) -> bool:
         """Whether the trials must be asked to stop now."""
         return self.attempt.stop.is_set() or self._out_of_time()
+
+    def _is_hopeless(self, task: Task) -> bool:
+        """Whether the median rule ends a trial that trains."""
+        tag = self.common.tag
+        ended = [key[:2] for key, outcome in self.ledger.history.outcomes.items() if outcome.usable]
+        others = [curve(self.common.run(trial), tag) for trial in ended]
+        return hopeless(curve(self.common.run(task.trial), tag), others, self._first, self.sweep.mode)
 
     def _out_of_time(self) -> bool:
         budget = self.sweep.time_budget
