@@ -19,6 +19,9 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to 
 BestJob = Annotated[
     Path | None, typer.Option("--best-job", help="Of a sweep: write the best job there, as YAML.", metavar="FILE")
 ]
+Plots = Annotated[
+    Path | None, typer.Option("--plots", help="Of a sweep: draw its pictures there, as PNG.", metavar="DIR")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
@@ -78,6 +81,7 @@ def status(
 def results(
     run: options.Run,
     best_job: BestJob = None,
+    plots: Plots = None,
     storage: options.Storage = None,
     as_json: options.Json = False,
 ) -> None:
@@ -88,10 +92,10 @@ def results(
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
-        _results_of_sweep(here, best_job, as_json)
+        _results_of_sweep(here, best_job, plots, as_json)
         return
-    if best_job is not None:
-        raise ValueError(f"--best-job: {here.id} is no sweep; its own job is {here.uri}/job.json")
+    if best_job is not None or plots is not None:
+        raise ValueError(f"--best-job and --plots are for sweeps; {here.id} is a run, its job {here.uri}/job.json")
     found = results_of(here)
     if as_json:
         emit(found)
@@ -113,21 +117,26 @@ def results(
             say(f"{key:12}{found[key]}")
 
 
-def _results_of_sweep(run: RunFolder, target: Path | None, as_json: bool) -> None:
+def _results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, as_json: bool) -> None:
     from gan_dist.cli.sweep_words import say_results
-    from gan_dist.sweeps.report import best_job, results_of_sweep
+    from gan_dist.sweeps.report import Told, best_job, results_of_sweep
 
     found = results_of_sweep(run)
+    written = []
     if target is not None:
-        text, number = best_job(run)
+        text, _ = best_job(run)
         target.write_text(f"# gan-dist submit {target}\n{text}")
-        found["best_job"] = str(target)
+        written.append(target)
+    if plots is not None:
+        from gan_dist.sweeps.plots import draw_plots
+
+        written += draw_plots(Told(run), plots)
     if as_json:
-        emit(found)
+        emit({**found, "written": list(map(str, written))})
         return
     say_results(found)
-    if target is not None:
-        say(f"written     {target}: the job of t{number:03d}")
+    for path in written:
+        say(f"written     {path}")
 
 
 def _course(item: tuple[str, dict[str, Any]]) -> list[str]:

@@ -76,7 +76,9 @@ def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
     if importance:
         from gan_dist.sweeps.tpe import importances
 
-        shares = importances(told.sweep.space, told.history)
+        # The first rung is the one that all have reached; a population is compared where it ended.
+        legs = [task.leg for task in told.history.tasks.values()] if told.sweep.scheduler.use == "pbt" else [0]
+        shares = importances(told.sweep.space, told.history, max(legs, default=0))
     return {
         "id": run.id,
         "uri": run.uri,

@@ -43,22 +43,31 @@ def asked(sweep: SweepSpec, number: int, history: History) -> Values:
 
 
 def study_of(space: Space, history: History, sampler: Any = None) -> Study:
-    """The history as Optuna's study; what has no value failed, and what trains is running. Less is better."""
+    """The history as Optuna's study, less being better; what has not ended is running.
+
+    Optuna passes over trials that failed, and would propose their like again: one without a value counts as worse than
+    the worst.
+    """
     import optuna
-    from optuna.trial import TrialState, create_trial
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=sampler, direction="minimize")
     running = {task.number for task in history.open}
+    costs = {number: last_cost(history, number) for number in history.numbers if number not in running}
+    finite = [cost for cost in costs.values() if cost != WORST] or [0.0]
+    bad = max(finite) + max(max(finite) - min(finite), abs(max(finite)), 1e-9)
     for number in history.numbers:
-        values = history.values(number)
-        kinds = {key: distribution(space[key]) for key in values if space[key].kind != "same_as"}
-        told = {key: _inner(space[key], values[key]) for key in kinds}
-        cost = last_cost(history, number)
-        state = TrialState.RUNNING if number in running else TrialState.FAIL if cost == WORST else TrialState.COMPLETE
-        value = cost if state is TrialState.COMPLETE else None
-        study.add_trial(create_trial(params=told, distributions=kinds, state=state, value=value))
+        _add(study, space, history.values(number), min(costs[number], bad) if number in costs else None)
     return study
+
+
+def _add(study: Study, space: Space, values: Values, cost: float | None) -> None:
+    from optuna.trial import TrialState, create_trial
+
+    kinds = {key: distribution(space[key]) for key in values if space[key].kind != "same_as"}
+    told = {key: _inner(space[key], values[key]) for key in kinds}
+    state = TrialState.RUNNING if cost is None else TrialState.COMPLETE
+    study.add_trial(create_trial(params=told, distributions=kinds, state=state, value=cost))
 
 
 def last_cost(history: History, number: int) -> float:
@@ -80,15 +89,20 @@ def distribution(one: Parameter) -> BaseDistribution:
     return FloatDistribution(low, high, log=one.kind == "loguniform")
 
 
-def importances(space: Space, history: History) -> Mapping[str, float]:
-    """How much of the metric's variance each key explains (Hutter et al. 2014, by random forests), summing to 1.
+def importances(space: Space, history: History, leg: int) -> Mapping[str, float]:
+    """How much of the metric's variance after a leg each key explains (Hutter et al. 2014, by random forests), summing
+    to 1.
 
     Empty where fewer than four configurations have a value, or all have the same.
     """
     import optuna
 
-    study = study_of(space, history)
-    done = [trial for trial in study.trials if trial.state is optuna.trial.TrialState.COMPLETE]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    for number in history.numbers:
+        if (cost := history.cost(number, leg)) != WORST:
+            _add(study, space, history.values_at(number, leg), cost)
+    done = study.trials
     shared = [key for key in space if all(key in trial.params for trial in done)]
     varied = [key for key in shared if len({trial.params[key] for trial in done}) > 1]
     if len(done) < 4 or not varied or len({trial.value for trial in done}) == 1:
