@@ -109,22 +109,19 @@ class Sweep:
             self.board.progress(task, outcome.seen)
             self.say(self.board.ended(task, outcome))
             self._keep_best()
-            self.tell(now=True)
+            self.tell()
 
     def progress(self, task: Task, seen: int) -> None:
         """A trial has come so far."""
         self.board.progress(task, seen)
-        if self.sweep.scheduler.use == "median" and task.key not in self._hopeless and self._is_hopeless(task):
-            self._hopeless.add(task.key)
-            run = self.common.run(task.trial)
-            run.folder.write(f"{STOP}{run.status()['attempt']}", b"")
-        self.tell()
+        if time.monotonic() - self._told > TOLD_EVERY_S:
+            self._end_if_hopeless(task)
+            self.tell()
 
-    def tell(self, now: bool = False) -> None:
-        """Show and record where the sweep stands, every other second."""
-        if now or time.monotonic() - self._told > TOLD_EVERY_S:
-            self._told = time.monotonic()
-            self.attempt.on_event(self.board.event())
+    def tell(self) -> None:
+        """Show and record where the sweep stands."""
+        self._told = time.monotonic()
+        self.attempt.on_event(self.board.event())
 
     def say(self, text: str) -> None:
         self.attempt.emit({"event": "trial", "text": text})
@@ -139,7 +136,7 @@ class Sweep:
 
     def result(self) -> dict[str, Any]:
         """How the attempt ended, for the sweep's record."""
-        self.tell(now=True)
+        self.tell()
         rows = self.board.rows()
         self.attempt.emit({"event": "preflight", "lines": [noise_words(rows)]})
         stopped = self.search.ended and not self.timed_out
@@ -149,8 +146,14 @@ class Sweep:
         """Whether the trials must be asked to stop now."""
         return self.attempt.stop.is_set() or self._out_of_time()
 
+    def _end_if_hopeless(self, task: Task) -> None:
+        """The median rule: a trial that trains is asked to save and end."""
+        if self.sweep.scheduler.use == "median" and task.key not in self._hopeless and self._is_hopeless(task):
+            self._hopeless.add(task.key)
+            run = self.common.run(task.trial)
+            run.folder.write(f"{STOP}{run.status()['attempt']}", b"")
+
     def _is_hopeless(self, task: Task) -> bool:
-        """Whether the median rule ends a trial that trains."""
         tag = self.common.tag
         ended = [key[:2] for key, outcome in self.ledger.history.outcomes.items() if outcome.usable]
         others = [curve(self.common.run(trial), tag) for trial in ended]

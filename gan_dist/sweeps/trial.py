@@ -117,11 +117,8 @@ class Trial:
     def _leg(self, attempt: Attempt) -> dict[str, Any]:
         try:
             result = self._train(attempt, self.spec)
-        except Diverged:
-            self._kind = "diverged"
-            raise
-        except (OutOfMemory, MemoryError, torch.OutOfMemoryError):
-            self._kind = "out_of_memory"
+        except Exception as error:
+            self._kind = next((kind for one in (error, error.__cause__) if (kind := failure(one))), None)
             raise
         self._kind = "stopped"
         if result["ending"] == "finished":
@@ -159,6 +156,13 @@ class Trial:
             if self.common.stops() or self.run.folder.exists(f"{STOP}{self.attempt}"):
                 self.stop.set()
                 return
+
+
+def failure(error: BaseException | None) -> str | None:
+    """What kind of failure a trial's own doing is; None for any other."""
+    if isinstance(error, Diverged):
+        return "diverged"
+    return "out_of_memory" if isinstance(error, (OutOfMemory, MemoryError, torch.OutOfMemoryError)) else None
 
 
 def record_job(run: RunFolder, request: Request, sweep: str) -> None:
