@@ -41,7 +41,20 @@ from gan_dist.spec.job import (
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
-TOPICS = ("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume", "start", "sweeps", "tensorboard")
+TOPICS = (
+    "cluster",
+    "data",
+    "errors",
+    "job",
+    "metrics",
+    "networks",
+    "own",
+    "python",
+    "resume",
+    "start",
+    "sweeps",
+    "tensorboard",
+)
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
     "data": DataSpec,

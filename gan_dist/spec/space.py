@@ -156,16 +156,32 @@ def _count(text: str) -> float:
     return amount.value
 
 
+MEANINGS: dict[Kind, str] = {
+    "choice": "One of a list.",
+    "grid": "One of a list, gone through in turn.",
+    "uniform": "A number between two.",
+    "loguniform": "A number between two, evenly over orders of magnitude.",
+    "int": "A whole number between two, both included.",
+    "logint": "A whole number between two, evenly over orders of magnitude.",
+    "normal": "Mean and deviation of a number.",
+    "same_as": "Another key of the space, whose value this one takes.",
+}
+
+
 def _schema() -> dict[str, Any]:
     several = {"type": "array", "minItems": 1}
     two = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["number", "string"]}}
-    kinds: dict[str, Any] = {kind: several if kind in LISTS else two for kind in KINDS}
-    kinds |= {"same_as": {"type": "string"}}
+    kinds: dict[str, Any] = {kind: several if kind in LISTS else two for kind in KINDS} | {
+        "same_as": {"type": "string"}
+    }
+    keys = {kind: {"description": MEANINGS[kind], **kinds[kind]} for kind in KINDS}
+    keys["times"] = {"description": "Factor of a tied value.", "type": "number"}
+    keys["when"] = {"description": "Values of other keys of the space with which this key is there.", "type": "object"}
     return {
         "type": "object",
-        "properties": {**kinds, "times": {"type": "number"}, "when": {"type": "object"}},
+        "properties": keys,
         "additionalProperties": False,
-        "description": f"Values to try: one of {', '.join(KINDS)}; `times` of a tied value; `when` others have values.",
+        "description": f"What to try: one of {', '.join(KINDS)}.",
     }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from gan_dist.spec.space import LISTS, WHOLE, Parameter, rounded
 from gan_dist.spec.sweep import SweepSpec, needs
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Space = Mapping[str, Parameter]
 Values = dict[str, Any]
@@ -43,7 +44,9 @@ def in_order(space: Space) -> list[str]:
 
 def drawn(space: Space, seed: int, number: int) -> Values:
     """The `number`-th configuration of a seed, whatever was drawn before; `grid` entries go round in turn."""
-    generator = np.random.default_rng([seed, number])
+    from numpy.random import default_rng
+
+    generator = default_rng([seed, number])
     # Every key draws, so that what one `when` leaves out does not move the others.
     values = {key: draw(space[key], generator) for key in space if space[key].kind != "same_as"}
     grids = [key for key, one in space.items() if one.kind == "grid"]

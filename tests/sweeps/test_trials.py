@@ -226,12 +226,12 @@ def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeyp
     monkeypatch.setattr(trial, "LOOK_S", 0.001)
     monkeypatch.setattr(conduct, "TOLD_EVERY_S", 0.0)
     monkeypatch.setattr(conduct, "hopeless", lambda course, others, first, mode: len(others) == 3)
-    every = {"report": "100 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
-    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="3000 steps", every=every)
+    every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
+    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="800 steps", every=every)
     assert code == 0
     row = next(row for row in told(tmp_path).rows() if row.number == 3)
     run = told(tmp_path).trial(3)
-    assert row.state == "pruned" and row.seen < 24_000 and run.status()["status"] == "stopped"
+    assert row.state == "pruned" and row.seen < 6_400 and run.status()["status"] == "stopped"
     kept = newest(run.checkpoints(), lambda text: None)
     assert kept is not None and kept.seen == row.seen
 
