@@ -27,6 +27,7 @@ from gan_dist.storage import Folder, home
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
 PREPARED, JOB = ".prepared", "job.json"
+STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
-
-if TYPE_CHECKING:
-    from gan_dist.runs import RunFolder
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
 BestJob = Annotated[
@@ -86,13 +83,14 @@ def results(
     as_json: options.Json = False,
 ) -> None:
     """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
+    from gan_dist.cli.sweep_words import results_of_sweep
     from gan_dist.results import results_of
     from gan_dist.runs import find_run, storage_root
     from gan_dist.sweeps.report import is_sweep
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
-        _results_of_sweep(here, best_job, plots, as_json)
+        results_of_sweep(here, best_job, plots, as_json)
         return
     if best_job is not None or plots is not None:
         raise ValueError(f"--best-job and --plots are for sweeps; {here.id} is a run, its job {here.uri}/job.json")
@@ -115,28 +113,6 @@ def results(
     for key in ("checkpoint", "grid", "repeat"):
         if found[key]:
             say(f"{key:12}{found[key]}")
-
-
-def _results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, as_json: bool) -> None:
-    from gan_dist.cli.sweep_words import say_results
-    from gan_dist.sweeps.report import Told, best_job, results_of_sweep
-
-    found = results_of_sweep(run)
-    written = []
-    if target is not None:
-        text, _ = best_job(run)
-        target.write_text(f"# gan-dist submit {target}\n{text}")
-        written.append(target)
-    if plots is not None:
-        from gan_dist.sweeps.plots import draw_plots
-
-        written += draw_plots(Told(run), plots)
-    if as_json:
-        emit({**found, "written": list(map(str, written))})
-        return
-    say_results(found)
-    for path in written:
-        say(f"written     {path}")
 
 
 def _course(item: tuple[str, dict[str, Any]]) -> list[str]:
@@ -198,6 +174,10 @@ def stop(
         _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
         return
     holder = found.lease_holder()
+    if holder is not None and "sweep" in found.request():
+        standing.stop_trial(found, holder["attempt"])
+        _stopped(found.id, {"status": "stopped"}, as_json, f"trial {found.id} has saved and ended; its sweep goes on")
+        return
     if holder is not None and "submission" not in standing.record_of(found):
         raise ValueError(
             f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
@@ -228,19 +208,23 @@ def delete(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Delete a run's folder with all its checkpoints."""
+    """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
     from gan_dist.runs import find_run, forget, storage_root
     from gan_dist.standing import OPEN, standing
+    from gan_dist.sweeps.report import trials_of
 
     found = find_run(run, storage_root(storage, None))
     if (now := standing(found, address)["status"]) in OPEN:
         raise ValueError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
-    count = found.size()
-    say(f"{found.uri}  {size(count)}", aside=as_json)
+    trials = trials_of(found)
+    count = found.size() + sum(trial.size() for trial in trials)
+    several = f" with {len(trials)} trials" if trials else ""
+    say(f"{found.uri}{several}  {size(count)}", aside=as_json)
     if not confirm("Delete it for good?", yes):
         raise typer.Exit(1)
-    found.folder.delete()
-    forget(found)
+    for one in (*trials, found):
+        one.folder.delete()
+        forget(one)
     if as_json:
         emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True})
     else:

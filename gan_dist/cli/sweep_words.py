@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_dist.cli.output import say, table
+from gan_dist.cli.output import emit, say, table
 
 if TYPE_CHECKING:
     from gan_dist.runs import RunFolder
+
+
+def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, as_json: bool) -> None:
+    """Work out what came of a sweep, write what was asked for, and say it."""
+    from gan_dist.sweeps import report
+
+    found = report.results_of_sweep(run)
+    written = []
+    if target is not None:
+        text, _ = report.best_job(run)
+        target.write_text(f"# gan-dist submit {target}\n{text}")
+        written.append(target)
+    if plots is not None:
+        from gan_dist.sweeps.plots import draw_plots
+
+        written += draw_plots(report.Told(run), plots)
+    if as_json:
+        emit({**found, "written": list(map(str, written))})
+        return
+    say_results(found)
+    for path in written:
+        say(f"written     {path}")
 
 
 def say_results(found: dict[str, Any]) -> None:

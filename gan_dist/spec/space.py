@@ -169,12 +169,12 @@ MEANINGS: dict[Kind, str] = {
 
 
 def _schema() -> dict[str, Any]:
-    several = {"type": "array", "minItems": 1}
-    two = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["number", "string"]}}
-    kinds: dict[str, Any] = {kind: several if kind in LISTS else two for kind in KINDS} | {
-        "same_as": {"type": "string"}
-    }
-    keys = {kind: {"description": MEANINGS[kind], **kinds[kind]} for kind in KINDS}
+    several: dict[str, Any] = {"type": "array", "minItems": 1}
+    two: dict[str, Any] = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["number", "string"]}}
+    keys: dict[str, Any] = {}
+    for kind in KINDS:
+        form = {"type": "string"} if kind == "same_as" else several if kind in LISTS else two
+        keys[kind] = {"description": MEANINGS[kind], **form}
     keys["times"] = {"description": "Factor of a tied value.", "type": "number"}
     keys["when"] = {"description": "Values of other keys of the space with which this key is there.", "type": "object"}
     return {

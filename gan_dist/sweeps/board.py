@@ -81,7 +81,7 @@ class Board:
         """A line on a trial that ended."""
         name = self.search.named(task.trial)
         value = "" if outcome.value is None else f", {self.metric} {outcome.value:.5g}"
-        words = {"reached": "saved at a rung", "out_of_memory": "out of memory"}.get(outcome.kind, outcome.kind)
+        words = {"reached": "saved", "out_of_memory": "out of memory"}.get(outcome.kind, outcome.kind)
         why = f": {outcome.message.splitlines()[0]}" if outcome.message else ""
         return f"{name}: {words} after {outcome.seen:,} samples{value} ({told(task.values)}){why}"
 

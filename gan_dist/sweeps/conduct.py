@@ -14,6 +14,7 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
 from gan_dist.metrics.names import job_names
 from gan_dist.preflight import batch_problems, metric_problems, network_problems
+from gan_dist.runs import STOP
 from gan_dist.schedule import Clock
 from gan_dist.smoke import shortened
 from gan_dist.spec.errors import JobError, suggestion
@@ -26,7 +27,7 @@ from gan_dist.sweeps.ledger import ledger_of
 from gan_dist.sweeps.median import hopeless
 from gan_dist.sweeps.ranking import noise_words
 from gan_dist.sweeps.search import ASHA_PART, Search, rule_of
-from gan_dist.sweeps.trial import STOP, Common, curve, last_value, take_over
+from gan_dist.sweeps.trial import Common, curve, last_value, show_in_tensorboard, take_over
 
 MOST_BUILT = 64
 REHEARSED = 2
@@ -91,6 +92,8 @@ class Sweep:
         if self._out_of_time() or self.attempt.stop.is_set():
             self.stop()
         task = self.search.next()
+        if task is not None:
+            show_in_tensorboard(self.attempt.folder, self.common.run(task.trial))
         if task is not None and task.source is not None:
             source = self.common.run((task.source, 0))
             take_over(source, self.common.run(task.trial), task.leg)
@@ -139,7 +142,7 @@ class Sweep:
         self.tell()
         rows = self.board.rows()
         self.attempt.emit({"event": "preflight", "lines": [noise_words(rows)]})
-        stopped = self.search.ended and not self.timed_out
+        stopped = (self.search.ended or bool(self.ledger.history.open)) and not self.timed_out
         return {"ending": "stopped" if stopped else "finished", "seen": sum(self.board.seen.values()), "values": {}}
 
     def due(self) -> bool:

@@ -20,10 +20,15 @@ BEST = 5
 
 
 def draw_plots(told: Told, folder: Path) -> list[Path]:
-    """Write `curves.png`, `parallel.png` and `slices.png`; what cannot be drawn yet is left out."""
+    """Write `curves.png`, `parallel.png`, `slices.png` and `grids.png`; what cannot be drawn yet is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in told.rows() if row.mean is not None]
-    made = {"curves": curves(told), "parallel": parallel(told, rows), "slices": slices(told, rows)}
+    made = {
+        "curves": curves(told),
+        "parallel": parallel(told, rows),
+        "slices": slices(told, rows),
+        "grids": grids(told, rows),
+    }
     written = []
     for name, figure in made.items():
         if figure is not None:
@@ -100,6 +105,27 @@ def slices(told: Told, rows: Sequence[Row]) -> Figure | None:
         axes.set_xlabel(key)
     many[0].set_ylabel(told.metric)
     return figure
+
+
+def grids(told: Told, rows: Sequence[Row]) -> Figure | None:
+    """The last samples of the best configurations side by side."""
+    from PIL import Image
+
+    shown = [(row, path) for row in rows[:BEST] if (path := _last_grid(told, row)) is not None]
+    if not shown:
+        return None
+    figure, many = _figure(len(shown))
+    for axes, (row, path) in zip(many, shown, strict=True):
+        axes.imshow(Image.open(path).convert("RGB"), aspect="equal", interpolation="nearest")
+        axes.set_title(f"t{row.number:03d}: {row.mean:.4g}")
+        axes.set_axis_off()
+    return figure
+
+
+def _last_grid(told: Told, row: Row) -> Path | None:
+    folder = told.trial(row.number).folder.local
+    found = sorted(path for path in (folder / "grids").glob("*.png") if path.stem != "real") if folder else []
+    return found[-1] if found else None
 
 
 def _figure(count: int, width: float | None = None) -> tuple[Figure, list[Axes]]:

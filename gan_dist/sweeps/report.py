@@ -59,6 +59,15 @@ class Told:
         return ranking(self.history, lambda number: int(self.trial(number).status()["seen"]))
 
 
+def trials_of(run: RunFolder) -> list[RunFolder]:
+    """The runs of a sweep's trials that are stored; none for what is no sweep."""
+    if not is_sweep(run):
+        return []
+    told = Told(run)
+    trials = [told.trial(*trial) for trial in dict.fromkeys(task.trial for task in told.history.tasks.values())]
+    return [trial for trial in trials if trial.folder.exists("request.json")]
+
+
 def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
     """What came of a sweep, as plain values.
 

@@ -65,6 +65,7 @@ class Search:
     refused: Callable[[Values], str | None] = lambda values: None
     ended: bool = False
     running: dict[tuple[int, int, int], Task] = field(default_factory=dict)
+    put_off: set[tuple[int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._planned = planned(self.sweep)
@@ -73,7 +74,8 @@ class Search:
         """What to train now; None when there is nothing, for now or for good (`over`)."""
         if self.ended:
             return None
-        left = next((task for task in self.ledger.history.open if task.key not in self.running), None)
+        taken = self.running.keys() | self.put_off
+        left = next((task for task in self.ledger.history.open if task.key not in taken), None)
         while left is None:
             task = self.rule.next(self.ledger.history, self._fresh)
             if task is None:
@@ -89,7 +91,9 @@ class Search:
     def told(self, task: Task, outcome: Outcome | None) -> None:
         """Take what came of a task; None where it was interrupted, and is to go on in another attempt."""
         del self.running[task.key]
-        if outcome is not None:
+        if outcome is None:
+            self.put_off.add(task.key)
+        else:
             self.ledger.end(task, outcome)
 
     @property

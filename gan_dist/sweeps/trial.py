@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from gan_dist.checkpoint import Checkpoint, CheckpointError, name_of, newest
 from gan_dist.events import MARK
 from gan_dist.loop import Diverged
 from gan_dist.request import Request
-from gan_dist.runs import JOB, RunFolder
+from gan_dist.runs import JOB, STOP, RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
@@ -25,7 +26,7 @@ from gan_dist.storage import Folder
 from gan_dist.sweeps.candidates import candidate, seeded
 from gan_dist.sweeps.history import Outcome, Task
 
-LINEAGE, STOP = "lineage.json", "stop-"
+LINEAGE = "lineage.json"
 LOOK_S = 0.5
 # How long the lease of a driver that died on another machine may still look alive.
 LEASE_PATIENCE_S = 60.0
@@ -171,6 +172,15 @@ def record_job(run: RunFolder, request: Request, sweep: str) -> None:
     created = {"created": before["created"]} if "created" in before else {}
     run.folder.write_json("request.json", {**request.record(), **created, "sweep": sweep})
     run.folder.write_json(JOB, json.loads(request.spec))
+
+
+def show_in_tensorboard(sweep: RunFolder, run: RunFolder) -> None:
+    """Link a trial's curves into the sweep's folder, so that TensorBoard on the sweep shows all trials and no other."""
+    assert sweep.folder.local is not None and run.folder.local is not None
+    link = sweep.folder.local / "tensorboard" / run.id.removeprefix(f"{sweep.id}-")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(run.folder.local / "tensorboard", link.parent))
 
 
 def await_lease(run: RunFolder, stop: threading.Event) -> None:

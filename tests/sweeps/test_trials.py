@@ -280,5 +280,60 @@ def test_pictures(tmp_path: Path) -> None:
     }
     submit(tmp_path, {"trials": 4, "space": space})
     written = draw_plots(told(tmp_path), tmp_path / "plots")
-    assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png"]
+    assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png", "grids.png"]
     assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
+
+
+def test_tensorboard_on_the_sweep_shows_its_trials_with_their_values_and_metric(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    submit(tmp_path, {"trials": 2})
+    shown = EventMultiplexer()
+    shown.AddRunsFromDirectory(str(tmp_path / "s" / "tensorboard")).Reload()  # type: ignore[no-untyped-call]
+    assert {name.split("/")[0] for name in shown.Runs()} == {"t000", "t001"}
+    for number in range(2):
+        name = f"t{number:03d}"
+        assert shown.Scalars(name, "loss/D")[-1].value == pytest.approx(told(tmp_path).history.cost(number, 0))
+        content = shown.SummaryMetadata(name, "_hparams_/session_start_info").plugin_data.content
+        values = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert values["optimizer.lr"].number_value == told(tmp_path).history.values(number)["optimizer.lr"]
+
+
+def test_a_trial_is_stopped_alone_and_goes_on_in_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from gan_dist.standing import stop_trial
+    from gan_dist.sweeps import trial
+
+    monkeypatch.setattr(trial, "LOOK_S", 0.01)
+    codes: list[int] = []
+    every = {"report": "10 steps", "grid": "1G", "checkpoint": "1G"}
+    sweep_of_two = {"metric": "loss/D", "space": RATES, "trials": 2}
+    spec = JobSpec.model_validate({**SMALL, "until": "400000 steps", "every": every, "sweep": sweep_of_two})
+    sweep = threading.Thread(target=lambda: codes.append(again(tmp_path, spec)[0]))
+    sweep.start()
+    for number in range(2):
+        run = RunFolder(Folder.at(tmp_path / f"s-t00{number}"))
+        while run.status().get("seen", 0) < 80:
+            assert sweep.is_alive()
+            sweep.join(0.05)
+        stop_trial(run, 1)
+        assert run.status()["status"] == "stopped"
+    sweep.join(60)
+    assert codes == [3] and [row.state for row in told(tmp_path).rows()] == ["training", "training"]
+
+
+def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    import sys
+
+    from gan_dist.cli import main
+
+    submit(tmp_path, {"trials": 2})
+    monkeypatch.setattr(sys, "argv", ["gan-dist", "delete", "s", "--yes", "--storage", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0 and "with 2 trials" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("s")] == []
