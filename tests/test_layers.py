@@ -24,7 +24,7 @@ job_schema recipes survey testing
 
 driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate api
-sweeps.here sweeps.plots sweeps.report sweeps.conduct sweeps.trial sweeps.board sweeps.search sweeps.tpe
+sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.history sweeps.draw

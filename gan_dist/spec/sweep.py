@@ -111,6 +111,9 @@ class SweepSpec(Section):
         default="random",
         description="grid tries every combination of its lists, random draws, optuna learns from the results (TPE).",
     )
+    start_from: str | None = Field(
+        default=None, description="optuna: an earlier sweep, by id or folder, whose results it begins with."
+    )
     trials: Annotated[Whole, Field(ge=1, le=10_000)] | None = Field(
         default=None,
         description="How many configurations are tried; null is all of a grid, else 20.",
@@ -169,6 +172,10 @@ def sweep_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:
             found.append(
                 (f"space.{key}", f"scheduler: pbt changes a run while it trains; only keys of {allowed} can be")
             )
+    if sweep.start_from is not None and sweep.search != "optuna":
+        found.append(
+            ("start_from", f"search: {sweep.search} learns nothing from results; only optuna can begin with some")
+        )
     return found + list(_pbt_conflicts(sweep))
 
 

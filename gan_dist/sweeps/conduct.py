@@ -14,18 +14,20 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
 from gan_dist.metrics.names import job_names
 from gan_dist.preflight import batch_problems, metric_problems, network_problems
-from gan_dist.runs import STOP
+from gan_dist.runs import STOP, RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.smoke import shortened
 from gan_dist.spec.errors import JobError, suggestion
 from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
 from gan_dist.sweeps.board import Board
 from gan_dist.sweeps.candidates import candidate, tag_of
 from gan_dist.sweeps.draw import Values, planned, probes
-from gan_dist.sweeps.history import Outcome, Task
+from gan_dist.sweeps.history import History, Outcome, Task
 from gan_dist.sweeps.ledger import ledger_of
 from gan_dist.sweeps.median import hopeless
 from gan_dist.sweeps.ranking import noise_words
+from gan_dist.sweeps.report import Told
 from gan_dist.sweeps.search import ASHA_PART, Search, rule_of
 from gan_dist.sweeps.trial import Common, curve, last_value, show_in_tensorboard, take_over
 
@@ -74,7 +76,7 @@ class Sweep:
             rule = rule_of(self.sweep, end, clock.samples)
         except ValueError as error:
             raise Refused(str(error)) from None
-        self.search = Search(self.sweep, rule, self.ledger, self._named, self._wrong)
+        self.search = Search(self.sweep, rule, self.ledger, self._named, self._earlier(), self._wrong)
         self.board = Board(self.search, end, self.common.tag.removeprefix("metric/"))
         self._began, self._told, self._spent = time.monotonic(), 0.0, self.ledger.seconds
         self.timed_out, self._hopeless = False, set[tuple[int, int, int]]()
@@ -170,6 +172,16 @@ class Sweep:
 
     def _named(self, trial: tuple[int, int]) -> str:
         return self.common.run(trial).id
+
+    def _earlier(self) -> History:
+        """What is known from `sweep.start_from`, if it was measured in the same way."""
+        if self.sweep.start_from is None:
+            return History()
+        told = Told(RunFolder(Folder(self.sweep.start_from)))
+        if (told.tag, told.sweep.mode) != (self.common.tag, self.sweep.mode) and not self.smoke:
+            was = f"{told.metric} ({told.sweep.mode})"
+            raise Refused(f"sweep.start_from: {told.run.id} was ranked by {was}, not by the metric of this sweep")
+        return told.history
 
     def _wrong(self, values: Values) -> str | None:
         try:

@@ -9,7 +9,7 @@ from gan_dist.spec.amounts import Amount
 from gan_dist.spec.sweep import SweepSpec
 from gan_dist.sweeps.draw import Values, planned
 from gan_dist.sweeps.halving import Halving, rungs
-from gan_dist.sweeps.history import Outcome, Task
+from gan_dist.sweeps.history import History, Outcome, Task
 from gan_dist.sweeps.ledger import Ledger
 from gan_dist.sweeps.population import Population, generations
 
@@ -55,6 +55,7 @@ class Search:
         rule: who goes on.
         ledger: the record, with what an earlier attempt left.
         named: the run's id of a trial.
+        earlier: of another sweep, with whose results this one begins.
         refused: what is wrong with a configuration, or None. Only one that depends on results can be wrong.
     """
 
@@ -62,6 +63,7 @@ class Search:
     rule: Halving | Population
     ledger: Ledger
     named: Callable[[tuple[int, int]], str]
+    earlier: History = field(default_factory=History)
     refused: Callable[[Values], str | None] = lambda values: None
     ended: bool = False
     running: dict[tuple[int, int, int], Task] = field(default_factory=dict)
@@ -122,4 +124,4 @@ class Search:
             return self._planned[number]
         from gan_dist.sweeps.tpe import asked
 
-        return asked(self.sweep, number, self.ledger.history)
+        return asked(self.sweep, number, self.ledger.history, self.earlier)

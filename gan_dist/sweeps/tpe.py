@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 STARTUP = 8
 
 
-def asked(sweep: SweepSpec, number: int, history: History) -> Values:
-    """The `number`-th configuration, given what came of those before it; the first ones are drawn at random."""
+def asked(sweep: SweepSpec, number: int, history: History, earlier: History) -> Values:
+    """The `number`-th configuration, given what came of those before it, here and in an earlier sweep. As long as that
+    is little, configurations are drawn at random."""
     import optuna
 
     startup = min(STARTUP, max(1, (sweep.wanted or 1) // 3))
     # A seed of its own for each, so that two that are asked for at the same time differ.
     sampler = optuna.samplers.TPESampler(seed=sweep.seed + number, n_startup_trials=startup)
-    trial = study_of(sweep.space, history, sampler).ask()
+    trial = study_of(sweep.space, history, earlier, sampler).ask()
 
     def choose(key: str, one: Parameter) -> Any:
         if one.kind in LISTS:
@@ -42,7 +43,7 @@ def asked(sweep: SweepSpec, number: int, history: History) -> Values:
     return completed(sweep.space, choose)
 
 
-def study_of(space: Space, history: History, sampler: Any = None) -> Study:
+def study_of(space: Space, history: History, earlier: History, sampler: Any = None) -> Study:
     """The history as Optuna's study, less being better; what has not ended is running.
 
     Optuna passes over trials that failed, and would propose their like again: one without a value counts as worse than
@@ -56,9 +57,26 @@ def study_of(space: Space, history: History, sampler: Any = None) -> Study:
     costs = {number: last_cost(history, number) for number in history.numbers if number not in running}
     finite = [cost for cost in costs.values() if cost != WORST] or [0.0]
     bad = max(finite) + max(max(finite) - min(finite), abs(max(finite)), 1e-9)
+    for number in earlier.numbers:
+        values = {key: value for key, value in earlier.values(number).items() if key in space}
+        if values and (cost := last_cost(earlier, number)) != WORST and _fit(space, values):
+            _add(study, space, values, cost)
     for number in history.numbers:
         _add(study, space, history.values(number), min(costs[number], bad) if number in costs else None)
     return study
+
+
+def _fit(space: Space, values: Values) -> bool:
+    """Whether values of another space are possible in this one."""
+    for key, value in values.items():
+        one = space[key]
+        if one.kind in LISTS and value not in one.values:
+            return False
+        if one.kind not in (*LISTS, "same_as") and not (
+            isinstance(value, int | float) and one.limits[0] <= value <= one.limits[1]
+        ):
+            return False
+    return True
 
 
 def _add(study: Study, space: Space, values: Values, cost: float | None) -> None:

@@ -14,6 +14,7 @@ from gan_dist.sweeps.halving import rungs
 from gan_dist.sweeps.history import WORST, History, Outcome, Task
 from gan_dist.sweeps.median import hopeless
 from gan_dist.sweeps.population import lineage
+from gan_dist.sweeps.tpe import asked
 from tests.sweeps.simulated import END, SPACE, by_rate, opened, outcome_of, section, simulate
 
 PLACES = (1, 2, 5)
@@ -187,6 +188,19 @@ def test_optuna_learns_and_copes_with_conditions_and_failures(tmp_path: Path) ->
     off = [abs(np.log10(history.values(number)["optimizer.lr"]) + 3) for number in range(40)]
     assert np.median(off[20:]) < np.median(off[:10]) / 2
     assert sum(history.cost(number, 0) == WORST for number in range(20, 40)) <= 1
+
+
+def test_a_sweep_begins_with_the_results_of_an_earlier_one(tmp_path: Path) -> None:
+    """With twelve results to learn from, its first configurations are near the best of them."""
+    (tmp_path / "first").mkdir()
+    earlier = simulate(section(trials=12), tmp_path / "first")
+    best = min(earlier.values(number)["optimizer.lr"] for number in range(12))
+    sweep = section(trials=4, search="optuna")
+    fresh = [asked(sweep, number, History(), History())["optimizer.lr"] for number in range(4)]
+    warm = [asked(sweep, number, History(), earlier)["optimizer.lr"] for number in range(4)]
+    assert max(abs(rate - best) for rate in warm) < 0.3 < max(abs(rate - best) for rate in fresh)
+    narrow = section(space={"optimizer.lr": {"uniform": [2, 3]}}, trials=4, search="optuna")
+    assert asked(narrow, 0, History(), earlier) == asked(narrow, 0, History(), History()), "none of them fits"
 
 
 def test_importance_is_that_of_the_key_that_matters(tmp_path: Path) -> None:

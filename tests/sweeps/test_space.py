@@ -188,6 +188,10 @@ def test_combinations_that_do_not_fit_are_told(tmp_path: Path) -> None:
             ["space.batch: search: grid takes lists (grid, choice); int needs random or optuna"],
         ),
         (
+            {"space": {"batch": {"choice": [8, 16]}}, "start_from": "other"},
+            ["start_from: search: random learns nothing from results; only optuna can begin with some"],
+        ),
+        (
             {"space": {"batch": {"grid": [8, 16]}}, "search": "optuna"},
             ["space.batch: search: optuna does not cover a grid; write choice"],
         ),
@@ -220,7 +224,7 @@ def test_an_empty_space_and_unknown_words_are_refused(tmp_path: Path) -> None:
         "sweep.search: 'optune' is not allowed; did you mean 'optuna'? (allowed: grid, random, optuna)",
         "sweep.scheduler: quantile: scheduler 'asha' has no such key; it has first, factor",
         "sweep.keeep: unknown key; did you mean 'keep'? (allowed: concurrent, keep, metric, mode, scheduler, search, "
-        "seed, seeds, space, time_budget, trials)",
+        "seed, seeds, space, start_from, time_budget, trials)",
     ]
 
 

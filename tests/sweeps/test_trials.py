@@ -11,7 +11,7 @@ import pytest
 from gan_dist.checkpoint import newest
 from gan_dist.jobfile import load_job
 from gan_dist.request import Request
-from gan_dist.runs import RunFolder
+from gan_dist.runs import RunFolder, find_run
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
@@ -324,6 +324,22 @@ def test_a_trial_is_stopped_alone_and_goes_on_in_the_next_attempt(
         assert run.status()["status"] == "stopped"
     sweep.join(60)
     assert codes == [3] and [row.state for row in told(tmp_path).rows()] == ["training", "training"]
+
+
+def test_optuna_begins_with_another_sweep_of_the_same_metric_only(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2}, "first")
+    later = {"trials": 1, "search": "optuna", "start_from": str(tmp_path / "first")}
+    code, events = submit(tmp_path, later, "second")
+    assert code == 0, events[-1]
+    code, events = submit(tmp_path, {**later, "metric": "loss/G"}, "third")
+    assert code == 2 and last(events, "end")["message"] == (
+        "sweep.start_from: first was ranked by loss/D (min), not by the metric of this sweep"
+    )
+
+
+def test_the_last_run_is_the_sweep_and_not_a_trial_of_it(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2})
+    assert find_run("last", Folder.at(tmp_path)).id == "s"
 
 
 def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
