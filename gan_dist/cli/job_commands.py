@@ -167,6 +167,7 @@ def stop(
     """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
     from gan_dist import standing
     from gan_dist.runs import find_run, storage_root
+    from gan_dist.sweeps.report import is_sweep
 
     found = find_run(run, storage_root(storage, None))
     before = standing.standing(found, address)["status"]
@@ -190,6 +191,8 @@ def stop(
     path = events.get("checkpoint", {}).get("path")
     result = {"status": events.get("end", {}).get("status", "stopped"), "checkpoint": path}
     kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
+    if is_sweep(found):
+        kept = "its trials have saved what they had"
     hint = f"resume      gan-dist submit --resume {found.id}"
     _stopped(found.id, result, as_json, f"{result['status']}\n{kept}\n{hint}")
 

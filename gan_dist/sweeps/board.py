@@ -58,7 +58,7 @@ class Board:
     def event(self) -> dict[str, Any]:
         """The sweep's progress, as a run's."""
         done = sum(self.seen.values())
-        until = max(self.expected(), done) if self.search.running else max(done, 1)
+        until = max(self.expected(), done) if self.search.running or self.search.ended else max(done, 1)
         seconds = time.monotonic() - self._began
         rate = (done - self._before) / seconds if seconds > 0 else 0.0
         rows = self.rows()

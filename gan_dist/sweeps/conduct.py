@@ -82,7 +82,8 @@ class Sweep:
         self.timed_out, self._hopeless = False, set[tuple[int, int, int]]()
         self._first = end // ASHA_PART if (first := self.sweep.scheduler.first) is None else clock.samples(first)
         if self.ledger.began is None:
-            self.ledger.begin({"tag": self.common.tag, "mode": self.sweep.mode, "end": end})
+            # A rehearsal differs in them from the stored job.
+            self.ledger.begin({"tag": self.common.tag, "seeds": self.sweep.seeds, "end": end})
         elif self.search.complete:
             raise Refused(
                 f"sweep {attempt.folder.id} is finished; to try more, raise sweep.trials: gan-dist submit --resume "
@@ -113,7 +114,8 @@ class Sweep:
         if outcome is not None:
             self.board.progress(task, outcome.seen)
             self.say(self.board.ended(task, outcome))
-            self._keep_best()
+            if self.sweep.scheduler.use in ("none", "median"):
+                self._keep_best()
             self.tell()
 
     def progress(self, task: Task, seen: int) -> None:
@@ -141,6 +143,8 @@ class Sweep:
 
     def result(self) -> dict[str, Any]:
         """How the attempt ended, for the sweep's record."""
+        if self.search.complete:
+            self._keep_best()
         self.tell()
         rows = self.board.rows()
         self.attempt.emit({"event": "preflight", "lines": [noise_words(rows)]})
@@ -199,8 +203,8 @@ class Sweep:
         return f"metric/{short[names.index(tag.removeprefix('metric/'))]}"
 
     def _keep_best(self) -> None:
-        """Drop the checkpoints of ended trials that are not among the best; those at a rung may still go on."""
-        if self.sweep.keep is None or (self.sweep.scheduler.use in ("asha", "pbt") and self.search.running):
+        """Drop the checkpoints of all but the best ended trials. Not while one may still go on from there."""
+        if self.sweep.keep is None:
             return
         ended = [row for row in self.board.rows() if row.state != "training"]
         for row in ended[self.sweep.keep :]:

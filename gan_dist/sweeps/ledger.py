@@ -74,6 +74,12 @@ class Ledger:
                 self.seconds = line["seconds"]
 
 
+def trial_uri(sweep: str, trial: tuple[int, int], seeds: int) -> str:
+    """The folder of a trial, beside its sweep: `-t` and the configuration's number, with seeds `s` and its number."""
+    number, repetition = trial
+    return f"{sweep}-t{number:03d}" + (f"s{repetition}" if seeds > 1 else "")
+
+
 def ledger_of(folder: Folder, mode: Any = "min") -> Ledger:
     assert folder.local is not None
     return Ledger(folder.local / NAME, mode)

@@ -42,7 +42,7 @@ def curves(told: Told) -> Figure | None:
     figure, (axes,) = _figure(1)
     drawn = False
     for place, row in reversed(list(enumerate(told.rows()))):
-        for repetition in range(told.sweep.seeds):
+        for repetition in range(told.seeds):
             points = curve(told.trial(row.number, repetition), told.tag)
             if points:
                 named = place < BEST and repetition == 0

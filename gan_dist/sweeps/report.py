@@ -13,7 +13,7 @@ from gan_dist.spec.sweep import SweepSpec
 from gan_dist.storage import Folder
 from gan_dist.sweeps.draw import Values
 from gan_dist.sweeps.history import History
-from gan_dist.sweeps.ledger import NAME, Ledger, ledger_of
+from gan_dist.sweeps.ledger import NAME, Ledger, ledger_of, trial_uri
 from gan_dist.sweeps.population import lineage
 from gan_dist.sweeps.ranking import Row, noise_words, ranking
 
@@ -41,7 +41,9 @@ class Told:
         assert spec.sweep is not None
         self.sweep: SweepSpec = spec.sweep
         self.ledger: Ledger = ledger_of(run.folder, self.sweep.mode)
-        self.tag: str = (self.ledger.began or {}).get("tag", self.sweep.metric)
+        began = self.ledger.began or {}
+        self.tag: str = began.get("tag", self.sweep.metric)
+        self.seeds: int = began.get("seeds", self.sweep.seeds)
 
     @property
     def history(self) -> History:
@@ -52,8 +54,7 @@ class Told:
         return self.tag.removeprefix("metric/")
 
     def trial(self, number: int, repetition: int = 0) -> RunFolder:
-        tail = f"s{repetition}" if self.sweep.seeds > 1 else ""
-        return RunFolder(Folder(f"{self.run.uri}-t{number:03d}{tail}"))
+        return RunFolder(Folder(trial_uri(self.run.uri, (number, repetition), self.seeds)))
 
     def rows(self) -> list[Row]:
         return ranking(self.history, lambda number: int(self.trial(number).status()["seen"]))
@@ -106,7 +107,7 @@ def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
 
 
 def _trial(told: Told, row: Row) -> dict[str, Any]:
-    runs = [told.trial(row.number, repetition).id for repetition in range(told.sweep.seeds)]
+    runs = [told.trial(row.number, repetition).id for repetition in range(told.seeds)]
     return {**vars(row), "each": list(row.each), "runs": runs}
 
 

@@ -25,6 +25,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from gan_dist.sweeps.candidates import candidate, seeded
 from gan_dist.sweeps.history import Outcome, Task
+from gan_dist.sweeps.ledger import trial_uri
 
 LINEAGE = "lineage.json"
 LOOK_S = 0.5
@@ -57,10 +58,8 @@ class Common:
     versions: Mapping[str, str]
 
     def run(self, trial: tuple[int, int]) -> RunFolder:
-        """The folder of a trial: the sweep's name, `-t` and the configuration's number, `s` and the repetition's."""
-        number, repetition = trial
-        tail = f"s{repetition}" if self.job["sweep"]["seeds"] > 1 else ""
-        return RunFolder(Folder(f"{self.sweep}-t{number:03d}{tail}"))
+        """The folder of a trial."""
+        return RunFolder(Folder(trial_uri(self.sweep, trial, self.job["sweep"]["seeds"])))
 
     def spec(self, task: Task) -> JobSpec:
         """The job of a trial. Raises JobError where its values make none."""

@@ -220,6 +220,18 @@ def test_only_the_best_keep_their_checkpoints(tmp_path: Path) -> None:
     assert kept == [True, True, False, False]
 
 
+@pytest.mark.parametrize("scheduler", [{"use": "asha", "first": "2 steps"}, {"use": "pbt", "interval": "2 steps"}])
+def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, scheduler: dict[str, Any]) -> None:
+    for name, keep in (("all", None), ("one", 1)):
+        (tmp_path / name).mkdir()
+        code, events = submit(tmp_path / name, {"trials": 6, "scheduler": scheduler, "keep": keep})
+        assert code == 0, events[-1]
+    values = [[row.each for row in told(tmp_path / name).rows()] for name in ("all", "one")]
+    assert values[0] == values[1]
+    kept = [bool(told(tmp_path / "one").trial(n).checkpoints().names()) for n in range(6)]
+    assert sum(kept) == 1 and kept[told(tmp_path / "one").rows()[0].number]
+
+
 def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gan_dist.sweeps import conduct, trial
 
@@ -261,11 +273,16 @@ def test_preflight_finds_what_would_fail_later(tmp_path: Path, sweep: dict[str, 
 def test_a_rehearsal_of_a_sweep(tmp_path: Path) -> None:
     metrics = [{"use": "frechet", "samples": 2000}]
     spec = JobSpec.model_validate(
-        {**SMALL, "metrics": metrics, "sweep": {"metric": "fd_random_2k", "space": RATES, "scheduler": "asha"}}
+        {
+            **SMALL,
+            "metrics": metrics,
+            "sweep": {"metric": "fd_random_2k", "space": RATES, "scheduler": "asha", "seeds": 2},
+        }
     )
     code, events = again(tmp_path, spec, mode="smoke")
     assert code == 0, events[-1]
     assert [row.state for row in told(tmp_path).rows()] == ["finished", "finished"]
+    assert all(told(tmp_path).trial(number).status()["seen"] > 0 for number in range(2))
 
 
 def test_pictures(tmp_path: Path) -> None:
