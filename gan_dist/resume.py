@@ -76,7 +76,9 @@ def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
 
 def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
     old, new = _leaves(before), _leaves(after)
-    may_change = MAY_CHANGE if before.sweep is None else MAY_CHANGE_OF_SWEEP
+    may_change: tuple[str, ...] = MAY_CHANGE if before.sweep is None else MAY_CHANGE_OF_SWEEP
+    if before.sweep is not None and before.sweep.scheduler.use == "pbt":
+        may_change = may_change[1:]  # members cannot join a population that has trained
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _allowed(key, may_change)]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed[:5])

@@ -85,10 +85,7 @@ class Sweep:
             # A rehearsal differs in them from the stored job.
             self.ledger.begin({"tag": self.common.tag, "seeds": self.sweep.seeds, "end": end})
         elif self.search.complete:
-            raise Refused(
-                f"sweep {attempt.folder.id} is finished; to try more, raise sweep.trials: gan-dist submit --resume "
-                f"{attempt.folder.id} -o sweep.trials={2 * self.search.wanted}"
-            )
+            raise Refused(self._finished())
 
     def hand_out(self) -> Task | None:
         """The next task, ready to be trained; None when there is none now."""
@@ -173,6 +170,13 @@ class Sweep:
         if budget is not None and self._spent + time.monotonic() - self._began > budget:
             self.timed_out = True
         return self.timed_out
+
+    def _finished(self) -> str:
+        name = self.attempt.folder.id
+        if self.sweep.scheduler.use == "pbt":
+            return f"sweep {name} is finished; its members can be trained further one by one"
+        more = f"gan-dist submit --resume {name} -o sweep.trials={2 * self.search.wanted}"
+        return f"sweep {name} is finished; to try more, raise sweep.trials: {more}"
 
     def _named(self, trial: tuple[int, int]) -> str:
         return self.common.run(trial).id

@@ -11,6 +11,7 @@ import pytest
 from gan_dist.checkpoint import newest
 from gan_dist.jobfile import load_job
 from gan_dist.request import Request
+from gan_dist.resume import resume_spec
 from gan_dist.runs import RunFolder, find_run
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
@@ -182,6 +183,16 @@ def test_a_stop_saves_and_the_rest_comes_with_the_next_attempt(tmp_path: Path) -
     more = JobSpec.model_validate({**told(tmp_path).job, "sweep": {**told(tmp_path).job["sweep"], "time_budget": None}})
     code, _ = again(tmp_path, more, resume=True, attempt=2)
     assert code == 0 and [row.state for row in told(tmp_path).rows()] == ["finished", "finished"]
+
+
+def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2}, "random")
+    submit(tmp_path, {"trials": 2, "scheduler": {"use": "pbt", "interval": "2 steps"}}, "pbt")
+    random, population = (RunFolder(Folder.at(tmp_path / name)) for name in ("random", "pbt"))
+    assert resume_spec(random, ["sweep.trials=4", "sweep.time_budget=60"]).sweep.trials == 4  # type: ignore[union-attr]
+    for run, change in ((random, "until=9 steps"), (random, "sweep.metric=loss/G"), (population, "sweep.trials=4")):
+        with pytest.raises(ValueError, match=f"changed: {change.split('=')[0]}"):
+            resume_spec(run, [change])
 
 
 def test_a_finished_sweep_wants_more_trials(tmp_path: Path) -> None:
