@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_dist.data.corpus import text_files
-from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.errors import DataError
+from gan_dist.data.files import is_image
 from gan_dist.data.sentences import How
 from gan_dist.data.text_files import sentences_of
 from gan_dist.data.tokens import SPECIAL, Splitting
@@ -20,6 +21,7 @@ MOST_READ = 200_000
 COVERED = 0.98
 MANY = 20_000
 FEW = 2_000
+LEAST = 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _reads_as_text(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(4096)
     control = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
-    return bool(head) and control == 0 and path.suffix.lower() not in (".idx", ".npy", ".npz")
+    return bool(head) and control == 0 and not is_image(path.name)
 
 
 def survey_text(source: str) -> TextSurvey:
@@ -80,8 +82,8 @@ def survey_text(source: str) -> TextSurvey:
         read = [text for text in texts if isinstance(text, str)]
         if len(read) > 0.99 * len(texts):
             break
-    if not read:
-        raise DataError(f"{source}: no sentence in it" + (f" ({texts[0]})" if isinstance(texts[0], Unreadable) else ""))
+    if len(read) < LEAST:
+        raise DataError(f"{source}: holds {len(read)} sentences that can be read; a job wants {LEAST} or more")
     way, why = _way(read[:1000])
     splitting = Splitting(way)
     split = [splitting.split(text) for text in read]

@@ -121,9 +121,10 @@ def _lengths(found: Prepared) -> list[str]:
     """How long the sentences are, as bars; nothing for images."""
     from gan_dist.data.facts import TextFacts
     from gan_dist.modalities.text import histogram
+    from gan_dist.samples import sentence_lengths
 
     facts = found.facts
-    return histogram(found.lengths(), facts.codec.length) if isinstance(facts, TextFacts) else []
+    return histogram(sentence_lengths(found), facts.codec.length) if isinstance(facts, TextFacts) else []
 
 
 def _key(facts: DataFacts) -> str:

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts, check_channels, check_rejected, facts_of
-from gan_dist.data.shards import SAMPLE, read_shard, samples_of, write_shard
+from gan_dist.data.shards import read_shard, write_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
 from gan_dist.data.standin import stand_in
-from gan_dist.data.tokens import EOS, Codec
+from gan_dist.data.tokens import Codec
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.storage import Folder, StorageError
 from gan_dist.versions import versions
@@ -59,11 +59,6 @@ class Prepared:
     def served(self, window: int) -> Prepared:
         """The same data, whose order mixes `window` shards at a time (0: all)."""
         return replace(self, manifest={**self.manifest, "window": window})
-
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each sentence, without its end, in canonical order."""
-        rows = [samples_of(read_shard(self.folder, file, [SAMPLE])) for file in self.shards]
-        return np.concatenate([(block > EOS).sum(1) for block in rows])
 
     def column(self, name: str) -> NDArray[np.int64]:
         """A small column of all samples, in canonical order."""
