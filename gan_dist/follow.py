@@ -157,7 +157,7 @@ def position(found: Mapping[str, Any]) -> str:
 def pace(found: Mapping[str, Any]) -> list[str]:
     """Speed and remaining time, as far as they are known."""
     rate, eta = found.get("rate"), found.get("eta")
-    parts = [f"{rate:,.0f} {found.get('unit', 'images')}/s"] if rate is not None else []
+    parts = [f"{rate:,.0f} {found.get('unit', 'samples')}/s"] if rate is not None else []
     return parts + ([f"eta {clock(eta)}"] if eta is not None else [])
 
 

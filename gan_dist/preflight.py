@@ -69,7 +69,7 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
     if newest is None:
         return []
     before = facts_of(newest.meta["data"])
-    for key in ("size", "channels", "codec", "count", "checksum"):
+    for key in ("size", "channels", "codec", "oracle", "count", "checksum"):
         was, now = getattr(before, key, None), getattr(facts, key, None)
         if was != now:
             told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"

@@ -117,7 +117,7 @@ def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
         desk.put.remote(event)
         if event["event"] == "progress":
             show("samples_seen", event["seen"])
-            show("images_per_s", event["rate"])
+            show("samples_per_s", event["rate"])
             for name, value in event["losses"].items():
                 show(f"loss_{name}", value)
             for name, value in event["metrics"].items():

@@ -68,7 +68,7 @@ def training_seconds(reports: list[dict[str, Any]]) -> float:
     """The time that the reports cover: samples since the report before, over their rate."""
     seconds, before = 0.0, 0
     for report in reports:
-        seconds += (report["seen"] - before) / report["speed/images_per_s"]
+        seconds += (report["seen"] - before) / report["speed/samples_per_s"]
         before = report["seen"]
     return seconds
 

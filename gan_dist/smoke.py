@@ -85,7 +85,7 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     """Time, memory and disk of the full run, from what the rehearsal measured."""
     spec, folder = rehearsal.spec, rehearsal.folder.folder
     reports = [json.loads(line) for line in folder.read("scalars.jsonl").splitlines()]
-    rate = max(report["speed/step_images_per_s"] for report in reports)
+    rate = max(report["speed/step_samples_per_s"] for report in reports)
     memory = max(report["memory/gib"] for report in reports)
     clock = Clock(spec.batch, epoch_samples(rehearsal.facts.count, spec.batch))
     images = sum(clock.samples(stage.length) for stage in spec.phases_plan)
@@ -99,7 +99,7 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     metrics = f", {_duration(aside)} of it for metrics" if spec.metrics else ""
     return [
         f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for {TIMED} more",
-        f"full run  {images:,} images at {rate:,.0f} images/s: about {_duration(images / rate + aside)}{metrics}",
+        f"full run  {images:,} samples at {rate:,.0f} samples/s: about {_duration(images / rate + aside)}{metrics}",
         f"          {memory:.1f} GiB of memory for each worker, about {disk / 2**20:,.0f} MiB of storage "
         f"({spec.keep.last + spec.keep.best} checkpoints of {one / 2**20:.1f} MiB)",
     ]

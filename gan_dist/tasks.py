@@ -153,7 +153,7 @@ class Desk:
         rate = count / seconds
         values = means | {f"schedule/{name}": v for name, v in stage.scheduled_values(seen).items()}
         values |= {f"lr/{name}": state.learning_rate(stage, name) for name in state.optimizers}
-        values |= {"speed/images_per_s": rate, "speed/step_images_per_s": count / stepping}
+        values |= {"speed/samples_per_s": rate, "speed/step_samples_per_s": count / stepping}
         values |= {"speed/data_wait_share": waited / seconds}
         values |= {"memory/gib": _memory(self.run.device)}
         if self._measured_seen == seen:

@@ -9,8 +9,10 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from gan_dist.components import locate
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.signatures import read_constant
 from gan_dist.stages import Stage
 
 PASSES = 4  # rows of the vocabulary that a step holds at once: real, generated, and the gradients of both
@@ -26,13 +28,19 @@ def text_problems(
         made: what the generator gives in training, ids [B, T] or rows of the vocabulary [B, T, V].
     """
     relaxed = made.is_floating_point()
+    if not hasattr(networks["generator"], "log_prob"):
+        for metric in spec.metrics:
+            if read_constant(locate("metric", metric.use), "needs") == "generator":
+                yield f"metrics: {metric.use} needs a generator with log_prob, as lstm has it; remove it"
     for stage in stages:
+        if isinstance(facts, TextFacts) and not relaxed:
+            yield from _differentiating(stage)
         for weighted in stage.objectives:
             trains_through = any("generator" in phase.train for phase in weighted.objective.phases)
             for_text = getattr(weighted.objective, "modality", "image") == "text"
             if for_text and not isinstance(facts, TextFacts):
                 yield f"objective: {weighted.label} is for text, but the data are {facts.described}"
-            elif for_text and relaxed and hasattr(weighted.objective, "begin"):
+            elif relaxed and getattr(weighted.objective, "from_tokens", False):
                 yield (
                     f"objective: {weighted.label} learns from token ids, but the generator gives rows of the "
                     "vocabulary; set generator.relax: none"
@@ -46,6 +54,16 @@ def text_problems(
                 yield from _logits_of_each_token(weighted.label, weighted.objective, networks, facts)
     if isinstance(facts, TextFacts) and relaxed:
         yield from _too_large(spec, facts)
+
+
+def _differentiating(stage: Stage) -> Iterator[str]:
+    """Penalties that want a gradient by samples, where these are token ids."""
+    for lazy in stage.penalties:
+        if getattr(lazy.penalty, "second_order", True):
+            yield (
+                f"penalties: {lazy.label} differentiates by samples, but {stage.name} works on token ids; remove it, "
+                "or relax the generator and use an adversarial objective"
+            )
 
 
 def _logits_of_each_token(

@@ -12,6 +12,7 @@ from torch import nn
 from gan_dist import checkpoint, components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import Checkpoint
+from gan_dist.data.facts import DataFacts, facts_of
 from gan_dist.data.ingest import Memory, on_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.ema import Ema
@@ -57,7 +58,7 @@ def work(
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
     state = TrainState(nets, stages[0].settings, ema, stages)
-    _restore(state, run, folder, start_from)
+    _restore(state, run, folder, rows.facts, start_from)
     if isinstance(rows, Memory):
         rows = on_device(rows, spec.data.ingest, run.device)
     feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype))
@@ -96,16 +97,25 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     return placed.to(memory_format=torch.channels_last) if ours else placed
 
 
-def _restore(state: TrainState, run: Run, folder: RunFolder, start_from: str | None) -> None:
+def _restore(state: TrainState, run: Run, folder: RunFolder, facts: DataFacts, start_from: str | None) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
         state.restore(found, run)
     elif start_from is not None:
-        _transfer(state, Checkpoint(Folder.at(start_from)))
+        _transfer(state, Checkpoint(Folder.at(start_from)), facts)
 
 
-def _transfer(state: TrainState, source: Checkpoint) -> None:
-    """Weights of another run, with a new clock and new optimisers; its average becomes this run's."""
+def _transfer(state: TrainState, source: Checkpoint, facts: DataFacts) -> None:
+    """Weights of another run, with a new clock and new optimisers; its average becomes this run's.
+
+    Raises:
+        ValueError: its networks are others, or its tokens mean something else.
+    """
+    if getattr(facts_of(source.meta["data"]), "codec", None) != getattr(facts, "codec", None):
+        raise ValueError(
+            f"--from: the tokens of {source.folder.uri} are not those of data.source, so that its weights mean other "
+            "words; prepare both with one vocabulary"
+        )
     for name, net in state.nets.items():
         if source.has(f"{name}.safetensors"):
             load_weights(net.module, source.tensors(name), name)

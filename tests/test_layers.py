@@ -33,7 +33,7 @@ worker tasks measuring wanted journal samples microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
 modalities modalities.image modalities.text
-data data.on_ray data.ingest data.choice data.prepare data.shards data.sources data.corpus data.archives
+data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.corpus data.archives
 data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
 data.images data.errors data.order storage walk versions

@@ -77,10 +77,10 @@ def test_a_run_that_never_began(tmp_path: Path) -> None:
 
 def test_time_and_courses_by_hand() -> None:
     reports = [
-        {"seen": 100, "speed/images_per_s": 50.0, "metric/a": 3.0},
-        {"seen": 300, "speed/images_per_s": 100.0},
-        {"seen": 400, "speed/images_per_s": 20.0, "metric/a": 1.0},
-        {"seen": 500, "speed/images_per_s": 10.0, "metric/a": 2.0},
+        {"seen": 100, "speed/samples_per_s": 50.0, "metric/a": 3.0},
+        {"seen": 300, "speed/samples_per_s": 100.0},
+        {"seen": 400, "speed/samples_per_s": 20.0, "metric/a": 1.0},
+        {"seen": 500, "speed/samples_per_s": 10.0, "metric/a": 2.0},
     ]
     assert training_seconds(reports) == pytest.approx(2 + 2 + 5 + 10)
     assert courses(reports) == {"a": Course(last=(2.0, 500), lowest=(1.0, 400), highest=(3.0, 100))}

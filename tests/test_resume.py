@@ -353,8 +353,8 @@ def test_curves_hold_every_term_and_scheduled_value(tmp_path: Path) -> None:
         "lr/discriminator",
         "schedule/least_squares.weight",
         "schedule/r1.gamma",
-        "speed/images_per_s",
-        "speed/step_images_per_s",
+        "speed/samples_per_s",
+        "speed/step_samples_per_s",
         "speed/data_wait_share",
         "memory/gib",
     ):
@@ -374,7 +374,7 @@ def test_the_speed_of_steps_is_without_grids_and_checkpoints(tmp_path: Path, mon
     train(small(every=every), tmp_path)
     for line in (tmp_path / "scalars.jsonl").read_text().splitlines()[1:]:
         record = json.loads(line)
-        seconds, stepping = (16 / record[f"speed/{name}"] for name in ("images_per_s", "step_images_per_s"))
+        seconds, stepping = (16 / record[f"speed/{name}"] for name in ("samples_per_s", "step_samples_per_s"))
         assert 0 < stepping < seconds - pause_s
 
 

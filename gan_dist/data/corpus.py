@@ -18,6 +18,7 @@ from gan_dist.spec.errors import suggestion
 from gan_dist.storage import Folder, locate
 from gan_dist.walk import Entry
 
+UNREADABLE = "\0"
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
@@ -76,13 +77,17 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
         for sentence in sentences_of(root, file.name, how):
             places.append(sentence.place)
             if not isinstance(sentence.content, Unreadable):
-                counts.update(splitting.split(sentence.content))
+                counts.update(_kept(splitting.split(sentence.content), data))
             if data.labels == "column":
-                labels.append(sentence.label)
+                labels.append(sentence.label if isinstance(sentence.content, str) else UNREADABLE)
         if len(places) > before:
             names.add(file.name, len(places) - before)
     if not places:
         raise DataError(f"data.source: {where!r} holds no sentence; the file is empty")
+    if data.labels == "column":
+        # They are rejected when they are read; until then they need some class that there is.
+        known_label = next((label for label in labels if label != UNREADABLE), None)
+        labels = [known_label if label == UNREADABLE else label for label in labels]
     if data.labels in ("folders", "files"):
         labels = _labels(data.labels, names, where)
     known, least = splitting.known(), data.min_count
@@ -93,6 +98,13 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
     listing = Listing("sentences", where, "", root.uri, names, labels, places, note_of(how))
     classes, numbers = numbered(labels, _named(names, labels))
     return Contents(Parts(listing, codec, numbers), classes, codec)
+
+
+def _kept(tokens: list[str], data: TextData) -> list[str]:
+    """The tokens of a sentence that are learnt from."""
+    if len(tokens) > data.length and data.too_long == "reject":
+        return []
+    return tokens[: data.length]
 
 
 def _in_order(known: list[str]) -> Counter[str]:

@@ -88,12 +88,12 @@ class TextFacts(DataFacts):
     Attributes:
         codec: how they are ids, and what the ids mean.
         oracle: what drew them (see `data.oracle`); None for people.
-        test: where sentences are that metrics compare with; empty for none.
+        test: where sentences are that metrics compare with, and how they are read; None for none.
     """
 
     codec: Codec
     oracle: Mapping[str, Any] | None = None
-    test: str = ""
+    test: Mapping[str, Any] | None = None
 
     @property
     def provided(self) -> dict[str, Any]:

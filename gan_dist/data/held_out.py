@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from gan_dist.data.text_files import sentences_of
 from gan_dist.data.tokens import SPECIAL, Codec
 from gan_dist.storage import StorageError, locate
 
+MOST_BROKEN = 0.01
+
 
 class HeldOut:
     """Sentences, cut into tokens as the data are. `where` they come from is for messages."""
@@ -22,19 +24,19 @@ class HeldOut:
         self.where, self.codec, self.texts = where, codec, texts
 
     @classmethod
-    def of(cls, where: str, codec: Codec) -> HeldOut:
-        """Those of a file.
+    def of(cls, test: Mapping[str, Any], codec: Codec) -> HeldOut:
+        """Those of a file, as `TextFacts.test` describes it.
 
         Raises:
-            DataError: it is not there, or holds nothing.
+            DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
         """
-        return cls(where, codec, _texts(where))
+        return cls(test["where"], codec, _texts(test["where"], How(test["encoding"], tuple(test["columns"]))))
 
     @classmethod
-    def stand_in(cls, where: str, codec: Codec) -> HeldOut:
+    def stand_in(cls, test: Mapping[str, Any], codec: Codec) -> HeldOut:
         """Some of known words, for a rehearsal where the data are not at hand."""
         words = codec.vocabulary[len(SPECIAL) :][: codec.length]
-        return cls(where, codec, [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)])
+        return cls(test["where"], codec, [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)])
 
     def numbers(self) -> list[list[int]]:
         """Every sentence as numbers; words that the vocabulary has not get numbers of their own."""
@@ -60,15 +62,18 @@ class HeldOut:
         return np.stack(rows).astype(np.int64)
 
 
-@lru_cache(maxsize=2)
-def _texts(where: str) -> list[str]:
+def _texts(where: str, how: How) -> list[str]:
     try:
         root, name = locate(where)
         if name is None:
             raise DataError(f"data.test: {where!r} is a folder; name a file of sentences")
-        found = [one.content for one in sentences_of(root, name, How()) if isinstance(one.content, str)]
+        read = [one.content for one in sentences_of(root, name, how)]
     except (OSError, StorageError) as error:
         raise DataError(f"data.test: {where!r} cannot be read: {error}") from error
-    if not found:
-        raise DataError(f"data.test: {where!r} holds no sentence")
+    found = [text for text in read if isinstance(text, str)]
+    if not found or len(read) - len(found) > MOST_BROKEN * len(read):
+        first = next((f" (first: {text})" for text in read if isinstance(text, Unreadable)), "")
+        raise DataError(
+            f"data.test: {len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}"
+        )
     return found

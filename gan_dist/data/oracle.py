@@ -6,6 +6,8 @@ its weights; a fresh one of any vocabulary and length is drawn from the seed of 
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -99,13 +101,17 @@ def _sigmoid(x: Floats) -> Floats:
 
 
 def oracle_of(description: Description) -> Oracle:
-    """The oracle that `TextFacts.oracle` describes: `{"file": URI}`, or `{"vocabulary": V, "seed": s}`.
+    """The oracle that `TextFacts.oracle` describes: `{"file": URI, "digest": d}`, or `{"vocabulary": V, "seed": s}`.
 
     Raises:
-        DataError: its file is gone, or holds something else.
+        DataError: its file is gone, or holds something else, or no longer what it held.
     """
     if "file" in description:
-        return Oracle(_loaded(description["file"]))
+        with reaching(description["file"]):
+            weights, digest = _loaded(description["file"])
+        if digest != description.get("digest", digest):
+            raise DataError(f"data.source: the oracle in {description['file']!r} is not the one that drew these data")
+        return Oracle(weights)
     return Oracle(_fresh(description["vocabulary"], description["seed"]))
 
 
@@ -120,9 +126,9 @@ def find_oracle(data: TextData) -> Source:
     _, _, file = data.source.partition(":")
     description: Description = {"vocabulary": data.vocabulary or VOCABULARY, "seed": SEED}
     if file:
-        description = {"file": file}
         with reaching(file):
-            known = oracle_of(description).vocabulary
+            weights, digest = _loaded(file)
+        description, known = {"file": file, "digest": digest}, len(weights["emb"])
         if data.vocabulary not in (None, known):
             raise DataError(f"data.vocabulary: {data.vocabulary}, but the oracle of {file!r} has {known}; leave it out")
     vocabulary = tuple(map(str, range(oracle_of(description).vocabulary)))
@@ -159,8 +165,8 @@ def _fresh(vocabulary: int, seed: int) -> dict[str, Floats]:
 _GATE_SHAPES = {"W": (HIDDEN, HIDDEN), "U": (HIDDEN, HIDDEN), "b": (HIDDEN,)}
 
 
-@lru_cache(maxsize=2)
-def _loaded(file: str) -> dict[str, Floats]:
+def _loaded(file: str) -> tuple[dict[str, Floats], str]:
+    """The weights in a file, and what tells them from others."""
     root, name = locate(file)
     if name is None:
         raise DataError(f"data.source: {file!r} is a folder; an oracle's weights are one .npz file")
@@ -168,9 +174,13 @@ def _loaded(file: str) -> dict[str, Floats]:
         with root.seekable(name) as stream, np.load(stream, allow_pickle=False) as held:
             arrays: list[NDArray[Any]] = [held[key] for key in held.files]
             names = list(held.files)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"data.source: {file!r} is no .npz file of an oracle: {error}") from error
-    return _checked(file, names, arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"data.source: {file!r} is no .npz file of an oracle's weights") from error
+    weights = _checked(file, names, arrays)
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ARRAYS:
+        digest.update(np.ascontiguousarray(weights[name]).tobytes())
+    return weights, digest.hexdigest()
 
 
 def _checked(file: str, names: list[str], arrays: list[NDArray[Any]]) -> dict[str, Floats]:
@@ -178,11 +188,14 @@ def _checked(file: str, names: list[str], arrays: list[NDArray[Any]]) -> dict[st
     found = dict(zip(names, arrays, strict=True)) if set(ARRAYS) <= set(names) else None
     if found is None and len(arrays) == len(ARRAYS):
         found = dict(zip(ARRAYS, arrays, strict=True))
-    if found is None or not _fits(found):
+    if found is None:
         raise DataError(
             f"data.source: {file!r} holds {len(arrays)} arrays ({', '.join(names[:4])}, ...); an oracle has "
             f"{len(ARRAYS)}: {', '.join(ARRAYS)}"
         )
+    if not _fits(found):
+        shapes = ", ".join(f"{name} {list(found[name].shape)}" for name in ("emb", "Wi", "Ui", "Wo", "bo"))
+        raise DataError(f"data.source: the arrays of {file!r} do not fit together as one LSTM's: {shapes}")
     return {name: np.asarray(found[name], np.float32) for name in ARRAYS}
 
 

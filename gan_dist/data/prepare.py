@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts, check_channels, check_rejected, facts_of
+from gan_dist.data.given import check_images, check_text
 from gan_dist.data.shards import read_shard, write_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
@@ -90,7 +91,8 @@ def _with_test(found: Prepared, data: DataSpec) -> Prepared:
     """The same data, and where the job's held-out sentences are."""
     if not isinstance(data, TextData):
         return found
-    return replace(found, manifest={**found.manifest, "test": data.test or ""})
+    test = data.test and {"where": data.test, "encoding": data.encoding, "columns": list(data.columns)}
+    return replace(found, manifest={**found.manifest, "test": test})
 
 
 def prepare(source: Source, folder: Folder, executor: Executor, progress: Progress, max_rejected: float) -> Prepared:
@@ -179,9 +181,9 @@ def _given(data: DataSpec) -> Prepared | None:
         return None
     facts = found.facts
     if isinstance(facts, ImageFacts) and isinstance(data, ImageData):
-        _check_images(data, facts)
+        check_images(data, facts)
     elif isinstance(facts, TextFacts) and isinstance(data, TextData):
-        _check_text(data, facts)
+        check_text(data, facts)
     else:
         raise DataError(f"data.modality: {data.modality}, but {data.source!r} was prepared with {facts.described}")
     if data.labels != "none" and not facts.classes:
@@ -190,25 +192,6 @@ def _given(data: DataSpec) -> Prepared | None:
     if data.labels == "none":
         return replace(found, manifest={**found.manifest, "classes": [], "class_counts": []})
     return found
-
-
-def _check_images(data: ImageData, facts: ImageFacts) -> None:
-    if facts.size != data.size:
-        raise DataError(
-            f"data.size: {data.size}, but {data.source!r} was prepared at {facts.size}; set data.size: {facts.size}, "
-            "or prepare it anew"
-        )
-    if data.channels not in ("auto", facts.channels):
-        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
-
-
-def _check_text(data: TextData, facts: TextFacts) -> None:
-    codec = facts.codec
-    if codec.length != data.length:
-        raise DataError(
-            f"data.length: {data.length}, but {data.source!r} was prepared with {codec.length}; set data.length: "
-            f"{codec.length}, or prepare it anew"
-        )
 
 
 def _cached(source: Source, data: DataSpec, cache: Folder, executor: Executor, progress: Progress) -> Prepared:

@@ -128,7 +128,10 @@ class Codec:
         Raises:
             Unreadable: it holds no token, or more than `length`.
         """
-        return self.row([self.ids.get(token, UNK) for token in self.splitting.split(text)])
+        tokens = self.splitting.split(text)
+        if self.eos is None and (strange := [token for token in tokens if token not in self.ids]):
+            raise Unreadable(f"{strange[0]!r} is no token of the oracle")
+        return self.row([self.ids.get(token, UNK) for token in tokens])
 
     def row(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Ids with the end marked, and filled up. Raises Unreadable."""

@@ -7,6 +7,8 @@ sentences end (`eos` is a number) 0 is `<pad>` and 1 is `<bos>`, which are never
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,8 +162,10 @@ class Autoregressive(nn.Module):
         return self._given(self.logits(tokens, cond), tokens)
 
     def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`log_prob`, and the entropy in nats of what could have stood there, both [B, T]."""
-        logits = self.logits(tokens, cond)
+        """`log_prob` as samples are drawn, without dropout, and the entropy (nats) of what could have stood there,
+        both [B, T]."""
+        with without_dropout(self):
+            logits = self.logits(tokens, cond)
         log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
         return self._given(logits, tokens), -(log_p.exp() * log_p).sum(2)
 
@@ -180,6 +184,19 @@ class Autoregressive(nn.Module):
         if self.eos is None:
             return tokens, over
         return tokens.masked_fill(over, 0), over | (tokens == self.eos)
+
+
+@contextmanager
+def without_dropout(module: nn.Module) -> Iterator[None]:
+    """Nothing is dropped inside; all else stays in training mode, which recurrent layers want for a gradient."""
+    dropping = [one for one in module.modules() if isinstance(one, nn.Dropout) and one.training]
+    for one in dropping:
+        one.eval()
+    try:
+        yield
+    finally:
+        for one in dropping:
+            one.train()
 
 
 def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.autoregressive import embedded
+from gan_dist.networks.autoregressive import NEVER_WRITTEN, embedded
 from gan_dist.randomness import Rng
 
 SHARE = 0.3
@@ -59,9 +59,9 @@ class Generator(nn.Module):
         logits: Tensor = self.out(self.blocks(self.begin(z).view(-1, self.width, self.length))).transpose(1, 2)
         if self.training:
             return torch.softmax(logits, 2)
-        tokens: Tensor = logits.argmax(2)
         if self.eos is None:
-            return tokens
+            return logits.argmax(2)
+        tokens: Tensor = NEVER_WRITTEN + logits[:, :, NEVER_WRITTEN:].argmax(2)
         ends = (tokens == self.eos).long()
         return tokens.masked_fill(ends.cumsum(1) > ends, 0)
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.networks.autoregressive import drawn
 
 Judge = Callable[[Tensor, Tensor | None], Tensor]
@@ -74,6 +76,26 @@ def rollout_rewards(judge: Judge, policy: Any, tokens: Tensor, cond: Tensor | No
     classes = None if cond is None else cond.repeat_interleave(begun * copies)
     answers = judge(written.reshape(-1, length), classes).view(batch, begun, copies).mean(2)
     return torch.cat([answers, judge(tokens, cond)[:, None]], 1)
+
+
+def judged_tokens(nets: Nets, batch: Batch) -> dict[str, Term]:
+    """D's binary cross-entropy at each token of real and generated sentences, divided by the longest length.
+
+    Raises:
+        ValueError: D gives no logit for each token.
+    """
+    assert batch.real is not None
+    generator: Any = nets.G.module
+    real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+    here, there = generator.mask(batch.real), generator.mask(batch.fakes)
+    if real.shape != here.shape:
+        raise ValueError(f"a D with logits for each token [B, T] is wanted, not {list(real.shape)}; use textlstm")
+    loss = (F.softplus(-real) * here).sum() + (F.softplus(fake) * there).sum()
+    return {
+        "adversarial": Term(loss / real.shape[1], float(batch.n)),
+        "real_logits": watch(real, here),
+        "fake_logits": watch(fake, there),
+    }
 
 
 def mean_named(means: dict[str, Tensor], name: str) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 from gan_dist.objectives.adversarial import alternating
-from gan_dist.objectives.rewards import discounted, evaluating, mean_named
+from gan_dist.objectives.rewards import discounted, evaluating, judged_tokens, mean_named
 
 
 class ScratchGan:
@@ -27,6 +26,7 @@ class ScratchGan:
     """
 
     modality = "text"
+    from_tokens = True
     per_token = True
     needs_methods: ClassVar = {"generator": ("scored", "mask")}
 
@@ -47,26 +47,12 @@ class ScratchGan:
         return {"baseline": self.baseline}
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        return self._judge(nets, batch) if phase == "D" else self._write(nets, batch)
+        return judged_tokens(nets, batch) if phase == "D" else self._write(nets, batch)
 
     def after_step(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:
         if phase == "G":
             mean = mean_named(means, "return_sum") / mean_named(means, "tokens")
             self.baseline.lerp_(mean.to(self.baseline), 1 - self.decay)
-
-    def _judge(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        assert batch.real is not None
-        generator: Any = nets.G.module
-        real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
-        here, there = generator.mask(batch.real), generator.mask(batch.fakes)
-        if real.shape != here.shape:
-            raise ValueError(f"scratchgan wants a D with logits for each token [B, T], not {list(real.shape)}")
-        loss = (F.softplus(-real) * here).sum() + (F.softplus(fake) * there).sum()
-        return {
-            "adversarial": Term(loss / real.shape[1], float(batch.n)),
-            "real_logits": watch(real, here),
-            "fake_logits": watch(fake, there),
-        }
 
     def _write(self, nets: Nets, batch: Batch) -> dict[str, Term]:
         tokens = batch.fakes

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 from gan_dist.objectives.adversarial import adversarial, alternating
-from gan_dist.objectives.rewards import evaluating, mean_named, rollout_rewards
+from gan_dist.objectives.rewards import evaluating, judged_tokens, mean_named, rollout_rewards
 
 REWARDS = ("rollout", "dense", "terminal")
 
@@ -35,6 +35,7 @@ class SeqGan:
     """
 
     modality = "text"
+    from_tokens = True
     needs_methods: ClassVar = {"generator": ("scored", "mask", "step")}
 
     def __init__(
@@ -74,7 +75,8 @@ class SeqGan:
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         if phase != "G":
-            return adversarial(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
+            per_token = batch.judged(nets, "fakes").logits.shape == batch.fakes.shape
+            return judged_tokens(nets, batch) if per_token else _judged_sentences(phase, nets, batch)
         tokens = batch.fakes
         if tokens.is_floating_point():
             raise ValueError("seqgan learns from token ids; give the generator `relax: none`")
@@ -109,7 +111,7 @@ class SeqGan:
         def judge(x: Tensor, cond: Tensor | None) -> Tensor:
             parts = torch.split(x, self.chunk)
             classes = [None] * len(parts) if cond is None else torch.split(cond, self.chunk)
-            return torch.cat([_answers(nets.D(part, cls)) for part, cls in zip(parts, classes, strict=True)])
+            return torch.cat([_answers(nets, part, cls) for part, cls in zip(parts, classes, strict=True)])
 
         with torch.no_grad(), evaluating(nets.D.module):
             if self.reward == "dense":
@@ -127,6 +129,14 @@ class SeqGan:
             return rollout_rewards(judge, policy, tokens, batch.cond, uniforms)
 
 
-def _answers(logits: Tensor) -> Tensor:
-    """One probability of being real for each sentence."""
-    return torch.sigmoid(logits).flatten(1).mean(1) if logits.ndim > 1 else torch.sigmoid(logits)
+def _judged_sentences(phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+    return adversarial(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
+
+
+def _answers(nets: Nets, x: Tensor, cond: Tensor | None) -> Tensor:
+    """One probability of being real for each sentence: the mean of several, over its tokens where each has one."""
+    p: Tensor = torch.sigmoid(nets.D(x, cond))
+    if p.shape != x.shape:
+        return p.flatten(1).mean(1) if p.ndim > 1 else p
+    mask: Tensor = nets.G.call("mask", x)
+    return (p * mask).sum(1) / mask.sum(1)

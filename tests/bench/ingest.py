@@ -79,10 +79,10 @@ def main() -> None:
         (png := Path(place) / "png").mkdir()
         for number, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
             Image.fromarray(image).save(png / f"{number:06d}.png")
-        compare("memory", lambda: of_ingest(memory, BATCHES), lambda: of_tensors(pixels, BATCHES), repeats, "images/s")
+        compare("memory", lambda: of_ingest(memory, BATCHES), lambda: of_tensors(pixels, BATCHES), repeats, "samples/s")
         epoch = len(pixels) // BATCH
         compare(
-            "stream", lambda: of_ingest(Stream(found, 8, 0, BATCH), epoch), lambda: of_files(png), repeats, "images/s"
+            "stream", lambda: of_ingest(Stream(found, 8, 0, BATCH), epoch), lambda: of_files(png), repeats, "samples/s"
         )
 
 

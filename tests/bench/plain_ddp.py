@@ -1,6 +1,6 @@
 """A plain DDP GAN loop as one writes it by hand: the networks, batch, losses and optimisers of jobs/dcgan.yaml.
 
-Started by throughput.py under torchrun; prints images/s of the steady part on rank 0.
+Started by throughput.py under torchrun; prints samples/s of the steady part on rank 0.
 """
 
 from __future__ import annotations

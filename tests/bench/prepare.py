@@ -41,4 +41,4 @@ def pillow() -> float:
 
 if __name__ == "__main__":
     print(f"{len(FILES)} images to {SIZE} pixels on {os.cpu_count()} cores")
-    compare("prepare", ours, pillow, int(sys.argv[3]) if len(sys.argv) > 3 else 3, "images/s")
+    compare("prepare", ours, pillow, int(sys.argv[3]) if len(sys.argv) > 3 else 3, "samples/s")

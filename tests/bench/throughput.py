@@ -1,4 +1,4 @@
-"""Steady images/s of `gan-dist submit jobs/dcgan.yaml` on two CPU workers, against a hand-written DDP loop.
+"""Steady samples/s of `gan-dist submit jobs/dcgan.yaml` on two CPU workers, against a hand-written DDP loop.
 
     python tests/bench/throughput.py [REPEATS]      (from the root of the repository)
 
@@ -27,7 +27,7 @@ def ours() -> float:
     command = ["gan-dist", "submit", "jobs/dcgan.yaml", "-o", "until=32k", "--name", name]
     subprocess.run(command, check=True, capture_output=True)
     lines = (Path(os.environ["GAN_DIST_STORAGE"]) / name / "scalars.jsonl").read_text().splitlines()
-    return median(json.loads(line)["speed/step_images_per_s"] for line in lines[1:])
+    return median(json.loads(line)["speed/step_samples_per_s"] for line in lines[1:])
 
 
 def plain() -> float:
@@ -48,6 +48,6 @@ if __name__ == "__main__":
     os.environ |= {"GAN_DIST_HOME": f"{folder}/home", "GAN_DIST_STORAGE": f"{folder}/runs"}
     subprocess.run(["gan-dist", "up"], check=True, capture_output=True)
     try:
-        compare("throughput", ours, plain, int(sys.argv[1]) if len(sys.argv) > 1 else 5, "images/s")
+        compare("throughput", ours, plain, int(sys.argv[1]) if len(sys.argv) > 1 else 5, "samples/s")
     finally:
         subprocess.run(["gan-dist", "down"], check=True, capture_output=True)

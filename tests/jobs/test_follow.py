@@ -53,10 +53,10 @@ def test_plain_lines():
         "2 workers x 1 CPU",
         "1,797 images of 32x32x1",
         "warning: no GPU: this will be slow",
-        "500 / 10k (5.0%)  512 images/s  eta 1:23  D 0.69  G 1.5  2 workers",
+        "500 / 10k (5.0%)  512 samples/s  eta 1:23  D 0.69  G 1.5  2 workers",
         "the user says [bold]hello[/]",
         "checkpoint at 1k: checkpoints/1",
-        "10k / 10k (100.0%)  512 images/s  eta 0:00  D 0.69  G 1.5  fd_digits 12.35  2 workers",
+        "10k / 10k (100.0%)  512 samples/s  eta 0:00  D 0.69  G 1.5  fd_digits 12.35  2 workers",
     ]
     assert follower.outcome == Outcome("succeeded", 0, "", ("stored in /runs/a",))
     assert follower.checkpoint == "/runs/a/checkpoints/1"
@@ -109,7 +109,7 @@ def test_live_display_and_lines_above_it():
         shown = Console(file=io.StringIO(), width=100)
         shown.print(follower._display())
     text = shown.file.getvalue()
-    assert "adversarial" in text and "2.5k / 10k (25.0%)" in text and "512 images/s  eta 1:23" in text
+    assert "adversarial" in text and "2.5k / 10k (25.0%)" in text and "512 samples/s  eta 1:23" in text
     assert "D 0.69  G 1.5  2 workers" in text
     assert "before" in file.getvalue() and "\x1b[?25h" in file.getvalue()  # the cursor is back
 

@@ -55,7 +55,7 @@ def test_followed_to_its_end(cluster, monkeypatch):
     assert (outcome.status, outcome.exit_code) == ("succeeded", 0)
     assert outcome.summary == ("stored in /nowhere/fine",)
     assert "reading data ..." in printed and "a print of the user with vanilla" in printed
-    assert "1k / 1k (100.0%)  1,234 images/s  eta 0:00  D 1.25  G 0.5  2 workers" in printed
+    assert "1k / 1k (100.0%)  1,234 samples/s  eta 0:00  D 1.25  G 0.5  2 workers" in printed
     assert "Running entrypoint" not in printed and "@gan-dist" not in printed
 
 
