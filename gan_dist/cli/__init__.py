@@ -11,7 +11,15 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster_commands, data_commands, job_commands, model_commands, spec_commands, submit_command
+from gan_dist.cli import (
+    cluster_commands,
+    data_commands,
+    evaluate_command,
+    job_commands,
+    model_commands,
+    spec_commands,
+    submit_command,
+)
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -48,7 +56,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Networks": {
         "sample": model_commands.sample,
-        "evaluate": model_commands.evaluate,
+        "evaluate": evaluate_command.evaluate,
         "check": model_commands.check,
     },
     "Clusters and pages": {
