@@ -19,7 +19,7 @@ cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli
 cli.cluster_commands cli.spec_commands
 cli.options cli.output
 
-standing results launch submit attend follow
+standing results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes survey testing testbench
 
