@@ -29,7 +29,7 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         NoSuchRun: the folder holds no run.
         CheckpointError: checkpoints are stored, and none of them is whole.
     """
-    request, status, reports = run.request(), run.status(), _reports(run)
+    request, status, reports = run.request(), run.status(), reports_of(run)
     newest = newest_described(run.checkpoints())
     meta = newest.meta if newest is not None else {}
     seconds = training_seconds(reports)
@@ -73,7 +73,7 @@ def training_seconds(reports: list[dict[str, Any]]) -> float:
     return seconds
 
 
-def _reports(run: RunFolder) -> list[dict[str, Any]]:
+def reports_of(run: RunFolder) -> list[dict[str, Any]]:
     """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
     if not run.folder.exists("scalars.jsonl"):
         return []

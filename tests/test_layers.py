@@ -15,17 +15,17 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command
+cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command cli.export_command
 cli.cluster_commands cli.spec_commands
 cli.options cli.output
 
-standing results launch twin submit attend follow
+standing export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes survey testing testbench
 
 driver conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate subjects image_folder temperatures plots
-api local smoke preflight text_preflight attempt events request resume jobfile
+api exported local smoke preflight text_preflight attempt events request resume jobfile
 
 worker tasks measuring wanted journal samples microbatch
 loop

@@ -15,6 +15,7 @@ from gan_dist.cli import (
     cluster_commands,
     data_commands,
     evaluate_command,
+    export_command,
     job_commands,
     model_commands,
     spec_commands,
@@ -57,6 +58,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Networks": {
         "sample": model_commands.sample,
         "evaluate": evaluate_command.evaluate,
+        "export": export_command.export,
         "check": model_commands.check,
     },
     "Clusters and pages": {

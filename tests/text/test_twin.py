@@ -11,7 +11,6 @@ import pytest
 
 from gan_dist.cli import main
 from gan_dist.jobfile import load_job
-from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
 from gan_dist.twin import mle_twin
 
