@@ -19,7 +19,7 @@ class Panel:
         x, y: what they are of.
         lines: x and y of each curve by its name.
         dots: single points by their names.
-        style: of the lines, `.-` to see each of few points.
+        style: of the lines, `.-` to see a curve of one point too.
     """
 
     x: str

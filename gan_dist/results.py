@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.checkpoint import newest_described
+from gan_dist.data.facts import facts_of
 from gan_dist.runs import JOB, RunFolder
 
 
@@ -46,12 +47,18 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
-        "data": {key: meta["data"][key] for key in ("count", "size", "channels", "checksum")} if meta else None,
+        "data": _data(meta["data"]) if meta else None,
         "versions": meta.get("versions", request["versions"]),
         "checkpoint": newest.folder.uri if newest is not None else None,
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
         "repeat": f"gan-dist submit {run.uri}/{JOB}",
     }
+
+
+def _data(record: dict[str, Any]) -> dict[str, Any]:
+    """What the data of a checkpoint were, in words and numbers."""
+    found: dict[str, Any] = {key: record[key] for key in ("count", "size", "channels", "checksum") if key in record}
+    return found | {"described": facts_of(record).described}
 
 
 def courses(reports: list[dict[str, Any]]) -> dict[str, Course]:

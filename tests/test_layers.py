@@ -15,11 +15,11 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command cli.export_command
-cli.cluster_commands cli.spec_commands
+cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command
+cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.options cli.output
 
-standing export card programs results launch twin submit attend follow
+standing report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes survey testing testbench
 

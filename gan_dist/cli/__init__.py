@@ -13,6 +13,7 @@ import typer
 
 from gan_dist.cli import (
     cluster_commands,
+    compare_command,
     data_commands,
     evaluate_command,
     export_command,
@@ -59,6 +60,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "sample": model_commands.sample,
         "evaluate": evaluate_command.evaluate,
         "export": export_command.export,
+        "compare": compare_command.compare,
         "check": model_commands.check,
     },
     "Clusters and pages": {
