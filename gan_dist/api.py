@@ -16,7 +16,6 @@ from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
 from gan_dist.components import add_roots
 from gan_dist.data.facts import DataFacts, TextFacts, facts_of
 from gan_dist.jobfile import load_job
-from gan_dist.local import run_local
 from gan_dist.modalities.text import lines
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.request import Request
@@ -26,6 +25,7 @@ from gan_dist.spec.errors import nearest
 from gan_dist.spec.job import JobSpec
 from gan_dist.state import load_weights
 from gan_dist.storage import Folder
+from gan_dist.sweeps.here import run_here
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
     spec = load_job(job, overrides)
     run = RunFolder(storage_root(storage, spec.storage).child(new_run_id(spec.name)))
     remember(run, attempt=1)
-    code = run_local(Request(run.id, run.uri, spec.model_dump_json(by_alias=True)), on_event)
+    code = run_here(Request(run.id, run.uri, spec.model_dump_json(by_alias=True)), on_event)
     if code not in (0, 3):
         raise RuntimeError(f"run {run.id} failed: {run.status().get('message')}")
     return run

@@ -35,6 +35,10 @@ class Refused(ValueError):
     """Preflight found what would fail later; nothing was started."""
 
 
+class OutOfMemory(ValueError):
+    """Networks and batch do not fit; another try would meet it again."""
+
+
 class Stopped(Exception):
     """A stop was asked for before training began."""
 
@@ -148,6 +152,8 @@ class Attempt:
         grids = [name for name in self.folder.folder.child("grids").names() if name != "real.png"]
         if grids:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
+        if self.spec.sweep is not None:
+            return lines + _next_of_sweep(status, run)
         return lines + _next_steps(status, run, self.seen if kept is not None else 0)
 
     @contextlib.contextmanager
@@ -230,3 +236,8 @@ def _next_steps(status: str, run: str, saved: int) -> list[str]:
             f"go on        gan-dist submit --resume {run} -o until={2 * saved}",
         ]
     return [f"go on        gan-dist submit --resume {run}"] if saved else []
+
+
+def _next_of_sweep(status: str, run: str) -> list[str]:
+    ended = [f"results      gan-dist results {run}", f"best job     gan-dist results {run} --best-job best.yaml"]
+    return ended if status == "succeeded" else [*ended[:1], f"go on        gan-dist submit --resume {run}"]

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.attempt import Attempt, Refused, Stopped, UserCodeError, logged
+from gan_dist.attempt import Attempt, OutOfMemory, Refused, Stopped, UserCodeError, logged
 from gan_dist.data.choice import choose
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.on_ray import blocks_of
 from gan_dist.data.prepare import Prepared
 from gan_dist.events import print_event
+from gan_dist.loop import Diverged
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.reading import Reading
 from gan_dist.request import Request
@@ -26,6 +27,12 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.versions import version_differences, versions
 
 DRAIN_S = 0.3
+FATAL: dict[str, type[Exception]] = {
+    "user": UserCodeError,
+    "diverged": Diverged,
+    "memory": OutOfMemory,
+    "ours": ValueError,
+}
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,21 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     """
     import ray
 
+    cluster: Any = ray
+
+    def read() -> Data:
+        attempt.emit({"event": "stage", "text": "reading data"})
+        return serve(reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
+
+    return run_on(attempt, attempt.spec, read)
+
+
+def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[str, Any]:
+    """The same with data from elsewhere, and a job that may be cut shorter than the attempt's. Raises the same."""
+    import ray
+
     smoke = attempt.request.mode == "smoke"
-    spec = stood_in(attempt.spec, attempt.emit) if smoke else attempt.spec
+    spec = stood_in(spec, attempt.emit) if smoke else spec
     cluster: Any = ray
     ask = ask_of(spec.resources, cluster.cluster_resources(), cluster.nodes())
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
@@ -73,8 +93,7 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
         attempt.emit({"event": "warning", "text": text})
 
     def prepare() -> Data:
-        attempt.emit({"event": "stage", "text": "reading data"})
-        data = serve(reading.result(), spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
+        data = read()
         if problems := data_problems(spec, data.facts, ask.most, attempt.folder):
             raise Refused("\n".join(problems))
         attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
@@ -185,7 +204,7 @@ class _Fit:
 
     def outcome(self, fatal: dict[str, str] | None) -> dict[str, Any]:
         if fatal is not None:
-            raise UserCodeError(fatal["text"]) if fatal["kind"] == "user" else ValueError(fatal["text"])
+            raise FATAL[fatal["kind"]](fatal["text"])
         if self.error is not None:
             raise ValueError(f"the workers failed for good: {_first_line(self.error)}") from self.error
         assert self.result is not None

@@ -36,7 +36,11 @@ def main() -> int:
     cache = RunFolder(Folder(request.uri)).prepared()
     stand_in_of = spec.batch if request.mode == "smoke" else None
     reading = Reading(spec.data, cache, cpus, stand_in_of, preparing(print_event))
-    # Torch comes with this import and takes seconds, in which the data are read.
+    # Torch comes with these imports and takes seconds, in which the data are read.
+    if spec.sweep is not None:
+        from gan_dist.sweeps.tuning import conduct_sweep
+
+        return conduct_sweep(request, stop, reading)
     from gan_dist.conduct import conduct
 
     return conduct(request, stop, reading)

@@ -87,6 +87,8 @@ class Follower:
                 self._progress = dict(event)
                 self._stage = event.get("stage") or ""
                 self._plain_progress()
+            case "trial":
+                self.say(str(event["text"]))
             case "checkpoint":
                 self.checkpoint = event["path"]
                 self.say(f"checkpoint at {short(event['seen'])}: {_in_run(event['path'])}", "dim")
@@ -140,7 +142,10 @@ class Follower:
         bar = ProgressBar(total=max(found["until"], 1), completed=found["seen"], width=BAR)
         row.add_row(*cells, bar, Text(position(found)), Text("  ".join(pace(found)), style="cyan"))
         last = Text("   " + "  ".join(numbers(found)), style="green", overflow="ellipsis", no_wrap=True)
-        return Group(row, last)
+        trials = Table.grid(padding=(0, 2))
+        for line in found.get("table", ()):
+            trials.add_row("  ", *(Text(str(cell), overflow="ellipsis", no_wrap=True) for cell in line))
+        return Group(row, last, trials)
 
 
 def position(found: Mapping[str, Any]) -> str:

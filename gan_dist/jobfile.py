@@ -13,6 +13,7 @@ from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document, read_job_file
 from gan_dist.spec.yaml import Document
+from gan_dist.sweeps.candidates import check_sweep
 
 
 def load_job(
@@ -41,6 +42,8 @@ def load_job(
     problems += check_job(document.value, document.origins, roots)
     if spec is not None and not problems:
         problems += check_metrics(spec, document.origins, roots)
+    if spec is not None and spec.sweep is not None and not problems:
+        problems += check_sweep(spec, document, roots)
     if spec is None or problems:
         raise JobError(sorted(problems, key=lambda one: (one.file or "", one.line or 0)))
     return spec

@@ -54,7 +54,7 @@ def plan_new(
         from gan_dist.twin import mle_twin
 
         spec = mle_twin(spec)
-    spec, environment = _settled(spec, code)
+    spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
     run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
     if name and run.folder.exists("request.json"):
         raise ValueError(
@@ -117,6 +117,18 @@ def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
         }
     )
     return settled, Environment(folder, tuple(asked.pip), asked.image, tuple(asked.env))
+
+
+def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:
+    """The spec with the folder of the sweep that `sweep.start_from` names. Raises ValueError where it is none."""
+    if spec.sweep is None or spec.sweep.start_from is None:
+        return spec
+    from gan_dist.sweeps.report import is_sweep
+
+    earlier = find_run(spec.sweep.start_from, storage_root(storage, spec.storage))
+    if not is_sweep(earlier):
+        raise ValueError(f"sweep.start_from: {earlier.id} is no sweep")
+    return spec.model_copy(update={"sweep": spec.sweep.model_copy(update={"start_from": earlier.uri})})
 
 
 def _has_own_components(spec: JobSpec) -> bool:

@@ -24,22 +24,40 @@ from gan_dist.storage import Folder
 from gan_dist.worker import pick_device, work
 
 
-def run_local(request: Request, on_event: Callable[[dict[str, Any]], None]) -> int:
-    """Run a request to its end; the exit code. Ctrl-C saves a checkpoint and stops."""
+def run_local(
+    request: Request,
+    on_event: Callable[[dict[str, Any]], None],
+    job: Callable[[Attempt], dict[str, Any]] | None = None,
+) -> int:
+    """Run a request to its end; the exit code. Ctrl-C saves a checkpoint and stops.
+
+    Args:
+        job: what is run; by default the request's job is trained.
+    """
     attempt = Attempt(request, on_event)
     problems = storage_problems(attempt.folder.folder)
     if problems:
         on_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
     with logged(attempt.folder, request.attempt), _stop_on_interrupt(attempt):
-        return attempt.conclude(_train)
+        return attempt.conclude(job or (lambda attempt: train_here(attempt, attempt.spec)))
 
 
-def _train(attempt: Attempt) -> dict[str, Any]:
-    device = pick_device(attempt.spec.resources.device)
+def train_here(
+    attempt: Attempt, spec: JobSpec, shorten: Callable[[JobSpec, int], JobSpec] | None = None
+) -> dict[str, Any]:
+    """Read the data and train a job.
+
+    Args:
+        shorten: what is trained of the job, given how many samples the data have; by default all of it.
+
+    Raises:
+        Refused: preflight found what would fail later.
+    """
+    device = pick_device(spec.resources.device)
     attempt.emit({"event": "stage", "text": "reading data"})
     smoke = attempt.request.mode == "smoke"
-    spec = stood_in(attempt.spec, attempt.emit) if smoke else attempt.spec
+    spec = stood_in(spec, attempt.emit) if smoke else spec
     before = earlier_window(attempt.folder)
     rows = read_rows(spec, attempt.folder.prepared(), smoke, attempt.emit, before)
     if problems := data_problems(spec, rows.facts, 1, attempt.folder):
@@ -57,7 +75,7 @@ def _train(attempt: Attempt) -> dict[str, Any]:
 
     if smoke:
         return rehearse(Rehearsal(spec, rows.facts, attempt.folder, attempt.emit), once)
-    return once(spec)
+    return once(spec if shorten is None else shorten(spec, rows.facts.count))
 
 
 def read_rows(

@@ -81,13 +81,14 @@ def described(error: Exception) -> dict[str, str]:
     import torch
 
     from gan_dist.attempt import is_users, user_traceback
+    from gan_dist.loop import Diverged
 
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "memory"}
     if is_users(error):
         return {"text": user_traceback(error), "kind": "user"}
     if isinstance(error, ValueError):
-        return {"text": str(error), "kind": "ours"}
-    if isinstance(error, torch.OutOfMemoryError):
-        return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "ours"}
+        return {"text": str(error), "kind": "diverged" if isinstance(error, Diverged) else "ours"}
     return {"text": f"{type(error).__name__}: {error}", "kind": "ours"}
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.yaml import scalar
 from gan_dist.survey import DIGITS, Survey, survey
+from gan_dist.text_recipes import is_text, write_text_job
 
 SIZES = (16, 32, 64, 128, 256)  # what dcgan makes, in pixels
 _SIZES = ", ".join(map(str, SIZES))
@@ -37,7 +38,7 @@ class Recipe(NamedTuple):
 
 
 def write_job(source: str, size: int | None = None) -> str:
-    """A commented job file for `digits`, a folder of images, or IDX files.
+    """A commented job file for `digits`, a folder of images, IDX files, or text.
 
     Args:
         source: where the images are.
@@ -46,6 +47,10 @@ def write_job(source: str, size: int | None = None) -> str:
     Raises:
         ValueError: there is nothing to learn from, or no network for that size.
     """
+    if is_text(source):
+        if size is not None:
+            raise ValueError(f"--size {size}: is for images, but {source} is text")
+        return write_text_job(source)
     if size is not None and size not in SIZES:
         near = min(SIZES, key=lambda one: abs(one - size))
         raise ValueError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")

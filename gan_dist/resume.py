@@ -16,6 +16,7 @@ from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document
 from gan_dist.spec.yaml import Document
+from gan_dist.sweeps.candidates import check_sweep
 
 # A run stays the same run only while what its weights depend on stays. `data.source` may move: the checksum of
 # the data decides.
@@ -37,6 +38,17 @@ MAY_CHANGE = (
     "data.max_rejected",
 )
 
+# Trials are compared with each other, so that nothing of what they train may change.
+MAY_CHANGE_OF_SWEEP = (
+    "sweep.trials",
+    "sweep.concurrent",
+    "sweep.time_budget",
+    "sweep.keep",
+    "resources",
+    "environment",
+    "storage",
+)
+
 
 def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
     """The job of a run's next attempt.
@@ -53,6 +65,8 @@ def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
     roots = [spec.environment.code or "."]
     problems = check_job(document.value, document.origins, roots)
     problems = problems or check_metrics(spec, document.origins, roots)
+    if spec.sweep is not None and not problems:
+        problems = check_sweep(spec, document, roots)
     if problems:
         raise JobError(problems)
     _refuse_changes(JobSpec.model_validate(stored_job), spec)
@@ -62,12 +76,15 @@ def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
 
 def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
     old, new = _leaves(before), _leaves(after)
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _allowed(key)]
+    may_change: tuple[str, ...] = MAY_CHANGE if before.sweep is None else MAY_CHANGE_OF_SWEEP
+    if before.sweep is not None and before.sweep.scheduler.use == "pbt":
+        may_change = may_change[1:]  # members cannot join a population that has trained
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _allowed(key, may_change)]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed[:5])
         raise ValueError(
             f"--resume goes on with the same data, networks, objective, seed and batch; changed: {shown}. "
-            f"May change: {', '.join(MAY_CHANGE)}. For another job with these weights: --from"
+            f"May change: {', '.join(may_change)}. For another job with these weights: --from"
         )
 
 
@@ -84,13 +101,13 @@ def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
         )
 
 
-def _allowed(key: str) -> bool:
+def _allowed(key: str, may_change: Iterable[str]) -> bool:
     parts = key.split(".")
     if parts[0] == "stages":
         parts = ["until"] if parts[2] == "for" else parts[2:]
     if parts[0] == "optimizer":
         parts = ["optimizer", *(part for part in parts if part in ("lr", "warmup", "clip"))]
-    return any(parts[: len(name.split("."))] == name.split(".") for name in MAY_CHANGE)
+    return any(parts[: len(name.split("."))] == name.split(".") for name in may_change)
 
 
 def _leaves(spec: JobSpec) -> dict[str, Any]:

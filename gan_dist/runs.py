@@ -27,6 +27,7 @@ from gan_dist.storage import Folder, home
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
 PREPARED, JOB = ".prepared", "job.json"
+STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -210,9 +211,12 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
 
 
 def _last(runs: dict[str, RunFolder], known: dict[str, dict[str, Any]]) -> RunFolder | None:
-    """The run created last that is no rehearsal, by the index where it knows the run; None when there is none."""
+    """The run created last that is no rehearsal and no trial of a sweep, by the index where it knows the run; None when
+    there is none."""
     facts = {name: known.get(name) or run.folder.read_json("request.json") or {} for name, run in runs.items()}
     for name in sorted(runs, key=lambda name: (facts[name].get("created", 0.0), name), reverse=True):
+        if "sweep" in facts[name]:
+            continue
         mode = facts[name].get("mode") or (runs[name].folder.read_json("request.json") or {}).get("mode")
         if mode != "smoke":
             return runs[name]

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
+from gan_dist.data.tokens import EOS
 from gan_dist.feed import Rows, drawn_classes
 from gan_dist.modalities import image, text
 from gan_dist.randomness import LEAST_LANE, Rng
@@ -139,6 +141,12 @@ def save_files(chunks: Iterable[Tensor], facts: DataFacts, folder: Path) -> list
             path.write_bytes(image.png(image.grid(pixels[None], 1)))
             written.append(path)
     return written
+
+
+def sentence_lengths(found: Prepared) -> NDArray[np.int64]:
+    """Tokens of each sentence of a prepared folder, without its end, in canonical order."""
+    blocks = [samples_of(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
+    return np.concatenate([(block > EOS).sum(1) for block in blocks])
 
 
 def contact_sheet(found: Prepared, stem: Path) -> Path:

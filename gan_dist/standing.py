@@ -11,7 +11,7 @@ from gan_dist.cluster import Cluster, find_local, resolve
 from gan_dist.events import parse
 from gan_dist.jobs_api import Jobs, NoSuchJob, Stopping
 from gan_dist.local_cluster import ClusterError
-from gan_dist.runs import RunFolder, known_runs, storage_root, stored_runs
+from gan_dist.runs import STOP, RunFolder, known_runs, storage_root, stored_runs
 from gan_dist.storage import Folder
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -119,3 +119,17 @@ def stop(job: RunJob) -> dict[str, Any]:
         time.sleep(0.5)
     events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse(line)) is not None]
     return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}
+
+
+def stop_trial(run: RunFolder, attempt: int) -> None:
+    """Stop a trial of a sweep, which has no job of its own, and wait until it has saved and ended.
+
+    Raises:
+        ClusterError: it had not ended after 150 s.
+    """
+    run.folder.write(f"{STOP}{attempt}", b"")
+    deadline = time.monotonic() + STOP_S
+    while run.lease_holder() is not None:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"trial {run.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
+        time.sleep(0.5)

@@ -18,7 +18,6 @@ from gan_dist.spec.data import ImageData
 Labels = Literal["none", "folders", "source"]
 SAMPLED = 200
 LEAST_IN_A_CLASS = 50
-TEXT_SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".tsv")
 DIGITS = "digits"
 _ANY_SIZE = 32
 
@@ -51,8 +50,6 @@ class Survey:
 def survey(source: str) -> Survey:
     """Looks at `digits`, a folder of images, or IDX files. Raises ValueError for what holds no images."""
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix.lower() in TEXT_SUFFIXES:
-        raise ValueError(f"{source}: is text; text jobs are not available in this version, only images")
     listing = list_source(ImageData(source=source, size=_ANY_SIZE))
     seen = glance(listing, SAMPLED)
     if not seen:

@@ -20,10 +20,12 @@ def mle_twin(spec: JobSpec) -> JobSpec:
     one, for a rate that suits an adversary would make a weak twin, and the job's where it has none.
 
     Raises:
-        ValueError: the job makes images, or learns by likelihood alone already.
+        ValueError: the job makes images, is a sweep, or learns by likelihood alone already.
     """
     if spec.data.modality != "text":
         raise ValueError("--mle-twin: likelihood is of text, and the job's data are images; leave it out")
+    if spec.sweep is not None:
+        raise ValueError("--mle-twin: the job is a sweep; take the twin of the best job that it wrote out")
     plan = spec.phases_plan
     by_likelihood = [stage for stage in plan if all(one.use == LIKELIHOOD for one in stage.objective)]
     if len(by_likelihood) == len(plan):

@@ -17,7 +17,7 @@ from gan_dist.augment.diffaugment import DiffAugment
 from gan_dist.augment.pixels import cut_out, flipped, moved, turned
 from gan_dist.augment.resample import SYM6, resampled
 from gan_dist.contracts import Phase
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.penalties.r1 import R1
 from gan_dist.preflight import network_problems
 from gan_dist.randomness import Rng, one_lane
@@ -311,7 +311,7 @@ class Cropping:
         return x[..., 1:]
 
 
-FACTS = DataFacts(100, 8, 1, (), (), "random", ())
+FACTS = ImageFacts(count=100, size=8, channels=1, checksum="random")
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ from gan_dist.spec.job import (
     OptimizerSpec,
     PenaltySpec,
     ResourcesSpec,
+    SchedulerSpec,
     StageSpec,
     StopSpec,
+    SweepSpec,
     TextData,
 )
 from gan_dist.testbench import modality_of
@@ -41,21 +43,9 @@ from gan_dist.testbench import modality_of
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
-TOPICS = tuple(
-    [
-        "cluster",
-        "data",
-        "errors",
-        "job",
-        "metrics",
-        "networks",
-        "own",
-        "python",
-        "resume",
-        "start",
-        "tensorboard",
-        "text",
-    ]
+TOPICS = (
+    *("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume"),
+    *("start", "sweeps", "tensorboard", "text"),
 )
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
@@ -75,6 +65,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "resources": ResourcesSpec,
     "resources.workers": WorkerRange,
     "environment": EnvironmentSpec,
+    "sweep": SweepSpec,
+    "sweep.scheduler": SchedulerSpec,
 }
 COMPONENTS = [(kind, alias) for kind, aliases in components.ALIASES.items() for alias in aliases]
 

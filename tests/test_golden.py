@@ -13,38 +13,71 @@ import pytest
 from gan_dist.data.errors import DataError
 from gan_dist.jobfile import load_job
 from gan_dist.local import read_rows
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.job import JobSpec, ObjectiveSpec, TextData
 from gan_dist.storage import Folder
-from tests.helpers import train
+from tests.helpers import SHARED, train
 
-JOBS = sorted((Path(__file__).parents[1] / "jobs").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[1] / "jobs").glob("*.yaml"))
+JOBS = [path for path in SHIPPED if load_job(path).sweep is None]
 GOLDEN = Path(__file__).parent / "golden"
 CUT = {
-    "until": "5 steps",
     "precision": "fp64",
     "every": {"report": "1 steps", "grid": "1G", "checkpoint": "1G"},
     "resources.workers": 1,
+    "metrics": [],
 }
 
 
-def losses(job: Path, root: Path) -> dict[str, list[float]]:
-    """Each phase's loss in each of five iterations."""
+def lighter(objectives: tuple[ObjectiveSpec, ...]) -> tuple[ObjectiveSpec, ...]:
+    """The same with few rollouts and D steps: the mathematics are the same, and take seconds."""
+    fewer = {"rollouts": 2, "d_steps": 2}
+    given = [
+        {key: min(value, fewer.get(key, value)) for key, value in one.model_dump().items() if key in fewer}
+        for one in objectives
+    ]
+    return tuple(one.model_copy(update=less) for one, less in zip(objectives, given, strict=True))
+
+
+def cut(job: Path) -> JobSpec:
+    """Five iterations of a job in float64; of text few sentences, on the real ones where these are at hand."""
     # Pretrained weights are not at hand everywhere; random ones of the job's seed are.
     without_weights = {"discriminator.weights": "random"} if "use: projected" in job.read_text() else {}
     spec = load_job(job, CUT | without_weights)
+    if spec.stages is None:
+        spec = spec.model_copy(update={"until": Amount(5, "steps")})
+    else:
+        stages = [
+            stage.model_copy(
+                update={"length": Amount(steps, "steps"), "every": spec.every, "objective": lighter(stage.objective)}
+            )
+            for stage, steps in zip(spec.stages, (2, 3), strict=True)
+        ]
+        spec = spec.model_copy(update={"stages": tuple(stages)})
+    if not isinstance(spec.data, TextData):
+        return spec
+    source = spec.data.source if spec.data.from_oracle else str(SHARED / "text" / spec.data.source)
+    data = {"source": source, "test": None, "count": Amount(100)}
+    return spec.model_copy(update={"batch": 2, "data": spec.data.model_copy(update=data)})
+
+
+def losses(job: Path, root: Path) -> dict[str, list[float]]:
+    """Each phase's loss in each of its iterations."""
+    spec = cut(job)
     try:
         rows = read_rows(spec, Folder.at(root / "prepared"), False, lambda event: None)
     except DataError as error:
         pytest.skip(f"the job's data are not at hand: {error}")
     train(spec, root, rows=rows)
     lines = [json.loads(line) for line in (root / "scalars.jsonl").read_text().splitlines()]
-    names = sorted(name for name in lines[0] if name.startswith("loss/"))
-    return {name: [line[name] for line in lines] for name in names}
+    names = sorted({name for line in lines for name in line if name.startswith("loss/")})
+    return {name: [line[name] for line in lines if name in line] for name in names}
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
 def test_losses_are_as_they_were(job: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     found, path = losses(job, tmp_path), GOLDEN / f"{job.stem}.json"
-    assert found.keys() >= {"loss/D", "loss/G"} and all(len(values) == 5 for values in found.values())
+    assert found and all(len(values) in (2, 3, 5) for values in found.values())
     if request.config.getoption("--rewrite-golden"):
         path.write_text(json.dumps(found, indent=1) + "\n")
         pytest.skip(f"wrote {path}")

@@ -17,15 +17,18 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 ROWS = """
 cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command
 cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
-cli.options cli.output
+cli.sweep_words cli.options cli.output
 
 standing report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
-job_schema catalog recipes survey testing testbench
+job_schema catalog recipes text_recipes survey testing testbench
 
-driver conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate subjects image_folder temperatures plots
-api exported local smoke preflight text_preflight attempt events request resume jobfile
+driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
+gan_dist evaluate subjects image_folder temperatures plots api exported
+sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
+local smoke preflight text_preflight attempt events request resume jobfile
+sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
+sweeps.history sweeps.draw
 
 worker tasks measuring wanted journal samples microbatch
 loop
@@ -53,11 +56,12 @@ networks.autoregressive
 contracts randomness
 
 components aliases
-spec spec.check spec.signatures spec.source spec.job spec.data spec.slots spec.sections spec.rules spec.optimizer
-spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
+spec spec.check spec.signatures spec.source spec.job spec.data spec.sweep spec.space spec.slots spec.sections
+spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """
 ORDER = ROWS.split()
 MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}
+MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial"}
 
 
 def module_of(path: Path) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Term
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.networks import dcgan, mlp, r3gan, sngan, stylegan2
 from gan_dist.objectives.feature_matching import FeatureMatching
 from gan_dist.objectives.reconstruction import L1, L2
@@ -78,7 +78,7 @@ def test_every_d_has_features_for_each_sample(module: Any) -> None:
 
 
 def test_a_d_without_features_is_refused() -> None:
-    facts = DataFacts(100, 8, 1, (), (), "random", ())
+    facts = ImageFacts(count=100, size=8, channels=1, checksum="random")
     objective = ["hinge", "feature_matching"]
     own = {"use": f"{__name__}:Flat"}
     (found,) = network_problems(small(objective=objective, discriminator=own), facts)

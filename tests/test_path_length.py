@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.penalties.path_length import PathLength, path_lengths
 from gan_dist.preflight import network_problems
 from gan_dist.randomness import Rng
@@ -94,7 +94,7 @@ def test_a_run_resumes_exactly_and_its_mean_moves_when_due(tmp_path: Path) -> No
 
 
 def test_a_generator_without_styles_is_refused() -> None:
-    facts = DataFacts(100, 8, 1, (), (), "random", ())
+    facts = ImageFacts(count=100, size=8, channels=1, checksum="random")
     (found,) = network_problems(small(penalties=[{"use": "path_length"}]), facts)
     assert found == "penalties: path_length needs a generator with styles and synthesis, as stylegan2 has it"
 

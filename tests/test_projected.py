@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.networks import pretrained
 from gan_dist.networks.pretrained import KNOWN, Taps, weights_file
 from gan_dist.networks.projected import Discriminator, Head, Mixing
@@ -148,7 +148,7 @@ def test_a_published_file_is_found_where_torch_keeps_it_and_must_be_whole(
     assert weights_file("vgg16", None) == folder / f"vgg16-{digits}.pth"
 
 
-FACTS = DataFacts(100, 16, 1, (), (), "random", ())
+FACTS = ImageFacts(count=100, size=16, channels=1, checksum="random")
 
 
 def problem_of(**args: Any) -> str:

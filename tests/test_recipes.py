@@ -9,7 +9,7 @@ from PIL import Image
 
 from gan_dist.jobfile import load_job
 from gan_dist.recipes import Machine, choose, render, write_job
-from gan_dist.spec.job import JobSpec
+from gan_dist.spec.job import JobSpec, TextData
 from gan_dist.survey import Survey, survey
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "images"
@@ -90,12 +90,39 @@ def test_refused(tmp_path: Path) -> None:
     (tmp_path / "torn" / "a.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match="does not exist"):
         write_job(str(tmp_path / "nowhere"))
-    for name in ("empty", "notes"):
-        with pytest.raises(ValueError, match="no images in"):
+    with pytest.raises(ValueError, match="no images in"):
+        write_job(str(tmp_path / "empty"))
+    for name in ("notes", "lines.txt"):
+        with pytest.raises(ValueError, match="holds 1 sentences that can be read; a job wants 16 or more"):
             write_job(str(tmp_path / name))
-    with pytest.raises(ValueError, match="is text; text jobs are not available in this version, only images"):
-        write_job(str(tmp_path / "lines.txt"))
     with pytest.raises(ValueError, match="none of its images can be opened"):
         write_job(str(tmp_path / "torn"))
     with pytest.raises(ValueError, match="--size 48: dcgan makes 16, 32, 64, 128, 256 pixels; 32 is nearest"):
         write_job("digits", 48)
+
+
+@pytest.mark.parametrize(
+    ("content", "way", "length"),
+    [
+        ("The cat's hat.\n" * 30 + "A dog ran, and ran on.\n" * 30, "words", 8),
+        ("the cat 's hat .\na dog ran , and ran .\n" * 30, "blanks", 7),
+        ("\u5e8a \u524d \u660e \u6708 \u5149\n" * 30, "blanks", 5),
+        ("\u5e8a\u524d\u660e\u6708\u5149\n" * 30, "characters", 5),
+    ],
+)
+def test_text(content: str, way: str, length: int, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text(content)
+    spec = loaded(write_job(str(tmp_path / "lines.txt")), tmp_path)
+    assert isinstance(spec.data, TextData)
+    assert (spec.data.tokens, spec.data.length, spec.name) == (way, length, "text-lines")
+
+
+def test_a_folder_of_text_in_another_encoding(tmp_path: Path) -> None:
+    for name in ("good.pos", "bad.neg"):
+        (tmp_path / "two" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "two" / name).write_bytes("un caf\u00e9 noir\n".encode("latin-1") * 60)
+    spec = loaded(write_job(str(tmp_path / "two")), tmp_path)
+    assert isinstance(spec.data, TextData)
+    assert (spec.data.encoding, spec.data.labels) == ("latin-1", "files")
+    with pytest.raises(ValueError, match="--size 32: is for images"):
+        write_job(str(tmp_path / "two"), 32)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.augment.applied import AugmentedNet
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import ImageFacts
 from gan_dist.networks import dcgan
 from gan_dist.penalties.bcr import Bcr
 from gan_dist.penalties.lecam import LeCam
@@ -157,7 +157,7 @@ def test_gradients_are_those_of_differences(name: str) -> None:
 
 
 def test_batch_norm_goes_with_what_differentiates_nothing() -> None:
-    facts = DataFacts(100, 16, 1, (), (), "random", ())
+    facts = ImageFacts(count=100, size=16, channels=1, checksum="random")
     pair = {"generator": "dcgan", "discriminator": "dcgan", "data": {"source": "digits", "size": 16}}
     allowed = [{"use": "lecam"}, {"use": "bcr"}, {"use": "orthogonal"}]
     assert network_problems(small(**pair, penalties=allowed), facts) == []

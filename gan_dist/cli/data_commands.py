@@ -29,23 +29,37 @@ def prepare(
     labels: Annotated[str, typer.Option(help="none, folders, or source.")] = "none",
     fit: Annotated[str, typer.Option(help="How images become square: crop, pad or stretch.")] = "crop",
     background: Annotated[str, typer.Option(help="Colour under transparency and around padded images.")] = "black",
-    max_rejected: Annotated[float, typer.Option(help="Share of files that may be broken.", min=0, max=1)] = 0.01,
+    max_rejected: Annotated[float, typer.Option(help="Share of samples that may be broken.", min=0, max=1)] = 0.01,
+    length: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Prepare text: sentences of at most so many tokens.", min=2)
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-o", metavar="KEY=VALUE", help="Another key of `data`: -o tokens=characters."),
+    ] = None,
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Decode images once into shards that jobs start from at once: then `data: {source: DST}`.
+    """Decode images or text once into shards that jobs start from at once: then `data: {source: DST}`.
 
     Interrupted and run again, it goes on where it was.
     """
     if inspect:
         _inspect(source, as_json)
         return
+    from gan_dist.spec.merge import overrides_document
+
     if target is None:
         raise ValueError("DST is missing: gan-dist prepare SRC DST")
-    options: dict[str, Any] = {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
-    options |= {"labels": labels, "fit": fit, "background": background, "max_rejected": max_rejected}
+    options: dict[str, Any] = {"labels": labels, "max_rejected": max_rejected}
+    if length is not None:
+        options |= {"modality": "text", "length": length}
+    else:
+        options |= {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
+        options |= {"fit": fit, "background": background}
+    options |= overrides_document(sets or []).value
     made = _make(source, target, options, as_json)
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
@@ -84,6 +98,8 @@ def _inspect(source: str, as_json: bool) -> None:
         return
     for line in _lines(found):
         say(line)
+    for line in _lengths(found):
+        say(line)
     say(f"sheet      {sheet}")
 
 
@@ -99,6 +115,16 @@ def _lines(found: Prepared) -> list[str]:
         f"rejected   {len(facts.rejected)}",
     ]
     return lines + [f"           {name}: {why}" for name, why in facts.rejected[:10]]
+
+
+def _lengths(found: Prepared) -> list[str]:
+    """How long the sentences are, as bars; nothing for images."""
+    from gan_dist.data.facts import TextFacts
+    from gan_dist.modalities.text import histogram
+    from gan_dist.samples import sentence_lengths
+
+    facts = found.facts
+    return histogram(sentence_lengths(found), facts.codec.length) if isinstance(facts, TextFacts) else []
 
 
 def _key(facts: DataFacts) -> str:

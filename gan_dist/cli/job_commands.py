@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,12 @@ from gan_dist.cli import options
 from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
+BestJob = Annotated[
+    Path | None, typer.Option("--best-job", help="Of a sweep: write the best job there, as YAML.", metavar="FILE")
+]
+Plots = Annotated[
+    Path | None, typer.Option("--plots", help="Of a sweep: draw its pictures there, as PNG.", metavar="DIR")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
@@ -38,11 +45,14 @@ def status(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Where a run stands."""
+    """Where a run stands; of a sweep, with its trials."""
+    from gan_dist.cli.sweep_words import say_standing
     from gan_dist.runs import find_run, storage_root
     from gan_dist.standing import standing
+    from gan_dist.sweeps.report import is_sweep
 
-    found = standing(find_run(run, storage_root(storage, None)), address)
+    here = find_run(run, storage_root(storage, None))
+    found = standing(here, address)
     if as_json:
         emit(found)
         return
@@ -59,16 +69,32 @@ def status(
     for key, value in lines.items():
         if value:
             say(f"{key:9}{value}")
+    if is_sweep(here):
+        say_standing(here)
     if found["status"] == "lost":
         say(f"its driver and cluster are gone; go on: gan-dist submit --resume {found['id']}")
 
 
-def results(run: options.Run, storage: options.Storage = None, as_json: options.Json = False) -> None:
-    """The final word on a run: how it ended, its metrics, what it took, and how to repeat it."""
+def results(
+    run: options.Run,
+    best_job: BestJob = None,
+    plots: Plots = None,
+    storage: options.Storage = None,
+    as_json: options.Json = False,
+) -> None:
+    """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
+    from gan_dist.cli.sweep_words import results_of_sweep
     from gan_dist.results import results_of
     from gan_dist.runs import find_run, storage_root
+    from gan_dist.sweeps.report import is_sweep
 
-    found = results_of(find_run(run, storage_root(storage, None)))
+    here = find_run(run, storage_root(storage, None))
+    if is_sweep(here):
+        results_of_sweep(here, best_job, plots, as_json)
+        return
+    if best_job is not None or plots is not None:
+        raise ValueError(f"--best-job and --plots are for sweeps; {here.id} is a run, its job {here.uri}/job.json")
+    found = results_of(here)
     if as_json:
         emit(found)
         return
@@ -141,6 +167,7 @@ def stop(
     """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
     from gan_dist import standing
     from gan_dist.runs import find_run, storage_root
+    from gan_dist.sweeps.report import is_sweep
 
     found = find_run(run, storage_root(storage, None))
     before = standing.standing(found, address)["status"]
@@ -148,6 +175,10 @@ def stop(
         _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
         return
     holder = found.lease_holder()
+    if holder is not None and "sweep" in found.request():
+        standing.stop_trial(found, holder["attempt"])
+        _stopped(found.id, {"status": "stopped"}, as_json, f"trial {found.id} has saved and ended; its sweep goes on")
+        return
     if holder is not None and "submission" not in standing.record_of(found):
         raise ValueError(
             f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
@@ -160,6 +191,8 @@ def stop(
     path = events.get("checkpoint", {}).get("path")
     result = {"status": events.get("end", {}).get("status", "stopped"), "checkpoint": path}
     kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
+    if is_sweep(found):
+        kept = "its trials have saved what they had"
     hint = f"resume      gan-dist submit --resume {found.id}"
     _stopped(found.id, result, as_json, f"{result['status']}\n{kept}\n{hint}")
 
@@ -178,19 +211,23 @@ def delete(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Delete a run's folder with all its checkpoints."""
+    """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
     from gan_dist.runs import find_run, forget, storage_root
     from gan_dist.standing import OPEN, standing
+    from gan_dist.sweeps.report import trials_of
 
     found = find_run(run, storage_root(storage, None))
     if (now := standing(found, address)["status"]) in OPEN:
         raise ValueError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
-    count = found.size()
-    say(f"{found.uri}  {size(count)}", aside=as_json)
+    trials = trials_of(found)
+    count = found.size() + sum(trial.size() for trial in trials)
+    several = f" with {len(trials)} trials" if trials else ""
+    say(f"{found.uri}{several}  {size(count)}", aside=as_json)
     if not confirm("Delete it for good?", yes):
         raise typer.Exit(1)
-    found.folder.delete()
-    forget(found)
+    for one in (*trials, found):
+        one.folder.delete()
+        forget(one)
     if as_json:
         emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True})
     else:

@@ -106,15 +106,15 @@ def finish(run_id: str, uri: str, outcome: Outcome, as_json: bool) -> None:
 
 def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
     from gan_dist.follow import Follower
-    from gan_dist.local import run_local
     from gan_dist.runs import remember
+    from gan_dist.sweeps.here import run_here
 
     remember(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
     say(f"run {plan.run.id}, in this process", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.
     follower = Follower(console(as_json), live=False)
-    run_local(plan.request, follower.event)
+    run_here(plan.request, follower.event)
     return follower.outcome
 
 

@@ -32,7 +32,7 @@ def find_text(data: TextData) -> Source:
     splitting = splitting_of(data)
     with reaching(data.source):
         root, name = locate(data.source)
-        files = [root.entry(name)] if name is not None else _text_files(root)
+        files = [root.entry(name)] if name is not None else text_files(root)
     where = f"{root.uri}/{name}" if name is not None else root.uri
     options = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding)
     key = state_of([FORMAT, files, splitting, options, data.labels, data.labels == "column" and data.label_column])
@@ -57,7 +57,7 @@ def splitting_of(data: TextData) -> Splitting:
     return splitting
 
 
-def _text_files(root: Folder) -> list[Entry]:
+def text_files(root: Folder) -> list[Entry]:
     """The files of a folder that hold text, by their names; where none is named so, all of them."""
     found = sorted(entry for entry in root.below() if not entry.name.rpartition("/")[2].startswith("."))
     known = [entry for entry in found if entry.name.lower().endswith(SUFFIXES)]

@@ -24,6 +24,10 @@ class Bleu:
     """Sentence BLEU-2 to BLEU-5 against all sentences of `data.test` at once, meant over all generated ones.
 
     Smoothing is method 1 of Chen and Cherry 2014; the reference nearest in length gives the brevity penalty.
+
+    Args:
+        codec: of the data, which says where sentences end.
+        test: the job's held-out sentences.
     """
 
     values = ("bleu2", "bleu3", "bleu4", "bleu5")
@@ -39,7 +43,11 @@ class Bleu:
 
 
 class SelfBleu:
-    """Sentence BLEU-2 to BLEU-5 of each generated sentence against all the others: 1 where all are alike."""
+    """Sentence BLEU-2 to BLEU-5 of each generated sentence against all the others: 1 where all are alike.
+
+    Args:
+        codec: of the data, which says where sentences end.
+    """
 
     values = ("self_bleu2", "self_bleu3", "self_bleu4", "self_bleu5")
     needs = "rows"

@@ -15,7 +15,11 @@ CHUNK = 64
 class Nll:
     """nll_test: of `data.test` under G, low where G has learnt all of it; of at most as many evenly spaced sentences as
     are generated. nll_div: of what G writes under itself, low where G always writes much the same. Ends of sentences
-    count as tokens, padding does not."""
+    count as tokens, padding does not.
+
+    Args:
+        test: the job's held-out sentences.
+    """
 
     values = ("nll_test", "nll_div")
     needs = "generator"
@@ -39,7 +43,11 @@ class Nll:
 class NllOracle:
     """-log p per token of what G writes under the oracle that drew its data (Yu et al. 2017), and of the data
     themselves. The first alone can be had by lowering the temperature: see `nll` and `gan-dist evaluate
-    --temperature-grid`."""
+    --temperature-grid`.
+
+    Args:
+        oracle: what drew the data.
+    """
 
     values = ("nll_oracle", "nll_oracle_real")
     needs = "rows"

@@ -15,6 +15,9 @@ class Repetition:
     distinct2, distinct4: different n-grams among all n-grams (Li et al. 2016, arXiv 1510.03055).
     duplicates: sentences that another one before them says as well.
     copies: sentences that stand in the training data word for word.
+
+    Args:
+        codec: of the data, which says where sentences end.
     """
 
     values = ("distinct2", "distinct4", "duplicates", "copies")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.data.tokens import Codec
+
+BARS = 10
 
 
 def encode(rows: Tensor, device: torch.device) -> Tensor:
@@ -18,6 +22,17 @@ def encode(rows: Tensor, device: torch.device) -> Tensor:
 def lines(rows: Tensor, codec: Codec) -> list[str]:
     """Token ids [B, T] as people write them."""
     return [codec.text(row) for row in rows.tolist()]
+
+
+def histogram(lengths: NDArray[np.int64], most: int) -> list[str]:
+    """How many sentences have how many tokens, in ten bars."""
+    width = max(1, -(-most // BARS))
+    counts = np.bincount((lengths - 1).clip(min=0) // width, minlength=-(-most // width))
+    scale = 40 / max(1, counts.max())
+    return [
+        f"{place * width + 1:4}-{min(most, (place + 1) * width):<4}  {'#' * round(count * scale)} {count:,}"
+        for place, count in enumerate(counts)
+    ]
 
 
 def table(sentences: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from gan_dist.spec.sections import (
     StopSpec,
 )
 from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
+from gan_dist.spec.sweep import SchedulerSpec, SweepSpec
 
 __all__ = [
     "ComponentSpec",
@@ -41,8 +42,10 @@ __all__ = [
     "OptimizerSpec",
     "PenaltySpec",
     "ResourcesSpec",
+    "SchedulerSpec",
     "StageSpec",
     "StopSpec",
+    "SweepSpec",
     "TextData",
 ]
 
@@ -141,6 +144,9 @@ class JobSpec(Section):
     )
     storage: str | None = Field(
         default=None, description="Folder or URI for runs; null is ./runs. GAN_DIST_STORAGE and --storage override it."
+    )
+    sweep: SweepSpec | None = Field(
+        default=None, description="Makes the job a search: many runs that differ in some keys."
     )
 
     @property

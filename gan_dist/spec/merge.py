@@ -11,6 +11,7 @@ from gan_dist.spec.schedules import is_schedule
 from gan_dist.spec.yaml import OVERRIDE, Document, near_file, parse_value, read_document
 
 EXTENDS = "extends"
+SPACE = ("sweep", "space")  # below it, a dotted key of the job is one key
 
 
 def read_job_file(path: Path, _chain: tuple[Path, ...] = ()) -> Document:
@@ -38,7 +39,8 @@ def merge(base: Document, over: Document) -> Document:
         moved[written] = path
         if isinstance(old, list) and _addresses_elements(new):
             return lay_elements(old, new, path, written)
-        if not isinstance(old, dict) or not isinstance(new, dict) or _other_kind(old, new):
+        of_space = path[:2] == SPACE and len(path) == 3
+        if not isinstance(old, dict) or not isinstance(new, dict) or _other_kind(old, new) or of_space:
             replaced.add(path)
             return new
         merged = dict(old)
@@ -77,7 +79,7 @@ def overrides_document(overrides: Iterable[str] | Mapping[str, Any]) -> Document
     pairs = list(overrides.items()) if isinstance(overrides, Mapping) else _parsed(overrides)
     tree: dict[str, Any] = {}
     for key, value in pairs:
-        _set(tree, key.split("."), value)
+        _set(tree, _parts(key), value)
     return Document(tree, dict(_override_origins(tree, ())))
 
 
@@ -131,6 +133,11 @@ def _parsed(overrides: Iterable[str]) -> list[tuple[str, Any]]:
     if problems:
         raise JobError(problems)
     return pairs
+
+
+def _parts(key: str) -> list[str]:
+    parts = key.split(".")
+    return parts if tuple(parts[:2]) != SPACE or len(parts) < 4 else [*SPACE, ".".join(parts[2:])]
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:

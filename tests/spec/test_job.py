@@ -78,13 +78,13 @@ def problems(text: str, *overrides: str) -> list[str]:
 def test_shipped_jobs_load_and_name_the_schema(path: Path) -> None:
     load_job(path)
     command, schema = path.read_text().splitlines()[:2]
-    assert command == f"# gan-dist submit {path.relative_to(ROOT)}"
+    assert command.startswith(f"# gan-dist submit {path.relative_to(ROOT)}")
     assert schema == "# yaml-language-server: $schema=./job.schema.json"
 
 
-@pytest.mark.parametrize("text", [BASE, STAGES, *(path.read_text() for path in JOBS)])
-def test_json_gives_back_the_same_job(text: str, here: Path) -> None:
-    spec = load(text)
+@pytest.mark.parametrize("job", [BASE, STAGES, *JOBS])
+def test_json_gives_back_the_same_job(job: str | Path, here: Path) -> None:
+    spec = load_job(job) if isinstance(job, Path) else load(job)
     again = JobSpec.model_validate_json(spec.model_dump_json())
     assert again == spec
     assert again.model_dump_json() == spec.model_dump_json()

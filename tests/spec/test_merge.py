@@ -9,6 +9,7 @@ import pytest
 
 from gan_dist.spec.errors import JobError, Origin
 from gan_dist.spec.merge import merge, merge_values, overrides_document, read_job_file
+from gan_dist.spec.yaml import Document
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,15 @@ def test_overrides_refused(override: str, problem: str) -> None:
     with pytest.raises(JobError) as error:
         merge(overrides_document({"p": [{"use": "r1"}]}), overrides_document([override]))
     assert str(error.value) == problem
+
+
+def test_a_key_of_a_space_is_one_key_and_replaces_what_was_tried() -> None:
+    base = {"sweep": {"metric": "fd", "space": {"optimizer.lr": {"choice": [1]}, "batch": {"choice": [8, 16]}}}}
+    changed = overrides_document(["sweep.space.optimizer.lr={uniform: [0, 1]}", "sweep.trials=3"])
+    assert merge(Document(base, {}), changed).value == {
+        "sweep": {
+            "metric": "fd",
+            "trials": 3,
+            "space": {"optimizer.lr": {"uniform": [0, 1]}, "batch": {"choice": [8, 16]}},
+        }
+    }

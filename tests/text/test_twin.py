@@ -85,3 +85,10 @@ def test_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert ended["status"] == "succeeded" and Path(ended["uri"]).name.startswith("seqgan-oracle-mle-")
     files = {path.name for path in Path(ended["uri"]).glob("checkpoints/*/*")}
     assert "generator.safetensors" in files and "discriminator.safetensors" not in files
+
+
+def test_a_sweep_has_no_twin() -> None:
+    sweep = {"metric": "nll_oracle_5k", "space": {"optimizer.lr": {"choice": [0.01, 0.001]}}}
+    job = plain(load_job(JOBS / "seqgan-oracle.yaml")) | {"sweep": sweep}
+    with pytest.raises(ValueError, match="the job is a sweep; take the twin of the best job"):
+        mle_twin(JobSpec.model_validate(job))

@@ -1,0 +1,231 @@
+"""The `sweep` section: what is searched, by which rule, and by which metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from gan_dist.spec.amounts import AmountField
+from gan_dist.spec.errors import nearest, shown, suggestion
+from gan_dist.spec.fields import Number, Section, Whole, number
+from gan_dist.spec.space import LISTS, Parameter, ParameterField
+
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+# What a member of a population may change while it trains: anything else would make its weights another network's.
+MAY_MUTATE = ("optimizer", "penalties", "objective", "ema", "stages")
+
+
+def _duration(written: object) -> float:
+    """Seconds in 600, '30 min', '2 h' or '1.5 d'. Raises ValueError."""
+    form = "write seconds, or '30 min', '2 h', '1 d'"
+    value = written
+    if isinstance(written, str):
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]+)\s*", written)
+        if not match:
+            raise ValueError(f"{shown(written)} is no duration; {form}")
+        if match[2] not in UNITS:
+            raise ValueError(f"unknown unit '{match[2]}' in {shown(written)}{suggestion(match[2], list(UNITS))}")
+        value = float(match[1]) * UNITS[match[2]]
+    if number(value) <= 0:
+        raise ValueError(f"{shown(written)} is out of range; must be more than 0")
+    return number(value)
+
+
+Duration = Annotated[
+    float,
+    PlainValidator(_duration),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
+
+
+class SchedulerSpec(Section):
+    """How training time is shared out among the trials. Keys that the rule does not use are refused."""
+
+    use: Literal["none", "asha", "median", "pbt"] = Field(
+        default="none",
+        description="none trains each to its end; asha goes on with the best part of each rung; median ends what is "
+        "worse than half of the others; pbt lets the worst go on from the best, with other values.",
+    )
+    first: AmountField | None = Field(
+        default=None,
+        description="asha: where the first rung is; median: where trials are first compared. null: a ninth of the job.",
+        json_schema_extra={"unit": "samples"},
+    )
+    factor: Whole = Field(default=3, ge=2, description="asha: one in so many goes on to a rung so many times as far.")
+    interval: AmountField | None = Field(
+        default=None,
+        description="pbt: how often members are compared. null: a tenth of the job.",
+        json_schema_extra={"unit": "samples"},
+    )
+    quantile: Number = Field(
+        default=0.25,
+        gt=0,
+        le=0.5,
+        description="pbt: the share of the population that takes over from as many of the best.",
+        json_schema_extra={"unit": "fraction"},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, written: object) -> object:
+        """Lets `scheduler: asha` stand for `scheduler: {use: asha}`."""
+        return {"use": written} if isinstance(written, str) else written
+
+    @model_validator(mode="after")
+    def _uses_its_keys(self) -> SchedulerSpec:
+        uses = {
+            "none": (),
+            "asha": ("first", "factor"),
+            "median": ("first",),
+            "pbt": ("interval", "quantile"),
+        }
+        for key in sorted(self.model_fields_set - {"use", *uses[self.use]}):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key}: scheduler '{self.use}' has no such key; it has {', '.join(uses[self.use]) or 'none'}"
+                )
+        return self
+
+
+def _filled(written: object) -> object:
+    if isinstance(written, Mapping) and not written:
+        raise ValueError("{} is empty; give at least one key of the job with the values to try")
+    return written
+
+
+class SweepSpec(Section):
+    """A search over jobs that differ from this one in some keys."""
+
+    metric: str = Field(
+        min_length=1,
+        description="What is made best: one of the job's metrics, or any logged number by its tag, as `loss/D`.",
+    )
+    mode: Literal["min", "max"] = Field(default="min", description="Whether the lowest or highest metric is best.")
+    space: Annotated[dict[str, ParameterField], BeforeValidator(_filled)] = Field(
+        description="Values to try, by dotted key of the job: `gan-dist help sweeps`."
+    )
+    search: Literal["grid", "random", "optuna"] = Field(
+        default="random",
+        description="grid tries every combination of its lists, random draws, optuna learns from the results (TPE).",
+    )
+    start_from: str | None = Field(
+        default=None, description="optuna: an earlier sweep, by id or folder, whose results it begins with."
+    )
+    trials: Annotated[Whole, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="How many configurations are tried; null is all of a grid, else 20.",
+        json_schema_extra={"unit": "configurations"},
+    )
+    seeds: Whole = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="How often each is trained, from seeds one apart; ranked by the mean.",
+        json_schema_extra={"unit": "runs"},
+    )
+    seed: Whole = Field(default=0, ge=0, le=2**31 - 1, description="Decides which configurations are drawn.")
+    scheduler: SchedulerSpec = Field(default=SchedulerSpec(), description="How training time is shared out.")
+    concurrent: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None,
+        description="How many trials train at a time; null is as many as the cluster holds.",
+        json_schema_extra={"unit": "trials"},
+    )
+    time_budget: Duration | None = Field(
+        default=None,
+        description="How long the sweep may take, over all its attempts; what then trains is stopped and saved.",
+        json_schema_extra={"unit": "seconds"},
+    )
+    keep: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None,
+        description="Trials whose checkpoints stay, the best; null is all.",
+        json_schema_extra={"unit": "trials"},
+    )
+
+    @property
+    def wanted(self) -> int | None:
+        """How many configurations are tried; None for all of a grid."""
+        return self.trials if self.trials is not None or self.search == "grid" else 20
+
+    def better(self, value: float) -> float:
+        """The value on a scale on which less is better."""
+        return value if self.mode == "min" else -value
+
+
+def sweep_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:
+    """(key below `sweep`, message) of all that is impossible together."""
+    found = [problem for key, one in sweep.space.items() for problem in _references(key, one, sweep.space)]
+    if not found and (circle := _circle(sweep.space)):
+        found.append((f"space.{circle}", "depends on itself, by `when` and `same_as`"))
+    for key, one in sweep.space.items():
+        free = one.kind not in (*LISTS, "same_as")
+        if sweep.search == "grid" and free:
+            found.append(
+                (f"space.{key}", f"search: grid takes lists (grid, choice); {one.kind} needs random or optuna")
+            )
+        if sweep.search == "optuna" and one.kind == "grid":
+            found.append((f"space.{key}", "search: optuna does not cover a grid; write choice"))
+        if sweep.scheduler.use == "pbt" and key.split(".")[0] not in MAY_MUTATE:
+            allowed = ", ".join(MAY_MUTATE)
+            found.append(
+                (f"space.{key}", f"scheduler: pbt changes a run while it trains; only keys of {allowed} can be")
+            )
+    if sweep.start_from is not None and sweep.search != "optuna":
+        found.append(
+            ("start_from", f"search: {sweep.search} learns nothing from results; only optuna can begin with some")
+        )
+    return found + list(_pbt_conflicts(sweep))
+
+
+def _pbt_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:
+    if sweep.scheduler.use != "pbt":
+        return []
+    found = []
+    if sweep.search != "random":
+        found.append(("search", f"scheduler: pbt begins with drawn values; '{sweep.search}' is not for it, use random"))
+    if sweep.seeds > 1:
+        found.append(("seeds", f"scheduler: pbt is one population; {sweep.seeds} seeds are {sweep.seeds} sweeps"))
+    if (sweep.wanted or 0) < 2:
+        found.append(("trials", f"{sweep.wanted} is no population; scheduler: pbt needs at least 2"))
+    found += [
+        (f"space.{key}", "scheduler: pbt changes values while it trains, so none may come and go by `when`")
+        for key, one in sweep.space.items()
+        if one.when
+    ]
+    return found
+
+
+def _references(key: str, one: Parameter, space: Mapping[str, Parameter]) -> list[tuple[str, str]]:
+    """What `same_as` and `when` name must be another key of the space, and a value that it takes."""
+    found = []
+    for word, named in [("same_as", one.tied), *(("when", other) for other, _ in one.when)]:
+        if named and (named not in space or named == key):
+            near = nearest(named, [other for other in space if other != key])
+            guess = f"; did you mean '{near}'?" if near else ""
+            found.append((f"space.{key}", f"{word}: '{named}' is no other key of the space{guess}"))
+    for other, values in one.when:
+        takes = space[other].values if other in space and space[other].kind in LISTS else values
+        found += [
+            (f"space.{key}", f"when: '{other}' is never {shown(value)}{suggestion(str(value), [*map(str, takes)])}")
+            for value in values
+            if value not in takes
+        ]
+    return found
+
+
+def needs(one: Parameter) -> list[str]:
+    """The keys of the space that must be settled before this one."""
+    return [key for key in (one.tied, *(other for other, _ in one.when)) if key]
+
+
+def _circle(space: Mapping[str, Any]) -> str | None:
+    """A key that waits for itself, or None."""
+    settled: set[str] = set()
+    while waiting := [key for key in space if key not in settled]:
+        ready = [key for key in waiting if settled.issuperset(needs(space[key]))]
+        if not ready:
+            return waiting[0]
+        settled.update(ready)
+    return None

@@ -1,0 +1,102 @@
+"""What is shown of a sweep while it goes on: one line of progress, one table, and a line for each trial that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from gan_dist.spec.errors import shown
+from gan_dist.sweeps.draw import Values
+from gan_dist.sweeps.halving import Halving
+from gan_dist.sweeps.history import Outcome, Task
+from gan_dist.sweeps.ranking import Row, ranking
+from gan_dist.sweeps.search import Search
+
+SHOWN = 8
+
+
+class Board:
+    """Follows the trials of one attempt at a sweep.
+
+    Args:
+        search: with its ledger.
+        end: samples seen at the end of a job.
+        metric: what the metric is called.
+    """
+
+    def __init__(self, search: Search, end: int, metric: str) -> None:
+        self.search, self.end, self.metric = search, end, metric
+        history = search.ledger.history
+        self.seen = {task.trial: 0 for task in history.tasks.values()}
+        for key, outcome in history.outcomes.items():
+            self.seen[key[:2]] = max(self.seen[key[:2]], outcome.seen)
+        self._began, self._before = time.monotonic(), sum(self.seen.values())
+
+    def progress(self, task: Task, seen: int) -> None:
+        """A trial has come so far."""
+        self.seen[task.trial] = max(seen, self.seen.get(task.trial, 0))
+
+    def rows(self) -> list[Row]:
+        def furthest(number: int) -> int:
+            return max((seen for trial, seen in self.seen.items() if trial[0] == number), default=0)
+
+        return ranking(self.search.ledger.history, furthest)
+
+    def expected(self) -> int:
+        """Samples that all trials together will see, about: how many go on from a rung is not known before."""
+        rule, trials = self.search.rule, self.search.wanted * self.search.sweep.seeds
+        if not isinstance(rule, Halving):
+            return trials * self.end
+        total, before, share = 0.0, 0, 1.0
+        for rung in rule.rungs:
+            at = self.end if rung is None else rung
+            total += max(1.0, trials * share) * (at - before)
+            before, share = at, share / rule.factor
+        return int(total)
+
+    def event(self) -> dict[str, Any]:
+        """The sweep's progress, as a run's."""
+        done = sum(self.seen.values())
+        until = max(self.expected(), done) if self.search.running or self.search.ended else max(done, 1)
+        seconds = time.monotonic() - self._began
+        rate = (done - self._before) / seconds if seconds > 0 else 0.0
+        rows = self.rows()
+        over = sum(row.state != "training" for row in rows)
+        best = rows[0].mean if rows else None
+        return {
+            "event": "progress",
+            "seen": done,
+            "until": until,
+            "rate": rate,
+            "eta": (until - done) / rate if rate > 0 else None,
+            "losses": {},
+            "metrics": {} if best is None else {f"best {self.metric}": best},
+            "workers": None,
+            "stage": f"{over} of {self.search.wanted} tried, {len(self.search.running)} training",
+            "table": [headings(self.metric), *(cells(vars(row)) for row in rows[:SHOWN])],
+        }
+
+    def ended(self, task: Task, outcome: Outcome) -> str:
+        """A line on a trial that ended."""
+        name = self.search.named(task.trial)
+        value = "" if outcome.value is None else f", {self.metric} {outcome.value:.5g}"
+        words = {"reached": "saved", "out_of_memory": "out of memory"}.get(outcome.kind, outcome.kind)
+        why = f": {outcome.message.splitlines()[0]}" if outcome.message else ""
+        return f"{name}: {words} after {outcome.seen:,} samples{value} ({told(task.values)}){why}"
+
+
+def headings(metric: str) -> list[str]:
+    return ["TRIAL", metric.upper(), "SPREAD", "SEEN", "STATE", "VALUES"]
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of the ranking, as text."""
+    mean = "-" if row["mean"] is None else f"{row['mean']:.5g}"
+    spread = "-" if row["spread"] is None else f"{row['spread']:.2g}"
+    state = str(row["state"]).replace("_", " ")
+    return [f"t{row['number']:03d}", mean, spread, f"{row['seen']:,}", state, told(row["values"])]
+
+
+def told(values: Values) -> str:
+    return ", ".join(f"{key}={shown(value)}" for key, value in values.items())

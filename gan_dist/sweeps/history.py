@@ -1,0 +1,111 @@
+"""What a sweep has asked of its trials and what came of it; all its decisions are made from this."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gan_dist.sweeps.draw import Values
+
+Kind = Literal["finished", "reached", "pruned", "diverged", "out_of_memory", "failed", "refused"]
+WORST = math.inf
+
+
+@dataclass(frozen=True)
+class Task:
+    """One leg of one trial's way: train it to `until`.
+
+    Attributes:
+        number: of the configuration, from 0.
+        repetition: which of its seeds, from 0.
+        leg: how many legs of this trial came before.
+        values: of the keys of the space.
+        until: samples seen at its end; None is the end of the job.
+        source: the trial (by its number) whose weights, optimisers and clock it takes over; None goes on with its own.
+    """
+
+    number: int
+    repetition: int
+    leg: int
+    values: Values
+    until: int | None = None
+    source: int | None = None
+
+    @property
+    def trial(self) -> tuple[int, int]:
+        return self.number, self.repetition
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        return self.number, self.repetition, self.leg
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a leg ended: at the end of the job, at `until`, ended early as too bad, or in a failure.
+
+    `value` is the metric at `seen` samples; None where there is none.
+    """
+
+    kind: Kind
+    seen: int
+    value: float | None = None
+    message: str = ""
+    seconds: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        return self.kind in ("finished", "reached", "pruned") and self.value is not None and math.isfinite(self.value)
+
+
+@dataclass
+class History:
+    """Tasks in the order in which they were given, and the outcomes of those that ended."""
+
+    mode: Literal["min", "max"] = "min"
+    tasks: dict[tuple[int, int, int], Task] = field(default_factory=dict)
+    outcomes: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
+
+    def give(self, task: Task) -> None:
+        self.tasks[task.key] = task
+
+    def end(self, task: Task, outcome: Outcome) -> None:
+        self.outcomes[task.key] = outcome
+
+    @property
+    def open(self) -> list[Task]:
+        """Tasks without an outcome."""
+        return [task for key, task in self.tasks.items() if key not in self.outcomes]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The configurations, in order."""
+        return sorted({task.number for task in self.tasks.values()})
+
+    def of(self, number: int, leg: int) -> Iterator[Outcome]:
+        """What came of the repetitions of a configuration at a leg, of those that ended."""
+        for key, outcome in self.outcomes.items():
+            if (key[0], key[2]) == (number, leg):
+                yield outcome
+
+    def cost(self, number: int, leg: int) -> float:
+        """The mean of a configuration at a leg, less being better; infinite if one of its runs has no value."""
+        outcomes = list(self.of(number, leg))
+        if not outcomes or not all(outcome.usable for outcome in outcomes):
+            return WORST
+        sign = 1 if self.mode == "min" else -1
+        return sign * sum(float(outcome.value or 0.0) for outcome in outcomes) / len(outcomes)
+
+    def last(self, trial: tuple[int, int]) -> Task:
+        """The newest leg of a trial."""
+        return max((task for task in self.tasks.values() if task.trial == trial), key=lambda task: task.leg)
+
+    def values(self, number: int) -> Values:
+        """A configuration's newest values."""
+        return max((task for task in self.tasks.values() if task.number == number), key=lambda task: task.leg).values
+
+    def values_at(self, number: int, leg: int) -> Values:
+        """A configuration's values in one leg."""
+        return self.tasks[number, 0, leg].values

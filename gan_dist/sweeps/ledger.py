@@ -1,0 +1,112 @@
+"""`trials.jsonl` in a sweep's folder: the truth about the sweep, one line for each thing that happened.
+
+A line is written, flushed and synced before anything follows from it, and never changed. One that a kill cut short is
+dropped: what it would have said is then done again. Ray Tune's own state is not used to resume: its files are
+rewritten in place, and a truncated one ends the sweep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gan_dist.storage import Folder
+from gan_dist.sweeps.history import History, Outcome, Task
+
+NAME = "trials.jsonl"
+
+
+class Ledger:
+    """The record of a sweep.
+
+    Args:
+        path: the file; made when the first line is written.
+        mode: whether the lowest or highest metric is best.
+    """
+
+    def __init__(self, path: Path, mode: Any = "min") -> None:
+        self.path = path
+        self.history = History(mode)
+        self.began: dict[str, Any] | None = None
+        self.seconds = 0.0
+        for line in _whole_lines(path):
+            self._take(line)
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Note what is searched, once."""
+        self._write({"what": "sweep", **facts})
+
+    def give(self, task: Task, run: str) -> None:
+        self._write({"what": "task", **asdict(task), "run": run})
+
+    def end(self, task: Task, outcome: Outcome) -> None:
+        number, repetition, leg = task.key
+        self._write(
+            {"what": "outcome", "number": number, "repetition": repetition, "leg": leg, "outcome": asdict(outcome)}
+        )
+
+    def spend(self, seconds: float) -> None:
+        """Note how long an attempt has taken so far; the last of an attempt counts."""
+        self._write({"what": "spent", "seconds": seconds})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._take(line)
+        _cut_partial_line(self.path)
+        with self.path.open("ab") as stream:
+            stream.write((json.dumps({**line, "time": round(time.time(), 3)}) + "\n").encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _take(self, line: dict[str, Any]) -> None:
+        match line["what"]:
+            case "sweep":
+                self.began = line
+            case "task":
+                self.history.give(Task(**{key: line[key] for key in Task.__dataclass_fields__}))
+            case "outcome":
+                task = self.history.tasks[line["number"], line["repetition"], line["leg"]]
+                self.history.end(task, Outcome(**line["outcome"]))
+            case "spent":
+                self.seconds = line["seconds"]
+
+
+def trial_uri(sweep: str, trial: tuple[int, int], seeds: int) -> str:
+    """The folder of a trial, beside its sweep: `-t` and the configuration's number, with seeds `s` and its number."""
+    number, repetition = trial
+    return f"{sweep}-t{number:03d}" + (f"s{repetition}" if seeds > 1 else "")
+
+
+def ledger_of(folder: Folder, mode: Any = "min") -> Ledger:
+    assert folder.local is not None
+    return Ledger(folder.local / NAME, mode)
+
+
+def _cut_partial_line(path: Path) -> None:
+    """Drop a last line without its end, so that the next does not continue it. Only the one writer may do so."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b"\n":
+            stream.seek(0)
+            stream.truncate(stream.read().rfind(b"\n") + 1)
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ledger that have their end.
+
+    Raises:
+        ValueError: a line within the file is damaged.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    found = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            raise ValueError(f"{path}:{number}: this line of the sweep's record is damaged") from None
+    return found

@@ -1,0 +1,167 @@
+"""The final word on a sweep, read from its folder and its trials': the table, what mattered, the best job."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gan_dist.runs import RunFolder
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.sweep import SweepSpec
+from gan_dist.storage import Folder
+from gan_dist.sweeps.draw import Values
+from gan_dist.sweeps.history import History
+from gan_dist.sweeps.ledger import NAME, Ledger, ledger_of, trial_uri
+from gan_dist.sweeps.population import lineage
+from gan_dist.sweeps.ranking import Row, noise_words, ranking
+
+
+def is_sweep(run: RunFolder) -> bool:
+    """Whether a run is a sweep that has begun."""
+    return run.folder.exists(NAME)
+
+
+class Told:
+    """A stored sweep.
+
+    Args:
+        run: the sweep's folder.
+
+    Raises:
+        NoSuchRun: the folder holds no run.
+        ValueError: its record is damaged.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.job: dict[str, Any] = run.request()["job"]
+        spec = JobSpec.model_validate(self.job)
+        assert spec.sweep is not None
+        self.sweep: SweepSpec = spec.sweep
+        self.ledger: Ledger = ledger_of(run.folder, self.sweep.mode)
+        began = self.ledger.began or {}
+        self.tag: str = began.get("tag", self.sweep.metric)
+        self.seeds: int = began.get("seeds", self.sweep.seeds)
+
+    @property
+    def history(self) -> History:
+        return self.ledger.history
+
+    @property
+    def metric(self) -> str:
+        return self.tag.removeprefix("metric/")
+
+    def trial(self, number: int, repetition: int = 0) -> RunFolder:
+        return RunFolder(Folder(trial_uri(self.run.uri, (number, repetition), self.seeds)))
+
+    def rows(self) -> list[Row]:
+        return ranking(self.history, lambda number: int(self.trial(number).status()["seen"]))
+
+
+def trials_of(run: RunFolder) -> list[RunFolder]:
+    """The runs of a sweep's trials that are stored; none for what is no sweep."""
+    if not is_sweep(run):
+        return []
+    told = Told(run)
+    trials = [told.trial(*trial) for trial in dict.fromkeys(task.trial for task in told.history.tasks.values())]
+    return [trial for trial in trials if trial.folder.exists("request.json")]
+
+
+def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
+    """What came of a sweep, as plain values.
+
+    Args:
+        run: the sweep's folder.
+        importance: whether to work out how much each key matters, which takes seconds.
+
+    Raises:
+        NoSuchRun: the folder holds no run.
+    """
+    told = Told(run)
+    status, rows = run.status(), told.rows()
+    best = rows[0].number if rows and rows[0].mean is not None else None
+    shares: Mapping[str, float] = {}
+    if importance:
+        from gan_dist.sweeps.tpe import importances
+
+        # The first rung is the one that all have reached; a population is compared where it ended.
+        legs = [task.leg for task in told.history.tasks.values()] if told.sweep.scheduler.use == "pbt" else [0]
+        shares = importances(told.sweep.space, told.history, max(legs, default=0))
+    return {
+        "id": run.id,
+        "uri": run.uri,
+        "status": status["status"],
+        "message": status.get("message", ""),
+        "seen": status["seen"],
+        "seconds": told.ledger.seconds,
+        "metric": told.metric,
+        "mode": told.sweep.mode,
+        "trials": [_trial(told, row) for row in rows],
+        "best": best,
+        "importance": dict(shares),
+        "seed_noise": noise_words(rows),
+        "lineage": _lineage(told, best) if told.sweep.scheduler.use == "pbt" and best is not None else None,
+    }
+
+
+def _trial(told: Told, row: Row) -> dict[str, Any]:
+    runs = [told.trial(row.number, repetition).id for repetition in range(told.seeds)]
+    return {**vars(row), "each": list(row.each), "runs": runs}
+
+
+def _lineage(told: Told, number: int) -> list[dict[str, Any]]:
+    """From whom the best member's weights come, oldest first."""
+    return [
+        {"from": told.trial(task.number).id, "until": task.until, "values": task.values}
+        for task in lineage(told.history, number)
+    ]
+
+
+def best_job(run: RunFolder) -> tuple[str, int]:
+    """The best configuration's job as YAML, which repeats its first run alone; and its number.
+
+    Raises:
+        ValueError: no trial has a value yet.
+    """
+    told = Told(run)
+    rows = told.rows()
+    if not rows or rows[0].mean is None:
+        raise ValueError(f"sweep {run.id}: no trial has a value of {told.metric} yet, so none is the best")
+    best = rows[0]
+    job = told.trial(best.number).request()["job"]
+    if told.sweep.scheduler.use == "pbt":
+        from gan_dist.sweeps.candidates import candidate
+
+        base = {key: value for key, value in told.job.items() if key != "sweep"}
+        spec = candidate(base, _over_time(told, best.number), (base["environment"]["code"] or ".",))
+    else:
+        spec = JobSpec.model_validate(job)
+    told_value = f"{told.metric} {best.mean:.5g}"
+    head = f"# The best of sweep {run.id}: trial t{best.number:03d}, {told_value} after {best.seen:,} samples.\n"
+    plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return head + _yaml(plain), best.number
+
+
+def _over_time(told: Told, number: int) -> Values:
+    """A population's values as schedules: what the best member's weights were trained with, from leg to leg."""
+    legs = lineage(told.history, number)
+    starts = [0, *(told.history.outcomes[task.number, 0, task.leg].seen for task in legs[:-1])]
+    found: Values = {}
+    for key in legs[-1].values:
+        steps = [[at, task.values[key]] for at, task in zip(starts, legs, strict=True)]
+        changed = [step for place, step in enumerate(steps) if place == 0 or step[1] != steps[place - 1][1]]
+        found[key] = changed[0][1] if len(changed) == 1 else {"piecewise": changed}
+    return found
+
+
+def _yaml(plain: Mapping[str, Any]) -> str:
+    from ruamel.yaml import YAML
+
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_flow_style, writer.width = None, 110
+    writer.sort_base_mapping_type_on_output = False
+    stream = io.StringIO()
+    writer.dump(json.loads(json.dumps(plain)), stream)
+    return stream.getvalue()

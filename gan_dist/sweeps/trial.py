@@ -1,0 +1,254 @@
+"""One trial: an ordinary run with its own folder, trained leg by leg. Nothing here knows how it is trained."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from gan_dist.attempt import Attempt, OutOfMemory, logged
+from gan_dist.checkpoint import Checkpoint, CheckpointError, name_of, newest
+from gan_dist.events import MARK
+from gan_dist.loop import Diverged
+from gan_dist.request import Request
+from gan_dist.runs import JOB, STOP, RunFolder
+from gan_dist.schedule import Clock
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from gan_dist.sweeps.candidates import candidate, seeded
+from gan_dist.sweeps.history import Outcome, Task
+from gan_dist.sweeps.ledger import trial_uri
+
+LINEAGE = "lineage.json"
+LOOK_S = 0.5
+# How long the lease of a driver that died on another machine may still look alive.
+LEASE_PATIENCE_S = 60.0
+
+Train = Callable[[Attempt, JobSpec], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all trials of a sweep's attempt share, in plain values.
+
+    Attributes:
+        sweep: the sweep's folder; trials lie beside it.
+        job: the job without its sweep.
+        mode: "smoke" for a rehearsal of each.
+        attempt: of the sweep.
+        tag: of the metric in a trial's reports.
+        roots: folders with the user's own modules.
+        versions: of the machine from which it was submitted.
+    """
+
+    sweep: str
+    job: Mapping[str, Any]
+    mode: Literal["train", "smoke"]
+    attempt: int
+    tag: str
+    roots: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def run(self, trial: tuple[int, int]) -> RunFolder:
+        """The folder of a trial."""
+        return RunFolder(Folder(trial_uri(self.sweep, trial, self.job["sweep"]["seeds"])))
+
+    def spec(self, task: Task) -> JobSpec:
+        """The job of a trial. Raises JobError where its values make none."""
+        base = {key: value for key, value in self.job.items() if key != "sweep"}
+        return seeded(candidate(base, task.values, self.roots), task.repetition)
+
+    def stops(self) -> bool:
+        """Whether the sweep has asked its trials to stop."""
+        return Folder(self.sweep).exists(f"{STOP}{self.attempt}")
+
+
+class Trial:
+    """A leg of a trial being trained.
+
+    Args:
+        common: what the trials share.
+        task: which leg.
+        train: trains a job to its end, in a cluster or here.
+        on_event: gets its progress.
+    """
+
+    def __init__(
+        self, common: Common, task: Task, train: Train, on_event: Callable[[dict[str, Any]], None] = lambda event: None
+    ) -> None:
+        self.common, self.task, self._train, self._on_event = common, task, train, on_event
+        self.run, self.spec = common.run(task.trial), common.spec(task)
+        self.stop = threading.Event()
+        self.attempt = self.run.status()["attempt"] + 1
+        self._kind: str | None = None
+
+    def go(self) -> Outcome | None:
+        """Train it; None where it was stopped before its end and is to go on another time."""
+        began = time.monotonic()
+        request = Request(
+            self.run.id,
+            self.run.uri,
+            self.spec.model_dump_json(by_alias=True),
+            mode=self.common.mode,
+            resume=self.attempt > 1,
+            attempt=self.attempt,
+            versions=self.common.versions,
+        )
+        record_job(self.run, request, self.common.sweep)
+        attempt = Attempt(request, self._emit, self.stop)
+        await_lease(self.run, self.stop)
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
+        watch.start()
+        with logged(self.run, self.attempt):
+            attempt.conclude(self._leg)
+        over.set()
+        watch.join()
+        return self._outcome(time.monotonic() - began)
+
+    def _leg(self, attempt: Attempt) -> dict[str, Any]:
+        try:
+            result = self._train(attempt, self.spec)
+        except Exception as error:
+            self._kind = next((kind for one in (error, error.__cause__) if (kind := failure(one))), None)
+            raise
+        self._kind = "stopped"
+        if result["ending"] == "finished":
+            self._kind = "finished" if self.task.until is None else "reached"
+        # The job itself goes on beyond this leg, and may be resumed by hand.
+        return {**result, "ending": "stopped"} if self._kind == "reached" else result
+
+    def _outcome(self, seconds: float) -> Outcome | None:
+        status = self.run.status()
+        kind = self._kind or ("stopped" if status["status"] == "stopped" else "failed")
+        if kind == "stopped":
+            return None
+        seen, message = int(status["seen"]), str(status.get("message", ""))
+        if kind in ("finished", "reached"):
+            value = last_value(self.run, self.common.tag)
+            if value is None:
+                return Outcome("failed", seen, None, f"{self.common.tag} was never reported", seconds)
+            if math.isfinite(value):
+                return Outcome("finished" if kind == "finished" else "reached", seen, value, "", seconds)
+            return Outcome("diverged", seen, None, f"{self.common.tag} is {value}", seconds)
+        outcome: Any = kind
+        return Outcome(outcome, seen, None, message, seconds)
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        """Into the trial's own log; the sweep's log has other things to tell."""
+        assert self.run.folder.local is not None
+        path = self.run.folder.local / "logs" / f"attempt-{self.attempt}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as log:
+            log.write(f"{MARK}{json.dumps(event)}\n")
+        self._on_event(event)
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(LOOK_S):
+            if self.common.stops() or self.run.folder.exists(f"{STOP}{self.attempt}"):
+                self.stop.set()
+                return
+
+
+def failure(error: BaseException | None) -> str | None:
+    """What kind of failure a trial's own doing is; None for any other."""
+    if isinstance(error, Diverged):
+        return "diverged"
+    return "out_of_memory" if isinstance(error, (OutOfMemory, MemoryError, torch.OutOfMemoryError)) else None
+
+
+def record_job(run: RunFolder, request: Request, sweep: str) -> None:
+    """Note what a trial trains, from now on: a population changes it between legs."""
+    before = run.folder.read_json("request.json") or {}
+    created = {"created": before["created"]} if "created" in before else {}
+    run.folder.write_json("request.json", {**request.record(), **created, "sweep": sweep})
+    run.folder.write_json(JOB, json.loads(request.spec))
+
+
+def show_in_tensorboard(sweep: RunFolder, run: RunFolder) -> None:
+    """Link a trial's curves into the sweep's folder, so that TensorBoard on the sweep shows all trials and no other."""
+    assert sweep.folder.local is not None and run.folder.local is not None
+    link = sweep.folder.local / "tensorboard" / run.id.removeprefix(f"{sweep.id}-")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(run.folder.local / "tensorboard", link.parent))
+
+
+def await_lease(run: RunFolder, stop: threading.Event) -> None:
+    """Wait until a driver that died no longer counts as the run's writer."""
+    deadline = time.monotonic() + LEASE_PATIENCE_S
+    while run.lease_holder() is not None and time.monotonic() < deadline and not stop.wait(LOOK_S):
+        pass
+
+
+def cut(spec: JobSpec, until: int | None, clock: Clock) -> JobSpec:
+    """The job up to so many samples; None for all of it. Schedules and everything else stay as they are."""
+    if until is None:
+        return spec
+    if spec.stages is None:
+        return spec.model_copy(update={"until": Amount(until)})
+    stages, begins = [], 0
+    for stage in spec.stages:
+        length = min(clock.samples(stage.length), until - begins)
+        stages.append(stage.model_copy(update={"length": Amount(length)}))
+        begins += length
+        if begins >= until:
+            break
+    return spec.model_copy(update={"stages": tuple(stages)})
+
+
+def last_value(run: RunFolder, tag: str) -> float | None:
+    """The newest value of a tag in a run's reports; None where it was never reported."""
+    course = curve(run, tag)
+    return course[-1][1] if course else None
+
+
+def curve(run: RunFolder, tag: str) -> list[tuple[int, float]]:
+    """(samples seen, value) of each report of a run that has the tag."""
+    if not run.folder.exists("scalars.jsonl"):
+        return []
+    found = []
+    for line in run.folder.read("scalars.jsonl").decode().splitlines():
+        try:
+            report = json.loads(line)
+        except ValueError:
+            continue
+        if tag in report:
+            found.append((int(report["seen"]), float(report[tag])))
+    return found
+
+
+def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:
+    """Give a run another's newest checkpoint, from which its next attempt then resumes; and note it in its lineage.
+
+    Done at once when it is decided: the source trains on and drops its checkpoint. Done once for a leg.
+
+    Raises:
+        CheckpointError: the source has none that is whole.
+    """
+    known = (run.folder.read_json(LINEAGE) or {"taken": []})["taken"]
+    for taken in known:
+        if taken["leg"] == leg:
+            return Checkpoint(run.checkpoints().child(taken["name"]))
+    found = newest(source.checkpoints(), lambda text: None)
+    if found is None:
+        raise CheckpointError(f"run {source.id} has no checkpoint to go on from")
+    name = name_of(found.seen, run.status()["attempt"] + 1)
+    target = run.checkpoints().child(name)
+    files = [*found.meta["checksums"], "meta.json"]
+    for file in files:  # meta.json last: from then on it counts
+        target.write(file, found.folder.read(file))
+    taken = {"leg": leg, "source": source.id, "checkpoint": found.folder.uri, "seen": found.seen, "name": name}
+    run.folder.write_json(LINEAGE, {"taken": [*known, taken]})
+    for other in run.checkpoints().names():
+        if other != name:
+            run.checkpoints().delete(other)
+    return Checkpoint(target)

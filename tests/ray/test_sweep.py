@@ -1,0 +1,80 @@
+"""A sweep on a real Ray: its driver, a trial and a worker are killed, and what comes out is what nobody disturbed."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.jobfile import load_job
+from gan_dist.request import Request
+from gan_dist.runs import RunFolder
+from gan_dist.storage import Folder
+from gan_dist.sweeps.here import run_here
+from gan_dist.sweeps.report import Told
+from tests.ray.conftest import Site, wait_for
+
+pytestmark = pytest.mark.ray
+JOB = str(Path(__file__).with_name("sweep.yaml"))
+
+
+def outcomes(folder: Path) -> dict[int, Any]:
+    """Each configuration's final value."""
+    return {row.number: row.mean for row in Told(RunFolder(Folder.at(folder))).rows()}
+
+
+def alive(site: Site, what: str, name: str) -> list[str]:
+    """What of a kind Ray still has, by its class or state."""
+    (record,) = (site.root / "home" / "local").glob("*/cluster.json")
+    cluster = json.loads(record.read_text())
+    token = Path(cluster["token_path"]).read_text().strip()
+    url = f"{cluster['address']}/api/v0/{what}?limit=1000"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        rows = json.load(answer)["data"]["result"]["result"]
+    return [row[name] for row in rows if row["state"] not in ("DEAD", "REMOVED")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """The same sweep in one process without Ray."""
+    folder = tmp_path_factory.mktemp("reference") / "s"
+    assert run_here(Request("s", str(folder), load_job(JOB).model_dump_json(by_alias=True)), lambda event: None) == 0
+    return outcomes(folder)
+
+
+def test_kills_of_driver_trial_and_worker_change_nothing(site: Site, undisturbed: dict[int, Any]) -> None:
+    following = site.start("submit", JOB, "--name", "s")
+    wait_for(lambda: len(site.checkpoints("s-t000")) >= 2, "two checkpoints of the first trial")
+    for process in site.processes("gan_dist.driver"):
+        process.kill()
+    printed, _ = following.communicate(timeout=120)
+    assert following.returncode == 1 and "gan-dist submit --resume s" in printed
+    with (site.folder("s") / "trials.jsonl").open("a") as record:
+        record.write('{"what": "outcome", "num')
+
+    refused = site.run("submit", "--resume", "s", "-o", "sweep.space.optimizer.lr={choice: [1]}")
+    assert refused.returncode == 2 and "changed: sweep.space.optimizer.lr" in refused.stderr
+
+    following = site.start("submit", "--resume", "s")
+    wait_for(lambda: site.status("s-t000").get("attempt") == 2, "the first trial's second attempt")
+    wait_for(lambda: len(site.processes("RayTrainWorker")) == 2, "a worker of each trial")
+    site.processes("RayTrainWorker")[-1].kill()
+    site.processes("ResourceTrainable")[0].kill()
+    printed, _ = following.communicate(timeout=240)
+    assert following.returncode == 0, printed
+    assert outcomes(site.folder("s")) == undisturbed
+    assert alive(site, "placement_groups", "state") == []
+    assert not {"TuneTrial", "Desk", "TrainController", "RayTrainWorker"} & set(alive(site, "actors", "class_name"))
+    assert site.processes("ResourceTrainable") == [] and site.processes("RayTrainWorker") == []
+    best = site.run("results", "s", "--best-job", "best.yaml")
+    assert best.returncode == 0 and load_job(site.root / "best.yaml").sweep is None
+
+
+def test_more_trials_at_a_time_than_the_cluster_holds(site: Site) -> None:
+    asked = site.run("submit", JOB, "-o", "sweep.concurrent=64", "--name", "wide")
+    assert asked.returncode == 2
+    assert "sweep.concurrent: 64 trials of 1 workers of 1 CPU each at a time" in asked.stdout + asked.stderr

@@ -1,0 +1,383 @@
+"""Whole sweeps of jobs of milliseconds, in this process: their runs, their record, what goes on from where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.checkpoint import newest
+from gan_dist.jobfile import load_job
+from gan_dist.request import Request
+from gan_dist.resume import resume_spec
+from gan_dist.runs import RunFolder, find_run
+from gan_dist.schedule import Clock
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from gan_dist.sweeps.here import run_here
+from gan_dist.sweeps.report import Told, best_job, results_of_sweep
+from gan_dist.sweeps.trial import LINEAGE, curve, cut, take_over
+from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
+
+RATES = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}
+
+
+def submit(root: Path, sweep: dict[str, Any], name: str = "s", **changes: Any) -> tuple[int, list[dict[str, Any]]]:
+    spec = JobSpec.model_validate({**SMALL, **changes, "sweep": {"metric": "loss/D", "space": RATES, **sweep}})
+    return again(root, spec, name)
+
+
+def again(root: Path, spec: JobSpec, name: str = "s", **changes: Any) -> tuple[int, list[dict[str, Any]]]:
+    run, events = RunFolder(Folder.at(root / name)), list[dict[str, Any]]()
+    request = Request(run.id, run.uri, spec.model_dump_json(by_alias=True), **changes)
+    return run_here(request, events.append), events
+
+
+def told(root: Path, name: str = "s") -> Told:
+    return Told(RunFolder(Folder.at(root / name)))
+
+
+def last(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(event for event in reversed(events) if event["event"] == kind)
+
+
+def test_each_trial_is_an_ordinary_run(tmp_path: Path) -> None:
+    code, events = submit(tmp_path, {"trials": 3, "seeds": 2})
+    assert code == 0, events[-1]
+    runs = [f"s-t{number:03d}s{repetition}" for number in range(3) for repetition in range(2)]
+    for name in runs:
+        run = RunFolder(Folder.at(tmp_path / name))
+        assert run.status()["status"] == "succeeded" and run.status()["seen"] == 48
+        assert (run.request()["sweep"] == str(tmp_path / "s") and "sweep" not in run.request()["job"]) or (
+            run.request()["job"]["sweep"] is None
+        )
+        assert run.lease_holder() is None and newest(run.checkpoints(), lambda text: None) is not None
+    found = results_of_sweep(RunFolder(Folder.at(tmp_path / "s")))
+    assert sorted(name for row in found["trials"] for name in row["runs"]) == runs
+    assert RunFolder(Folder.at(tmp_path / "s-t000s1")).request()["job"]["seed"] == 1
+    for row in found["trials"]:
+        values = [curve(RunFolder(Folder.at(tmp_path / name)), "loss/D")[-1][1] for name in row["runs"]]
+        assert row["each"] == values and row["mean"] == pytest.approx(sum(values) / 2)
+    assert last(events, "progress")["stage"] == "3 of 3 tried, 0 training"
+    assert last(events, "end")["exit_code"] == 0
+
+
+def test_the_best_job_repeats_the_best_trial(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 3})
+    text, number = best_job(RunFolder(Folder.at(tmp_path / "s")))
+    (tmp_path / "best.yaml").write_text(text)
+    spec = load_job(tmp_path / "best.yaml")
+    alone = train(spec, tmp_path / "alone")
+    assert spec.sweep is None and told(tmp_path).rows()[0].number == number
+    best = newest(told(tmp_path).trial(number).checkpoints(), lambda text: None)
+    assert best is not None
+    assert_same_state(alone.newest, best)
+
+
+def test_a_cut_job_and_its_rest_are_the_whole_job(tmp_path: Path) -> None:
+    """What ASHA rests on: a leg and the next one are one run, schedules and stages included."""
+    ramp = {"cosine": {"from": 1e-2, "to": 1e-4, "over": "5 steps"}}
+    stages = [{"objective": "hinge", "for": "2 steps"}, {"objective": "non_saturating", "for": "4 steps"}]
+    job = {key: value for key, value in SMALL.items() if key not in ("objective", "until")}
+    for name, spec in {
+        "plain": small(optimizer={"lr": ramp}),
+        "stages": JobSpec.model_validate({**job, "stages": stages, "optimizer": {"lr": ramp}}),
+    }.items():
+        whole = train(spec, tmp_path / f"{name}-whole")
+        for attempt, until in enumerate((8, 32, None), 1):
+            cut_run = train(cut(spec, until, Clock(8, CLOCK.epoch)), tmp_path / f"{name}-cut", attempt=attempt)
+            assert cut_run.result["seen"] == (until or 48)
+        assert_same_state(whole.newest, cut_run.newest)
+
+
+def test_asha_leaves_ordinary_stopped_runs(tmp_path: Path) -> None:
+    code, _ = submit(tmp_path, {"trials": 6, "scheduler": {"use": "asha", "first": "2 steps"}})
+    assert code == 0
+    rows = told(tmp_path).rows()
+    assert [(row.state, row.seen) for row in rows] == [("finished", 48)] + [("reached", 16)] * 5 or [
+        row.seen for row in rows
+    ] == [48, 48, 16, 16, 16, 16]
+    for row in rows:
+        run = told(tmp_path).trial(row.number)
+        assert run.status()["status"] == ("succeeded" if row.state == "finished" else "stopped")
+        kept = newest(run.checkpoints(), lambda text: None)
+        assert kept is not None and kept.seen == row.seen
+        assert run.request()["job"]["until"] == "6 steps", "resumed by hand it goes on to the end"
+
+
+def test_a_trial_that_took_over_goes_on_as_its_source_would(tmp_path: Path) -> None:
+    """Bit for bit: the first step after an exploit is that of a resume of the source's checkpoint."""
+    first, changed = small(until="3 steps", ema={"half_life": 20}), small(ema={"half_life": 20}, optimizer={"lr": 1e-3})
+    source = train(first, tmp_path / "source")
+    other = train(small(until="3 steps", ema={"half_life": 20}, optimizer={"lr": 5e-3}), tmp_path / "other")
+    taken = take_over(source.run, other.run, leg=1)
+    assert_same_state(taken, source.newest)
+    assert take_over(source.run, other.run, leg=1).name == taken.name, "once for a leg"
+    lineage = other.run.folder.read_json(LINEAGE)
+    assert lineage is not None and [one["source"] for one in lineage["taken"]] == ["source"]
+    step = cut(changed, 32, Clock(8, CLOCK.epoch))
+    went_on = train(step, tmp_path / "other", attempt=2)
+    resumed = train(step, tmp_path / "source", attempt=2)
+    assert went_on.newest.seen == 32
+    assert_same_state(went_on.newest, resumed.newest)
+
+
+def test_a_population_end_to_end_and_its_best_job_as_schedules(tmp_path: Path) -> None:
+    code, events = submit(tmp_path, {"trials": 3, "scheduler": {"use": "pbt", "interval": "2 steps"}})
+    assert code == 0, events[-1]
+    tasks = told(tmp_path).history.tasks.values()
+    assert len([task for task in tasks if task.source is not None]) == 2
+    assert all(newest(told(tmp_path).trial(n).checkpoints(), lambda text: None).seen == 48 for n in range(3))  # type: ignore[union-attr]
+    run = RunFolder(Folder.at(tmp_path / "s"))
+    assert results_of_sweep(run)["lineage"][-1]["values"] == told(tmp_path).rows()[0].values
+    text, number = best_job(run)
+    (tmp_path / "best.yaml").write_text(text)
+    alone = train(load_job(tmp_path / "best.yaml"), tmp_path / "alone")
+    best = newest(told(tmp_path).trial(number).checkpoints(), lambda text: None)
+    assert best is not None
+    assert_same_state(alone.newest, best)
+
+
+def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    space = {"optimizer.lr": {"grid": [1e-3, 1e200, 1e-2]}}
+    code, events = submit(tmp_path, {"space": space, "search": "grid"}, until="20 steps")
+    assert code == 0
+    rows = told(tmp_path).rows()
+    assert [row.state for row in rows] == ["finished", "finished", "diverged"] and rows[-1].number == 1
+    assert "not finite" in rows[-1].message
+    assert any("s-t001: diverged" in event.get("text", "") for event in events)
+
+
+def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan_dist import local
+
+    work, calls = local.work, list[int]()
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise MemoryError("no room")
+        if len(calls) == 2:
+            raise RuntimeError("shapes do not fit")
+        return work(*arguments)
+
+    monkeypatch.setattr(local, "work", failing)
+    code, _ = submit(tmp_path, {"trials": 3})
+    assert code == 0 and len(calls) == 3
+    states = {row.number: row.state for row in told(tmp_path).rows()}
+    assert states == {0: "out_of_memory", 1: "failed", 2: "finished"}
+    code, _ = again(tmp_path, JobSpec.model_validate(told(tmp_path).job), resume=True, attempt=2)
+    assert code == 2 and len(calls) == 3, "not tried again unchanged"
+
+
+def test_a_stop_saves_and_the_rest_comes_with_the_next_attempt(tmp_path: Path) -> None:
+    space = {"optimizer.lr": {"grid": [1e-3, 2e-3]}}
+    sweep = {"space": space, "search": "grid", "time_budget": 1e-9}
+    code, events = submit(tmp_path, sweep)
+    assert code == 0 and told(tmp_path).history.tasks == {}
+    assert any("the time budget is used up" in event.get("text", "") for event in events)
+    more = JobSpec.model_validate({**told(tmp_path).job, "sweep": {**told(tmp_path).job["sweep"], "time_budget": None}})
+    code, _ = again(tmp_path, more, resume=True, attempt=2)
+    assert code == 0 and [row.state for row in told(tmp_path).rows()] == ["finished", "finished"]
+
+
+def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2}, "random")
+    submit(tmp_path, {"trials": 2, "scheduler": {"use": "pbt", "interval": "2 steps"}}, "pbt")
+    random, population = (RunFolder(Folder.at(tmp_path / name)) for name in ("random", "pbt"))
+    assert resume_spec(random, ["sweep.trials=4", "sweep.time_budget=60"]).sweep.trials == 4  # type: ignore[union-attr]
+    for run, change in ((random, "until=9 steps"), (random, "sweep.metric=loss/G"), (population, "sweep.trials=4")):
+        with pytest.raises(ValueError, match=f"changed: {change.split('=')[0]}"):
+            resume_spec(run, [change])
+
+
+def test_a_finished_sweep_wants_more_trials(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2})
+    stored = JobSpec.model_validate(told(tmp_path).job)
+    code, events = again(tmp_path, stored, resume=True, attempt=2)
+    assert code == 2
+    assert last(events, "end")["message"] == (
+        "sweep s is finished; to try more, raise sweep.trials: gan-dist submit --resume s -o sweep.trials=4"
+    )
+    assert told(tmp_path).run.status()["status"] == "succeeded", "it stands where it stood"
+    before = [(tmp_path / f"s-t00{n}" / "status.json").read_bytes() for n in range(2)]
+    assert stored.sweep is not None
+    more = stored.model_copy(update={"sweep": stored.sweep.model_copy(update={"trials": 3})})
+    code, _ = again(tmp_path, more, resume=True, attempt=2)
+    assert code == 0 and len(told(tmp_path).rows()) == 3
+    assert [(tmp_path / f"s-t00{n}" / "status.json").read_bytes() for n in range(2)] == before
+
+
+def test_an_outcome_lost_with_the_record_is_found_in_the_run(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2})
+    record = tmp_path / "s" / "trials.jsonl"
+    lines = record.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["what"] == "task" or json.loads(line)["what"] == "sweep"]
+    before = {row.number: row.mean for row in told(tmp_path).rows()}
+    record.write_bytes(b"".join(kept))
+    code, events = again(tmp_path, JobSpec.model_validate(told(tmp_path).job), resume=True, attempt=2)
+    assert code == 0, events[-1]
+    assert {row.number: row.mean for row in told(tmp_path).rows()} == before
+
+
+def test_only_the_best_keep_their_checkpoints(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 4, "keep": 2})
+    rows = told(tmp_path).rows()
+    kept = [bool(told(tmp_path).trial(row.number).checkpoints().names()) for row in rows]
+    assert kept == [True, True, False, False]
+
+
+@pytest.mark.parametrize("scheduler", [{"use": "asha", "first": "2 steps"}, {"use": "pbt", "interval": "2 steps"}])
+def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, scheduler: dict[str, Any]) -> None:
+    for name, keep in (("all", None), ("one", 1)):
+        (tmp_path / name).mkdir()
+        code, events = submit(tmp_path / name, {"trials": 6, "scheduler": scheduler, "keep": keep})
+        assert code == 0, events[-1]
+    values = [[row.each for row in told(tmp_path / name).rows()] for name in ("all", "one")]
+    assert values[0] == values[1]
+    kept = [bool(told(tmp_path / "one").trial(n).checkpoints().names()) for n in range(6)]
+    assert sum(kept) == 1 and kept[told(tmp_path / "one").rows()[0].number]
+
+
+def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gan_dist.sweeps import conduct, trial
+
+    monkeypatch.setattr(trial, "LOOK_S", 0.001)
+    monkeypatch.setattr(conduct, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(conduct, "hopeless", lambda course, others, first, mode: len(others) == 3)
+    every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
+    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="800 steps", every=every)
+    assert code == 0
+    row = next(row for row in told(tmp_path).rows() if row.number == 3)
+    run = told(tmp_path).trial(3)
+    assert row.state == "pruned" and row.seen < 6_400 and run.status()["status"] == "stopped"
+    kept = newest(run.checkpoints(), lambda text: None)
+    assert kept is not None and kept.seen == row.seen
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"metric": "loss/C"}, "'loss/C' is never reported; did you mean 'loss/G'? (allowed: loss/D, loss/G)"),
+        (
+            {"metric": "X/y"},
+            "'X/y' is never reported (allowed: lr, gradient_norm, loss, memory, metric, schedule, speed, D, G)",
+        ),
+        (
+            {"space": {"batch": {"choice": [8, 4000]}}},
+            "sweep.space, with batch=4000: batch: 4000 is larger than the data (1797 samples in 'digits')",
+        ),
+        ({"space": {"generator.use": {"choice": ["mlp", "dcgan"]}}}, "sweep.space, with generator.use=dcgan: "),
+        ({"scheduler": {"use": "asha", "first": "1k"}}, "the first rung, 1,000 samples, is not before the end, 48"),
+    ],
+)
+def test_preflight_finds_what_would_fail_later(tmp_path: Path, sweep: dict[str, Any], message: str) -> None:
+    code, events = submit(tmp_path, sweep)
+    assert code == 2 and message in last(events, "end")["message"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("s-t")] == []
+
+
+def test_a_rehearsal_of_a_sweep(tmp_path: Path) -> None:
+    metrics = [{"use": "frechet", "samples": 2000}]
+    spec = JobSpec.model_validate(
+        {
+            **SMALL,
+            "metrics": metrics,
+            "sweep": {"metric": "fd_random_2k", "space": RATES, "scheduler": "asha", "seeds": 2},
+        }
+    )
+    code, events = again(tmp_path, spec, mode="smoke")
+    assert code == 0, events[-1]
+    assert [row.state for row in told(tmp_path).rows()] == ["finished", "finished"]
+    assert all(told(tmp_path).trial(number).status()["seen"] > 0 for number in range(2))
+
+
+def test_pictures(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from gan_dist.sweeps.plots import draw_plots
+
+    space = {
+        **RATES,
+        "generator.hidden": {"choice": [8, 12]},
+        "optimizer.discriminator.lr": {"same_as": "optimizer.lr"},
+    }
+    submit(tmp_path, {"trials": 4, "space": space})
+    written = draw_plots(told(tmp_path), tmp_path / "plots")
+    assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png", "grids.png"]
+    assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
+
+
+def test_tensorboard_on_the_sweep_shows_its_trials_with_their_values_and_metric(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    submit(tmp_path, {"trials": 2})
+    shown = EventMultiplexer()
+    shown.AddRunsFromDirectory(str(tmp_path / "s" / "tensorboard")).Reload()  # type: ignore[no-untyped-call]
+    assert {name.split("/")[0] for name in shown.Runs()} == {"t000", "t001"}
+    for number in range(2):
+        name = f"t{number:03d}"
+        assert shown.Scalars(name, "loss/D")[-1].value == pytest.approx(told(tmp_path).history.cost(number, 0))
+        content = shown.SummaryMetadata(name, "_hparams_/session_start_info").plugin_data.content
+        values = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert values["optimizer.lr"].number_value == told(tmp_path).history.values(number)["optimizer.lr"]
+
+
+def test_a_trial_is_stopped_alone_and_goes_on_in_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from gan_dist.standing import stop_trial
+    from gan_dist.sweeps import trial
+
+    monkeypatch.setattr(trial, "LOOK_S", 0.01)
+    codes: list[int] = []
+    every = {"report": "10 steps", "grid": "1G", "checkpoint": "1G"}
+    sweep_of_two = {"metric": "loss/D", "space": RATES, "trials": 2}
+    spec = JobSpec.model_validate({**SMALL, "until": "400000 steps", "every": every, "sweep": sweep_of_two})
+    sweep = threading.Thread(target=lambda: codes.append(again(tmp_path, spec)[0]))
+    sweep.start()
+    for number in range(2):
+        run = RunFolder(Folder.at(tmp_path / f"s-t00{number}"))
+        while run.status().get("seen", 0) < 80:
+            assert sweep.is_alive()
+            sweep.join(0.05)
+        stop_trial(run, 1)
+        assert run.status()["status"] == "stopped"
+    sweep.join(60)
+    assert codes == [3] and [row.state for row in told(tmp_path).rows()] == ["training", "training"]
+
+
+def test_optuna_begins_with_another_sweep_of_the_same_metric_only(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2}, "first")
+    later = {"trials": 1, "search": "optuna", "start_from": str(tmp_path / "first")}
+    code, events = submit(tmp_path, later, "second")
+    assert code == 0, events[-1]
+    code, events = submit(tmp_path, {**later, "metric": "loss/G"}, "third")
+    assert code == 2 and last(events, "end")["message"] == (
+        "sweep.start_from: first was ranked by loss/D (min), not by the metric of this sweep"
+    )
+
+
+def test_the_last_run_is_the_sweep_and_not_a_trial_of_it(tmp_path: Path) -> None:
+    submit(tmp_path, {"trials": 2})
+    assert find_run("last", Folder.at(tmp_path)).id == "s"
+
+
+def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    import sys
+
+    from gan_dist.cli import main
+
+    submit(tmp_path, {"trials": 2})
+    monkeypatch.setattr(sys, "argv", ["gan-dist", "delete", "s", "--yes", "--storage", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0 and "with 2 trials" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("s")] == []
