@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_dist import exported
 from gan_dist.build import build_networks
 from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
 from gan_dist.components import add_roots
@@ -61,17 +62,13 @@ class Model:
     Attributes:
         facts: of the data it was trained on.
         seen: samples it had seen.
-        uri: of its checkpoint.
+        uri: of its checkpoint, or of the folder it was exported to.
+        name: the id of its run.
     """
 
-    def __init__(self, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str) -> None:
+    def __init__(self, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str, name: str) -> None:
         self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
-        self.classes = facts.classes
-
-    @property
-    def name(self) -> str:
-        """The id of its run."""
-        return self.uri.split("/")[-3]
+        self.classes, self.name = facts.classes, name
 
     def sample(self, n: int, seed: int = 0, cls: int | str | None = None) -> Tensor:
         """Samples, uint8 [n, C, H, W] or token ids [n, T], the same for a seed. Classes go round unless one is given.
@@ -137,7 +134,7 @@ class Model:
 
 
 def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | None = None) -> Model:
-    """The generator of a run (id, beginning of one, `last`, folder) or of a checkpoint's folder.
+    """The generator of a run (id, beginning of one, `last`, folder), of a checkpoint's folder, or of an exported one.
 
     Args:
         weights: "ema" for the moving average where there is one, "raw" for the trained weights.
@@ -151,19 +148,29 @@ def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | 
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
+    if not isinstance(run, RunFolder) and exported.is_exported(run):
+        known = exported.read(run)
+        generator = _built(known.spec, known.facts, known.tensors, exported.WEIGHTS, truncation)
+        return Model(generator, known.spec, known.facts, known.seen, str(run), known.run)
     found = _checkpoint(run)
-    spec = JobSpec.model_validate(found.meta["job"])
-    facts = facts_of(found.meta["data"])
+    spec, facts = JobSpec.model_validate(found.meta["job"]), facts_of(found.meta["data"])
+    name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
+    generator = _built(spec, facts, found.tensors(name), name, truncation)
+    return Model(generator, spec, facts, found.seen, found.folder.uri, found.folder.uri.split("/")[-3])
+
+
+def _built(
+    spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str, truncation: float | None
+) -> nn.Module:
+    """The job's generator with these weights, in evaluation mode."""
     add_roots([spec.environment.code or "."])
     generator = build_networks(spec, facts)["generator"]
     if truncation is not None:
         _truncate(generator, spec.generator.use, truncation)
-    name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
-    tensors = found.tensors(name)
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
-    return Model(generator.eval().requires_grad_(False), spec, facts, found.seen, found.folder.uri)
+    return generator.eval().requires_grad_(False)
 
 
 def _truncate(generator: Any, use: str, truncation: float) -> None:

@@ -38,9 +38,10 @@ def plan_new(
     code: str | None = None,
     start_from: str | None = None,
     smoke: bool = False,
+    twin: bool = False,
     warn: Callable[[str], None] = print,
 ) -> Plan:
-    """A new run of the job in a file.
+    """A new run of the job in a file, or with `twin` of its maximum-likelihood twin.
 
     Raises:
         ValueError: the job, the name or the code is wrong; NoSuchRun for `start_from`.
@@ -49,6 +50,10 @@ def plan_new(
 
     folder = code_folder(code, Path.cwd())
     spec = load_job(job, overrides, None if folder is None else [folder])
+    if twin:
+        from gan_dist.twin import mle_twin
+
+        spec = mle_twin(spec)
     spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
     run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
     if name and run.folder.exists("request.json"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.checkpoint import newest_described
+from gan_dist.data.facts import facts_of
 from gan_dist.runs import JOB, RunFolder
 
 
@@ -29,7 +30,7 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         NoSuchRun: the folder holds no run.
         CheckpointError: checkpoints are stored, and none of them is whole.
     """
-    request, status, reports = run.request(), run.status(), _reports(run)
+    request, status, reports = run.request(), run.status(), reports_of(run)
     newest = newest_described(run.checkpoints())
     meta = newest.meta if newest is not None else {}
     seconds = training_seconds(reports)
@@ -46,12 +47,18 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
-        "data": {key: meta["data"][key] for key in ("count", "size", "channels", "checksum")} if meta else None,
+        "data": _data(meta["data"]) if meta else None,
         "versions": meta.get("versions", request["versions"]),
         "checkpoint": newest.folder.uri if newest is not None else None,
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
         "repeat": f"gan-dist submit {run.uri}/{JOB}",
     }
+
+
+def _data(record: dict[str, Any]) -> dict[str, Any]:
+    """What the data of a checkpoint were, in words and numbers."""
+    found: dict[str, Any] = {key: record[key] for key in ("count", "size", "channels", "checksum") if key in record}
+    return found | {"described": facts_of(record).described}
 
 
 def courses(reports: list[dict[str, Any]]) -> dict[str, Course]:
@@ -73,7 +80,7 @@ def training_seconds(reports: list[dict[str, Any]]) -> float:
     return seconds
 
 
-def _reports(run: RunFolder) -> list[dict[str, Any]]:
+def reports_of(run: RunFolder) -> list[dict[str, Any]]:
     """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
     if not run.folder.exists("scalars.jsonl"):
         return []

@@ -15,15 +15,16 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.cluster_commands cli.spec_commands
+cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command
+cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.sweep_words cli.options cli.output
 
-standing results launch submit attend follow
+standing report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
 driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate api
+gan_dist evaluate subjects image_folder temperatures plots api exported
 sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median

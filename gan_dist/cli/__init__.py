@@ -11,7 +11,17 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster_commands, data_commands, job_commands, model_commands, spec_commands, submit_command
+from gan_dist.cli import (
+    cluster_commands,
+    compare_command,
+    data_commands,
+    evaluate_command,
+    export_command,
+    job_commands,
+    model_commands,
+    spec_commands,
+    submit_command,
+)
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -48,7 +58,9 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Networks": {
         "sample": model_commands.sample,
-        "evaluate": model_commands.evaluate,
+        "evaluate": evaluate_command.evaluate,
+        "export": export_command.export,
+        "compare": compare_command.compare,
         "check": model_commands.check,
     },
     "Clusters and pages": {

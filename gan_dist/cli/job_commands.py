@@ -108,7 +108,7 @@ def results(
         took, hours = found["training_s"] / 60, found["device_hours"]
         say(f"took        {took:.1f} minutes of training on {found['workers']} workers: {hours:.2f} device-hours")
         data = found["data"]
-        say(f"data        {data['count']:,} images of {data['size']}x{data['size']}, checksum {data['checksum']}")
+        say(f"data        {data['count']:,} {data['described']}, checksum {data['checksum']}")
     say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
     for key in ("checkpoint", "grid", "repeat"):
         if found[key]:

@@ -1,4 +1,4 @@
-"""Commands about networks: `sample` and `evaluate` a trained one, `check` your own; and `help TOPIC`."""
+"""Commands about networks: `sample` a trained one, `check` your own; and `help TOPIC`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gan_dist.cli import options
-from gan_dist.cli.output import emit, say, table
+from gan_dist.cli.output import emit, say
 
 
 def sample(
@@ -57,34 +57,6 @@ def sample(
         return
     where = written[0] if out is None else f"{len(written)} files in {out}"
     say(f"{n} samples (seed {seed}, {weights} weights after {model.seen:,} samples seen): {where}")
-
-
-def evaluate(
-    a: Annotated[str, typer.Argument(help="A run, a checkpoint's folder, or a folder of images.", metavar="A")],
-    b: Annotated[
-        str | None, typer.Argument(help="A folder of images to compare with; by default the run's data.", metavar="B")
-    ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
-    ] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")] = None,
-    features: Annotated[
-        str | None, typer.Option(help="What images are compared by: random, classifier or inception.", metavar="NAME")
-    ] = None,
-    as_json: options.Json = False,
-) -> None:
-    """Measure how far samples are from images, in this process."""
-    from gan_dist.evaluate import Question
-    from gan_dist.evaluate import evaluate as answer
-
-    found = answer(Question(a, b, metric or (), n, features))
-    if as_json:
-        document = {"a": found.a, "b": found.b, "images_of_b": found.reals, "samples_seen": found.seen}
-        emit({**document, "metrics": found.values})
-        return
-    seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
-    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} images)")
-    table(("metric", "value"), [(name, f"{value:.6g}") for name, value in found.values.items()])
 
 
 def check(

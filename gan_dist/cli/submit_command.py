@@ -45,6 +45,9 @@ def submit(
     storage: options.Storage = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Two iterations of everything, then an estimate.")] = False,
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    mle_twin: Annotated[
+        bool, typer.Option("--mle-twin", help="Train the job's maximum-likelihood twin of equal budget instead.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow the run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; start nothing.")] = False,
     as_json: options.Json = False,
@@ -54,8 +57,10 @@ def submit(
 
     if (job is None) == (resume is None):
         raise ValueError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
-    if resume is not None and (name or start_from or smoke):
-        raise ValueError("--resume goes on with a run as it is; it cannot be combined with --name, --from or --smoke")
+    if resume is not None and (name or start_from or smoke or mle_twin):
+        raise ValueError(
+            "--resume goes on with a run as it is; it cannot be combined with --name, --from, --smoke or --mle-twin"
+        )
     if job is not None:
         plan = plan_new(
             job,
@@ -65,6 +70,7 @@ def submit(
             code=code,
             start_from=start_from,
             smoke=smoke,
+            twin=mle_twin,
             warn=lambda text: say(f"warning: {text}", aside=True),
         )
     else:

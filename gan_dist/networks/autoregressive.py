@@ -158,8 +158,10 @@ class Autoregressive(nn.Module):
         return torch.stack(found, 1)
 
     def log_prob(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
-        """log p of each token after those before it, [B, T]; 0 after the end."""
-        return self._given(self.logits(tokens, cond), tokens)
+        """log p of each token after those before it, [B, T]; 0 after the end. Outside training, at the temperature that
+        tokens are drawn at."""
+        logits = self.logits(tokens, cond)
+        return self._given(logits if self.training else logits / self.drawing.temperature, tokens)
 
     def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`log_prob` as samples are drawn, without dropout, and the entropy (nats) of what could have stood there,

@@ -64,7 +64,7 @@ def test_a_run_is_what_it_logged(run: RunFolder, ask) -> None:
     assert code == 0, err
     found = json.loads(out)
     names = ["fd_random_100", "kid_random_200", "kid_se_random_200"]
-    assert list(found["metrics"]) == names and found["samples_seen"] == 32 and found["images_of_b"] == 1797
+    assert list(found["metrics"]) == names and found["samples_seen"] == 32 and found["samples_of_b"] == 1797
     assert found["metrics"] == pytest.approx({name: logged[f"metric/{name}"] for name in names}, rel=1e-9)
     checkpoint = f"{run.uri}/checkpoints/{run.checkpoints().names()[-1]}"
     assert json.loads(ask(checkpoint, "--json")[1])["metrics"] == found["metrics"]

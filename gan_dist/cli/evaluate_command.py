@@ -1,0 +1,130 @@
+"""`gan-dist evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import emit, say, table
+
+if TYPE_CHECKING:
+    from gan_dist.evaluate import Answer
+
+
+def evaluate(
+    a: Annotated[str, typer.Argument(help="A run, a checkpoint's folder, or a folder of images.", metavar="A")],
+    b: Annotated[
+        str | None, typer.Argument(help="A folder of images to compare with; by default the run's data.", metavar="B")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="What images are compared by: random, classifier or inception.", metavar="NAME")
+    ] = None,
+    temperature_grid: Annotated[
+        bool, typer.Option("--temperature-grid", help="Of text: measure at temperatures around 1, and draw the curves.")
+    ] = False,
+    inverse_temperatures: Annotated[
+        str | None, typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,...")
+    ] = None,
+    twin: Annotated[
+        str | None,
+        typer.Option(
+            help="Of text: another run beside A, its maximum-likelihood twin.",
+            metavar="RUN",
+            autocompletion=options.complete_run,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how good samples are, in this process: of images against images, of text with real text beside it."""
+    from gan_dist.evaluate import Question
+    from gan_dist.evaluate import evaluate as answer
+    from gan_dist.temperatures import DEFAULT, parse
+
+    grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
+    if out is not None and not grid:
+        raise ValueError("--out is for the curves of --temperature-grid; add it")
+    found = answer(Question(a, b, metric or (), n, features, grid, twin))
+    plot = _plotted(found, out) if found.curves else None
+    if as_json:
+        emit(_document(found, plot))
+        return
+    seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
+    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples)")
+    _show_values(found)
+    if plot is not None:
+        _show_curves(found)
+        say(f"curves: {plot}")
+
+
+def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"a": found.a, "b": found.b, "samples_of_b": found.reals, "samples_seen": found.seen}
+    document["metrics"] = found.values
+    document |= {key: values for key, values in (("real", found.real), ("twin", found.twin)) if values}
+    if plot is not None:
+        document["curves"] = {
+            which: [{"inverse_temperature": inverse, "metrics": values} for inverse, values in points.items()]
+            for which, points in found.curves.items()
+        }
+        document |= {"verdicts": [vars(one) | {"text": str(one)} for one in _verdicts(found)], "plot": str(plot)}
+    return document
+
+
+def _verdicts(found: Answer) -> list[Any]:
+    from gan_dist.temperatures import verdict
+
+    return [verdict(pair, found.curves) for pair in found.pairs] if "twin" in found.curves else []
+
+
+def _show_values(found: Answer) -> None:
+    beside = {name: values for name, values in (("twin", found.twin), ("real", found.real)) if values}
+    if not beside:
+        table(("metric", "value"), [(name, _number(value)) for name, value in found.values.items()])
+        return
+    rows = [[name, *(_number(one.get(name)) for one in (found.values, *beside.values()))] for name in found.values]
+    table(("metric", "model", *beside), rows)
+
+
+def _show_curves(found: Answer) -> None:
+    names = [name for pair in found.pairs for name in pair]
+    rows = [
+        [which, f"{inverse:g}", *(_number(values[name]) for name in names)]
+        for which, points in found.curves.items()
+        for inverse, values in points.items()
+    ]
+    if found.real:
+        rows.append(["real", "-", *(_number(found.real.get(name)) for name in names)])
+    say("")
+    table(("", "1/temperature", *names), rows)
+    for one in _verdicts(found):
+        say(str(one))
+
+
+def _plotted(found: Answer, out: Path | None) -> Path:
+    from gan_dist.plots import Panel, drawn
+
+    panels = []
+    for pair in found.pairs:
+        lines = {
+            which: tuple([values[name] for values in points.values()] for name in pair)
+            for which, points in found.curves.items()
+        }
+        has_real = all(name in found.real for name in pair)
+        dots = {"real": (found.real[pair.quality], found.real[pair.diversity])} if has_real else {}
+        panels.append(Panel(pair.quality, pair.diversity, lines, dots, ".-"))  # type: ignore[arg-type]
+    path = out or Path(f"{found.a}-temperatures.png")
+    path.write_bytes(drawn(panels))
+    return path
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"

@@ -1,0 +1,81 @@
+"""A generator on its own, out of its run: weights, and a config that says how it is built.
+
+FOLDER/
+  model.safetensors   the weights (or model.pt2, model.onnx)
+  config.json         format, the job, what its data were, samples seen, checksum of the weights
+  README.md           model card, with samples.png or samples.txt
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load
+from torch import Tensor
+
+from gan_dist.data.facts import DataFacts, facts_of
+from gan_dist.spec.job import JobSpec
+
+KIND, FORMAT = "gan-dist generator", 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a folder holds; `run` is the id of the run it came from."""
+
+    run: str
+    spec: JobSpec
+    facts: DataFacts
+    seen: int
+    tensors: dict[str, Tensor]
+
+
+def config_of(run: str, spec: JobSpec, facts: DataFacts, seen: int, weights: str, file: Path) -> dict[str, Any]:
+    """The config beside a file of weights."""
+    job: dict[str, Any] = json.loads(spec.model_dump_json(by_alias=True))
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "run": run,
+        "samples_seen": seen,
+        "weights": weights,
+        "file": file.name,
+        "checksum": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "generator": job["generator"],
+        "job": job,
+        "data": facts.as_dict(),
+    }
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder holds an exported generator in any form."""
+    config = Path(folder) / CONFIG
+    try:
+        return config.is_file() and json.loads(config.read_text()).get("kind") == KIND
+    except (ValueError, AttributeError):
+        return False
+
+
+def read(folder: str | Path) -> Exported:
+    """The generator of a folder.
+
+    Raises:
+        ValueError: it is of another form or a newer format, or its weights are missing or damaged.
+    """
+    root = Path(folder)
+    config = json.loads((root / CONFIG).read_text())
+    if config["format"] > FORMAT:
+        raise ValueError(f"{str(root)!r} has format {config['format']}; this gan-dist reads up to {FORMAT}")
+    if config["file"] != WEIGHTS:
+        raise ValueError(f"{str(root)!r} holds {config['file']}, a program of its own, see its README.md; not weights")
+    path = root / WEIGHTS
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != config["checksum"]:
+        raise ValueError(f"{str(path)!r} is missing or damaged (its checksum differs); export it again")
+    spec, facts = JobSpec.model_validate(config["job"]), facts_of(config["data"])
+    return Exported(config["run"], spec, facts, config["samples_seen"], load(content))

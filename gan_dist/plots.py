@@ -1,0 +1,48 @@
+"""Curves as a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Line = tuple[Sequence[float], Sequence[float]]
+WIDTH, HEIGHT, DPI = 6.0, 4.2, 120
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        x, y: what they are of.
+        lines: x and y of each curve by its name.
+        dots: single points by their names.
+        style: of the lines, `.-` to see a curve of one point too.
+    """
+
+    x: str
+    y: str
+    lines: Mapping[str, Line]
+    dots: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    style: Literal["-", ".-"] = "-"
+
+
+def drawn(panels: Sequence[Panel]) -> bytes:
+    """Panels side by side as a PNG file's content."""
+    # Without pyplot, which would choose a window system and keep every figure.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH * len(panels), HEIGHT), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, (xs, ys) in panel.lines.items():
+            axes.plot(xs, ys, panel.style, label=name)
+        for name, (x, y) in panel.dots.items():
+            axes.plot([x], [y], "*", markersize=12, label=name)
+        axes.set(xlabel=panel.x, ylabel=panel.y)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()

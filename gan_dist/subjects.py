@@ -1,0 +1,96 @@
+"""What is evaluated: samples of a run, a checkpoint or a folder, and the data they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from gan_dist.api import Model, load
+from gan_dist.components import Roots
+from gan_dist.data.errors import DataError
+from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.prepare import here, settle
+from gan_dist.feed import class_shares
+from gan_dist.image_folder import images_of
+from gan_dist.measuring import Draw
+from gan_dist.runs import RunFolder
+from gan_dist.samples import measured
+from gan_dist.spec.job import MetricSpec
+from gan_dist.storage import Folder
+from gan_dist.wanted import SEED
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A. `most` is how many a folder holds; a generator makes any number. `metrics` are those of the run's job."""
+
+    where: str
+    facts: DataFacts
+    draw: Draw
+    cache: Folder
+    most: int | None = None
+    seen: int | None = None
+    metrics: Sequence[MetricSpec] = ()
+    roots: Roots = (".",)
+    generator: nn.Module | None = None
+
+    @property
+    def of_text(self) -> bool:
+        return isinstance(self.facts, TextFacts)
+
+
+def of_model(model: Model, device: torch.device) -> Samples:
+    """The very samples that the run's own metrics are of."""
+    generator, shares = model.generator.to(device), class_shares(model.facts, device)
+
+    def draw(part: range) -> torch.Tensor:
+        return measured(generator, part, model.spec.seed, shares, device)
+
+    roots = [model.spec.environment.code or "."]
+    cache = _run_of(model).measured()
+    return Samples(model.name, model.facts, draw, cache, None, model.seen, model.spec.metrics, roots, generator)
+
+
+def _run_of(model: Model) -> RunFolder:
+    return RunFolder(Folder(model.uri.rsplit("/", 2)[0]))
+
+
+def training_data(model: Model) -> Memory:
+    """What the run was trained on, as it was prepared for it, or prepared now.
+
+    Raises:
+        DataError: it is no longer there, or has changed.
+    """
+    data = settle(model.spec.data, _run_of(model).prepared(), here, lambda done, total: None)
+    if data.facts.checksum != model.facts.checksum:
+        remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
+        raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")
+    return in_memory(data, 0, 1)
+
+
+def of_folder(where: str, cache: Folder) -> Samples:
+    ours = images_of(where)
+    shuffled = np.random.RandomState(SEED).permutation(ours.facts.count)
+    return Samples(where, ours.facts, lambda part: ours.rows(shuffled[part.start : part.stop])[0], cache, len(shuffled))
+
+
+def twin_of(ref: str, a: Samples, device: torch.device) -> Samples:
+    """The run beside A.
+
+    Raises:
+        ValueError: it learnt from other data.
+    """
+    twin = of_model(load(ref), device)
+    ours, theirs = a.facts, twin.facts
+    same = isinstance(ours, TextFacts) and isinstance(theirs, TextFacts) and ours.codec == theirs.codec
+    if not same or ours.checksum != theirs.checksum:
+        raise ValueError(
+            f"--twin: {twin.where} learnt from other data than {a.where} ({theirs.described} and {ours.described}; "
+            f"checksums {theirs.checksum[:8]} and {ours.checksum[:8]}); gan-dist submit JOB --mle-twin trains one"
+        )
+    return twin

@@ -1,0 +1,76 @@
+"""The maximum-likelihood twin of a text job: what its adversarial training is to be compared with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.job import JobSpec, OptimizerSpec, StageSpec
+
+LIKELIHOOD = "mle"
+LONGEST_NAME = 61
+OF_RELAXING = ("relax", "beta")
+
+
+def mle_twin(spec: JobSpec) -> JobSpec:
+    """The same data, generator, batch, seed and budget, learnt by likelihood alone and without a discriminator.
+
+    The budget is the length of all stages together. The optimiser is that of the job's stage of likelihood where it has
+    one, for a rate that suits an adversary would make a weak twin, and the job's where it has none.
+
+    Raises:
+        ValueError: the job makes images, is a sweep, or learns by likelihood alone already.
+    """
+    if spec.data.modality != "text":
+        raise ValueError("--mle-twin: likelihood is of text, and the job's data are images; leave it out")
+    if spec.sweep is not None:
+        raise ValueError("--mle-twin: the job is a sweep; take the twin of the best job that it wrote out")
+    plan = spec.phases_plan
+    by_likelihood = [stage for stage in plan if all(one.use == LIKELIHOOD for one in stage.objective)]
+    if len(by_likelihood) == len(plan):
+        raise ValueError(f"--mle-twin: {spec.name} learns by likelihood alone, and is its own twin; submit it as it is")
+    job: dict[str, Any] = json.loads(spec.model_dump_json(by_alias=True))
+    ours = by_likelihood[0].optimizer if by_likelihood else spec.optimizer
+    assert ours is not None
+    job |= {
+        "name": f"{spec.name[: LONGEST_NAME - 4]}-{LIKELIHOOD}",
+        "generator": _unrelaxed(job["generator"]),
+        "discriminator": None,
+        "networks": {},
+        "penalties": [],
+        "augment": None,
+        "stop_when": None,
+        "optimizer": _of_generator(ours),
+        **_budget(plan, spec.batch),
+    }
+    if "/" in (spec.keep.metric or ""):
+        job["keep"] |= {"metric": None, "best": 0}
+    return JobSpec.model_validate(job)
+
+
+def _unrelaxed(generator: dict[str, Any]) -> dict[str, Any]:
+    """Without what only a discriminator's gradient needs."""
+    return {key: value for key, value in generator.items() if key not in OF_RELAXING or "relax" not in generator}
+
+
+def _of_generator(optimizer: OptimizerSpec) -> dict[str, Any]:
+    dump: dict[str, Any] = json.loads(optimizer.model_dump_json(by_alias=True))
+    others = optimizer.overrides.keys() - {"generator"}
+    return {key: value for key, value in dump.items() if key not in others}
+
+
+def _budget(plan: tuple[StageSpec, ...], batch: int) -> dict[str, Any]:
+    """As long as all stages together: of one sort where they are, else stage by stage, for how long an epoch is shows
+    only in the data."""
+    lengths = [stage.length for stage in plan]
+    if all(one.unit == "epochs" for one in lengths):
+        return _until(Amount(sum(one.value for one in lengths), "epochs"))
+    if all(one.unit != "epochs" for one in lengths):
+        return _until(Amount(sum(one.samples(batch, 0) for one in lengths)))
+    stages = [{"objective": LIKELIHOOD, "for": one.plain()} for one in lengths]
+    return {"objective": None, "until": None, "stages": stages}
+
+
+def _until(length: Amount) -> dict[str, Any]:
+    return {"objective": LIKELIHOOD, "until": length.plain(), "stages": None}
