@@ -75,7 +75,8 @@ class SeqGan:
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         if phase != "G":
-            per_token = batch.judged(nets, "fakes").logits.shape == batch.fakes.shape
+            assert batch.real is not None
+            per_token = batch.judged(nets, "real").logits.shape == batch.real.shape
             return judged_tokens(nets, batch) if per_token else _judged_sentences(phase, nets, batch)
         tokens = batch.fakes
         if tokens.is_floating_point():
