@@ -50,7 +50,7 @@ def test_a_rehearsal_on_ray(site: Site) -> None:
     asked = site.run("submit", JOB, "--smoke", "-o", "data.source=/no/such/photos", "--name", "rehearsal")
     assert asked.returncode == 0, asked.stdout + asked.stderr
     assert "rehearsing on random images" in asked.stdout
-    assert "full run  25,600 images at" in asked.stdout
+    assert "full run  25,600 samples at" in asked.stdout
     assert [meta["clock"]["seen"] for meta in site.checkpoints("rehearsal")][-1] == 384
 
 
