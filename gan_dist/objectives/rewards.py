@@ -14,6 +14,7 @@ from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.networks.autoregressive import drawn
 
 Judge = Callable[[Tensor, Tensor | None], Tensor]
+ROWS_ON_CPU = 128
 
 
 @contextmanager
@@ -55,12 +56,27 @@ def completions(policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tens
         state = tuple(map(torch.cat, zip(state, joining, strict=True))) if state else tuple(joining)
         rows = torch.cat([rows, last.repeat_interleave(copies)])
         over = torch.cat([over, over_here.repeat_interleave(copies)])
-        logits, state = policy.step(rows, state)
         _, known = policy.step(last, known)
         numbers = uniforms[:, :g, :, g].transpose(0, 1).reshape(-1)
-        rows, over = policy.ended(policy.first + drawn(logits, numbers), over)
+        rows, state = _written_on(policy, rows, state, numbers)
+        rows, over = policy.ended(rows, over)
         found[:, :g, :, g] = rows.view(g, batch, copies).transpose(0, 1)
     return found
+
+
+def _written_on(
+    policy: Any, rows: Tensor, state: tuple[Tensor, ...], numbers: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The next token of each row and the state after it; on a CPU some rows at a time, whose logits over the vocabulary
+    then stay in its cache."""
+    most = ROWS_ON_CPU if rows.device.type == "cpu" else len(rows)
+    tokens, states = [], []
+    for start in range(0, len(rows), most):
+        part = slice(start, start + most)
+        logits, after = policy.step(rows[part], tuple(one[part] for one in state))
+        tokens.append(policy.first + drawn(logits, numbers[part]))
+        states.append(after)
+    return torch.cat(tokens), tuple(map(torch.cat, zip(*states, strict=True)))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from gan_dist.networks.lstm import Generator
 from gan_dist.networks.textcnn import Discriminator
 from gan_dist.objectives.rewards import rollout_rewards
 
-BATCH, LENGTH, VOCABULARY, ROLLOUTS, CHUNK = 64, 20, 5000, 16, 4096
+BATCH, LENGTH, VOCABULARY, ROLLOUTS, CHUNK = 64, 20, 5000, 16, 128
 
 
 @torch.no_grad()
