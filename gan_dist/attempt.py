@@ -149,7 +149,7 @@ class Attempt:
         lines.append(f"run folder   {self.folder.uri}")
         if kept is not None:
             lines.append(f"checkpoint   {kept.folder.uri}")
-        grids = [name for name in self.folder.folder.child("grids").names() if not name.startswith("real.")]
+        grids = self.folder.grids()
         if grids:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:

@@ -34,7 +34,7 @@ def results_of(run: RunFolder) -> dict[str, Any]:
     newest = newest_described(run.checkpoints())
     meta = newest.meta if newest is not None else {}
     seconds = training_seconds(reports)
-    grids = [name for name in run.folder.child("grids").names() if name != "real.png"]
+    grids = run.grids()
     return {
         "id": run.id,
         "uri": run.uri,

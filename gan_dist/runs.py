@@ -88,6 +88,10 @@ class RunFolder:
         """Where the decoded data of this storage are kept for all its runs."""
         return Folder(self.uri.rpartition("/")[0]).child(PREPARED)
 
+    def grids(self) -> list[str]:
+        """Files of generated samples in `grids/`, the oldest first; those of real ones are none."""
+        return [name for name in self.folder.child("grids").names() if not name.startswith("real.")]
+
     def measured(self) -> Folder:
         """Where what metrics need to know of the data is kept beside these."""
         return self.prepared().child("metrics")

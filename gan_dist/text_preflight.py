@@ -30,7 +30,7 @@ def text_problems(
     relaxed = made.is_floating_point()
     if not hasattr(networks["generator"], "log_prob"):
         for metric in spec.metrics:
-            if read_constant(locate("metric", metric.use), "needs") == "generator":
+            if read_constant(locate("metric", metric.use), "needs", [spec.environment.code or "."]) == "generator":
                 yield f"metrics: {metric.use} needs a generator with log_prob, as lstm has it; remove it"
     for stage in stages:
         if isinstance(facts, TextFacts) and not relaxed:

@@ -96,7 +96,7 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
     vocabulary = vocabulary_of(counts, least, data.vocabulary)
     codec = Codec(data.length, splitting, vocabulary, data.too_long == "cut")
     listing = Listing("sentences", where, "", root.uri, names, labels, places, note_of(how))
-    classes, numbers = numbered(labels, _named(names, labels))
+    classes, numbers = numbered(labels, names)
     return Contents(Parts(listing, codec, numbers), classes, codec)
 
 
@@ -119,8 +119,3 @@ def _labels(kind: str, names: LineNames, where: str) -> list[Label]:
         of_file = [PurePosixPath(file).name.removesuffix(".txt") for file in names.files]
     lengths = [end - start for start, end in zip([0, *names.ends], names.ends, strict=False)]
     return [label for label, length in zip(of_file, lengths, strict=True) for _ in range(length)]
-
-
-def _named(names: LineNames, labels: list[Label]) -> LineNames | list[str]:
-    """The names of the sentences, where some may have to be named as those without a label."""
-    return names if labels else []

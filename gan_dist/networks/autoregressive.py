@@ -169,13 +169,18 @@ class Autoregressive(nn.Module):
         with without_dropout(self):
             logits = self.logits(tokens, cond)
         log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
-        return self._given(logits, tokens), -(log_p.exp() * log_p).sum(2)
+        given = log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2)
+        return given * self.mask(tokens), -(log_p.exp() * log_p).sum(2)
 
     def _given(self, logits: Tensor, tokens: Tensor) -> Tensor:
         wide = torch.promote_types(logits.dtype, torch.float32)
-        places = (tokens - self.first).clamp_min(0)
-        log_p = -F.cross_entropy(logits.flatten(0, 1).to(wide), places.flatten(), reduction="none")
+        places = self._places(tokens).flatten()
+        log_p = -F.cross_entropy(logits.flatten(0, 1).to(wide), places, reduction="none")
         return log_p.view_as(tokens) * self.mask(tokens)
+
+    def _places(self, tokens: Tensor) -> Tensor:
+        """Where each token stands in the logits; padding, which is masked, at 0."""
+        return (tokens - self.first).clamp_min(0)
 
     def mask(self, tokens: Tensor) -> Tensor:
         """1 for the tokens of each sentence and its end, 0 after that, [B, T]."""

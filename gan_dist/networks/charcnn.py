@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.autoregressive import NEVER_WRITTEN, embedded
+from gan_dist.networks.autoregressive import NEVER_WRITTEN, embedded, sentence_mask
 from gan_dist.randomness import Rng
 
 SHARE = 0.3
@@ -59,11 +59,9 @@ class Generator(nn.Module):
         logits: Tensor = self.out(self.blocks(self.begin(z).view(-1, self.width, self.length))).transpose(1, 2)
         if self.training:
             return torch.softmax(logits, 2)
-        if self.eos is None:
-            return logits.argmax(2)
-        tokens: Tensor = NEVER_WRITTEN + logits[:, :, NEVER_WRITTEN:].argmax(2)
-        ends = (tokens == self.eos).long()
-        return tokens.masked_fill(ends.cumsum(1) > ends, 0)
+        first = 0 if self.eos is None else NEVER_WRITTEN
+        tokens: Tensor = first + logits[:, :, first:].argmax(2)
+        return tokens.masked_fill(sentence_mask(tokens, self.eos) == 0, 0)
 
 
 class Discriminator(nn.Module):
