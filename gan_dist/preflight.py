@@ -33,8 +33,6 @@ _EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 def storage_problems(folder: Folder) -> list[str]:
     """What keeps the run folder from being written."""
-    if folder.local is None:
-        return [f"storage: {folder.uri!r} is a URI; this version stores runs on a local or shared path"]
     try:
         folder.write("logs/.writable", b"")
         folder.delete("logs/.writable")

@@ -58,8 +58,7 @@ class Desk:
         """Before the first iteration of this attempt."""
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
-            assert self.folder.folder.local is not None
-            self.journal = Journal(self.folder.folder.local, state.seen)
+            self.journal = Journal(self.folder.folder, state.seen, self._warn)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
                 self.journal.hyper_parameters(_flat(self.spec), self._expected(state))
@@ -184,7 +183,7 @@ class Desk:
         if self.journal is not None:
             shown = fixed_sheet(generator, self.spec.seed, self.rows.facts, self.run.device)
             path = self.journal.sheet("samples", shown, state.seen)
-            self.run.emit({"event": "grid", "path": str(path), "seen": state.seen})
+            self.run.emit({"event": "grid", "path": path, "seen": state.seen})
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, then drop those that need not stay."""
@@ -202,10 +201,15 @@ class Desk:
             "world": self.run.world,
             "created": time.time(),
         }
+        if self.journal is not None:
+            self.journal.push()  # whoever resumes from it finds the curves up to here
         written = checkpoint.write(parent, name, networks, training, meta)
         keep = self.spec.keep
         checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
         self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
+
+    def _warn(self, text: str) -> None:
+        self.run.emit({"event": "warning", "text": text})
 
     def _expected(self, state: TrainState) -> dict[str, float]:
         names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]

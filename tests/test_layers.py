@@ -19,7 +19,7 @@ cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli
 cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.sweep_words cli.options cli.output
 
-standing report compare export card programs results launch twin submit attend follow
+standing board report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
@@ -32,12 +32,12 @@ sweeps.history sweeps.draw
 
 worker tasks measuring wanted journal samples microbatch
 loop
-build state adam stats feed ema stages runtime reduction schedule runs checkpoint
+build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
 modalities modalities.image modalities.text
 data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.corpus data.archives
 data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
-data.images data.errors data.order storage walk versions
+data.images data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
 objectives.feature_matching objectives.reconstruction
