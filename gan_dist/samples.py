@@ -84,21 +84,27 @@ def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, 
     classes = None
     if cond is not None:
         known = cond[wanted.start : wanted.stop]
-        classes = torch.cat([known, known[-1:].expand(rng.n - len(wanted))])
+        classes = torch.cat([known, known[-1:].expand(rng.n - len(wanted), *known.shape[1:])])
     return _made(generator, rng, classes)[: len(wanted)]
 
 
-def measured(generator: nn.Module, wanted: range, seed: int, shares: Tensor | None, device: torch.device) -> Tensor:
+def measured(
+    generator: nn.Module,
+    wanted: range,
+    seed: int,
+    shares: Tensor | None,
+    device: torch.device,
+    given: Tensor | None = None,
+) -> Tensor:
     """Samples for metrics: the same ones for a seed wherever the run stands, of whole lanes.
 
     Args:
         shares: how often each class is to come, summed up, [classes]; None when unconditional.
+        given: of pairs, what each is made of.
     """
-    rng = _rng(generator, wanted, (seed, "metric"), device)
-    classes = None
     if shares is not None:
-        classes = drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
-    return _made(generator, rng, classes)
+        given = drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
+    return _made(generator, _rng(generator, wanted, (seed, "metric"), device), given)
 
 
 def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: torch.device) -> Rng:

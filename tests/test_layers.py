@@ -30,12 +30,12 @@ local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.history sweeps.draw
 
-worker tasks measuring wanted journal samples microbatch
+worker tasks measuring wanted journal pairs samples microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
-modalities modalities.image modalities.text
-data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.corpus data.archives
-data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
+modalities modalities.image modalities.pair modalities.text
+data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs data.corpus
+data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
 data.images data.errors data.order storage remote walk versions
 
@@ -48,14 +48,14 @@ augment augment.ada augment.diffaugment augment.applied augment.colour augment.r
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
-networks networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan networks.stylegan2
-networks.modulated networks.equalised
+networks networks.pix2pix networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan
+networks.stylegan2 networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness
 
-components aliases
+components by_data aliases
 spec spec.check spec.signatures spec.source spec.job spec.data spec.sweep spec.space spec.slots spec.sections
 spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """
