@@ -26,7 +26,7 @@ job_schema catalog recipes text_recipes survey testing testbench
 driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate subjects image_folder temperatures plots api exported
 sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
-local smoke preflight text_preflight attempt events request resume jobfile
+local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.history sweeps.draw
 
@@ -40,7 +40,7 @@ data.facts data.held_out data.oracle data.text_files data.sentences data.reachin
 data.images data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
-objectives.feature_matching objectives.reconstruction
+objectives.feature_matching objectives.reconstruction objectives.vae
 objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
@@ -48,8 +48,8 @@ augment augment.ada augment.diffaugment augment.applied augment.colour augment.r
 metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
-networks networks.pix2pix networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan
-networks.stylegan2 networks.modulated networks.equalised
+networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
+networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
