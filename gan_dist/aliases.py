@@ -52,6 +52,8 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "l1": "gan_dist.objectives.reconstruction:L1",
         "l2": "gan_dist.objectives.reconstruction:L2",
         "vae": "gan_dist.objectives.vae:Vae",
+        "perceptual": "gan_dist.objectives.perceptual:Perceptual",
+        "auxiliary_classifier": "gan_dist.objectives.auxiliary:AuxiliaryClassifier",
         "relativistic": "gan_dist.objectives.relativistic:Relativistic",
         "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
     },

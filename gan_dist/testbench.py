@@ -72,12 +72,18 @@ def differentiable(modality: Modality) -> Tensor:
     return rows.requires_grad_()
 
 
-def bench(modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False) -> tuple[Nets, Batch]:
-    """A generator, a discriminator (of text perhaps with a logit for each token) and a batch for a phase that trains
-    some of them."""
+def bench(
+    modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False, classify: bool = False
+) -> tuple[Nets, Batch]:
+    """A generator, a discriminator and a batch for a phase that trains some of them.
+
+    Args:
+        per_token: whether the discriminator of text gives a logit for each token.
+        classify: whether the samples have classes, which the discriminator tells apart.
+    """
     torch.manual_seed(0)
     run = LocalRun(CPU, lambda event: None, lambda: False)
-    modules = _modules(modality, per_token)
+    modules = _modules(modality, per_token, CLASSES if classify else 0)
     wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
     for name, module in modules.items():
         module.requires_grad_(name in train)
@@ -91,14 +97,16 @@ def bench(modality: Modality, train: tuple[str, ...], real: bool, per_token: boo
             return made
 
     noise = modules["generator"].draw(N, rng("noise"))
-    return Nets(wired), Batch(N, samples(modality) if real else None, None, noise, rng, fakes)
+    cond = conditions(modality, CLASSES if classify else 0)
+    return Nets(wired), Batch(N, samples(modality) if real else None, cond, noise, rng, fakes)
 
 
-def _modules(modality: Modality, per_token: bool) -> dict[str, Any]:
+def _modules(modality: Modality, per_token: bool, classes: int) -> dict[str, Any]:
     if modality == "image":
+        pictures: dict[str, Any] = {"size": SIZE, "channels": CHANNELS, "classes": classes}
         return {
-            "generator": stylegan2.Generator(size=SIZE, channels=CHANNELS, z=4, w=4, mapping=1, capacity=SIZE),
-            "discriminator": dcgan.Discriminator(size=SIZE, channels=CHANNELS, width=4, norm="none"),
+            "generator": stylegan2.Generator(**pictures, z=4, w=4, mapping=1, capacity=SIZE),
+            "discriminator": dcgan.Discriminator(**pictures, width=4, norm="none", auxiliary=classes > 0),
         }
     shape: dict[str, Any] = {"length": LENGTH, "vocabulary": VOCABULARY}
     judge = textlstm.Discriminator(**shape, hidden=8) if per_token else None

@@ -66,6 +66,7 @@ class Discriminator(nn.Module):
         classes: number of classes, 0 for none, supplied by the data.
         width: channels of the first layer; 64 in the paper's 64-pixel model.
         norm: "batch" as in the paper, or "none", which gradient penalties need.
+        auxiliary: whether it tells classes apart beside, for `auxiliary_classifier`, in place of being told them.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Discriminator(nn.Module):
         classes: int = 0,
         width: int = 64,
         norm: Literal["batch", "none"] = "batch",
+        auxiliary: bool = False,
     ) -> None:
         super().__init__()
         widths = _widths(size, width)
@@ -88,9 +90,15 @@ class Discriminator(nn.Module):
         self.body = nn.Sequential(*parts, nn.Flatten())
         features = widths[-1] * 16
         self.head = nn.Linear(features, 1)
-        self.embed = nn.Linear(classes, features, bias=False) if classes else None
-        self.classes = classes
+        self.embed = nn.Linear(classes, features, bias=False) if classes and not auxiliary else None
+        self.classifier = nn.Linear(features, classes) if classes and auxiliary else None
+        self.classes, self.auxiliary = classes, auxiliary
         self.apply(_initialise)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of classes, [B, classes]."""
+        assert self.classifier is not None, "built with auxiliary=True and classes"
+        return self.classifier(self.features(x))  # type: ignore[no-any-return]
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.body(x)  # type: ignore[no-any-return]

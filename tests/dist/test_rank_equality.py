@@ -87,6 +87,13 @@ VAE = {
     "networks": {"encoder": {"use": "vae", "width": 2, "z": 6, "norm": "none"}},
     "objective": {"use": "vae", "sigma": 0.5},
 }
+CASES["auxiliary classifier"] = job(
+    generator={"use": "mlp", "hidden": 16},
+    data={"source": "digits", "size": 16, "labels": "source"},
+    discriminator={"use": "dcgan", "width": 2, "norm": "none", "auxiliary": True},
+    objective=[{"use": "hinge"}, {"use": "auxiliary_classifier"}],
+    micro_batch=4,
+)
 CASES["vae"] = job(**VAE, micro_batch=4)
 CASES["pix2pix"] = job(**PIX2PIX, penalties=[R1], micro_batch=4)
 
