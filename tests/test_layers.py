@@ -15,7 +15,8 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command
+cli cli.job_commands cli.data_commands cli.sample_command cli.submit_command cli.model_commands
+cli.evaluate_command
 cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.sweep_words cli.options cli.output
 
@@ -23,8 +24,8 @@ standing report compare export card programs results launch twin submit attend f
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
-driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate subjects image_folder temperatures plots api exported
+driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
+gan_dist evaluate subjects image_folder temperatures plots walks delivery sampling forms api exported
 sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -61,7 +62,7 @@ spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.s
 """
 ORDER = ROWS.split()
 MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}
-MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial"}
+MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial", "sampling_on_ray"}
 
 
 def module_of(path: Path) -> str:
