@@ -45,7 +45,12 @@ _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
 }
-PROVIDED["metric"] = {"codec": "data.tokens", "test": "data.test", "oracle": "data.source"}
+PROVIDED["metric"] = {
+    "codec": "data.tokens",
+    "test": "data.test",
+    "oracle": "data.source",
+    "class_counts": "data.labels",
+}
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
 _WITHOUT_DISCRIMINATOR = ("mle",)

@@ -14,7 +14,7 @@ import torch
 from gan_dist.api import load
 from gan_dist.components import ALIASES, add_roots
 from gan_dist.data.errors import DataError
-from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
@@ -150,7 +150,7 @@ def _at(measuring: Measuring, one: Samples, b: Memory, inverse: float) -> dict[s
         generator: Any = one.generator
         generator.drawing = Drawing(1 / inverse)
     try:
-        return measuring.measure(one.draw, b, one.generator)
+        return measuring.measure(one.draw, b, one.generator, one.labels)
     finally:
         if inverse != 1:
             generator.drawing = Drawing()
@@ -179,7 +179,6 @@ def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> Non
 def _asked(question: Question, a: Samples) -> list[MetricSpec]:
     """The metrics that are meant: those named, or the job's own, or all of ours that go with the data."""
     named = [_metric(name, a) for name in question.metrics]
-    chosen = named or list(a.metrics) or [one for one in _ours(a) if _wants(one.use, a) is None]
     changes: dict[str, object] = {}
     if question.features is not None:
         changes["features"] = FeaturesSpec(use=question.features)
@@ -187,7 +186,9 @@ def _asked(question: Question, a: Samples) -> list[MetricSpec]:
         raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} images")
     if (count := question.n or a.most) is not None:
         changes["samples"] = Amount(count)
-    found = [one.model_copy(update=changes) for one in chosen]
+    found = [one.model_copy(update=changes) for one in named or a.metrics or _ours(a)]
+    if not named and not a.metrics:
+        found = [one for one in found if _fits(one, a)]
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
@@ -197,15 +198,13 @@ def _ours(a: Samples) -> list[MetricSpec]:
     return [one for one in shipped if (features_of(one).use == TOKENS) == a.of_text]
 
 
-def _wants(use: str, a: Samples) -> str | None:
-    """What a metric of text needs that A lacks."""
-    if not isinstance(a.facts, TextFacts):
-        return None
-    if use in ("bleu", "nll") and not a.facts.test:
-        return "data.test"
-    if use == "nll" and not hasattr(a.generator, "log_prob"):
-        return "log_prob"
-    return "oracle" if use == "nll_oracle" and a.facts.oracle is None else None
+def _fits(spec: MetricSpec, a: Samples) -> bool:
+    """Whether A and its data have what a metric asks for."""
+    try:
+        found = Measuring([spec], a.facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
+    except ValueError:
+        return False
+    return found.built[0].metric.needs != "generator" or hasattr(a.generator, "log_prob")
 
 
 def _metric(name: str, a: Samples) -> MetricSpec:

@@ -13,31 +13,46 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist import components
-from gan_dist.contracts import Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
-from gan_dist.metrics.moments import FeatureRows, Moments
+from gan_dist.metrics.moments import ClassMoments, FeatureRows
 from gan_dist.metrics.names import resolve
 from gan_dist.runtime import Run
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
-from gan_dist.wanted import SEED, Built, Wanted, build_extractor, build_metric, compare, key_of
+from gan_dist.wanted import (
+    KINDS,
+    SEED,
+    Built,
+    Collected,
+    Wanted,
+    build_extractor,
+    build_metric,
+    compare,
+    empty,
+    key_of,
+)
 
 FORMAT = 1
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
-KINDS: dict[Needs, type[Moments] | type[FeatureRows]] = {
-    "moments": Moments,
-    "rows": FeatureRows,
-    "all": FeatureRows,
-    "generator": FeatureRows,
-}
 Draw = Callable[[range], Tensor]
+Labels = Callable[[range], Tensor]
 
 
 def _reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
     """Draws the real samples at these positions, some at a time."""
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
+
+
+def _labels(rows: Rows, chosen: NDArray[np.int64], part: range) -> Tensor:
+    return torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
+
+
+def _classes(labels: Labels | None, part: range) -> Tensor:
+    if labels is None:
+        raise ValueError("metrics: 'class_frechet' needs samples of known classes, and these have none")
+    return labels(part)[: len(part)]
 
 
 class Measuring:
@@ -67,7 +82,13 @@ class Measuring:
         self.facts, self.cache, self.run = facts, cache, run
         self.built = [build_metric(spec, facts, roots, against) for spec in metrics]
         self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
-        self._real: dict[Wanted, Moments | FeatureRows] = {}
+        self._real: dict[Wanted, Collected] = {}
+        for one in self.built:
+            if one.metric.needs == "logits" and not hasattr(self.extractors[key_of(one.spec)], "logits"):
+                raise ValueError(
+                    f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
+                    f"not {key_of(one.spec)!r}"
+                )
 
     @property
     def names(self) -> dict[str, str]:
@@ -84,7 +105,7 @@ class Measuring:
         for one in self.built:
             name, least = next(iter(one.names.values())), one.least
             for count, what in ((one.samples, "generated"), (self.facts.count, "real")):
-                if count < least:
+                if count < least and (one.compares or what == "generated"):
                     found.append(f"metrics: {name} needs at least {least} {what} samples, and there are {count}")
         return found
 
@@ -96,33 +117,58 @@ class Measuring:
             features = self.extractors[key_of(one.spec)](noise.to(self.run.device))
         if features.ndim != 2 or len(features) != len(noise):
             raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
-        both = Moments.of(features) if one.metric.needs == "moments" else FeatureRows(features)
-        compare(one, both, both)
+        both = self._empty(one.fake()._replace(samples=len(noise)))
+        if isinstance(both, ClassMoments):
+            both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
+        else:
+            both.add(0, features)
+        compare(one, both if one.compares else None, self._judged(one, both))
 
-    def measure(self, draw: Draw, rows: Rows, generator: nn.Module | None = None) -> dict[str, float]:
+    def measure(
+        self, draw: Draw, rows: Rows, generator: nn.Module | None = None, labels: Labels | None = None
+    ) -> dict[str, float]:
         """Every number by its exact name, equal on all workers. Every worker must call this.
 
         Args:
             draw: uint8 pixels [n, C, H, W] of the samples with these numbers; it is asked for whole chunks.
             rows: the data that samples are compared with.
             generator: what drew the samples, for metrics that ask it.
+            labels: classes [n] of the samples with these numbers, for metrics that want them.
 
         Raises:
-            ValueError: a metric asks the generator, and there is none.
+            ValueError: a metric asks the generator, or for classes, and there is none.
         """
         real = self._reference(rows)
-        fake = self._collect(draw, {one.fake() for one in self.built})
+        fake = self._collect(draw, {one.fake() for one in self.built}, labels)
         asked = {place: self._asked(one, fake[one.fake()], generator) for place, one in enumerate(self.built)}
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
             found: list[float] = []
             for place, one in enumerate(self.built):
-                found += compare(one, real[one.real(self.facts.count)], asked[place] or fake[one.fake()])
+                known = real[one.real(self.facts.count)] if one.compares else None
+                found += compare(one, known, asked[place] or self._judged(one, fake[one.fake()]))
             values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
     @torch.no_grad()
-    def _asked(self, one: Built, fake: Moments | FeatureRows, generator: nn.Module | None) -> FeatureRows | None:
+    def _judged(self, one: Built, found: Collected) -> Collected:
+        """What a metric gets of samples: what was collected of them, or what their features say of classes."""
+        if one.metric.needs != "logits":
+            return found
+        extractor: Any = self.extractors[key_of(one.spec)]
+        assert isinstance(found, FeatureRows)
+        return FeatureRows(extractor.logits(found.rows))
+
+    def features(self, draw: Draw, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Features [N, d] of all real samples in canonical order, and of generated ones, for the first metric, which is
+        one that needs "all"."""
+        (one, *_), real = self.built, self._reference(rows)
+        known, found = real[one.real(self.facts.count)], self._collect(draw, {one.fake()})[one.fake()]
+        assert isinstance(known, FeatureRows) and isinstance(found, FeatureRows)
+        return known.rows, found.rows
+
+    @torch.no_grad()
+    def _asked(self, one: Built, fake: Collected, generator: nn.Module | None) -> FeatureRows | None:
         """What a generator says itself, summed over workers, for a metric that wants it."""
         if one.metric.needs != "generator":
             return None
@@ -132,7 +178,7 @@ class Measuring:
         assert isinstance(fake, FeatureRows)
         return FeatureRows(self.run.sum(metric.sums(generator, fake.rows, self.run.rank, self.run.world)))
 
-    def _reference(self, rows: Rows) -> dict[Wanted, Moments | FeatureRows]:
+    def _reference(self, rows: Rows) -> dict[Wanted, Collected]:
         """What is known of the data: found once, and kept for this and every later run."""
         if self._real:
             return self._real
@@ -140,7 +186,7 @@ class Measuring:
             if hasattr(extractor, "fit"):
                 self._fit(key, extractor, rows)
         missing = set()
-        for wanted in sorted({one.real(self.facts.count) for one in self.built}):
+        for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
             file = self._file(wanted)
             if file is not None and self._everywhere(self.cache.exists(file)):
                 kind = KINDS[wanted.needs]
@@ -150,7 +196,8 @@ class Measuring:
         for samples in sorted({wanted.samples for wanted in missing}):
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
             chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
-            found = self._collect(_reader(rows, chosen), [one for one in missing if one.samples == samples])
+            asked = [one for one in missing if one.samples == samples]
+            found = self._collect(_reader(rows, chosen), asked, lambda part, c=chosen: _labels(rows, c, part))
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
                 if (file := self._file(wanted)) is not None:
@@ -158,7 +205,7 @@ class Measuring:
         return self._real
 
     @torch.no_grad()
-    def _collect(self, draw: Draw, wanted: Iterable[Wanted]) -> dict[Wanted, Moments | FeatureRows]:
+    def _collect(self, draw: Draw, wanted: Iterable[Wanted], labels: Labels | None = None) -> dict[Wanted, Collected]:
         """Features of samples, from all workers; each embeds every `world`-th chunk."""
         # In one order on all workers, who sum them one after the other.
         found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}
@@ -170,15 +217,17 @@ class Measuring:
                 if one.samples > start:
                     if one.features not in embedded:
                         embedded[one.features] = self.extractors[one.features](pixels)
-                    collected.add(start, embedded[one.features][: one.samples - start])
+                    features = embedded[one.features][: one.samples - start]
+                    if one.needs == "classes":
+                        collected.add(start, features, _classes(labels, range(start, start + len(features))))
+                    else:
+                        collected.add(start, features)
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
-    def _empty(self, wanted: Wanted) -> Moments | FeatureRows:
+    def _empty(self, wanted: Wanted) -> Collected:
         probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
         dim = self.extractors[wanted.features](probe).shape[1]
-        if wanted.needs == "moments":
-            return Moments.empty(dim, self.run.device)
-        return FeatureRows.empty(wanted.samples, dim, self.run.device)
+        return empty(wanted, dim, len(self.facts.classes), self.run.device)
 
     def _fit(self, key: str, extractor: Any, rows: Rows) -> None:
         """Train an extractor on the data, once for all runs; rank 0 does, and the others read what it stored."""

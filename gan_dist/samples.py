@@ -121,10 +121,12 @@ def measured(generator: nn.Module, wanted: range, seed: int, shares: Tensor | No
         shares: how often each class is to come, summed up, [classes]; None when unconditional.
     """
     rng = _rng(generator, wanted, (seed, "metric"), device)
-    classes = None
-    if shares is not None:
-        classes = drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
-    return _made(generator, rng, classes)
+    return _made(generator, rng, None if shares is None else measured_classes(generator, wanted, seed, shares, device))
+
+
+def measured_classes(generator: nn.Module, wanted: range, seed: int, shares: Tensor, device: torch.device) -> Tensor:
+    """Their classes, of whole lanes too."""
+    return drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
 
 
 def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: torch.device) -> Rng:

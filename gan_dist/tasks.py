@@ -14,7 +14,7 @@ from gan_dist.feed import Feed, Rows, class_shares
 from gan_dist.journal import Journal
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import fixed_sheet, measured, real_sheet
+from gan_dist.samples import fixed_sheet, measured, measured_classes, real_sheet
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -129,9 +129,12 @@ class Desk:
         assert self.measuring is not None
         began = time.perf_counter()
         generator, device = state.published(self.run), self.run.device
-        shares = class_shares(self.rows.facts, device)
+        shares, seed = class_shares(self.rows.facts, device), self.spec.seed
         self.metrics = self.measuring.measure(
-            lambda part: measured(generator, part, self.spec.seed, shares, device), self.rows, generator
+            lambda part: measured(generator, part, seed, shares, device),
+            self.rows,
+            generator,
+            None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device),
         )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:

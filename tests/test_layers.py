@@ -25,7 +25,7 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate subjects image_folder temperatures plots walks delivery sampling forms api exported
+gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery sampling forms api exported
 sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -46,7 +46,10 @@ objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
-metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
+metrics metrics.classifier metrics.class_frechet metrics.class_score metrics.memorised metrics.diversity metrics.pairs
+metrics.frechet metrics.kid metrics.prdc metrics.random_network
+metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 metrics.lpips
+metrics.resized metrics.weights
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan networks.stylegan2
