@@ -19,6 +19,7 @@ from gan_dist.data.ingest import Memory
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.names import TOKENS, features_of, names_of
+from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.runtime import LocalRun
 from gan_dist.spec.amounts import Amount
@@ -41,6 +42,7 @@ class Question:
         n, features: samples of A, and what images are compared by, in place of what the metrics say.
         grid: inverse temperatures at which a run of text is measured beside 1.
         twin: another run of the same text, measured beside A.
+        neighbours: whether samples are shown beside the real ones that are nearest.
     """
 
     a: str
@@ -50,6 +52,7 @@ class Question:
     features: str | None = None
     grid: Sequence[float] = ()
     twin: str | None = None
+    neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Answer:
         twin: those of the twin.
         curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
         pairs: names that make a curve of quality against diversity.
+        neighbours: the nearest neighbours of A's samples in B, where they were asked for.
+        warnings: what is to be known of the numbers.
     """
 
     values: dict[str, float]
@@ -72,6 +77,8 @@ class Answer:
     twin: dict[str, float]
     curves: Curves
     pairs: tuple[Pair, ...]
+    neighbours: Neighbours | None
+    warnings: tuple[str, ...]
 
 
 def evaluate(question: Question) -> Answer:
@@ -103,7 +110,14 @@ def evaluate(question: Question) -> Answer:
         shown = curves if question.grid else {}
         first = {which: points[1.0] for which, points in curves.items()}
         twin = first.get("twin", {})
-        return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs)
+        near = _neighbours(question, a, b, run) if question.neighbours else None
+        warnings = tuple(measuring.warnings())
+        return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
+
+
+def _neighbours(question: Question, a: Samples, b: Memory, run: LocalRun) -> Neighbours:
+    asked = _changed(question, a, [MetricSpec(use=METRIC)])
+    return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
 def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Memory]:
@@ -126,6 +140,7 @@ def _check_options(question: Question, where: str, of_text: bool) -> None:
     wrong: list[tuple[str, object, str]]
     if of_text:
         wrong = [("B", question.b, "name no B"), ("--features", question.features, "leave it out")]
+        wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
         wrong = [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twin, "leave it out")]
@@ -179,6 +194,14 @@ def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> Non
 def _asked(question: Question, a: Samples) -> list[MetricSpec]:
     """The metrics that are meant: those named, or the job's own, or all of ours that go with the data."""
     named = [_metric(name, a) for name in question.metrics]
+    found = _changed(question, a, named or a.metrics or _ours(a))
+    if not named and not a.metrics:
+        found = [one for one in found if _fits(one, a)]
+    return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def _changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> list[MetricSpec]:
+    """Metrics with the samples and features that the question names."""
     changes: dict[str, object] = {}
     if question.features is not None:
         changes["features"] = FeaturesSpec(use=question.features)
@@ -186,10 +209,7 @@ def _asked(question: Question, a: Samples) -> list[MetricSpec]:
         raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} images")
     if (count := question.n or a.most) is not None:
         changes["samples"] = Amount(count)
-    found = [one.model_copy(update=changes) for one in named or a.metrics or _ours(a)]
-    if not named and not a.metrics:
-        found = [one for one in found if _fits(one, a)]
-    return [one for place, one in enumerate(found) if one not in found[:place]]
+    return [one.model_copy(update=changes) for one in metrics]
 
 
 def _ours(a: Samples) -> list[MetricSpec]:

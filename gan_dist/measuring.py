@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from gan_dist.runtime import Run
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.wanted import (
+    FORMAT,
     KINDS,
     SEED,
     Built,
@@ -32,27 +32,21 @@ from gan_dist.wanted import (
     compare,
     empty,
     key_of,
+    stored_as,
 )
 
-FORMAT = 1
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
 Draw = Callable[[range], Tensor]
 Labels = Callable[[range], Tensor]
 
 
 def _reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
-    """Draws the real samples at these positions, some at a time."""
+    """Draws the real samples at these positions."""
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
 
 
-def _labels(rows: Rows, chosen: NDArray[np.int64], part: range) -> Tensor:
-    return torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
-
-
-def _classes(labels: Labels | None, part: range) -> Tensor:
-    if labels is None:
-        raise ValueError("metrics: 'class_frechet' needs samples of known classes, and these have none")
-    return labels(part)[: len(part)]
+def _classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Labels:
+    return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
 
 
 class Measuring:
@@ -103,10 +97,18 @@ class Measuring:
         """Which metrics have too few samples to compare."""
         found = []
         for one in self.built:
-            name, least = next(iter(one.names.values())), one.least
             for count, what in ((one.samples, "generated"), (self.facts.count, "real")):
-                if count < least and (one.compares or what == "generated"):
-                    found.append(f"metrics: {name} needs at least {least} {what} samples, and there are {count}")
+                if count < one.least and (one.compares or what == "generated"):
+                    text = f"needs at least {one.least} {what} samples, and there are {count}"
+                    found.append(f"metrics: {one.title} {text}")
+        return found
+
+    def warnings(self) -> list[str]:
+        """Which distances are of fewer samples than features: their covariance has no full rank."""
+        found = []
+        for one in self.built:
+            if one.metric.needs == "moments" and one.samples <= (dim := self._dim(key_of(one.spec))):
+                found.append(f"{one.title}: {one.samples} samples are too few for {dim} features; it is far too high")
         return found
 
     def try_out(self, one: Built) -> None:
@@ -187,7 +189,7 @@ class Measuring:
                 self._fit(key, extractor, rows)
         missing = set()
         for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
-            file = self._file(wanted)
+            file = stored_as(wanted, self.facts, self.extractors[wanted.features])
             if file is not None and self._everywhere(self.cache.exists(file)):
                 kind = KINDS[wanted.needs]
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
@@ -197,10 +199,10 @@ class Measuring:
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
             chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
             asked = [one for one in missing if one.samples == samples]
-            found = self._collect(_reader(rows, chosen), asked, lambda part, c=chosen: _labels(rows, c, part))
+            found = self._collect(_reader(rows, chosen), asked, _classes_at(rows, chosen))
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
-                if (file := self._file(wanted)) is not None:
+                if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
                     self.cache.write(file, save(_contiguous(known.state())))
         return self._real
 
@@ -219,15 +221,20 @@ class Measuring:
                         embedded[one.features] = self.extractors[one.features](pixels)
                     features = embedded[one.features][: one.samples - start]
                     if one.needs == "classes":
-                        collected.add(start, features, _classes(labels, range(start, start + len(features))))
+                        if labels is None:
+                            raise ValueError("metrics: 'class_frechet' needs samples of known classes")
+                        collected.add(start, features, labels(range(start, start + CHUNK))[: len(features)])
                     else:
                         collected.add(start, features)
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
     def _empty(self, wanted: Wanted) -> Collected:
+        return empty(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
+
+    @torch.no_grad()
+    def _dim(self, features: str) -> int:
         probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
-        dim = self.extractors[wanted.features](probe).shape[1]
-        return empty(wanted, dim, len(self.facts.classes), self.run.device)
+        return int(self.extractors[features](probe).shape[1])
 
     def _fit(self, key: str, extractor: Any, rows: Rows) -> None:
         """Train an extractor on the data, once for all runs; rank 0 does, and the others read what it stored."""
@@ -247,18 +254,6 @@ class Measuring:
         """Whether it is true for all workers; who is first waits for the others."""
         votes = torch.tensor([float(truth)], device=self.run.device)
         return round(self.run.sum(votes).item()) == self.run.world
-
-    def _file(self, wanted: Wanted) -> str | None:
-        """Where the data's features are kept: by the data's content and the extractor's weights. None for a person's
-        own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
-        state = self.extractors[wanted.features].state_dict()
-        if ":" in wanted.features.partition(" ")[0] or not state:
-            return None
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in state.items():
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        key = [FORMAT, self.facts.checksum, self.facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
-        return f"{wanted.needs}-{state_of(key)}.safetensors"
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

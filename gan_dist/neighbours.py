@@ -15,7 +15,7 @@ from gan_dist.metrics.memorised import nearest
 from gan_dist.modalities import image
 from gan_dist.subjects import Samples
 
-SHOWN, BESIDE = 16, 5
+SHOWN, BESIDE = 8, 5
 METRIC = "memorised"
 
 
@@ -30,7 +30,7 @@ class Neighbours(NamedTuple):
 def neighbours(measuring: Measuring, a: Samples, b: Memory) -> Neighbours:
     """The samples of A and their nearest neighbours among all of B.
 
-    The picture has a row for each of the sixteen samples that are closest to the data: the sample, its nearest
+    The picture has a row for each of the eight samples that are closest to the data: the sample, its nearest
     neighbour, and the four after it.
 
     Args:

@@ -86,7 +86,7 @@ class ClassMoments:
 
     def add(self, start: int, features: Tensor, labels: Tensor) -> None:
         """Take in features [B, d] of samples of classes [B]."""
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             exact = features[labels.to(features.device) == label].double()
             self.counts[label] += len(exact)
             self.totals[label] += exact.sum(0)

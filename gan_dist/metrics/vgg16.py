@@ -29,7 +29,10 @@ class Vgg16(nn.Module):
         except ImportError as error:
             raise ValueError("features 'vgg16' needs torch-fidelity: pip install 'gan-dist[metrics]'") from error
         tensors_of(path)  # theirs unpickles anything; this raises for what is more than tensors
-        self.network: Any = FeatureExtractorVGG16("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(path))
+        try:
+            self.network: Any = FeatureExtractorVGG16("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(path))
+        except RuntimeError as error:
+            raise ValueError(f"{str(path)!r} holds no weights of VGG16: {error}") from error
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 4096]."""
