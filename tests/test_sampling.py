@@ -25,6 +25,7 @@ from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import here as read_here
 from gan_dist.data.prepare import settle
 from gan_dist.delivery import deliver
+from gan_dist.export import export
 from gan_dist.sampling import Sampling, Stretch, here, seeds_of
 from gan_dist.spec.job import ImageData
 from gan_dist.storage import Folder
@@ -239,3 +240,30 @@ def test_a_file_that_is_there_is_not_written_over(runs: dict[str, Model], tmp_pa
     code, said = sample(runs["pictures"].uri, "--out", tmp_path / "x.zip")
     assert code == 2 and "is there already; choose another name, or --force" in said
     assert (tmp_path / "x.zip").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2; this gan-dist reads up to 1"),
+        ({"file": "model.onnx"}, "holds model.onnx, a program of its own, see its README.md; not weights"),
+        ({"checksum": "0"}, "is missing or damaged (its checksum differs); export it again"),
+    ],
+)
+def test_a_generator_of_another_version_or_kind_is_refused(
+    runs: dict[str, Model],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    change: dict[str, Any],
+    message: str,
+) -> None:
+    export(runs["pictures"].uri, tmp_path / "out")
+    config = tmp_path / "out" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    monkeypatch.setattr(sys, "argv", ["gan-dist", command, str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2 and message in capsys.readouterr().err

@@ -223,6 +223,7 @@ def _on_cluster(sampling: Sampling, model: Model, out: Path, workers: int, addre
     from gan_dist.sampling_on_ray import Order
     from gan_dist.submit import submit
 
+    model.classes_of(1, sampling.cls)
     cluster = cluster_of(address, as_json)
     name = new_run_id(f"sample-{model.name}")
     environment = Environment(code=model.spec.environment.code, env=model.spec.environment.env)
