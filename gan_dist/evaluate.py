@@ -16,6 +16,7 @@ from gan_dist.components import ALIASES, add_roots
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Memory
+from gan_dist.exported import is_exported
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.names import TOKENS, features_of, names_of
@@ -37,7 +38,8 @@ class Question:
     """What is compared by which metrics.
 
     Attributes:
-        a, b: run, checkpoint or folder of images; b, for images only, is a folder in place of the run's data.
+        a, b: run, checkpoint, exported generator or folder of images; b, for images only, is a folder in place of the
+            run's data.
         metrics: their names; none for those of the job, or else all of ours that the data allow.
         n, features: samples of A, and what images are compared by, in place of what the metrics say.
         grid: inverse temperatures at which a run of text is measured beside 1.
@@ -182,8 +184,9 @@ def _of_real(measuring: Measuring, a: Samples, b: Memory) -> dict[str, float]:
 
 
 def _holds_images(where: str) -> bool:
-    """Whether it is a folder that is neither a run nor a checkpoint."""
-    return Path(where).is_dir() and not any((Path(where) / name).exists() for name in ("request.json", "meta.json"))
+    """Whether it is a folder that is neither a run, nor a checkpoint, nor an exported generator."""
+    of_runs = ("request.json", "meta.json")
+    return Path(where).is_dir() and not is_exported(where) and not any((Path(where) / one).exists() for one in of_runs)
 
 
 def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    a: Annotated[str, typer.Argument(help="A run, a checkpoint's folder, or a folder of images.", metavar="A")],
+    a: Annotated[
+        str, typer.Argument(help="A run, a checkpoint, an exported generator, or images in a folder.", metavar="A")
+    ],
     b: Annotated[
         str | None, typer.Argument(help="A folder of images to compare with; by default the run's data.", metavar="B")
     ] = None,
