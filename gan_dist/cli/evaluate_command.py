@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from gan_dist.evaluate import Answer
 
 
+Neighbours = Annotated[
+    Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
+]
+
+
 def evaluate(
     a: Annotated[
         str, typer.Argument(help="A run, a checkpoint, an exported generator, or images in a folder.", metavar="A")
@@ -45,10 +50,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")
     ] = None,
-    neighbours: Annotated[
-        Path | None,
-        typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png"),
-    ] = None,
+    neighbours: Neighbours = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure how good samples are, in this process: of images against images, of text with real text beside it."""

@@ -1,4 +1,4 @@
-"""How different samples are from each other."""
+"""How different samples are from each other (Zhu et al. 2017, arXiv 1711.11586, by LPIPS)."""
 
 from __future__ import annotations
 

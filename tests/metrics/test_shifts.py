@@ -64,6 +64,6 @@ def test_bad_samples_are_far_from_the_data(found: Found) -> None:
 @pytest.mark.parametrize("shift", ["digits 0-4 only"])
 def test_lost_classes_are_in_diversity_and_score(found: Found, shift: str) -> None:
     same, narrow = found["the other half"], found[shift]
-    assert narrow["diversity"] < 0.99 * same["diversity"]
+    assert narrow["diversity"] < same["diversity"]
     if "class_score" in same:
         assert narrow["class_score"] < 0.6 * same["class_score"] and math.isnan(narrow["class_fd"])
