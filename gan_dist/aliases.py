@@ -18,6 +18,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "stylegan2": "gan_dist.networks.stylegan2:Generator",
         "fastgan": "gan_dist.networks.fastgan:Generator",
         "sagan": "gan_dist.networks.sagan:Generator",
+        "pix2pix": "gan_dist.networks.pix2pix:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.mlp:Discriminator",
@@ -31,6 +32,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
         "sagan": "gan_dist.networks.sagan:Discriminator",
         "projected": "gan_dist.networks.projected:Discriminator",
+        "pix2pix": "gan_dist.networks.pix2pix:Discriminator",
     },
     "network": {},
     "objective": {

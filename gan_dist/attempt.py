@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from gan_dist.checkpoint import CheckpointError, newest
 from gan_dist.data.errors import DataError
+from gan_dist.mirror import PUSH_S, Mirror
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, JOB, RunFolder
 from gan_dist.spec.job import JobSpec
@@ -192,14 +193,15 @@ def is_users(error: BaseException) -> bool:
 
 
 class LogTee:
-    """A text stream that also writes to the run's log."""
+    """A text stream that also writes to the run's log, which `mirror` brings to the storage."""
 
-    def __init__(self, stream: TextIO, log: TextIO) -> None:
-        self.stream, self.log = stream, log
+    def __init__(self, stream: TextIO, log: TextIO, mirror: Mirror) -> None:
+        self.stream, self.log, self.mirror = stream, log, mirror
 
     def write(self, text: str) -> int:
         self.log.write(text)
         self.log.flush()
+        self.mirror.push(PUSH_S)
         return self.stream.write(text)
 
     def flush(self) -> None:
@@ -211,17 +213,17 @@ class LogTee:
 
 @contextlib.contextmanager
 def logged(folder: RunFolder, attempt: int) -> Iterator[None]:
-    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder on a local path."""
-    assert folder.folder.local is not None
-    path = folder.folder.local / "logs" / f"attempt-{attempt}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder."""
     out, err = sys.stdout, sys.stderr
+    mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
+    path = mirror.pull(f"logs/attempt-{attempt}.log")
     with path.open("a") as log:
-        sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
+        sys.stdout, sys.stderr = LogTee(out, log, mirror), LogTee(err, log, mirror)
         try:
             yield
         finally:
             sys.stdout, sys.stderr = out, err
+    mirror.close()
 
 
 def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gan_dist.contracts import Augment, Objective, Penalty
 from gan_dist.data.facts import DataFacts
 from gan_dist.randomness import seed_of
 from gan_dist.schedule import Clock
+from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Schedule
 from gan_dist.stages import Cadence, Driven, Lazy, Stage, Weighted
@@ -84,6 +85,7 @@ def _stage(
         tuple(driven),
         clock,
         augment,
+        isinstance(spec.data, PairData),
     )
 
 

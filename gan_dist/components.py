@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_dist.aliases import ALIASES, Kind
+from gan_dist.by_data import PLURAL, PROVIDED, modalities
 from gan_dist.spec.arguments import wrong_value
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.errors import Keys, Problem, suggestion, unknown_key
@@ -37,20 +38,6 @@ __all__ = [
 ]
 
 Roots = Sequence[str | Path]
-
-# Argument names that the data decides, and the key of `data` that decides them.
-_OF_IMAGES = {"size": "data.size", "channels": "data.channels"}
-_OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
-_BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
-PROVIDED: dict[Kind, dict[str, str]] = {
-    kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
-}
-PROVIDED["metric"] = {
-    "codec": "data.tokens",
-    "test": "data.test",
-    "oracle": "data.source",
-    "class_counts": "data.labels",
-}
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
 _WITHOUT_DISCRIMINATOR = ("mle",)
@@ -208,10 +195,9 @@ def _check(slot: Slot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[
     names = {param.name for param in takes.params}
     if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
-    modality = written.get("modality", "image")
-    for other, own, made in (("text", _OF_IMAGES, "images"), ("image", _OF_TEXT, "text")):
-        if modality == other and any(param.required and param.name in own for param in takes.params):
-            yield "use", f"'{use}' is made for {made}, but data.modality is {other}"
+    modality, fit = written.get("modality", "image"), modalities(takes)
+    if modality in PLURAL and modality not in fit:
+        yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
 
 
 def _wrong_argument(

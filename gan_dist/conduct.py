@@ -181,6 +181,7 @@ class _Fit:
             "threads": max(1, int(self.ask.cpus_per_worker)),
             "desk": self.desk,
         }
+        system, path = self.attempt.folder.folder.child("ray").open()
         worker: Any = train_on_worker
         workers: Any = self.ask.workers
         trainer = TorchTrainer(
@@ -192,7 +193,8 @@ class _Fit:
             ),
             run_config=RunConfig(
                 name=f"{self.attempt.request.submission_id}-{time.time_ns()}",
-                storage_path=f"{self.attempt.folder.uri}/ray",
+                storage_path=path,
+                storage_filesystem=system,
                 failure_config=FailureConfig(max_failures=self.spec.resources.max_failures),
             ),
         )

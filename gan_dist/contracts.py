@@ -108,7 +108,8 @@ class Batch:
     Attributes:
         n: samples in this micro-batch (B below).
         real: what the data holds, as D sees it: images [B, C, H, W] in [-1, 1]; None in a phase without reals.
-        cond: class of each sample, real and fake alike, [B] integers; None when unconditional.
+        cond: what each sample is to be, real and fake alike: a class, [B] integers, or of pairs the picture that it is
+            made of, [B, C, H, W] in [-1, 1]; None when unconditional.
         noise: the generator's own noise for B samples.
         rng: randomness for `purpose`, keyed by position: the same for any number of workers.
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.
@@ -211,7 +212,8 @@ class Augment(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Makes samples from its own noise. Data supply `size`, `channels`, `classes` to the constructor.
+    """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, of pairs `input_channels`, to the
+    constructor.
 
     Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
     """

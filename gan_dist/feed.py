@@ -17,15 +17,17 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.randomness import Rng, lane_size, seed_of, share_of
 from gan_dist.runtime import Run, WiredNet
 
-Encode = Callable[[Tensor, Callable[[str], Rng]], Tensor]
+# Stored samples to what networks see of them, and to conditions that are part of the samples.
+Encode = Callable[[Tensor, Callable[[str], Rng]], tuple[Tensor, Tensor | None]]
 
 
 class Rows(Protocol):
     """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position."""
 
-    facts: DataFacts
-    labels: NDArray[np.int64]
-
+    @property
+    def facts(self) -> DataFacts: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
     def positions(self, reals_drawn: int) -> NDArray[np.int64]: ...
     def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
 
@@ -122,9 +124,9 @@ class Feed:
     def _real(self, positions: NDArray[np.int64], rng: Callable[[str], Rng]) -> tuple[Tensor, Tensor | None]:
         began = time.perf_counter()
         stored, labels = self.rows.rows(positions)
-        encoded = self.encode(stored, rng)
+        encoded, given = self.encode(stored, rng)
         self.waited_s += time.perf_counter() - began
-        return encoded, labels.to(self.run.device) if self.classes is not None else None
+        return encoded, labels.to(self.run.device) if self.classes is not None else given
 
 
 def class_shares(facts: DataFacts, device: torch.device) -> Tensor | None:

@@ -34,18 +34,22 @@ def job_schema() -> dict[str, Any]:
     _place_slots(schema["properties"], models["StageSpec"]["properties"])
     for name, field in JobSpec.model_fields.items():
         schema["properties"][name].setdefault("description", field.description)
-    for name in ("ImageData", "TextData"):
+    for name in ("ImageData", "PairData", "TextData"):
         models[name].pop("required")
-    is_text = {"properties": {"modality": {"const": "text"}}, "required": ["modality"]}
     schema["properties"]["data"] = {
         "description": JobSpec.model_fields["data"].description,
         "type": "object",
-        "if": is_text,
+        "if": _of("text"),
         "then": _reference("TextData"),
-        "else": _reference("ImageData"),
+        "else": {"if": _of("pair"), "then": _reference("PairData"), "else": _reference("ImageData")},
     }
     models["EmaSpec"].pop("required")
     return _root(_tidied(schema, models))
+
+
+def _of(modality: str) -> dict[str, Any]:
+    """Data of this modality, which is written."""
+    return {"properties": {"modality": {"const": modality}}, "required": ["modality"]}
 
 
 def _root(schema: dict[str, Any]) -> dict[str, Any]:

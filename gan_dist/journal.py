@@ -1,38 +1,45 @@
 """What rank 0 writes for people: TensorBoard, the same numbers as JSON lines, grids as PNG files.
 
 The x-axis is samples seen. A resumed run goes on with the same curves: what an interrupted attempt wrote after the
-checkpoint is cut off.
+checkpoint is cut off. On a storage that is no path of this machine, files are copied as they grow, at most every 20 s
+and with each checkpoint; TensorBoard's are begun anew before they are long.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from gan_dist.mirror import PUSH_S, Mirror
 from gan_dist.modalities.text import table
 from gan_dist.samples import Sheet, save_sheet
+from gan_dist.storage import Folder
+
+LONG_BYTES = 8 << 20
 
 
 class Journal:
     """Writes into a run folder.
 
     Args:
-        root: the run folder.
+        folder: the run folder.
         seen: where this attempt begins; later entries of earlier attempts are dropped.
+        warn: is told of what could not be copied to the storage.
     """
 
-    def __init__(self, root: Path, seen: int) -> None:
-        self.root = root
-        (root / "grids").mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Folder, seen: int, warn: Callable[[str], None]) -> None:
+        self.mirror = Mirror(folder, warn)
+        self.root = self.mirror.here
+        (self.root / "grids").mkdir(parents=True, exist_ok=True)
+        self._scalars = self.mirror.pull("scalars.jsonl")
         self._cut_scalars(seen)
-        self.board = SummaryWriter(str(root / "tensorboard"), purge_step=seen + 1 if seen else 0)
+        self.board = SummaryWriter(str(self.root / "tensorboard"), purge_step=seen + 1 if seen else 0)
 
     def scalars(self, values: dict[str, float], seen: int) -> None:
         for name, value in values.items():
@@ -40,27 +47,36 @@ class Journal:
         line = {"seen": seen, "time": round(time.time(), 3), **values}
         with self._scalars.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        self.board.flush()
+        self._written()
 
-    def sheet(self, name: str, shown: Sheet, seen: int) -> Path:
-        """Store samples as `grids/<seen>.png` or `.txt` (real ones: `grids/real`), and in TensorBoard under `name`."""
-        if not isinstance(shown, list):
-            return self.picture(name, shown, seen)
-        self.board.add_text(name, table(shown), seen)
-        path = save_sheet(shown, self._stem(name, seen))
-        self.board.flush()
-        return path
+    def sheet(self, name: str, shown: Sheet, seen: int) -> str:
+        """Store samples as `grids/<seen>.png` or `.txt` (real ones: `grids/real`), and in TensorBoard under `name`.
 
-    def _stem(self, name: str, seen: int) -> Path:
-        return self.root / "grids" / ("real" if name == "real" else f"{seen:012d}")
+        Returns where they lie on the storage.
+        """
+        if isinstance(shown, list):
+            self.board.add_text(name, table(shown), seen)
+        else:
+            self.board.add_image(name, np.asarray(shown.convert("RGB")), seen, dataformats="HWC")
+        path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))
+        self._written()
+        return f"{self.mirror.folder.uri}/grids/{path.name}"
 
-    def picture(self, name: str, picture: Image.Image, seen: int) -> Path:
-        """Store a grid as `grids/<seen>.png` (or `grids/real.png`) and in TensorBoard under `name`."""
-        pixels = np.asarray(picture.convert("RGB"))
-        self.board.add_image(name, pixels, seen, dataformats="HWC")
-        path = save_sheet(picture, self._stem(name, seen))
+    def push(self) -> None:
+        """Bring the storage up to date now."""
         self.board.flush()
-        return path
+        self.mirror.push()
+
+    def _written(self) -> None:
+        self.board.flush()
+        self.mirror.push(PUSH_S)
+        if self.mirror.folder.local is None and self._board_bytes() > LONG_BYTES:
+            self.mirror.push()
+            self.board.close()  # the next entry begins a new file
+
+    def _board_bytes(self) -> int:
+        """Of TensorBoard's newest file."""
+        return max(self.root.glob("tensorboard/events.*"), key=lambda path: path.name).stat().st_size
 
     def job(self, text: str) -> None:
         """Show the job as it was submitted."""
@@ -76,10 +92,7 @@ class Journal:
 
     def close(self) -> None:
         self.board.close()
-
-    @property
-    def _scalars(self) -> Path:
-        return self.root / "scalars.jsonl"
+        self.mirror.close()
 
     def _cut_scalars(self, seen: int) -> None:
         if not self._scalars.exists():

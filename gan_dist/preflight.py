@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
-from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts, facts_of
+from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
 from gan_dist.data.order import epoch_samples
 from gan_dist.randomness import lanes_of, one_lane
 from gan_dist.runs import RunFolder
@@ -33,8 +33,6 @@ _EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 def storage_problems(folder: Folder) -> list[str]:
     """What keeps the run folder from being written."""
-    if folder.local is None:
-        return [f"storage: {folder.uri!r} is a URI; this version stores runs on a local or shared path"]
     try:
         folder.write("logs/.writable", b"")
         folder.delete("logs/.writable")
@@ -69,7 +67,7 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
     if newest is None:
         return []
     before = facts_of(newest.meta["data"])
-    for key in ("size", "channels", "codec", "oracle", "count", "checksum"):
+    for key in ("size", "channels", "input_channels", "codec", "oracle", "count", "checksum"):
         was, now = getattr(before, key, None), getattr(facts, key, None)
         if was != now:
             told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"
@@ -208,17 +206,19 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
 def _made(generator: Any, facts: DataFacts) -> Any:
     """Samples on the meta device."""
     noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
-    return generator(noise, _classes(facts))
+    return generator(noise, _conditions(facts))
 
 
-def _classes(facts: DataFacts) -> Tensor | None:
+def _conditions(facts: DataFacts) -> Tensor | None:
+    if isinstance(facts, PairFacts):
+        return torch.zeros(BATCH, facts.input_channels, facts.size, facts.size, device="meta")
     return torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
 
 
 def _judged(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -> list[str]:
     """What is wrong with D's answer to some samples."""
     try:
-        logits = networks["discriminator"](made, _classes(facts))
+        logits = networks["discriminator"](made, _conditions(facts))
     except Exception as error:
         return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {type(error).__name__}: {error}"]
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
@@ -234,6 +234,8 @@ def _augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
         return []
     if not isinstance(facts, ImageFacts):
         return [f"augment: changes pictures, but the data are {facts.described}; remove it"]
+    if isinstance(facts, PairFacts):
+        return ["augment: would change a picture and not the one it is made of; remove it, or use data.xflip"]
     rng = one_lane(("preflight",), BATCH, torch.device("cpu"))
     pictures = rng.uniform(facts.channels, facts.size, facts.size)
     try:

@@ -91,7 +91,7 @@ def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, 
     last one may hold samples that nobody wants; they are cut off."""
     rng = _rng(generator, wanted, (seed, "sample"), device)
     if cond is not None:
-        cond = torch.cat([cond, cond[-1:].expand(rng.n - len(wanted))]).to(device)
+        cond = torch.cat([cond, cond[-1:].expand(rng.n - len(wanted), *cond.shape[1:])]).to(device)
     return _made(generator, rng, cond)[: len(wanted)]
 
 
@@ -114,14 +114,23 @@ def over_leaves(change: Callable[..., Tensor], *noises: Any) -> Any:
     return type(noises[0])(over_leaves(change, *parts) for parts in zip(*noises, strict=True))
 
 
-def measured(generator: nn.Module, wanted: range, seed: int, shares: Tensor | None, device: torch.device) -> Tensor:
+def measured(
+    generator: nn.Module,
+    wanted: range,
+    seed: int,
+    shares: Tensor | None,
+    device: torch.device,
+    given: Tensor | None = None,
+) -> Tensor:
     """Samples for metrics: the same ones for a seed wherever the run stands, of whole lanes.
 
     Args:
         shares: how often each class is to come, summed up, [classes]; None when unconditional.
+        given: of pairs, what each is made of.
     """
-    rng = _rng(generator, wanted, (seed, "metric"), device)
-    return _made(generator, rng, None if shares is None else measured_classes(generator, wanted, seed, shares, device))
+    if shares is not None:
+        given = measured_classes(generator, wanted, seed, shares, device)
+    return _made(generator, _rng(generator, wanted, (seed, "metric"), device), given)
 
 
 def measured_classes(generator: nn.Module, wanted: range, seed: int, shares: Tensor, device: torch.device) -> Tensor:

@@ -75,10 +75,12 @@ class Stage:
     driven: tuple[Driven, ...]
     clock: Clock
     augment: Augment | None = None
+    from_pairs: bool = False  # conditions come with real samples, which every phase then draws
     phases: tuple[Phase, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.phases = merged_phases([part.objective for part in self.objectives])
+        rows = merged_phases([part.objective for part in self.objectives])
+        self.phases = tuple(row._replace(real=row.real or self.from_pairs) for row in rows)
 
     def set_driven(self, seen: int) -> None:
         """Give scheduled arguments their value at this position."""

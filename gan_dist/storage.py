@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
+from gan_dist.remote import FLAT, remote
 from gan_dist.walk import HIDDEN, Entry, walk
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
+
+
 class StorageError(ValueError):
     """A folder that cannot be read or written; the text names the folder and the reason."""
+
+
+class Unreachable(OSError, StorageError):
+    """A remote storage that does not answer, or lets nobody in. Something that is not there is no such thing."""
 
 
 def home() -> Path:
@@ -67,28 +76,49 @@ class Folder:
 
         if self.local is not None:
             return LocalFileSystem(), str(self.local)
-        return _remote(self.uri)
+        try:
+            return remote(self.uri)
+        except (OSError, ValueError, ImportError) as error:
+            raise StorageError(f"{self.uri!r} cannot be reached: {error}") from error
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Name the storage where it cannot be read.
+
+        Raises:
+            Unreachable: an error of a remote storage.
+        """
+        try:
+            yield
+        except OSError as error:
+            if self.local is not None or isinstance(error, (FileNotFoundError, StorageError)):
+                raise
+            raise Unreachable(f"storage {self.uri!r} cannot be read: {error}") from error
 
     def exists(self, name: str) -> bool:
         from pyarrow.fs import FileType
 
-        system, path = self.open()
-        return bool(system.get_file_info(f"{path}/{name}").type != FileType.NotFound)
+        with self._reaching():
+            system, path = self.open()
+            return bool(system.get_file_info(f"{path}/{name}").type != FileType.NotFound)
 
     def names(self) -> list[str]:
         """Names of the files and folders directly inside, sorted; empty when the folder is absent."""
         from pyarrow.fs import FileSelector
 
-        system, path = self.open()
-        found = system.get_file_info(FileSelector(path, allow_not_found=True))
+        with self._reaching():
+            system, path = self.open()
+            found = system.get_file_info(FileSelector(path, allow_not_found=True))
         return sorted(info.base_name for info in found)
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Every file below, as (path relative to this folder, bytes)."""
         from pyarrow.fs import FileSelector, FileType
 
-        system, path = self.open()
-        for info in system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True)):
+        with self._reaching():
+            system, path = self.open()
+            found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+        for info in found:
             if info.type == FileType.File:
                 yield info.path[len(path) :].lstrip("/"), info.size
 
@@ -129,9 +159,10 @@ class Folder:
         if self.local is not None:
             with open(f"{self.local}/{name}", "rb") as file:
                 return file.read()
-        system, path = self.open()
-        with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
-            return bytes(stream.read())
+        with self._reaching():
+            system, path = self.open()
+            with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
+                return bytes(stream.read())
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file; a reader sees the old content or the new, never a part.
@@ -142,7 +173,8 @@ class Folder:
         system, path = self.open()
         target = f"{path}/{name}"
         try:
-            system.create_dir(target.rsplit("/", 1)[0], recursive=True)
+            if self.local is not None or system.type_name not in FLAT:
+                system.create_dir(target.rsplit("/", 1)[0], recursive=True)
             if self.local is None:
                 with system.open_output_stream(target, compression=None) as stream:
                     stream.write(content)
@@ -161,6 +193,8 @@ class Folder:
         """A JSON file of this folder, or None when it is absent or cut short."""
         try:
             found = json.loads(self.read(name))
+        except Unreachable:
+            raise
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return found if isinstance(found, dict) else None
@@ -169,12 +203,17 @@ class Folder:
         self.write(name, (json.dumps(content, indent=1) + "\n").encode())
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write one file unless it is there already; whether this call wrote it."""
+        """Write one file unless it is there already; whether this call wrote it.
+
+        pyarrow has no such operation on object stores. There the last of several who write at the same moment is the
+        one, and all of them wait for long enough to see it.
+        """
         if self.local is None:
             if self.exists(name):
                 return False
             self.write(name, content)
-            return True
+            time.sleep(SETTLE_S)
+            return self.read(name) == content
         try:
             self.local.mkdir(parents=True, exist_ok=True)
             with (self.local / name).open("xb") as stream:
@@ -187,6 +226,10 @@ class Folder:
 
     def delete(self, name: str = "") -> None:
         """Remove one file or folder inside, or, without a name, this folder; absent is no error."""
+        with self._reaching():
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
         from pyarrow.fs import FileType
 
         system, path = self.open()
@@ -215,33 +258,3 @@ def locate(location: str) -> tuple[Folder, str | None]:
         return folder, None
     parent, _, name = folder.uri.rpartition("/")
     return Folder(parent), name
-
-
-@lru_cache(maxsize=256)
-def _remote(uri: str) -> tuple[FileSystem, str]:
-    """pyarrow's own file system for a URI, else fsspec's (`hf://`, `abfs://`, ... by their packages)."""
-    import pyarrow as pa
-    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
-
-    try:
-        return FileSystem.from_uri(_with_endpoint(uri))  # type: ignore[no-any-return]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason: Exception = error
-    except Exception as error:
-        raise StorageError(f"{uri!r} cannot be reached: {error}") from error
-    try:
-        import fsspec
-
-        system, path = fsspec.url_to_fs(uri)
-    except (ImportError, ValueError) as error:
-        raise StorageError(f"{uri!r} cannot be reached: {reason}; {error}") from error
-    return PyFileSystem(FSSpecHandler(system)), str(path)
-
-
-def _with_endpoint(uri: str) -> str:
-    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not endpoint or not uri.startswith("s3://"):
-        return uri
-    parts = urlsplit(endpoint)
-    return f"{uri}?{urlencode({'endpoint_override': parts.netloc, 'scheme': parts.scheme})}"

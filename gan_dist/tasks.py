@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from gan_dist import checkpoint
+from gan_dist.data.facts import PairFacts
 from gan_dist.feed import Feed, Rows, class_shares
 from gan_dist.journal import Journal
+from gan_dist.pairs import Targets, measured_pairs, pair_sheet
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import fixed_sheet, measured, measured_classes, real_sheet
+from gan_dist.samples import Sheet, fixed_sheet, measured, measured_classes, real_sheet
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -47,6 +50,7 @@ class Desk:
         self.kept = spec.keep.metric
         if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
             self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
+        self.paired = isinstance(rows.facts, PairFacts)
         self.journal: Journal | None = None
         self.latest: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
@@ -58,12 +62,12 @@ class Desk:
         """Before the first iteration of this attempt."""
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
-            assert self.folder.folder.local is not None
-            self.journal = Journal(self.folder.folder.local, state.seen)
+            self.journal = Journal(self.folder.folder, state.seen, self._warn)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
                 self.journal.hyper_parameters(_flat(self.spec), self._expected(state))
-                self.journal.sheet("real", real_sheet(self.rows, self.spec.seed), 0)
+                if not self.paired:  # else each grid has what is real beside what is made
+                    self.journal.sheet("real", real_sheet(self.rows, self.spec.seed), 0)
         if state.seen == 0:
             self.grid(state)
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
@@ -128,14 +132,18 @@ class Desk:
         """The metrics of the published generator. Every worker takes part, and knows the result."""
         assert self.measuring is not None
         began = time.perf_counter()
-        generator, device = state.published(self.run), self.run.device
-        shares, seed = class_shares(self.rows.facts, device), self.spec.seed
-        self.metrics = self.measuring.measure(
-            lambda part: measured(generator, part, seed, shares, device),
-            self.rows,
-            generator,
-            None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device),
-        )
+        generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
+        shares, rows, real = class_shares(self.rows.facts, device), self.rows, self.rows
+
+        def draw(part: range) -> Tensor:
+            if self.paired:
+                return measured_pairs(generator, part, seed, rows, device)
+            return measured(generator, part, seed, shares, device)
+
+        if self.paired:
+            real = Targets(rows)
+        labels = None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device)
+        self.metrics = self.measuring.measure(draw, real, generator, labels)
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:
             name = self.measuring.resolve(goal.metric)
@@ -185,9 +193,14 @@ class Desk:
         generator = state.published(self.run)
         self._drawn_seen = state.seen
         if self.journal is not None:
-            shown = fixed_sheet(generator, self.spec.seed, self.rows.facts, self.run.device)
+            seed, device = self.spec.seed, self.run.device
+            shown: Sheet
+            if self.paired:
+                shown = pair_sheet(generator, seed, self.rows, device)
+            else:
+                shown = fixed_sheet(generator, seed, self.rows.facts, device)
             path = self.journal.sheet("samples", shown, state.seen)
-            self.run.emit({"event": "grid", "path": str(path), "seen": state.seen})
+            self.run.emit({"event": "grid", "path": path, "seen": state.seen})
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, then drop those that need not stay."""
@@ -205,10 +218,15 @@ class Desk:
             "world": self.run.world,
             "created": time.time(),
         }
+        if self.journal is not None:
+            self.journal.push()  # whoever resumes from it finds the curves up to here
         written = checkpoint.write(parent, name, networks, training, meta)
         keep = self.spec.keep
         checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
         self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
+
+    def _warn(self, text: str) -> None:
+        self.run.emit({"event": "warning", "text": text})
 
     def _expected(self, state: TrainState) -> dict[str, float]:
         names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]

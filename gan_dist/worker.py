@@ -19,12 +19,12 @@ from gan_dist.ema import Ema
 from gan_dist.feed import Encode, Feed, Rows
 from gan_dist.loop import train
 from gan_dist.microbatch import settle_micro_batch
-from gan_dist.modalities import image, text
+from gan_dist.modalities import image, pair, text
 from gan_dist.reduction import is_dense
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Autocast, Run
 from gan_dist.schedule import Clock
-from gan_dist.spec.data import DataSpec, ImageData
+from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.job import JobSpec
 from gan_dist.state import TrainState, load_weights
 from gan_dist.stats import Stats
@@ -71,9 +71,12 @@ def work(
 
 def _encode(data: DataSpec, run: Run, dtype: torch.dtype) -> Encode:
     """From stored samples to what networks see."""
+    if isinstance(data, TextData):
+        return lambda rows, rng: (text.encode(rows, run.device), None)
+    encoded = image.encoder(run.device, dtype, data.xflip)
     if isinstance(data, ImageData):
-        return image.encoder(run.device, dtype, data.xflip)
-    return lambda rows, rng: text.encode(rows, run.device)
+        return lambda rows, rng: (encoded(rows, rng), None)
+    return lambda rows, rng: pair.parted(encoded(rows, rng))
 
 
 def _measuring(spec: JobSpec, run: Run, rows: Rows, folder: RunFolder) -> Measuring | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.fs as fs
 import pytest
 import torch
+
+from gan_dist.remote import remote
 
 torch.set_num_threads(1)
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")
@@ -26,3 +30,24 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAN_DIST_STORAGE", raising=False)
     if os.environ.get("GAN_DIST_HOME") == HOME_AT_START:
         monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The URI of a bucket on a real S3 server on the loopback device; the environment points pyarrow to it."""
+    server = pytest.importorskip("moto.server", reason="needs moto[server], a server that speaks S3")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        endpoint = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": "us-east-1"}
+        fs.S3FileSystem(allow_bucket_creation=True, **endpoint).create_dir("photos")
+        remote.cache_clear()
+        yield "s3://photos"
+        remote.cache_clear()
+    running.stop()

@@ -116,7 +116,7 @@ def never() -> bool:
 
 def train(
     spec: JobSpec,
-    root: Path,
+    root: Path | str,
     stopping: Callable[[], bool] = never,
     attempt: int = 1,
     start_from: str | None = None,

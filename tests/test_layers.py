@@ -20,7 +20,7 @@ cli.evaluate_command
 cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.sweep_words cli.options cli.output
 
-standing report compare export card programs results launch twin submit attend follow
+standing board report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
@@ -31,14 +31,14 @@ local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.history sweeps.draw
 
-worker tasks measuring wanted journal samples microbatch
+worker tasks measuring wanted journal pairs samples microbatch
 loop
-build state adam stats feed ema stages runtime reduction schedule runs checkpoint
-modalities modalities.image modalities.text
-data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.corpus data.archives
-data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
+build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
+modalities modalities.image modalities.pair modalities.text
+data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs data.corpus
+data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
-data.images data.errors data.order storage walk versions
+data.images data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
 objectives.feature_matching objectives.reconstruction
@@ -52,14 +52,14 @@ metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 met
 metrics.resized metrics.weights
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
-networks networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan networks.stylegan2
-networks.modulated networks.equalised
+networks networks.pix2pix networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan
+networks.stylegan2 networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness
 
-components aliases
+components by_data aliases
 spec spec.check spec.signatures spec.source spec.job spec.data spec.sweep spec.space spec.slots spec.sections
 spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """

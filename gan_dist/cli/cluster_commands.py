@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -80,13 +79,10 @@ def tensorboard(
     port: Annotated[int | None, typer.Option(help="Its port. Default: a free one from 6006 on.")] = None,
 ) -> None:
     """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
-    import sys
-
+    from gan_dist.board import show
     from gan_dist.runs import find_run, storage_root
 
     root = storage_root(storage, None)
-    folder = root.uri if run is None else f"{find_run(run, root).uri}/tensorboard"
-    say(f"TensorBoard of {folder}; Ctrl-C ends it", aside=True)
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--host", "127.0.0.1"]
-    # In place of this process, so that whoever ends it ends TensorBoard.
-    os.execv(sys.executable, [*command, *(["--port", str(port)] if port else [])])
+    folder = root if run is None else find_run(run, root).folder.child("tensorboard")
+    say(f"TensorBoard of {folder.uri}; Ctrl-C ends it", aside=True)
+    show(folder, port)

@@ -49,7 +49,7 @@ class DataFacts:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample as it is stored."""
+        """Of one sample, as G makes it and D judges it."""
         raise NotImplementedError
 
     @property
@@ -79,6 +79,24 @@ class ImageFacts(DataFacts):
     @property
     def described(self) -> str:
         return f"images of {self.size}x{self.size} {KINDS[self.channels]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFacts(ImageFacts):
+    """Pairs of images: what is to be made, of `size` and `channels`, and what it is made of, with `input_channels`.
+
+    Both are stored as one sample, [channels + input_channels, size, size].
+    """
+
+    input_channels: int
+
+    @property
+    def provided(self) -> dict[str, Any]:
+        return {**super().provided, "input_channels": self.input_channels}
+
+    @property
+    def described(self) -> str:
+        return f"pairs of {super().described}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +135,7 @@ class TextFacts(DataFacts):
 
 def facts_of(record: Mapping[str, Any]) -> DataFacts:
     """From `as_dict`, or a mapping that holds more."""
-    kind = TextFacts if "codec" in record else ImageFacts
+    kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     known |= {name: tuple(known[name]) for name in ("classes", "class_counts") if name in known}
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))

@@ -54,14 +54,23 @@ def list_table(data: ImageData, root: Folder, name: str) -> Listing:
 def read_files(part: Part) -> Iterator[Found]:
     root = Folder(part.root)
     for name, _, label in part.rows():
-        try:
-            yield Found(name, root.read(name), label)
-        except FileNotFoundError:
-            yield Found(name, Unreadable("no such file"), label)
-        except (IsADirectoryError, PermissionError) as error:
-            yield Found(name, Unreadable(error.strerror or str(error)), label)
-        except OSError as error:  # of the disk or network, not of the file: another try may read it
-            raise DataError(f"data.source: {part.root}/{name} cannot be read now: {error}") from error
+        yield Found(name, read_image(root, name), label)
+
+
+def read_image(root: Folder, name: str) -> bytes | Unreadable:
+    """A file's bytes, or why there are none.
+
+    Raises:
+        DataError: the disk or network cannot be read; another try may.
+    """
+    try:
+        return root.read(name)
+    except FileNotFoundError:
+        return Unreadable("no such file")
+    except (IsADirectoryError, PermissionError) as error:
+        return Unreadable(error.strerror or str(error))
+    except OSError as error:
+        raise DataError(f"data.source: {root.uri}/{name} cannot be read now: {error}") from error
 
 
 def _rows(root: Folder, name: str) -> list[dict[str, Any]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import ImageFacts, TextFacts
-from gan_dist.spec.data import ImageData, TextData
+from gan_dist.spec.data import PictureData, TextData
 
 
-def check_images(data: ImageData, facts: ImageFacts) -> None:
+def check_images(data: PictureData, facts: ImageFacts) -> None:
     """Raises DataError where size or channels are not those of the job."""
     if facts.size != data.size:
         raise DataError(

@@ -26,16 +26,19 @@ class Look:
         channels: 1 grey, 3 RGB, 4 RGBA.
         fit: how a picture becomes square: crop (its centre), pad (with the background), or stretch.
         background: a colour's name or #rrggbb, under transparency and around padded pictures.
+        pair: where a sample is two pictures, what is to be made and below it what it is made of: "left" or "right", the
+            half of one file that is the input, or "apart", two files. Empty for one picture.
     """
 
     size: int
     channels: int
     fit: str = "crop"
     background: str = "black"
+    pair: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.channels, self.size, self.size)
+        return (self.channels * (2 if self.pair else 1), self.size, self.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:

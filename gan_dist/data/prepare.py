@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.errors import Absent, DataError
-from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts, check_channels, check_rejected, facts_of
+from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, check_channels, check_rejected, facts_of
 from gan_dist.data.given import check_images, check_text
 from gan_dist.data.shards import read_shard, write_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
 from gan_dist.data.standin import stand_in
 from gan_dist.data.tokens import Codec
-from gan_dist.spec.data import DataSpec, ImageData, TextData
+from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
 from gan_dist.storage import Folder, StorageError
 from gan_dist.versions import versions
 
@@ -180,7 +180,7 @@ def _given(data: DataSpec) -> Prepared | None:
     if found is None:
         return None
     facts = found.facts
-    if isinstance(facts, ImageFacts) and isinstance(data, ImageData):
+    if isinstance(facts, ImageFacts) and isinstance(data, PairData if isinstance(facts, PairFacts) else ImageData):
         check_images(data, facts)
     elif isinstance(facts, TextFacts) and isinstance(data, TextData):
         check_text(data, facts)
@@ -219,6 +219,8 @@ def _facts(source: Source, folder: Folder, shards: list[Record]) -> DataFacts:
     }
     if isinstance(form, Codec):
         return TextFacts(**common, codec=form, **source.contents.notes)
+    if form.pair:
+        return PairFacts(**common, size=form.size, channels=form.channels, input_channels=form.channels)
     return ImageFacts(**common, size=form.size, channels=form.channels)
 
 

@@ -12,8 +12,8 @@ from gan_dist.storage import StorageError
 
 
 @contextmanager
-def reaching(where: str) -> Iterator[None]:
-    """Turns what the storage says of a missing or unreachable source into words about `data.source`.
+def reaching(where: str, key: str = "data.source") -> Iterator[None]:
+    """Turns what the storage says of a missing or unreachable source into words about a key of the job.
 
     Raises:
         Absent: nothing is there, with the nearest name, or it cannot be read.
@@ -22,9 +22,9 @@ def reaching(where: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         near = "" if "://" in where else _nearest(Path(where).expanduser())
-        raise Absent(f"data.source: {where!r} does not exist{near}") from None
+        raise Absent(f"{key}: {where!r} does not exist{near}") from None
     except (OSError, StorageError) as error:
-        raise Absent(f"data.source: {where!r} cannot be read: {error}") from error
+        raise Absent(f"{key}: {where!r} cannot be read: {error}") from error
 
 
 def _nearest(path: Path) -> str:

@@ -20,14 +20,15 @@ FORMAT = 2  # of prepared data
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
 SPARSE = 100
-Content = bytes | str | NDArray[Any] | Image.Image | Unreadable
+One = bytes | NDArray[Any] | Image.Image | Unreadable
+Content = One | str | tuple[One, One]
 Form = Look | Codec
 Label = str | int | None
 
 
 class Found(NamedTuple):
-    """One sample as its source holds it: a file's bytes, text, an array of pixels or token ids, a picture, or why there
-    is none."""
+    """One sample as its source holds it: a file's bytes, text, an array of pixels or token ids, a picture, a pair of
+    such (what is to be made, and of what), or why there is none."""
 
     name: str
     content: Content

@@ -19,6 +19,7 @@ from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.files import list_folder, list_table, read_files
 from gan_dist.data.images import SUFFIXES, Look, array_to_image, channels_of, open_image, to_pixels
 from gan_dist.data.oracle import read_oracle
+from gan_dist.data.pairs import halves, list_pairs, read_pairs
 from gan_dist.data.reaching import reaching
 from gan_dist.data.source import (
     FORMAT,
@@ -26,6 +27,7 @@ from gan_dist.data.source import (
     Contents,
     Found,
     Listing,
+    One,
     Part,
     Parts,
     Source,
@@ -37,13 +39,14 @@ from gan_dist.data.tables import is_parquet, list_parquet, read_parquet
 from gan_dist.data.text_files import read_sentences
 from gan_dist.data.tokens import Codec
 from gan_dist.data.torchvision_sets import SCHEME, list_torchvision, read_torchvision
-from gan_dist.spec.data import DataSpec, ImageData, TextData
+from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
 from gan_dist.storage import Folder, locate
 from gan_dist.walk import HIDDEN
 
 READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
     "digits": read_digits,
     "files": read_files,
+    "pairs": read_pairs,
     "archive": read_archive,
     "array": read_array,
     "parquet": read_parquet,
@@ -78,7 +81,7 @@ def find(data: DataSpec) -> Source:
     return source_of(data, list_source(data))
 
 
-def source_of(data: ImageData, listing: Listing) -> Source:
+def source_of(data: PictureData, listing: Listing) -> Source:
     """The parts of what was listed.
 
     Raises:
@@ -86,10 +89,17 @@ def source_of(data: ImageData, listing: Listing) -> Source:
     """
     classes, numbers = numbered(listing.labels, listing.names)
     given = data.channels != "auto"
-    look = Look(data.size, data.channels if data.channels != "auto" else _channels(listing), data.fit, data.background)
+    channels = data.channels if data.channels != "auto" else _channels(listing)
+    look = Look(data.size, channels, data.fit, data.background, _pair(data))
     contents = Contents(Parts(listing, look, numbers), classes, look, given)
     key = state_of([FORMAT, listing.state, look, listing.kind, numbers, classes, given])
     return Source(listing.where, key, lambda: contents)
+
+
+def _pair(data: PictureData) -> str:
+    if not isinstance(data, PairData):
+        return ""
+    return data.side if data.inputs is None else "apart"
 
 
 def glance(listing: Listing, most: int) -> list[Image.Image]:
@@ -97,12 +107,11 @@ def glance(listing: Listing, most: int) -> list[Image.Image]:
     rows = range(0, len(listing.names), max(1, len(listing.names) // most))
     seen = []
     for found in READERS[listing.kind](listing.part(rows, Look(1, 3))):
-        try:
-            seen.append(
-                Image.open(io.BytesIO(found.content)) if isinstance(found.content, bytes) else _opened(found.content)
-            )
-        except (OSError, Unreadable, Image.DecompressionBombError):
-            continue
+        for content in found.content if isinstance(found.content, tuple) else (found.content,):
+            try:
+                seen.append(Image.open(io.BytesIO(content)) if isinstance(content, bytes) else _opened(content))
+            except (OSError, Unreadable, Image.DecompressionBombError):
+                continue
     return seen
 
 
@@ -112,7 +121,10 @@ def _channels(listing: Listing) -> Literal[1, 3]:
     return 1 if votes[1] > votes[3] else 3
 
 
-def list_source(data: ImageData) -> Listing:
+def list_source(data: PictureData) -> Listing:
+    if isinstance(data, PairData):
+        return list_pairs(data)
+    assert isinstance(data, ImageData)
     if data.source == "digits":
         return list_digits(data)
     if data.source.startswith(SCHEME):
@@ -127,8 +139,10 @@ def read(part: Part) -> Iterator[Row]:
     for found in READERS[part.kind](part):
         try:
             if isinstance(part.form, Look):
-                image = _opened(found.content)
-                yield Row(found.name, to_pixels(image, part.form), found.label, str(channels_of(image)))
+                images = _images(found.content, part.form)
+                pixels = [to_pixels(image, part.form) for image in images]
+                native = str(max(map(channels_of, images)))
+                yield Row(found.name, pixels[0] if len(pixels) == 1 else np.concatenate(pixels), found.label, native)
             else:
                 yield Row(found.name, _encoded(found.content, part.form), found.label, "")
         except Unreadable as error:
@@ -144,7 +158,15 @@ def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
     return codec.row(content)
 
 
-def _opened(content: Content) -> Image.Image:
+def _images(content: Content, look: Look) -> list[Image.Image]:
+    """The picture of a sample; of a pair what is to be made, then what it is made of."""
+    if isinstance(content, tuple):
+        return [_opened(one) for one in content]
+    image = _opened(content)
+    return halves(image, look.pair) if look.pair else [image]
+
+
+def _opened(content: One | str) -> Image.Image:
     if isinstance(content, Unreadable):
         raise content
     if isinstance(content, bytes):

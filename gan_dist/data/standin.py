@@ -9,7 +9,7 @@ import numpy as np
 from gan_dist.data.images import Look
 from gan_dist.data.source import Contents, Found, Label, Listing, Part, Parts, Source, numbered, state_of
 from gan_dist.data.tokens import SPECIAL, Codec, Splitting
-from gan_dist.spec.data import DataSpec, ImageData
+from gan_dist.spec.data import DataSpec, PairData, PictureData
 
 CLASSES = 10
 WORDS = 1000
@@ -19,8 +19,9 @@ def stand_in(data: DataSpec, count: int) -> Source:
     """`count` random images or sentences; ten classes where the job has labels."""
     labels: list[Label] = [number % CLASSES for number in range(count)] if data.labels != "none" else []
     names = [f"stand-in {number}" for number in range(count)]
-    if isinstance(data, ImageData):
-        form: Look | Codec = Look(data.size, data.channels if data.channels != "auto" else 3)
+    if isinstance(data, PictureData):
+        channels = data.channels if data.channels != "auto" else 3
+        form: Look | Codec = Look(data.size, channels, pair="left" if isinstance(data, PairData) else "")
     else:
         words = [f"word{number}" for number in range((data.vocabulary or WORDS) - len(SPECIAL))]
         form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
@@ -37,5 +38,5 @@ def read_noise(part: Part) -> Iterator[Found]:
             words = random.integers(len(SPECIAL), len(part.form.vocabulary), random.integers(1, part.form.length + 1))
             yield Found(name, words, label)
         else:
-            shape = (part.form.size, part.form.size, part.form.channels)
+            shape = (part.form.size, part.form.size * (2 if part.form.pair else 1), part.form.channels)
             yield Found(name, random.integers(0, 256, shape, np.uint8), label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -13,7 +13,7 @@ from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.errors import shown, suggestion
 from gan_dist.spec.fields import Number, Section, Truth, Whole
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "pair"]
 MODALITIES = get_args(Modality)
 ORACLE = "oracle"
 BUILT_IN = ("digits", ORACLE)
@@ -68,17 +68,9 @@ class DataSection(Section):
         return self.model_copy(update={"source": _absolute(self.source)})
 
 
-class ImageData(DataSection):
-    """Images to learn from."""
+class PictureData(DataSection):
+    """What images and pairs of images say about their data."""
 
-    modality: Annotated[Literal["image"], BeforeValidator(_known)] = Field(
-        default="image", description="What a sample is."
-    )
-    source: str = Field(
-        min_length=1,
-        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI.",
-    )
     size: Whole = Field(
         ge=4,
         le=2048,
@@ -94,11 +86,47 @@ class ImageData(DataSection):
     background: Colour = Field(
         default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
     )
+    xflip: Truth = Field(default=False, description="Whether real images are mirrored at random.")
+
+
+class ImageData(PictureData):
+    """Images to learn from."""
+
+    modality: Annotated[Literal["image"], BeforeValidator(_known)] = Field(
+        default="image", description="What a sample is."
+    )
+    source: str = Field(
+        min_length=1,
+        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
+        "relative to where you are, or a URI.",
+    )
     labels: Literal["none", "folders", "source"] = Field(
         default="none",
         description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
     )
-    xflip: Truth = Field(default=False, description="Whether real images are mirrored at random.")
+
+
+class PairData(PictureData):
+    """Pairs of images to learn from: what is given, and what is to be made of it."""
+
+    modality: Literal["pair"] = Field(description="What a sample is: `pair`, a picture to be made of another one.")
+    source: str = Field(
+        min_length=1,
+        description="A folder with the pictures that are to be made, or, without `inputs`, with files that hold both side "
+        "by side; or a prepared folder. A path relative to where you are, or a URI.",
+    )
+    inputs: str | None = Field(
+        default=None,
+        description="A folder with the pictures they are made of, under the same names; null: both are in one file.",
+    )
+    side: Literal["left", "right"] = Field(
+        default="left", description="Which half of a file that holds both is the input."
+    )
+    labels: ClassVar[Literal["none"]] = "none"
+
+    def with_absolute_paths(self) -> Self:
+        inputs = self.inputs and _absolute(self.inputs)
+        return self.model_copy(update={"source": _absolute(self.source), "inputs": inputs})
 
 
 class TextData(DataSection):
@@ -187,12 +215,19 @@ class TextData(DataSection):
         return self
 
 
-SECTIONS: dict[str, type[ImageData] | type[TextData]] = {"[image]": ImageData, "[text]": TextData}
+SECTIONS: dict[str, type[ImageData] | type[PairData] | type[TextData]] = {
+    "[image]": ImageData,
+    "[pair]": PairData,
+    "[text]": TextData,
+}
 
 
 def _section(written: Any) -> str:
     named = written.get("modality") if isinstance(written, Mapping) else getattr(written, "modality", None)
-    return "[text]" if named == "text" else "[image]"
+    return f"[{named}]" if named in ("text", "pair") else "[image]"
 
 
-DataSpec = Annotated[Annotated[ImageData, Tag("[image]")] | Annotated[TextData, Tag("[text]")], Discriminator(_section)]
+DataSpec = Annotated[
+    Annotated[ImageData, Tag("[image]")] | Annotated[PairData, Tag("[pair]")] | Annotated[TextData, Tag("[text]")],
+    Discriminator(_section),
+]

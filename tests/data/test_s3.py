@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.fs as fs
 import pytest
 
 from gan_dist.data.errors import DataError
 from gan_dist.data.ingest import Stream, in_memory
 from gan_dist.data.prepare import here, prepare_into, settle
-from gan_dist.storage import Folder, _remote
+from gan_dist.storage import Folder
 from tests.data.corpus import many, pixels_in, put, spec
 from tests.data.test_containers import MEMBERS, zipped
-
-server = pytest.importorskip("moto.server", reason="needs moto[server], a server that speaks S3")
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket's URI; the environment points pyarrow to its server."""
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        endpoint = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": "us-east-1"}
-        fs.S3FileSystem(allow_bucket_creation=True, **endpoint).create_dir("photos")
-        _remote.cache_clear()
-        yield "s3://photos"
-        _remote.cache_clear()
-    running.stop()
 
 
 def upload(local: Path, uri: str) -> str:

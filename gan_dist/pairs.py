@@ -1,0 +1,67 @@
+"""Generators of pairs on the data's own inputs: sheets to look at, and samples for metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_dist.data.facts import ImageFacts, PairFacts
+from gan_dist.feed import Rows
+from gan_dist.modalities import image, pair
+from gan_dist.samples import generate, measured
+
+SHOWN, TRIPLES = 24, 3
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is to be made, without what it is made of: the images that metrics compare with."""
+
+    pairs: Rows
+
+    @property
+    def facts(self) -> ImageFacts:
+        found = self.pairs.facts
+        assert isinstance(found, PairFacts)
+        kept = {name: getattr(found, name) for name in ImageFacts.__dataclass_fields__}
+        return ImageFacts(**kept)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.pairs.labels
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+        return self.pairs.positions(reals_drawn)
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        stored, labels = self.pairs.rows(positions)
+        return pair.parted(stored)[0], labels
+
+
+def chosen(rows: Rows, seed: int, wanted: range) -> NDArray[np.int64]:
+    """Positions of the pairs with these numbers in an order of `seed`, which begins anew after all."""
+    order = np.random.Generator(np.random.Philox(seed)).permutation(rows.facts.count)
+    return order[np.arange(wanted.start, wanted.stop) % len(order)]
+
+
+def pair_sheet(generator: nn.Module, seed: int, rows: Rows, device: torch.device) -> Image.Image:
+    """24 pairs that belong to `seed`, three a row: the input, what is made of it, and what it should be."""
+    stored, _ = rows.rows(chosen(rows, seed, range(SHOWN)))
+    real, given = pair.parted(stored)
+    made = generate(generator, SHOWN, seed, _seen(given, generator, device), device)
+    return image.enlarged(image.grid(pair.in_rows(given, made, real), 3 * TRIPLES))
+
+
+def measured_pairs(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
+    """What is made of the inputs with these numbers, uint8 [n, C, H, W]; whole lanes."""
+    stored, _ = rows.rows(chosen(rows, seed, wanted))
+    return measured(generator, wanted, seed, None, device, _seen(pair.parted(stored)[1], generator, device))
+
+
+def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:
+    return image.encode(given, device, next(generator.parameters()).dtype)
