@@ -133,15 +133,14 @@ class Desk:
         assert self.measuring is not None
         began = time.perf_counter()
         generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
-        shares, rows, real = class_shares(self.rows.facts, device), self.rows, self.rows
+        shares, rows = class_shares(self.rows.facts, device), self.rows
 
         def draw(part: range) -> Tensor:
             if self.paired:
                 return measured_pairs(generator, part, seed, rows, device)
             return measured(generator, part, seed, shares, device)
 
-        if self.paired:
-            real = Targets(rows)
+        real = Targets(rows) if self.paired else rows
         labels = None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device)
         self.metrics = self.measuring.measure(draw, real, generator, labels)
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
