@@ -18,6 +18,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "stylegan2": "gan_dist.networks.stylegan2:Generator",
         "fastgan": "gan_dist.networks.fastgan:Generator",
         "sagan": "gan_dist.networks.sagan:Generator",
+        "biggan": "gan_dist.networks.biggan:Generator",
         "pix2pix": "gan_dist.networks.pix2pix:Generator",
     },
     "discriminator": {
@@ -31,10 +32,13 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "textlstm": "gan_dist.networks.textlstm:Discriminator",
         "stylegan2": "gan_dist.networks.stylegan2:Discriminator",
         "sagan": "gan_dist.networks.sagan:Discriminator",
+        "biggan": "gan_dist.networks.biggan:Discriminator",
         "projected": "gan_dist.networks.projected:Discriminator",
         "pix2pix": "gan_dist.networks.pix2pix:Discriminator",
     },
-    "network": {},
+    "network": {
+        "vae": "gan_dist.networks.vae:Encoder",
+    },
     "objective": {
         "mle": "gan_dist.objectives.mle:MaximumLikelihood",
         "seqgan": "gan_dist.objectives.seqgan:SeqGan",
@@ -47,6 +51,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "feature_matching": "gan_dist.objectives.feature_matching:FeatureMatching",
         "l1": "gan_dist.objectives.reconstruction:L1",
         "l2": "gan_dist.objectives.reconstruction:L2",
+        "vae": "gan_dist.objectives.vae:Vae",
         "relativistic": "gan_dist.objectives.relativistic:Relativistic",
         "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
     },

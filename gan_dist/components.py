@@ -40,7 +40,7 @@ __all__ = [
 Roots = Sequence[str | Path]
 
 _ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
-_WITHOUT_DISCRIMINATOR = ("mle",)
+_WITHOUT_DISCRIMINATOR = ("mle", "vae", "l1", "l2")
 
 # Keys of a component's mapping that are the job's, not its arguments.
 _OWN_KEYS: dict[str, set[str]] = {

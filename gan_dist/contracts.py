@@ -174,7 +174,8 @@ class Objective(Protocol):
     Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
     `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
-    beyond these contracts that they must have; `modality = "text"` where it is for text only.
+    beyond these contracts that they must have; `problems(networks)`, in words what keeps it from training these, asked
+    before anything starts; `modality = "text"` where it is for text only.
     """
 
     @property
@@ -212,8 +213,7 @@ class Augment(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, of pairs `input_channels`, to the
-    constructor.
+    """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, `input_channels` to the constructor.
 
     Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
     """

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist import components
+from gan_dist.augment_preflight import augment_problems
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
@@ -94,7 +95,7 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
         stages = build_stages(spec, clock, networks)
     except (ValueError, TypeError) as error:
         return [str(error)]
-    found = _stage_problems(stages, networks) + _augment_problems(stages, facts) + _shape_problems(networks, facts)
+    found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
     return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
 
 
@@ -157,6 +158,9 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
         trained = {name for phase in stage.phases for name in phase.train}
         found += [f"objective: {stage.name} trains {n!r}, which the job has not" for n in trained - set(networks)]
         found += _lacking(stage, networks)
+        for one in stage.objectives:
+            asked: Any = getattr(one.objective, "problems", lambda networks: ())
+            found += [f"objective: {one.label}: {text}" for text in asked(networks)]
         phases = {phase.name: phase for phase in stage.phases}
         for lazy in stage.penalties:
             phase = phases.get(lazy.penalty.phase)
@@ -224,27 +228,6 @@ def _judged(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         return [f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"]
-    return []
-
-
-def _augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
-    """Whether the augmentation gives pictures back; tried on noise, as it is cheap."""
-    augment = stages[0].augment
-    if augment is None:
-        return []
-    if not isinstance(facts, ImageFacts):
-        return [f"augment: changes pictures, but the data are {facts.described}; remove it"]
-    if isinstance(facts, PairFacts):
-        return ["augment: would change a picture and not the one it is made of; remove it, or use data.xflip"]
-    rng = one_lane(("preflight",), BATCH, torch.device("cpu"))
-    pictures = rng.uniform(facts.channels, facts.size, facts.size)
-    try:
-        changed: Any = augment(pictures, rng)
-    except Exception as error:
-        return [f"augment: cannot change images of {tuple(pictures.shape)}: {type(error).__name__}: {error}"]
-    if not isinstance(changed, Tensor) or changed.shape != pictures.shape:
-        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-        return [f"augment: makes {shape} of images {tuple(pictures.shape)} [B, C, H, W]; it must keep the shape"]
     return []
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gan_dist import components
+from gan_dist.by_data import modalities
 from gan_dist.contracts import Batch, Nets
 from gan_dist.networks import dcgan, lstm, stylegan2, textcnn, textlstm
 from gan_dist.randomness import Rng, one_lane
@@ -22,29 +23,34 @@ CPU = torch.device("cpu")
 N, CLASSES = 4, 3
 SIZE, CHANNELS = 32, 3
 LENGTH, VOCABULARY, BOS, EOS = 6, 12, 1, 2
-SHAPES: dict[Modality, tuple[int, ...]] = {"image": (N, CHANNELS, SIZE, SIZE), "text": (N, LENGTH)}
-FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
+PICTURES = (N, CHANNELS, SIZE, SIZE)
+SHAPES: dict[Modality, tuple[int, ...]] = {"image": PICTURES, "pair": PICTURES, "text": (N, LENGTH)}
+FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
 
 
 def modality_of(kind: components.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
-    """What a component is for: text where it takes the length of sentences or says so, else images."""
+    """What a component is for: text where it takes the length of sentences or says so, pairs where it must know the
+    channels of an input, else images."""
     target = components.locate(kind, use)
-    takes = {param.name for param in components.signature(target, tuple(roots)).params}
-    says = read_constant(target, "modality", tuple(roots))
-    return "text" if says == "text" or takes & {"length", "vocabulary"} else "image"
+    takes = components.signature(target, tuple(roots))
+    if read_constant(target, "modality", tuple(roots)) == "text":
+        return "text"
+    fit = modalities(takes)
+    return "image" if "image" in fit else fit[0]
 
 
 def provided(modality: Modality, classes: int) -> dict[str, Any]:
     """What the data say to a network, by argument."""
-    if modality == "image":
-        return {"size": SIZE, "channels": CHANNELS, "classes": classes}
+    if modality != "text":
+        given = {"input_channels": CHANNELS} if modality == "pair" else {}
+        return {"size": SIZE, "channels": CHANNELS, "classes": classes, **given}
     return {"length": LENGTH, "vocabulary": VOCABULARY, "bos": BOS, "eos": EOS, "classes": classes}
 
 
 def samples(modality: Modality) -> Tensor:
     """What a discriminator sees of real data: pixels in [-1, 1], or token ids with ends in several places."""
-    if modality == "image":
-        return torch.rand(SHAPES["image"]).mul_(2).sub_(1)
+    if modality != "text":
+        return torch.rand(PICTURES).mul_(2).sub_(1)
     tokens = torch.randint(EOS + 1, VOCABULARY, (N, LENGTH))
     ends = torch.arange(N) % (LENGTH + 1)
     places = torch.arange(LENGTH)
@@ -52,10 +58,17 @@ def samples(modality: Modality) -> Tensor:
     return tokens.masked_fill(places > ends[:, None], 0)
 
 
+def conditions(modality: Modality, classes: int) -> Tensor | None:
+    """What the samples are to be: classes, or the pictures that those of pairs are made of."""
+    if modality == "pair":
+        return samples("pair")
+    return torch.arange(N) % classes if classes else None
+
+
 def differentiable(modality: Modality) -> Tensor:
     """The same as numbers that a gradient can be taken by; of text, rows of the vocabulary [B, T, V]."""
     found = samples(modality)
-    rows = found if modality == "image" else torch.nn.functional.one_hot(found, VOCABULARY).float()
+    rows = found if modality != "text" else torch.nn.functional.one_hot(found, VOCABULARY).float()
     return rows.requires_grad_()
 
 

@@ -27,6 +27,7 @@ from gan_dist.testbench import (
     SHAPES,
     N,
     bench,
+    conditions,
     differentiable,
     modality_of,
     provided,
@@ -123,7 +124,7 @@ def _attempt(trial: Any) -> list[str]:
 
 
 def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable[str]:
-    cond = torch.arange(N) % classes if classes else None
+    cond = conditions(modality, classes)
     first = generator.draw(N, one_lane(("check",), N, CPU))
     again = generator.draw(N, one_lane(("check",), N, CPU))
     if not _same(first, again):
@@ -145,7 +146,7 @@ def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable
 
 
 def _try_discriminator(discriminator: Any, classes: int, modality: Modality) -> Iterable[str]:
-    cond = torch.arange(N) % classes if classes else None
+    cond = conditions(modality, classes)
     x = differentiable(modality)
     logits = discriminator(x, cond)
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != N:

@@ -44,8 +44,7 @@ def test_a_kind_lists_its_components() -> None:
 
 
 def test_jobs_that_are_named_use_it() -> None:
-    named = {job for one in catalog("network") for job in one.jobs} if ALIASES["network"] else set()
-    named |= {job for one in catalog("ada") for job in one.jobs}
+    named = {job for one in catalog("ada") for job in one.jobs}
     for path in shipped_jobs():
         assert (path.name in named) == (load_job(path).augment is not None and load_job(path).augment.use == "ada")  # type: ignore[union-attr]
 

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from gan_dist import components
 from gan_dist.cli import app, main
 from gan_dist.jobfile import load_job
+from gan_dist.spec.data import PairData
 from gan_dist.spec.fields import WorkerRange
 from gan_dist.spec.job import (
     ComponentSpec,
@@ -51,6 +52,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
     "data": ImageData,
     "data ": TextData,
+    "data  ": PairData,
     "generator": ComponentSpec,
     "objective": ObjectiveSpec,
     "penalties[]": PenaltySpec,

@@ -27,7 +27,7 @@ job_schema catalog recipes text_recipes survey testing testbench
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery sampling forms api exported
 sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
-local smoke preflight text_preflight attempt events request resume jobfile
+local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.history sweeps.draw
 
@@ -41,7 +41,7 @@ data.facts data.held_out data.oracle data.text_files data.sentences data.reachin
 data.images data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
-objectives.feature_matching objectives.reconstruction
+objectives.feature_matching objectives.reconstruction objectives.vae
 objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
@@ -52,8 +52,8 @@ metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 met
 metrics.resized metrics.weights
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
-networks networks.pix2pix networks.sagan networks.attention networks.projected networks.pretrained networks.fastgan
-networks.stylegan2 networks.modulated networks.equalised
+networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
+networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive

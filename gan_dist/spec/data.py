@@ -112,7 +112,7 @@ class PairData(PictureData):
     modality: Literal["pair"] = Field(description="What a sample is: `pair`, a picture to be made of another one.")
     source: str = Field(
         min_length=1,
-        description="A folder with the pictures that are to be made, or, without `inputs`, with files that hold both side "
+        description="A folder of the pictures that are to be made, or, without `inputs`, of files that hold both side "
         "by side; or a prepared folder. A path relative to where you are, or a URI.",
     )
     inputs: str | None = Field(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gan_dist.data import order
 from gan_dist.data.order import Plan, epoch_samples
 from gan_dist.feed import Feed, Moment
-from gan_dist.modalities.image import encoder
+from gan_dist.modalities.image import encode
 from gan_dist.runtime import LocalRun
 from tests.helpers import CPU, never, rows_of, small
 
@@ -111,7 +111,16 @@ def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
     from gan_dist.build import build_networks
 
     wired = run.wire(build_networks(spec, rows.facts)["generator"], False, torch.no_grad)
-    feed = Feed(rows, wired, run, 0, 26, micro, torch.float64, encoder(run.device, torch.float64, xflip=False))
+    feed = Feed(
+        rows,
+        wired,
+        run,
+        0,
+        26,
+        micro,
+        torch.float64,
+        lambda pixels, _: (encode(pixels, run.device, torch.float64), None),
+    )
     batches = list(feed.draw(Moment(0, drawn, "D", 0), True, ("discriminator",)))
     assert len(batches) == feed.micros and all(len(batch.real) == batch.n for batch in batches)
     return torch.cat([torch.cat([b.real.flatten(1), b.cond[:, None], b.noise], 1) for b in batches])

@@ -15,13 +15,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gan_dist.data.facts import ImageFacts, TextFacts
+from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.data.tokens import SPECIAL, Codec, Splitting
 from gan_dist.local import read_rows
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import GroupRun, LocalRun, Run
-from gan_dist.spec.job import JobSpec, TextData
+from gan_dist.spec.data import PairData, TextData
+from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from gan_dist.worker import work
 
@@ -55,14 +56,16 @@ def rows(spec: JobSpec) -> Memory:
     """Random images or sentences, two classes when the job has labels."""
     if isinstance(spec.data, TextData):
         return sentences(spec, spec.data)
-    size = spec.data.size
-    pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 1, size, size), np.uint8)
+    size, paired = spec.data.size, isinstance(spec.data, PairData)
+    pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 2 if paired else 1, size, size), np.uint8)
     classes = ("even", "odd") if spec.data.labels != "none" else ()
     label = np.arange(SAMPLES) % 2 if classes else np.zeros(SAMPLES, np.int64)
     counts = tuple(np.bincount(label).tolist()) if classes else ()
-    facts = ImageFacts(
-        count=SAMPLES, size=size, channels=1, classes=classes, class_counts=counts, checksum="random"
-    )
+    common: dict[str, Any] = {"count": SAMPLES, "size": size, "channels": 1, "checksum": "random"}
+    if paired:
+        facts: ImageFacts = PairFacts(**common, input_channels=1)
+    else:
+        facts = ImageFacts(**common, classes=classes, class_counts=counts)
     return Memory([pixels], label, facts, spec.seed, spec.batch)
 
 

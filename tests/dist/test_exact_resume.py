@@ -9,7 +9,7 @@ import pytest
 from gan_dist.checkpoint import stored
 from gan_dist.storage import Folder
 from tests.dist.gang import Training, train_together
-from tests.dist.test_rank_equality import ADAPTIVE, R3GAN, STYLEGAN2, job
+from tests.dist.test_rank_equality import ADAPTIVE, PIX2PIX, R3GAN, STYLEGAN2, VAE, job
 
 pytestmark = pytest.mark.dist
 STEPS = 7
@@ -38,6 +38,8 @@ JOBS = {
     "stylegan2": job(
         **STYLEGAN2, precision="fp32", penalties=[{"use": "path_length", "every": 2}], until=f"{STEPS} steps"
     ),
+    "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
+    "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
     "stages": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "stages": [

@@ -74,6 +74,22 @@ CASES |= {
 }
 
 
+SMALL_PIX2PIX = {"use": "pix2pix", "width": 2}
+PIX2PIX = {
+    "data": {"modality": "pair", "source": "nowhere", "size": 16},
+    "generator": SMALL_PIX2PIX,
+    "discriminator": {**SMALL_PIX2PIX, "layers": 2},
+    "objective": [{"use": "non_saturating"}, {"use": "l1", "weight": 10}],
+}
+VAE = {
+    "generator": {"use": "mlp", "hidden": 16, "z": 6},
+    "discriminator": None,
+    "networks": {"encoder": {"use": "vae", "width": 2, "z": 6, "norm": "none"}},
+    "objective": {"use": "vae", "sigma": 0.5},
+}
+CASES["vae"] = job(**VAE, micro_batch=4)
+CASES["pix2pix"] = job(**PIX2PIX, penalties=[R1], micro_batch=4)
+
 TEXT = {"modality": "text", "source": "nowhere", "length": 7, "vocabulary": 12}
 LSTM = {"use": "lstm", "embedding": 5, "hidden": 6}
 TEXTCNN = {"use": "textcnn", "embedding": 4, "widths": [1, 2, 3], "filters": [3, 3, 3], "dropout": 0.0}
