@@ -248,7 +248,7 @@ class Metric(Protocol):
     """Compares features of real and generated samples. `values` and `needs` are literals in the body of the class.
 
     `values` names the numbers that `compare` gives. `needs` says what it gets: "moments" (`count`, `mean` [d] and
-    `covariance` [d, d]) of the whole training set; "classes", the same of `each()` class; "spread" (`of_pairs`); "rows",
+    `covariance` [d, d]) of the whole training set; "classes", that of `each()` class; "spread" (`of_pairs`); "rows",
     features [N, d], of at most as many real samples as generated ones; "all", with all real ones; "logits" [N, classes]
     of generated samples alone, by features with `logits`; "generator", the sum over workers of `sums(generator, fake,
     rank, world)`. Optional: `least`, the fewest samples (2); `features`, a literal too, the only ones it compares.
