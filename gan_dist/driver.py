@@ -33,6 +33,8 @@ def main() -> int:
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
     cluster: Any = ray
     cpus = max(1, int(cluster.cluster_resources().get("CPU", 1)))
+    if spec.resources.data_cpus != "auto":
+        cpus = min(cpus, spec.resources.data_cpus)
     cache = RunFolder(Folder(request.uri)).prepared()
     stand_in_of = spec.batch if request.mode == "smoke" else None
     reading = Reading(spec.data, cache, cpus, stand_in_of, preparing(print_event))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,7 +72,7 @@ class Feed:
         self.lanes = share_of(batch, run.rank, run.world)
         self.micro_batch = micro_batch
         self.waited_s = 0.0
-        self.classes = class_shares(rows.facts, run.device)
+        self.classes = class_shares(rows.facts, run.device, rows.facts.class_weights)
 
     @property
     def share(self) -> int:
@@ -129,10 +129,13 @@ class Feed:
         return encoded, labels.to(self.run.device) if self.classes is not None else given
 
 
-def class_shares(facts: DataFacts, device: torch.device) -> Tensor | None:
-    """How often each class comes in the data, summed up to it, [classes]; None where there are none."""
-    counts = torch.tensor(facts.class_counts, dtype=torch.float64)
-    return (counts.cumsum(0) / counts.sum()).to(device) if facts.classes else None
+def class_shares(facts: DataFacts, device: torch.device, weights: Sequence[float] = ()) -> Tensor | None:
+    """How often each class comes in the data, or in proportion to weights, summed up to it, [classes]; None where there
+    are none."""
+    if not facts.classes:
+        return None
+    shares = torch.tensor(weights or facts.class_counts, dtype=torch.float64)
+    return (shares.cumsum(0) / shares.sum()).to(device)
 
 
 def drawn_classes(shares: Tensor, rng: Rng) -> Tensor:

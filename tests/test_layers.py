@@ -38,7 +38,7 @@ modalities modalities.image modalities.pair modalities.text
 data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs data.corpus
 data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
-data.images data.errors data.order storage remote walk versions
+data.images data.weighted data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
 objectives.feature_matching objectives.reconstruction objectives.vae
@@ -60,8 +60,9 @@ networks.autoregressive
 contracts randomness
 
 components by_data aliases
-spec spec.check spec.signatures spec.source spec.job spec.data spec.sweep spec.space spec.slots spec.sections
-spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
+spec spec.check spec.signatures spec.source spec.job spec.data spec.data_fields spec.sweep spec.space spec.slots
+spec.sections spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules
+spec.amounts spec.errors
 """
 ORDER = ROWS.split()
 MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gan_dist.data.errors import DataError
-from gan_dist.spec.data import DataSpec
+from gan_dist.spec.data import DataSpec, PairData
 
 SHARE = 0.5
 GIB = 2**30
@@ -21,6 +21,11 @@ class Ingest:
     why: str
 
 
+def weighted(data: DataSpec) -> bool:
+    """Whether classes are served in another proportion than that of the data."""
+    return not isinstance(data, PairData) and data.class_weights != "data"
+
+
 def choose(data: DataSpec, held: int, room: int, before: int | None) -> Ingest:
     """The ingest of a run.
 
@@ -32,6 +37,11 @@ def choose(data: DataSpec, held: int, room: int, before: int | None) -> Ingest:
     Raises:
         DataError: the samples have to be in memory, and do not fit.
     """
+    if weighted(data) and (before or data.ingest == "stream" or (data.ingest == "auto" and held > SHARE * room)):
+        raise DataError(
+            f"data.class_weights: a stream serves {held / GIB:.2f} GiB of shards as they lie; set data.ingest: memory, "
+            "or leave the weights out"
+        )
     size = f"{held / GIB:.2f} GiB in {room / GIB:.1f} GiB of memory for data"
     fits = held <= SHARE * room
     if before:

@@ -23,6 +23,7 @@ class DataFacts:
         count: usable samples.
         classes: class names in label order; empty when unconditional.
         class_counts: samples of each class.
+        class_weights: in what proportion classes are served; empty for that of the data.
         checksum: over the decoded samples and labels in canonical order.
         rejected: (name, reason) of what could not be decoded.
         stand_in: whether they only stand for data that are not at hand.
@@ -33,6 +34,7 @@ class DataFacts:
     checksum: str
     classes: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+    class_weights: tuple[float, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
     stand_in: bool = False
     window: int = 0
@@ -137,7 +139,7 @@ def facts_of(record: Mapping[str, Any]) -> DataFacts:
     """From `as_dict`, or a mapping that holds more."""
     kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
-    known |= {name: tuple(known[name]) for name in ("classes", "class_counts") if name in known}
+    known |= {name: tuple(known[name]) for name in ("classes", "class_counts", "class_weights") if name in known}
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])

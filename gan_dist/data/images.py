@@ -13,6 +13,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from gan_dist.data.errors import Unreadable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+ORIENTATION, UPRIGHT = 0x0112, 1
 _GREY = {"1", "L", "LA", "I", "F"}
 Pixels = NDArray[np.uint8]
 
@@ -68,9 +69,11 @@ def open_image(content: bytes) -> Image.Image:
     except Exception as error:  # decoders raise anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from error
     try:
-        return ImageOps.exif_transpose(image)
+        if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+            return ImageOps.exif_transpose(image)
     except Exception:  # damaged notes about a sound picture: it is shown as it is stored
         return image
+    return image
 
 
 def to_pixels(image: Image.Image, look: Look) -> Pixels:
@@ -99,7 +102,8 @@ def _flat(image: Image.Image, look: Look) -> Image.Image:
     if "A" in image.mode or "transparency" in image.info:
         coloured = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", coloured.size, look.background), coloured)
-    return _in_eight_bits(image).convert("L" if look.channels == 1 else "RGB")
+    mode = "L" if look.channels == 1 else "RGB"
+    return image if image.mode == mode else _in_eight_bits(image).convert(mode)
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

@@ -16,6 +16,7 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import Plan, Positions
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
+from gan_dist.data.weighted import WeightedPlan
 
 Block = NDArray[Any]
 AHEAD = 2
@@ -34,8 +35,10 @@ class Memory:
 
     def __init__(self, blocks: Sequence[Block], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
         self.blocks, self.labels, self.facts = list(blocks), labels, facts
-        self.plan = Plan(seed, batch, tuple(len(block) for block in blocks))
-        self._ends = np.cumsum(self.plan.shards)
+        lengths = tuple(len(block) for block in blocks)
+        weights = facts.class_weights
+        self.plan = WeightedPlan(seed, batch, labels, weights) if weights else Plan(seed, batch, lengths)
+        self._ends = np.cumsum(lengths)
 
     def positions(self, reals_drawn: int) -> Positions:
         """Positions of the whole global batch that comes after `reals_drawn` samples."""

@@ -27,6 +27,7 @@ from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
 from gan_dist.data.standin import stand_in
 from gan_dist.data.tokens import Codec
+from gan_dist.data.weighted import weights_of
 from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
 from gan_dist.storage import Folder, StorageError
 from gan_dist.versions import versions
@@ -79,16 +80,21 @@ def settle(
         DataError: the data cannot be used.
     """
     try:
-        return _with_test(_given(data) or _cached(find(data), data, cache, executor, progress), data)
+        return _asked(_given(data) or _cached(find(data), data, cache, executor, progress), data)
     except Absent:
         if stand_in_of is None:
             raise
     found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
-    return _with_test(replace(found, manifest={**found.manifest, "stand_in": True}), data)
+    return _asked(replace(found, manifest={**found.manifest, "stand_in": True}), data)
 
 
-def _with_test(found: Prepared, data: DataSpec) -> Prepared:
-    """The same data, and where the job's held-out sentences are."""
+def _asked(found: Prepared, data: DataSpec) -> Prepared:
+    """The same data, and what else the job says of them: weights of classes, and where held-out sentences are."""
+    if not isinstance(data, PairData):
+        facts = found.facts
+        asked = "equal" if facts.stand_in and data.class_weights != "data" else data.class_weights
+        weights = weights_of(asked, facts.classes, facts.class_counts)
+        found = replace(found, manifest={**found.manifest, "class_weights": list(weights)})
     if not isinstance(data, TextData):
         return found
     test = data.test and {"where": data.test, "encoding": data.encoding, "columns": list(data.columns)}

@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from gan_dist.spec.amounts import Amount, CountField
+from gan_dist.spec.data_fields import WEIGHTS, ClassWeights, Colour
 from gan_dist.spec.errors import shown, suggestion
 from gan_dist.spec.fields import Number, Section, Truth, Whole
 
@@ -18,13 +25,6 @@ MODALITIES = get_args(Modality)
 ORACLE = "oracle"
 BUILT_IN = ("digits", ORACLE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
-
-
-def _colour(written: str) -> str:
-    from PIL import ImageColor
-
-    ImageColor.getrgb(written)
-    return written
 
 
 def _known(written: object) -> object:
@@ -36,9 +36,6 @@ def _known(written: object) -> object:
 def _absolute(path: str) -> str:
     """A local path from where we are; names of sets and URIs as they are."""
     return path if path in BUILT_IN or _SCHEME.match(path) else str(Path(path).expanduser().absolute())
-
-
-Colour = Annotated[str, AfterValidator(_colour)]
 
 
 class DataSection(Section):
@@ -104,6 +101,7 @@ class ImageData(PictureData):
         default="none",
         description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
     )
+    class_weights: ClassWeights = WEIGHTS
 
 
 class PairData(PictureData):
@@ -182,6 +180,7 @@ class TextData(DataSection):
     labels: Literal["none", "folders", "files", "column"] = Field(
         default="none", description="none, folders (a class per sub-folder), files (per file) or column (of a table)."
     )
+    class_weights: ClassWeights = WEIGHTS
     label_column: str = Field(default="label", description="The column that `labels: column` reads.")
     count: CountField = Field(
         default=Amount(10_000),

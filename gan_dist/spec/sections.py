@@ -141,6 +141,11 @@ class ResourcesSpec(Section):
         description="CPUs reserved for each worker; auto is one each.",
         json_schema_extra={"unit": "CPUs"},
     )
+    data_cpus: Annotated[int | Literal["auto"], AutoOr(ge=1)] = Field(
+        default="auto",
+        description="Most CPUs of the cluster that decode data at a time; auto is all.",
+        json_schema_extra={"unit": "CPUs"},
+    )
     max_failures: Whole = Field(
         default=3, ge=0, description="Restarts after a lost worker.", json_schema_extra={"unit": "restarts"}
     )

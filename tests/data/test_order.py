@@ -88,7 +88,7 @@ def test_each_epoch_has_a_new_order_and_each_seed_its_own(window: int) -> None:
 def test_position_is_exact_from_anywhere(iteration: int, seed: int, window: int) -> None:
     plan = Plan(seed, 8, (9, 20, 1, 15), window)
     in_turn = [plan.positions(earlier * 8) for earlier in range(iteration + 1)]
-    order._shuffled.cache_clear()
+    order.shuffled.cache_clear()
     assert np.array_equal(Plan(seed, 8, (9, 20, 1, 15), window).positions(iteration * 8), in_turn[-1])
 
 

@@ -11,7 +11,9 @@ from sklearn.datasets import load_digits
 
 from gan_dist.data.errors import DataError
 from gan_dist.data.images import SUFFIXES
+from gan_dist.data.prepare import here, settle
 from gan_dist.data.sources import find, read
+from gan_dist.storage import Folder
 from tests.data.corpus import encoded, idx, ingest, many, noise, pixels_in, put, spec
 from tests.helpers import SHARED
 
@@ -203,3 +205,15 @@ def test_an_idx_file_of_floats_is_refused(tmp_path: Path) -> None:
 def test_encoded_is_what_the_suffix_says(tmp_path: Path) -> None:
     put(tmp_path, "really-a-png.jpg", encoded(noise(), "PNG"))
     assert ingest(spec(tmp_path)).facts.count == 1
+
+
+def test_a_source_that_only_fsspec_reaches(tmp_path: Path) -> None:
+    """As `hf://` is reached; fsspec's own memory stands for it."""
+    fsspec = pytest.importorskip("fsspec")
+    many(tmp_path / "in", 5)
+    system = fsspec.filesystem("memory")
+    for path in (tmp_path / "in").iterdir():
+        system.pipe(f"/hub/{path.name}", path.read_bytes())
+    there = settle(spec("memory://hub"), Folder.at(tmp_path / "c"), here, lambda *_: None)
+    local = settle(spec(tmp_path / "in"), Folder.at(tmp_path / "d"), here, lambda *_: None)
+    assert there.facts.checksum == local.facts.checksum
