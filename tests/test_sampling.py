@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -27,6 +28,7 @@ from gan_dist.data.prepare import settle
 from gan_dist.delivery import deliver
 from gan_dist.export import export
 from gan_dist.sampling import Sampling, Stretch, here, seeds_of
+from gan_dist.sampling_on_ray import Maker
 from gan_dist.spec.job import ImageData
 from gan_dist.storage import Folder
 
@@ -187,6 +189,16 @@ def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> 
 def test_sampling_survives_the_way_to_a_worker() -> None:
     sampling = Sampling("x", [1, 2], 5, "parquet", cls="3", truncation=0.5)
     assert Sampling.from_json(sampling.to_json()) == sampling
+
+
+@pytest.mark.usefixtures("small_stretches")
+def test_a_worker_of_a_cluster_makes_the_same_bytes(runs: dict[str, Model]) -> None:
+    """What Ray Data calls, without Ray; a zip ends with zeros, which must not be lost on the way."""
+    model, asked = runs["pictures"], Sampling(runs["pictures"].uri, [0], 100)
+    stretches = asked.stretches(model.facts)
+    made = Maker(asked.to_json())(pa.table({"stretch": [json.dumps(one) for one in stretches]}))
+    assert made["number"].to_pylist() == [0, 1]
+    assert made["content"].to_pylist() == [content for _, content in here(asked, stretches)]
 
 
 def test_the_command(runs: dict[str, Model], tmp_path: Path, sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
