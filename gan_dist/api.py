@@ -78,9 +78,14 @@ class Model:
         """
         return torch.cat(list(self.sample_chunks(n, seed, cls)))
 
-    def sample_chunks(self, n: int, seed: int = 0, cls: int | str | None = None) -> Iterator[Tensor]:
-        """The same samples a few at a time, for numbers that memory would not hold."""
-        return generate_chunks(self.generator, n, seed, self._classes(n, cls), torch.device("cpu"))
+    def sample_chunks(self, n: int, seed: int = 0, cls: int | str | None = None, first: int = 0) -> Iterator[Tensor]:
+        """The same samples a few at a time, for numbers that memory would not hold.
+
+        Args:
+            first: number of the first one, a multiple of 64; any stretch of a seed's samples can be made alone.
+        """
+        device = next(self.generator.parameters()).device
+        return generate_chunks(self.generator, n, seed, self.classes_of(n, cls, first), device, first)
 
     def sentences(self, n: int, seed: int = 0, cls: int | str | None = None) -> list[str]:
         """The same samples of a text model, as people write them.
@@ -122,9 +127,14 @@ class Model:
         generator.drawing = Drawing(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
         return self
 
-    def _classes(self, n: int, cls: int | str | None) -> Tensor | None:
+    def classes_of(self, n: int, cls: int | str | None = None, first: int = 0) -> Tensor | None:
+        """The class of each of n samples from `first` on, [n]: they go round, unless one is given.
+
+        Raises:
+            ValueError: the model has no such class.
+        """
         if cls is None:
-            return torch.arange(n) % len(self.classes) if self.classes else None
+            return torch.arange(first, first + n) % len(self.classes) if self.classes else None
         names = list(self.classes)
         number = names.index(str(cls)) if str(cls) in names else cls
         if not isinstance(number, int) or not 0 <= number < len(names):

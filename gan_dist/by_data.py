@@ -15,6 +15,7 @@ PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
 }
 PROVIDED["metric"] = {"codec": "data.tokens", "test": "data.test", "oracle": "data.source"}
+PROVIDED["metric"] |= {"class_counts": "data.labels"}
 
 
 PLURAL: dict[Modality, str] = {"image": "images", "pair": "pairs of images", "text": "text"}

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from gan_dist.randomness import Rng
 
-Needs = Literal["moments", "rows", "all", "generator"]
+Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator"]
 
 
 class Phase(NamedTuple):
@@ -248,10 +248,10 @@ class Metric(Protocol):
     """Compares features of real and generated samples. `values` and `needs` are literals in the body of the class.
 
     `values` names the numbers that `compare` gives. `needs` says what it gets: "moments" (`count`, `mean` [d] and
-    `covariance` [d, d]), of the whole training set; "rows", the features [N, d] themselves, of at most as many real
-    samples as generated ones; "all", the same with all real ones; or "generator", where a method `sums(generator, fake,
-    rank, world)` gives this worker's share of a vector, and `compare` the sum of all shares in place of `fake`.
-    Optional: `least`, the fewest samples of either kind (2); `features`, a literal too, the only features it compares.
+    `covariance` [d, d]) of the whole training set; "classes", that of `each()` class; "spread" (`of_pairs`); "rows",
+    features [N, d], of at most as many real samples as generated ones; "all", with all real ones; "logits" [N, classes]
+    of generated samples alone, by features with `logits`; "generator", the sum over workers of `sums(generator, fake,
+    rank, world)`. Optional: `least`, the fewest samples (2); `features`, a literal too, the only ones it compares.
     """
 
     values: tuple[str, ...]

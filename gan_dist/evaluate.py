@@ -14,11 +14,13 @@ import torch
 from gan_dist.api import load
 from gan_dist.components import ALIASES, add_roots
 from gan_dist.data.errors import DataError
-from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Memory
+from gan_dist.exported import is_exported
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.names import TOKENS, features_of, names_of
+from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.runtime import LocalRun
 from gan_dist.spec.amounts import Amount
@@ -36,11 +38,13 @@ class Question:
     """What is compared by which metrics.
 
     Attributes:
-        a, b: run, checkpoint or folder of images; b, for images only, is a folder in place of the run's data.
+        a, b: run, checkpoint, exported generator or folder of images; b, for images only, is a folder in place of the
+            run's data.
         metrics: their names; none for those of the job, or else all of ours that the data allow.
         n, features: samples of A, and what images are compared by, in place of what the metrics say.
         grid: inverse temperatures at which a run of text is measured beside 1.
         twin: another run of the same text, measured beside A.
+        neighbours: whether samples are shown beside the real ones that are nearest.
     """
 
     a: str
@@ -50,6 +54,7 @@ class Question:
     features: str | None = None
     grid: Sequence[float] = ()
     twin: str | None = None
+    neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Answer:
         twin: those of the twin.
         curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
         pairs: names that make a curve of quality against diversity.
+        neighbours: the nearest neighbours of A's samples in B, where they were asked for.
+        warnings: what is to be known of the numbers.
     """
 
     values: dict[str, float]
@@ -72,6 +79,8 @@ class Answer:
     twin: dict[str, float]
     curves: Curves
     pairs: tuple[Pair, ...]
+    neighbours: Neighbours | None
+    warnings: tuple[str, ...]
 
 
 def evaluate(question: Question) -> Answer:
@@ -103,7 +112,14 @@ def evaluate(question: Question) -> Answer:
         shown = curves if question.grid else {}
         first = {which: points[1.0] for which, points in curves.items()}
         twin = first.get("twin", {})
-        return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs)
+        near = _neighbours(question, a, b, run) if question.neighbours else None
+        warnings = tuple(measuring.warnings())
+        return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
+
+
+def _neighbours(question: Question, a: Samples, b: Memory, run: LocalRun) -> Neighbours:
+    asked = _changed(question, a, [MetricSpec(use=METRIC)])
+    return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
 def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Memory]:
@@ -126,6 +142,7 @@ def _check_options(question: Question, where: str, of_text: bool) -> None:
     wrong: list[tuple[str, object, str]]
     if of_text:
         wrong = [("B", question.b, "name no B"), ("--features", question.features, "leave it out")]
+        wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
         wrong = [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twin, "leave it out")]
@@ -150,7 +167,7 @@ def _at(measuring: Measuring, one: Samples, b: Memory, inverse: float) -> dict[s
         generator: Any = one.generator
         generator.drawing = Drawing(1 / inverse)
     try:
-        return measuring.measure(one.draw, b, one.generator)
+        return measuring.measure(one.draw, b, one.generator, one.labels)
     finally:
         if inverse != 1:
             generator.drawing = Drawing()
@@ -167,8 +184,9 @@ def _of_real(measuring: Measuring, a: Samples, b: Memory) -> dict[str, float]:
 
 
 def _holds_images(where: str) -> bool:
-    """Whether it is a folder that is neither a run nor a checkpoint."""
-    return Path(where).is_dir() and not any((Path(where) / name).exists() for name in ("request.json", "meta.json"))
+    """Whether it is a folder that is neither a run, nor a checkpoint, nor an exported generator."""
+    of_runs = ("request.json", "meta.json")
+    return Path(where).is_dir() and not is_exported(where) and not any((Path(where) / one).exists() for one in of_runs)
 
 
 def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:
@@ -179,7 +197,14 @@ def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> Non
 def _asked(question: Question, a: Samples) -> list[MetricSpec]:
     """The metrics that are meant: those named, or the job's own, or all of ours that go with the data."""
     named = [_metric(name, a) for name in question.metrics]
-    chosen = named or list(a.metrics) or [one for one in _ours(a) if _wants(one.use, a) is None]
+    found = _changed(question, a, named or a.metrics or _ours(a))
+    if not named and not a.metrics:
+        found = [one for one in found if _fits(one, a)]
+    return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def _changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> list[MetricSpec]:
+    """Metrics with the samples and features that the question names."""
     changes: dict[str, object] = {}
     if question.features is not None:
         changes["features"] = FeaturesSpec(use=question.features)
@@ -187,8 +212,7 @@ def _asked(question: Question, a: Samples) -> list[MetricSpec]:
         raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} images")
     if (count := question.n or a.most) is not None:
         changes["samples"] = Amount(count)
-    found = [one.model_copy(update=changes) for one in chosen]
-    return [one for place, one in enumerate(found) if one not in found[:place]]
+    return [one.model_copy(update=changes) for one in metrics]
 
 
 def _ours(a: Samples) -> list[MetricSpec]:
@@ -197,15 +221,13 @@ def _ours(a: Samples) -> list[MetricSpec]:
     return [one for one in shipped if (features_of(one).use == TOKENS) == a.of_text]
 
 
-def _wants(use: str, a: Samples) -> str | None:
-    """What a metric of text needs that A lacks."""
-    if not isinstance(a.facts, TextFacts):
-        return None
-    if use in ("bleu", "nll") and not a.facts.test:
-        return "data.test"
-    if use == "nll" and not hasattr(a.generator, "log_prob"):
-        return "log_prob"
-    return "oracle" if use == "nll_oracle" and a.facts.oracle is None else None
+def _fits(spec: MetricSpec, a: Samples) -> bool:
+    """Whether A and its data have what a metric asks for."""
+    try:
+        found = Measuring([spec], a.facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
+    except ValueError:
+        return False
+    return found.built[0].metric.needs != "generator" or hasattr(a.generator, "log_prob")
 
 
 def _metric(name: str, a: Samples) -> MetricSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,31 +12,41 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist import components
-from gan_dist.contracts import Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
-from gan_dist.metrics.moments import FeatureRows, Moments
+from gan_dist.metrics.moments import ClassMoments, FeatureRows
 from gan_dist.metrics.names import resolve
 from gan_dist.runtime import Run
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
-from gan_dist.wanted import SEED, Built, Wanted, build_extractor, build_metric, compare, key_of
+from gan_dist.wanted import (
+    FORMAT,
+    KINDS,
+    SEED,
+    Built,
+    Collected,
+    Wanted,
+    build_extractor,
+    build_metric,
+    compare,
+    empty,
+    key_of,
+    stored_as,
+)
 
-FORMAT = 1
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
-KINDS: dict[Needs, type[Moments] | type[FeatureRows]] = {
-    "moments": Moments,
-    "rows": FeatureRows,
-    "all": FeatureRows,
-    "generator": FeatureRows,
-}
 Draw = Callable[[range], Tensor]
+Labels = Callable[[range], Tensor]
 
 
 def _reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
-    """Draws the real samples at these positions, some at a time."""
+    """Draws the real samples at these positions."""
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
+
+
+def _classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Labels:
+    return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
 
 
 class Measuring:
@@ -67,7 +76,13 @@ class Measuring:
         self.facts, self.cache, self.run = facts, cache, run
         self.built = [build_metric(spec, facts, roots, against) for spec in metrics]
         self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
-        self._real: dict[Wanted, Moments | FeatureRows] = {}
+        self._real: dict[Wanted, Collected] = {}
+        for one in self.built:
+            if one.metric.needs == "logits" and not hasattr(self.extractors[key_of(one.spec)], "logits"):
+                raise ValueError(
+                    f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
+                    f"not {key_of(one.spec)!r}"
+                )
 
     @property
     def names(self) -> dict[str, str]:
@@ -82,10 +97,18 @@ class Measuring:
         """Which metrics have too few samples to compare."""
         found = []
         for one in self.built:
-            name, least = next(iter(one.names.values())), one.least
             for count, what in ((one.samples, "generated"), (self.facts.count, "real")):
-                if count < least:
-                    found.append(f"metrics: {name} needs at least {least} {what} samples, and there are {count}")
+                if count < one.least and (one.compares or what == "generated"):
+                    text = f"needs at least {one.least} {what} samples, and there are {count}"
+                    found.append(f"metrics: {one.title} {text}")
+        return found
+
+    def warnings(self) -> list[str]:
+        """Which distances are of fewer samples than features: their covariance has no full rank."""
+        found = []
+        for one in self.built:
+            if one.metric.needs == "moments" and one.samples <= (dim := self._dim(key_of(one.spec))):
+                found.append(f"{one.title}: {one.samples} samples are too few for {dim} features; it is far too high")
         return found
 
     def try_out(self, one: Built) -> None:
@@ -96,33 +119,58 @@ class Measuring:
             features = self.extractors[key_of(one.spec)](noise.to(self.run.device))
         if features.ndim != 2 or len(features) != len(noise):
             raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
-        both = Moments.of(features) if one.metric.needs == "moments" else FeatureRows(features)
-        compare(one, both, both)
+        both = self._empty(one.fake()._replace(samples=len(noise)))
+        if isinstance(both, ClassMoments):
+            both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
+        else:
+            both.add(0, features)
+        compare(one, both if one.compares else None, self._judged(one, both))
 
-    def measure(self, draw: Draw, rows: Rows, generator: nn.Module | None = None) -> dict[str, float]:
+    def measure(
+        self, draw: Draw, rows: Rows, generator: nn.Module | None = None, labels: Labels | None = None
+    ) -> dict[str, float]:
         """Every number by its exact name, equal on all workers. Every worker must call this.
 
         Args:
             draw: uint8 pixels [n, C, H, W] of the samples with these numbers; it is asked for whole chunks.
             rows: the data that samples are compared with.
             generator: what drew the samples, for metrics that ask it.
+            labels: classes [n] of the samples with these numbers, for metrics that want them.
 
         Raises:
-            ValueError: a metric asks the generator, and there is none.
+            ValueError: a metric asks the generator, or for classes, and there is none.
         """
         real = self._reference(rows)
-        fake = self._collect(draw, {one.fake() for one in self.built})
+        fake = self._collect(draw, {one.fake() for one in self.built}, labels)
         asked = {place: self._asked(one, fake[one.fake()], generator) for place, one in enumerate(self.built)}
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
             found: list[float] = []
             for place, one in enumerate(self.built):
-                found += compare(one, real[one.real(self.facts.count)], asked[place] or fake[one.fake()])
+                known = real[one.real(self.facts.count)] if one.compares else None
+                found += compare(one, known, asked[place] or self._judged(one, fake[one.fake()]))
             values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
     @torch.no_grad()
-    def _asked(self, one: Built, fake: Moments | FeatureRows, generator: nn.Module | None) -> FeatureRows | None:
+    def _judged(self, one: Built, found: Collected) -> Collected:
+        """What a metric gets of samples: what was collected of them, or what their features say of classes."""
+        if one.metric.needs != "logits":
+            return found
+        extractor: Any = self.extractors[key_of(one.spec)]
+        assert isinstance(found, FeatureRows)
+        return FeatureRows(extractor.logits(found.rows))
+
+    def features(self, draw: Draw, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Features [N, d] of all real samples in canonical order, and of generated ones, for the first metric, which is
+        one that needs "all"."""
+        (one, *_), real = self.built, self._reference(rows)
+        known, found = real[one.real(self.facts.count)], self._collect(draw, {one.fake()})[one.fake()]
+        assert isinstance(known, FeatureRows) and isinstance(found, FeatureRows)
+        return known.rows, found.rows
+
+    @torch.no_grad()
+    def _asked(self, one: Built, fake: Collected, generator: nn.Module | None) -> FeatureRows | None:
         """What a generator says itself, summed over workers, for a metric that wants it."""
         if one.metric.needs != "generator":
             return None
@@ -132,7 +180,7 @@ class Measuring:
         assert isinstance(fake, FeatureRows)
         return FeatureRows(self.run.sum(metric.sums(generator, fake.rows, self.run.rank, self.run.world)))
 
-    def _reference(self, rows: Rows) -> dict[Wanted, Moments | FeatureRows]:
+    def _reference(self, rows: Rows) -> dict[Wanted, Collected]:
         """What is known of the data: found once, and kept for this and every later run."""
         if self._real:
             return self._real
@@ -140,8 +188,8 @@ class Measuring:
             if hasattr(extractor, "fit"):
                 self._fit(key, extractor, rows)
         missing = set()
-        for wanted in sorted({one.real(self.facts.count) for one in self.built}):
-            file = self._file(wanted)
+        for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
+            file = stored_as(wanted, self.facts, self.extractors[wanted.features])
             if file is not None and self._everywhere(self.cache.exists(file)):
                 kind = KINDS[wanted.needs]
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
@@ -150,15 +198,16 @@ class Measuring:
         for samples in sorted({wanted.samples for wanted in missing}):
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
             chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
-            found = self._collect(_reader(rows, chosen), [one for one in missing if one.samples == samples])
+            asked = [one for one in missing if one.samples == samples]
+            found = self._collect(_reader(rows, chosen), asked, _classes_at(rows, chosen))
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
-                if (file := self._file(wanted)) is not None:
+                if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
                     self.cache.write(file, save(_contiguous(known.state())))
         return self._real
 
     @torch.no_grad()
-    def _collect(self, draw: Draw, wanted: Iterable[Wanted]) -> dict[Wanted, Moments | FeatureRows]:
+    def _collect(self, draw: Draw, wanted: Iterable[Wanted], labels: Labels | None = None) -> dict[Wanted, Collected]:
         """Features of samples, from all workers; each embeds every `world`-th chunk."""
         # In one order on all workers, who sum them one after the other.
         found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}
@@ -170,15 +219,22 @@ class Measuring:
                 if one.samples > start:
                     if one.features not in embedded:
                         embedded[one.features] = self.extractors[one.features](pixels)
-                    collected.add(start, embedded[one.features][: one.samples - start])
+                    features = embedded[one.features][: one.samples - start]
+                    if one.needs == "classes":
+                        if labels is None:
+                            raise ValueError("metrics: 'class_frechet' needs samples of known classes")
+                        collected.add(start, features, labels(range(start, start + CHUNK))[: len(features)])
+                    else:
+                        collected.add(start, features)
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
-    def _empty(self, wanted: Wanted) -> Moments | FeatureRows:
+    def _empty(self, wanted: Wanted) -> Collected:
+        return empty(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
+
+    @torch.no_grad()
+    def _dim(self, features: str) -> int:
         probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
-        dim = self.extractors[wanted.features](probe).shape[1]
-        if wanted.needs == "moments":
-            return Moments.empty(dim, self.run.device)
-        return FeatureRows.empty(wanted.samples, dim, self.run.device)
+        return int(self.extractors[features](probe).shape[1])
 
     def _fit(self, key: str, extractor: Any, rows: Rows) -> None:
         """Train an extractor on the data, once for all runs; rank 0 does, and the others read what it stored."""
@@ -198,18 +254,6 @@ class Measuring:
         """Whether it is true for all workers; who is first waits for the others."""
         votes = torch.tensor([float(truth)], device=self.run.device)
         return round(self.run.sum(votes).item()) == self.run.world
-
-    def _file(self, wanted: Wanted) -> str | None:
-        """Where the data's features are kept: by the data's content and the extractor's weights. None for a person's
-        own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
-        state = self.extractors[wanted.features].state_dict()
-        if ":" in wanted.features.partition(" ")[0] or not state:
-            return None
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in state.items():
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        key = [FORMAT, self.facts.checksum, self.facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
-        return f"{wanted.needs}-{state_of(key)}.safetensors"
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

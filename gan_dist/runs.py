@@ -26,7 +26,7 @@ from typing import Any, Literal
 from gan_dist.storage import Folder, home
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
-PREPARED, JOB = ".prepared", "job.json"
+PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
@@ -94,7 +94,7 @@ class RunFolder:
 
     def measured(self) -> Folder:
         """Where what metrics need to know of the data is kept beside these."""
-        return self.prepared().child("metrics")
+        return self.prepared().child(METRICS)
 
     def size(self) -> int:
         """Bytes of everything stored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,28 +64,54 @@ def generate(generator: nn.Module, count: int, seed: int, cond: Tensor | None, d
 
 
 def generate_chunks(
-    generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device
+    generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device, first: int = 0
 ) -> Iterator[Tensor]:
     """The same in chunks of 64, each made when asked for.
+
+    Args:
+        cond: classes of these samples, [count].
+        first: number of the first one; a multiple of 64, so that every sample is made in the same company.
 
     Raises:
         ValueError: `count` is below 1.
     """
+    assert first % CHUNK == 0
     if count < 1:
         raise ValueError(f"samples: {count} were asked for; at least 1")
-    starts = range(0, count, CHUNK)
-    return (_chunk(generator, range(s, min(s + CHUNK, count)), seed, cond, device) for s in starts)
+    parts: list[Tensor | None] = [None] * -(-count // CHUNK) if cond is None else list(torch.split(cond, CHUNK))
+    starts = range(first, first + count, CHUNK)
+    return (
+        _chunk(generator, range(start, min(start + CHUNK, first + count)), seed, part, device)
+        for start, part in zip(starts, parts, strict=True)
+    )
 
 
 def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
     """Samples of a stretch that begins with a lane. A lane's numbers are drawn whole or they would be others, so the
     last one may hold samples that nobody wants; they are cut off."""
     rng = _rng(generator, wanted, (seed, "sample"), device)
-    classes = None
     if cond is not None:
-        known = cond[wanted.start : wanted.stop]
-        classes = torch.cat([known, known[-1:].expand(rng.n - len(wanted), *known.shape[1:])])
-    return _made(generator, rng, classes)[: len(wanted)]
+        cond = torch.cat([cond, cond[-1:].expand(rng.n - len(wanted), *cond.shape[1:])]).to(device)
+    return _made(generator, rng, cond)[: len(wanted)]
+
+
+def noise_of(generator: nn.Module, seeds: Sequence[int], device: torch.device) -> Any:
+    """The noise of the first sample of each seed, in the generator's own form with one row for each."""
+    maker: Any = generator
+    drawn = []
+    for seed in seeds:
+        rng = _rng(generator, range(1), (seed, "sample"), device)
+        drawn.append(over_leaves(lambda leaf: leaf[:1], maker.draw(rng.n, rng)))
+    return over_leaves(lambda *leaves: torch.cat(leaves), *drawn)
+
+
+def over_leaves(change: Callable[..., Tensor], *noises: Any) -> Any:
+    """Noises of one form, changed together tensor by tensor."""
+    if isinstance(noises[0], Tensor):
+        return change(*noises)
+    if isinstance(noises[0], dict):
+        return {key: over_leaves(change, *(noise[key] for noise in noises)) for key in noises[0]}
+    return type(noises[0])(over_leaves(change, *parts) for parts in zip(*noises, strict=True))
 
 
 def measured(
@@ -103,8 +129,13 @@ def measured(
         given: of pairs, what each is made of.
     """
     if shares is not None:
-        given = drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
+        given = measured_classes(generator, wanted, seed, shares, device)
     return _made(generator, _rng(generator, wanted, (seed, "metric"), device), given)
+
+
+def measured_classes(generator: nn.Module, wanted: range, seed: int, shares: Tensor, device: torch.device) -> Tensor:
+    """Their classes, of whole lanes too."""
+    return drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
 
 
 def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: torch.device) -> Rng:
@@ -130,23 +161,6 @@ def save_sheet(shown: Sheet, stem: Path) -> Path:
         path = stem.with_name(f"{stem.name}.png")
         path.write_bytes(image.png(shown))
     return path
-
-
-def save_files(chunks: Iterable[Tensor], facts: DataFacts, folder: Path) -> list[Path]:
-    """Each picture as `000000.png`, `000001.png`, ..., or all sentences as lines of `samples.txt`; the files' paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(facts, TextFacts):
-        with (folder / "samples.txt").open("w") as stream:
-            for chunk in chunks:
-                stream.writelines(f"{line}\n" for line in text.lines(chunk, facts.codec))
-        return [folder / "samples.txt"]
-    written: list[Path] = []
-    for chunk in chunks:
-        for pixels in chunk:
-            path = folder / f"{len(written):06d}.png"
-            path.write_bytes(image.png(image.grid(pixels[None], 1)))
-            written.append(path)
-    return written
 
 
 def sentence_lengths(found: Prepared) -> NDArray[np.int64]:

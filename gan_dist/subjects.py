@@ -15,13 +15,14 @@ from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, settle
+from gan_dist.exported import is_exported
 from gan_dist.feed import class_shares
 from gan_dist.image_folder import images_of
-from gan_dist.measuring import Draw
-from gan_dist.runs import RunFolder
-from gan_dist.samples import measured
+from gan_dist.measuring import Draw, Labels
+from gan_dist.runs import METRICS, PREPARED, RunFolder
+from gan_dist.samples import measured, measured_classes
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder
+from gan_dist.storage import Folder, home
 from gan_dist.wanted import SEED
 
 
@@ -33,6 +34,7 @@ class Samples:
     facts: DataFacts
     draw: Draw
     cache: Folder
+    labels: Labels | None = None
     most: int | None = None
     seen: int | None = None
     metrics: Sequence[MetricSpec] = ()
@@ -46,18 +48,25 @@ class Samples:
 
 def of_model(model: Model, device: torch.device) -> Samples:
     """The very samples that the run's own metrics are of."""
-    generator, shares = model.generator.to(device), class_shares(model.facts, device)
+    generator, shares, seed = model.generator.to(device), class_shares(model.facts, device), model.spec.seed
+    return Samples(
+        model.name,
+        model.facts,
+        lambda part: measured(generator, part, seed, shares, device),
+        _prepared(model).child(METRICS),
+        None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device),
+        seen=model.seen,
+        metrics=model.spec.metrics,
+        roots=[model.spec.environment.code or "."],
+        generator=generator,
+    )
 
-    def draw(part: range) -> torch.Tensor:
-        return measured(generator, part, model.spec.seed, shares, device)
 
-    roots = [model.spec.environment.code or "."]
-    cache = _run_of(model).measured()
-    return Samples(model.name, model.facts, draw, cache, None, model.seen, model.spec.metrics, roots, generator)
-
-
-def _run_of(model: Model) -> RunFolder:
-    return RunFolder(Folder(model.uri.rsplit("/", 2)[0]))
+def _prepared(model: Model) -> Folder:
+    """Where decoded data are kept: beside the model's run, or, of one that has left its run, in our home."""
+    if is_exported(model.uri):
+        return Folder.at(home()).child(PREPARED)
+    return RunFolder(Folder(model.uri.rsplit("/", 2)[0])).prepared()
 
 
 def training_data(model: Model) -> Memory:
@@ -66,7 +75,7 @@ def training_data(model: Model) -> Memory:
     Raises:
         DataError: it is no longer there, or has changed.
     """
-    data = settle(model.spec.data, _run_of(model).prepared(), here, lambda done, total: None)
+    data = settle(model.spec.data, _prepared(model), here, lambda done, total: None)
     if data.facts.checksum != model.facts.checksum:
         remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
         raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")
@@ -76,7 +85,11 @@ def training_data(model: Model) -> Memory:
 def of_folder(where: str, cache: Folder) -> Samples:
     ours = images_of(where)
     shuffled = np.random.RandomState(SEED).permutation(ours.facts.count)
-    return Samples(where, ours.facts, lambda part: ours.rows(shuffled[part.start : part.stop])[0], cache, len(shuffled))
+
+    def draw(part: range) -> torch.Tensor:
+        return ours.rows(shuffled[part.start : part.stop])[0]
+
+    return Samples(where, ours.facts, draw, cache, most=len(shuffled))
 
 
 def twin_of(ref: str, a: Samples, device: torch.device) -> Samples:

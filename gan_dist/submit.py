@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gan_dist.jobs_api import Jobs, Refused
 from gan_dist.local_cluster import Cluster, ClusterError
 from gan_dist.packaging import PACKAGE, Environment, copied, pack
-from gan_dist.request import VARIABLE, Request
+from gan_dist.request import VARIABLE
 
 DRIVER = "gan_dist.driver"
 # The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM, and SIGKILL 3 s later.
@@ -27,6 +27,16 @@ FIXED = STOP | {
 }
 
 
+class Asked(Protocol):
+    """What a driver is told: a `Request`, or what else a module of ours reads from the same variable."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def submission_id(self) -> str: ...
+    def to_json(self) -> str: ...
+
+
 def entrypoint(cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
     """The job's command. Our local cluster runs this Python, unless Ray builds an environment for the job."""
     built = environment.pip or environment.image
@@ -35,7 +45,7 @@ def entrypoint(cluster: Cluster, environment: Environment, module: str = DRIVER)
 
 
 def runtime_env(
-    request: Request, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
+    request: Asked, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """Ray's runtime environment for a job, without the archive that `submit` adds for other clusters."""
     variables = FIXED | copied(environment.env, environ) | {VARIABLE: request.to_json()}
@@ -52,7 +62,7 @@ def runtime_env(
     return result
 
 
-def submit(request: Request, cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
+def submit(request: Asked, cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
     """Send the request to the cluster; returns the submission id.
 
     Raises:

@@ -17,7 +17,7 @@ from gan_dist.journal import Journal
 from gan_dist.pairs import Targets, measured_pairs, pair_sheet
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import Sheet, fixed_sheet, measured, real_sheet
+from gan_dist.samples import Sheet, fixed_sheet, measured, measured_classes, real_sheet
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -133,16 +133,16 @@ class Desk:
         assert self.measuring is not None
         began = time.perf_counter()
         generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
-        shares, rows, real = class_shares(self.rows.facts, device), self.rows, self.rows
+        shares, rows = class_shares(self.rows.facts, device), self.rows
 
         def draw(part: range) -> Tensor:
             if self.paired:
                 return measured_pairs(generator, part, seed, rows, device)
             return measured(generator, part, seed, shares, device)
 
-        if self.paired:
-            real = Targets(rows)
-        self.metrics = self.measuring.measure(draw, real, generator)
+        real = Targets(rows) if self.paired else rows
+        labels = None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device)
+        self.metrics = self.measuring.measure(draw, real, generator, labels)
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:
             name = self.measuring.resolve(goal.metric)

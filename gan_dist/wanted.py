@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,11 +13,23 @@ from torch import nn
 from gan_dist import components
 from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
-from gan_dist.metrics.moments import FeatureRows, Moments
+from gan_dist.data.source import state_of
+from gan_dist.metrics.moments import ClassMoments, FeatureRows, Moments, Spread
 from gan_dist.metrics.names import features_of, names_of
 from gan_dist.spec.job import MetricSpec
 
 SEED = 2015
+FORMAT = 1
+Collected = Moments | ClassMoments | Spread | FeatureRows
+KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[Spread] | type[FeatureRows]] = {
+    "moments": Moments,
+    "classes": ClassMoments,
+    "spread": Spread,
+    "rows": FeatureRows,
+    "all": FeatureRows,
+    "logits": FeatureRows,
+    "generator": FeatureRows,
+}
 
 
 class Wanted(NamedTuple):
@@ -46,8 +59,18 @@ class Built:
     def fake(self) -> Wanted:
         return Wanted(key_of(self.spec), self.metric.needs, self.samples)
 
+    @property
+    def title(self) -> str:
+        """Its first exact name."""
+        return next(iter(self.names.values()))
+
+    @property
+    def compares(self) -> bool:
+        """Whether it looks at real samples."""
+        return self.metric.needs != "logits"
+
     def real(self, count: int) -> Wanted:
-        whole = self.metric.needs in ("moments", "all")
+        whole = self.metric.needs in ("moments", "classes", "all")
         return self.fake()._replace(samples=count if whole else min(count, self.samples))
 
 
@@ -73,9 +96,32 @@ def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) ->
     return built.to(device).eval()
 
 
-def compare(one: Built, real: Moments | FeatureRows, fake: Moments | FeatureRows) -> list[float]:
+def empty(wanted: Wanted, dim: int, classes: int, device: torch.device) -> Collected:
+    """What is wanted, of no samples yet."""
+    kind = KINDS[wanted.needs]
+    if kind is ClassMoments:
+        return ClassMoments.empty(classes, dim, device)
+    if kind is FeatureRows:
+        return FeatureRows.empty(wanted.samples, dim, device)
+    return Moments.empty(dim, device) if kind is Moments else Spread.empty(dim, device)
+
+
+def stored_as(wanted: Wanted, facts: DataFacts, extractor: nn.Module) -> str | None:
+    """The file that keeps the data's features: by the data's content and the extractor's weights. None for a person's
+    own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
+    state = extractor.state_dict()
+    if ":" in wanted.features.partition(" ")[0] or not state:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in state.items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    key = [FORMAT, facts.checksum, facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
+    return f"{wanted.needs}-{state_of(key)}.safetensors"
+
+
+def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
     """The metric's numbers in the order of its values."""
-    pair = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
+    pair: list[Any] = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
     found = one.metric.compare(*pair)
     if found.keys() != one.names.keys():
         raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")

@@ -15,7 +15,8 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.data_commands cli.submit_command cli.model_commands cli.evaluate_command
+cli cli.job_commands cli.data_commands cli.sample_command cli.submit_command cli.model_commands
+cli.evaluate_command
 cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.sweep_words cli.options cli.output
 
@@ -23,8 +24,8 @@ standing board report compare export card programs results launch twin submit at
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
-driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate subjects image_folder temperatures plots api exported
+driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
+gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery sampling forms api exported
 sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -45,7 +46,10 @@ objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
-metrics metrics.classifier metrics.frechet metrics.inception metrics.kid metrics.prdc metrics.random_network
+metrics metrics.classifier metrics.class_frechet metrics.class_score metrics.memorised metrics.diversity metrics.pairs
+metrics.frechet metrics.kid metrics.prdc metrics.random_network
+metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 metrics.lpips
+metrics.resized metrics.weights
 metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
@@ -62,7 +66,7 @@ spec.amounts spec.errors
 """
 ORDER = ROWS.split()
 MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}
-MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial"}
+MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial", "sampling_on_ray"}
 
 
 def module_of(path: Path) -> str:

@@ -19,6 +19,7 @@ from gan_dist.cli import (
     export_command,
     job_commands,
     model_commands,
+    sample_command,
     spec_commands,
     submit_command,
 )
@@ -57,7 +58,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "prepare": data_commands.prepare,
     },
     "Networks": {
-        "sample": model_commands.sample,
+        "sample": sample_command.sample,
         "evaluate": evaluate_command.evaluate,
         "export": export_command.export,
         "compare": compare_command.compare,

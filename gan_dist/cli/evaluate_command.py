@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from gan_dist.evaluate import Answer
 
 
+Neighbours = Annotated[
+    Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
+]
+
+
 def evaluate(
-    a: Annotated[str, typer.Argument(help="A run, a checkpoint's folder, or a folder of images.", metavar="A")],
+    a: Annotated[
+        str, typer.Argument(help="A run, a checkpoint, an exported generator, or images in a folder.", metavar="A")
+    ],
     b: Annotated[
         str | None, typer.Argument(help="A folder of images to compare with; by default the run's data.", metavar="B")
     ] = None,
@@ -24,7 +31,7 @@ def evaluate(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")] = None,
     features: Annotated[
-        str | None, typer.Option(help="What images are compared by: random, classifier or inception.", metavar="NAME")
+        str | None, typer.Option(help="What images are compared by: see `gan-dist help metrics`.", metavar="NAME")
     ] = None,
     temperature_grid: Annotated[
         bool, typer.Option("--temperature-grid", help="Of text: measure at temperatures around 1, and draw the curves.")
@@ -43,6 +50,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")
     ] = None,
+    neighbours: Neighbours = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure how good samples are, in this process: of images against images, of text with real text beside it."""
@@ -53,7 +61,11 @@ def evaluate(
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise ValueError("--out is for the curves of --temperature-grid; add it")
-    found = answer(Question(a, b, metric or (), n, features, grid, twin))
+    found = answer(Question(a, b, metric or (), n, features, grid, twin, neighbours is not None))
+    for text in found.warnings:
+        say(f"warning: {text}", aside=True)
+    if neighbours is not None and found.neighbours is not None:
+        found.neighbours.picture.save(neighbours)
     plot = _plotted(found, out) if found.curves else None
     if as_json:
         emit(_document(found, plot))
@@ -64,6 +76,8 @@ def evaluate(
     if plot is not None:
         _show_curves(found)
         say(f"curves: {plot}")
+    if neighbours is not None:
+        say(f"neighbours: {neighbours}")
 
 
 def _document(found: Answer, plot: Path | None) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
     from gan_dist.runs import remember
     from gan_dist.submit import submit as send
 
-    cluster = _cluster(address, as_json)
+    cluster = cluster_of(address, as_json)
     if cluster.local and not plan.run.folder.exists("request.json"):
         # From here on the run is known, even if its driver never starts.
         plan.run.folder.write_json("request.json", plan.request.record())
@@ -148,7 +148,8 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
     return attend(Jobs(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
 
 
-def _cluster(address: str | None, as_json: bool) -> Cluster:
+def cluster_of(address: str | None, as_json: bool) -> Cluster:
+    """The cluster that is named, or a local Ray, started where none runs."""
     from gan_dist.cluster import resolve, start_local
 
     if (cluster := resolve(address)) is not None:

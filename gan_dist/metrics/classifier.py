@@ -41,6 +41,10 @@ class Classifier(nn.Module):
         """uint8 [B, C, H, W] to features [B, 128]."""
         return self._units(pixels) * self.scale
 
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [B, 128] to scores of the classes, [B, classes]."""
+        return torch.as_tensor(self.last(features.to(self.scale.dtype) / self.scale))
+
     def _units(self, pixels: Tensor) -> Tensor:
         x = pixels.float() / 127.5 - 1
         for convolution in self.convolutions:

@@ -1,4 +1,4 @@
-"""What metrics look at: features [N, d] of one set of samples, or their mean and covariance, collected in pieces."""
+"""What metrics look at: features [N, d] of one set of samples, or sums of them, collected in pieces."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Sum = Callable[[Tensor], Tensor]
+MOST_BYTES = 4 << 30
 
 
 class Moments:
@@ -60,6 +61,92 @@ class Moments:
     @classmethod
     def from_state(cls, state: dict[str, Tensor], device: torch.device) -> Moments:
         return cls(int(state["count"]), state["total"].to(device), state["outer"].to(device))
+
+
+class ClassMoments:
+    """Those of each class."""
+
+    def __init__(self, counts: Tensor, totals: Tensor, outers: Tensor) -> None:
+        self.counts, self.totals, self.outers = counts, totals, outers
+
+    @classmethod
+    def empty(cls, classes: int, dim: int, device: torch.device) -> ClassMoments:
+        """Of no features yet.
+
+        Raises:
+            ValueError: they would take too much memory.
+        """
+        if (size := 8 * classes * dim * (dim + 1)) > MOST_BYTES:
+            raise ValueError(
+                f"moments of {dim} features for {classes} classes take {size / 2**30:.0f} GiB; "
+                "use features of fewer dimensions, such as classifier"
+            )
+        zeros = torch.zeros(classes, dim + 1, dim, dtype=torch.float64, device=device)
+        return cls(torch.zeros(classes, dtype=torch.float64, device=device), zeros[:, 0], zeros[:, 1:])
+
+    def add(self, start: int, features: Tensor, labels: Tensor) -> None:
+        """Take in features [B, d] of samples of classes [B]."""
+        for label in sorted(set(labels.tolist())):
+            exact = features[labels.to(features.device) == label].double()
+            self.counts[label] += len(exact)
+            self.totals[label] += exact.sum(0)
+            self.outers[label] += exact.T @ exact
+
+    def summed(self, over: Sum) -> ClassMoments:
+        """Those of all workers."""
+        return ClassMoments(over(self.counts), over(self.totals.contiguous()), over(self.outers.contiguous()))
+
+    def each(self) -> list[Moments]:
+        """The moments, class by class."""
+        parts = zip(self.counts.tolist(), self.totals, self.outers, strict=True)
+        return [Moments(round(count), total, outer) for count, total, outer in parts]
+
+    def state(self) -> dict[str, Tensor]:
+        """What a file holds."""
+        return {"counts": self.counts, "totals": self.totals, "outers": self.outers}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], device: torch.device) -> ClassMoments:
+        return cls(*(state[name].to(device) for name in ("counts", "totals", "outers")))
+
+
+class Spread:
+    """Count, sum and sum of squares of features in float64, which is all that the mean distance of pairs needs."""
+
+    def __init__(self, count: int, total: Tensor, squares: Tensor) -> None:
+        self.count, self.total, self.squares = count, total, squares
+
+    @classmethod
+    def empty(cls, dim: int, device: torch.device) -> Spread:
+        """Of no features yet."""
+        zeros = torch.zeros(dim + 1, dtype=torch.float64, device=device)
+        return cls(0, zeros[1:], zeros[0])
+
+    def add(self, start: int, features: Tensor) -> None:
+        """Take in features [B, d] of the samples from `start` on."""
+        self.count += len(features)
+        self.total += features.sum(0, dtype=torch.float64)
+        self.squares += features.double().square().sum()
+
+    def summed(self, over: Sum) -> Spread:
+        """That of all workers."""
+        count = torch.tensor([float(self.count)], dtype=torch.float64, device=self.total.device)
+        flat = over(torch.cat([count, self.squares.view(1), self.total]))
+        return Spread(round(flat[0].item()), flat[2:], flat[1])
+
+    @property
+    def of_pairs(self) -> float:
+        """Mean squared distance over all pairs of different samples: twice the sum of the features' variances."""
+        about = self.squares / self.count - (self.total / self.count).square().sum()
+        return float(2 * about * self.count / (self.count - 1))
+
+    def state(self) -> dict[str, Tensor]:
+        """What a file holds."""
+        return {"count": torch.tensor([self.count]), "total": self.total, "squares": self.squares}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], device: torch.device) -> Spread:
+        return cls(int(state["count"]), state["total"].to(device), state["squares"].to(device))
 
 
 class FeatureRows:

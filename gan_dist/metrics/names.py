@@ -1,7 +1,7 @@
 """What a metric's number is called, which says how it was measured; told from a job without importing anything heavy.
 
 `fd_random_5k` is the Fréchet distance of 5000 generated samples to the whole training set by features `random`. Only
-the features of 2015, 50,000 generated samples and the whole training set make a `fid`.
+the features of 2015, 50,000 generated samples and the whole training set make a `fid`; `inception_score` is alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from gan_dist.spec.signatures import read_constant
 from gan_dist.spec.slots import FeaturesSpec, MetricSpec
 
 FULL = "50k"
-NEEDS = ("moments", "rows", "all", "generator")
+DIGITS = 8
+NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator")
+PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
 TOKENS = "tokens"
 
 
@@ -43,11 +45,12 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[s
 
 
 def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
-    changed = _changed("metric", metric.use, metric.args, roots)
+    changed = list(_changed("metric", metric.use, metric.args, roots))
     features = features_of(metric, roots)
-    if (value, features.use, str(metric.samples), against) == ("fd", "inception", FULL, ""):
-        return "fid"
-    by = [] if features.use == TOKENS else [_label(features.use)]
+    is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
+    if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
+        return PUBLISHED[value]
+    by = [] if features.use == TOKENS else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
@@ -59,8 +62,10 @@ def features_of(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
     return FeaturesSpec(use=own) if isinstance(own, str) else metric.features
 
 
-def _label(use: str) -> str:
-    return use.rpartition(":")[2]
+def _label(features: FeaturesSpec) -> str:
+    """The name, and of weights that are not the published ones the beginning of their checksum."""
+    name, checksum = features.use.rpartition(":")[2], features.args.get("checksum")
+    return f"{name}-{str(checksum)[:DIGITS]}" if checksum else name
 
 
 def _changed(kind: Any, use: str, args: Mapping[str, Any], roots: Roots) -> Iterator[str]:

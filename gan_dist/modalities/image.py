@@ -62,3 +62,11 @@ def png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def gif(pixels: Tensor, least: int = 240, ms: int = 80) -> bytes:
+    """Pictures uint8 [F, C, H, W] one after the other, over and over, as a GIF file's content."""
+    frames = [enlarged(grid(one[None], 1), least) for one in pixels]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=ms, loop=0)
+    return buffer.getvalue()

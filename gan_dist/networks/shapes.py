@@ -24,13 +24,15 @@ def powers_between(size: int, least: int, most: int, name: str) -> int:
 
 
 def one_hot(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:
-    """Classes [B] as rows [B, classes] in the type of `like`.
+    """Classes [B] as rows [B, classes] in the type of `like`; such rows, also of classes mixed, stay as they are.
 
     Raises:
         ValueError: a conditional network was given no classes.
     """
     if cond is None:
         raise ValueError("this network is class-conditional; it was called without classes")
+    if cond.is_floating_point():
+        return cond.to(like.dtype)
     return F.one_hot(cond.to(torch.int64), classes).to(like.dtype)
 
 

@@ -13,7 +13,8 @@ from gan_dist.storage import Folder
 from tests.dist.gang import Training, train_alone, train_together
 
 pytestmark = pytest.mark.dist
-FEW: list[dict[str, Any]] = [{"use": name, "samples": 150} for name in ("frechet", "kid", "prdc")]
+NAMES = ("frechet", "kid", "prdc", "class_frechet", "memorised", "diversity")
+FEW: list[dict[str, Any]] = [{"use": name, "samples": 150} for name in NAMES]
 JOB: dict[str, Any] = {
     "name": "measured",
     "data": {"source": "digits", "size": 8, "labels": "source"},
@@ -26,7 +27,7 @@ JOB: dict[str, Any] = {
     "precision": "fp64",
     "optimizer": {"lr": 1e-2},
     "every": {"report": "1 steps", "grid": "1G", "checkpoint": "1G", "metrics": "2 steps"},
-    "metrics": [*FEW, {"use": "frechet", "features": "classifier", "samples": 150}],
+    "metrics": [*FEW, *({"use": name, "features": "classifier", "samples": 150} for name in ("frechet", "class_score"))],
 }
 EARLY = JOB | {"until": "40 steps", "stop_when": {"metric": "fd_random_150", "below": 1e9}}
 
@@ -56,7 +57,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_measure_what_one_does(trained: Path, world: int) -> None:
     one, several = measured(trained / "1" / "run"), measured(trained / str(world) / "run")
-    assert len(one) == len(several) == 2 and len(one[0]) == 8
+    assert len(one) == len(several) == 2 and len(one[0]) == 15
     for alone, together in zip(one, several, strict=True):
         assert together == pytest.approx(alone, rel=1e-7, abs=1e-9)
 

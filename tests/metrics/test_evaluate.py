@@ -9,11 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import gan_dist
 from gan_dist.cli import main
+from gan_dist.export import export
+from gan_dist.image_folder import images_of
+from gan_dist.measuring import Measuring
+from gan_dist.metrics.random_network import RandomNetwork
+from gan_dist.neighbours import neighbours
 from gan_dist.runs import RunFolder
+from gan_dist.runtime import LocalRun
+from gan_dist.spec.job import MetricSpec
+from gan_dist.storage import Folder
+from gan_dist.subjects import of_folder
+from tests.helpers import CPU
 
 PRDC = ("precision", "recall", "density", "coverage")
 JOB = """
@@ -114,3 +125,96 @@ def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
         code, _, err = ask(*words)
         assert code == 2 and message in err, (words, err)
     assert ask("no-such-run")[0] == 4
+
+
+def test_what_has_left_its_run_is_what_the_run_logged(
+    tmp_path: Path, run: RunFolder, ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exported generator prepares its data anew, in our home."""
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+    export(run.uri, tmp_path / "out")
+    names = ("--metric", "fd", "--metric", "class_fd")
+    code, out, err = ask(str(tmp_path / "out"), *names, "--json")
+    assert code == 0, err
+    expected = json.loads(ask(run.uri, *names, "--json")[1])["metrics"]
+    assert json.loads(out)["metrics"] == pytest.approx(expected, rel=1e-9)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "samples.png",
+    ]
+
+
+def test_every_metric_that_fits_two_folders(tmp_path: Path, ask) -> None:
+    one, two = pictures(tmp_path / "one", 60), pictures(tmp_path / "two", 60, seed=1)
+    code, out, err = ask(one, two, "--json")
+    assert code == 0, err
+    values = ["fd", "kid", "kid_se", *PRDC, "memorised", "nearest", "diversity", "diversity_of_real"]
+    assert list(json.loads(out)["metrics"]) == [f"{value}_random_60_vs_two" for value in values]
+    assert "warning: fd_random_60_vs_two: 60 samples are too few for 384 features; it is far too high" in err
+
+
+def test_folders_are_as_far_apart_as_a_peer_says(tmp_path: Path, ask) -> None:
+    """torch-fidelity reads the same folders, and is given our features."""
+    peer = pytest.importorskip("torch_fidelity", reason="torch-fidelity is not here")
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    class Ours(FeatureExtractorBase):
+        def __init__(self, name: str, features_list: list[str], **_: object) -> None:
+            super().__init__(name, features_list)
+            self.network = RandomNetwork(size=8)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("random",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "random"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+            return (self.network(pixels),)
+
+    peer.register_feature_extractor("ours", Ours)
+    one = pictures(tmp_path / "one", 500, colour=True)
+    two = pictures(tmp_path / "two", 500, colour=True, seed=1)
+    for path in list(Path(two).iterdir())[:250]:
+        Image.fromarray(np.asarray(Image.open(path)) // 2).save(path)
+    theirs = peer.calculate_metrics(
+        input1=one,
+        input2=two,
+        feature_extractor="ours",
+        fid=True,
+        prc=True,
+        prc_neighborhood=5,
+        cuda=False,
+        cache=False,
+        verbose=False,
+    )
+    found = json.loads(ask(one, two, "--metric", "fd", "--metric", "prdc", "--json")[1])["metrics"]
+    assert found["fd_random_500_vs_two"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    assert (tuple(found[f"{name}_random_500_vs_two"] for name in ("precision", "recall"))) == pytest.approx(
+        (theirs["precision"], theirs["recall"]), abs=2e-3
+    )
+
+
+def test_neighbours_are_shown(tmp_path: Path, run: RunFolder, ask) -> None:
+    path = tmp_path / "near.png"
+    code, out, err = ask(run.uri, "--metric", "fd", "--n", "100", "--neighbours", str(path))
+    assert code == 0 and f"neighbours: {path}" in out, err
+    width, height = Image.open(path).size
+    assert width > 400 and height > width
+
+
+def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> None:
+    one = pictures(tmp_path / "one", 100)
+    a, b = of_folder(one, Folder.at(tmp_path / "cache")), images_of(one)
+    spec = MetricSpec.model_validate({"use": "memorised", "samples": 100})
+    found = neighbours(Measuring([spec], b.facts, a.cache, LocalRun(CPU, lambda event: None, lambda: False)), a, b)
+    assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
+    assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.metrics import inception
 from gan_dist.metrics.classifier import Classifier
 from gan_dist.metrics.inception import FILE, Inception
 from gan_dist.metrics.random_network import RandomNetwork
@@ -19,6 +18,10 @@ from tests.helpers import rows_of, small
 def pixels(count: int, channels: int, size: int, seed: int = 0) -> torch.Tensor:
     numbers = np.random.RandomState(seed).randint(0, 256, (count, channels, size, size))
     return torch.from_numpy(numbers.astype(np.uint8))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -78,12 +81,11 @@ def test_inception_refuses_another_file(tmp_path: Path) -> None:
 
 
 def test_inception_by_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way there, with weights of no meaning: they are not at hand here, and their checksum is looked away from."""
+    """The way there, with weights of no meaning: those that mean something are not at hand here."""
     package = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="torch-fidelity is not here")
     blank = {}
     monkeypatch.setattr(package.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: blank.update(state))
     path = tmp_path / "blank.pth"
     torch.save({"fc.bias": torch.zeros(1008)}, path)
-    monkeypatch.setattr(inception, "CHECKSUM", "")
-    found = Inception(weights=str(path))(pixels(2, 1, 16))
+    found = Inception(weights=str(path), checksum=sha256(path))(pixels(2, 1, 16))
     assert found.shape == (2, 2048) and blank.keys() == {"fc.bias"}

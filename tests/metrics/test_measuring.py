@@ -262,7 +262,7 @@ def test_too_few_samples_are_told_before_training() -> None:
     ]
     inception = small(metrics=[{"use": "frechet", "features": "inception"}])
     (told,) = metric_problems(inception, rows_of(inception).facts)
-    assert "needs the weights of 2015" in told
+    assert "needs the weights weights-inception-2015" in told
 
 
 def test_the_best_are_kept_by_a_metric(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tests.bench.shifts import shifts
@@ -41,3 +43,27 @@ def test_lost_variety_is_in_recall_and_coverage_alone(found: Found, shift: str) 
     same, narrow = found["the other half"], found[shift]
     assert narrow["recall"] < same["recall"] - 0.3 and narrow["coverage"] < same["coverage"] - 0.3
     assert narrow["precision"] > 0.9 and narrow["density"] > 0.9
+
+
+def test_only_the_distance_of_classes_sees_exchanged_ones(found: Found) -> None:
+    same, exchanged = found["the other half"], found["classes exchanged"]
+    assert exchanged["fd"] == pytest.approx(same["fd"]) and exchanged["coverage"] == same["coverage"]
+    assert exchanged["class_fd"] > 3 * same["class_fd"]
+
+
+def test_only_memorisation_sees_copies(found: Found) -> None:
+    same, copied = found["the other half"], found["the data copied"]
+    assert copied["fd"] < same["fd"] and copied["precision"] == copied["coverage"] == 1
+    assert same["memorised"] < 0.05 and (copied["memorised"], copied["nearest"]) == (1, 0)
+
+
+def test_bad_samples_are_far_from_the_data(found: Found) -> None:
+    assert found["blurred (3x3)"]["nearest"] > found["the other half"]["nearest"]
+
+
+@pytest.mark.parametrize("shift", ["digits 0-4 only"])
+def test_lost_classes_are_in_diversity_and_score(found: Found, shift: str) -> None:
+    same, narrow = found["the other half"], found[shift]
+    assert narrow["diversity"] < same["diversity"]
+    if "class_score" in same:
+        assert narrow["class_score"] < 0.6 * same["class_score"] and math.isnan(narrow["class_fd"])

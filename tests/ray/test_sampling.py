@@ -1,0 +1,26 @@
+"""Samples that a cluster's workers make are those of one process, byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ray.conftest import ROOT, Site
+
+pytestmark = pytest.mark.ray
+
+
+def test_workers_make_what_one_process_makes(site: Site) -> None:
+    job = str(ROOT / "jobs" / "dcgan.yaml")
+    trained = site.run("submit", job, "-o", "until=20 steps", "--name", "sampled")
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    for name, more in (("here.zip", ()), ("there.zip", ("--workers", "2"))):
+        done = site.run("sample", "sampled", "--n", "3000", "--seed", "4", "--out", name, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (site.root / "here.zip").read_bytes() == (site.root / "there.zip").read_bytes()
+    assert not list(site.root.glob(".there.zip*"))
+
+
+def test_a_class_that_is_not_there_is_refused_before_a_job_is_sent(site: Site) -> None:
+    done = site.run("sample", "sampled", "--class", "7", "--out", "never.zip", "--workers", "2")
+    assert done.returncode == 2 and "it is not class-conditional" in done.stderr
+    assert not list(site.root.glob("*never*"))
