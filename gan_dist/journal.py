@@ -62,6 +62,15 @@ class Journal:
         self.board.flush()
         return path
 
+    def warning(self, text: str, seen: int) -> None:
+        """Show a warning beside the curves."""
+        self.board.add_text("warnings", text, seen)
+        self.board.flush()
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The numbers of earlier attempts, up to where this one begins."""
+        return [json.loads(line) for line in self._scalars.read_text().splitlines()] if self._scalars.exists() else []
+
     def job(self, text: str) -> None:
         """Show the job as it was submitted."""
         indented = "".join(f"    {line}\n" for line in text.splitlines())

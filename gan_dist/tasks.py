@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from gan_dist import checkpoint
+from gan_dist.collapse import DIVERSITY, Watch, nearest, watched
 from gan_dist.feed import Feed, Rows, class_shares
 from gan_dist.journal import Journal
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import fixed_sheet, measured, real_sheet
+from gan_dist.samples import fixed_samples, measured, real_samples, real_sheet, sheet
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -48,6 +50,9 @@ class Desk:
         if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
             self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
         self.journal: Journal | None = None
+        self.watch: Watch | None = None
+        self.diversity: float | None = None
+        self._real_nearest: float | None = None
         self.latest: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self._measured_seen, self._measured_s, self._reached = -1, 0.0, False
@@ -60,9 +65,11 @@ class Desk:
         if self.run.rank == 0:
             assert self.folder.folder.local is not None
             self.journal = Journal(self.folder.folder.local, state.seen)
+            self.watch = watched(self.journal.reports(), state.stages[-1].ends)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
-                self.journal.hyper_parameters(_flat(self.spec), self._expected(state))
+                job = self.spec.model_dump(mode="json", by_alias=True)
+                self.journal.hyper_parameters(_flat(job), self._expected(state))
                 self.journal.sheet("real", real_sheet(self.rows, self.spec.seed), 0)
         if state.seen == 0:
             self.grid(state)
@@ -83,11 +90,12 @@ class Desk:
         if self._measures(state, before, stage, saves):
             with self._aside():
                 self.measure(state)
-        if crossed(before, seen, cadence.report) or self._measured_seen == seen:
-            self.report(state, stage)
-        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid):
+        ended = seen >= state.stages[-1].ends
+        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid) or ended:
             with self._aside():
                 self.grid(state)
+        if crossed(before, seen, cadence.report) or seen in (self._measured_seen, self._drawn_seen):
+            self.report(state, stage)
         if saves:
             with self._aside():
                 self.save(state)
@@ -103,10 +111,10 @@ class Desk:
 
     def end(self, state: TrainState, stage: Stage) -> None:
         """After the last iteration of this attempt."""
-        if state.seen > self._reported_seen:
-            self.report(state, stage)
         if state.seen > self._drawn_seen:
             self.grid(state)
+        if state.seen > self._reported_seen:
+            self.report(state, stage)
         if state.seen > self._saved_seen:
             self.save(state)
         if self.journal is not None:
@@ -159,8 +167,11 @@ class Desk:
         if self._measured_seen == seen:
             values |= {f"metric/{name}": value for name, value in self.metrics.items()}
             values |= {"speed/metrics_s": self._measured_s}
+        if self._drawn_seen == seen and self.diversity is not None:
+            values |= {DIVERSITY: self.diversity}
         self.latest = values
         self.journal.scalars(values, seen)
+        warnings = self._warn(values, seen)
         until = state.stages[-1].ends
         losses = {name.removeprefix("loss/"): v for name, v in means.items() if name.startswith("loss/")}
         self.run.emit(
@@ -174,17 +185,33 @@ class Desk:
                 "metrics": self.metrics,
                 "workers": self.run.world,
                 "stage": stage.name,
+                "warnings": warnings,
             }
         )
+
+    def _warn(self, values: dict[str, float], seen: int) -> list[str]:
+        """Tell what begins to go wrong, and what no longer does; all that is wrong now."""
+        assert self.journal is not None and self.watch is not None
+        for text in self.watch.add({"seen": seen, **values}):
+            self.journal.warning(text, seen)
+            self.run.emit({"event": "warning", "text": f"at {seen:,} samples: {text}"})
+        return list(self.watch.active.values())
 
     def grid(self, state: TrainState) -> None:
         """Samples of the published generator on the run's fixed noise."""
         generator = state.published(self.run)
         self._drawn_seen = state.seen
         if self.journal is not None:
-            shown = fixed_sheet(generator, self.spec.seed, self.rows.facts, self.run.device)
-            path = self.journal.sheet("samples", shown, state.seen)
+            samples, cond = fixed_samples(generator, self.spec.seed, self.rows.facts, self.run.device)
+            path = self.journal.sheet("samples", sheet(samples, self.rows.facts, cond), state.seen)
+            self.diversity = self._diversity(samples)
             self.run.emit({"event": "grid", "path": str(path), "seen": state.seen})
+
+    def _diversity(self, samples: Tensor) -> float | None:
+        """How far the samples lie apart, as a multiple of what real ones do; None where those are all the same."""
+        if self._real_nearest is None:
+            self._real_nearest = nearest(real_samples(self.rows, self.spec.seed)[0])
+        return nearest(samples) / self._real_nearest if self._real_nearest else None
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, then drop those that need not stay."""
@@ -214,21 +241,11 @@ class Desk:
         )
 
 
-def _flat(spec: JobSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                walk(inner, f"{key}.{name}" if key else str(name))
-        elif isinstance(value, list):
-            for number, inner in enumerate(value):
-                walk(inner, f"{key}.{number}")
-        else:
-            found[key] = value
-
-    walk(spec.model_dump(mode="json", by_alias=True), "")
-    return found
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {key: value}
+    return {name: leaf for part, inner in items for name, leaf in _flat(inner, f"{key}.{part}".lstrip(".")).items()}
 
 
 def _memory(device: torch.device) -> float:

@@ -30,7 +30,7 @@ local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.history sweeps.draw
 
-worker tasks measuring wanted journal samples microbatch
+worker tasks measuring wanted journal samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
 modalities modalities.image modalities.text
