@@ -82,7 +82,7 @@ RULES = (
         2,
         lambda course, report: course.last < max(0.1, course.most / 3),
         lambda course, report: course.last > max(0.2, course.most / 2),
-        "samples are alike: the nearest other one is {last:.2g} times as far as for real samples (was {highest:.2g})",
+        "samples are alike: their distance to the nearest other one is {last:.2g} of that of real samples",
         "a lower learning rate of G, a gradient penalty (penalties: [{use: r1}]), a larger batch; or resume from an "
         "earlier checkpoint with these",
         collapse=True,

@@ -69,6 +69,8 @@ def status(
     for key, value in lines.items():
         if value:
             say(f"{key:9}{value}")
+    for text in (found.get("last") or {}).get("warnings", ()):
+        say(f"warning  {text}")
     if is_sweep(here):
         say_standing(here)
     if found["status"] == "lost":
@@ -102,6 +104,8 @@ def results(
     say(f"{found['id']}: {found['status']}, {found['seen']:,} samples seen{attempts}")
     if found["message"]:
         say(f"message     {found['message']}")
+    for text in found["warnings"]:
+        say(f"warning     {text}")
     if found["metrics"]:
         table(("METRIC", "LAST", "LOWEST", "AT", "HIGHEST", "AT"), map(_course, found["metrics"].items()))
     if found["device_hours"] is not None:

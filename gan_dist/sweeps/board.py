@@ -46,6 +46,9 @@ class Board:
     def expected(self) -> int:
         """Samples that all trials together will see, about: how many go on from a rung is not known before."""
         rule, trials = self.search.rule, self.search.wanted * self.search.sweep.seeds
+        left = sum((task.until or self.end) - self.seen.get(task.trial, 0) for task in self.search.running.values())
+        # More go on from a rung than one in `factor` of all, because they do before all are there.
+        least = sum(self.seen.values()) + max(0, left)
         if not isinstance(rule, Halving):
             return trials * self.end
         total, before, share = 0.0, 0, 1.0
@@ -53,7 +56,7 @@ class Board:
             at = self.end if rung is None else rung
             total += max(1.0, trials * share) * (at - before)
             before, share = at, share / rule.factor
-        return int(total)
+        return max(int(total), least)
 
     def event(self) -> dict[str, Any]:
         """The sweep's progress, as a run's."""

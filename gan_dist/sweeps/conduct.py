@@ -70,6 +70,7 @@ class Sweep:
             self._tag(),
             self.roots,
             attempt.request.versions,
+            end,
         )
         self.ledger = ledger_of(attempt.folder.folder, self.sweep.mode)
         try:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from gan_dist.sweeps.draw import Values
 
-Kind = Literal["finished", "reached", "pruned", "diverged", "out_of_memory", "failed", "refused"]
+Kind = Literal["finished", "reached", "pruned", "diverged", "collapsed", "out_of_memory", "failed", "refused"]
 WORST = math.inf
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gan_dist.sweeps.draw import Values
 from gan_dist.sweeps.history import History, Outcome
 
-BAD = ("diverged", "out_of_memory", "failed", "refused")
+BAD = ("diverged", "collapsed", "out_of_memory", "failed", "refused")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 
 from gan_dist.attempt import Attempt, OutOfMemory, logged
 from gan_dist.checkpoint import Checkpoint, CheckpointError, name_of, newest
+from gan_dist.collapse import watched
 from gan_dist.events import MARK
 from gan_dist.loop import Diverged
 from gan_dist.request import Request
@@ -47,6 +48,7 @@ class Common:
         tag: of the metric in a trial's reports.
         roots: folders with the user's own modules.
         versions: of the machine from which it was submitted.
+        end: samples seen at the end of a job.
     """
 
     sweep: str
@@ -56,6 +58,7 @@ class Common:
     tag: str
     roots: tuple[str, ...]
     versions: Mapping[str, str]
+    end: int
 
     def run(self, trial: tuple[int, int]) -> RunFolder:
         """The folder of a trial."""
@@ -136,6 +139,8 @@ class Trial:
             value = last_value(self.run, self.common.tag)
             if value is None:
                 return Outcome("failed", seen, None, f"{self.common.tag} was never reported", seconds)
+            if math.isfinite(value) and (how := watched(self.run.reports(), self.common.end).collapsed):
+                return Outcome("collapsed", seen, value, how, seconds)
             if math.isfinite(value):
                 return Outcome("finished" if kind == "finished" else "reached", seen, value, "", seconds)
             return Outcome("diverged", seen, None, f"{self.common.tag} is {value}", seconds)
@@ -213,17 +218,7 @@ def last_value(run: RunFolder, tag: str) -> float | None:
 
 def curve(run: RunFolder, tag: str) -> list[tuple[int, float]]:
     """(samples seen, value) of each report of a run that has the tag."""
-    if not run.folder.exists("scalars.jsonl"):
-        return []
-    found = []
-    for line in run.folder.read("scalars.jsonl").decode().splitlines():
-        try:
-            report = json.loads(line)
-        except ValueError:
-            continue
-        if tag in report:
-            found.append((int(report["seen"]), float(report[tag])))
-    return found
+    return [(int(report["seen"]), float(report[tag])) for report in run.reports() if tag in report]
 
 
 def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:

@@ -17,6 +17,7 @@ from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from gan_dist.sweeps.here import run_here
+from gan_dist.sweeps.history import History
 from gan_dist.sweeps.report import Told, best_job, results_of_sweep
 from gan_dist.sweeps.trial import LINEAGE, curve, cut, take_over
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
@@ -148,6 +149,23 @@ def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) 
     assert [row.state for row in rows] == ["finished", "finished", "diverged"] and rows[-1].number == 1
     assert "not finite" in rows[-1].message
     assert any("s-t001: diverged" in event.get("text", "") for event in events)
+
+
+def test_a_trial_that_collapsed_ranks_last_whatever_its_metric_and_is_told_to_the_search(tmp_path: Path) -> None:
+    from gan_dist.sweeps.tpe import study_of
+
+    space = {"optimizer.generator.lr": {"choice": [10.0, 1e-3]}}
+    every = {"report": "2 steps", "grid": "4 steps", "checkpoint": "20 steps"}
+    sweep = {"space": space, "search": "grid", "metric": "loss/G", "mode": "max"}
+    code, _ = submit(tmp_path, sweep, until="40 steps", every=every, optimizer={"lr": 1e-3, "generator": {"lr": 1e-3}})
+    assert code == 0
+    best, worst = told(tmp_path).rows()
+    assert (best.number, best.state) == (1, "finished") and (worst.number, worst.state) == (0, "collapsed")
+    assert "samples are alike" in worst.message
+    (outcome,) = told(tmp_path).history.of(0, 0)
+    assert outcome.value is not None and outcome.value > (best.mean or 0), "by the metric alone it would be the best"
+    study = study_of(told(tmp_path).sweep.space, told(tmp_path).history, History())
+    assert study.best_trial.number == 1
 
 
 def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
