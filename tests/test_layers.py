@@ -25,15 +25,15 @@ job_schema catalog recipes text_recipes survey testing testbench
 
 driver sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate subjects image_folder temperatures plots api exported
-sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
+sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
-sweeps.history sweeps.draw
+sweeps.pareto sweeps.history sweeps.draw
 
 worker tasks measuring wanted journal samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint
-modalities modalities.image modalities.text
+page modalities modalities.image modalities.text
 data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.corpus data.archives
 data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
@@ -56,7 +56,7 @@ networks.autoregressive
 contracts randomness
 
 components aliases
-spec spec.check spec.signatures spec.source spec.job spec.data spec.sweep spec.space spec.slots spec.sections
+spec spec.check spec.signatures spec.source spec.job spec.data spec.sweep spec.goals spec.space spec.slots spec.sections
 spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules spec.amounts spec.errors
 """
 ORDER = ROWS.split()

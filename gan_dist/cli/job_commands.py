@@ -19,6 +19,10 @@ BestJob = Annotated[
 Plots = Annotated[
     Path | None, typer.Option("--plots", help="Of a sweep: draw its pictures there, as PNG.", metavar="DIR")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", help="Of a sweep: all of it in a file that needs no network.", metavar="FILE.html"),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
@@ -81,6 +85,7 @@ def results(
     run: options.Run,
     best_job: BestJob = None,
     plots: Plots = None,
+    report: Report = None,
     storage: options.Storage = None,
     as_json: options.Json = False,
 ) -> None:
@@ -92,10 +97,12 @@ def results(
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
-        results_of_sweep(here, best_job, plots, as_json)
+        results_of_sweep(here, best_job, plots, report, as_json)
         return
-    if best_job is not None or plots is not None:
-        raise ValueError(f"--best-job and --plots are for sweeps; {here.id} is a run, its job {here.uri}/job.json")
+    if best_job is not None or plots is not None or report is not None:
+        raise ValueError(
+            f"--best-job, --plots and --report are for sweeps; {here.id} is a run, its job {here.uri}/job.json"
+        )
     found = results_of(here)
     if as_json:
         emit(found)

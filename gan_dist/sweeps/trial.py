@@ -45,7 +45,7 @@ class Common:
         job: the job without its sweep.
         mode: "smoke" for a rehearsal of each.
         attempt: of the sweep.
-        tag: of the metric in a trial's reports.
+        tags: of the metrics in a trial's reports.
         roots: folders with the user's own modules.
         versions: of the machine from which it was submitted.
         end: samples seen at the end of a job.
@@ -55,7 +55,7 @@ class Common:
     job: Mapping[str, Any]
     mode: Literal["train", "smoke"]
     attempt: int
-    tag: str
+    tags: tuple[str, ...]
     roots: tuple[str, ...]
     versions: Mapping[str, str]
     end: int
@@ -136,16 +136,21 @@ class Trial:
             return None
         seen, message = int(status["seen"]), str(status.get("message", ""))
         if kind in ("finished", "reached"):
-            value = last_value(self.run, self.common.tag)
-            if value is None:
-                return Outcome("failed", seen, None, f"{self.common.tag} was never reported", seconds)
-            if math.isfinite(value) and (how := watched(self.run.reports(), self.common.end).collapsed):
-                return Outcome("collapsed", seen, value, how, seconds)
-            if math.isfinite(value):
-                return Outcome("finished" if kind == "finished" else "reached", seen, value, "", seconds)
-            return Outcome("diverged", seen, None, f"{self.common.tag} is {value}", seconds)
+            return self._measured("finished" if kind == "finished" else "reached", seen, seconds)
         outcome: Any = kind
         return Outcome(outcome, seen, None, message, seconds)
+
+    def _measured(self, kind: Literal["finished", "reached"], seen: int, seconds: float) -> Outcome:
+        """A leg that came to its end, by its metrics."""
+        values = []
+        for tag in self.common.tags:
+            if (value := last_value(self.run, tag)) is None:
+                return Outcome("failed", seen, None, f"{tag} was never reported", seconds)
+            if not math.isfinite(value):
+                return Outcome("diverged", seen, None, f"{tag} is {value}", seconds)
+            values.append(value)
+        how = watched(self.run.reports(), self.common.end).collapsed
+        return Outcome("collapsed" if how else kind, seen, values[0], how or "", seconds, tuple(values[1:]))
 
     def _emit(self, event: dict[str, Any]) -> None:
         """Into the trial's own log; the sweep's log has other things to tell."""

@@ -189,6 +189,6 @@ def _plan(sweep: Sweep, concurrent: int, ask: Ask) -> list[str]:
     seeds = "" if section.seeds == 1 else f" x {section.seeds} seeds"
     return [
         f"sweep     {search.wanted} configurations{seeds} by {section.search}, scheduler {section.scheduler.use}",
-        f"metric    {sweep.common.tag.removeprefix('metric/')}, {section.mode} is best",
+        *(f"metric    {name}, {mode} is best" for name, mode in zip(sweep.board.metrics, section.modes, strict=True)),
         f"trials    {concurrent} at a time, each on {ask.asked}",
     ]

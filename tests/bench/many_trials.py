@@ -3,9 +3,9 @@
     python tests/bench/many_trials.py [TRIALS]
 
 Fifty trials take some ten minutes on two cores. Wanted: the CPUs busy at least 80 % of the time between the first trial
-and the last, and no more processes, open files or memory with the last trials than with the tenth. Printed are the share
-of time in which a trial held each place, the share in which the machine's CPUs were busy (with whatever else runs on
-it), what the cluster's processes held at the tenth trial and at the last, and what was left a little later.
+and the last, and no more processes, open files or memory with the last trials than with the tenth. Printed are the
+share of time in which a trial held each place, the share in which the machine's CPUs were busy (with whatever else runs
+on it), what the cluster's processes held at the tenth trial and at the last, and what was left a little later.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def report(told: list[dict[str, Any]], seen: list[Held], busy: list[float], tria
     ended = {event["number"]: event["time"] for event in told if event["what"] == "outcome"}
     span = max(begun.values()) - min(begun.values())
     inside = sum(min(ended[number], max(begun.values())) - at for number, at in begun.items())
-    print(
-        f"{trials} trials, {span:.0f} s between the beginnings of the first and the last: {span / (trials - 1):.1f} s each"
-    )
+    print(f"{trials} trials, {span:.0f} s from the first's beginning to the last's: {span / (trials - 1):.1f} s each")
     print(f"places held by a trial {inside / (PLACES * span):.1%} of that time")
     print(f"the machine's CPUs busy {sum(busy) / len(busy):.1%} between the ends of the first and the last")
     for name, some in (
