@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gan_dist.spec.errors import shown
 from gan_dist.spec.space import LISTS, Parameter
 from gan_dist.sweeps.board import means
 from gan_dist.sweeps.draw import differing
@@ -167,7 +168,7 @@ def _slice(axes: Axes, one: Parameter, key: str, rows: Sequence[Row], metric: in
         axes.set_xscale("log")
         axes.tick_params(axis="x", which="minor", labelbottom=False)
     if one.kind in LISTS:
-        axes.set_xticks(range(len(one.values)), [str(value)[:16] for value in one.values])
+        axes.set_xticks(range(len(one.values)), list(map(_label, one.values)))
 
 
 def grids(told: Told, rows: Sequence[Row]) -> Figure | None:
@@ -219,8 +220,13 @@ def _height(one: Parameter, value: Any) -> float:
 
 def _ends(one: Parameter) -> tuple[str, str]:
     if one.kind in LISTS:
-        return str(one.values[0])[:16], str(one.values[-1])[:16]
+        return _label(one.values[0]), _label(one.values[-1])
     return f"{one.limits[0]:g}", f"{one.limits[1]:g}"
+
+
+def _label(value: Any) -> str:
+    """A value of a list in few letters; a component by its name."""
+    return str(value["use"] if isinstance(value, Mapping) and "use" in value else shown(value))[:16]
 
 
 def _short(key: str) -> str:

@@ -53,13 +53,13 @@ def events(record: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
 
 
-def left(cluster: dict[str, str], what: str) -> int:
-    """How many of a kind Ray still has."""
+def left(cluster: dict[str, str], what: str, name: str) -> list[str]:
+    """What of a kind Ray still has, by a field of it."""
     token = Path(cluster["token_path"]).read_text().strip()
     url = f"{cluster['address']}/api/v0/{what}?limit=10000"
     with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})) as answer:
         rows = json.load(answer)["data"]["result"]["result"]
-    return sum(row["state"] not in ("DEAD", "REMOVED") for row in rows)
+    return [row[name] for row in rows if row["state"] not in ("DEAD", "REMOVED")]
 
 
 def run(trials: int) -> None:
@@ -82,7 +82,8 @@ def run(trials: int) -> None:
     time.sleep(AFTER_S)
     print(f"before the sweep: {before}; {AFTER_S:.0f} s after it: {held(keeper, trials)}")
     cluster = json.loads(record.read_text())
-    print(f"left: {left(cluster, 'placement_groups')} placement groups, {left(cluster, 'actors')} actors")
+    print(f"left: placement groups {left(cluster, 'placement_groups', 'state')}", end=", ")
+    print(f"actors {left(cluster, 'actors', 'class_name')}")
 
 
 def report(told: list[dict[str, Any]], seen: list[Held], busy: list[float], trials: int) -> None:
