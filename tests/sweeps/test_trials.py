@@ -208,7 +208,9 @@ def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
     submit(tmp_path, {"trials": 2, "scheduler": {"use": "pbt", "interval": "2 steps"}}, "pbt")
     random, population = (RunFolder(Folder.at(tmp_path / name)) for name in ("random", "pbt"))
     assert resume_spec(random, ["sweep.trials=4", "sweep.time_budget=60"]).sweep.trials == 4  # type: ignore[union-attr]
-    for run, change in ((random, "until=9 steps"), (random, "sweep.metric=loss/G"), (population, "sweep.trials=4")):
+    space = "sweep.space.optimizer.lr={loguniform: [1e-4, 1e-1]}"
+    changes = [(random, "until=9 steps"), (random, "sweep.metric=loss/G"), (random, space)]
+    for run, change in (*changes, (population, "sweep.trials=4")):
         with pytest.raises(ValueError, match=f"changed: {change.split('=')[0]}"):
             resume_spec(run, [change])
 
@@ -328,6 +330,38 @@ def test_pictures(tmp_path: Path) -> None:
     written = draw_plots(told(tmp_path), tmp_path / "plots")
     assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png", "grids.png"]
     assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
+
+
+def test_the_lineage_of_a_population_is_drawn_and_all_is_in_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    import sys
+    from base64 import b64decode
+    from html.parser import HTMLParser
+    from io import BytesIO
+
+    from PIL import Image
+
+    from gan_dist.cli import main
+
+    submit(tmp_path, {"trials": 3, "scheduler": {"use": "pbt", "interval": "2 steps"}})
+    words = ["results", "s", "--storage", str(tmp_path), "--report", str(tmp_path / "r.html"), "--json"]
+    monkeypatch.setattr(sys, "argv", ["gan-dist", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0 and json.loads(capsys.readouterr().out)["written"] == [str(tmp_path / "r.html")]
+    text = (tmp_path / "r.html").read_text()
+    tags, words_of = list[tuple[str, dict[str, str | None]]](), list[str]()
+    reader = HTMLParser()
+    reader.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))  # type: ignore[method-assign]
+    reader.handle_data = words_of.append  # type: ignore[method-assign]
+    reader.feed(text)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in tags} and "@import" not in text
+    pictures = [str(attributes["src"]) for tag, attributes in tags if tag == "img"]
+    assert len(pictures) == 5 and all(source.startswith("data:image/png;base64,") for source in pictures)
+    for source in pictures:
+        assert len(set(Image.open(BytesIO(b64decode(source.partition(",")[2]))).convert("L").tobytes())) > 10
+    assert {"t000", "t001", "t002", "Who took over from whom", "The best job"} <= set(words_of)
 
 
 def test_tensorboard_on_the_sweep_shows_its_trials_with_their_values_and_metric(tmp_path: Path) -> None:
