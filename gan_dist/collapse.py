@@ -149,22 +149,27 @@ class Watch:
 
     until: int
     active: dict[str, str] = field(default_factory=dict)
-    _rules: dict[str, Rule] = field(default_factory=dict)
+    _rules: dict[str, Rule | None] = field(default_factory=dict)
     _courses: dict[str, Course] = field(default_factory=dict)
 
     def add(self, report: Report) -> list[str]:
         """Take a report (`seen` and values by tag): what begins with it, with what usually helps, and what is over."""
         told = []
         for tag, value in report.items():
-            rule = next((rule for rule in RULES if rule.tags.fullmatch(tag)), None)
-            if rule is not None:
+            if (rule := self._rule_of(tag)) is not None:
                 told += self._told(rule, self._moved(tag, value), report)
         return told
 
     @property
     def collapsed(self) -> str | None:
         """How the samples have lost their variety; None where they have not."""
-        return next((text for tag, text in self.active.items() if self._rules[tag].collapse), None)
+        lost = ((text, self._rule_of(tag)) for tag, text in self.active.items())
+        return next((text for text, rule in lost if rule is not None and rule.collapse), None)
+
+    def _rule_of(self, tag: str) -> Rule | None:
+        if tag not in self._rules:
+            self._rules[tag] = next((rule for rule in RULES if rule.tags.fullmatch(tag)), None)
+        return self._rules[tag]
 
     def _moved(self, tag: str, value: float) -> Course:
         course = self._courses.setdefault(tag, Course(tag, value, value, value, value))
@@ -182,7 +187,7 @@ class Watch:
         if course.bad < rule.needed or self._learns_yet(course, report):
             return []
         words = rule.words.format_map(vars(course))
-        self.active[course.tag], self._rules[course.tag] = words, rule
+        self.active[course.tag] = words
         return [f"{words}. What usually helps: {rule.helps}"]
 
     def _learns_yet(self, course: Course, report: Report) -> bool:
