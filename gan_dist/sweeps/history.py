@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gan_dist.sweeps.draw import Values
 
@@ -56,6 +56,11 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
     more: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Outcome:
+        """From what JSON made of one."""
+        return cls(**{**plain, "more": tuple(plain.get("more", ()))})
 
     @property
     def values(self) -> tuple[float, ...]:

@@ -69,8 +69,7 @@ class Ledger:
                 self.history.give(Task(**{key: line[key] for key in Task.__dataclass_fields__}))
             case "outcome":
                 task = self.history.tasks[line["number"], line["repetition"], line["leg"]]
-                outcome = line["outcome"]
-                self.history.end(task, Outcome(**{**outcome, "more": tuple(outcome.get("more", ()))}))
+                self.history.end(task, Outcome.read(line["outcome"]))
             case "spent":
                 self.seconds = line["seconds"]
 

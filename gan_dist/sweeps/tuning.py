@@ -66,7 +66,7 @@ class Suggestions(Searcher):
             seen = int((result or {}).get("seen", 0))
             self.sweep.take(task, Outcome("failed", seen, message="its process was lost, and again on each try"))
         else:
-            self.sweep.take(task, None if told is None else Outcome(**told))
+            self.sweep.take(task, None if told is None else Outcome.read(told))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
