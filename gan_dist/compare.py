@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_dist.api import load
 from gan_dist.plots import Panel, drawn
-from gan_dist.results import reports_of, results_of
+from gan_dist.results import results_of
 from gan_dist.runs import RunFolder
 from gan_dist.samples import Sheet, fixed_sheet
 from gan_dist.spec.errors import suggestion
@@ -48,7 +48,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     if len(runs) < 2:
         raise ValueError("name two runs or more: gan-dist compare RUN RUN")
     jobs = [flat(run.request()["job"]) for run in runs]
-    reports = {run.id: reports_of(run) for run in runs}
+    reports = {run.id: run.reports() for run in runs}
     tag = _tag(list(reports.values()), scalar)
     lines = {
         run: ([one["seen"] for one in rows if tag in one], [one[tag] for one in rows if tag in one])

@@ -15,8 +15,8 @@ from gan_dist.api import load
 from gan_dist.components import ALIASES, add_roots
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.ingest import Memory
 from gan_dist.exported import is_exported
+from gan_dist.feed import Rows
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.names import TOKENS, features_of, names_of
@@ -117,12 +117,12 @@ def evaluate(question: Question) -> Answer:
         return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
 
 
-def _neighbours(question: Question, a: Samples, b: Memory, run: LocalRun) -> Neighbours:
+def _neighbours(question: Question, a: Samples, b: Rows, run: LocalRun) -> Neighbours:
     asked = _changed(question, a, [MetricSpec(use=METRIC)])
     return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
-def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Memory]:
+def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Rows]:
     """A and B, if what is asked of them can be answered."""
     if _holds_images(question.a):
         if question.b is None:
@@ -160,7 +160,7 @@ def _check_temperature(one: Samples, option: str) -> None:
         )
 
 
-def _at(measuring: Measuring, one: Samples, b: Memory, inverse: float) -> dict[str, float]:
+def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str, float]:
     """Every number of samples that are drawn at an inverse temperature."""
     if inverse != 1:
         _check_temperature(one, "--temperature-grid")
@@ -173,7 +173,7 @@ def _at(measuring: Measuring, one: Samples, b: Memory, inverse: float) -> dict[s
             generator.drawing = Drawing()
 
 
-def _of_real(measuring: Measuring, a: Samples, b: Memory) -> dict[str, float]:
+def _of_real(measuring: Measuring, a: Samples, b: Rows) -> dict[str, float]:
     """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough."""
     built = [one for one in measuring.built if one.metric.needs != "generator" and one.samples <= b.facts.count]
     if not built:

@@ -17,7 +17,7 @@ from gan_dist import exported
 from gan_dist.api import Model, load
 from gan_dist.card import card
 from gan_dist.programs import inputs_of, write_onnx, write_torch
-from gan_dist.results import courses, reports_of
+from gan_dist.results import courses
 from gan_dist.runs import RunFolder
 from gan_dist.samples import save_sheet, sheet
 from gan_dist.spec.errors import suggestion
@@ -79,7 +79,7 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
     (folder / exported.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
     cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
     shown = save_sheet(sheet(model.sample(SHOWN), model.facts, cond), folder / "samples")
-    found = courses([one for one in reports_of(_run_of(model)) if one["seen"] <= model.seen])
+    found = courses([one for one in _run_of(model).reports() if one["seen"] <= model.seen])
     text = card(model, form, named, license_name, found, described_inputs(model), shown.name)
     (folder / "README.md").write_text(text)
     return [path, folder / exported.CONFIG, folder / "README.md", shown]

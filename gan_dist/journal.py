@@ -78,6 +78,15 @@ class Journal:
         """Of TensorBoard's newest file."""
         return max(self.root.glob("tensorboard/events.*"), key=lambda path: path.name).stat().st_size
 
+    def warning(self, text: str, seen: int) -> None:
+        """Show a warning beside the curves."""
+        self.board.add_text("warnings", text, seen)
+        self.board.flush()
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The numbers of earlier attempts, up to where this one begins."""
+        return [json.loads(line) for line in self._scalars.read_text().splitlines()] if self._scalars.exists() else []
+
     def job(self, text: str) -> None:
         """Show the job as it was submitted."""
         indented = "".join(f"    {line}\n" for line in text.splitlines())

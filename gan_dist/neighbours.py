@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan_dist.data.ingest import Memory
+from gan_dist.feed import Rows
 from gan_dist.measuring import CHUNK, Measuring
 from gan_dist.metrics.memorised import nearest
 from gan_dist.modalities import image
@@ -27,7 +27,7 @@ class Neighbours(NamedTuple):
     picture: Image.Image
 
 
-def neighbours(measuring: Measuring, a: Samples, b: Memory) -> Neighbours:
+def neighbours(measuring: Measuring, a: Samples, b: Rows) -> Neighbours:
     """The samples of A and their nearest neighbours among all of B.
 
     The picture has a row for each of the eight samples that are closest to the data: the sample, its nearest

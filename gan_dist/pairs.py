@@ -49,11 +49,19 @@ def chosen(rows: Rows, seed: int, wanted: range) -> NDArray[np.int64]:
     return order[np.arange(wanted.start, wanted.stop) % len(order)]
 
 
-def pair_sheet(generator: nn.Module, seed: int, rows: Rows, device: torch.device) -> Image.Image:
-    """24 pairs that belong to `seed`, three a row: the input, what is made of it, and what it should be."""
-    stored, _ = rows.rows(chosen(rows, seed, range(SHOWN)))
-    real, given = pair.parted(stored)
-    made = generate(generator, SHOWN, seed, _seen(given, generator, device), device)
+def real_pairs(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
+    """The 24 pairs of a run's sheets, uint8: what is to be made, and what it is made of."""
+    return pair.parted(rows.rows(chosen(rows, seed, range(SHOWN)))[0])
+
+
+def given_and_made(generator: nn.Module, seed: int, rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The inputs of these pairs, and what a generator makes of them on fixed noise, uint8."""
+    _, given = real_pairs(rows, seed)
+    return given, generate(generator, SHOWN, seed, _seen(given, generator, device), device)
+
+
+def triples(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
+    """Three pictures for each pair: the input, what is made of it, and what it should be."""
     return image.enlarged(image.grid(pair.in_rows(given, made, real), 3 * TRIPLES))
 
 

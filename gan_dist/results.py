@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.checkpoint import newest_described
+from gan_dist.collapse import watched
 from gan_dist.data.facts import facts_of
 from gan_dist.runs import JOB, RunFolder
 
@@ -30,7 +30,7 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         NoSuchRun: the folder holds no run.
         CheckpointError: checkpoints are stored, and none of them is whole.
     """
-    request, status, reports = run.request(), run.status(), reports_of(run)
+    request, status, reports = run.request(), run.status(), run.reports()
     newest = newest_described(run.checkpoints())
     meta = newest.meta if newest is not None else {}
     seconds = training_seconds(reports)
@@ -44,6 +44,7 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         "attempts": status["attempt"],
         "metrics": {name: vars(course) for name, course in courses(reports).items()},
         "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
+        "warnings": list(watched(reports, status.get("until") or 0).active.values()),
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
@@ -78,16 +79,3 @@ def training_seconds(reports: list[dict[str, Any]]) -> float:
         seconds += (report["seen"] - before) / report["speed/samples_per_s"]
         before = report["seen"]
     return seconds
-
-
-def reports_of(run: RunFolder) -> list[dict[str, Any]]:
-    """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
-    if not run.folder.exists("scalars.jsonl"):
-        return []
-    found = []
-    for line in run.folder.read("scalars.jsonl").decode().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found

@@ -92,6 +92,18 @@ class RunFolder:
         """Files of generated samples in `grids/`, the oldest first; those of real ones are none."""
         return [name for name in self.folder.child("grids").names() if not name.startswith("real.")]
 
+    def reports(self) -> list[dict[str, Any]]:
+        """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
+        if not self.folder.exists("scalars.jsonl"):
+            return []
+        found = []
+        for line in self.folder.read("scalars.jsonl").decode().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
     def measured(self) -> Folder:
         """Where what metrics need to know of the data is kept beside these."""
         return self.prepared().child(METRICS)

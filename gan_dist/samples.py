@@ -29,10 +29,18 @@ Sheet = Image.Image | list[str]
 
 def fixed_sheet(generator: nn.Module, seed: int, facts: DataFacts, device: torch.device) -> Sheet:
     """Samples on the noise that belongs to `seed`, 8 a row, or as lines; with classes, 8 of each."""
+    samples, cond = fixed_samples(generator, seed, facts, device)
+    return sheet(samples, facts, cond)
+
+
+def fixed_samples(
+    generator: nn.Module, seed: int, facts: DataFacts, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """The samples of `fixed_sheet`, and their classes."""
     classes = len(facts.classes)
     count = COLUMNS * (classes or ROWS)
     cond = torch.arange(count, device=device) // COLUMNS if classes else None
-    return sheet(generate(generator, count, seed, cond, device), facts, cond)
+    return generate(generator, count, seed, cond, device), cond
 
 
 def sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Sheet:
@@ -45,13 +53,12 @@ def sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Shee
     return [f"{facts.classes[number]}: {line}" for number, line in zip(cond.tolist(), lines, strict=True)]
 
 
-def real_sheet(rows: Rows, seed: int) -> Sheet:
-    """The same of real samples."""
+def real_samples(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
+    """Real samples for a sheet, 64 or 8 of each class, and their labels."""
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(rows.facts.count)
     of_class = [shuffled[rows.labels[shuffled] == label] for label in range(len(rows.facts.classes))]
     chosen = np.concatenate([np.resize(one, COLUMNS) for one in of_class if len(one)] or [shuffled[: COLUMNS * ROWS]])
-    samples, labels = rows.rows(chosen)
-    return sheet(samples, rows.facts, labels if rows.facts.classes else None)
+    return rows.rows(chosen)
 
 
 def generate(generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:

@@ -12,15 +12,15 @@ from torch import nn
 from gan_dist.api import Model, load
 from gan_dist.components import Roots
 from gan_dist.data.errors import DataError
-from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.facts import DataFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import here, settle
 from gan_dist.exported import is_exported
-from gan_dist.feed import class_shares
+from gan_dist.feed import Rows
 from gan_dist.image_folder import images_of
+from gan_dist.judged import compared_with, labels_by, made_of, samples_by
 from gan_dist.measuring import Draw, Labels
 from gan_dist.runs import METRICS, PREPARED, RunFolder
-from gan_dist.samples import measured, measured_classes
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder, home
 from gan_dist.wanted import SEED
@@ -47,14 +47,15 @@ class Samples:
 
 
 def of_model(model: Model, device: torch.device) -> Samples:
-    """The very samples that the run's own metrics are of."""
-    generator, shares, seed = model.generator.to(device), class_shares(model.facts, device), model.spec.seed
+    """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
+    generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
+    rows = _trained_on(model) if isinstance(facts, PairFacts) else None
     return Samples(
         model.name,
-        model.facts,
-        lambda part: measured(generator, part, seed, shares, device),
+        facts if rows is None else compared_with(rows).facts,
+        samples_by(generator, facts, seed, device) if rows is None else made_of(rows, generator, seed, device),
         _prepared(model).child(METRICS),
-        None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device),
+        labels_by(generator, facts, seed, device),
         seen=model.seen,
         metrics=model.spec.metrics,
         roots=[model.spec.environment.code or "."],
@@ -69,7 +70,12 @@ def _prepared(model: Model) -> Folder:
     return RunFolder(Folder(model.uri.rsplit("/", 2)[0])).prepared()
 
 
-def training_data(model: Model) -> Memory:
+def training_data(model: Model) -> Rows:
+    """Real samples of what the run's generator makes. Raises what `_trained_on` raises."""
+    return compared_with(_trained_on(model))
+
+
+def _trained_on(model: Model) -> Memory:
     """What the run was trained on, as it was prepared for it, or prepared now.
 
     Raises:

@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from gan_dist import checkpoint
-from gan_dist.data.facts import PairFacts
-from gan_dist.feed import Feed, Rows, class_shares
+from gan_dist.collapse import DIVERSITY, Watch, watched
+from gan_dist.feed import Feed, Rows
+from gan_dist.grids import Grids
 from gan_dist.journal import Journal
-from gan_dist.pairs import Targets, measured_pairs, pair_sheet
+from gan_dist.judged import compared_with, labels_by, made_of
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
-from gan_dist.samples import Sheet, fixed_sheet, measured, measured_classes, real_sheet
 from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
@@ -50,8 +49,10 @@ class Desk:
         self.kept = spec.keep.metric
         if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
             self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
-        self.paired = isinstance(rows.facts, PairFacts)
+        self.grids = Grids(rows, spec.seed, run.device)
         self.journal: Journal | None = None
+        self.watch: Watch | None = None
+        self.diversity: float | None = None
         self.latest: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self._measured_seen, self._measured_s, self._reached = -1, 0.0, False
@@ -62,12 +63,14 @@ class Desk:
         """Before the first iteration of this attempt."""
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
-            self.journal = Journal(self.folder.folder, state.seen, self._warn)
+            self.journal = Journal(self.folder.folder, state.seen, self._not_copied)
+            self.watch = watched(self.journal.reports(), state.stages[-1].ends)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
-                self.journal.hyper_parameters(_flat(self.spec), self._expected(state))
-                if not self.paired:  # else each grid has what is real beside what is made
-                    self.journal.sheet("real", real_sheet(self.rows, self.spec.seed), 0)
+                job = self.spec.model_dump(mode="json", by_alias=True)
+                self.journal.hyper_parameters(_flat(job), self._expected(state))
+                if (real := self.grids.real()) is not None:
+                    self.journal.sheet("real", real, 0)
         if state.seen == 0:
             self.grid(state)
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
@@ -87,11 +90,12 @@ class Desk:
         if self._measures(state, before, stage, saves):
             with self._aside():
                 self.measure(state)
-        if crossed(before, seen, cadence.report) or self._measured_seen == seen:
-            self.report(state, stage)
-        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid):
+        ended = seen >= state.stages[-1].ends
+        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid) or ended:
             with self._aside():
                 self.grid(state)
+        if crossed(before, seen, cadence.report) or seen in (self._measured_seen, self._drawn_seen):
+            self.report(state, stage)
         if saves:
             with self._aside():
                 self.save(state)
@@ -107,10 +111,10 @@ class Desk:
 
     def end(self, state: TrainState, stage: Stage) -> None:
         """After the last iteration of this attempt."""
-        if state.seen > self._reported_seen:
-            self.report(state, stage)
         if state.seen > self._drawn_seen:
             self.grid(state)
+        if state.seen > self._reported_seen:
+            self.report(state, stage)
         if state.seen > self._saved_seen:
             self.save(state)
         if self.journal is not None:
@@ -133,16 +137,12 @@ class Desk:
         assert self.measuring is not None
         began = time.perf_counter()
         generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
-        shares, rows = class_shares(self.rows.facts, device), self.rows
-
-        def draw(part: range) -> Tensor:
-            if self.paired:
-                return measured_pairs(generator, part, seed, rows, device)
-            return measured(generator, part, seed, shares, device)
-
-        real = Targets(rows) if self.paired else rows
-        labels = None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device)
-        self.metrics = self.measuring.measure(draw, real, generator, labels)
+        self.metrics = self.measuring.measure(
+            made_of(self.rows, generator, seed, device),
+            compared_with(self.rows),
+            generator,
+            labels_by(generator, self.rows.facts, seed, device),
+        )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:
             name = self.measuring.resolve(goal.metric)
@@ -169,8 +169,11 @@ class Desk:
         if self._measured_seen == seen:
             values |= {f"metric/{name}": value for name, value in self.metrics.items()}
             values |= {"speed/metrics_s": self._measured_s}
+        if self._drawn_seen == seen and self.diversity is not None:
+            values |= {DIVERSITY: self.diversity}
         self.latest = values
         self.journal.scalars(values, seen)
+        warnings = self._warn(values, seen)
         until = state.stages[-1].ends
         losses = {name.removeprefix("loss/"): v for name, v in means.items() if name.startswith("loss/")}
         self.run.emit(
@@ -184,20 +187,24 @@ class Desk:
                 "metrics": self.metrics,
                 "workers": self.run.world,
                 "stage": stage.name,
+                "warnings": warnings,
             }
         )
+
+    def _warn(self, values: dict[str, float], seen: int) -> list[str]:
+        """Tell what begins to go wrong, and what no longer does; all that is wrong now."""
+        assert self.journal is not None and self.watch is not None
+        for text in self.watch.add({"seen": seen, **values}):
+            self.journal.warning(text, seen)
+            self.run.emit({"event": "warning", "text": f"at {seen:,} samples: {text}"})
+        return list(self.watch.active.values())
 
     def grid(self, state: TrainState) -> None:
         """Samples of the published generator on the run's fixed noise."""
         generator = state.published(self.run)
         self._drawn_seen = state.seen
         if self.journal is not None:
-            seed, device = self.spec.seed, self.run.device
-            shown: Sheet
-            if self.paired:
-                shown = pair_sheet(generator, seed, self.rows, device)
-            else:
-                shown = fixed_sheet(generator, seed, self.rows.facts, device)
+            shown, self.diversity = self.grids.draw(generator)
             path = self.journal.sheet("samples", shown, state.seen)
             self.run.emit({"event": "grid", "path": path, "seen": state.seen})
 
@@ -224,7 +231,7 @@ class Desk:
         checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
         self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
 
-    def _warn(self, text: str) -> None:
+    def _not_copied(self, text: str) -> None:
         self.run.emit({"event": "warning", "text": text})
 
     def _expected(self, state: TrainState) -> dict[str, float]:
@@ -234,21 +241,11 @@ class Desk:
         )
 
 
-def _flat(spec: JobSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                walk(inner, f"{key}.{name}" if key else str(name))
-        elif isinstance(value, list):
-            for number, inner in enumerate(value):
-                walk(inner, f"{key}.{number}")
-        else:
-            found[key] = value
-
-    walk(spec.model_dump(mode="json", by_alias=True), "")
-    return found
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {key: value}
+    return {name: leaf for part, inner in items for name, leaf in _flat(inner, f"{key}.{part}".lstrip(".")).items()}
 
 
 def _memory(device: torch.device) -> float:

@@ -26,15 +26,15 @@ job_schema catalog recipes text_recipes survey testing testbench
 
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery sampling forms api exported
-sweeps.here sweeps.conduct sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
+sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
-sweeps.history sweeps.draw
+sweeps.pareto sweeps.history sweeps.draw
 
-worker tasks measuring wanted journal pairs samples microbatch
+worker tasks judged measuring wanted journal grids pairs samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
-modalities modalities.image modalities.pair modalities.text
+page modalities modalities.image modalities.pair modalities.text
 data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs data.corpus
 data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
@@ -60,8 +60,8 @@ networks.autoregressive
 contracts randomness
 
 components by_data aliases
-spec spec.check spec.signatures spec.source spec.job spec.data spec.data_fields spec.sweep spec.space spec.slots
-spec.sections spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules
+spec spec.check spec.signatures spec.source spec.job spec.data spec.data_fields spec.sweep spec.goals spec.space
+spec.slots spec.sections spec.rules spec.optimizer spec.merge spec.yaml spec.fields spec.arguments spec.schedules
 spec.amounts spec.errors
 """
 ORDER = ROWS.split()

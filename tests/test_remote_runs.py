@@ -140,7 +140,7 @@ def test_a_mirror_of_a_path_is_the_path(tmp_path: Path) -> None:
 
 
 def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_dist.journal.LONG_BYTES", 2000)
+    monkeypatch.setattr("gan_dist.journal.LONG_BYTES", 600)
     monkeypatch.setattr("gan_dist.journal.PUSH_S", 0.0)
     folder = Folder(f"{bucket}/long")
     sent: list[str] = []
@@ -152,7 +152,7 @@ def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatc
     journal.close()
     events = [name for name in folder.child("tensorboard").names() if "events." in name]
     assert len(events) > 1
-    assert max(size for _, size in folder.child("tensorboard").files()) < 4000
+    assert max(size for _, size in folder.child("tensorboard").files()) < 2000
     sizes: dict[str, int] = {}
     fetch(folder.child("tensorboard"), tmp_path, sizes)
     assert read_scalars(tmp_path) == [(seen, float(seen)) for seen in range(25)]

@@ -19,6 +19,10 @@ BestJob = Annotated[
 Plots = Annotated[
     Path | None, typer.Option("--plots", help="Of a sweep: draw its pictures there, as PNG.", metavar="DIR")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", help="Of a sweep: all of it in a file that needs no network.", metavar="FILE.html"),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
@@ -69,6 +73,8 @@ def status(
     for key, value in lines.items():
         if value:
             say(f"{key:9}{value}")
+    for text in (found.get("last") or {}).get("warnings", ()):
+        say(f"warning  {text}")
     if is_sweep(here):
         say_standing(here)
     if found["status"] == "lost":
@@ -79,6 +85,7 @@ def results(
     run: options.Run,
     best_job: BestJob = None,
     plots: Plots = None,
+    report: Report = None,
     storage: options.Storage = None,
     as_json: options.Json = False,
 ) -> None:
@@ -90,10 +97,12 @@ def results(
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
-        results_of_sweep(here, best_job, plots, as_json)
+        results_of_sweep(here, best_job, plots, report, as_json)
         return
-    if best_job is not None or plots is not None:
-        raise ValueError(f"--best-job and --plots are for sweeps; {here.id} is a run, its job {here.uri}/job.json")
+    if best_job is not None or plots is not None or report is not None:
+        raise ValueError(
+            f"--best-job, --plots and --report are for sweeps; {here.id} is a run, its job {here.uri}/job.json"
+        )
     found = results_of(here)
     if as_json:
         emit(found)
@@ -102,6 +111,8 @@ def results(
     say(f"{found['id']}: {found['status']}, {found['seen']:,} samples seen{attempts}")
     if found["message"]:
         say(f"message     {found['message']}")
+    for text in found["warnings"]:
+        say(f"warning     {text}")
     if found["metrics"]:
         table(("METRIC", "LAST", "LOWEST", "AT", "HIGHEST", "AT"), map(_course, found["metrics"].items()))
     if found["device_hours"] is not None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gan_dist.runs import RunFolder
 
 
-def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, as_json: bool) -> None:
+def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, page: Path | None, as_json: bool) -> None:
     """Work out what came of a sweep, write what was asked for, and say it."""
     from gan_dist.sweeps import report
 
@@ -25,6 +25,11 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, as
         from gan_dist.sweeps.plots import draw_plots
 
         written += draw_plots(report.Told(run), plots)
+    if page is not None:
+        from gan_dist.sweeps.page import html
+
+        page.write_text(html(run, found))
+        written.append(page)
     if as_json:
         emit({**found, "written": list(map(str, written))})
         return
@@ -36,21 +41,17 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, as
 def say_results(found: dict[str, Any]) -> None:
     """The final word on a sweep, for people."""
     from gan_dist.follow import clock
+    from gan_dist.sweeps.report import lines_on
 
     say(f"{found['id']}: {found['status']}, {len(found['trials'])} configurations in {clock(found['seconds'])}")
     if found["message"]:
         say(f"message     {found['message']}")
-    _table(found["metric"], found["trials"])
+    _table(found["metrics"], found["trials"])
     for row in found["trials"]:
         if row["message"]:
             say(f"t{row['number']:03d} {row['state'].replace('_', ' ')}: {row['message'].splitlines()[0]}")
-    if found["importance"]:
-        shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in found["importance"].items())
-        say(f"importance  {shares}")
-    say(found["seed_noise"])
-    for step in found["lineage"] or ():
-        until = "the end" if step["until"] is None else f"{step['until']:,}"
-        say(f"lineage     {step['from']} until {until}: {_values(step['values'])}")
+    for line in lines_on(found):
+        say(line)
     if found["best"] is not None:
         say(f"best job    gan-dist results {found['id']} --best-job best.yaml")
 
@@ -61,16 +62,10 @@ def say_standing(run: RunFolder) -> None:
 
     found = results_of_sweep(run, importance=False)
     if found["trials"]:
-        _table(found["metric"], found["trials"])
+        _table(found["metrics"], found["trials"])
 
 
-def _table(metric: str, rows: list[dict[str, Any]]) -> None:
+def _table(metrics: list[str], rows: list[dict[str, Any]]) -> None:
     from gan_dist.sweeps.board import cells, headings
 
-    table(headings(metric), map(cells, rows))
-
-
-def _values(values: dict[str, Any]) -> str:
-    from gan_dist.sweeps.board import told
-
-    return told(values)
+    table(headings(metrics), [cells(row, len(metrics)) for row in rows])

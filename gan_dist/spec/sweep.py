@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, mod
 from gan_dist.spec.amounts import AmountField
 from gan_dist.spec.errors import nearest, shown, suggestion
 from gan_dist.spec.fields import Number, Section, Whole, number
+from gan_dist.spec.goals import MetricNames, Modes
 from gan_dist.spec.space import LISTS, Parameter, ParameterField
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -99,11 +100,13 @@ def _filled(written: object) -> object:
 class SweepSpec(Section):
     """A search over jobs that differ from this one in some keys."""
 
-    metric: str = Field(
-        min_length=1,
-        description="What is made best: one of the job's metrics, or any logged number by its tag, as `loss/D`.",
+    metric: MetricNames = Field(
+        description="What is made best: one of the job's metrics, or any logged number by its tag, as `loss/D`; or a "
+        "list, of which the Pareto front is sought.",
     )
-    mode: Literal["min", "max"] = Field(default="min", description="Whether the lowest or highest metric is best.")
+    mode: Modes = Field(
+        default="min", description="Whether the lowest or highest metric is best; a list says it of each metric."
+    )
     space: Annotated[dict[str, ParameterField], BeforeValidator(_filled)] = Field(
         description="Values to try, by dotted key of the job: `gan-dist help sweeps`."
     )
@@ -149,9 +152,15 @@ class SweepSpec(Section):
         """How many configurations are tried; None for all of a grid."""
         return self.trials if self.trials is not None or self.search == "grid" else 20
 
-    def better(self, value: float) -> float:
-        """The value on a scale on which less is better."""
-        return value if self.mode == "min" else -value
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics' names as they are written."""
+        return (self.metric,) if isinstance(self.metric, str) else tuple(self.metric)
+
+    @property
+    def modes(self) -> tuple[Any, ...]:
+        """`min` or `max` of each metric."""
+        return (self.mode,) * len(self.metrics) if isinstance(self.mode, str) else tuple(self.mode)
 
 
 def sweep_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:
@@ -176,7 +185,19 @@ def sweep_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:
         found.append(
             ("start_from", f"search: {sweep.search} learns nothing from results; only optuna can begin with some")
         )
-    return found + list(_pbt_conflicts(sweep))
+    return found + _metric_conflicts(sweep) + list(_pbt_conflicts(sweep))
+
+
+def _metric_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:
+    """What wants one number where there are several."""
+    count, found = len(sweep.metrics), []
+    if len(sweep.modes) != count:
+        found.append(("mode", f"{len(sweep.modes)} modes for {count} metrics; give one for all, or one for each"))
+    if count > 1 and sweep.scheduler.use != "none":
+        found.append(
+            ("scheduler", f"{sweep.scheduler.use} compares trials by one number, not by {count} metrics; use none")
+        )
+    return found
 
 
 def _pbt_conflicts(sweep: SweepSpec) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_dist.spec.errors import shown
@@ -22,11 +22,11 @@ class Board:
     Args:
         search: with its ledger.
         end: samples seen at the end of a job.
-        metric: what the metric is called.
+        metrics: what they are called.
     """
 
-    def __init__(self, search: Search, end: int, metric: str) -> None:
-        self.search, self.end, self.metric = search, end, metric
+    def __init__(self, search: Search, end: int, metrics: Sequence[str]) -> None:
+        self.search, self.end, self.metrics = search, end, metrics
         history = search.ledger.history
         self.seen = {task.trial: 0 for task in history.tasks.values()}
         for key, outcome in history.outcomes.items():
@@ -46,6 +46,9 @@ class Board:
     def expected(self) -> int:
         """Samples that all trials together will see, about: how many go on from a rung is not known before."""
         rule, trials = self.search.rule, self.search.wanted * self.search.sweep.seeds
+        left = sum((task.until or self.end) - self.seen.get(task.trial, 0) for task in self.search.running.values())
+        # More go on from a rung than one in `factor` of all, because they do before all are there.
+        least = sum(self.seen.values()) + max(0, left)
         if not isinstance(rule, Halving):
             return trials * self.end
         total, before, share = 0.0, 0, 1.0
@@ -53,7 +56,7 @@ class Board:
             at = self.end if rung is None else rung
             total += max(1.0, trials * share) * (at - before)
             before, share = at, share / rule.factor
-        return int(total)
+        return max(int(total), least)
 
     def event(self) -> dict[str, Any]:
         """The sweep's progress, as a run's."""
@@ -63,7 +66,7 @@ class Board:
         rate = (done - self._before) / seconds if seconds > 0 else 0.0
         rows = self.rows()
         over = sum(row.state != "training" for row in rows)
-        best = rows[0].mean if rows else None
+        best = means(vars(rows[0])) if rows else []
         return {
             "event": "progress",
             "seen": done,
@@ -71,31 +74,43 @@ class Board:
             "rate": rate,
             "eta": (until - done) / rate if rate > 0 else None,
             "losses": {},
-            "metrics": {} if best is None else {f"best {self.metric}": best},
+            "metrics": {f"best {name}": mean for name, mean in zip(self.metrics, best, strict=False)},
             "workers": None,
             "stage": f"{over} of {self.search.wanted} tried, {len(self.search.running)} training",
-            "table": [headings(self.metric), *(cells(vars(row)) for row in rows[:SHOWN])],
+            "table": [headings(self.metrics), *(cells(vars(row), len(self.metrics)) for row in rows[:SHOWN])],
         }
 
     def ended(self, task: Task, outcome: Outcome) -> str:
         """A line on a trial that ended."""
         name = self.search.named(task.trial)
-        value = "" if outcome.value is None else f", {self.metric} {outcome.value:.5g}"
+        value = "".join(f", {name} {one:.5g}" for name, one in zip(self.metrics, outcome.values, strict=False))
         words = {"reached": "saved", "out_of_memory": "out of memory"}.get(outcome.kind, outcome.kind)
         why = f": {outcome.message.splitlines()[0]}" if outcome.message else ""
         return f"{name}: {words} after {outcome.seen:,} samples{value} ({told(task.values)}){why}"
 
 
-def headings(metric: str) -> list[str]:
-    return ["TRIAL", metric.upper(), "SPREAD", "SEEN", "STATE", "VALUES"]
+def headings(metrics: Sequence[str]) -> list[str]:
+    """Of the columns of `cells`; with several metrics the Pareto front of each configuration stands before them."""
+    measured = [word for name in metrics for word in (name.upper(), "SPREAD")]
+    return ["TRIAL", *(["FRONT"] if len(metrics) > 1 else []), *measured, "SEEN", "STATE", "VALUES"]
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: Mapping[str, Any], metrics: int) -> list[str]:
     """A row of the ranking, as text."""
-    mean = "-" if row["mean"] is None else f"{row['mean']:.5g}"
-    spread = "-" if row["spread"] is None else f"{row['spread']:.2g}"
+    measured = [[row["mean"], row["spread"]], *row["more"]] if row["mean"] is not None else [[None, None]] * metrics
+    words = [
+        "-" if one is None else f"{one:.{digits}g}"
+        for pair in measured
+        for one, digits in zip(pair, (5, 2), strict=True)
+    ]
+    front = [str(row["front"] or "-")] if metrics > 1 else []
     state = str(row["state"]).replace("_", " ")
-    return [f"t{row['number']:03d}", mean, spread, f"{row['seen']:,}", state, told(row["values"])]
+    return [f"t{row['number']:03d}", *front, *words, f"{row['seen']:,}", state, told(row["values"])]
+
+
+def means(row: Mapping[str, Any]) -> list[float]:
+    """The mean of each metric; none where there is none."""
+    return [] if row["mean"] is None else [row["mean"], *(mean for mean, _ in row["more"])]
 
 
 def told(values: Values) -> str:

@@ -41,8 +41,8 @@ def check_sweep(spec: JobSpec, document: Document, roots: Roots = ()) -> list[Pr
     sweep, origins = spec.sweep, document.origins
     assert sweep is not None
     found = [problem_at(origins, _keys(key), text) for key, text in sweep_conflicts(sweep)]
-    if text := metric_problem(spec, sweep, roots):
-        found.append(problem_at(origins, ("sweep", "metric"), text))
+    texts = [text for metric in sweep.metrics if (text := metric_problem(spec, metric, roots))]
+    found += [problem_at(origins, ("sweep", "metric"), text) for text in texts]
     if any(problem.key.startswith("sweep.space") for problem in found):
         return found
     base = Document({key: value for key, value in document.value.items() if key != "sweep"}, {})
@@ -50,24 +50,24 @@ def check_sweep(spec: JobSpec, document: Document, roots: Roots = ()) -> list[Pr
     return found or list(_problems_of_combinations(sweep, base, origins, roots))
 
 
-def metric_problem(spec: JobSpec, sweep: SweepSpec, roots: Roots = ()) -> str | None:
+def metric_problem(spec: JobSpec, metric: str, roots: Roots = ()) -> str | None:
     """What is wrong with the name of the metric, as far as it shows before networks are built."""
     try:
-        tag_of(spec, sweep, roots)
+        tag_of(spec, metric, roots)
     except ValueError as error:
         return str(error) if spec.metrics else f"{error}; the job has no `metrics`"
     return None
 
 
-def tag_of(spec: JobSpec, sweep: SweepSpec, roots: Roots = ()) -> str:
-    """The tag under which a job's reports carry the sweep's metric.
+def tag_of(spec: JobSpec, metric: str, roots: Roots = ()) -> str:
+    """The tag under which a job's reports carry a metric.
 
     Raises:
         ValueError: the job has no such metric, or it may be several.
     """
-    if "/" in sweep.metric and not sweep.metric.startswith("metric/"):
-        return sweep.metric
-    return f"metric/{resolve(sweep.metric.removeprefix('metric/'), job_names(spec, roots))}"
+    if "/" in metric and not metric.startswith("metric/"):
+        return metric
+    return f"metric/{resolve(metric.removeprefix('metric/'), job_names(spec, roots))}"
 
 
 def _problems_of_ends(sweep: SweepSpec, base: Document, origins: Origins, roots: Roots) -> list[Problem]:

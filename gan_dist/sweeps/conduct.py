@@ -67,23 +67,24 @@ class Sweep:
             spec.model_dump(mode="json", by_alias=True),
             attempt.request.mode,
             attempt.request.attempt,
-            self._tag(),
+            tuple(map(self._tag, self.sweep.metrics)),
             self.roots,
             attempt.request.versions,
+            end,
         )
-        self.ledger = ledger_of(attempt.folder.folder, self.sweep.mode)
+        self.ledger = ledger_of(attempt.folder.folder, self.sweep.modes)
         try:
             rule = rule_of(self.sweep, end, clock.samples)
         except ValueError as error:
             raise Refused(str(error)) from None
         self.search = Search(self.sweep, rule, self.ledger, self._named, self._earlier(), self._wrong)
-        self.board = Board(self.search, end, self.common.tag.removeprefix("metric/"))
+        self.board = Board(self.search, end, [tag.removeprefix("metric/") for tag in self.common.tags])
         self._began, self._told, self._spent = time.monotonic(), 0.0, self.ledger.seconds
         self.timed_out, self._hopeless = False, set[tuple[int, int, int]]()
         self._first = end // ASHA_PART if (first := self.sweep.scheduler.first) is None else clock.samples(first)
         if self.ledger.began is None:
             # A rehearsal differs in them from the stored job.
-            self.ledger.begin({"tag": self.common.tag, "seeds": self.sweep.seeds, "end": end})
+            self.ledger.begin({"tags": self.common.tags, "seeds": self.sweep.seeds, "end": end})
         elif self.search.complete:
             raise Refused(self._finished())
 
@@ -104,7 +105,7 @@ class Sweep:
         """What came of a task; None where it was interrupted."""
         if outcome is None and task.key in self._hopeless:
             run = self.common.run(task.trial)
-            value = last_value(run, self.common.tag)
+            value = last_value(run, self.common.tags[0])
             outcome = Outcome("pruned", int(run.status()["seen"]), value, "worse than half of the others")
         self.search.told(task, outcome)
         self.ledger.spend(self._spent + time.monotonic() - self._began)
@@ -160,10 +161,10 @@ class Sweep:
             run.folder.write(f"{STOP}{run.status()['attempt']}", b"")
 
     def _is_hopeless(self, task: Task) -> bool:
-        tag = self.common.tag
+        tag = self.common.tags[0]
         ended = [key[:2] for key, outcome in self.ledger.history.outcomes.items() if outcome.usable]
         others = [curve(self.common.run(trial), tag) for trial in ended]
-        return hopeless(curve(self.common.run(task.trial), tag), others, self._first, self.sweep.mode)
+        return hopeless(curve(self.common.run(task.trial), tag), others, self._first, self.sweep.modes[0])
 
     def _out_of_time(self) -> bool:
         budget = self.sweep.time_budget
@@ -186,8 +187,8 @@ class Sweep:
         if self.sweep.start_from is None:
             return History()
         told = Told(RunFolder(Folder(self.sweep.start_from)))
-        if (told.tag, told.sweep.mode) != (self.common.tag, self.sweep.mode) and not self.smoke:
-            was = f"{told.metric} ({told.sweep.mode})"
+        if (told.tags, told.sweep.modes) != (self.common.tags, self.sweep.modes) and not self.smoke:
+            was = ", ".join(f"{name} ({mode})" for name, mode in zip(told.metrics, told.sweep.modes, strict=True))
             raise Refused(f"sweep.start_from: {told.run.id} was ranked by {was}, not by the metric of this sweep")
         return told.history
 
@@ -198,8 +199,8 @@ class Sweep:
             return str(error)
         return None
 
-    def _tag(self) -> str:
-        tag = tag_of(self.spec, self.sweep, self.roots)
+    def _tag(self, metric: str) -> str:
+        tag = tag_of(self.spec, metric, self.roots)
         if not self.smoke or not tag.startswith("metric/"):
             return tag
         # A rehearsal measures fewer samples, which gives its metrics other names.
@@ -228,7 +229,8 @@ def sweep_problems(spec: JobSpec, facts: DataFacts, workers: int, roots: tuple[s
     """What would fail later: networks of any end of the space that cannot be built, a metric that is never reported."""
     assert spec.sweep is not None
     job = spec.model_dump(mode="json", by_alias=True)
-    found = [*metric_problems(spec, facts), *_tag_problems(spec, facts, tag_of(spec, spec.sweep, roots))]
+    tags = [tag_of(spec, metric, roots) for metric in spec.sweep.metrics]
+    found = [*metric_problems(spec, facts), *(text for tag in tags for text in _tag_problems(spec, facts, tag))]
     configurations = [*(values for _, values in probes(spec.sweep.space)), *(planned(spec.sweep) or ())]
     built: list[JobSpec] = []
     for values in configurations:

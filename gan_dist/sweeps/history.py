@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gan_dist.sweeps.draw import Values
 
-Kind = Literal["finished", "reached", "pruned", "diverged", "out_of_memory", "failed", "refused"]
+Kind = Literal["finished", "reached", "pruned", "diverged", "collapsed", "out_of_memory", "failed", "refused"]
+Mode = Literal["min", "max"]
 WORST = math.inf
 
 
@@ -46,7 +47,7 @@ class Task:
 class Outcome:
     """How a leg ended: at the end of the job, at `until`, ended early as too bad, or in a failure.
 
-    `value` is the metric at `seen` samples; None where there is none.
+    `value` is the metric at `seen` samples, None where there is none; `more` are those after the first.
     """
 
     kind: Kind
@@ -54,17 +55,29 @@ class Outcome:
     value: float | None = None
     message: str = ""
     seconds: float = 0.0
+    more: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Outcome:
+        """From what JSON made of one."""
+        return cls(**{**plain, "more": tuple(plain.get("more", ()))})
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Of all metrics; empty where there is none."""
+        return () if self.value is None else (self.value, *self.more)
 
     @property
     def usable(self) -> bool:
-        return self.kind in ("finished", "reached", "pruned") and self.value is not None and math.isfinite(self.value)
+        ended = self.kind in ("finished", "reached", "pruned")
+        return ended and bool(self.values) and all(map(math.isfinite, self.values))
 
 
 @dataclass
 class History:
     """Tasks in the order in which they were given, and the outcomes of those that ended."""
 
-    mode: Literal["min", "max"] = "min"
+    modes: tuple[Mode, ...] = ("min",)
     tasks: dict[tuple[int, int, int], Task] = field(default_factory=dict)
     outcomes: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
 
@@ -92,11 +105,15 @@ class History:
 
     def cost(self, number: int, leg: int) -> float:
         """The mean of a configuration at a leg, less being better; infinite if one of its runs has no value."""
+        return self.costs(number, leg)[0]
+
+    def costs(self, number: int, leg: int) -> tuple[float, ...]:
+        """The same of every metric."""
         outcomes = list(self.of(number, leg))
         if not outcomes or not all(outcome.usable for outcome in outcomes):
-            return WORST
-        sign = 1 if self.mode == "min" else -1
-        return sign * sum(float(outcome.value or 0.0) for outcome in outcomes) / len(outcomes)
+            return (WORST,) * len(self.modes)
+        means = [sum(values) / len(values) for values in zip(*(one.values for one in outcomes), strict=True)]
+        return tuple(mean if mode == "min" else -mean for mean, mode in zip(means, self.modes, strict=True))
 
     def last(self, trial: tuple[int, int]) -> Task:
         """The newest leg of a trial."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.storage import Folder
-from gan_dist.sweeps.history import History, Outcome, Task
+from gan_dist.sweeps.history import History, Mode, Outcome, Task
 
 NAME = "trials.jsonl"
 
@@ -25,12 +25,12 @@ class Ledger:
 
     Args:
         path: the file; made when the first line is written.
-        mode: whether the lowest or highest metric is best.
+        modes: whether the lowest or highest is best, of each metric.
     """
 
-    def __init__(self, path: Path, mode: Any = "min") -> None:
+    def __init__(self, path: Path, modes: tuple[Mode, ...] = ("min",)) -> None:
         self.path = path
-        self.history = History(mode)
+        self.history = History(modes)
         self.began: dict[str, Any] | None = None
         self.seconds = 0.0
         for line in _whole_lines(path):
@@ -69,7 +69,7 @@ class Ledger:
                 self.history.give(Task(**{key: line[key] for key in Task.__dataclass_fields__}))
             case "outcome":
                 task = self.history.tasks[line["number"], line["repetition"], line["leg"]]
-                self.history.end(task, Outcome(**line["outcome"]))
+                self.history.end(task, Outcome.read(line["outcome"]))
             case "spent":
                 self.seconds = line["seconds"]
 
@@ -80,9 +80,9 @@ def trial_uri(sweep: str, trial: tuple[int, int], seeds: int) -> str:
     return f"{sweep}-t{number:03d}" + (f"s{repetition}" if seeds > 1 else "")
 
 
-def ledger_of(folder: Folder, mode: Any = "min") -> Ledger:
+def ledger_of(folder: Folder, modes: tuple[Mode, ...] = ("min",)) -> Ledger:
     assert folder.local is not None
-    return Ledger(folder.local / NAME, mode)
+    return Ledger(folder.local / NAME, modes)
 
 
 def _cut_partial_line(path: Path) -> None:

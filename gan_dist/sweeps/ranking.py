@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gan_dist.sweeps.draw import Values
-from gan_dist.sweeps.history import History, Outcome
+from gan_dist.sweeps.history import History, Mode, Outcome
+from gan_dist.sweeps.pareto import distances, fronts
 
-BAD = ("diverged", "out_of_memory", "failed", "refused")
+BAD = ("diverged", "collapsed", "out_of_memory", "failed", "refused")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration where it was trained furthest.
+    """A configuration where it was trained furthest. With several metrics its own fields are of the first.
 
     Attributes:
         number: of the configuration.
@@ -26,6 +27,9 @@ class Row:
         seen: samples of the run that was trained furthest.
         each: the metric of each seed.
         message: why it failed.
+        more: (mean, spread) of each metric after the first.
+        front: with several metrics, 1 where no other is better in one of them and as good in all, 2 where only such
+            are, and so on; None with one metric.
     """
 
     number: int
@@ -36,13 +40,36 @@ class Row:
     seen: int
     each: tuple[float, ...]
     message: str = ""
+    more: tuple[tuple[float, float | None], ...] = ()
+    front: int | None = None
+
+    def costs(self, modes: tuple[Mode, ...]) -> tuple[float, ...]:
+        """The means on scales on which less is better."""
+        means = [float(self.mean or 0), *(mean for mean, _ in self.more)]
+        return tuple(mean if mode == "min" else -mean for mean, mode in zip(means, modes, strict=True))
 
 
 def ranking(history: History, seen: Callable[[int], int] = lambda number: 0) -> list[Row]:
     """Best first: those trained to the end by their metric, then those left at the highest rung by theirs, and so on;
-    what diverged or failed comes last. `seen` says how far a configuration without an outcome has come."""
+    what diverged or failed comes last. `seen` says how far a configuration without an outcome has come.
+
+    With several metrics: by front, and within a front by the distance to the point that has the best of front 1 in each
+    metric, with their range there as the unit.
+    """
     rows = [row_of(history, number, seen) for number in history.numbers]
-    return sorted(rows, key=lambda row: _place(row, history.mode))
+    if len(history.modes) > 1:
+        return _ranked_by_several(rows, history.modes)
+    return sorted(rows, key=lambda row: _place(row, history.modes[0]))
+
+
+def _ranked_by_several(rows: list[Row], modes: tuple[Mode, ...]) -> list[Row]:
+    judged = [row for row in rows if row.mean is not None]
+    points = [row.costs(modes) for row in judged]
+    of_front = fronts(points)
+    away = distances(points, [point for point, front in zip(points, of_front, strict=True) if front == 1])
+    placed = sorted(zip(of_front, away, judged, strict=True), key=lambda one: (one[0], one[1], one[2].number))
+    ranked = [replace(row, front=front) for front, _, row in placed]
+    return ranked + [row for row in rows if row.mean is None]
 
 
 def row_of(history: History, number: int, seen: Callable[[int], int] = lambda number: 0) -> Row:
@@ -64,8 +91,13 @@ def _row(history: History, number: int, outcomes: list[Outcome], leg: int, train
     mean = statistics.fmean(each) if each and bad is None else None
     spread = statistics.stdev(each) if len(each) > 1 and bad is None else None
     seen = max(one.seen for one in outcomes)
-    values = history.values_at(number, leg)
-    return Row(number, values, "training" if training else state, mean, spread, seen, each, bad.message if bad else "")
+    values, message = history.values_at(number, leg), bad.message if bad else ""
+    more = () if bad else tuple(map(_mean_and_spread, zip(*(one.more for one in outcomes), strict=True)))
+    return Row(number, values, "training" if training else state, mean, spread, seen, each, message, more)
+
+
+def _mean_and_spread(values: tuple[float, ...]) -> tuple[float, float | None]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def _place(row: Row, mode: str) -> tuple[float, ...]:
@@ -86,6 +118,8 @@ def pooled(rows: list[Row]) -> tuple[float, int] | None:
 
 def noise_words(rows: list[Row]) -> str:
     """An honest line on how much of the difference between the best two is seed noise."""
+    if any(row.front for row in rows):
+        return _noise_of_several(rows)
     finished = [row for row in rows if row.state == "finished" and row.mean is not None]
     if len(finished) < 2:
         return "seed noise: fewer than two configurations were trained to the end; nothing can be said"
@@ -104,3 +138,15 @@ def noise_words(rows: list[Row]) -> str:
         f"seed noise: {deviation:.3g} from seed to seed ({freedom} repeats); the best leads the second by {lead:.3g}, "
         f"{lead / error:.1f} standard errors of that difference: {verdict}"
     )
+
+
+def _noise_of_several(rows: list[Row]) -> str:
+    """The same where a front is sought: how far each metric moves from seed to seed."""
+    spreads = [[row.spread, *(spread for _, spread in row.more)] for row in rows if row.spread is not None]
+    if not spreads:
+        return "seed noise: each was trained once, so how much of the front is the seed's doing is not known"
+    told = [
+        f"{math.sqrt(statistics.fmean(float(one or 0) ** 2 for one in each)):.3g}"
+        for each in zip(*spreads, strict=True)
+    ]
+    return f"seed noise: {', '.join(told)} from seed to seed, by metric; what is closer on the front is not told apart"

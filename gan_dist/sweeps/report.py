@@ -11,6 +11,8 @@ from gan_dist.runs import RunFolder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.sweep import SweepSpec
 from gan_dist.storage import Folder
+from gan_dist.sweeps.board import means
+from gan_dist.sweeps.board import told as told_values
 from gan_dist.sweeps.draw import Values
 from gan_dist.sweeps.history import History
 from gan_dist.sweeps.ledger import NAME, Ledger, ledger_of, trial_uri
@@ -40,9 +42,9 @@ class Told:
         spec = JobSpec.model_validate(self.job)
         assert spec.sweep is not None
         self.sweep: SweepSpec = spec.sweep
-        self.ledger: Ledger = ledger_of(run.folder, self.sweep.mode)
+        self.ledger: Ledger = ledger_of(run.folder, self.sweep.modes)
         began = self.ledger.began or {}
-        self.tag: str = began.get("tag", self.sweep.metric)
+        self.tags: tuple[str, ...] = tuple(began.get("tags", self.sweep.metrics))
         self.seeds: int = began.get("seeds", self.sweep.seeds)
 
     @property
@@ -50,8 +52,9 @@ class Told:
         return self.ledger.history
 
     @property
-    def metric(self) -> str:
-        return self.tag.removeprefix("metric/")
+    def metrics(self) -> list[str]:
+        """What they are called."""
+        return [tag.removeprefix("metric/") for tag in self.tags]
 
     def trial(self, number: int, repetition: int = 0) -> RunFolder:
         return RunFolder(Folder(trial_uri(self.run.uri, (number, repetition), self.seeds)))
@@ -82,13 +85,6 @@ def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
     told = Told(run)
     status, rows = run.status(), told.rows()
     best = rows[0].number if rows and rows[0].mean is not None else None
-    shares: Mapping[str, float] = {}
-    if importance:
-        from gan_dist.sweeps.tpe import importances
-
-        # The first rung is the one that all have reached; a population is compared where it ended.
-        legs = [task.leg for task in told.history.tasks.values()] if told.sweep.scheduler.use == "pbt" else [0]
-        shares = importances(told.sweep.space, told.history, max(legs, default=0))
     return {
         "id": run.id,
         "uri": run.uri,
@@ -96,13 +92,47 @@ def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
         "message": status.get("message", ""),
         "seen": status["seen"],
         "seconds": told.ledger.seconds,
-        "metric": told.metric,
-        "mode": told.sweep.mode,
+        "metrics": told.metrics,
+        "modes": list(told.sweep.modes),
         "trials": [_trial(told, row) for row in rows],
         "best": best,
-        "importance": dict(shares),
+        "front": [row.number for row in rows if row.front == 1],
+        "importance": _importance(told) if importance else {},
         "seed_noise": noise_words(rows),
         "lineage": _lineage(told, best) if told.sweep.scheduler.use == "pbt" and best is not None else None,
+    }
+
+
+def lines_on(found: Mapping[str, Any]) -> list[str]:
+    """What results say below the table: the front, what mattered, seed noise, and from whom the best weights come."""
+    lines = []
+    if found["front"]:
+        names = ", ".join(f"t{number:03d}" for number in sorted(found["front"]))
+        lines.append(
+            f"front       {names}: none is better than these in one metric and as good in all. The best is the one "
+            "nearest to the best of the front in every metric, in units of the front's ranges"
+        )
+    for name, shares in found["importance"].items():
+        told = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
+        lines.append(f"importance  {told}" + (f" of {name}" if len(found["metrics"]) > 1 else ""))
+    lines.append(found["seed_noise"])
+    for step in found["lineage"] or ():
+        until = "the end" if step["until"] is None else f"{step['until']:,}"
+        lines.append(f"lineage     {step['from']} until {until}: {told_values(step['values'])}")
+    return lines
+
+
+def _importance(told: Told) -> dict[str, dict[str, float]]:
+    """How much each key matters, by metric."""
+    from gan_dist.sweeps.tpe import importances
+
+    # The first rung is the one that all have reached; a population is compared where it ended.
+    legs = [task.leg for task in told.history.tasks.values()] if told.sweep.scheduler.use == "pbt" else [0]
+    leg = max(legs, default=0)
+    return {
+        name: dict(found)
+        for place, name in enumerate(told.metrics)
+        if (found := importances(told.sweep.space, told.history, leg, place))
     }
 
 
@@ -128,7 +158,9 @@ def best_job(run: RunFolder) -> tuple[str, int]:
     told = Told(run)
     rows = told.rows()
     if not rows or rows[0].mean is None:
-        raise ValueError(f"sweep {run.id}: no trial has a value of {told.metric} yet, so none is the best")
+        raise ValueError(
+            f"sweep {run.id}: no trial has a value of {' and '.join(told.metrics)} yet, so none is the best"
+        )
     best = rows[0]
     job = told.trial(best.number).request()["job"]
     if told.sweep.scheduler.use == "pbt":
@@ -138,7 +170,7 @@ def best_job(run: RunFolder) -> tuple[str, int]:
         spec = candidate(base, _over_time(told, best.number), (base["environment"]["code"] or ".",))
     else:
         spec = JobSpec.model_validate(job)
-    told_value = f"{told.metric} {best.mean:.5g}"
+    told_value = ", ".join(f"{name} {mean:.5g}" for name, mean in zip(told.metrics, means(vars(best)), strict=True))
     head = f"# The best of sweep {run.id}: trial t{best.number:03d}, {told_value} after {best.seen:,} samples.\n"
     plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return head + _yaml(plain), best.number

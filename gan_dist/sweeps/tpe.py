@@ -52,17 +52,18 @@ def study_of(space: Space, history: History, earlier: History, sampler: Any = No
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=sampler, direction="minimize")
+    study = optuna.create_study(sampler=sampler, directions=["minimize"] * len(history.modes))
     running = {task.number for task in history.open}
-    costs = {number: last_cost(history, number) for number in history.numbers if number not in running}
-    finite = [cost for cost in costs.values() if cost != WORST] or [0.0]
-    bad = max(finite) + max(max(finite) - min(finite), abs(max(finite)), 1e-9)
+    costs = {number: last_costs(history, number) for number in history.numbers if number not in running}
+    finite = [each for each in costs.values() if WORST not in each] or [(0.0,) * len(history.modes)]
+    bad = tuple(max(one) + max(max(one) - min(one), abs(max(one)), 1e-9) for one in zip(*finite, strict=True))
     for number in earlier.numbers:
         values = {key: value for key, value in earlier.values(number).items() if key in space}
-        if values and (cost := last_cost(earlier, number)) != WORST and _fit(space, values):
-            _add(study, space, values, cost)
+        if values and WORST not in (each := last_costs(earlier, number)) and _fit(space, values):
+            _add(study, space, values, each)
     for number in history.numbers:
-        _add(study, space, history.values(number), min(costs[number], bad) if number in costs else None)
+        found = costs.get(number)
+        _add(study, space, history.values(number), bad if found is not None and WORST in found else found)
     return study
 
 
@@ -79,20 +80,20 @@ def _fit(space: Space, values: Values) -> bool:
     return True
 
 
-def _add(study: Study, space: Space, values: Values, cost: float | None) -> None:
+def _add(study: Study, space: Space, values: Values, costs: tuple[float, ...] | None) -> None:
     from optuna.trial import TrialState, create_trial
 
     kinds = {key: distribution(space[key]) for key in values if space[key].kind != "same_as"}
     told = {key: _inner(space[key], values[key]) for key in kinds}
-    state = TrialState.RUNNING if cost is None else TrialState.COMPLETE
-    study.add_trial(create_trial(params=told, distributions=kinds, state=state, value=cost))
+    state = TrialState.RUNNING if costs is None else TrialState.COMPLETE
+    study.add_trial(create_trial(params=told, distributions=kinds, state=state, values=costs))
 
 
-def last_cost(history: History, number: int) -> float:
-    """The cost of a configuration where it was trained furthest."""
+def last_costs(history: History, number: int) -> tuple[float, ...]:
+    """The cost of a configuration by each metric, where it was trained furthest."""
     legs = [task.leg for task in history.tasks.values() if task.number == number]
     ended = [leg for leg in legs if list(history.of(number, leg))]
-    return history.cost(number, max(ended)) if ended else WORST
+    return history.costs(number, max(ended)) if ended else (WORST,) * len(history.modes)
 
 
 def distribution(one: Parameter) -> BaseDistribution:
@@ -107,8 +108,8 @@ def distribution(one: Parameter) -> BaseDistribution:
     return FloatDistribution(low, high, log=one.kind == "loguniform")
 
 
-def importances(space: Space, history: History, leg: int) -> Mapping[str, float]:
-    """How much of the metric's variance after a leg each key explains (Hutter et al. 2014, by random forests), summing
+def importances(space: Space, history: History, leg: int, metric: int = 0) -> Mapping[str, float]:
+    """How much of one metric's variance after a leg each key explains (Hutter et al. 2014, by random forests), summing
     to 1.
 
     Empty where fewer than four configurations have a value, or all have the same.
@@ -118,8 +119,8 @@ def importances(space: Space, history: History, leg: int) -> Mapping[str, float]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     for number in history.numbers:
-        if (cost := history.cost(number, leg)) != WORST:
-            _add(study, space, history.values_at(number, leg), cost)
+        if (cost := history.costs(number, leg)[metric]) != WORST:
+            _add(study, space, history.values_at(number, leg), (cost,))
     done = study.trials
     shared = [key for key in space if all(key in trial.params for trial in done)]
     varied = [key for key in shared if len({trial.params[key] for trial in done}) > 1]

@@ -15,6 +15,7 @@ import torch
 
 from gan_dist.attempt import Attempt, OutOfMemory, logged
 from gan_dist.checkpoint import Checkpoint, CheckpointError, name_of, newest
+from gan_dist.collapse import watched
 from gan_dist.events import MARK
 from gan_dist.loop import Diverged
 from gan_dist.request import Request
@@ -44,18 +45,20 @@ class Common:
         job: the job without its sweep.
         mode: "smoke" for a rehearsal of each.
         attempt: of the sweep.
-        tag: of the metric in a trial's reports.
+        tags: of the metrics in a trial's reports.
         roots: folders with the user's own modules.
         versions: of the machine from which it was submitted.
+        end: samples seen at the end of a job.
     """
 
     sweep: str
     job: Mapping[str, Any]
     mode: Literal["train", "smoke"]
     attempt: int
-    tag: str
+    tags: tuple[str, ...]
     roots: tuple[str, ...]
     versions: Mapping[str, str]
+    end: int
 
     def run(self, trial: tuple[int, int]) -> RunFolder:
         """The folder of a trial."""
@@ -133,14 +136,21 @@ class Trial:
             return None
         seen, message = int(status["seen"]), str(status.get("message", ""))
         if kind in ("finished", "reached"):
-            value = last_value(self.run, self.common.tag)
-            if value is None:
-                return Outcome("failed", seen, None, f"{self.common.tag} was never reported", seconds)
-            if math.isfinite(value):
-                return Outcome("finished" if kind == "finished" else "reached", seen, value, "", seconds)
-            return Outcome("diverged", seen, None, f"{self.common.tag} is {value}", seconds)
+            return self._measured("finished" if kind == "finished" else "reached", seen, seconds)
         outcome: Any = kind
         return Outcome(outcome, seen, None, message, seconds)
+
+    def _measured(self, kind: Literal["finished", "reached"], seen: int, seconds: float) -> Outcome:
+        """A leg that came to its end, by its metrics."""
+        values = []
+        for tag in self.common.tags:
+            if (value := last_value(self.run, tag)) is None:
+                return Outcome("failed", seen, None, f"{tag} was never reported", seconds)
+            if not math.isfinite(value):
+                return Outcome("diverged", seen, None, f"{tag} is {value}", seconds)
+            values.append(value)
+        how = watched(self.run.reports(), self.common.end).collapsed
+        return Outcome("collapsed" if how else kind, seen, values[0], how or "", seconds, tuple(values[1:]))
 
     def _emit(self, event: dict[str, Any]) -> None:
         """Into the trial's own log; the sweep's log has other things to tell."""
@@ -213,17 +223,7 @@ def last_value(run: RunFolder, tag: str) -> float | None:
 
 def curve(run: RunFolder, tag: str) -> list[tuple[int, float]]:
     """(samples seen, value) of each report of a run that has the tag."""
-    if not run.folder.exists("scalars.jsonl"):
-        return []
-    found = []
-    for line in run.folder.read("scalars.jsonl").decode().splitlines():
-        try:
-            report = json.loads(line)
-        except ValueError:
-            continue
-        if tag in report:
-            found.append((int(report["seen"]), float(report[tag])))
-    return found
+    return [(int(report["seen"]), float(report[tag])) for report in run.reports() if tag in report]
 
 
 def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:

@@ -66,7 +66,7 @@ class Suggestions(Searcher):
             seen = int((result or {}).get("seen", 0))
             self.sweep.take(task, Outcome("failed", seen, message="its process was lost, and again on each try"))
         else:
-            self.sweep.take(task, None if told is None else Outcome(**told))
+            self.sweep.take(task, None if told is None else Outcome.read(told))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -189,6 +189,6 @@ def _plan(sweep: Sweep, concurrent: int, ask: Ask) -> list[str]:
     seeds = "" if section.seeds == 1 else f" x {section.seeds} seeds"
     return [
         f"sweep     {search.wanted} configurations{seeds} by {section.search}, scheduler {section.scheduler.use}",
-        f"metric    {sweep.common.tag.removeprefix('metric/')}, {section.mode} is best",
+        *(f"metric    {name}, {mode} is best" for name, mode in zip(sweep.board.metrics, section.modes, strict=True)),
         f"trials    {concurrent} at a time, each on {ask.asked}",
     ]

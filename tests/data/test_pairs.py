@@ -15,8 +15,9 @@ from gan_dist.data.facts import PairFacts, facts_of
 from gan_dist.data.ingest import in_memory
 from gan_dist.data.prepare import Prepared, here, prepare_into, settle
 from gan_dist.data.source import Part
+from gan_dist.grids import Grids
 from gan_dist.modalities import image, pair
-from gan_dist.pairs import Targets, chosen, pair_sheet
+from gan_dist.pairs import Targets, chosen
 from gan_dist.randomness import one_lane
 from gan_dist.spec.data import PairData
 from gan_dist.storage import Folder
@@ -172,7 +173,7 @@ def test_sheets_and_samples_for_metrics_are_of_the_same_pairs(folders: Path) -> 
     found = read(folders, source=str(folders / "made"), inputs=str(folders / "given"))
     rows = in_memory(found, 0, 1)
     cpu = torch.device("cpu")
-    sheet = np.asarray(pair_sheet(Copies(), 3, rows, cpu))
+    sheet = np.asarray(Grids(rows, 3, cpu).draw(Copies())[0])
     scale = sheet.shape[1] // 88  # nine pictures of 8 pixels and the lines between them
     shown = [[int(sheet[(10 * row + 4) * scale, (10 * column + 4) * scale]) for column in range(9)] for row in range(8)]
     targets = {110: 10, 120: 20, 130: 30}

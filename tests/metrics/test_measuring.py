@@ -111,7 +111,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
         seen.append((generator.training, generator))
         return measured(generator, *rest)
 
-    monkeypatch.setattr("gan_dist.tasks.measured", spy)
+    monkeypatch.setattr("gan_dist.judged.measured", spy)
     spec = small(ema={"half_life": 1000}, every=EVERY, metrics=FEW)
     trained = train(spec, tmp_path / "run")
     assert seen and not any(training for training, _ in seen)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gan_dist.jobfile import load_job
@@ -78,3 +80,32 @@ def test_more_trials_at_a_time_than_the_cluster_holds(site: Site) -> None:
     asked = site.run("submit", JOB, "-o", "sweep.concurrent=64", "--name", "wide")
     assert asked.returncode == 2
     assert "sweep.concurrent: 64 trials of 1 workers of 1 CPU each at a time" in asked.stdout + asked.stderr
+
+
+def test_a_lost_cluster_loses_no_trial(site: Site, undisturbed: dict[int, Any]) -> None:
+    """Every process of the cluster dies at once, while the trials train; the next attempt is on a new cluster."""
+    following = site.start("submit", JOB, "--name", "lost")
+    wait_for(lambda: len(site.checkpoints("lost-t000")) >= 2, "two checkpoints of the first trial")
+    (lock,) = (site.root / "home" / "local").glob("*/keeper.lock")
+    keeper = psutil.Process(json.loads(lock.read_text())["pid"])
+    for process in [keeper, *keeper.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    following.communicate(timeout=120)
+    assert following.returncode != 0
+    resumed = site.run("submit", "--resume", "lost")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert outcomes(site.folder("lost")) == undisturbed
+
+
+def test_the_median_rule_stops_a_trial_that_trains(site: Site) -> None:
+    """By the learning rate as a metric, so that it is known which trial is hopeless."""
+    rates = "sweep.space.optimizer.lr={grid: [4e-4, 3e-4, 2e-4, 1e-6]}"
+    rule = ["-o", "sweep.scheduler={use: median, first: 20 steps}", "-o", "sweep.metric=lr/generator"]
+    words = ["submit", JOB, "--name", "median", "-o", rates, *rule, "-o", "sweep.mode=max", "-o", "until=400 steps"]
+    done = site.run(*words, "-o", "sweep.concurrent=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = Told(RunFolder(Folder.at(site.folder("median")))).rows()
+    assert [(row.number, row.state) for row in rows] == [*((n, "finished") for n in range(3)), (3, "pruned")]
+    assert rows[-1].seen < rows[0].seen and site.status("median-t003")["status"] == "stopped"
+    assert alive(site, "placement_groups", "state") == []

@@ -30,7 +30,7 @@ def by_rate(values: Values, seen: int) -> float:
 def opened(sweep: SweepSpec, folder: Path) -> Search:
     """A sweep as an attempt finds it: what an earlier one left, and the same rule."""
     rule = rule_of(sweep, END, lambda amount: Amount.samples(amount, 1, 1))
-    return Search(sweep, rule, Ledger(folder / "trials.jsonl", sweep.mode), lambda trial: f"trial-{trial}")
+    return Search(sweep, rule, Ledger(folder / "trials.jsonl", sweep.modes), lambda trial: f"trial-{trial}")
 
 
 def outcome_of(task: Task, curve: Curve) -> Outcome:

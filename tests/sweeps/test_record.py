@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gan_dist.sweeps.board import Board
 from gan_dist.sweeps.history import History, Outcome, Task
 from gan_dist.sweeps.ledger import Ledger
 from gan_dist.sweeps.ranking import noise_words, pooled, ranking
-from tests.sweeps.simulated import section, simulate
+from tests.sweeps.simulated import END, opened, outcome_of, section, simulate
 
 
 def filled(path: Path) -> Ledger:
@@ -116,3 +117,17 @@ def test_the_noise_is_pooled_over_configurations() -> None:
 )
 def test_the_line_on_seed_noise(history: History, words: str) -> None:
     assert words in noise_words(ranking(history))
+
+
+def test_what_is_expected_covers_what_has_been_seen_and_what_still_trains(tmp_path: Path) -> None:
+    """More than the rule's share go on when few are there to be compared with."""
+    search = opened(section(trials=9, scheduler="asha"), tmp_path)
+    board, spent = Board(search, END, ["fd"]), list[int]()
+    while (task := search.next()) is not None:
+        outcome = outcome_of(task, lambda values, seen: 1 / (1 + task.number))
+        assert board.expected() >= sum(board.seen.values()) + outcome.seen - board.seen.get(task.trial, 0)
+        search.told(task, outcome)
+        board.progress(task, outcome.seen)
+        spent.append(board.expected())
+    assert spent[0] == 9 * 100 + 3 * 200 + 600 < spent[-1] == sum(board.seen.values())
+    assert board.event()["until"] == board.event()["seen"]

@@ -204,6 +204,17 @@ def test_combinations_that_do_not_fit_are_told(tmp_path: Path) -> None:
                 "trials: 1 is no population; scheduler: pbt needs at least 2",
             ],
         ),
+        *(
+            (
+                {"space": {"batch": {"choice": [8]}}, "metric": ["fd", "loss/D"], "scheduler": scheduler},
+                [f"scheduler: {scheduler} compares trials by one number, not by 2 metrics; use none"],
+            )
+            for scheduler in ("asha", "median")
+        ),
+        (
+            {"space": {"batch": {"choice": [8]}}, "metric": ["fd", "loss/D"], "mode": ["min", "min", "max"]},
+            ["mode: 3 modes for 2 metrics; give one for all, or one for each"],
+        ),
         (
             {"space": {"a": {"choice": [1], "when": {"b": 1}}, "b": {"choice": [1], "when": {"a": 1}}}},
             ["space.a: depends on itself, by `when` and `same_as`"],

@@ -17,6 +17,7 @@ from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from gan_dist.sweeps.here import run_here
+from gan_dist.sweeps.history import History
 from gan_dist.sweeps.report import Told, best_job, results_of_sweep
 from gan_dist.sweeps.trial import LINEAGE, curve, cut, take_over
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
@@ -150,6 +151,23 @@ def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) 
     assert any("s-t001: diverged" in event.get("text", "") for event in events)
 
 
+def test_a_trial_that_collapsed_ranks_last_whatever_its_metric_and_is_told_to_the_search(tmp_path: Path) -> None:
+    from gan_dist.sweeps.tpe import study_of
+
+    space = {"optimizer.generator.lr": {"choice": [10.0, 1e-3]}}
+    every = {"report": "2 steps", "grid": "4 steps", "checkpoint": "20 steps"}
+    sweep = {"space": space, "search": "grid", "metric": "loss/G", "mode": "max"}
+    code, _ = submit(tmp_path, sweep, until="40 steps", every=every, optimizer={"lr": 1e-3, "generator": {"lr": 1e-3}})
+    assert code == 0
+    best, worst = told(tmp_path).rows()
+    assert (best.number, best.state) == (1, "finished") and (worst.number, worst.state) == (0, "collapsed")
+    assert "samples are alike" in worst.message
+    (outcome,) = told(tmp_path).history.of(0, 0)
+    assert outcome.value is not None and outcome.value > (best.mean or 0), "by the metric alone it would be the best"
+    study = study_of(told(tmp_path).sweep.space, told(tmp_path).history, History())
+    assert study.best_trial.number == 1
+
+
 def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +208,9 @@ def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
     submit(tmp_path, {"trials": 2, "scheduler": {"use": "pbt", "interval": "2 steps"}}, "pbt")
     random, population = (RunFolder(Folder.at(tmp_path / name)) for name in ("random", "pbt"))
     assert resume_spec(random, ["sweep.trials=4", "sweep.time_budget=60"]).sweep.trials == 4  # type: ignore[union-attr]
-    for run, change in ((random, "until=9 steps"), (random, "sweep.metric=loss/G"), (population, "sweep.trials=4")):
+    space = "sweep.space.optimizer.lr={loguniform: [1e-4, 1e-1]}"
+    changes = [(random, "until=9 steps"), (random, "sweep.metric=loss/G"), (random, space)]
+    for run, change in (*changes, (population, "sweep.trials=4")):
         with pytest.raises(ValueError, match=f"changed: {change.split('=')[0]}"):
             resume_spec(run, [change])
 
@@ -310,6 +330,38 @@ def test_pictures(tmp_path: Path) -> None:
     written = draw_plots(told(tmp_path), tmp_path / "plots")
     assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png", "grids.png"]
     assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
+
+
+def test_the_lineage_of_a_population_is_drawn_and_all_is_in_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    import sys
+    from base64 import b64decode
+    from html.parser import HTMLParser
+    from io import BytesIO
+
+    from PIL import Image
+
+    from gan_dist.cli import main
+
+    submit(tmp_path, {"trials": 3, "scheduler": {"use": "pbt", "interval": "2 steps"}})
+    words = ["results", "s", "--storage", str(tmp_path), "--report", str(tmp_path / "r.html"), "--json"]
+    monkeypatch.setattr(sys, "argv", ["gan-dist", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0 and json.loads(capsys.readouterr().out)["written"] == [str(tmp_path / "r.html")]
+    text = (tmp_path / "r.html").read_text()
+    tags, words_of = list[tuple[str, dict[str, str | None]]](), list[str]()
+    reader = HTMLParser()
+    reader.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))  # type: ignore[method-assign]
+    reader.handle_data = words_of.append  # type: ignore[method-assign]
+    reader.feed(text)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in tags} and "@import" not in text
+    pictures = [str(attributes["src"]) for tag, attributes in tags if tag == "img"]
+    assert len(pictures) == 5 and all(source.startswith("data:image/png;base64,") for source in pictures)
+    for source in pictures:
+        assert len(set(Image.open(BytesIO(b64decode(source.partition(",")[2]))).convert("L").tobytes())) > 10
+    assert {"t000", "t001", "t002", "Who took over from whom", "The best job"} <= set(words_of)
 
 
 def test_tensorboard_on_the_sweep_shows_its_trials_with_their_values_and_metric(tmp_path: Path) -> None:

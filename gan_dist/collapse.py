@@ -1,0 +1,219 @@
+"""Warnings of collapse, from what a run logs: a fold over its reports, so that a resumed run stands where it stood.
+
+Each rule looks at one kind of tag. It begins when so many values in a row are bad, and is over when one is well again;
+between the two nothing changes, so that a value at the limit does not warn at each report. Only what measurement noise
+does not reach counts as bad; the reasons stand beside the numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+DIVERSITY = "samples/diversity"
+COMPARED = 64
+# A generator is not yet expected to make different samples: averaged weights lag by their half-life.
+LEARNING = 0.25
+
+Report = Mapping[str, float]
+
+
+@dataclass
+class Course:
+    """What a tag has done so far: its last value, its first, lowest and highest, and bad values in a row."""
+
+    tag: str
+    last: float
+    first: float
+    lowest: float
+    highest: float
+    bad: int = 0
+
+    @property
+    def most(self) -> float:
+        """The highest, but no more than real samples have."""
+        return min(self.highest, 1.0)
+
+
+# (course, report) -> whether it is so
+Says = Callable[[Course, Report], bool]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way in which training goes wrong.
+
+    Attributes:
+        tags: what is looked at.
+        needed: bad values in a row with which it begins.
+        bad, well: what a value is; it may be neither.
+        words: what is seen, with the course's numbers in braces.
+        helps: what usually helps.
+        collapse: whether samples have lost their variety, which a search counts as a failure.
+    """
+
+    tags: re.Pattern[str]
+    needed: int
+    bad: Says
+    well: Says
+    words: str
+    helps: str
+    collapse: bool = False
+
+
+def _paired(course: Course, report: Report) -> float:
+    """BLEU of the same order as a Self-BLEU's, of the same report; infinite where it is not measured."""
+    order = re.match(r"metric/self_(bleu\d)", course.tag)
+    assert order is not None
+    found = [value for tag, value in report.items() if tag.startswith(f"metric/{order[1]}_")]
+    return found[0] if found else float("inf")
+
+
+RULES = (
+    # The mean distance to the nearest of 64 others is steady to some percent. Blurred or plain samples have half of
+    # what real ones have; a third is reached only where many are nearly the same (Arora and Zhang 2017, arXiv
+    # 1706.08224, look for such pairs too). Below a tenth all are.
+    Rule(
+        re.compile(re.escape(DIVERSITY)),
+        2,
+        lambda course, report: course.last < max(0.1, course.most / 3),
+        lambda course, report: course.last > max(0.2, course.most / 2),
+        "samples are alike: their distance to the nearest other one is {last:.2g} of that of real samples",
+        "a lower learning rate of G, a gradient penalty (penalties: [{use: r1}]), a larger batch; or resume from an "
+        "earlier checkpoint with these",
+        collapse=True,
+    ),
+    # Coverage and recall of a thousand samples move by a few hundredths; half of them lost is modes lost.
+    Rule(
+        re.compile(r"metric/(coverage|recall)(_.*)?"),
+        2,
+        lambda course, report: course.highest >= 0.2 and course.last < course.highest / 2,
+        lambda course, report: course.last > 0.75 * course.highest,
+        "{tag} fell to {last:.3g} from {highest:.3g}: parts of the data are no longer made",
+        "a gradient penalty, a lower learning rate, augmentation for few data (augment: ada); keep.best saves the best",
+        collapse=True,
+    ),
+    # One generator measured twice differs by a few percent, and a healthy run wavers by tens; not by twice.
+    Rule(
+        re.compile(r"metric/(fid|fd_.*)"),
+        2,
+        lambda course, report: course.last > 2 * course.lowest,
+        lambda course, report: course.last < 1.5 * course.lowest,
+        "{tag} is {last:.4g}, more than twice its lowest, {lowest:.4g}",
+        "stop here and use the best checkpoint (keep: {best: 1, metric: fd}); a learning rate that falls, a stronger "
+        "penalty, augmentation for few data",
+    ),
+    # A DCGAN on digits that turns out well has three such reports in a row at its start.
+    Rule(
+        re.compile(r"D(/[^/]+)?/accuracy"),
+        8,
+        lambda course, report: course.last >= 0.995,
+        lambda course, report: course.last < 0.98,
+        "D is saturated: {tag} is {last:.4g}, so G learns little from it",
+        "a lower learning rate or fewer steps of D, a gradient penalty, augmentation for few data (augment: ada)",
+    ),
+    # A share of all sentences; a fifth is far from what chance or a short vocabulary adds within a run.
+    Rule(
+        re.compile(r"metric/duplicates(_.*)?"),
+        2,
+        lambda course, report: course.last > course.lowest + 0.2,
+        lambda course, report: course.last < course.lowest + 0.1,
+        "{tag} rose to {last:.3g} from {lowest:.3g}: the same sentences again and again",
+        "a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
+        collapse=True,
+    ),
+    # BLEU has more references than Self-BLEU, so sentences as varied as the data are nearer to the data than to each
+    # other. Both rise while a model learns its first words; only then is one above the other a loss.
+    Rule(
+        re.compile(r"metric/self_bleu\d(_.*)?"),
+        2,
+        lambda course, report: course.last > course.first and course.last > _paired(course, report) + 0.05,
+        lambda course, report: course.last < _paired(course, report) + 0.02,
+        "{tag} rose to {last:.3g} above BLEU against the data: sentences are nearer to each other than to the data",
+        "a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
+    ),
+)
+
+
+@dataclass
+class Watch:
+    """Follows a run.
+
+    Args:
+        until: samples seen at its end.
+    """
+
+    until: int
+    active: dict[str, str] = field(default_factory=dict)
+    _rules: dict[str, Rule | None] = field(default_factory=dict)
+    _courses: dict[str, Course] = field(default_factory=dict)
+
+    def add(self, report: Report) -> list[str]:
+        """Take a report (`seen` and values by tag): what begins with it, with what usually helps, and what is over."""
+        told = []
+        for tag, value in report.items():
+            if (rule := self._rule_of(tag)) is not None:
+                told += self._told(rule, self._moved(tag, value), report)
+        return told
+
+    @property
+    def collapsed(self) -> str | None:
+        """How the samples have lost their variety; None where they have not."""
+        lost = ((text, self._rule_of(tag)) for tag, text in self.active.items())
+        return next((text for text, rule in lost if rule is not None and rule.collapse), None)
+
+    def _rule_of(self, tag: str) -> Rule | None:
+        if tag not in self._rules:
+            self._rules[tag] = next((rule for rule in RULES if rule.tags.fullmatch(tag)), None)
+        return self._rules[tag]
+
+    def _moved(self, tag: str, value: float) -> Course:
+        course = self._courses.setdefault(tag, Course(tag, value, value, value, value))
+        course.last, course.lowest = value, min(course.lowest, value)
+        course.highest = max(course.highest, value)
+        return course
+
+    def _told(self, rule: Rule, course: Course, report: Report) -> list[str]:
+        course.bad = course.bad + 1 if rule.bad(course, report) else 0
+        if course.tag in self.active:
+            if not rule.well(course, report):
+                return []
+            del self.active[course.tag]
+            return [f"over: {course.tag} is {course.last:.4g} again"]
+        if course.bad < rule.needed or self._learns_yet(course, report):
+            return []
+        words = rule.words.format_map(vars(course))
+        self.active[course.tag] = words
+        return [f"{words}. What usually helps: {rule.helps}"]
+
+    def _learns_yet(self, course: Course, report: Report) -> bool:
+        early = report["seen"] < LEARNING * self.until
+        return course.tag == DIVERSITY and course.highest < 0.2 and early
+
+
+def watched(reports: Iterable[Report], until: int) -> Watch:
+    """A watch that has taken these reports."""
+    watch = Watch(until)
+    for report in reports:
+        watch.add(report)
+    return watch
+
+
+def nearest(samples: Tensor) -> float:
+    """Mean distance of each of the first 64 samples to the nearest other one.
+
+    Args:
+        samples: uint8 pixels [N, C, H, W], compared by their Euclidean distance, or token ids [N, T], by the share of
+            places in which they differ.
+    """
+    rows = samples[:COMPARED].flatten(1)
+    if samples.ndim > 2:
+        rows = rows.float() / 255
+        between = torch.cdist(rows, rows)
+    else:
+        between = (rows[:, None] != rows[None]).float().mean(2)
+    return float(between.fill_diagonal_(float("inf")).amin(1).mean())

@@ -1,0 +1,128 @@
+"""Several metrics at once: fronts, ranks, what Optuna is told, and a whole sweep with its pictures and best job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gan_dist.jobfile import load_job
+from gan_dist.runs import RunFolder
+from gan_dist.storage import Folder
+from gan_dist.sweeps.draw import Values
+from gan_dist.sweeps.history import History, Outcome, Task
+from gan_dist.sweeps.ledger import Ledger
+from gan_dist.sweeps.pareto import distances, dominates, fronts
+from gan_dist.sweeps.ranking import noise_words, ranking
+from gan_dist.sweeps.report import best_job, lines_on, results_of_sweep
+from gan_dist.sweeps.tpe import asked, importances, study_of
+from tests.sweeps.simulated import opened, section
+from tests.sweeps.test_trials import last, submit, told
+
+TWO = {"metric": ["loss/D", "loss/G"], "mode": ["min", "max"]}
+
+
+def test_fronts_are_those_of_the_definition() -> None:
+    generator = np.random.default_rng(0)
+    points = [tuple(point) for point in generator.integers(0, 8, (60, 3)).astype(float)]
+    found = fronts(points)
+    for place, point in enumerate(points):
+        above = [found[other] for other, one in enumerate(points) if dominates(one, point)]
+        assert found[place] == max(above, default=0) + 1
+    assert not dominates((1, 2), (1, 2)) and dominates((1, 1), (1, 2)) and not dominates((0, 3), (1, 2))
+
+
+def test_distances_are_in_units_of_the_front() -> None:
+    front = [(0.0, 30.0), (1.0, 10.0)]
+    assert distances([(0.0, 30.0), (0.5, 10.0), (1.0, 30.0)], front) == pytest.approx([1, 0.5, 2**0.5])
+    assert distances([(5.0, 1.0)], [(5.0, 1.0)]) == [0.0]
+
+
+def history_of(*pairs: tuple[float, float] | None, seeds: int = 1) -> History:
+    history = History(("min", "max"))
+    for number, pair in enumerate(pairs):
+        for repetition in range(seeds):
+            task = Task(number, repetition, 0, {"optimizer.lr": (number + 1) / 10})
+            history.give(task)
+            shifted = None if pair is None else (pair[0] + 0.01 * repetition, (pair[1] + 0.1 * repetition,))
+            history.end(
+                task, Outcome("diverged", 9) if shifted is None else Outcome("finished", 9, shifted[0], more=shifted[1])
+            )
+    return history
+
+
+def test_rank_is_the_front_and_within_it_the_distance_to_its_best() -> None:
+    rows = ranking(history_of((1.0, 1.0), None, (1.2, 4.6), (2.0, 5.0), (2.0, 4.0)))
+    assert [(row.number, row.front) for row in rows] == [(2, 1), (0, 1), (3, 1), (4, 2), (1, None)]
+    assert rows[0].mean == 1.2 and rows[0].more == ((4.6, None),)
+    assert "how much of the front is the seed's doing is not known" in noise_words(rows)
+    again = ranking(history_of((1.0, 1.0), (2.0, 5.0), seeds=3))
+    assert again[0].spread == pytest.approx(0.01) and again[0].more[0] == pytest.approx((1.1, 0.1))
+    assert noise_words(again).startswith("seed noise: 0.01, 0.1 from seed to seed, by metric")
+
+
+def test_optuna_is_told_every_metric_and_seeks_the_front() -> None:
+    sweep = section(search="optuna", trials=40, **TWO)
+    study = study_of(sweep.space, history_of((1.0, 2.0), None, (3.0, 5.0)), History())
+    assert [trial.values for trial in study.trials] == [[1.0, -2.0], [6.0, 1.0], [3.0, -5.0]], "worse than the worst"
+    history = History(sweep.modes)
+    for number in range(40):
+        values = asked(sweep, number, history, History(sweep.modes))
+        task, rate = Task(number, 0, 0, values), values["optimizer.lr"]
+        history.give(task)
+        # Both are best at 0.8, beyond which each is bought with the other.
+        history.end(task, Outcome("finished", 9, abs(rate - 0.8), more=(-abs(rate - 0.85),)))
+    late = [history.values(number)["optimizer.lr"] for number in range(20, 40)]
+    assert np.median(np.abs(np.array(late) - 0.825)) < 0.15, "of random ones it is 0.33"
+    assert importances(sweep.space, history, 0, 1) == {"optimizer.lr": 1.0}
+
+
+def test_a_record_of_several_metrics_reads_back(tmp_path: Path) -> None:
+    def curve(values: Values, seen: int) -> Outcome:
+        return Outcome("finished", seen, values["optimizer.lr"], more=(2.0,))
+
+    search = opened(section(trials=3, **TWO), tmp_path)
+    while (task := search.next()) is not None:
+        search.told(task, curve(task.values, 900))
+    assert Ledger(tmp_path / "trials.jsonl", ("min", "max")).history == search.ledger.history
+
+
+def test_a_sweep_for_two_metrics(tmp_path: Path) -> None:
+    from gan_dist.sweeps.plots import draw_plots
+
+    code, events = submit(tmp_path, {"trials": 5, "search": "optuna", **TWO})
+    assert code == 0, events[-1]
+    run = RunFolder(Folder.at(tmp_path / "s"))
+    found = results_of_sweep(run)
+    rows = found["trials"]
+    costs = {row["number"]: (row["mean"], -row["more"][0][0]) for row in rows}
+    assert sorted(found["front"]) == [
+        number for number in range(5) if not any(dominates(other, costs[number]) for other in costs.values())
+    ]
+    assert found["metrics"] == ["loss/D", "loss/G"] and set(found["importance"]) == {"loss/D", "loss/G"}
+    assert lines_on(found)[0].startswith("front       t00")
+    table = last(events, "progress")["table"]
+    assert table[0][:6] == ["TRIAL", "FRONT", "LOSS/D", "SPREAD", "LOSS/G", "SPREAD"] and table[1][1] == "1"
+    text, number = best_job(run)
+    assert number == rows[0]["number"] and f"trial t{number:03d}, loss/D {rows[0]['mean']:.5g}, loss/G " in text
+    (tmp_path / "best.yaml").write_text(text)
+    assert load_job(tmp_path / "best.yaml").sweep is None
+    names = [path.name for path in draw_plots(told(tmp_path), tmp_path / "plots")]
+    assert names == ["curves.png", "front.png", "parallel.png", "slices.png", "grids.png"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"metric": []}, r"metric\n.*a list gives two different metrics or more"),
+        ({"metric": ["fd", "fd"]}, r"a list gives two different metrics or more"),
+        ({"metric": ""}, r"'' must be the name of a metric, or a list of some"),
+        ({"mode": "mim"}, r"'mim' is not allowed; did you mean 'min'"),
+        ({"mode": ["min", 3]}, r"3 is not allowed \(allowed: min, max\)"),
+    ],
+)
+def test_what_is_no_metric_or_mode(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        section(**keys)
