@@ -14,8 +14,9 @@ from gan_dist import exported
 from gan_dist.build import build_networks
 from gan_dist.checkpoint import Checkpoint, CheckpointError, newest
 from gan_dist.components import add_roots
-from gan_dist.data.facts import DataFacts, TextFacts, facts_of
+from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_of
 from gan_dist.jobfile import load_job
+from gan_dist.modalities.image import encode
 from gan_dist.modalities.text import lines
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.request import Request
@@ -83,9 +84,38 @@ class Model:
 
         Args:
             first: number of the first one, a multiple of 64; any stretch of a seed's samples can be made alone.
+
+        Raises:
+            ValueError: the model makes pictures of other pictures, or has no such class.
         """
+        if isinstance(self.facts, PairFacts):
+            raise ValueError(
+                f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or made_of(pictures)"
+            )
         device = next(self.generator.parameters()).device
         return generate_chunks(self.generator, n, seed, self.classes_of(n, cls, first), device, first)
+
+    def made_of(self, pictures: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """What a model of pairs makes of pictures, uint8 [n, C, H, W] both.
+
+        Args:
+            first: number of the first one, a multiple of 64; noise belongs to the seed and the number.
+
+        Raises:
+            ValueError: the model makes nothing of pictures, or their shape is not that of its inputs.
+        """
+        facts = self.facts
+        if not isinstance(facts, PairFacts):
+            raise ValueError(f"{self.name} makes {facts.described} of noise alone; use sample()")
+        wanted = (facts.input_channels, facts.size, facts.size)
+        if tuple(pictures.shape[1:]) != wanted or pictures.dtype != torch.uint8:
+            raise ValueError(
+                f"pictures: {tuple(pictures.shape)} {pictures.dtype}; {self.name} wants uint8 [n, "
+                f"{', '.join(map(str, wanted))}]"
+            )
+        like = next(self.generator.parameters())
+        given = encode(pictures, like.device, like.dtype)
+        return torch.cat(list(generate_chunks(self.generator, len(given), seed, given, like.device, first)))
 
     def sentences(self, n: int, seed: int = 0, cls: int | str | None = None) -> list[str]:
         """The same samples of a text model, as people write them.

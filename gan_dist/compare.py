@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.api import load
+from gan_dist.api import Model, load
+from gan_dist.data.facts import PairFacts
+from gan_dist.grids import Grids
 from gan_dist.plots import Panel, drawn
 from gan_dist.results import results_of
 from gan_dist.runs import RunFolder
 from gan_dist.samples import Sheet, fixed_sheet
 from gan_dist.spec.errors import suggestion
+from gan_dist.subjects import trained_on
 
 ABSENT = "-"
 
@@ -55,9 +58,17 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
         for run, rows in reports.items()
     }
     models = [load(run) for run in runs]
-    sheets = [fixed_sheet(one.generator, seed, one.facts, next(one.generator.parameters()).device) for one in models]
+    sheets = [_sheet(one, seed) for one in models]
     curve = drawn([Panel("samples seen", tag, lines, style=".-")])
     return Comparison([run.id for run in runs], differing(jobs), _results(runs), curve, sheets)
+
+
+def _sheet(model: Model, seed: int) -> Sheet:
+    """Samples of equal noise; of pairs, of the inputs that the run was trained on."""
+    device = next(model.generator.parameters()).device
+    if isinstance(model.facts, PairFacts):
+        return Grids(trained_on(model), seed, device).draw(model.generator)[0]
+    return fixed_sheet(model.generator, seed, model.facts, device)
 
 
 def flat(value: Any, key: str = "") -> dict[str, str]:

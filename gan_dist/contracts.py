@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from gan_dist.randomness import Rng
 
-Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator"]
+Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs"]
 
 
 class Phase(NamedTuple):
@@ -234,10 +234,9 @@ class Discriminator(Protocol):
 
 @runtime_checkable
 class Extractor(Protocol):
-    """What images are compared by: a module from uint8 pixels [B, C, H, W] to features [B, d].
-
-    Optional: `fit(rows, count)`, called once for all runs on the same data before the first measurement; `rows` gives
-    pixels and labels at an array of positions below `count`. What it returns, numbers by name, is stored.
+    """What images are compared by: a module from uint8 pixels [B, C, H, W] to features [B, d]. Optional: `fit(rows,
+    count)`, called once for all runs on the same data before the first measurement; `rows` gives pixels and labels at
+    an array of positions below `count`. What it returns, numbers by name, is stored.
     """
 
     def __call__(self, pixels: Tensor) -> Tensor: ...
@@ -251,7 +250,8 @@ class Metric(Protocol):
     `covariance` [d, d]) of the whole training set; "classes", that of `each()` class; "spread" (`of_pairs`); "rows",
     features [N, d], of at most as many real samples as generated ones; "all", with all real ones; "logits" [N, classes]
     of generated samples alone, by features with `logits`; "generator", the sum over workers of `sums(generator, fake,
-    rank, world)`. Optional: `least`, the fewest samples (2); `features`, a literal too, the only ones it compares.
+    rank, world)`; "pairs", of `scores(made, wanted)` [B] and their number. Optional: `least`, the fewest samples (2);
+    `features`, a literal too, the only ones it compares.
     """
 
     values: tuple[str, ...]

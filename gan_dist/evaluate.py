@@ -167,7 +167,7 @@ def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str
         generator: Any = one.generator
         generator.drawing = Drawing(1 / inverse)
     try:
-        return measuring.measure(one.draw, b, one.generator, one.labels)
+        return measuring.measure(one.draw, b, one.generator, one.labels, one.wanted)
     finally:
         if inverse != 1:
             generator.drawing = Drawing()

@@ -16,12 +16,15 @@ from torch.utils._pytree import tree_flatten_with_path
 from gan_dist import exported
 from gan_dist.api import Model, load
 from gan_dist.card import card
+from gan_dist.data.facts import PairFacts
+from gan_dist.grids import Grids
 from gan_dist.programs import inputs_of, write_onnx, write_torch
 from gan_dist.results import courses
 from gan_dist.runs import RunFolder
-from gan_dist.samples import save_sheet, sheet
+from gan_dist.samples import Sheet, save_sheet, sheet
 from gan_dist.spec.errors import suggestion
 from gan_dist.storage import Folder
+from gan_dist.subjects import trained_on
 
 Form = Literal["safetensors", "torch", "onnx"]
 FILES: dict[str, str] = {"safetensors": exported.WEIGHTS, "torch": "model.pt2", "onnx": "model.onnx"}
@@ -77,12 +80,19 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
     named = "generator_ema" if weights == "ema" and model.spec.ema is not None else "generator"
     config = exported.config_of(model.name, model.spec, model.facts, model.seen, named, path)
     (folder / exported.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
-    cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
-    shown = save_sheet(sheet(model.sample(SHOWN), model.facts, cond), folder / "samples")
+    shown = save_sheet(_shown(model), folder / "samples")
     found = courses([one for one in _run_of(model).reports() if one["seen"] <= model.seen])
     text = card(model, form, named, license_name, found, described_inputs(model), shown.name)
     (folder / "README.md").write_text(text)
     return [path, folder / exported.CONFIG, folder / "README.md", shown]
+
+
+def _shown(model: Model) -> Sheet:
+    """Samples for the model card; of pairs, made of inputs that it was trained on."""
+    if isinstance(model.facts, PairFacts):
+        return Grids(trained_on(model), model.spec.seed, torch.device("cpu")).draw(model.generator)[0]
+    cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
+    return sheet(model.sample(SHOWN), model.facts, cond)
 
 
 def _run_of(model: Model) -> RunFolder:

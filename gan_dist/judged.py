@@ -9,7 +9,7 @@ from torch import nn
 
 from gan_dist.data.facts import DataFacts, PairFacts
 from gan_dist.feed import Rows, class_shares
-from gan_dist.pairs import Targets, measured_pairs
+from gan_dist.pairs import Targets, measured_pairs, wanted_of
 from gan_dist.samples import measured, measured_classes
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def made_of(rows: Rows, generator: nn.Module, seed: int, device: torch.device) -
     if isinstance(rows.facts, PairFacts):
         return lambda part: measured_pairs(generator, part, seed, rows, device)
     return samples_by(generator, rows.facts, seed, device)
+
+
+def wanted_by(rows: Rows, seed: int) -> Draw | None:
+    """Gives what the samples of `made_of` should be, of pairs; else None."""
+    return (lambda part: wanted_of(rows, seed, part)) if isinstance(rows.facts, PairFacts) else None
 
 
 def compared_with(rows: Rows) -> Rows:

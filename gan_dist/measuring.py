@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist import components
+from gan_dist.adding_up import said_by, summed_scores
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
@@ -29,24 +29,18 @@ from gan_dist.wanted import (
     Wanted,
     build_extractor,
     build_metric,
+    check_logits,
+    classes_at,
     compare,
     empty,
     key_of,
+    reader,
     stored_as,
 )
 
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
 Draw = Callable[[range], Tensor]
 Labels = Callable[[range], Tensor]
-
-
-def _reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
-    """Draws the real samples at these positions."""
-    return lambda part: rows.rows(chosen[part.start : part.stop])[0]
-
-
-def _classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Labels:
-    return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
 
 
 class Measuring:
@@ -77,12 +71,7 @@ class Measuring:
         self.built = [build_metric(spec, facts, roots, against) for spec in metrics]
         self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
         self._real: dict[Wanted, Collected] = {}
-        for one in self.built:
-            if one.metric.needs == "logits" and not hasattr(self.extractors[key_of(one.spec)], "logits"):
-                raise ValueError(
-                    f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
-                    f"not {key_of(one.spec)!r}"
-                )
+        check_logits(self.built, self.extractors)
 
     @property
     def names(self) -> dict[str, str]:
@@ -127,7 +116,12 @@ class Measuring:
         compare(one, both if one.compares else None, self._judged(one, both))
 
     def measure(
-        self, draw: Draw, rows: Rows, generator: nn.Module | None = None, labels: Labels | None = None
+        self,
+        draw: Draw,
+        rows: Rows,
+        generator: nn.Module | None = None,
+        labels: Labels | None = None,
+        wanted: Draw | None = None,
     ) -> dict[str, float]:
         """Every number by its exact name, equal on all workers. Every worker must call this.
 
@@ -136,13 +130,14 @@ class Measuring:
             rows: the data that samples are compared with.
             generator: what drew the samples, for metrics that ask it.
             labels: classes [n] of the samples with these numbers, for metrics that want them.
+            wanted: of pairs, what the samples with these numbers should be.
 
         Raises:
             ValueError: a metric asks the generator, or for classes, and there is none.
         """
         real = self._reference(rows)
-        fake = self._collect(draw, {one.fake() for one in self.built}, labels)
-        asked = {place: self._asked(one, fake[one.fake()], generator) for place, one in enumerate(self.built)}
+        fake = self._collect(draw, {one.fake() for one in self.built if one.metric.needs != "pairs"}, labels)
+        asked = {place: self._asked(one, fake, generator, draw, wanted) for place, one in enumerate(self.built)}
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
             found: list[float] = []
@@ -169,16 +164,22 @@ class Measuring:
         assert isinstance(known, FeatureRows) and isinstance(found, FeatureRows)
         return known.rows, found.rows
 
-    @torch.no_grad()
-    def _asked(self, one: Built, fake: Collected, generator: nn.Module | None) -> FeatureRows | None:
-        """What a generator says itself, summed over workers, for a metric that wants it."""
-        if one.metric.needs != "generator":
+    def _asked(
+        self,
+        one: Built,
+        fakes: Mapping[Wanted, Collected],
+        generator: nn.Module | None,
+        draw: Draw,
+        wanted: Draw | None,
+    ) -> FeatureRows | None:
+        """What is summed over workers in another way than by collecting features, for a metric that wants it."""
+        if one.metric.needs == "generator":
+            return said_by(generator, one, fakes[one.fake()], self.run)
+        if one.metric.needs != "pairs":
             return None
-        if generator is None or not hasattr(generator, "log_prob"):
-            raise ValueError(f"metrics: '{one.spec.use}' needs a generator that gives log p of text (log_prob)")
-        metric: Any = one.metric
-        assert isinstance(fake, FeatureRows)
-        return FeatureRows(self.run.sum(metric.sums(generator, fake.rows, self.run.rank, self.run.world)))
+        if wanted is None:
+            raise ValueError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
+        return summed_scores(one.metric, self.extractors[key_of(one.spec)], draw, wanted, one.samples, CHUNK, self.run)
 
     def _reference(self, rows: Rows) -> dict[Wanted, Collected]:
         """What is known of the data: found once, and kept for this and every later run."""
@@ -199,7 +200,7 @@ class Measuring:
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
             chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
             asked = [one for one in missing if one.samples == samples]
-            found = self._collect(_reader(rows, chosen), asked, _classes_at(rows, chosen))
+            found = self._collect(reader(rows, chosen), asked, classes_at(rows, chosen))
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
                 if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
@@ -209,8 +210,7 @@ class Measuring:
     @torch.no_grad()
     def _collect(self, draw: Draw, wanted: Iterable[Wanted], labels: Labels | None = None) -> dict[Wanted, Collected]:
         """Features of samples, from all workers; each embeds every `world`-th chunk."""
-        # In one order on all workers, who sum them one after the other.
-        found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}
+        found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}  # all workers sum in one order
         most = max((one.samples for one in found), default=0)
         for start in range(CHUNK * self.run.rank, most, CHUNK * self.run.world):
             pixels = draw(range(start, start + CHUNK)).to(self.run.device)

@@ -65,6 +65,11 @@ def triples(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
     return image.enlarged(image.grid(pair.in_rows(given, made, real), 3 * TRIPLES))
 
 
+def wanted_of(rows: Rows, seed: int, numbers: range) -> Tensor:
+    """What should be made of the inputs with these numbers, uint8 [n, C, H, W]."""
+    return pair.parted(rows.rows(chosen(rows, seed, numbers))[0])[0]
+
+
 def measured_pairs(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
     """What is made of the inputs with these numbers, uint8 [n, C, H, W]; whole lanes."""
     stored, _ = rows.rows(chosen(rows, seed, wanted))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gan_dist.api import Model
+from gan_dist.data.facts import PairFacts
 from gan_dist.randomness import one_lane
 
 TRACED, TRIED = 4, 3
@@ -22,22 +23,26 @@ TOLERANCE = 1e-4
 
 
 class Program(nn.Module):
-    """From noise, and classes [B] where there are some, to float images [B, C, H, W] in [-1, 1] or token ids [B, T]."""
+    """From noise, and classes [B] or pictures [B, C, H, W] where there are some, to float images [B, C, H, W] in
+    [-1, 1] or token ids [B, T]."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, noise: Any, classes: Tensor | None = None) -> Tensor:
-        made: Tensor = self.generator(noise, classes)
+    def forward(self, noise: Any, classes: Tensor | None = None, pictures: Tensor | None = None) -> Tensor:
+        made: Tensor = self.generator(noise, classes if pictures is None else pictures)
         return made
 
 
 def inputs_of(model: Model, n: int) -> dict[str, Any]:
-    """Noise as the generator draws it, and classes where it has some, for n samples."""
+    """Noise as the generator draws it, and classes or pictures where it has some, for n samples."""
     generator: Any = model.generator
     device, dtype = torch.device("cpu"), next(generator.parameters()).dtype
-    noise = generator.draw(n, one_lane(("export", n), n, device, dtype))
+    rng = one_lane(("export", n), n, device, dtype)
+    noise = generator.draw(n, rng)
+    if isinstance(model.facts, PairFacts):
+        return {"noise": noise, "pictures": rng.normal(model.facts.input_channels, model.facts.size, model.facts.size)}
     return {"noise": noise, **({"classes": torch.arange(n) % len(model.classes)} if model.classes else {})}
 
 

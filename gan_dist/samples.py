@@ -76,7 +76,7 @@ def generate_chunks(
     """The same in chunks of 64, each made when asked for.
 
     Args:
-        cond: classes of these samples, [count].
+        cond: classes of these samples, [count], or of pairs what they are made of, [count, C, H, W].
         first: number of the first one; a multiple of 64, so that every sample is made in the same company.
 
     Raises:

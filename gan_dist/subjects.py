@@ -18,7 +18,7 @@ from gan_dist.data.prepare import here, settle
 from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
 from gan_dist.image_folder import images_of
-from gan_dist.judged import compared_with, labels_by, made_of, samples_by
+from gan_dist.judged import compared_with, labels_by, made_of, samples_by, wanted_by
 from gan_dist.measuring import Draw, Labels
 from gan_dist.runs import METRICS, PREPARED, RunFolder
 from gan_dist.spec.job import MetricSpec
@@ -40,6 +40,7 @@ class Samples:
     metrics: Sequence[MetricSpec] = ()
     roots: Roots = (".",)
     generator: nn.Module | None = None
+    wanted: Draw | None = None
 
     @property
     def of_text(self) -> bool:
@@ -49,7 +50,7 @@ class Samples:
 def of_model(model: Model, device: torch.device) -> Samples:
     """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
-    rows = _trained_on(model) if isinstance(facts, PairFacts) else None
+    rows = trained_on(model) if isinstance(facts, PairFacts) else None
     return Samples(
         model.name,
         facts if rows is None else compared_with(rows).facts,
@@ -60,6 +61,7 @@ def of_model(model: Model, device: torch.device) -> Samples:
         metrics=model.spec.metrics,
         roots=[model.spec.environment.code or "."],
         generator=generator,
+        wanted=None if rows is None else wanted_by(rows, seed),
     )
 
 
@@ -71,11 +73,11 @@ def _prepared(model: Model) -> Folder:
 
 
 def training_data(model: Model) -> Rows:
-    """Real samples of what the run's generator makes. Raises what `_trained_on` raises."""
-    return compared_with(_trained_on(model))
+    """Real samples of what the run's generator makes. Raises what `trained_on` raises."""
+    return compared_with(trained_on(model))
 
 
-def _trained_on(model: Model) -> Memory:
+def trained_on(model: Model) -> Memory:
     """What the run was trained on, as it was prepared for it, or prepared now.
 
     Raises:

@@ -14,7 +14,7 @@ from gan_dist.collapse import DIVERSITY, Watch, watched
 from gan_dist.feed import Feed, Rows
 from gan_dist.grids import Grids
 from gan_dist.journal import Journal
-from gan_dist.judged import compared_with, labels_by, made_of
+from gan_dist.judged import compared_with, labels_by, made_of, wanted_by
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Run
 from gan_dist.schedule import crossed, early
@@ -142,6 +142,7 @@ class Desk:
             compared_with(self.rows),
             generator,
             labels_by(generator, self.rows.facts, seed, device),
+            wanted_by(self.rows, seed),
         )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:

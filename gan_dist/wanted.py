@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from gan_dist import components
 from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
+from gan_dist.feed import Rows
 from gan_dist.metrics.moments import ClassMoments, FeatureRows, Moments, Spread
 from gan_dist.metrics.names import features_of, names_of
 from gan_dist.spec.job import MetricSpec
@@ -29,6 +32,7 @@ KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[Spread] | type[Feat
     "all": FeatureRows,
     "logits": FeatureRows,
     "generator": FeatureRows,
+    "pairs": FeatureRows,
 }
 
 
@@ -67,7 +71,7 @@ class Built:
     @property
     def compares(self) -> bool:
         """Whether it looks at real samples."""
-        return self.metric.needs != "logits"
+        return self.metric.needs not in ("logits", "pairs")
 
     def real(self, count: int) -> Wanted:
         whole = self.metric.needs in ("moments", "classes", "all")
@@ -94,6 +98,16 @@ def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) ->
     if not isinstance(built, nn.Module):
         raise ValueError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built.to(device).eval()
+
+
+def check_logits(built: Sequence[Built], extractors: Mapping[str, nn.Module]) -> None:
+    """Raises ValueError where a metric wants to know classes, and its features do not."""
+    for one in built:
+        if one.metric.needs == "logits" and not hasattr(extractors[key_of(one.spec)], "logits"):
+            raise ValueError(
+                f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
+                f"not {key_of(one.spec)!r}"
+            )
 
 
 def empty(wanted: Wanted, dim: int, classes: int, device: torch.device) -> Collected:
@@ -126,3 +140,13 @@ def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
     if found.keys() != one.names.keys():
         raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
     return [float(found[value]) for value in one.names]
+
+
+def reader(rows: Rows, chosen: NDArray[np.int64]) -> Callable[[range], Tensor]:
+    """Draws the real samples at these positions."""
+    return lambda part: rows.rows(chosen[part.start : part.stop])[0]
+
+
+def classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Callable[[range], Tensor]:
+    """Gives their classes."""
+    return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])

@@ -54,6 +54,10 @@ Mix = Annotated[
     str | None, typer.Option(help="A table with the styles of these seeds in those of --seed.", metavar="SEEDS")
 ]
 Layers = Annotated[str | None, typer.Option(help="Which styles --mix takes. Default: the first half.", metavar="0-3")]
+Inputs = Annotated[
+    str | None,
+    typer.Option(help="Of pairs: a folder of pictures to make others of.", metavar="FOLDER", show_default=False),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Draw with so many workers of a Ray cluster, which must see RUN and --out.")
 ]
@@ -75,6 +79,7 @@ def sample(
     steps: Steps = ROW,
     mix: Mix = None,
     layers: Layers = None,
+    inputs: Inputs = None,
     workers: Workers = None,
     address: options.Address = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -95,7 +100,9 @@ def sample(
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
     sampling = Sampling(run, seeds, n, "png", *drawn, _device(device))
     model = sampling.model()
-    if picture or out is None:
+    if inputs is not None:
+        shown, path = _remade(model, inputs, seeds, out)
+    elif picture or out is None:
         if workers is not None:
             raise ValueError("--workers is for samples that go to --out, not for one picture; leave it out")
         path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
@@ -111,6 +118,23 @@ def sample(
         emit({**counted, "samples_seen": model.seen, "files": [str(path)]})
         return
     say(f"{shown} (seed {seed}, {weights} weights after {model.seen:,} samples seen): {path}")
+
+
+def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
+    """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
+    from gan_dist.modalities import image
+    from gan_dist.remade import sheet, write
+    from gan_dist.storage import Folder
+
+    if len(seeds) > 1:
+        raise ValueError("--inputs takes one --seed, not several")
+    if out is None:
+        path = Path(f"{model.name}-seed{seeds[0]}-made.png")
+        Folder.at(path.parent).write(path.name, image.png(sheet(model, inputs, seeds[0])))
+        return "pictures beside their inputs", path
+    if out.suffix:
+        raise ValueError(f"--out {str(out)!r}: --inputs writes into a folder")
+    return f"{write(model, inputs, seeds[0], out)} pictures", out
 
 
 def _device(asked: str) -> str:

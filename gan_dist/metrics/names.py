@@ -18,9 +18,9 @@ from gan_dist.spec.slots import FeaturesSpec, MetricSpec
 
 FULL = "50k"
 DIGITS = 8
-NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator")
+NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
 PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
-TOKENS = "tokens"
+TOKENS, PIXELS = "tokens", "pixels"
 
 
 def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[str, str]:
@@ -50,7 +50,7 @@ def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
     is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
     if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
         return PUBLISHED[value]
-    by = [] if features.use == TOKENS else [_label(features)]
+    by = [] if features.use in (TOKENS, PIXELS) else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
@@ -116,9 +116,12 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         if again := sorted(found.keys() & names.keys()):
             yield ("metrics", index), f"measures {', '.join(again)} once more; remove one of the two"
         if (features_of(metric, roots).use == TOKENS) != (job.data.modality == "text"):
-            made = "text" if job.data.modality == "image" else "images"
+            made = "images" if job.data.modality == "text" else "text"
             yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
-        if read_constant(locate("metric", metric.use), "needs", roots) == "generator" and job.data.labels != "none":
+        needs = read_constant(locate("metric", metric.use), "needs", roots)
+        if needs == "pairs" and job.data.modality == "image":
+            yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
+        if needs == "generator" and job.data.labels != "none":
             yield (
                 ("metrics", index, "use"),
                 f"'{metric.use}' asks about sentences without classes; remove it or data.labels",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 RANGE = 2.0  # from -1 to 1
 WINDOW, DEVIATION = 11, 1.5
@@ -63,3 +63,58 @@ def _blurred(x: Tensor) -> Tensor:
 def _check(made: Tensor, wanted: Tensor) -> None:
     if made.shape != wanted.shape:
         raise ValueError(f"images of {tuple(made.shape)} cannot be compared with those of {tuple(wanted.shape)}")
+
+
+class Psnr:
+    """Peak signal-to-noise ratio in decibels, the mean over pairs."""
+
+    values = ("psnr",)
+    needs = "pairs"
+    features = "pixels"
+
+    def scores(self, made: Tensor, wanted: Tensor) -> Tensor:
+        return psnr(made, wanted)
+
+    def compare(self, real: None, sums: Tensor) -> dict[str, float]:
+        return {"psnr": mean_of(sums)}
+
+
+class Ssim:
+    """Structural similarity, the mean over pairs."""
+
+    values = ("ssim",)
+    needs = "pairs"
+    features = "pixels"
+
+    def scores(self, made: Tensor, wanted: Tensor) -> Tensor:
+        return ssim(made, wanted)
+
+    def compare(self, real: None, sums: Tensor) -> dict[str, float]:
+        return {"ssim": mean_of(sums)}
+
+
+class Apart:
+    """The squared distance between features of what was made and what was wanted, the mean over pairs; with features
+    `lpips` it is LPIPS."""
+
+    values = ("apart",)
+    needs = "pairs"
+
+    def scores(self, made: Tensor, wanted: Tensor) -> Tensor:
+        return (made.double() - wanted.double()).square().sum(1)
+
+    def compare(self, real: None, sums: Tensor) -> dict[str, float]:
+        return {"apart": mean_of(sums)}
+
+
+class Pixels(nn.Module):
+    """uint8 images [B, C, H, W] as numbers in [-1, 1]."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.float() / 127.5 - 1
+
+
+def mean_of(sums: Tensor) -> float:
+    """Of a sum and the number of its terms, [2]."""
+    total, count = sums.tolist()
+    return float(total / count)
