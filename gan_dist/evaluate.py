@@ -227,7 +227,10 @@ def _fits(spec: MetricSpec, a: Samples) -> bool:
         found = Measuring([spec], a.facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
     except ValueError:
         return False
-    return found.built[0].metric.needs != "generator" or hasattr(a.generator, "log_prob")
+    needs = found.built[0].metric.needs
+    if needs == "pairs":
+        return a.wanted is not None
+    return needs != "generator" or hasattr(a.generator, "log_prob")
 
 
 def _metric(name: str, a: Samples) -> MetricSpec:

@@ -80,7 +80,7 @@ class Psnr:
 
 
 class Ssim:
-    """Structural similarity, the mean over pairs."""
+    """Structural similarity (Wang et al. 2004, DOI 10.1109/TIP.2003.819861), the mean over pairs."""
 
     values = ("ssim",)
     needs = "pairs"
