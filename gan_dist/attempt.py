@@ -17,6 +17,7 @@ from gan_dist.data.errors import DataError
 from gan_dist.mirror import PUSH_S, Mirror
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, JOB, RunFolder
+from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder, StorageError
 
@@ -155,7 +156,8 @@ class Attempt:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:
             return lines + _next_of_sweep(status, run)
-        return lines + _next_steps(status, run, self.seen if kept is not None else 0)
+        paired = isinstance(self.spec.data, PairData)
+        return lines + _next_steps(status, run, self.seen if kept is not None else 0, paired)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -230,11 +232,11 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, 
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, run: str, saved: int) -> list[str]:
+def _next_steps(status: str, run: str, saved: int, paired: bool) -> list[str]:
     if status == "succeeded":
         return [
             f"look         gan-dist tensorboard {run}",
-            f"samples      gan-dist sample {run} --n 64 --out samples/",
+            f"samples      gan-dist sample {run} {'--inputs FOLDER' if paired else '--n 64'} --out samples/",
             f"go on        gan-dist submit --resume {run} -o until={2 * saved}",
         ]
     return [f"go on        gan-dist submit --resume {run}"] if saved else []

@@ -179,3 +179,11 @@ def test_pushing_waits(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
     assert not folder.exists("a")
     mirror.push(20.0)
     assert folder.exists("a") and os.path.exists(mirror.here)
+
+
+def test_a_sweep_wants_a_path() -> None:
+    from gan_dist.launch import plan_new
+
+    jobs = Path(__file__).parents[1] / "jobs"
+    with pytest.raises(ValueError, match=r"storage: 's3://bucket/runs/.*': a sweep's record is appended to"):
+        plan_new(str(jobs / "sweep-dcgan-digits.yaml"), (), storage="s3://bucket/runs")
