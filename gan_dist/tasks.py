@@ -117,6 +117,10 @@ class Desk:
             self.report(state, stage)
         if state.seen > self._saved_seen:
             self.save(state)
+        self.close()
+
+    def close(self) -> None:
+        """Bring what was logged to the storage. Where training fails, its last numbers tell why."""
         if self.journal is not None:
             self.journal.close()
 

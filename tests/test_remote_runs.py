@@ -72,6 +72,13 @@ def test_a_killed_run_goes_on_with_its_curves(bucket: str) -> None:
     assert_same_state(stored(again.checkpoints())[-1], stored(whole.checkpoints())[-1])
 
 
+def test_a_run_that_fails_leaves_its_last_numbers(bucket: str) -> None:
+    asked = iter([False] * 5)
+    with pytest.raises(StopIteration):
+        train(small(until="7 steps", every={"report": "1 steps", "checkpoint": "9 steps"}), f"{bucket}/failed", lambda: next(asked))
+    assert [line["seen"] for line in curves(RunFolder(Folder(f"{bucket}/failed")))][:4] == [8, 16, 24, 32]
+
+
 def test_what_is_not_reached_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     folder = Folder("s3://elsewhere/runs")
