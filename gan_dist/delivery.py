@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gan_dist.api import Model
-from gan_dist.data.facts import TextFacts
 from gan_dist.forms import SUFFIXES, form_of, joined
 from gan_dist.sampling import Executor, Sampling
 from gan_dist.storage import Folder
@@ -47,7 +46,7 @@ def deliver(
         StorageError: it cannot be written.
     """
     assert sampling.form == form_of(out, model.facts)
-    if isinstance(model.facts, TextFacts) and not out.suffix:
+    if sampling.form == "txt" and (out.is_dir() or not out.suffix):
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
     model.classes_of(1, sampling.cls)
