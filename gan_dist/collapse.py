@@ -7,6 +7,7 @@ does not reach counts as bad; the reasons stand beside the numbers.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -156,7 +157,8 @@ class Watch:
         """Take a report (`seen` and values by tag): what begins with it, with what usually helps, and what is over."""
         told = []
         for tag, value in report.items():
-            if (rule := self._rule_of(tag)) is not None:
+            # What is no number (a distance of too few samples) says nothing, and would stay the lowest for good.
+            if (rule := self._rule_of(tag)) is not None and math.isfinite(value):
                 told += self._told(rule, self._moved(tag, value), report)
         return told
 

@@ -118,7 +118,10 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         if (features_of(metric, roots).use == TOKENS) != (job.data.modality == "text"):
             made = "text" if job.data.modality == "image" else "images"
             yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
-        if read_constant(locate("metric", metric.use), "needs", roots) == "generator" and job.data.labels != "none":
+        needs = read_constant(locate("metric", metric.use), "needs", roots)
+        if needs == "classes" and job.data.labels == "none":
+            yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
+        if needs == "generator" and job.data.labels != "none":
             yield (
                 ("metrics", index, "use"),
                 f"'{metric.use}' asks about sentences without classes; remove it or data.labels",
