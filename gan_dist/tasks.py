@@ -240,9 +240,8 @@ class Desk:
 
     def _expected(self, state: TrainState) -> dict[str, float]:
         names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]
-        return dict.fromkeys(
-            [*names, *(f"metric/{name}" for name in (self.measuring.names if self.measuring else ()))], 0.0
-        )
+        measured = self.measuring.names if self.measuring else ()
+        return dict.fromkeys([*names, *(f"metric/{name}" for name in measured)], 0.0)
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:

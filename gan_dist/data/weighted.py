@@ -16,8 +16,8 @@ from gan_dist.spec.errors import suggestion
 class WeightedPlan:
     """Like `order.Plan` with all samples mixed, but an epoch holds of each class a number in proportion to its weight.
 
-    A class goes through all its samples before it repeats one, also from one epoch to the next, so that epochs hold each
-    as often as the others of its class, give or take one. What of an epoch is no whole batch is not served, as in `Plan`.
+    A class goes through all its samples before it repeats one, also from one epoch to the next, so that epochs hold
+    each as often as the others of its class, give or take one. As in `Plan`, what is no whole batch is not served.
 
     Args:
         labels: class of each sample in canonical order, [count].
