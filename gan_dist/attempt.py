@@ -70,9 +70,10 @@ class Attempt:
         """Take an event of the workers: remember where the run stands, and pass it on."""
         if event["event"] == "progress":
             self.seen, self.until = event["seen"], event["until"]
-            self.folder.update(status="running", seen=self.seen, until=self.until, last=event)
+            # A storage that does not answer for a moment ends no training: checkpoints say where the run stands.
+            self._record(status="running", seen=self.seen, until=self.until, last=event)
         elif event["event"] == "checkpoint":
-            self.folder.update(checkpoint=event["path"], checkpoint_seen=event["seen"])
+            self._record(checkpoint=event["path"], checkpoint_seen=event["seen"])
         self.emit(event)
 
     def conclude(self, job: Callable[[Attempt], dict[str, Any]]) -> int:

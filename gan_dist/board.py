@@ -39,16 +39,17 @@ def fetch(folder: Folder, here: Path, sizes: dict[str, int]) -> None:
     Raises:
         StorageError: the storage cannot be read.
     """
-    try:
-        for name, size in folder.files():
-            if "events." not in name.rpartition("/")[2] or sizes.get(name) == size:
-                continue
-            path = here / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(folder.read(name))
-            sizes[name] = size
-    except OSError as error:
-        raise StorageError(f"storage {folder.uri!r} cannot be read: {error}") from error
+    for name, size in folder.files():
+        if "events." not in name.rpartition("/")[2] or sizes.get(name) == size:
+            continue
+        try:
+            content = folder.read(name)
+        except FileNotFoundError:  # its run was deleted meanwhile
+            continue
+        path = here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        sizes[name] = size
 
 
 def _keep_fetching(folder: Folder, here: Path, sizes: dict[str, int], over: threading.Event) -> None:

@@ -7,15 +7,18 @@ does not reach counts as bad; the reasons stand beside the numbers.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 DIVERSITY = "samples/diversity"
 COMPARED = 64
+LARGEST = 64  # pixels, which tell samples apart as well as more do
 # A generator is not yet expected to make different samples: averaged weights lag by their half-life.
 LEARNING = 0.25
 
@@ -156,7 +159,8 @@ class Watch:
         """Take a report (`seen` and values by tag): what begins with it, with what usually helps, and what is over."""
         told = []
         for tag, value in report.items():
-            if (rule := self._rule_of(tag)) is not None:
+            # What is no number (a distance of too few samples) says nothing, and would stay the lowest for good.
+            if (rule := self._rule_of(tag)) is not None and math.isfinite(value):
                 told += self._told(rule, self._moved(tag, value), report)
         return told
 
@@ -207,13 +211,14 @@ def nearest(samples: Tensor) -> float:
     """Mean distance of each of the first 64 samples to the nearest other one.
 
     Args:
-        samples: uint8 pixels [N, C, H, W], compared by their Euclidean distance, or token ids [N, T], by the share of
-            places in which they differ.
+        samples: uint8 pixels [N, C, H, W], compared by their Euclidean distance at 64 pixels or less, or token ids
+            [N, T], by the share of places in which they differ.
     """
-    rows = samples[:COMPARED].flatten(1)
     if samples.ndim > 2:
-        rows = rows.float() / 255
+        pixels = samples[:COMPARED].float() / 255
+        rows = F.adaptive_avg_pool2d(pixels, min(LARGEST, pixels.shape[-1])).flatten(1)
         between = torch.cdist(rows, rows)
     else:
+        rows = samples[:COMPARED]
         between = (rows[:, None] != rows[None]).float().mean(2)
     return float(between.fill_diagonal_(float("inf")).amin(1).mean())

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gan_dist.api import Model
-from gan_dist.data.facts import TextFacts
 from gan_dist.forms import SUFFIXES, form_of, joined
 from gan_dist.sampling import Executor, Sampling
 from gan_dist.storage import Folder
@@ -24,6 +23,8 @@ WISH = "sampling.json"
 
 def check_free(out: Path, force: bool) -> None:
     """Raises ValueError where something is that must not be written over."""
+    if out.is_file() and not out.suffix:
+        raise ValueError(f"--out {str(out)!r} is a file, where a folder is to be; choose another name")
     if force:
         return
     if out.is_dir() and any(out.iterdir()):
@@ -47,7 +48,7 @@ def deliver(
         StorageError: it cannot be written.
     """
     assert sampling.form == form_of(out, model.facts)
-    if isinstance(model.facts, TextFacts) and not out.suffix:
+    if sampling.form == "txt" and (out.is_dir() or not out.suffix):
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
     model.classes_of(1, sampling.cls)

@@ -100,7 +100,7 @@ def evaluate(question: Question) -> Answer:
         _check_same_shape(a.where, a.facts, where, b.facts)
         add_roots(a.roots)
         run = LocalRun(device, lambda event: None, lambda: False)
-        measuring = Measuring(_asked(question, a), b.facts, a.cache, run, a.roots, against)
+        measuring = Measuring(_asked(question, a, b.facts), b.facts, a.cache, run, a.roots, against)
         if problems := measuring.problems():
             raise ValueError("\n".join(problems))
         pairs = pairs_of(measuring.names) if question.grid else ()
@@ -194,12 +194,12 @@ def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> Non
         raise DataError(f"{a} and {b} cannot be compared: {ours.described} and {theirs.described}")
 
 
-def _asked(question: Question, a: Samples) -> list[MetricSpec]:
-    """The metrics that are meant: those named, or the job's own, or all of ours that go with the data."""
+def _asked(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpec]:
+    """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
     named = [_metric(name, a) for name in question.metrics]
     found = _changed(question, a, named or a.metrics or _ours(a))
     if not named and not a.metrics:
-        found = [one for one in found if _fits(one, a)]
+        found = [one for one in found if _fits(one, a, facts)]
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
@@ -221,15 +221,17 @@ def _ours(a: Samples) -> list[MetricSpec]:
     return [one for one in shipped if (features_of(one).use == TOKENS) == a.of_text]
 
 
-def _fits(spec: MetricSpec, a: Samples) -> bool:
-    """Whether A and its data have what a metric asks for."""
+def _fits(spec: MetricSpec, a: Samples, facts: DataFacts) -> bool:
+    """Whether A and B's data have what a metric asks for; samples enough of a rare class are among that."""
     try:
-        found = Measuring([spec], a.facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
+        found = Measuring([spec], facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
     except ValueError:
         return False
     needs = found.built[0].metric.needs
     if needs == "pairs":
         return a.wanted is not None
+    if needs == "classes":
+        return a.labels is not None and not found.problems()
     return needs != "generator" or hasattr(a.generator, "log_prob")
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,14 +107,19 @@ def _table(
         features["label"] = {"names": list(facts.classes), "_type": "ClassLabel"}
     table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd" if "text" in columns else "none")
+    pq.write_table(table, buffer, compression=_compression(columns))
     return buffer.getvalue()
+
+
+def _compression(columns: Collection[str]) -> str:
+    """PNG files are compressed already."""
+    return "zstd" if "text" in columns else "none"
 
 
 def joined(parts: Sequence[Path], out: Path, form: str) -> int:
     """Make one result of the parts' files, whole or not at all; how many samples are in it."""
     fresh = out.with_name(f".{out.name}.new")
-    if form == "png" and out.suffix.lower() != ".zip":
+    if form == "png" and (out.is_dir() or out.suffix.lower() != ".zip"):
         return _unpacked(parts, out, fresh)
     if form == "png":
         count = _zip(parts, fresh)
@@ -165,7 +170,8 @@ def _zip(parts: Sequence[Path], fresh: Path) -> int:
 
 def _parquet(parts: Sequence[Path], fresh: Path) -> int:
     count = 0
-    with pq.ParquetWriter(fresh, pq.read_schema(parts[0]), compression="none") as writer:
+    schema = pq.read_schema(parts[0])
+    with pq.ParquetWriter(fresh, schema, compression=_compression(schema.names)) as writer:
         for part in parts:
             table = pq.read_table(part)
             writer.write_table(table)

@@ -41,6 +41,7 @@ class Grids:
 
     def _apart(self, samples: Tensor) -> float | None:
         if self._real_nearest is None:
-            real = real_pairs if self.paired else real_samples
-            self._real_nearest = nearest(real(self.rows, self.seed)[0])
+            real = (real_pairs if self.paired else real_samples)(self.rows, self.seed)[0]
+            distinct = torch.unique(real.flatten(1), dim=0)  # a sheet repeats what is rare
+            self._real_nearest = nearest(distinct.view(-1, *real.shape[1:])) if len(distinct) > 1 else 0.0
         return nearest(samples) / self._real_nearest if self._real_nearest else None

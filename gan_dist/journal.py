@@ -107,7 +107,9 @@ class Journal:
         if not self._scalars.exists():
             return
         kept = [line for line in self._scalars.read_text().splitlines() if _seen_of(line) <= seen]
-        self._scalars.write_text("".join(f"{line}\n" for line in kept))
+        beside = self._scalars.with_suffix(".part")  # a kill leaves the old curves or the new
+        beside.write_text("".join(f"{line}\n" for line in kept))
+        beside.replace(self._scalars)
 
 
 def _seen_of(line: str) -> float:

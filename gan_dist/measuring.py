@@ -222,7 +222,7 @@ class Measuring:
                     features = embedded[one.features][: one.samples - start]
                     if one.needs == "classes":
                         if labels is None:
-                            raise ValueError("metrics: 'class_frechet' needs samples of known classes")
+                            raise ValueError("metrics: what compares class by class needs samples of known classes")
                         collected.add(start, features, labels(range(start, start + CHUNK))[: len(features)])
                     else:
                         collected.add(start, features)

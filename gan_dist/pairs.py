@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_dist.data.facts import ImageFacts, PairFacts
+from gan_dist.data.order import shuffled
 from gan_dist.feed import Rows
 from gan_dist.modalities import image, pair
 from gan_dist.samples import generate, measured
@@ -45,7 +46,7 @@ class Targets:
 
 def chosen(rows: Rows, seed: int, wanted: range) -> NDArray[np.int64]:
     """Positions of the pairs with these numbers in an order of `seed`, which begins anew after all."""
-    order = np.random.Generator(np.random.Philox(seed)).permutation(rows.facts.count)
+    order = shuffled(rows.facts.count, seed, "shown")
     return order[np.arange(wanted.start, wanted.stop) % len(order)]
 
 

@@ -18,8 +18,7 @@ from gan_dist.spec.merge import merge, overrides_document
 from gan_dist.spec.yaml import Document
 from gan_dist.sweeps.candidates import check_sweep
 
-# A run stays the same run only while what its weights depend on stays. `data.source` may move: the checksum of
-# the data decides.
+# A run stays the same run only while what its weights depend on stays. The data may move: their checksum decides.
 MAY_CHANGE = (
     "optimizer.lr",
     "optimizer.warmup",
@@ -35,6 +34,7 @@ MAY_CHANGE = (
     "compile",
     "micro_batch",
     "data.source",
+    "data.inputs",
     "data.max_rejected",
 )
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import torch
-
 from gan_dist.api import Model, load
 from gan_dist.data.facts import DataFacts, ImageFacts
 from gan_dist.forms import encoded
 from gan_dist.samples import CHUNK
+from gan_dist.worker import pick_device
 
 MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -39,7 +38,7 @@ class Sampling:
         form: png, parquet or txt.
         weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
         temperature, top_k, top_p, prefix: of text, as in `Model.draw_with`.
-        device: cpu or cuda; a seed's samples are the same on one kind of device.
+        device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
     checkpoint: str
@@ -60,7 +59,7 @@ class Sampling:
         found = load(self.checkpoint, self.weights, self.truncation)
         if (self.temperature, self.top_k, self.top_p, self.prefix) != (1.0, None, 1.0, ""):
             found.draw_with(self.temperature, self.top_k, self.top_p, self.prefix)
-        found.generator.to(torch.device(self.device))
+        found.generator.to(pick_device(self.device))
         return found
 
     def stretches(self, facts: DataFacts) -> list[Stretch]:
@@ -109,4 +108,6 @@ def seeds_of(written: str) -> list[int]:
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise ValueError(f"seeds: {written!r} must be a number, a range such as 1-4, or several: 1,5,7-9")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if len(set(found)) < len(found):
+        raise ValueError(f"seeds: {written!r} names a seed twice")
     return found

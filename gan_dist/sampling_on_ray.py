@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,9 @@ def on_ray(workers: int) -> Executor:
     def execute(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
         import ray
 
+        cluster: Any = ray
+        if sampling.device == "auto":
+            sampling = replace(sampling, device="cuda" if cluster.cluster_resources().get("GPU") else "cpu")
         ray.data.DataContext.get_current().enable_progress_bars = False
         items = [{"stretch": json.dumps(one)} for one in stretches]
         made = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
@@ -83,9 +86,12 @@ def main() -> int:
     sampling = Sampling.from_json(order.sampling)
     end: dict[str, Any] = {"event": "end", "status": "succeeded", "exit_code": 0, "message": "", "summary": []}
     try:
-        deliver(sampling, sampling.model(), Path(order.out), on_ray(order.workers), _told)
+        # What is drawn is known on any machine; that of the driver may have no accelerator.
+        deliver(sampling, replace(sampling, device="cpu").model(), Path(order.out), on_ray(order.workers), _told)
     except ValueError as error:
         end |= {"status": "failed", "exit_code": 2, "message": str(error)}
+    except (OSError, ray.exceptions.RayError) as error:
+        end |= {"status": "failed", "exit_code": 1, "message": str(error)}
     print_event(end)
     return int(end["exit_code"])
 

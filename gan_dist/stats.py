@@ -66,3 +66,12 @@ class Stats:
 
 def _sum(values: list[Tensor]) -> Tensor:
     return torch.stack([value.double() for value in values]).sum()
+
+
+def memory_gib(device: torch.device) -> float:
+    """Peak memory of the device, or of this process on a CPU, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import psutil
+
+    return float(psutil.Process().memory_info().rss / 2**30)

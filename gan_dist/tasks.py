@@ -21,7 +21,7 @@ from gan_dist.schedule import crossed, early
 from gan_dist.spec.job import JobSpec
 from gan_dist.stages import Stage
 from gan_dist.state import TrainState
-from gan_dist.stats import Stats
+from gan_dist.stats import Stats, memory_gib
 from gan_dist.versions import versions
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ class Desk:
             self.report(state, stage)
         if state.seen > self._saved_seen:
             self.save(state)
+        self.close()
+
+    def close(self) -> None:
+        """Bring what was logged to the storage. Where training fails, its last numbers tell why."""
         if self.journal is not None:
             self.journal.close()
 
@@ -166,7 +170,7 @@ class Desk:
         values |= {f"lr/{name}": state.learning_rate(stage, name) for name in state.optimizers}
         values |= {"speed/samples_per_s": rate, "speed/step_samples_per_s": count / stepping}
         values |= {"speed/data_wait_share": waited / seconds}
-        values |= {"memory/gib": _memory(self.run.device)}
+        values |= {"memory/gib": memory_gib(self.run.device)}
         if self._measured_seen == seen:
             values |= {f"metric/{name}": value for name, value in self.metrics.items()}
             values |= {"speed/metrics_s": self._measured_s}
@@ -237,9 +241,8 @@ class Desk:
 
     def _expected(self, state: TrainState) -> dict[str, float]:
         names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]
-        return dict.fromkeys(
-            [*names, *(f"metric/{name}" for name in (self.measuring.names if self.measuring else ()))], 0.0
-        )
+        measured = self.measuring.names if self.measuring else ()
+        return dict.fromkeys([*names, *(f"metric/{name}" for name in measured)], 0.0)
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
@@ -247,12 +250,3 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
     if items is None:
         return {key: value}
     return {name: leaf for part, inner in items for name, leaf in _flat(inner, f"{key}.{part}".lstrip(".")).items()}
-
-
-def _memory(device: torch.device) -> float:
-    """Peak memory of the device, or of this process on a CPU, in GiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    import psutil
-
-    return float(psutil.Process().memory_info().rss / 2**30)

@@ -73,8 +73,7 @@ def walk(model: Model, places: Sequence[Stop], steps: int, way: str) -> Tensor:
                 if styles is not None:
                     pictures = generator.synthesis(line(styles[start], styles[end], share), between)
                 else:
-                    blend = None if codes is None else line(codes[start], codes[end], share)
-                    pictures = generator(between, blend)
+                    pictures = generator(between, _between(codes, start, end, share))
                 made.append(image.decode(pictures))
     return torch.cat(made)
 
@@ -140,12 +139,22 @@ def mixed(model: Model, rows: Sequence[int], columns: Sequence[int], layers: ran
     return torch.cat(made)
 
 
+def _between(codes: Tensor | None, start: int, end: int, shares: Tensor) -> Tensor | None:
+    """The classes or mixtures of them on the way from one place to another, one for each share."""
+    if codes is None or codes.ndim == 1:
+        return None if codes is None else codes[start].expand(len(shares))
+    return line(codes[start], codes[end], shares)
+
+
 def _codes(model: Model, classes: Sequence[str | None]) -> Tensor | None:
-    """A code [classes] for each place; None for a model without classes."""
+    """A code [classes] for each place, or the number of each where all are the same, which any network takes; None for
+    a model without classes."""
     if not model.classes and all(cls is None for cls in classes):
         return None
     numbers = [model.classes_of(1, cls) for cls in classes]
     chosen = torch.cat([one for one in numbers if one is not None])
+    if (chosen == chosen[0]).all():
+        return chosen.to(_device(model))
     return torch.nn.functional.one_hot(chosen, len(model.classes)).to(_device(model), _dtype(model))
 
 

@@ -65,7 +65,11 @@ def work(
     feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
     desk = Desk(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
-    ending = train(state, feed, run, stats, desk)
+    try:
+        ending = train(state, feed, run, stats, desk)
+    except Exception:
+        desk.close()
+        raise
     return {"ending": ending, "seen": state.seen, "values": desk.latest}
 
 

@@ -60,6 +60,10 @@ def test_one_bad_value_and_values_between_the_limits_say_nothing() -> None:
     assert when(history("metric/fd_random_2k", [*begun, 3.5, 9.0, 3.5, 9.0])) == [2], "3.5 is neither"
 
 
+def test_what_is_no_number_says_nothing() -> None:
+    assert when(history("metric/fd_random_2k", [float("nan"), 2.0, float("nan"), 5.0, 6.0])) == [4]
+
+
 def test_what_has_not_learnt_yet_is_no_collapse() -> None:
     assert when(history(DIVERSITY, [0.01] * 5, first=0)) == []
     assert when(history(DIVERSITY, [0.01] * 5, first=2400)) == [1], "at the quarter"

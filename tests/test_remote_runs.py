@@ -12,12 +12,14 @@ import pytest
 
 from gan_dist import api
 from gan_dist import mirror as mirrors
+from gan_dist.attempt import Attempt
 from gan_dist.board import fetch
 from gan_dist.checkpoint import stored
 from gan_dist.cli import main
 from gan_dist.jobfile import load_job
 from gan_dist.journal import Journal
 from gan_dist.mirror import Mirror
+from gan_dist.request import Request
 from gan_dist.runs import RunFolder, find_run
 from gan_dist.storage import Folder, StorageError, Unreachable
 from tests.helpers import assert_same_state, kill_at, small, train
@@ -70,6 +72,29 @@ def test_a_killed_run_goes_on_with_its_curves(bucket: str) -> None:
     again = train(spec, root, attempt=2).run
     assert curves(again) == curves(whole)
     assert_same_state(stored(again.checkpoints())[-1], stored(whole.checkpoints())[-1])
+
+
+def test_a_run_that_fails_leaves_its_last_numbers(bucket: str) -> None:
+    asked = iter([False] * 5)
+    spec = small(until="7 steps", every={"report": "1 steps", "checkpoint": "9 steps"})
+    with pytest.raises(StopIteration):
+        train(spec, f"{bucket}/failed", lambda: next(asked))
+    assert [line["seen"] for line in curves(RunFolder(Folder(f"{bucket}/failed")))][:4] == [8, 16, 24, 32]
+
+
+def test_a_storage_that_is_away_for_a_moment_ends_no_training(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    attempt = Attempt(Request("away", f"{bucket}/away", small().model_dump_json(by_alias=True)), told.append)
+
+    def away(*_: object) -> None:
+        raise StorageError("storage is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", away)
+        attempt.on_event({"event": "progress", "seen": 8, "until": 56})
+    assert [one["event"] for one in told] == ["warning", "progress"] and "storage is away" in told[0]["text"]
+    attempt.on_event({"event": "progress", "seen": 16, "until": 56})
+    assert attempt.folder.status()["seen"] == 16
 
 
 def test_what_is_not_reached_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -16,9 +16,12 @@ from gan_dist.checkpoint import CheckpointError, stored
 from gan_dist.local import run_local
 from gan_dist.preflight import resume_problems
 from gan_dist.resume import MAY_CHANGE, resume_spec
+from gan_dist.runs import RunFolder
+from gan_dist.spec.data import PairData
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.state import TrainState
+from gan_dist.storage import Folder
 from gan_dist.tasks import Desk
 from tests.helpers import (
     MLP,
@@ -208,6 +211,15 @@ REFUSED = [
 def test_what_may_change_on_resume(tmp_path: Path, change: str) -> None:
     run = submitted(tmp_path / "run", 3).run
     assert resume_spec(run, [change]) != resume_spec(run, []) == small()
+
+
+def test_both_folders_of_pairs_may_move(tmp_path: Path) -> None:
+    pairs = {"modality": "pair", "source": "/a", "inputs": "/b", "size": 16}
+    run = RunFolder(Folder.at(tmp_path / "run"))
+    spec = small(data=pairs, generator={"use": "pix2pix"}, discriminator={"use": "pix2pix", "layers": 1})
+    run.folder.write_json("request.json", request_of(spec, tmp_path / "run").record())
+    moved = resume_spec(run, ["data.source=/c", "data.inputs=/d"]).data
+    assert isinstance(moved, PairData) and (moved.source, moved.inputs) == ("/c", "/d")
 
 
 def test_when_a_run_is_good_enough_may_change_on_resume(tmp_path: Path) -> None:

@@ -123,6 +123,12 @@ def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "some.parquet", "some.zip"]
 
 
+def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path: Path) -> None:
+    (tmp_path / "some.zip").mkdir()
+    out = deliver(Sampling(runs["pictures"].uri, [0], 3), runs["pictures"], tmp_path / "some.zip", here, silent)
+    assert len(list(out.glob("*.png"))) == 3
+
+
 @pytest.mark.parametrize("name", ["some.zip", "some.parquet"])
 def test_what_is_written_can_be_trained_on(runs: dict[str, Model], tmp_path: Path, name: str) -> None:
     model = runs["pictures"]
@@ -179,11 +185,13 @@ def interrupted(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tu
 def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> None:
     model = runs["sentences"]
     expected = model.sentences(100, 5)
-    for out in (tmp_path / "some.txt", tmp_path / "folder"):
+    (tmp_path / "version.2").mkdir()
+    for out in (tmp_path / "some.txt", tmp_path / "folder", tmp_path / "version.2"):
         path = deliver(Sampling(model.uri, [5], 100, "txt"), model, out, here, silent)
         assert path.read_text().splitlines() == expected
     out = deliver(Sampling(model.uri, [5], 100, "parquet"), model, tmp_path / "some.parquet", here, silent)
     assert pq.read_table(out)["text"].to_pylist() == expected
+    assert pq.ParquetFile(out).metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 def test_sampling_survives_the_way_to_a_worker() -> None:

@@ -118,6 +118,9 @@ def test_noise_of_two_lengths_is_refused() -> None:
     )
     (said,) = network_problems(spec, rows_of(spec).facts)
     assert said == "objective: vae: the generator's noise has 4 dimensions, the encoder's 5; set both z alike"
+    styles = spec.model_copy(update={"generator": small(generator={"use": "stylegan2", "capacity": 16}).generator})
+    (said,) = network_problems(styles, rows_of(spec).facts)
+    assert said.startswith("objective: vae: the generator's noise is not one row of numbers a sample")
     without = spec.model_copy(update={"networks": {}})
     assert network_problems(without, rows_of(spec).facts) == ["objective: vae trains 'encoder', which the job has not"]
     with pytest.raises(ValueError, match="sigma must be above 0"):

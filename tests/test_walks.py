@@ -133,3 +133,14 @@ def test_a_gif_holds_every_picture(tmp_path: Path) -> None:
         for number in range(5):
             opened.seek(number)
             assert (np.asarray(opened.convert("L")) == 40 * number).all()
+
+
+def test_of_one_class_any_network_makes_a_way(models: dict[str, Model]) -> None:
+    """A person's own may take numbers of classes only, as an embedding does."""
+    model = models["mlp"]
+    seen: list[torch.Tensor] = []
+    with model.generator.register_forward_pre_hook(lambda module, given: seen.append(given[1])):
+        walk(model, [Stop(1, "3"), Stop(2, "3")], 3, "line")
+        walk(model, [Stop(1, "3"), Stop(2, "4")], 3, "line")
+    assert seen[0].tolist() == [3, 3, 3] and seen[0].dtype == torch.int64
+    assert seen[1].shape == (3, 10) and seen[1][1, 3] == seen[1][1, 4] == 0.5

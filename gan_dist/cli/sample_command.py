@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gan_dist.sampling import Sampling
 
 ROW = 8
+DEVICES = ("auto", "cpu", "cuda")
 Number = Annotated[
     int | None, typer.Option("--n", min=1, help="How many samples of each seed. Default: 64; of several seeds, 8.")
 ]
@@ -98,8 +99,11 @@ def sample(
         n = 64 if len(seeds) == 1 else ROW
     picture = interpolate is not None or mix is not None
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
-    sampling = Sampling(run, seeds, n, "png", *drawn, _device(device))
-    model = sampling.model()
+    if device not in DEVICES:
+        raise ValueError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+    # A cluster's workers have devices of their own.
+    here = Sampling(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
+    model = here.model()
     if inputs is not None:
         shown, path = _remade(model, inputs, seeds, out)
     elif picture or out is None:
@@ -108,7 +112,7 @@ def sample(
         path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
         shown = "1 picture" if picture else f"{n * len(seeds)} samples"
     else:
-        sampling = Sampling(model.uri, seeds, n, form_of(out, model.facts), *drawn, sampling.device)
+        sampling = Sampling(model.uri, seeds, n, form_of(out, model.facts), *drawn, device)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
             _on_cluster(sampling, model, out, workers, address, as_json)
@@ -135,14 +139,6 @@ def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tu
     if out.suffix:
         raise ValueError(f"--out {str(out)!r}: --inputs writes into a folder")
     return f"{write(model, inputs, seeds[0], out)} pictures", out
-
-
-def _device(asked: str) -> str:
-    from gan_dist.worker import pick_device
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"--device {asked!r}; allowed: auto, cpu, cuda")
-    return pick_device(asked).type
 
 
 def _picture(

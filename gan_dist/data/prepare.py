@@ -192,6 +192,8 @@ def _given(data: DataSpec) -> Prepared | None:
         check_text(data, facts)
     else:
         raise DataError(f"data.modality: {data.modality}, but {data.source!r} was prepared with {facts.described}")
+    if isinstance(data, PairData) and data.inputs is not None:
+        raise DataError(f"data.inputs: {data.source!r} is prepared and holds both sides of its pairs; remove this key")
     if data.labels != "none" and not facts.classes:
         raise DataError(f"data.labels: {data.labels!r}, but {data.source!r} was prepared without labels")
     check_rejected(data.source, facts, data.max_rejected)

@@ -16,8 +16,8 @@ from gan_dist.spec.errors import suggestion
 class WeightedPlan:
     """Like `order.Plan` with all samples mixed, but an epoch holds of each class a number in proportion to its weight.
 
-    A class goes through all its samples before it repeats one, also from one epoch to the next, so that each comes as
-    often as the others of its class, give or take one.
+    A class goes through all its samples before it repeats one, also from one epoch to the next, so that epochs hold
+    each as often as the others of its class, give or take one. As in `Plan`, what is no whole batch is not served.
 
     Args:
         labels: class of each sample in canonical order, [count].
@@ -50,9 +50,12 @@ class WeightedPlan:
         members, quota = self._members[number], self._quotas[number]
         if not quota:
             return np.empty(0, np.int64)
-        rounds, places = np.divmod(np.arange(epoch * quota, (epoch + 1) * quota), len(members))
-        orders = {one: shuffled(len(members), self.seed, "class", number, one) for one in np.unique(rounds).tolist()}
-        return np.concatenate([members[orders[one]][places[rounds == one]] for one in orders])
+        first, end, length = epoch * quota, (epoch + 1) * quota, len(members)
+        orders = []
+        for one in range(first // length, -(-end // length)):
+            order = shuffled(length, self.seed, "class", number, one)
+            orders.append(members[order[max(0, first - one * length) : end - one * length]])
+        return np.concatenate(orders)
 
 
 def quotas(count: int, weights: Sequence[float]) -> list[int]:
@@ -83,4 +86,7 @@ def weights_of(asked: str | Mapping[str, float], classes: Sequence[str], counts:
         raise DataError(f"data.class_weights.{empty[0]}: the data have no sample of that class")
     if not sum(found):
         raise DataError("data.class_weights: all are 0, so nothing would be served")
+    for name, weight, quota in zip(classes, found, quotas(sum(counts), found), strict=True):
+        if weight and not quota:
+            raise DataError(f"data.class_weights.{name}: {weight:g} is so little that no sample would be served; use 0")
     return found

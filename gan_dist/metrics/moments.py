@@ -11,6 +11,14 @@ Sum = Callable[[Tensor], Tensor]
 MOST_BYTES = 4 << 30
 
 
+def _check_room(numbers: int, what: str) -> None:
+    """Raises ValueError where so many numbers in float64 take too much memory."""
+    if (size := 8 * numbers) > MOST_BYTES:
+        raise ValueError(
+            f"{what} take {size / 2**30:.0f} GiB; use features of fewer dimensions, such as random or classifier"
+        )
+
+
 class Moments:
     """Count, sum and sum of outer products of features, in float64. However they come in pieces, the result is one."""
 
@@ -19,7 +27,12 @@ class Moments:
 
     @classmethod
     def empty(cls, dim: int, device: torch.device) -> Moments:
-        """Of no features yet."""
+        """Of no features yet.
+
+        Raises:
+            ValueError: they would take too much memory.
+        """
+        _check_room(dim * (dim + 1), f"moments of {dim} features")
         zeros = torch.zeros(dim + 1, dim, dtype=torch.float64, device=device)
         return cls(0, zeros[0], zeros[1:])
 
@@ -76,11 +89,7 @@ class ClassMoments:
         Raises:
             ValueError: they would take too much memory.
         """
-        if (size := 8 * classes * dim * (dim + 1)) > MOST_BYTES:
-            raise ValueError(
-                f"moments of {dim} features for {classes} classes take {size / 2**30:.0f} GiB; "
-                "use features of fewer dimensions, such as classifier"
-            )
+        _check_room(classes * dim * (dim + 1), f"moments of {dim} features for {classes} classes")
         zeros = torch.zeros(classes, dim + 1, dim, dtype=torch.float64, device=device)
         return cls(torch.zeros(classes, dtype=torch.float64, device=device), zeros[:, 0], zeros[:, 1:])
 

@@ -121,6 +121,8 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         needs = read_constant(locate("metric", metric.use), "needs", roots)
         if needs == "pairs" and job.data.modality == "image":
             yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
+        if needs == "classes" and job.data.labels == "none":
+            yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
         if needs == "generator" and job.data.labels != "none":
             yield (
                 ("metrics", index, "use"),

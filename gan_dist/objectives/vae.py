@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
 from gan_dist.networks.vae import drawn
+from gan_dist.randomness import one_lane
 
 
 class Vae:
@@ -33,9 +35,14 @@ class Vae:
 
     def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         """What keeps it from training these networks."""
-        generator, encoder = (getattr(networks.get(name), "z", None) for name in ("generator", "encoder"))
-        if isinstance(generator, int) and isinstance(encoder, int) and generator != encoder:
-            yield f"the generator's noise has {generator} dimensions, the encoder's {encoder}; set both z alike"
+        generator: Any = networks["generator"]
+        noise = generator.draw(1, one_lane(("vae",), 1, torch.device("cpu")))
+        if not isinstance(noise, Tensor) or noise.ndim != 2:
+            yield "the generator's noise is not one row of numbers a sample, as that of dcgan and mlp is"
+            return
+        here, there = noise.shape[1], getattr(networks.get("encoder"), "z", noise.shape[1])
+        if here != there:
+            yield f"the generator's noise has {here} dimensions, the encoder's {there}; set both z alike"
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         assert batch.real is not None

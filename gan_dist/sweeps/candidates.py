@@ -42,6 +42,9 @@ def check_sweep(spec: JobSpec, document: Document, roots: Roots = ()) -> list[Pr
     assert sweep is not None
     found = [problem_at(origins, _keys(key), text) for key, text in sweep_conflicts(sweep)]
     texts = [text for metric in sweep.metrics if (text := metric_problem(spec, metric, roots))]
+    tags = [] if texts else [tag_of(spec, metric, roots) for metric in sweep.metrics]
+    if again := [tag for place, tag in enumerate(tags) if tag in tags[:place]]:
+        texts.append(f"names {again[0].removeprefix('metric/')} twice; give different metrics")
     found += [problem_at(origins, ("sweep", "metric"), text) for text in texts]
     if any(problem.key.startswith("sweep.space") for problem in found):
         return found

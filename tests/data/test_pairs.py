@@ -130,6 +130,8 @@ def test_a_prepared_folder_serves_pairs_and_nothing_else(folders: Path) -> None:
     assert values(read(folders, source=str(folders / "ready"))) == [(10, 110), (20, 120), (30, 130)]
     from gan_dist.spec.data import ImageData
 
+    with pytest.raises(DataError, match=r"data.inputs: .*ready' is prepared and holds both sides of its pairs"):
+        read(folders, source=str(folders / "ready"), inputs=str(folders / "given"))
     with pytest.raises(DataError, match=r"data.modality: image, but .*ready' was prepared with pairs of images"):
         settle(ImageData(source=str(folders / "ready"), size=8), Folder.at(folders / "c"), here, lambda *_: None)
 

@@ -95,6 +95,8 @@ def test_a_rare_class_wants_many_samples() -> None:
 def test_moments_of_too_many_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="moments of 2048 features for 1000 classes take 31 GiB"):
         ClassMoments.empty(1000, 2048, CPU)
+    with pytest.raises(ValueError, match="moments of 66000 features take 32 GiB; use features of fewer dimensions"):
+        Moments.empty(66_000, CPU)
 
 
 def test_the_nearest_is_the_nearest() -> None:

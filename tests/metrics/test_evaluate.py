@@ -218,3 +218,20 @@ def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> N
     found = neighbours(Measuring([spec], b.facts, a.cache, LocalRun(CPU, lambda event: None, lambda: False)), a, b)
     assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))
+
+
+def test_without_metrics_what_does_not_go_with_the_data_is_left_out(tmp_path: Path, ask) -> None:
+    """Ten samples of each class cannot be expected of so rare a one, and a folder has no classes to compare by."""
+    for name, many in (("often", 60), ("rarely", 3)):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        pictures(tmp_path / "data" / name, many)
+    job = JOB.replace("source: digits", f"source: {tmp_path / 'data'}").replace("labels: source", "labels: folders")
+    (tmp_path / "job.yaml").write_text(job[: job.index("metrics:")])
+    run = gan_dist.train(tmp_path / "job.yaml", storage=str(tmp_path / "runs"))
+    for others in ((), (str(tmp_path / "data" / "often"),)):
+        code, out, err = ask(run.uri, *others, "--n", "50", "--json")
+        assert code == 0, err
+        assert {name.partition("_random")[0] for name in json.loads(out)["metrics"]} >= {"fd", "kid", "memorised"}
+        assert "class_fd" not in out
+    code, _, err = ask(run.uri, "--n", "1")
+    assert code == 2 and "needs at least" in err

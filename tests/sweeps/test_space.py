@@ -216,6 +216,10 @@ def test_combinations_that_do_not_fit_are_told(tmp_path: Path) -> None:
             ["mode: 3 modes for 2 metrics; give one for all, or one for each"],
         ),
         (
+            {"space": {"batch": {"choice": [8]}}, "metric": ["fd", "metric/fd_random_256"]},
+            ["metric: names fd_random_256 twice; give different metrics"],
+        ),
+        (
             {"space": {"a": {"choice": [1], "when": {"b": 1}}, "b": {"choice": [1], "when": {"a": 1}}}},
             ["space.a: depends on itself, by `when` and `same_as`"],
         ),
