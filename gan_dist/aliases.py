@@ -15,6 +15,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "rmc": "gan_dist.networks.rmc:Generator",
         "charcnn": "gan_dist.networks.charcnn:Generator",
         "lstm": "gan_dist.networks.lstm:Generator",
+        "transformer": "gan_dist.networks.transformer:Generator",
         "stylegan2": "gan_dist.networks.stylegan2:Generator",
         "fastgan": "gan_dist.networks.fastgan:Generator",
         "sagan": "gan_dist.networks.sagan:Generator",

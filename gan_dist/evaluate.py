@@ -156,7 +156,7 @@ def _check_temperature(one: Samples, option: str) -> None:
     if not hasattr(one.generator, "drawing"):
         raise ValueError(
             f"{option}: the generator of {one.where} has no temperature, for it does not write token by token; "
-            "leave the option out, or evaluate a run of lstm or rmc"
+            "leave the option out, or evaluate a run of lstm, rmc or transformer"
         )
 
 

@@ -55,7 +55,7 @@ metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
 networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
-networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
+networks.rmc networks.lstm networks.transformer networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness
 
