@@ -31,7 +31,7 @@ local smoke preflight text_preflight augment_preflight attempt events request re
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.pareto sweeps.history sweeps.draw
 
-worker tasks judged measuring wanted journal grids pairs samples collapse microbatch
+worker tasks judged measuring fitted wanted journal grids pairs samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
 page modalities modalities.image modalities.pair modalities.text
@@ -50,7 +50,8 @@ metrics metrics.classifier metrics.class_frechet metrics.class_score metrics.mem
 metrics.frechet metrics.kid metrics.prdc metrics.random_network
 metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 metrics.lpips
 metrics.resized metrics.weights
-metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
+metrics.bleu metrics.repetition metrics.likelihood metrics.lm_score metrics.language_model
+metrics.class_accuracy metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
 networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised

@@ -1,5 +1,5 @@
-"""A causal Transformer as text generator, of blocks as GPT-2 has them (Vaswani et al. 2017, arXiv 1706.03762; Radford et
-al. 2019)."""
+"""A causal Transformer as text generator (Vaswani et al. 2017, arXiv 1706.03762), of blocks as GPT-2 has them (Radford
+et al. 2019)."""
 
 from __future__ import annotations
 
@@ -125,8 +125,9 @@ class Block(nn.Module):
         assert x.shape[1] == 1 or keys.shape[1] == 0
         q, k, v = self.qkv(self.before_attention(x)).chunk(3, 2)
         keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
-        by_head = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, keys, values))
-        mixed = F.scaled_dot_product_attention(*by_head, is_causal=x.shape[1] > 1).transpose(1, 2).flatten(2)
+        by_head = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, keys, values)]
+        mixed = F.scaled_dot_product_attention(by_head[0], by_head[1], by_head[2], is_causal=x.shape[1] > 1)
+        mixed = mixed.transpose(1, 2).flatten(2)
         x = x + self._dropped(self.attended(mixed), drop)
         x = x + self._dropped(self.narrow(F.gelu(self.wide(self.before_mlp(x)), approximate="tanh")), drop)
         return x, keys, values
