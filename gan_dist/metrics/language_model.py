@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_dist.metrics.fitting import fit, held_out
 from gan_dist.networks.lstm import Generator
 
-EMBEDDING, HIDDEN, STEPS, CHUNK = 64, 128, 1000, 256
+EMBEDDING, HIDDEN, CHUNK = 64, 128, 256
 Rows = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 
 
@@ -29,7 +29,7 @@ class LanguageModel(nn.Module):
         steps: most batches of 64 sentences that it is trained on.
     """
 
-    def __init__(self, *, vocabulary: int, length: int, bos: int, eos: int | None, steps: int = STEPS) -> None:
+    def __init__(self, *, vocabulary: int, length: int, bos: int, eos: int | None, steps: int = 1000) -> None:
         super().__init__()
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")

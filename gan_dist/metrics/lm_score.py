@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.metrics.fitting import seeded
-from gan_dist.metrics.language_model import STEPS, LanguageModel, per_token
+from gan_dist.metrics.language_model import LanguageModel, per_token
 from gan_dist.metrics.references import HeldOut, held_out
 
 
@@ -56,7 +56,7 @@ class ReverseLmScore:
     needs = "rows"
     features = "tokens"
 
-    def __init__(self, *, codec: Codec, test: HeldOut | None, steps: int = STEPS) -> None:
+    def __init__(self, *, codec: Codec, test: HeldOut | None, steps: int = 1000) -> None:
         self.codec, self.steps = codec, steps
         self.known = torch.from_numpy(held_out(test, "reverse_lm").rows())
 

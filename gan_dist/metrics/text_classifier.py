@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_dist.metrics.fitting import fit, held_out
 
-EMBEDDING, FILTERS, WIDTHS, STEPS, CHUNK = 64, 64, (1, 2, 3), 1000, 256
+EMBEDDING, FILTERS, WIDTHS, CHUNK = 64, 64, (1, 2, 3), 256
 Rows = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 
 
@@ -26,7 +26,7 @@ class TextClassifier(nn.Module):
         steps: most batches of 64 sentences that it is trained on.
     """
 
-    def __init__(self, *, vocabulary: int, classes: int, steps: int = STEPS) -> None:
+    def __init__(self, *, vocabulary: int, classes: int, steps: int = 1000) -> None:
         super().__init__()
         if classes < 2:
             raise ValueError("features 'text_classifier' learns from labels, and the data have none; set data.labels")
