@@ -4,8 +4,7 @@ A component is any object with these methods; nothing needs to be inherited. The
 noise, calls `backward`, steps optimisers, reduces over workers and logs.
 
 A network, or any module inside it, may have `before_step()`: called once before each step that trains the network,
-however many forward passes that step has. State that moves by itself (the vectors of spectral normalisation) moves
-there, in buffers.
+however many forward passes that step has. Buffers that move by themselves (spectral normalisation's) move there.
 """
 
 from __future__ import annotations
@@ -251,7 +250,8 @@ class Metric(Protocol):
     features [N, d], of at most as many real samples as generated ones; "all", with all real ones; "logits" [N, classes]
     of generated samples alone, by features with `logits`; "generator", the sum over workers of `sums(generator, fake,
     rank, world)`; "pairs", of `scores(made, wanted)` [B] and their number. Optional: `least`, the fewest samples (2);
-    `features`, a literal too, the only ones it compares.
+    `features`, a literal too, the only ones it compares; `held_out`, True where its real samples are the tenth of the
+    data that its features were not trained on.
     """
 
     values: tuple[str, ...]

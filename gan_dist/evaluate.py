@@ -19,7 +19,8 @@ from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
-from gan_dist.metrics.names import TOKENS, features_of, names_of
+from gan_dist.metrics.fitting import SEED
+from gan_dist.metrics.names import is_of_text, names_of
 from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.runtime import LocalRun
@@ -29,7 +30,6 @@ from gan_dist.spec.job import FeaturesSpec, MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.subjects import Samples, of_folder, of_model, training_data, twin_of
 from gan_dist.temperatures import Curves, Pair, pairs_of
-from gan_dist.wanted import SEED
 from gan_dist.worker import pick_device
 
 
@@ -156,7 +156,7 @@ def _check_temperature(one: Samples, option: str) -> None:
     if not hasattr(one.generator, "drawing"):
         raise ValueError(
             f"{option}: the generator of {one.where} has no temperature, for it does not write token by token; "
-            "leave the option out, or evaluate a run of lstm or rmc"
+            "leave the option out, or evaluate a run of lstm, rmc or transformer"
         )
 
 
@@ -174,13 +174,15 @@ def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str
 
 
 def _of_real(measuring: Measuring, a: Samples, b: Rows) -> dict[str, float]:
-    """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough."""
-    built = [one for one in measuring.built if one.metric.needs != "generator" and one.samples <= b.facts.count]
+    """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
+    those that were held out from features that were trained on the data."""
+    found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]
+    built = [one for one in known if not one.held_out and one.samples <= b.facts.count]
     if not built:
-        return {}
+        return found
     shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
     of_real = Measuring([one.spec for one in built], b.facts, a.cache, measuring.run, a.roots)
-    return of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+    return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
 
 
 def _holds_images(where: str) -> bool:
@@ -218,7 +220,7 @@ def _changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> l
 def _ours(a: Samples) -> list[MetricSpec]:
     """The shipped metrics of A's kind of data."""
     shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
-    return [one for one in shipped if (features_of(one).use == TOKENS) == a.of_text]
+    return [one for one in shipped if is_of_text(one) == a.of_text]
 
 
 def _fits(spec: MetricSpec, a: Samples, facts: DataFacts) -> bool:

@@ -13,17 +13,16 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.adding_up import said_by, summed_scores
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
+from gan_dist.fitted import everywhere, fitted
+from gan_dist.metrics.fitting import SEED
 from gan_dist.metrics.moments import ClassMoments, FeatureRows
 from gan_dist.metrics.names import resolve
 from gan_dist.runtime import Run
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.wanted import (
-    FORMAT,
     KINDS,
-    SEED,
     Built,
     Collected,
     Wanted,
@@ -32,6 +31,7 @@ from gan_dist.wanted import (
     check_logits,
     classes_at,
     compare,
+    contiguous,
     empty,
     key_of,
     reader,
@@ -147,6 +147,15 @@ class Measuring:
             values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
+    def of_held_out(self, rows: Rows) -> dict[str, float]:
+        """The numbers of held-out samples in place of generated ones, for metrics that compare with these."""
+        found: dict[str, float] = {}
+        for one in self.built:
+            if one.held_out:
+                known = self._reference(rows)[one.real(self.facts.count)]
+                found |= zip(one.names.values(), compare(one, known, known), strict=True)
+        return found
+
     @torch.no_grad()
     def _judged(self, one: Built, found: Collected) -> Collected:
         """What a metric gets of samples: what was collected of them, or what their features say of classes."""
@@ -187,11 +196,11 @@ class Measuring:
             return self._real
         for key, extractor in self.extractors.items():
             if hasattr(extractor, "fit"):
-                self._fit(key, extractor, rows)
+                fitted(extractor, key, rows, self.cache, self.run)
         missing = set()
         for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
             file = stored_as(wanted, self.facts, self.extractors[wanted.features])
-            if file is not None and self._everywhere(self.cache.exists(file)):
+            if file is not None and everywhere(self.run, self.cache.exists(file)):
                 kind = KINDS[wanted.needs]
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
             else:
@@ -204,7 +213,7 @@ class Measuring:
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
                 if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
-                    self.cache.write(file, save(_contiguous(known.state())))
+                    self.cache.write(file, save(contiguous(known.state())))
         return self._real
 
     @torch.no_grad()
@@ -235,26 +244,3 @@ class Measuring:
     def _dim(self, features: str) -> int:
         probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
         return int(self.extractors[features](probe).shape[1])
-
-    def _fit(self, key: str, extractor: Any, rows: Rows) -> None:
-        """Train an extractor on the data, once for all runs; rank 0 does, and the others read what it stored."""
-        name = f"extractor-{state_of([FORMAT, self.facts.checksum, self.facts.classes, key])}"
-        if not self._everywhere(self.cache.exists(f"{name}.safetensors")) and self.run.rank == 0:
-            self.run.emit({"event": "stage", "text": f"metrics: training features {key}"})
-            with torch.random.fork_rng(devices=[]):
-                facts = extractor.fit(rows.rows, self.facts.count)
-            self.cache.write_json(f"{name}.json", {"features": key, "format": FORMAT, **facts})
-            self.cache.write(f"{name}.safetensors", save(_contiguous(extractor.state_dict())))
-            told = ", ".join(f"{fact} {value:.4g}" for fact, value in facts.items())
-            self.run.emit({"event": "stage", "text": f"metrics: features {key} trained ({told})"})
-        self._everywhere(True)
-        extractor.load_state_dict(load(self.cache.read(f"{name}.safetensors")))
-
-    def _everywhere(self, truth: bool) -> bool:
-        """Whether it is true for all workers; who is first waits for the others."""
-        votes = torch.tensor([float(truth)], device=self.run.device)
-        return round(self.run.sum(votes).item()) == self.run.world
-
-
-def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

@@ -17,11 +17,11 @@ from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.source import state_of
 from gan_dist.feed import Rows
+from gan_dist.metrics.fitting import SEED, tenth
 from gan_dist.metrics.moments import ClassMoments, FeatureRows, Moments, Spread
 from gan_dist.metrics.names import features_of, names_of
 from gan_dist.spec.job import MetricSpec
 
-SEED = 2015
 FORMAT = 1
 Collected = Moments | ClassMoments | Spread | FeatureRows
 KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[Spread] | type[FeatureRows]] = {
@@ -69,11 +69,18 @@ class Built:
         return next(iter(self.names.values()))
 
     @property
+    def held_out(self) -> bool:
+        """Whether the real samples that it looks at are those that features are not trained on."""
+        return bool(getattr(self.metric, "held_out", False))
+
+    @property
     def compares(self) -> bool:
         """Whether it looks at real samples."""
         return self.metric.needs not in ("logits", "pairs")
 
     def real(self, count: int) -> Wanted:
+        if self.held_out:
+            return self.fake()._replace(samples=tenth(count))
         whole = self.metric.needs in ("moments", "classes", "all")
         return self.fake()._replace(samples=count if whole else min(count, self.samples))
 
@@ -131,6 +138,11 @@ def stored_as(wanted: Wanted, facts: DataFacts, extractor: nn.Module) -> str | N
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     key = [FORMAT, facts.checksum, facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
     return f"{wanted.needs}-{state_of(key)}.safetensors"
+
+
+def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a file takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:

@@ -31,7 +31,7 @@ local smoke preflight text_preflight augment_preflight attempt events request re
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.pareto sweeps.history sweeps.draw
 
-worker tasks judged measuring adding_up wanted journal grids pairs samples collapse microbatch
+worker tasks judged measuring fitted adding_up wanted journal grids pairs samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
 page modalities modalities.image modalities.pair modalities.text
@@ -50,12 +50,13 @@ metrics metrics.classifier metrics.class_frechet metrics.class_score metrics.mem
 metrics.frechet metrics.kid metrics.prdc metrics.random_network
 metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 metrics.lpips
 metrics.resized metrics.weights
-metrics.bleu metrics.repetition metrics.likelihood metrics.references metrics.ngrams metrics.tokens
+metrics.bleu metrics.repetition metrics.likelihood metrics.lm_score metrics.language_model
+metrics.class_accuracy metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
 networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
-networks.rmc networks.lstm networks.multirep networks.textcnn networks.textlstm networks.charcnn
+networks.rmc networks.lstm networks.transformer networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness
 

@@ -128,7 +128,8 @@ class TextFacts(DataFacts):
     def for_metrics(self) -> dict[str, Any]:
         oracle = None if self.oracle is None else oracle_of(self.oracle)
         held_out = HeldOut.stand_in if self.stand_in else HeldOut.of
-        return {"codec": self.codec, "oracle": oracle, "test": held_out(self.test, self.codec) if self.test else None}
+        test = held_out(self.test, self.codec) if self.test else None
+        return {**super().for_metrics, "codec": self.codec, "oracle": oracle, "test": test}
 
     @property
     def described(self) -> str:

@@ -20,7 +20,8 @@ FULL = "50k"
 DIGITS = 8
 NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
 PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
-TOKENS, PIXELS = "tokens", "pixels"
+OF_TEXT = ("tokens", "language_model", "text_classifier")
+PIXELS = "pixels"
 
 
 def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[str, str]:
@@ -50,16 +51,22 @@ def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
     is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
     if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
         return PUBLISHED[value]
-    by = [] if features.use in (TOKENS, PIXELS) else [_label(features)]
+    by = [] if features.use in (*OF_TEXT, PIXELS) else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
 
 
 def features_of(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
-    """What samples are compared by: the metric's only features, or those that the job names."""
+    """What samples are compared by: the metric's only features, with arguments where the job names these; or those
+    that the job names."""
     own = read_constant(locate("metric", metric.use), "features", roots)
-    return FeaturesSpec(use=own) if isinstance(own, str) else metric.features
+    return FeaturesSpec(use=own) if isinstance(own, str) and metric.features.use != own else metric.features
+
+
+def is_of_text(metric: MetricSpec, roots: Roots = ()) -> bool:
+    """Whether a metric is of sentences."""
+    return features_of(metric, roots).use in OF_TEXT
 
 
 def _label(features: FeaturesSpec) -> str:
@@ -115,7 +122,7 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
             continue
         if again := sorted(found.keys() & names.keys()):
             yield ("metrics", index), f"measures {', '.join(again)} once more; remove one of the two"
-        if (features_of(metric, roots).use == TOKENS) != (job.data.modality == "text"):
+        if is_of_text(metric, roots) != (job.data.modality == "text"):
             made = "images" if job.data.modality == "text" else "text"
             yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
         needs = read_constant(locate("metric", metric.use), "needs", roots)

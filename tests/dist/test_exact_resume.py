@@ -9,7 +9,18 @@ import pytest
 from gan_dist.checkpoint import stored
 from gan_dist.storage import Folder
 from tests.dist.gang import Training, train_together
-from tests.dist.test_rank_equality import ADAPTIVE, PIX2PIX, R3GAN, STYLEGAN2, VAE, job
+from tests.dist.test_rank_equality import (
+    ADAPTIVE,
+    PIX2PIX,
+    R3GAN,
+    SEQGAN,
+    STYLEGAN2,
+    TEXT,
+    TEXTCNN,
+    TRANSFORMER,
+    VAE,
+    job,
+)
 
 pytestmark = pytest.mark.dist
 STEPS = 7
@@ -40,6 +51,11 @@ JOBS = {
     ),
     "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
     "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
+    "mle, then seqgan by a transformer": {
+        **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
+        **{"data": TEXT, "generator": {**TRANSFORMER, "dropout": 0.2}, "discriminator": {**TEXTCNN, "dropout": 0.2}},
+        "stages": [{"objective": {"use": "mle"}, "for": "2 steps"}, {"objective": SEQGAN, "for": "5 steps"}],
+    },
     "stages": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "stages": [

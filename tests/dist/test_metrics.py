@@ -29,6 +29,20 @@ JOB: dict[str, Any] = {
     "every": {"report": "1 steps", "grid": "1G", "checkpoint": "1G", "metrics": "2 steps"},
     "metrics": [*FEW, *({"use": name, "features": "classifier", "samples": 150} for name in ("frechet", "class_score"))],
 }
+TEXT: dict[str, Any] = {
+    "name": "said",
+    "data": {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 200},
+    "generator": {"use": "lstm", "embedding": 4, "hidden": 6},
+    "objective": "mle",
+    "batch": 18,
+    "until": "4 steps",
+    "precision": "fp64",
+    "every": {"report": "1 steps", "grid": "1G", "checkpoint": "1G", "metrics": "2 steps"},
+    "metrics": [
+        {"use": "lm", "samples": 150, "features": {"use": "language_model", "steps": 20}},
+        {"use": "reverse_lm", "samples": 150, "steps": 20},
+    ],
+}
 EARLY = JOB | {"until": "40 steps", "stop_when": {"metric": "fd_random_150", "below": 1e9}}
 
 
@@ -42,10 +56,11 @@ def measured(folder: Path) -> list[dict[str, float]]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each number of ranks finds out for itself what the data are: `<world>` holds its own cache."""
     root = tmp_path_factory.mktemp("ranks")
+    (root / "test.txt").write_text("".join(f"{n} {n + 1} 4 5 {n} 3\n" for n in range(10)))
+    text = TEXT | {"data": TEXT["data"] | {"test": str(root / "test.txt")}}
+    jobs = {"run": JOB, "early": EARLY, "text": text}
     for world in (1, 2, 3):
-        trainings = [
-            Training(job, str(root / str(world) / name), data="job") for name, job in (("run", JOB), ("early", EARLY))
-        ]
+        trainings = [Training(job, str(root / str(world) / name), data="job") for name, job in jobs.items()]
         if world == 1:
             for training in trainings:
                 train_alone(training)
@@ -60,6 +75,15 @@ def test_ranks_measure_what_one_does(trained: Path, world: int) -> None:
     assert len(one) == len(several) == 2 and len(one[0]) == 15
     for alone, together in zip(one, several, strict=True):
         assert together == pytest.approx(alone, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_have_one_language_model(trained: Path, world: int) -> None:
+    """That the first one trains, of the real sentences and of the generated ones of all."""
+    one, several = measured(trained / "1" / "text"), measured(trained / str(world) / "text")
+    assert len(one) == len(several) == 2 and len(one[0]) == 3
+    for alone, together in zip(one, several, strict=True):
+        assert together == pytest.approx(alone, rel=1e-6)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

@@ -104,6 +104,7 @@ TEXTLSTM = {"use": "textlstm", "embedding": 4, "hidden": 5, "dropout": 0.0}
 MULTIREP = {"use": "multirep", "representations": 4, "filters": 3, "features": 4, "dropout": 0.0}
 CHARCNN = {"use": "charcnn", "width": 4}
 RMC = {"use": "rmc", "embedding": 5, "head_size": 3}
+TRANSFORMER = {"use": "transformer", "width": 6, "heads": 2}
 SEQGAN = {"use": "seqgan", "rollouts": 2, "update_rate": 0.5, "baseline": "mean", "entropy": 0.1, "chunk": 16}
 
 
@@ -119,6 +120,8 @@ CASES |= {
     "seqgan, terminal, mle beside": text(
         RMC, TEXTCNN, objective=[{**SEQGAN, "reward": "terminal"}, {"use": "mle", "weight": 0.5}]
     ),
+    "mle, transformer": text(TRANSFORMER, None, objective={"use": "mle"}),
+    "seqgan, transformer": text(TRANSFORMER, TEXTCNN, objective=SEQGAN),
     "scratchgan": text(LSTM, TEXTLSTM, objective={"use": "scratchgan", "d_steps": 2}),
     "relgan": text({**RMC, "relax": "gumbel", "beta": 2.0}, MULTIREP, objective={"use": "relativistic"}),
     "straight through": text({**LSTM, "relax": "straight_through"}, TEXTCNN, penalties=[R1, {"use": "r2"}]),

@@ -110,6 +110,17 @@ def test_a_grid_beside_the_twin(ask, tmp_path: Path) -> None:
     assert (tmp_path / "own.png").exists()
 
 
+def test_language_models_both_ways_along_a_grid(ask) -> None:
+    words = ("--temperature-grid", "--inverse-temperatures", "0.2,5", "--n", "64")
+    code, out, err = ask("one", "--twin", "two", *words, "--metric", "lm", "--metric", "reverse_lm", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    at = {point["inverse_temperature"]: point["metrics"] for point in found["curves"]["model"]}
+    assert len(found["verdicts"]) == 1 and found["verdicts"][0]["pair"] == ["lm_64", "reverse_lm_64"]
+    assert at[5.0]["lm_64"] < at[0.2]["lm_64"] and at[5.0]["reverse_lm_64"] > at[0.2]["reverse_lm_64"]
+    assert found["real"]["lm_64"] == found["metrics"]["lm_real_64"] and found["real"]["reverse_lm_64"] > 0
+
+
 def test_log_p_is_of_the_temperature_that_is_drawn_at(root: Path) -> None:
     model = gan_dist.load(next(path for path in (root / "runs").iterdir() if path.name.startswith("one-")))
     generator, tokens = model.generator, model.sample(5).long()
@@ -125,7 +136,7 @@ def test_faults_are_told_in_words(ask) -> None:
         (("one", "--features", "random"), "--features is for images, but one-"),
         (("one", "--twin", "other"), "learnt from other data than one-"),
         (("still", "--temperature-grid"), "has no temperature, for it does not write token by token"),
-        (("one", "--twin", "still", "--temperature-grid", "--metric", "nll_oracle"), "neither pair is measured"),
+        (("one", "--twin", "still", "--temperature-grid", "--metric", "nll_oracle"), "no pair is measured"),
         (("one", "--temperature-grid", "--metric", "distinct2"), "add --metric bleu --metric self_bleu"),
         (("one", "--inverse-temperatures", "1,x"), "'x' is no number; write 0.7,1,1.3"),
         (("one", "--out", "plot.png"), "--out is for the curves of --temperature-grid"),

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks import charcnn, lstm, multirep, rmc, textcnn, textlstm
+from gan_dist.networks import charcnn, lstm, multirep, rmc, textcnn, textlstm, transformer
 from gan_dist.networks.autoregressive import Drawing, drawn, gumbel, sentence_mask
 from gan_dist.networks.textcnn import Highway
+from gan_dist.objectives.rewards import completions
 from gan_dist.randomness import one_lane
 from tests.helpers import CPU
 
@@ -21,6 +22,7 @@ GENERATORS: dict[str, Any] = {
     "two layers": lambda **keys: lstm.Generator(embedding=4, hidden=5, layers=2, **keys),
     "rmc": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, **keys),
     "two slots": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, slots=2, **keys),
+    "transformer": lambda **keys: transformer.Generator(**{"width": 6, "layers": 2, "heads": 2} | keys),
 }
 DISCRIMINATORS: dict[str, Any] = {
     "textcnn": lambda **keys: textcnn.Discriminator(embedding=4, widths=(1, 2), filters=(3, 3), **keys),
@@ -208,6 +210,83 @@ def test_sizes_are_the_papers() -> None:
     assert size(judge) == 5000 * 64 + convolutions + 2 * (1200 * 1200 + 1200) + 1200 * 100 + 100 + 101
 
 
+def test_a_transformer_is_of_the_size_that_its_blocks_say() -> None:
+    def size(**keys: int) -> int:
+        made = transformer.Generator(bos=0, eos=None, **keys)
+        return sum(p.numel() for p in made.parameters())
+
+    for vocabulary, length, width, layers in ((11, 5, 8, 3), (7, 9, 12, 1)):
+        block = 12 * width**2 + 13 * width
+        wanted = (vocabulary + length) * width + layers * block + 2 * width
+        assert size(vocabulary=vocabulary, length=length, width=width, layers=layers, heads=4) == wanted
+    with torch.device("meta"):  # GPT-2's smallest
+        assert size(vocabulary=50_257, length=1024, width=768, layers=12, heads=12) == 124_439_808
+
+
+def test_a_transformer_begins_as_gpt_2_does() -> None:
+    torch.manual_seed(0)
+    made = transformer.Generator(vocabulary=200, length=9, bos=1, eos=2, width=64, layers=8)
+    assert made.tokens.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert made.blocks[0].wide.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert made.blocks[0].narrow.weight.std().item() == pytest.approx(0.005, rel=0.05)
+    assert made.blocks[0].qkv.bias.abs().max() == 0 and made.norm.weight.min() == 1
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_later_token_changes_nothing_before_it(name: str) -> None:
+    made, tokens = generator(name), torch.tensor([[3, 4, 5, 3]])
+    for place in range(LENGTH):
+        other = tokens.clone()
+        other[0, place] = EOS + 3 if tokens[0, place] == 4 else 4
+        one, two = made.logits(tokens)[0], made.logits(other)[0]
+        assert torch.equal(one[: place + 1], two[: place + 1])
+        assert all(not torch.allclose(one[after], two[after]) for after in range(place + 1, LENGTH))
+
+
+def test_a_transformer_against_a_plain_reading() -> None:
+    """One block of one head: attention to the places up to each, then two layers with GELU by its tanh."""
+    made = generator("transformer", layers=1, heads=1)
+    tokens, block = torch.tensor([[3, 4, EOS, 0], [5, 5, 3, 4]]), made.blocks[0]
+    with torch.no_grad():  # weights large enough that all of it matters
+        for parameter in made.parameters():
+            parameter.normal_(0.0, 0.7, generator=torch.Generator().manual_seed(parameter.numel()))
+    for row, found in zip(tokens, made.logits(tokens), strict=True):
+        x = made.tokens.weight[[1, *row[:-1].tolist()]] + made.places.weight
+        q, k, v = (block.before_attention(x) @ block.qkv.weight.T + block.qkv.bias).chunk(3, 1)
+        mixed = torch.stack([torch.softmax(k[: t + 1] @ q[t] / 6**0.5, 0) @ v[: t + 1] for t in range(LENGTH)])
+        x = x + mixed @ block.attended.weight.T + block.attended.bias
+        wide = block.before_mlp(x) @ block.wide.weight.T + block.wide.bias
+        gelu = wide / 2 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (wide + 0.044715 * wide**3)))
+        x = x + gelu @ block.narrow.weight.T + block.narrow.bias
+        torch.testing.assert_close(found, made.norm(x) @ made.tokens.weight[EOS:].T)
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer"])
+def test_dropout_is_for_given_text_only(name: str) -> None:
+    made, tokens = generator(name, dropout=0.5), every_sentence(EOS)[::9]
+    plain = generator(name)
+    assert not torch.allclose(made.log_prob(tokens), plain.log_prob(tokens))
+    torch.testing.assert_close(made.scored(tokens)[0], plain.scored(tokens)[0])
+    uniforms = noise(made, 32)["uniform"]
+    assert torch.equal(made.sample(uniforms), plain.sample(uniforms))
+    torch.testing.assert_close(made.eval().log_prob(tokens), plain.log_prob(tokens))
+
+
+@pytest.mark.parametrize("eos", [EOS, None])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_beginnings_are_gone_on_with_as_if_each_were_alone(name: str, eos: int | None) -> None:
+    """Rollouts, whose states are repeated and joined, write what one sentence after the other would."""
+    made = generator(name, eos, classes=2).eval()
+    tokens, cond, copies = made(noise(made, 5), torch.arange(5) % 2), torch.arange(5) % 2, 3
+    shape = (5, LENGTH - 1, copies, LENGTH)
+    uniforms = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found = completions(made, tokens, cond, uniforms)
+    for b, g, copy in itertools.product(range(5), range(1, LENGTH), range(copies)):
+        begun = Drawing(prefix=tuple(tokens[b, :g].tolist()))
+        alone = made.sample(uniforms[b, g - 1, copy][None], cond[b : b + 1], begun)
+        assert torch.equal(found[b, g - 1, copy], alone[0])
+
+
 def test_highway_against_its_formula() -> None:
     torch.manual_seed(0)
     layer, x = Highway(3), torch.randn(5, 3)
@@ -250,6 +329,9 @@ def test_characters_end_outside_training_only() -> None:
         (lambda: generator("lstm", relax="softmax"), "relax must be one of none, gumbel, straight_through"),
         (lambda: generator("lstm", beta=0.0), "beta must be more than 0"),
         (lambda: generator("lstm", dropout=1.0), "dropout must be in"),
+        (lambda: generator("transformer", dropout=1.0), "dropout must be in"),
+        (lambda: generator("transformer", heads=4), "width must be a multiple of heads: 4, not 6"),
+        (lambda: generator("transformer", layers=0), "layers and heads must be at least 1, not 0 and 2"),
         (lambda: textcnn.Discriminator(vocabulary=9, length=3, widths=(4,), filters=(2,)), "none of .* fits into"),
         (lambda: textcnn.Discriminator(vocabulary=9, length=3, widths=(1,), filters=(2, 2)), "belong together"),
     ],
