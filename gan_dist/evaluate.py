@@ -224,12 +224,15 @@ def _ours(a: Samples) -> list[MetricSpec]:
 
 
 def _fits(spec: MetricSpec, a: Samples, facts: DataFacts) -> bool:
-    """Whether A and B's data have what a metric asks for; samples enough of a rare class are among that."""
+    """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
+    so cheap that nobody has to ask for it by name."""
     try:
         found = Measuring([spec], facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
     except ValueError:
         return False
     needs = found.built[0].metric.needs
+    if getattr(found.built[0].metric, "costly", False):
+        return False
     if needs == "pairs":
         return a.wanted is not None
     if needs == "classes":

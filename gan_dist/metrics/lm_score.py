@@ -36,6 +36,7 @@ class LmScore:
     needs = "rows"
     features = "language_model"
     held_out = True
+    costly = True
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         """Of features [N, 2] of either."""
@@ -54,6 +55,7 @@ class ReverseLmScore:
 
     values = ("reverse_lm",)
     needs = "rows"
+    costly = True
     features = "tokens"
 
     def __init__(self, *, codec: Codec, test: HeldOut | None, steps: int = 1000) -> None:
