@@ -18,9 +18,11 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    from gan_dist.events import preparing, print_event
+
+    print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
-    from gan_dist.events import preparing, print_event
     from gan_dist.reading import Reading
     from gan_dist.request import Request
     from gan_dist.runs import RunFolder

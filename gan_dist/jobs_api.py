@@ -21,6 +21,7 @@ from gan_dist.local_cluster import Cluster, ClusterError
 LOOK_S = 8.0
 CHANGE_S = 60.0
 STOP_AGAIN_S = 5.0
+SILENT_S = 20.0
 
 
 class NoSuchJob(ValueError):
@@ -156,17 +157,28 @@ def _plain(reason: object) -> str:
 
 
 class Stopping:
-    """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before."""
+    """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before.
+
+    Ray runs a job by a shell, which loses an interrupt that comes while it starts, and asks a job once only. So a
+    running job is given time until it has said something, as our driver does when it can be interrupted.
+    """
 
     def __init__(self, jobs: Jobs, job: str) -> None:
         self.jobs, self.job = jobs, job
         self._asked, self._heard = float("-inf"), False
+        self._running_since: float | None = None
 
     def ask(self) -> None:
         """To be called again and again until the job has ended."""
         if self._heard:
             return
+        now = time.monotonic()
         running = self.jobs.info(self.job)["status"] == "RUNNING"
-        if running or time.monotonic() - self._asked > STOP_AGAIN_S:
+        if running:
+            if self._running_since is None:
+                self._running_since = now
+            if now - self._running_since < SILENT_S and not self.jobs.logs(self.job).strip():
+                return
+        if running or now - self._asked > STOP_AGAIN_S:
             self.jobs.stop(self.job)
-            self._asked, self._heard = time.monotonic(), running
+            self._asked, self._heard = now, running

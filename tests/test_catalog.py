@@ -14,7 +14,19 @@ from gan_dist.catalog import catalog, shipped_jobs
 from gan_dist.components import ALIASES
 from gan_dist.jobfile import load_job
 
-OURS_ALONE = {"memorised", "l2", "random", "classifier", "mle", "nll", "tokens", "pixels", "psnr", "apart", "class_accuracy"}
+OURS_ALONE = {
+    "memorised",
+    "l2",
+    "random",
+    "classifier",
+    "mle",
+    "nll",
+    "tokens",
+    "pixels",
+    "psnr",
+    "apart",
+    "class_accuracy",
+}
 OURS_ALONE |= {"language_model"}
 
 

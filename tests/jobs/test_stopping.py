@@ -16,6 +16,10 @@ class Starting:
     def __init__(self, *statuses: str) -> None:
         self.statuses, self.now = list(statuses), ""
         self.asked: list[str] = []
+        self.said = "@gan-dist ..."
+
+    def logs(self, job: str) -> str:
+        return self.said
 
     def info(self, job: str) -> dict[str, Any]:
         self.now = self.statuses.pop(0)
@@ -49,3 +53,28 @@ def test_a_pending_job_is_told_again_after_a_while(monkeypatch: pytest.MonkeyPat
     for _ in range(3):
         stopping.ask()
     assert cluster.asked == ["PENDING"] * 3
+
+
+def test_a_job_whose_shell_only_starts_is_not_asked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(jobs_api.time, "monotonic", lambda: next(clock))
+    cluster: Any = Starting("RUNNING", "RUNNING", "RUNNING")
+    cluster.said = ""
+    stopping = Stopping(cluster, "job")
+    stopping.ask()
+    stopping.ask()
+    assert cluster.asked == []
+    cluster.said = "starting"
+    stopping.ask()
+    assert cluster.asked == ["RUNNING"]
+
+
+def test_a_job_that_says_nothing_is_asked_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 19.0, 21.0])
+    monkeypatch.setattr(jobs_api.time, "monotonic", lambda: next(clock))
+    cluster: Any = Starting("RUNNING", "RUNNING", "RUNNING")
+    cluster.said = ""
+    stopping = Stopping(cluster, "job")
+    for expected in ([], [], ["RUNNING"]):
+        stopping.ask()
+        assert cluster.asked == expected
