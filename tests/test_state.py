@@ -18,7 +18,7 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.ema import Ema
 from gan_dist.feed import Feed, Moment
 from gan_dist.loop import Iteration, accumulate, iterate
-from gan_dist.modalities.image import encoder
+from gan_dist.modalities.image import encode
 from gan_dist.randomness import seed_of
 from gan_dist.runtime import LocalRun
 from gan_dist.schedule import Clock
@@ -45,7 +45,7 @@ def ready(spec: JobSpec, micro: int | None = None) -> Iteration:
         spec.batch,
         micro or spec.batch,
         torch.float64,
-        encoder(CPU, torch.float64, xflip=False),
+        lambda pixels, rng: (encode(pixels, CPU, torch.float64), None),
     )
     return Iteration(state, Nets(nets), feed, run, Stats(CPU))
 
