@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gan_dist.metrics.moments import FeatureRows
 from gan_dist.runtime import Run
-from gan_dist.wanted import Built, Collected
-
-Draw = Callable[[range], Tensor]
+from gan_dist.wanted import Built, Collected, Draw
 
 
 @torch.no_grad()

@@ -142,14 +142,21 @@ def _unpacked(parts: Sequence[Path], out: Path, fresh: Path) -> int:
     for part in parts:
         with zipfile.ZipFile(part) as archive:
             archive.extractall(fresh)
-    names = os.listdir(fresh)
-    if out.is_dir() and any(out.iterdir()):
-        for name in names:
-            os.replace(fresh / name, out / name)
-        fresh.rmdir()
-    else:
+    count = len(os.listdir(fresh))
+    put_in_place(fresh, out)
+    return count
+
+
+def put_in_place(fresh: Path, out: Path) -> None:
+    """Let a full folder appear; where one with other files is, those of the same names are replaced."""
+    if not out.is_dir() or not any(out.iterdir()):
         os.replace(fresh, out)
-    return len(names)
+        return
+    for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        target = out / path.relative_to(fresh)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    shutil.rmtree(fresh)
 
 
 def _zip(parts: Sequence[Path], fresh: Path) -> int:

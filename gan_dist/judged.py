@@ -13,7 +13,7 @@ from gan_dist.pairs import Targets, measured_pairs, wanted_of
 from gan_dist.samples import measured, measured_classes
 
 if TYPE_CHECKING:
-    from gan_dist.measuring import Draw, Labels
+    from gan_dist.wanted import Draw, Labels
 
 
 def samples_by(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Draw:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from gan_dist.wanted import (
     KINDS,
     Built,
     Collected,
+    Draw,
+    Labels,
     Wanted,
     build_extractor,
     build_metric,
@@ -39,8 +41,6 @@ from gan_dist.wanted import (
 )
 
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
-Draw = Callable[[range], Tensor]
-Labels = Callable[[range], Tensor]
 
 
 class Measuring:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import chain
@@ -17,11 +16,12 @@ from gan_dist.api import Model
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import PairFacts
 from gan_dist.data.sources import find, read
+from gan_dist.forms import put_in_place
 from gan_dist.modalities import image
 from gan_dist.samples import CHUNK
 from gan_dist.spec.data import ImageData, PairData
 
-SHOWN, TWO = 24, 2
+SHOWN, ROWS = 24, 8
 Stretch = tuple[list[str], Tensor]
 
 
@@ -67,7 +67,7 @@ def sheet(model: Model, source: str, seed: int) -> Image.Image:
     """The first 24 pictures, each beside what is made of it."""
     _, given, made = next(remade(model, inputs_of(model, source), seed))
     side_by_side = torch.stack([given[:SHOWN], made[:SHOWN]], 1).flatten(0, 1)
-    return image.enlarged(image.grid(side_by_side, TWO * min(len(given), SHOWN // 8)))
+    return image.enlarged(image.grid(side_by_side, 2 * min(len(given), SHOWN // ROWS)))
 
 
 def write(model: Model, source: str, seed: int, out: Path) -> int:
@@ -90,17 +90,7 @@ def write(model: Model, source: str, seed: int, out: Path) -> int:
                     raise ValueError(f"--inputs: two pictures of {source!r} would be called {path.relative_to(fresh)}")
                 path.write_bytes(image.png(image.grid(pixels[None], 1)))
                 count += 1
-        _moved(fresh, out)
+        put_in_place(fresh, out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return count
-
-
-def _moved(fresh: Path, out: Path) -> None:
-    if not out.exists() or not any(out.iterdir()):
-        os.replace(fresh, out)
-        return
-    for path in sorted(fresh.rglob("*.png")):
-        target = out / path.relative_to(fresh)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)

@@ -19,11 +19,11 @@ from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
 from gan_dist.image_folder import images_of
 from gan_dist.judged import compared_with, labels_by, made_of, samples_by, wanted_by
-from gan_dist.measuring import Draw, Labels
 from gan_dist.metrics.fitting import SEED
 from gan_dist.runs import METRICS, PREPARED, RunFolder
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder, home
+from gan_dist.wanted import Draw, Labels
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[Spread] | type[Feat
 }
 
 
+Draw = Callable[[range], Tensor]  # samples by their numbers
+Labels = Callable[[range], Tensor]  # their classes
+
+
 class Wanted(NamedTuple):
     """What is collected of a set of samples: by which extractor, in which form, of how many."""
 
@@ -154,11 +158,11 @@ def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
     return [float(found[value]) for value in one.names]
 
 
-def reader(rows: Rows, chosen: NDArray[np.int64]) -> Callable[[range], Tensor]:
+def reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
     """Draws the real samples at these positions."""
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
 
 
-def classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Callable[[range], Tensor]:
+def classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Labels:
     """Gives their classes."""
     return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])

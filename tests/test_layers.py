@@ -25,7 +25,7 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery sampling forms remade api exported
+gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery remade sampling forms api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -54,7 +54,7 @@ metrics.bleu metrics.repetition metrics.likelihood metrics.lm_score metrics.lang
 metrics.class_accuracy metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
-networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
+networks.downloads networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
 networks.rmc networks.lstm networks.transformer networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.metrics.resized import normalised
-from gan_dist.metrics.weights import Published, put, tensors_of, weights_file
+from gan_dist.metrics.weights import Published, put, weights_file
+from gan_dist.networks.downloads import tensors_of
 
 KNOWN = Published("dinov2", "dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com/dinov2/dinov2_vitl14", "")
 NETWORK = "vit_large_patch14_dinov2"

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.weights import Published, tensors_of, weights_file
+from gan_dist.metrics.weights import Published, weights_file
+from gan_dist.networks.downloads import tensors_of
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 KNOWN = Published("inception", FILE, "the releases of github.com/toshas/torch-fidelity (v0.2.0)", "6726825d")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.weights import Published, put, tensors_of, weights_file
+from gan_dist.metrics.weights import Published, put, weights_file
+from gan_dist.networks.downloads import tensors_of
 
 KNOWN = Published("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")
 LEAST = 32

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.metrics.resized import normalised
-from gan_dist.metrics.weights import Published, put, tensors_of, weights_file
+from gan_dist.metrics.weights import Published, put, weights_file
+from gan_dist.networks.downloads import tensors_of
 
 KNOWN = Published("resnet50", "resnet50-0676ba61.pth", "download.pytorch.org/models", "0676ba61")
 SIZE = 224

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.weights import Published, tensors_of, weights_file
+from gan_dist.metrics.weights import Published, weights_file
+from gan_dist.networks.downloads import tensors_of
 
 KNOWN = Published("vgg16", "vgg16-397923af.pth", "download.pytorch.org/models", "397923af")
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
+
+from gan_dist.networks.downloads import place_of, sha256_of
 
 LEAST_DIGITS = 8
 SHOWN = 3
@@ -37,10 +36,7 @@ def weights_file(known: Published, named: str | None, checksum: str | None) -> P
         ValueError: it is not there, or is another file; the text says which file is wanted and where.
     """
     wanted = checksum or known.checksum
-    # What torch.hub.get_dir says, without its import.
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
-    path = Path(named).expanduser() if named else home / "hub" / "checkpoints" / known.file
+    path = place_of(known.file, named)
     who = f"features '{known.features}'"
     if not path.is_file():
         raise ValueError(
@@ -58,21 +54,11 @@ def weights_file(known: Published, named: str | None, checksum: str | None) -> P
         raise ValueError(
             f"checksum: {wanted!r} must be the first {LEAST_DIGITS} or more digits of a SHA-256, 0-9 and a-f"
         )
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of(path)
     if not found.startswith(wanted):
         meant = f"is not {known.file}" if not checksum else "is another file or damaged"
         raise ValueError(f"{who}: {str(path)!r} {meant}: its SHA-256 does not begin with {wanted}, but {found[:16]}")
     return path
-
-
-def tensors_of(path: Path) -> dict[str, Any]:
-    """What a file of torch holds; it may hold nothing but tensors. Raises ValueError."""
-    try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{str(path)!r} cannot be read as weights of torch: {error}") from error
-    return found
 
 
 def put(tensors: Mapping[str, Any], network: nn.Module, path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks.shapes import one_hot, powers_between
+from gan_dist.networks.shapes import class_logits, one_hot, powers_between
 from gan_dist.randomness import Rng
 
 
@@ -104,11 +104,7 @@ class Discriminator(nn.Module):
         return self.body(x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        features = self.features(x, cond)
-        logits = self.head(features).squeeze(1)
-        if self.embed is not None:
-            logits = logits + (self.embed(one_hot(cond, self.classes, features)) * features).sum(1)
-        return logits  # type: ignore[no-any-return]
+        return class_logits(self.features(x, cond), cond, self.head, self.embed)
 
 
 def _widths(size: int, width: int) -> list[int]:

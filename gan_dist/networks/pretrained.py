@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,6 +9,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from gan_dist.networks.downloads import place_of, sha256_of, tensors_of
 
 RANDOM = "random"
 Backbone = Literal["vgg16", "resnet50", "efficientnet_lite0"]
@@ -68,17 +68,14 @@ def weights_file(name: str, named: str | None) -> Path:
         ValueError: it is not there, or was changed; the text says which file is wanted and where.
     """
     known = KNOWN[name]
-    # What torch.hub.get_dir says, without its import.
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
-    path = Path(named).expanduser() if named else home / "hub" / "checkpoints" / known.file
+    path = place_of(known.file, named)
     if not path.is_file():
         raise ValueError(
             f"the weights of {name} are needed, and {str(path)!r} is not there; download {known.file} from "
             f"{known.origin} to that path, or name a file: weights: FILE. weights: random is for trying out"
         )
     checksum = path.stem.rpartition("-")[2]
-    if path.name == known.file and not _sha256(path).startswith(checksum):
+    if path.name == known.file and not sha256_of(path).startswith(checksum):
         raise ValueError(f"{str(path)!r} is damaged: its SHA-256 does not begin with {checksum}; download it again")
     return path
 
@@ -146,10 +143,7 @@ KNOWN: dict[str, Known] = {
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
     """Put the weights in; what the file has for other layers (those that classify) does not matter."""
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{str(path)!r} cannot be read as weights of torch: {error}") from error
+    stored = tensors_of(path)
     own = network.state_dict()
     counts = [key for key in own if not key.endswith("num_batches_tracked")]
     differing = [key for key in counts if key not in stored or stored[key].shape != own[key].shape]
@@ -166,8 +160,3 @@ def _load(network: nn.Module, name: str, path: Path) -> None:
 def _randomised(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

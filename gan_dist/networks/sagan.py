@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.networks.attention import SelfAttention
-from gan_dist.networks.shapes import one_hot, powers_between
+from gan_dist.networks.shapes import class_logits, one_hot, powers_between
 from gan_dist.networks.sngan import ClassNorm
 from gan_dist.networks.spectral import SpectralConv, SpectralLinear
 from gan_dist.randomness import Rng
@@ -94,11 +94,7 @@ class Discriminator(nn.Module):
         return F.relu(x).sum((2, 3))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        features = self.features(x, cond)
-        logits = self.head(features).squeeze(1)
-        if self.embed is not None:
-            logits = logits + (self.embed(one_hot(cond, self.classes, features)) * features).sum(1)
-        return logits  # type: ignore[no-any-return]
+        return class_logits(self.features(x, cond), cond, self.head, self.embed)
 
 
 class UpBlock(nn.Module):

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -34,6 +34,15 @@ def one_hot(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:
     if cond.is_floating_point():
         return cond.to(like.dtype)
     return F.one_hot(cond.to(torch.int64), classes).to(like.dtype)
+
+
+def class_logits(features: Tensor, cond: Tensor | None, head: nn.Module, embed: nn.Linear | None) -> Tensor:
+    """Logits [B] of features [B, F], to which those of each sample's class are added where there are classes: the
+    projection discriminator (Miyato and Koyama 2018, arXiv 1802.05637, equation 3)."""
+    logits: Tensor = head(features).squeeze(1)
+    if embed is not None:
+        logits = logits + (embed(one_hot(cond, embed.in_features, features)) * features).sum(1)
+    return logits
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:

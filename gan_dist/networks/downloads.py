@@ -1,0 +1,33 @@
+"""Files of published weights: where torch keeps them, what they hold, and their checksum. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def place_of(file: str, named: str | None) -> Path:
+    """The path that a person names, or where torch keeps a download of that name."""
+    if named:
+        return Path(named).expanduser()
+    # What torch.hub.get_dir says, without its import.
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints" / file
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tensors_of(path: Path) -> dict[str, Any]:
+    """What a file of torch holds; it may hold nothing but tensors. Raises ValueError."""
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{str(path)!r} cannot be read as weights of torch: {error}") from error
+    return found
