@@ -13,7 +13,8 @@ import psutil
 from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, logged, user_traceback
 from gan_dist.data.choice import choose
 from gan_dist.data.ingest import Memory, Stream, in_memory
-from gan_dist.data.prepare import here, settle
+from gan_dist.data.prepare import settle
+from gan_dist.data.processes import here
 from gan_dist.events import preparing
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.request import Request

@@ -14,7 +14,8 @@ from gan_dist.components import Roots
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.prepare import here, settle
+from gan_dist.data.prepare import settle
+from gan_dist.data.processes import here
 from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
 from gan_dist.image_folder import images_of

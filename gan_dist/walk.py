@@ -36,11 +36,11 @@ def walk(root: Path) -> Iterator[Entry]:
             continue
         seen.add((at.st_dev, at.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        below = "" if here == str(root) else f"{Path(here).relative_to(root).as_posix()}/"
         for name in files:
-            path = Path(here) / name
             try:
-                found = path.stat()
+                found = os.stat(os.path.join(here, name))
                 size, changed = found.st_size, found.st_mtime_ns
             except OSError:
                 size, changed = 0, 0
-            yield Entry(path.relative_to(root).as_posix(), size, changed)
+            yield Entry(below + name, size, changed)

@@ -17,7 +17,8 @@ from gan_dist import checkpoint
 from gan_dist.checkpoint import Checkpoint
 from gan_dist.contracts import Batch, Nets
 from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.prepare import here, settle
+from gan_dist.data.prepare import settle
+from gan_dist.data.processes import here
 from gan_dist.feed import Rows
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.request import Request

@@ -35,8 +35,8 @@ worker tasks judged measuring fitted adding_up wanted journal grids pairs sample
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
 page modalities modalities.image modalities.pair modalities.text
-data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs data.corpus
-data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
+data data.on_ray data.processes data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs
+data.corpus data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
 data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
 data.images data.weighted data.errors data.order storage remote walk versions
 

@@ -23,8 +23,8 @@ import gan_dist
 from gan_dist.api import Model
 from gan_dist.cli import main
 from gan_dist.data.facts import ImageFacts
-from gan_dist.data.prepare import here as read_here
 from gan_dist.data.prepare import settle
+from gan_dist.data.processes import here as read_here
 from gan_dist.delivery import deliver
 from gan_dist.export import export
 from gan_dist.sampling import Sampling, Stretch, here, seeds_of

@@ -72,7 +72,8 @@ def prepare(
 def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gan_dist.data.prepare import here, prepare_into
+    from gan_dist.data.prepare import prepare_into
+    from gan_dist.data.processes import here
     from gan_dist.spec.check import checked_data
 
     data = checked_data({"source": source, **options})

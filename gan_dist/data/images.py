@@ -14,6 +14,7 @@ from gan_dist.data.errors import Unreadable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ORIENTATION, UPRIGHT = 0x0112, 1
+NOTES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where else than in TIFF's tags it may stand
 _GREY = {"1", "L", "LA", "I", "F"}
 Pixels = NDArray[np.uint8]
 
@@ -69,7 +70,9 @@ def open_image(content: bytes) -> Image.Image:
     except Exception as error:  # decoders raise anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from error
     try:
-        if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+        # Pillow takes half as long to look for notes as to decode a small picture; most have none.
+        noted = hasattr(image, "tag_v2") or any(note in image.info for note in NOTES)
+        if noted and image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
             return ImageOps.exif_transpose(image)
     except Exception:  # damaged notes about a sound picture: it is shown as it is stored
         return image

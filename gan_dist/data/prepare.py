@@ -10,9 +10,7 @@ FOLDER/
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, check_channels, check_rejected, facts_of
 from gan_dist.data.given import check_images, check_text
-from gan_dist.data.shards import read_shard, write_shard
+from gan_dist.data.shards import read_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
 from gan_dist.data.standin import stand_in
@@ -167,12 +165,6 @@ def prepared(folder: Folder) -> Prepared | None:
             f"{folder.uri}: prepared by {age} gan-dist (format {manifest['format']}, known: {FORMAT}); prepare it anew"
         )
     return Prepared(folder, manifest)
-
-
-def here(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:
-    """The executor of this process; Pillow works outside Python's lock, so threads help."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda part: write_shard(part, folder), parts)
 
 
 def _given(data: DataSpec) -> Prepared | None:

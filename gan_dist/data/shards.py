@@ -8,7 +8,6 @@ and a list of numbers takes ten times as long to read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 from typing import Any, NamedTuple
@@ -48,7 +47,7 @@ def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     record = {
         "file": f"{name}.parquet",
         "rows": len(good.names),
-        "bytes": len(content),
+        "bytes": content.size,
         "rejected": rejected,
         "native": native,
     }
@@ -113,7 +112,7 @@ def _decoded(part: Part) -> tuple[_Good, list[list[str]], dict[str, tuple[int, s
     return good._replace(samples=samples[: len(good.names)]), rejected, native
 
 
-def _parquet(good: _Good, part: Part) -> bytes:
+def _parquet(good: _Good, part: Part) -> pa.Buffer:
     form = {"shape": part.form.shape, "dtype": part.form.dtype.str}
     width, count = math.prod(part.form.shape) * part.form.dtype.itemsize, len(good.names)
     samples = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, pa.py_buffer(good.samples)])
@@ -125,7 +124,7 @@ def _parquet(good: _Good, part: Part) -> bytes:
             SAMPLE: samples,
         }
     ).replace_schema_metadata({FORM: json.dumps(form).encode()})
-    buffer = io.BytesIO()
+    buffer = pa.BufferOutputStream()
     pq.write_table(
         table,
         buffer,

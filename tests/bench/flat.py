@@ -21,7 +21,8 @@ SEEN: list[float] = []
 
 
 def prepare(folder: Path) -> None:
-    from gan_dist.data.prepare import here, prepare_into
+    from gan_dist.data.prepare import prepare_into
+    from gan_dist.data.processes import here
     from gan_dist.spec.check import checked_data
 
     data = checked_data({"source": str(folder / "x.npy"), "size": 32, "channels": 3})

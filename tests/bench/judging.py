@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from side_by_side import compare
+from side_by_side import Rates, compare_rates
 
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
@@ -46,13 +46,6 @@ def generator() -> Generator:
 
 def real() -> torch.Tensor:
     return torch.from_numpy(np.random.RandomState(0).randint(0, 256, (REAL, 3, SIZE, SIZE)).astype(np.uint8))
-
-
-class Rates(NamedTuple):
-    """Samples per second by the clock on the wall, and by the CPU time of the busiest process."""
-
-    wall: float
-    cpu: float
 
 
 @torch.no_grad()
@@ -94,7 +87,4 @@ def ours() -> Rates:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    pairs = [(ours(), plain()) for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)]
-    for by in Rates._fields:
-        own, other = (iter([getattr(pair[side], by) for pair in pairs]) for side in (0, 1))
-        compare(f"judging by {by}", own.__next__, other.__next__, len(pairs), "samples/s")
+    compare_rates("judging", ours, plain, int(sys.argv[1]) if len(sys.argv) > 1 else 3, "samples/s")

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
+from typing import NamedTuple
+
+
+class Rates(NamedTuple):
+    """Things per second by the clock on the wall, and by the CPU time of the process that used most."""
+
+    wall: float
+    cpu: float
 
 
 def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], repeats: int, unit: str) -> float:
@@ -17,3 +25,11 @@ def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], r
         )
     print(f"{name}: median ratio {median(ratios):.3f} over {repeats} pairs")
     return median(ratios)
+
+
+def compare_rates(name: str, ours: Callable[[], Rates], theirs: Callable[[], Rates], repeats: int, unit: str) -> None:
+    """The same by either clock, of the same pairs."""
+    pairs = [(ours(), theirs()) for _ in range(repeats)]
+    for by in Rates._fields:
+        own, other = (iter([getattr(pair[side], by) for pair in pairs]) for side in (0, 1))
+        compare(f"{name} by {by}", own.__next__, other.__next__, repeats, unit)

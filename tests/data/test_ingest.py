@@ -12,7 +12,8 @@ from gan_dist.data import source as parts_of_sources
 from gan_dist.data.choice import choose
 from gan_dist.data.errors import DataError
 from gan_dist.data.ingest import Memory, OnDevice, Stream, in_memory, on_device
-from gan_dist.data.prepare import Prepared, here, settle
+from gan_dist.data.prepare import Prepared, settle
+from gan_dist.data.processes import here
 from gan_dist.data.sources import find, read
 from gan_dist.data.standin import stand_in
 from gan_dist.modalities.image import decode, encode, grid, mirrored

@@ -14,7 +14,8 @@ from gan_dist.data import source as parts_of_sources
 from gan_dist.data import sources
 from gan_dist.data.arrays import idx_images
 from gan_dist.data.errors import DataError
-from gan_dist.data.prepare import here, prepare_into, settle
+from gan_dist.data.prepare import prepare_into, settle
+from gan_dist.data.processes import here
 from gan_dist.data.source import numbered
 from gan_dist.storage import Folder, StorageError
 from gan_dist.walk import walk

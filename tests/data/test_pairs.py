@@ -13,7 +13,8 @@ from PIL import Image
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import PairFacts, facts_of
 from gan_dist.data.ingest import in_memory
-from gan_dist.data.prepare import Prepared, here, prepare_into, settle
+from gan_dist.data.prepare import Prepared, prepare_into, settle
+from gan_dist.data.processes import here
 from gan_dist.data.source import Part
 from gan_dist.grids import Grids
 from gan_dist.modalities import image, pair

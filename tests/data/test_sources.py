@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 
 from gan_dist.data.errors import DataError
 from gan_dist.data.images import SUFFIXES
-from gan_dist.data.prepare import here, settle
+from gan_dist.data.prepare import settle
+from gan_dist.data.processes import here
 from gan_dist.data.sources import find, read
 from gan_dist.storage import Folder
 from tests.data.corpus import encoded, idx, ingest, many, noise, pixels_in, put, spec

@@ -16,7 +16,8 @@ from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts, facts_of
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.oracle import oracle_of
-from gan_dist.data.prepare import here, settle
+from gan_dist.data.prepare import settle
+from gan_dist.data.processes import here
 from gan_dist.spec.check import checked_data
 from gan_dist.spec.data import TextData
 from gan_dist.spec.errors import JobError

@@ -1,0 +1,81 @@
+"""Reading by several processes: what one would write, errors as one would raise them, and nobody left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.data import processes
+from gan_dist.data import source as parts_of_sources
+from gan_dist.data.errors import DataError
+from gan_dist.data.processes import here
+from gan_dist.data.source import Part
+from gan_dist.data.sources import find
+from gan_dist.storage import Folder, StorageError
+from tests.data.corpus import many, spec
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
+    monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
+    monkeypatch.setattr(processes, "_cpus", lambda: 3)
+    many(tmp_path / "in", 30)
+    return list(find(spec(tmp_path / "in")).parts)
+
+
+def test_processes_write_what_one_writes(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = list(here(parts, Folder.at(tmp_path / "several")))
+    monkeypatch.setattr(processes, "_cpus", lambda: 1)
+    assert sorted(several, key=str) == sorted(here(parts, Folder.at(tmp_path / "one")), key=str)
+    for path in (tmp_path / "one").iterdir():
+        assert (tmp_path / "several" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_they_are_other_processes(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "write_shard", lambda part, folder: {"by": os.getpid()})
+    by = {record["by"] for record in here(parts, Folder.at(tmp_path))}
+    assert len(by) == 3 and os.getpid() not in by
+
+
+def test_an_error_is_the_one_that_was_raised(
+    parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(part: Part, folder: Folder) -> dict[str, Any]:
+        raise StorageError(f"storage {folder.uri!r} cannot be written: no space left")
+
+    monkeypatch.setattr(processes, "write_shard", full)
+    with pytest.raises(StorageError, match="no space left"):
+        list(here(parts, Folder.at(tmp_path)))
+    assert not multiprocessing.active_children()
+
+
+def test_a_killed_process_is_noticed(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(part: Part, folder: Folder) -> dict[str, Any]:
+        if part.first == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+        return {"file": part.first}
+
+    monkeypatch.setattr(processes, "write_shard", killed)
+    with pytest.raises(DataError, match="was killed, most often because memory ran out"):
+        list(here(parts, Folder.at(tmp_path)))
+    assert not multiprocessing.active_children()
+
+
+def test_who_stops_listening_leaves_nobody(parts: list[Part], tmp_path: Path) -> None:
+    reading = here(parts, Folder.at(tmp_path))
+    next(reading)
+    reading.close()
+    assert not multiprocessing.active_children()
+
+
+def test_an_object_store_is_read_by_threads(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their clients do not survive a fork."""
+    monkeypatch.setattr(processes, "write_shard", lambda part, folder: {"by": os.getpid()})
+    assert {record["by"] for record in here(parts, Folder("s3://bucket/x"))} == {os.getpid()}
