@@ -195,16 +195,26 @@ def is_users(error: BaseException) -> bool:
     )
 
 
-class LogTee:
-    """A text stream that also writes to the run's log, which `mirror` brings to the storage."""
+class Log:
+    """An attempt's log, which `mirror` brings to the storage."""
 
-    def __init__(self, stream: TextIO, log: TextIO, mirror: Mirror) -> None:
-        self.stream, self.log, self.mirror = stream, log, mirror
+    def __init__(self, file: TextIO, mirror: Mirror) -> None:
+        self.file, self.mirror = file, mirror
+
+    def write(self, text: str) -> None:
+        self.file.write(text)
+        self.file.flush()
+        self.mirror.push(PUSH_S)
+
+
+class LogTee:
+    """A text stream that also writes to a log."""
+
+    def __init__(self, stream: TextIO, log: Log) -> None:
+        self.stream, self.log = stream, log
 
     def write(self, text: str) -> int:
         self.log.write(text)
-        self.log.flush()
-        self.mirror.push(PUSH_S)
         return self.stream.write(text)
 
     def flush(self) -> None:
@@ -215,15 +225,16 @@ class LogTee:
 
 
 @contextlib.contextmanager
-def logged(folder: RunFolder, attempt: int) -> Iterator[None]:
-    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder."""
+def logged(folder: RunFolder, attempt: int) -> Iterator[Log]:
+    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder, which is given."""
     out, err = sys.stdout, sys.stderr
     mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
     path = mirror.pull(f"logs/attempt-{attempt}.log")
-    with path.open("a") as log:
-        sys.stdout, sys.stderr = LogTee(out, log, mirror), LogTee(err, log, mirror)
+    with path.open("a") as file:
+        log = Log(file, mirror)
+        sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
         try:
-            yield
+            yield log
         finally:
             sys.stdout, sys.stderr = out, err
     mirror.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,16 +17,24 @@ from gan_dist.storage import Folder, StorageError
 LOOK_S = 20.0
 
 
-def show(folder: Folder, port: int | None) -> NoReturn:
-    """Run TensorBoard until it is ended, in place of this process where `folder` is a local path."""
+def show(folder: Folder, port: int | None, trials: Callable[[], Mapping[str, Folder]] = dict) -> NoReturn:
+    """Run TensorBoard until it is ended, in place of this process where `folder` is a local path.
+
+    Args:
+        folder: below which event files lie.
+        port: TensorBoard's; None for a free one.
+        trials: asked at each look which other folders there are, where they are not linked below `folder`, by the names
+            that they are shown under.
+    """
     if folder.local is not None:
         # Whoever ends this process ends TensorBoard.
         os.execv(sys.executable, _command(str(folder.local), port))
     with tempfile.TemporaryDirectory(prefix="gan-dist-board-") as here:
-        sizes: dict[str, int] = {}
-        fetch(folder, Path(here), sizes)
+        copy = Copy(folder, Path(here), trials)
+        copy.renew()
         over = threading.Event()
-        threading.Thread(target=_keep_fetching, args=(folder, Path(here), sizes, over), daemon=True).start()
+        threading.Thread(target=_keep_renewing, args=(copy, over), daemon=True).start()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left here
         try:
             code = subprocess.run(_command(here, port)).returncode
         except KeyboardInterrupt:
@@ -33,29 +43,46 @@ def show(folder: Folder, port: int | None) -> NoReturn:
     raise SystemExit(code)
 
 
-def fetch(folder: Folder, here: Path, sizes: dict[str, int]) -> None:
+class Copy:
+    """The event files of a folder, and of trials, on this machine."""
+
+    def __init__(self, folder: Folder, here: Path, trials: Callable[[], Mapping[str, Folder]] = dict) -> None:
+        self.folder, self.here, self.trials = folder, here, trials
+        self.sizes: dict[Path, int] = {}
+
+    def renew(self) -> None:
+        """Copy the event files that are new or have grown.
+
+        Raises:
+            StorageError: the storage cannot be read.
+        """
+        for name, folder in {"": self.folder, **self.trials()}.items():
+            fetch(folder, self.here / name, self.sizes)
+
+
+def fetch(folder: Folder, here: Path, sizes: dict[Path, int]) -> None:
     """Copy the event files below that are new or longer than `sizes` says, which is brought up to date.
 
     Raises:
         StorageError: the storage cannot be read.
     """
     for name, size in folder.files():
-        if "events." not in name.rpartition("/")[2] or sizes.get(name) == size:
+        path = here / name
+        if "events." not in path.name or sizes.get(path) == size:
             continue
         try:
             content = folder.read(name)
         except FileNotFoundError:  # its run was deleted meanwhile
             continue
-        path = here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        sizes[name] = size
+        sizes[path] = size
 
 
-def _keep_fetching(folder: Folder, here: Path, sizes: dict[str, int], over: threading.Event) -> None:
+def _keep_renewing(copy: Copy, over: threading.Event) -> None:
     while not over.wait(LOOK_S):
         try:
-            fetch(folder, here, sizes)
+            copy.renew()
         except StorageError as error:
             print(f"warning: {error}; trying again", file=sys.stderr)
 

@@ -56,8 +56,6 @@ def plan_new(
         spec = mle_twin(spec)
     spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
     run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
-    if spec.sweep is not None and run.folder.local is None:
-        raise ValueError(f"storage: {run.uri!r}: a sweep's record is appended to, which wants a path; set --storage")
     if name and run.folder.exists("request.json"):
         raise ValueError(
             f"a run named {name!r} exists: {run.uri}\n"

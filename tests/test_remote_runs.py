@@ -13,7 +13,7 @@ import pytest
 from gan_dist import api
 from gan_dist import mirror as mirrors
 from gan_dist.attempt import Attempt
-from gan_dist.board import fetch
+from gan_dist.board import Copy, fetch
 from gan_dist.checkpoint import stored
 from gan_dist.cli import main
 from gan_dist.jobfile import load_job
@@ -21,8 +21,12 @@ from gan_dist.journal import Journal
 from gan_dist.mirror import Mirror
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder, find_run
+from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder, StorageError, Unreachable
-from tests.helpers import assert_same_state, kill_at, small, train
+from gan_dist.sweeps.here import run_here
+from gan_dist.sweeps.plots import pictures
+from gan_dist.sweeps.report import Told, best_job, results_of_sweep, trials_of
+from tests.helpers import SMALL, assert_same_state, kill_at, small, train
 
 JOB = """
 name: small
@@ -178,7 +182,7 @@ def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatc
     events = [name for name in folder.child("tensorboard").names() if "events." in name]
     assert len(events) > 1
     assert max(size for _, size in folder.child("tensorboard").files()) < 2000
-    sizes: dict[str, int] = {}
+    sizes: dict[Path, int] = {}
     fetch(folder.child("tensorboard"), tmp_path, sizes)
     assert read_scalars(tmp_path) == [(seen, float(seen)) for seen in range(25)]
     before = dict(sizes)
@@ -206,9 +210,40 @@ def test_pushing_waits(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
     assert folder.exists("a") and os.path.exists(mirror.here)
 
 
-def test_a_sweep_wants_a_path() -> None:
-    from gan_dist.launch import plan_new
+def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record, its trials, what is told of it, and TensorBoard's copy of all trials."""
+    monkeypatch.setattr("gan_dist.storage.SETTLE_S", 0.05)  # nobody else writes here
+    here, there = (swept(f"{at}/s") for at in (str(tmp_path), f"{bucket}/sweeps"))
+    assert outcomes(here) == outcomes(there)
+    found, other = results_of_sweep(here), results_of_sweep(there)
+    assert [row["each"] for row in found["trials"]] == [row["each"] for row in other["trials"]]
+    assert best_job(here)[0] == best_job(there)[0]
+    assert set(pictures(Told(there))) == set(pictures(Told(here))) > {"grids", "curves"}
+    assert all(b'"event": "end"' in one.folder.read("logs/attempt-1.log") for one in trials_of(there))
+    trials = {one.id: one.folder.child("tensorboard") for one in trials_of(there)}
+    Copy(there.folder.child("tensorboard"), tmp_path / "board", lambda: trials).renew()
+    assert {path.name for path in (tmp_path / "board").iterdir()} >= set(trials)
+    assert all(list((tmp_path / "board" / name).glob("events.*")) for name in trials)
 
-    jobs = Path(__file__).parents[1] / "jobs"
-    with pytest.raises(ValueError, match=r"storage: 's3://bucket/runs/.*': a sweep's record is appended to"):
-        plan_new(str(jobs / "sweep-dcgan-digits.yaml"), (), storage="s3://bucket/runs")
+
+def swept(uri: str) -> RunFolder:
+    section = {"metric": "loss/D", "space": {"optimizer.lr": {"choice": [1e-4, 1e-3, 1e-2]}}, "trials": 3}
+    request = Request("s", uri, JobSpec.model_validate({**SMALL, "sweep": section}).model_dump_json(by_alias=True))
+    assert run_here(request, lambda event: None) == 0
+    return RunFolder(Folder(uri))
+
+
+def outcomes(run: RunFolder) -> list[tuple[Any, ...]]:
+    history = Told(run).history
+    return [(key, history.tasks[key].values, one.kind, one.seen, one.value) for key, one in history.outcomes.items()]
+
+
+def test_a_sweep_on_s3_goes_on_from_its_record(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gan_dist.storage.SETTLE_S", 0.05)  # nobody else writes here
+    run = swept(f"{bucket}/resumed/s")
+    lines = run.folder.read("trials.jsonl").splitlines(keepends=True)
+    whole, first = outcomes(run), next(n for n, line in enumerate(lines) if b'"outcome"' in line)
+    run.folder.write("trials.jsonl", b"".join(lines[: first + 2]) + lines[first + 2][:9])
+    request = Request("s", run.uri, json.dumps(run.request()["job"]), resume=True, attempt=2)
+    assert run_here(request, lambda event: None) == 0
+    assert outcomes(run) == whole

@@ -81,8 +81,17 @@ def tensorboard(
     """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
     from gan_dist.board import show
     from gan_dist.runs import find_run, storage_root
+    from gan_dist.storage import Folder
+    from gan_dist.sweeps.report import trials_of
 
     root = storage_root(storage, None)
-    folder = root if run is None else find_run(run, root).folder.child("tensorboard")
+    found = None if run is None else find_run(run, root)
+    folder = root if found is None else found.folder.child("tensorboard")
+
+    def trials() -> dict[str, Folder]:
+        if found is None:
+            return {}
+        return {one.id.removeprefix(f"{found.id}-"): one.folder.child("tensorboard") for one in trials_of(found)}
+
     say(f"TensorBoard of {folder.uri}; Ctrl-C ends it", aside=True)
-    show(folder, port)
+    show(folder, port, trials)

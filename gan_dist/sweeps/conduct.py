@@ -24,7 +24,7 @@ from gan_dist.sweeps.board import Board
 from gan_dist.sweeps.candidates import candidate, tag_of
 from gan_dist.sweeps.draw import Values, planned, probes
 from gan_dist.sweeps.history import History, Outcome, Task
-from gan_dist.sweeps.ledger import ledger_of
+from gan_dist.sweeps.ledger import Ledger
 from gan_dist.sweeps.median import hopeless
 from gan_dist.sweeps.ranking import noise_words
 from gan_dist.sweeps.report import Told
@@ -72,7 +72,7 @@ class Sweep:
             attempt.request.versions,
             end,
         )
-        self.ledger = ledger_of(attempt.folder.folder, self.sweep.modes)
+        self.ledger = Ledger(attempt.folder.folder, self.sweep.modes)
         try:
             rule = rule_of(self.sweep, end, clock.samples)
         except ValueError as error:

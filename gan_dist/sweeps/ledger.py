@@ -1,7 +1,8 @@
 """`trials.jsonl` in a sweep's folder: the truth about the sweep, one line for each thing that happened.
 
 A line is written, flushed and synced before anything follows from it, and never changed. One that a kill cut short is
-dropped: what it would have said is then done again. Ray Tune's own state is not used to resume: its files are
+dropped: what it would have said is then done again. An object store appends nothing, so there the file is written anew
+with each line. Ray Tune's own state is not used to resume: its files are
 rewritten in place, and a truncated one ends the sweep.
 """
 
@@ -24,16 +25,17 @@ class Ledger:
     """The record of a sweep.
 
     Args:
-        path: the file; made when the first line is written.
+        folder: which holds the file; made when the first line is written.
         modes: whether the lowest or highest is best, of each metric.
     """
 
-    def __init__(self, path: Path, modes: tuple[Mode, ...] = ("min",)) -> None:
-        self.path = path
+    def __init__(self, folder: Folder, modes: tuple[Mode, ...] = ("min",)) -> None:
+        self.folder = folder
         self.history = History(modes)
         self.began: dict[str, Any] | None = None
         self.seconds = 0.0
-        for line in _whole_lines(path):
+        self._content = _whole(folder)
+        for line in _lines(self._content, f"{folder.uri}/{NAME}"):
             self._take(line)
 
     def begin(self, facts: dict[str, Any]) -> None:
@@ -55,11 +57,12 @@ class Ledger:
 
     def _write(self, line: dict[str, Any]) -> None:
         self._take(line)
-        _cut_partial_line(self.path)
-        with self.path.open("ab") as stream:
-            stream.write((json.dumps({**line, "time": round(time.time(), 3)}) + "\n").encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        text = (json.dumps({**line, "time": round(time.time(), 3)}) + "\n").encode()
+        if self.folder.local is None:
+            self._content += text
+            self.folder.write(NAME, self._content)
+        else:
+            _append(self.folder.local / NAME, text)
 
     def _take(self, line: dict[str, Any]) -> None:
         match line["what"]:
@@ -80,9 +83,12 @@ def trial_uri(sweep: str, trial: tuple[int, int], seeds: int) -> str:
     return f"{sweep}-t{number:03d}" + (f"s{repetition}" if seeds > 1 else "")
 
 
-def ledger_of(folder: Folder, modes: tuple[Mode, ...] = ("min",)) -> Ledger:
-    assert folder.local is not None
-    return Ledger(folder.local / NAME, modes)
+def _append(path: Path, text: bytes) -> None:
+    _cut_partial_line(path)
+    with path.open("ab") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _cut_partial_line(path: Path) -> None:
@@ -96,17 +102,21 @@ def _cut_partial_line(path: Path) -> None:
             stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger that have their end.
+def _whole(folder: Folder) -> bytes:
+    """The lines of a ledger that have their end; none where there is no ledger."""
+    try:
+        content = folder.read(NAME)
+    except FileNotFoundError:
+        return b""
+    return content[: content.rfind(b"\n") + 1]
 
-    Raises:
-        ValueError: a line within the file is damaged.
-    """
-    content = path.read_bytes() if path.exists() else b""
+
+def _lines(content: bytes, where: str) -> list[dict[str, Any]]:
+    """Raises ValueError where a line is damaged."""
     found = []
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         try:
             found.append(json.loads(line))
         except ValueError:
-            raise ValueError(f"{path}:{number}: this line of the sweep's record is damaged") from None
+            raise ValueError(f"{where}:{number}: this line of the sweep's record is damaged") from None
     return found

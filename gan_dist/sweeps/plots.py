@@ -175,21 +175,21 @@ def grids(told: Told, rows: Sequence[Row]) -> Figure | None:
     """The last samples of the best configurations side by side."""
     from PIL import Image
 
-    shown = [(row, path) for row in rows[:BEST] if (path := _last_grid(told, row)) is not None]
+    shown = [(row, grid) for row in rows[:BEST] if (grid := _last_grid(told, row)) is not None]
     if not shown:
         return None
     figure, many = _figure(len(shown))
-    for axes, (row, path) in zip(many, shown, strict=True):
-        axes.imshow(Image.open(path).convert("RGB"), aspect="equal", interpolation="nearest")
+    for axes, (row, grid) in zip(many, shown, strict=True):
+        axes.imshow(Image.open(io.BytesIO(grid)).convert("RGB"), aspect="equal", interpolation="nearest")
         axes.set_title(f"t{row.number:03d}: {', '.join(f'{mean:.4g}' for mean in means(vars(row)))}")
         axes.set_axis_off()
     return figure
 
 
-def _last_grid(told: Told, row: Row) -> Path | None:
-    folder = told.trial(row.number).folder.local
-    found = sorted(path for path in (folder / "grids").glob("*.png") if path.stem != "real") if folder else []
-    return found[-1] if found else None
+def _last_grid(told: Told, row: Row) -> bytes | None:
+    run = told.trial(row.number)
+    found = [name for name in run.grids() if name.endswith(".png")]
+    return run.folder.read(f"grids/{found[-1]}") if found else None
 
 
 def _figure(columns: int, rows: int = 1, width: float | None = None, share: bool = False) -> tuple[Figure, list[Axes]]:

@@ -15,7 +15,7 @@ from gan_dist.sweeps.board import means
 from gan_dist.sweeps.board import told as told_values
 from gan_dist.sweeps.draw import Values
 from gan_dist.sweeps.history import History
-from gan_dist.sweeps.ledger import NAME, Ledger, ledger_of, trial_uri
+from gan_dist.sweeps.ledger import NAME, Ledger, trial_uri
 from gan_dist.sweeps.population import lineage
 from gan_dist.sweeps.ranking import Row, noise_words, ranking
 
@@ -42,7 +42,7 @@ class Told:
         spec = JobSpec.model_validate(self.job)
         assert spec.sweep is not None
         self.sweep: SweepSpec = spec.sweep
-        self.ledger: Ledger = ledger_of(run.folder, self.sweep.modes)
+        self.ledger = Ledger(run.folder, self.sweep.modes)
         began = self.ledger.began or {}
         self.tags: tuple[str, ...] = tuple(began.get("tags", self.sweep.metrics))
         self.seeds: int = began.get("seeds", self.sweep.seeds)

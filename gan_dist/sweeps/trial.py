@@ -111,7 +111,7 @@ class Trial:
         over = threading.Event()
         watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
         watch.start()
-        with logged(self.run, self.attempt):
+        with logged(self.run, self.attempt) as self._log:
             attempt.conclude(self._leg)
         over.set()
         watch.join()
@@ -154,11 +154,7 @@ class Trial:
 
     def _emit(self, event: dict[str, Any]) -> None:
         """Into the trial's own log; the sweep's log has other things to tell."""
-        assert self.run.folder.local is not None
-        path = self.run.folder.local / "logs" / f"attempt-{self.attempt}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as log:
-            log.write(f"{MARK}{json.dumps(event)}\n")
+        self._log.write(f"{MARK}{json.dumps(event)}\n")
         self._on_event(event)
 
     def _watch(self, over: threading.Event) -> None:
@@ -184,8 +180,12 @@ def record_job(run: RunFolder, request: Request, sweep: str) -> None:
 
 
 def show_in_tensorboard(sweep: RunFolder, run: RunFolder) -> None:
-    """Link a trial's curves into the sweep's folder, so that TensorBoard on the sweep shows all trials and no other."""
-    assert sweep.folder.local is not None and run.folder.local is not None
+    """Link a trial's curves into the sweep's folder, so that TensorBoard on the sweep shows all trials and no other.
+
+    An object store knows no links; `board` looks for the trials there.
+    """
+    if sweep.folder.local is None or run.folder.local is None:
+        return
     link = sweep.folder.local / "tensorboard" / run.id.removeprefix(f"{sweep.id}-")
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():

@@ -134,6 +134,8 @@ def _fit(sweep: Sweep, concurrent: int, data: Any) -> None:
     """`Tuner.fit()` off the main thread, where Tune installs no signal handler of its own."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     trainable: Any = tune.with_parameters(TuneTrial, common=sweep.common, data=data)
+    # Ours, because its own does not know an endpoint as ours does.
+    system, path = sweep.attempt.folder.folder.child("ray").open()
     tuner = tune.Tuner(
         # A trial must ask for something, and CPUs are its workers'. Every node has memory.
         tune.with_resources(trainable, {"memory": 2**20}),
@@ -142,7 +144,8 @@ def _fit(sweep: Sweep, concurrent: int, data: Any) -> None:
         ),
         run_config=tune.RunConfig(
             name=f"attempt-{sweep.attempt.request.attempt}",
-            storage_path=f"{sweep.attempt.folder.uri}/ray",
+            storage_filesystem=system,
+            storage_path=path,
             failure_config=tune.FailureConfig(max_failures=sweep.spec.resources.max_failures),
             verbose=0,
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.sweep import SweepSpec
+from gan_dist.storage import Folder
 from gan_dist.sweeps.draw import Values
 from gan_dist.sweeps.history import History, Outcome, Task
 from gan_dist.sweeps.ledger import Ledger
@@ -30,7 +31,7 @@ def by_rate(values: Values, seen: int) -> float:
 def opened(sweep: SweepSpec, folder: Path) -> Search:
     """A sweep as an attempt finds it: what an earlier one left, and the same rule."""
     rule = rule_of(sweep, END, lambda amount: Amount.samples(amount, 1, 1))
-    return Search(sweep, rule, Ledger(folder / "trials.jsonl", sweep.modes), lambda trial: f"trial-{trial}")
+    return Search(sweep, rule, Ledger(Folder.at(folder), sweep.modes), lambda trial: f"trial-{trial}")
 
 
 def outcome_of(task: Task, curve: Curve) -> Outcome:

@@ -86,7 +86,7 @@ def test_a_record_of_several_metrics_reads_back(tmp_path: Path) -> None:
     search = opened(section(trials=3, **TWO), tmp_path)
     while (task := search.next()) is not None:
         search.told(task, curve(task.values, 900))
-    assert Ledger(tmp_path / "trials.jsonl", ("min", "max")).history == search.ledger.history
+    assert Ledger(Folder.at(tmp_path), ("min", "max")).history == search.ledger.history
 
 
 def test_a_sweep_for_two_metrics(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gan_dist.storage import Folder
 from gan_dist.sweeps.board import Board
 from gan_dist.sweeps.history import History, Outcome, Task
 from gan_dist.sweeps.ledger import Ledger
@@ -13,8 +14,8 @@ from gan_dist.sweeps.ranking import noise_words, pooled, ranking
 from tests.sweeps.simulated import END, opened, outcome_of, section, simulate
 
 
-def filled(path: Path) -> Ledger:
-    ledger = Ledger(path)
+def filled(folder: str | Path) -> Ledger:
+    ledger = Ledger(Folder.at(folder))
     ledger.begin({"tag": "metric/fd"})
     for number in range(3):
         task = Task(number, 0, 0, {"batch": number})
@@ -25,19 +26,19 @@ def filled(path: Path) -> Ledger:
 
 
 def test_a_record_reads_back(tmp_path: Path) -> None:
-    ledger = filled(tmp_path / "trials.jsonl")
-    again = Ledger(tmp_path / "trials.jsonl")
+    ledger = filled(tmp_path)
+    again = Ledger(Folder.at(tmp_path))
     assert again.history == ledger.history and again.seconds == 12.5
     assert again.began is not None and again.began["tag"] == "metric/fd"
 
 
 def test_a_record_cut_anywhere_is_read_up_to_there_and_written_on(tmp_path: Path) -> None:
-    filled(tmp_path / "whole.jsonl")
-    content = (tmp_path / "whole.jsonl").read_bytes()
+    filled(tmp_path)
     path = tmp_path / "trials.jsonl"
+    content = path.read_bytes()
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
-        ledger = Ledger(path)
+        ledger = Ledger(Folder.at(tmp_path))
         assert path.read_bytes() == content[:length], "reading changes nothing: others read while one writes"
         tasks = len(ledger.history.tasks)
         assert tasks == content[:length].count(b'"what": "task"') or content[:length].count(b"\n") < content.count(
@@ -45,17 +46,28 @@ def test_a_record_cut_anywhere_is_read_up_to_there_and_written_on(tmp_path: Path
         )
         task = Task(9, 0, 0, {})
         ledger.give(task, "run-9")
-        again = Ledger(path)
+        again = Ledger(Folder.at(tmp_path))
         assert len(again.history.tasks) == tasks + 1 and again.history.tasks[9, 0, 0] == task
+
+
+def test_a_record_on_an_object_store_is_the_record_on_a_disk(tmp_path: Path, bucket: str) -> None:
+    filled(tmp_path)
+    ledger = filled(f"{bucket}/sweep")
+    assert Ledger(Folder(f"{bucket}/sweep")).history == ledger.history == Ledger(Folder.at(tmp_path)).history
+    ledger.spend(20.0)
+    again = Ledger(Folder(f"{bucket}/sweep"))
+    assert again.seconds == 20.0
+    again.spend(21.0)
+    assert Folder(f"{bucket}/sweep").read("trials.jsonl").count(b"\n") == 10
 
 
 def test_a_damaged_line_within_is_named(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    filled(path)
+    filled(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"{broken\n", *lines[2:]]))
     with pytest.raises(ValueError, match=r"trials.jsonl:2: this line of the sweep's record is damaged"):
-        Ledger(path)
+        Ledger(Folder.at(tmp_path))
 
 
 def history_of(*values: tuple[float | None, ...], kind: str = "diverged") -> History:
