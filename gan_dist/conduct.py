@@ -169,35 +169,16 @@ class _Fit:
         self.error: Exception | None = None
 
     def go(self) -> None:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
+        from gan_dist.ray_group import group
         from gan_dist.ray_worker import train_on_worker
-        from gan_dist.rendezvous import OneMachine
 
         config = {
             "request": self.attempt.request.to_json(),
             "spec": self.spec.model_dump_json(by_alias=True),
-            "threads": max(1, int(self.ask.cpus_per_worker)),
             "desk": self.desk,
         }
-        system, path = self.attempt.folder.folder.child("ray").open()
-        worker: Any = train_on_worker
-        workers: Any = self.ask.workers
-        trainer = TorchTrainer(
-            worker,
-            train_loop_config=config,
-            torch_config=OneMachine() if self.ask.nodes == 1 else TorchConfig(),
-            scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=self.ask.gpu, resources_per_worker=self.ask.per_worker
-            ),
-            run_config=RunConfig(
-                name=f"{self.attempt.request.submission_id}-{time.time_ns()}",
-                storage_path=path,
-                storage_filesystem=system,
-                failure_config=FailureConfig(max_failures=self.spec.resources.max_failures),
-            ),
-        )
+        folder, name = self.attempt.folder.folder.child("ray"), self.attempt.request.submission_id
+        trainer = group(train_on_worker, config, self.ask, folder, name, self.spec.resources.max_failures)
         try:
             result: Any = trainer.fit()
             self.result = result.return_value

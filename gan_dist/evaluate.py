@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,107 +17,91 @@ from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts
 from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
+from gan_dist.fitted import everywhere
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.fitting import SEED
 from gan_dist.metrics.names import is_of_text, names_of
 from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
-from gan_dist.runtime import LocalRun
+from gan_dist.question import Answer, Question
+from gan_dist.runtime import LocalRun, Run
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.errors import suggestion
 from gan_dist.spec.job import FeaturesSpec, MetricSpec
+from gan_dist.spec.sections import EnvironmentSpec
 from gan_dist.storage import Folder
 from gan_dist.subjects import Samples, of_folder, of_model, training_data, twin_of
-from gan_dist.temperatures import Curves, Pair, pairs_of
+from gan_dist.temperatures import pairs_of
 from gan_dist.worker import pick_device
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is compared by which metrics.
-
-    Attributes:
-        a, b: run, checkpoint, exported generator or folder of images; b, for images only, is a folder in place of the
-            run's data.
-        metrics: their names; none for those of the job, or else all of ours that the data allow.
-        n, features: samples of A, and what images are compared by, in place of what the metrics say.
-        grid: inverse temperatures at which a run of text is measured beside 1.
-        twin: another run of the same text, measured beside A.
-        neighbours: whether samples are shown beside the real ones that are nearest.
-    """
-
-    a: str
-    b: str | None = None
-    metrics: Sequence[str] = ()
-    n: int | None = None
-    features: str | None = None
-    grid: Sequence[float] = ()
-    twin: str | None = None
-    neighbours: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Every number by its exact name, what was compared, samples in B, and samples that A's generator had seen.
-
-    Attributes:
-        real: of text, the same numbers of real sentences, where they make sense of these and are enough of them.
-        twin: those of the twin.
-        curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
-        pairs: names that make a curve of quality against diversity.
-        neighbours: the nearest neighbours of A's samples in B, where they were asked for.
-        warnings: what is to be known of the numbers.
-    """
-
-    values: dict[str, float]
-    a: str
-    b: str
-    reals: int
-    seen: int | None
-    real: dict[str, float]
-    twin: dict[str, float]
-    curves: Curves
-    pairs: tuple[Pair, ...]
-    neighbours: Neighbours | None
-    warnings: tuple[str, ...]
-
-
 def evaluate(question: Question) -> Answer:
-    """Measure in this process; nothing is trained.
+    """Measure in this process; nothing is trained. Raises what `answer` raises."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = LocalRun(pick_device("auto"), lambda event: None, lambda: False)
+        return answer(question, run, Folder(scratch))
+
+
+def answer(question: Question, run: Run, scratch: Folder) -> Answer:
+    """Measure with all workers of a run, every one of which calls this; nothing is trained.
+
+    Args:
+        scratch: for what is found of folders of images; seen by all workers.
 
     Raises:
         ValueError: a folder holds no images, or of several sizes; A and B differ in size or channels; there are too few
             samples; there is no such metric; what is asked makes no sense of A.
         NoSuchRun, CheckpointError: for a run.
     """
-    device = pick_device("auto")
-    with tempfile.TemporaryDirectory() as scratch:
-        a, b = _sides(question, Folder(scratch), device)
-        others = {} if question.twin is None else {"twin": twin_of(question.twin, a, device)}
-        against = "" if question.b is None else Path(question.b).resolve().name
-        where = question.b or f"the data of {a.where}"
-        _check_same_shape(a.where, a.facts, where, b.facts)
-        add_roots(a.roots)
-        run = LocalRun(device, lambda event: None, lambda: False)
-        measuring = Measuring(_asked(question, a, b.facts), b.facts, a.cache, run, a.roots, against)
-        if problems := measuring.problems():
-            raise ValueError("\n".join(problems))
-        pairs = pairs_of(measuring.names) if question.grid else ()
-        curves = {
-            which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
-            for which, one in {"model": a, **others}.items()
-        }
-        real = _of_real(measuring, a, b) if a.of_text else {}
-        shown = curves if question.grid else {}
-        first = {which: points[1.0] for which, points in curves.items()}
-        twin = first.get("twin", {})
-        near = _neighbours(question, a, b, run) if question.neighbours else None
-        warnings = tuple(measuring.warnings())
-        return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
+    a, b = _sides_once(question, scratch, run)
+    others = {} if question.twin is None else {"twin": twin_of(question.twin, a, run.device)}
+    against = "" if question.b is None else Path(question.b).resolve().name
+    where = question.b or f"the data of {a.where}"
+    _check_same_shape(a.where, a.facts, where, b.facts)
+    add_roots(a.roots)
+    measuring = Measuring(_asked(question, a, b.facts), b.facts, a.cache, run, a.roots, against)
+    if problems := measuring.problems():
+        raise ValueError("\n".join(problems))
+    pairs = pairs_of(measuring.names) if question.grid else ()
+    curves = {
+        which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
+        for which, one in {"model": a, **others}.items()
+    }
+    real = _of_real(measuring, a, b) if a.of_text else {}
+    shown = curves if question.grid else {}
+    first = {which: points[1.0] for which, points in curves.items()}
+    twin = first.get("twin", {})
+    near = _neighbours(question, a, b, run) if question.neighbours else None
+    warnings = tuple(measuring.warnings())
+    return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
 
 
-def _neighbours(question: Question, a: Samples, b: Rows, run: LocalRun) -> Neighbours:
+def portable(question: Question) -> tuple[Question, EnvironmentSpec | None]:
+    """The same question with names that any machine understands, and what code A's run wants, if A is one.
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    known = None if _holds_images(question.a) else load(question.a)
+    a = Folder.at(question.a if known is None else known.uri).uri
+    b = question.b and Folder.at(question.b).uri
+    twin = question.twin and load(question.twin).uri
+    return replace(question, a=a, b=b, twin=twin), None if known is None else known.spec.environment
+
+
+def _sides_once(question: Question, scratch: Folder, run: Run) -> tuple[Samples, Rows]:
+    """The same on each worker, errors too. The first decodes what is not prepared, before the others look."""
+    if run.rank > 0:
+        everywhere(run, True)
+        return _sides(question, scratch, run.device)
+    try:
+        return _sides(question, scratch, run.device)
+    finally:
+        everywhere(run, True)
+
+
+def _neighbours(question: Question, a: Samples, b: Rows, run: Run) -> Neighbours:
     asked = _changed(question, a, [MetricSpec(use=METRIC)])
     return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
 

@@ -15,17 +15,18 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 260, 60
 
 # Each module may import those after it. Whoever adds a module decides here where it belongs.
 ROWS = """
-cli cli.job_commands cli.data_commands cli.sample_command cli.submit_command cli.model_commands
-cli.evaluate_command
-cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
+cli cli.job_commands cli.data_commands cli.sample_command cli.evaluate_command cli.orders cli.submit_command
+cli.model_commands cli.export_command cli.compare_command cli.cluster_commands cli.spec_commands
 cli.sweep_words cli.options cli.output
 
 standing board report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
-driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery remade sampling forms api exported
+driver sampling_on_ray evaluating_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker ray_group
+rendezvous resources
+gan_dist evaluate question neighbours subjects image_folder temperatures plots walks delivery remade sampling forms
+api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -67,7 +68,7 @@ spec.amounts spec.errors
 """
 ORDER = ROWS.split()
 MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}
-MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial", "sampling_on_ray"}
+MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial", "sampling_on_ray", "evaluating_on_ray", "ray_group"}
 
 
 def module_of(path: Path) -> str:

@@ -11,11 +11,17 @@ from gan_dist.cli import options
 from gan_dist.cli.output import emit, say, table
 
 if TYPE_CHECKING:
-    from gan_dist.evaluate import Answer
+    from gan_dist.question import Answer, Question
 
 
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
+]
+
+Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Measure with so many workers of a Ray cluster, which must see A, B and the storage."),
 ]
 
 
@@ -47,21 +53,22 @@ def evaluate(
             autocompletion=options.complete_run,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")
-    ] = None,
+    out: Out = None,
     neighbours: Neighbours = None,
+    workers: Workers = None,
+    address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how good samples are, in this process: of images against images, of text with real text beside it."""
-    from gan_dist.evaluate import Question
+    """Measure how good samples are: of images against images, of text with real text beside it."""
     from gan_dist.evaluate import evaluate as answer
+    from gan_dist.question import Question
     from gan_dist.temperatures import DEFAULT, parse
 
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise ValueError("--out is for the curves of --temperature-grid; add it")
-    found = answer(Question(a, b, metric or (), n, features, grid, twin, neighbours is not None))
+    question = Question(a, b, metric or (), n, features, grid, twin, neighbours is not None)
+    found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
     if neighbours is not None and found.neighbours is not None:
@@ -78,6 +85,29 @@ def evaluate(
         say(f"curves: {plot}")
     if neighbours is not None:
         say(f"neighbours: {neighbours}")
+
+
+def _on_cluster(question: Question, workers: int, address: str | None, as_json: bool) -> Answer:
+    """The same by a Ray job, followed to its end; raises ValueError where it fails."""
+    from gan_dist.cli.orders import carry_out
+    from gan_dist.evaluate import portable
+    from gan_dist.evaluating_on_ray import ANSWER, Order
+    from gan_dist.packaging import Environment
+    from gan_dist.question import Answer
+    from gan_dist.runs import new_run_id, storage_root
+
+    if question.neighbours:
+        raise ValueError("--neighbours is a picture that is drawn in this process; leave out --workers")
+    plain, known = portable(question)
+    name = new_run_id("evaluate")
+    folder = storage_root(None, None).child(".evaluations").child(name)
+    environment = Environment() if known is None else Environment(code=known.code, env=known.env)
+    try:
+        order = Order(name, name, plain.to_json(), folder.uri, workers)
+        carry_out(order, "gan_dist.evaluating_on_ray", environment, address, as_json, "evaluate")
+        return Answer.of(folder.read_json(ANSWER) or {})
+    finally:
+        folder.delete()
 
 
 def _document(found: Answer, plot: Path | None) -> dict[str, Any]:

@@ -234,21 +234,13 @@ def _deliver(sampling: Sampling, model: Model, out: Path, aside: bool) -> Path:
 
 def _on_cluster(sampling: Sampling, model: Model, out: Path, workers: int, address: str | None, as_json: bool) -> None:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.attend import attend
-    from gan_dist.cli.submit_command import cluster_of
-    from gan_dist.follow import Follower
-    from gan_dist.jobs_api import Jobs
+    from gan_dist.cli.orders import carry_out
     from gan_dist.packaging import Environment
     from gan_dist.runs import new_run_id
     from gan_dist.sampling_on_ray import Order
-    from gan_dist.submit import submit
 
     model.classes_of(1, sampling.cls)
-    cluster = cluster_of(address, as_json)
-    name = new_run_id(f"sample-{model.name}")
-    environment = Environment(code=model.spec.environment.code, env=model.spec.environment.env)
+    name, known = new_run_id(f"sample-{model.name}"), model.spec.environment
     order = Order(name, name, sampling.to_json(), os.path.abspath(out), workers)
-    job = submit(order, cluster, environment, "gan_dist.sampling_on_ray")
-    outcome = attend(Jobs(cluster), job, name, Follower(console(as_json)), None)
-    if outcome.exit_code != 0:
-        raise ValueError(f"the cluster did not make the samples: {outcome.message}")
+    environment = Environment(code=known.code, env=known.env)
+    carry_out(order, "gan_dist.sampling_on_ray", environment, address, as_json, "make the samples")

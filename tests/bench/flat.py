@@ -1,9 +1,9 @@
 """Peak memory of `prepare` and of `stream` while the rows grow tenfold and tenfold again: a curve that should be flat.
 
-    python tests/bench/flat.py
+    python tests/bench/flat.py [images|sentences]
 
-Each point is a process of its own; what it maps from files is not counted. Wanted: less than 15 % from the second point
-to the last.
+Each point is a process of its own, with the processes that it starts; what it maps from files is not counted, and what
+several share is counted once. Wanted: less than 15 % from the second point to the last.
 """
 
 from __future__ import annotations
@@ -13,11 +13,33 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 
 ROWS = (20_000, 100_000, 1_000_000)
+WORDS = [f"word{number}" for number in range(5000)]
 SEEN: list[float] = []
+
+
+def images(rows: int, folder: Path) -> None:
+    values = np.lib.format.open_memmap(folder / "x.npy", "w+", np.uint8, (rows, 32, 32, 3))
+    for first in range(0, rows, 10_000):
+        values[first : first + 10_000] = np.random.default_rng(first).integers(0, 256, (10_000, 32, 32, 3))
+
+
+def sentences(rows: int, folder: Path) -> None:
+    drawn = np.random.default_rng(0)
+    with (folder / "x.txt").open("w") as file:
+        for length in drawn.integers(3, 20, rows):
+            file.write(" ".join(WORDS[number] for number in drawn.integers(0, len(WORDS), length)) + "\n")
+
+
+def data(folder: Path) -> dict[str, Any]:
+    if (folder / "x.npy").exists():
+        return {"source": str(folder / "x.npy"), "size": 32, "channels": 3}
+    return {"source": str(folder / "x.txt"), "modality": "text", "length": 20}
 
 
 def prepare(folder: Path) -> None:
@@ -25,8 +47,7 @@ def prepare(folder: Path) -> None:
     from gan_dist.data.processes import here
     from gan_dist.spec.check import checked_data
 
-    data = checked_data({"source": str(folder / "x.npy"), "size": 32, "channels": 3})
-    prepare_into(data, str(folder / "shards"), here, lambda done, total: None)
+    prepare_into(checked_data(data(folder)), str(folder / "shards"), here, lambda done, total: None)
 
 
 def stream(folder: Path) -> None:
@@ -42,10 +63,18 @@ def stream(folder: Path) -> None:
 
 
 def watch(over: threading.Event) -> None:
-    """Notes this process's own memory, in MiB, every 20 ms."""
-    while not over.wait(0.02):
-        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        SEEN.append(int(fields["RssAnon"].split()[0]) / 1024)
+    """Notes the memory of this process and those it started, in MiB, every 50 ms."""
+    this = psutil.Process()
+    while not over.wait(0.05):
+        SEEN.append(sum(own(process.pid) for process in [this, *this.children()]))
+
+
+def own(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss_Anon:"))
 
 
 def peak(what: str, folder: Path) -> float:
@@ -54,20 +83,17 @@ def peak(what: str, folder: Path) -> float:
     return float(done.stdout)
 
 
-def main() -> None:
+def main(kind: str) -> None:
     for rows in ROWS:
         with tempfile.TemporaryDirectory() as place:
-            values = np.lib.format.open_memmap(f"{place}/x.npy", "w+", np.uint8, (rows, 32, 32, 3))
-            for first in range(0, rows, 10_000):
-                values[first : first + 10_000] = np.random.default_rng(first).integers(0, 256, (10_000, 32, 32, 3))
-            del values
+            {"images": images, "sentences": sentences}[kind](rows, Path(place))
             made, served = peak("prepare", Path(place)), peak("stream", Path(place))
-            print(f"{rows:>9,} rows: prepare {made:,.0f} MiB, stream {served:,.0f} MiB", flush=True)
+            print(f"{rows:>9,} {kind}: prepare {made:,.0f} MiB, stream {served:,.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
+    if len(sys.argv) < 3:
+        main(sys.argv[1] if len(sys.argv) > 1 else "images")
     else:
         over = threading.Event()
         watcher = threading.Thread(target=watch, args=(over,))

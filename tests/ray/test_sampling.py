@@ -1,6 +1,8 @@
-"""Samples that a cluster's workers make are those of one process, byte for byte."""
+"""Samples that a cluster's workers make are those of one process, byte for byte, and so is what they find of them."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -24,3 +26,18 @@ def test_a_class_that_is_not_there_is_refused_before_a_job_is_sent(site: Site) -
     done = site.run("sample", "sampled", "--class", "7", "--out", "never.zip", "--workers", "2")
     assert done.returncode == 2 and "it is not class-conditional" in done.stderr
     assert not list(site.root.glob("*never*"))
+
+
+def test_workers_find_what_one_process_finds(site: Site) -> None:
+    asked = ("evaluate", "sampled", "--metric", "fd", "--metric", "kid", "--n", "1500", "--json")
+    here, there = site.run(*asked), site.run(*asked, "--workers", "2")
+    assert here.returncode == there.returncode == 0, there.stdout + there.stderr
+    one, two = json.loads(here.stdout), json.loads(there.stdout)
+    assert one.pop("metrics") == pytest.approx(two.pop("metrics"), rel=1e-9) and one == two
+    assert not list((site.root / "runs" / ".evaluations").iterdir())
+
+
+def test_a_question_without_an_answer_is_told_in_words(site: Site) -> None:
+    done = site.run("evaluate", "sampled", "--metric", "fid5", "--workers", "2")
+    assert done.returncode == 2 and "did not evaluate: unknown metric 'fid5'" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
