@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.errors import DataError, Unreadable
-from gan_dist.data.source import Content, Found, Label, Listing, Part, state_of
+from gan_dist.data.source import Content, Counted, Found, Label, Listing, Part, state_of
 from gan_dist.spec.data import ImageData
 from gan_dist.storage import Folder
 from gan_dist.walk import Entry
@@ -56,7 +56,7 @@ def list_array(data: ImageData, root: Folder, name: str) -> Listing:
         if len(values) != len(images):
             raise DataError(f"{root.uri}/{beside}: {len(values)} labels for {len(images)} images in {name!r}")
         labels = [int(value) for value in values]
-    names = [f"image {number}" for number in range(len(images))]
+    names = Counted("image", len(images))
     state = state_of(map(root.entry, files))
     return Listing("array", where, state, where, names, labels, note=_range(images))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.errors import DataError
-from gan_dist.data.source import Found, Listing, Part, state_of
+from gan_dist.data.source import Counted, Found, Listing, Part, state_of
 from gan_dist.spec.data import ImageData
 
 
@@ -19,7 +19,7 @@ def list_digits(data: ImageData) -> Listing:
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for digits use 'source' or 'none'")
     _, shown = load_digits()
-    names = [f"digit {number}" for number in range(len(shown))]
+    names = Counted("digit", len(shown))
     labels = [int(label) for label in shown] if data.labels == "source" else []
     return Listing("digits", "digits", state_of(["digits"]), "", names, labels)
 

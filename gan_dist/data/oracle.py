@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gan_dist.data.errors import DataError
 from gan_dist.data.reaching import reaching
-from gan_dist.data.source import FORMAT, Contents, Found, Listing, Part, Parts, Source, numbered, state_of
+from gan_dist.data.source import FORMAT, Contents, Counted, Found, Listing, Part, Parts, Source, numbered, state_of
 from gan_dist.data.tokens import NUMBERS, Codec, Splitting
 from gan_dist.spec.data import TextData
 from gan_dist.storage import locate
@@ -134,7 +134,7 @@ def find_oracle(data: TextData) -> Source:
     vocabulary = tuple(map(str, range(oracle_of(description).vocabulary)))
     codec = Codec(data.length, Splitting(NUMBERS), vocabulary)
     count = int(data.count.value)
-    names = [f"sentence {number}" for number in range(count)]
+    names = Counted("sentence", count)
     listing = Listing("oracle", data.source, "", file, names)
     classes, _ = numbered((), names)
     contents = Contents(Parts(listing, codec, ()), classes, codec, notes={"oracle": description})

@@ -1,4 +1,4 @@
-"""The executor of one machine: as many processes as it has CPUs, each of which reads every N-th part.
+"""The executor of one machine: as many processes as it has CPUs, each of which reads its share of the parts.
 
 Decoding is work of Pillow's and of Python's; threads would wait for Python's lock half of the time.
 """
@@ -53,7 +53,8 @@ def _forked(parts: Sequence[Part], folder: Folder, workers: int) -> Iterator[Rec
     try:
         for number in range(workers):
             receiver, sender = context.Pipe(duplex=False)
-            mine = range(number, len(parts), workers)
+            # Neighbours: a page of names that one process touches becomes its own copy.
+            mine = range(number * len(parts) // workers, (number + 1) * len(parts) // workers)
             process = context.Process(target=_read, args=(parts, mine, folder, sender, os.getpid()), daemon=True)
             process.start()
             sender.close()

@@ -70,6 +70,21 @@ class Part:
         return zip(self.names, self.places, self.classes or (0,) * len(self.names), strict=True)
 
 
+class Counted(Sequence[str]):
+    """`word 0`, `word 1`, ...: names of samples that have none. The list of a million would be large."""
+
+    def __init__(self, word: str, count: int) -> None:
+        self.word, self.numbers = word, range(count)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [f"{self.word} {number}" for number in self.numbers[at]]
+        return f"{self.word} {self.numbers[at]}"
+
+
 class Parts(Sequence[Part]):
     """The parts of a listing, each made when asked for: the names of all would not be held twice."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gan_dist.data.images import Look
-from gan_dist.data.source import Contents, Found, Label, Listing, Part, Parts, Source, numbered, state_of
+from gan_dist.data.source import Contents, Counted, Found, Label, Listing, Part, Parts, Source, numbered, state_of
 from gan_dist.data.tokens import SPECIAL, Codec, Splitting
 from gan_dist.spec.data import DataSpec, PairData, PictureData
 
@@ -18,7 +18,7 @@ WORDS = 1000
 def stand_in(data: DataSpec, count: int) -> Source:
     """`count` random images or sentences; ten classes where the job has labels."""
     labels: list[Label] = [number % CLASSES for number in range(count)] if data.labels != "none" else []
-    names = [f"stand-in {number}" for number in range(count)]
+    names = Counted("stand-in", count)
     if isinstance(data, PictureData):
         channels = data.channels if data.channels != "auto" else 3
         form: Look | Codec = Look(data.size, channels, pair="left" if isinstance(data, PairData) else "")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from gan_dist.data.errors import Absent, DataError
-from gan_dist.data.source import Found, Label, Listing, Part, state_of
+from gan_dist.data.source import Counted, Found, Label, Listing, Part, state_of
 from gan_dist.spec.data import ImageData
 from gan_dist.storage import home
 
@@ -22,7 +22,7 @@ def list_torchvision(data: ImageData) -> Listing:
         raise DataError("data.labels: 'folders' needs a folder of images; for torchvision use 'source' or 'none'")
     name = data.source.removeprefix(SCHEME)
     found = _data_set(name, download=True)
-    names = [f"{name} {number}" for number in range(len(found))]
+    names = Counted(name, len(found))
     labels: list[Label] = _labels(found, name) if data.labels == "source" else []
     return Listing("torchvision", data.source, state_of([name, len(found)]), name, names, labels)
 
