@@ -5,7 +5,8 @@
 Fifty trials take some ten minutes on two cores. Wanted: the CPUs busy at least 80 % of the time between the first trial
 and the last, and no more processes, open files or memory with the last trials than with the tenth. Printed are the
 share of time in which a trial held each place, the share in which the machine's CPUs were busy (with whatever else runs
-on it), what the cluster's processes held at the tenth trial and at the last, and what was left a little later.
+on it), what the cluster's processes held at the tenth trial and at the last, which kinds of them grew, and what was
+left a little later.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -36,17 +38,27 @@ class Held(NamedTuple):
     processes: int
     files: int
     gib: float
+    kinds: Counter[str]
 
 
 def held(keeper: psutil.Process, ended: int) -> Held:
-    found = [Held(0, 0, 0, 0.0)]
+    processes, files, kinds = 0, 0, Counter[str]()
     for process in keeper.children(recursive=True):
         try:
             # Unlike the resident set, what is shared is counted once among those that share it.
-            found.append(Held(0, 1, process.num_fds(), process.memory_full_info().pss / 2**30))
+            kinds[kind(process)] += process.memory_full_info().pss / 2**30
+            processes, files = processes + 1, files + process.num_fds()
         except psutil.Error:
             continue
-    return Held(ended, *(sum(values) for values in list(zip(*found, strict=True))[1:]))
+    return Held(ended, processes, files, sum(kinds.values()), kinds)
+
+
+def kind(process: psutil.Process) -> str:
+    """What a process is, from its command: a Ray worker's task, a program, or what Python runs."""
+    words = process.cmdline() or [process.name()]
+    if not Path(words[0]).name.startswith("python"):
+        return Path(words[0]).name
+    return next((Path(word).name for word in words[1:] if not word.startswith("-")), "python")
 
 
 def events(record: Path) -> list[dict[str, Any]]:
@@ -94,12 +106,18 @@ def report(told: list[dict[str, Any]], seen: list[Held], busy: list[float], tria
     print(f"{trials} trials, {span:.0f} s from the first's beginning to the last's: {span / (trials - 1):.1f} s each")
     print(f"places held by a trial {inside / (PLACES * span):.1%} of that time")
     print(f"the machine's CPUs busy {sum(busy) / len(busy):.1%} between the ends of the first and the last")
+    kinds: list[Counter[str]] = []
     for name, some in (
         ("tenth", [one for one in seen if 5 <= one.ended <= 15]),
         ("last", [one for one in seen if one.ended >= trials - 10]),
     ):
-        middle = [median(values) for values in zip(*some, strict=True)]
-        print(f"around the {name}: {middle[1]:.0f} processes, {middle[2]:.0f} open files, {middle[3]:.2f} GiB")
+        middle = [median(values) for values in list(zip(*some, strict=True))[1:4]]
+        print(f"around the {name}: {middle[0]:.0f} processes, {middle[1]:.0f} open files, {middle[2]:.2f} GiB")
+        names = set().union(*(one.kinds for one in some))
+        kinds.append(Counter({name: median(one.kinds[name] for one in some) for name in names}))
+    grown = {kind: kinds[1][kind] - kinds[0][kind] for kind in kinds[0] | kinds[1]}
+    told = sorted(grown.items(), key=lambda item: -abs(item[1]))[:6]
+    print(f"changed most, in MiB: {', '.join(f'{kind} {1024 * gib:+.0f}' for kind, gib in told)}")
 
 
 if __name__ == "__main__":

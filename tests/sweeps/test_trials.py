@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gan_dist.checkpoint import newest
@@ -16,6 +18,7 @@ from gan_dist.runs import RunFolder, find_run
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
+from gan_dist.sweeps import here
 from gan_dist.sweeps.here import run_here
 from gan_dist.sweeps.history import History
 from gan_dist.sweeps.report import Told, best_job, results_of_sweep
@@ -433,3 +436,20 @@ def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.
         main()
     assert end.value.code == 0 and "with 2 trials" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("s")] == []
+
+
+def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only their lines in the record and what was told of them: no network, file or thread."""
+    found: list[tuple[int, int, int]] = []
+    one_more = here._trial
+
+    def counted(sweep: Any, task: Any) -> Any:
+        gc.collect()
+        process = psutil.Process()
+        found.append((len(gc.get_objects()), process.num_fds(), process.num_threads()))
+        return one_more(sweep, task)
+
+    monkeypatch.setattr(here, "_trial", counted)
+    assert submit(tmp_path, {"trials": 12})[0] == 0
+    (objects, files, threads), last = found[3], found[-1]
+    assert last[0] - objects <= 20 * (len(found) - 4) and (last[1], last[2]) == (files, threads)
