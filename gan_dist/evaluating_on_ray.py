@@ -5,33 +5,15 @@ It is the driver of such a job, `python -m gan_dist.evaluating_on_ray`, started 
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import sys
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from gan_dist.events import print_event
-from gan_dist.request import VARIABLE
+from gan_dist.ray_order import fulfil
 from gan_dist.spec.sections import ResourcesSpec
 from gan_dist.storage import Folder
 
 ANSWER = "answer.json"
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the driver is told: a question, by how many workers it is answered, and where the answer goes."""
-
-    run_id: str
-    submission_id: str
-    question: str
-    out: str
-    workers: int
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
 
 
 def answer_on_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -54,27 +36,8 @@ def answer_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         raise
 
 
-def main() -> int:
-    """Answer the question in the environment; the exit code."""
-    import ray
-
-    order = Order(**json.loads(os.environ[VARIABLE]))
-    logging.getLogger("ray").setLevel(logging.WARNING)
-    # An error comes by the desk, as its text; the workers' own log would show where in our code it was raised.
-    ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    end = {"event": "end", "status": "succeeded", "exit_code": 0, "message": "", "summary": []}
-    try:
-        Folder(order.out).write_json(ANSWER, _answered(order))
-    except ValueError as error:
-        end |= {"status": "failed", "exit_code": 2, "message": str(error)}
-    except (OSError, ray.exceptions.RayError) as error:
-        end |= {"status": "failed", "exit_code": 1, "message": str(error)}
-    print_event(end)
-    return int(str(end["exit_code"]))
-
-
-def _answered(order: Order) -> dict[str, Any]:
-    """The answer, as plain values.
+def evaluate(question: str, out: str, workers: int) -> None:
+    """Write the answer, as plain values, into a folder.
 
     Raises:
         ValueError: there is none, or the cluster has not so many workers.
@@ -86,20 +49,21 @@ def _answered(order: Order) -> dict[str, Any]:
     from gan_dist.resources import ask_of, resource_problems
 
     cluster: Any = ray
-    resources, folder = ResourcesSpec(workers=order.workers), Folder(order.out)
+    resources, folder = ResourcesSpec(workers=workers), Folder(out)
     ask = ask_of(resources, cluster.cluster_resources(), cluster.nodes())
     if problems := resource_problems(resources, ask, folder):
         raise ValueError("\n".join(problems).replace("resources.workers", "--workers"))
     print_event({"event": "stage", "text": f"measuring by {ask.asked}"})
     desk: Any = ray.remote(num_cpus=0)(Desk).remote()
-    config = {"question": order.question, "scratch": folder.child("scratch").uri, "desk": desk}
+    config = {"question": question, "scratch": folder.child("scratch").uri, "desk": desk}
     try:
-        result: Any = group(answer_on_worker, config, ask, folder.child("ray"), order.submission_id).fit()
+        result: Any = group(answer_on_worker, config, ask, folder.child("ray"), "evaluate").fit()
     except Exception as error:
         fatal = ray.get(desk.fatal.remote())
         raise ValueError(fatal["text"] if fatal else f"the workers failed: {error}") from error
-    return dict(result.return_value)
+    folder.write_json(ANSWER, result.return_value)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # An error comes by the desk, as its text; the workers' own log would show where in our code it was raised.
+    sys.exit(fulfil(evaluate, show_workers=False))

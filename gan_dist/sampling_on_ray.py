@@ -6,11 +6,9 @@ It is also the driver of such a job, `python -m gan_dist.sampling_on_ray`, start
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,8 @@ import pyarrow as pa
 
 from gan_dist.delivery import deliver
 from gan_dist.events import print_event
-from gan_dist.request import VARIABLE
+from gan_dist.ray_order import fulfil
 from gan_dist.sampling import Executor, Sampling, Stretch
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the driver is told: a sampling, where it goes, and by how many workers it is made."""
-
-    run_id: str
-    submission_id: str
-    sampling: str
-    out: str
-    workers: int
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
 
 
 class Maker:
@@ -76,24 +60,11 @@ def on_ray(workers: int) -> Executor:
     return execute
 
 
-def main() -> int:
-    """Make the order in the environment; the exit code."""
-    import ray
-
-    order = Order(**json.loads(os.environ[VARIABLE]))
-    logging.getLogger("ray").setLevel(logging.WARNING)
-    ray.init(log_to_driver=True, logging_level=logging.WARNING)
-    sampling = Sampling.from_json(order.sampling)
-    end: dict[str, Any] = {"event": "end", "status": "succeeded", "exit_code": 0, "message": "", "summary": []}
-    try:
-        # What is drawn is known on any machine; that of the driver may have no accelerator.
-        deliver(sampling, replace(sampling, device="cpu").model(), Path(order.out), on_ray(order.workers), _told)
-    except ValueError as error:
-        end |= {"status": "failed", "exit_code": 2, "message": str(error)}
-    except (OSError, ray.exceptions.RayError) as error:
-        end |= {"status": "failed", "exit_code": 1, "message": str(error)}
-    print_event(end)
-    return int(end["exit_code"])
+def sample(sampling: str, out: str, workers: int) -> None:
+    """Make a sampling, as JSON, by so many workers, into a path. Raises what `deliver` raises."""
+    asked = Sampling.from_json(sampling)
+    # What is drawn is known on any machine; that of the driver may have no accelerator.
+    deliver(asked, replace(asked, device="cpu").model(), Path(out), on_ray(workers), _told)
 
 
 def _told(done: int, total: int) -> None:
@@ -101,4 +72,4 @@ def _told(done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fulfil(sample))

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gan_dist.cli.options import Json
+from gan_dist.cli.options import Address, Json
 from gan_dist.cli.output import console, emit, say, size
 
 if TYPE_CHECKING:
     from gan_dist.data.facts import DataFacts
     from gan_dist.data.prepare import Prepared
+
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Read by so many tasks of a Ray cluster at a time, which must see SRC and DST."),
+]
 
 
 def prepare(
@@ -40,6 +45,8 @@ def prepare(
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
+    workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Decode images or text once into shards that jobs start from at once: then `data: {source: DST}`.
@@ -60,7 +67,10 @@ def prepare(
         options |= {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
         options |= {"fit": fit, "background": background}
     options |= overrides_document(sets or []).value
-    made = _make(source, target, options, as_json)
+    if workers is None:
+        made = _make(source, target, options, as_json)
+    else:
+        made = _make_on_cluster(source, target, options, workers, address, as_json)
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -81,6 +91,31 @@ def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Pre
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("shards", total=None)
         return prepare_into(data, target, here, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _make_on_cluster(
+    source: str, target: str, options: dict[str, Any], workers: int, address: str | None, as_json: bool
+) -> Prepared:
+    """The same by a Ray job, followed to its end; raises ValueError where it fails."""
+    from gan_dist.cli.orders import carry_out
+    from gan_dist.data.prepare import prepared
+    from gan_dist.spec.check import checked_data
+    from gan_dist.storage import Folder
+
+    folder = Folder.at(target)
+    data = checked_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
+    carry_out(
+        "prepare",
+        "gan_dist.preparing_on_ray",
+        {"data": data, "target": folder.uri, "workers": workers},
+        None,
+        address,
+        as_json,
+    )
+    made = prepared(folder)
+    if made is None:
+        raise ValueError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
+    return made
 
 
 def _inspect(source: str, as_json: bool) -> None:

@@ -91,20 +91,17 @@ def _on_cluster(question: Question, workers: int, address: str | None, as_json: 
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.orders import carry_out
     from gan_dist.evaluate import portable
-    from gan_dist.evaluating_on_ray import ANSWER, Order
-    from gan_dist.packaging import Environment
+    from gan_dist.evaluating_on_ray import ANSWER
     from gan_dist.question import Answer
     from gan_dist.runs import new_run_id, storage_root
 
     if question.neighbours:
         raise ValueError("--neighbours is a picture that is drawn in this process; leave out --workers")
     plain, known = portable(question)
-    name = new_run_id("evaluate")
-    folder = storage_root(None, None).child(".evaluations").child(name)
-    environment = Environment() if known is None else Environment(code=known.code, env=known.env)
+    folder = storage_root(None, None).child(".evaluations").child(new_run_id("answer"))
+    what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
     try:
-        order = Order(name, name, plain.to_json(), folder.uri, workers)
-        carry_out(order, "gan_dist.evaluating_on_ray", environment, address, as_json, "evaluate")
+        carry_out("evaluate", "gan_dist.evaluating_on_ray", what, known, address, as_json)
         return Answer.of(folder.read_json(ANSWER) or {})
     finally:
         folder.delete()

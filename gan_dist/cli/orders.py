@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from gan_dist.cli.output import console
 
 if TYPE_CHECKING:
-    from gan_dist.packaging import Environment
-    from gan_dist.submit import Asked
+    from gan_dist.spec.sections import EnvironmentSpec
 
 
-def carry_out(order: Asked, module: str, environment: Environment, address: str | None, aside: bool, what: str) -> None:
-    """Send an order to the cluster as a job of that module, and follow it.
+def carry_out(
+    verb: str,
+    module: str,
+    what: Mapping[str, Any],
+    known: EnvironmentSpec | None,
+    address: str | None,
+    aside: bool,
+) -> None:
+    """Have the cluster do something by a driver, and follow it.
 
     Args:
+        verb: what is done, for the job's name and an error.
+        module: of the driver.
+        what: its keywords, as plain values.
+        known: the environment of the run that this is about, if there is one.
         aside: whether what is told goes to standard error.
-        what: the order in words, for an error.
 
     Raises:
         ValueError: the job failed.
@@ -25,10 +35,14 @@ def carry_out(order: Asked, module: str, environment: Environment, address: str 
     from gan_dist.cli.submit_command import cluster_of
     from gan_dist.follow import Follower
     from gan_dist.jobs_api import Jobs
+    from gan_dist.packaging import Environment
+    from gan_dist.ray_order import Order
+    from gan_dist.runs import new_run_id
     from gan_dist.submit import submit
 
-    cluster = cluster_of(address, aside)
+    cluster, order = cluster_of(address, aside), Order(new_run_id(verb), what)
+    environment = Environment() if known is None else Environment(code=known.code, env=known.env)
     job = submit(order, cluster, environment, module)
     outcome = attend(Jobs(cluster), job, order.run_id, Follower(console(aside)), None)
     if outcome.exit_code != 0:
-        raise ValueError(f"the cluster did not {what}: {outcome.message}")
+        raise ValueError(f"the cluster did not {verb}: {outcome.message}")

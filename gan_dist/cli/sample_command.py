@@ -235,12 +235,7 @@ def _deliver(sampling: Sampling, model: Model, out: Path, aside: bool) -> Path:
 def _on_cluster(sampling: Sampling, model: Model, out: Path, workers: int, address: str | None, as_json: bool) -> None:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.orders import carry_out
-    from gan_dist.packaging import Environment
-    from gan_dist.runs import new_run_id
-    from gan_dist.sampling_on_ray import Order
 
     model.classes_of(1, sampling.cls)
-    name, known = new_run_id(f"sample-{model.name}"), model.spec.environment
-    order = Order(name, name, sampling.to_json(), os.path.abspath(out), workers)
-    environment = Environment(code=known.code, env=known.env)
-    carry_out(order, "gan_dist.sampling_on_ray", environment, address, as_json, "make the samples")
+    what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
+    carry_out("sample", "gan_dist.sampling_on_ray", what, model.spec.environment, address, as_json)

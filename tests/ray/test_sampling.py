@@ -41,3 +41,19 @@ def test_a_question_without_an_answer_is_told_in_words(site: Site) -> None:
     done = site.run("evaluate", "sampled", "--metric", "fid5", "--workers", "2")
     assert done.returncode == 2 and "did not evaluate: unknown metric 'fid5'" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_workers_prepare_what_one_process_prepares(site: Site) -> None:
+    asked = ("--size", "8", "--labels", "source", "--json")
+    here = site.run("prepare", "digits", "here", *asked)
+    there = site.run("prepare", "digits", "there", *asked, "--workers", "2")
+    assert here.returncode == there.returncode == 0, there.stdout + there.stderr
+    one, two = json.loads(here.stdout), json.loads(there.stdout)
+    assert one.pop("folder") != two.pop("folder") and one == two
+    shards = sorted(path.name for path in (site.root / "here").glob("shard-*"))
+    assert shards == sorted(path.name for path in (site.root / "there").glob("shard-*"))
+    for name in shards:
+        assert (site.root / "here" / name).read_bytes() == (site.root / "there" / name).read_bytes()
+    missing = site.run("prepare", "nowhere", "never", "--workers", "2")
+    assert missing.returncode == 2 and "did not prepare: data.source:" in missing.stderr
+    assert not (site.root / "never").exists()
