@@ -31,7 +31,7 @@ local smoke preflight text_preflight augment_preflight attempt events request re
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.pareto sweeps.history sweeps.draw
 
-worker tasks judged measuring fitted adding_up wanted journal grids pairs samples collapse microbatch
+worker tasks judged measuring fitted adding_up wanted journal grids batchnorm pairs samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
 page modalities modalities.image modalities.pair modalities.text
