@@ -174,8 +174,8 @@ def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
             if name not in ("generator", "discriminator"):
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
-        classify = "classify" in getattr(objective, "needs_methods", {}).get("discriminator", ())
-        nets, batch = bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), classify)
+        judges = getattr(objective, "needs_methods", {}).get("discriminator", ())
+        nets, batch = bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), judges)
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 

@@ -41,7 +41,8 @@ data.facts data.held_out data.oracle data.text_files data.sentences data.reachin
 data.images data.weighted data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
-objectives.feature_matching objectives.reconstruction objectives.perceptual objectives.auxiliary objectives.vae
+objectives.feature_matching objectives.reconstruction objectives.rebuilding objectives.perceptual objectives.auxiliary
+objectives.vae
 objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
