@@ -118,7 +118,7 @@ class TrainState:
 
     def update_ema(self) -> None:
         if self.ema is not None:
-            self.ema.update(self.module("generator"), self.seen)
+            self.ema.update(self.seen)
 
     def published(self, run: Run) -> nn.Module:
         """The generator that samples are made with, in evaluation mode: the average where there is one, with
