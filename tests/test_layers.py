@@ -22,7 +22,7 @@ cli.sweep_words cli.options cli.output
 
 standing board report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
-job_schema catalog recipes text_recipes survey testing testbench
+job_schema catalog recipes text_recipes survey testing kinds augment_trial testbench
 
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
 gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery remade sampling forms api exported
