@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount
@@ -21,6 +21,9 @@ class Ema:
     def __init__(self, spec: EmaSpec, generator: nn.Module, clock: Clock) -> None:
         self.spec, self.clock = spec, clock
         self.module = copy.deepcopy(generator).eval().requires_grad_(False)
+        # Looked for once: walking through a network's modules takes longer than averaging a small one.
+        self._average: list[Tensor] = list(self.module.parameters())
+        self._followed: list[Tensor] = list(generator.parameters())
 
     def beta(self, seen: int) -> float:
         """How much of the average stays at the iteration that ends at `seen`."""
@@ -33,5 +36,6 @@ class Ema:
         return float(0.5 ** (self.clock.batch / samples)) if samples > 0 else 0.0
 
     @torch.no_grad()
-    def update(self, generator: nn.Module, seen: int) -> None:
-        torch._foreach_lerp_(list(self.module.parameters()), list(generator.parameters()), 1 - self.beta(seen))
+    def update(self, seen: int) -> None:
+        """Follow the generator in the iteration that ends at `seen`."""
+        torch._foreach_lerp_(self._average, self._followed, 1 - self.beta(seen))

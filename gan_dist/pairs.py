@@ -73,8 +73,13 @@ def wanted_of(rows: Rows, seed: int, numbers: range) -> Tensor:
 
 def measured_pairs(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
     """What is made of the inputs with these numbers, uint8 [n, C, H, W]; whole lanes."""
+    return measured(generator, wanted, seed, None, device, given_to(generator, wanted, seed, rows, device))
+
+
+def given_to(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
+    """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
     stored, _ = rows.rows(chosen(rows, seed, wanted))
-    return measured(generator, wanted, seed, None, device, _seen(pair.parted(stored)[1], generator, device))
+    return _seen(pair.parted(stored)[1], generator, device)
 
 
 def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist import components
 from gan_dist.augment_preflight import augment_problems
+from gan_dist.batchnorm import with_statistics
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 BATCH = 2
 # Whose networks have a method that objectives or penalties call.
 _EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
-_EXAMPLES["classify"] = "dcgan"
+_EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan"}
 _EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 
@@ -97,6 +98,8 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     except (ValueError, TypeError) as error:
         return [str(error)]
     found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
+    if spec.standing is not None and not with_statistics(networks["generator"]):
+        found.append(f"standing: generator '{spec.generator.use}' has no batch normalisation; leave `standing` out")
     return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
 
 

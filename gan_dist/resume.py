@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "every",
     "metrics",
     "stop_when",
+    "standing",
     "keep",
     "resources",
     "environment",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ class TrainState:
         seen: samples seen; the one clock.
         reals_drawn: samples of data drawn; the position in the data.
         nets: networks by name, as objectives call them.
+        standing: sets the batch statistics of a generator that samples are made with; None keeps training's.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class TrainState:
         settings: Mapping[str, OptimizerSettings],
         ema: Ema | None,
         stages: list[Stage],
+        standing: Callable[[nn.Module], None] | None = None,
     ) -> None:
-        self.nets, self.ema, self.stages = dict(nets), ema, stages
+        self.nets, self.ema, self.stages, self.standing = dict(nets), ema, stages, standing
         self.trainable = {
             name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
         }
@@ -116,21 +118,30 @@ class TrainState:
 
     def update_ema(self) -> None:
         if self.ema is not None:
-            self.ema.update(self.module("generator"), self.seen)
+            self.ema.update(self.seen)
 
     def published(self, run: Run) -> nn.Module:
         """The generator that samples are made with, in evaluation mode: the average where there is one, with
-        buffers averaged over workers. Every worker must call this; training is not touched."""
-        source = self.module("generator")
-        module = self.ema.module if self.ema is not None else copy.deepcopy(source)
-        module.load_state_dict(averaged_buffers(source, run), strict=False)
-        return module.eval()
+        buffers averaged over workers and the job's standing statistics. Every worker must call this; training is not
+        touched."""
+        return self._for_samples(self.ema.module if self.ema is not None else self._copy(), run)
+
+    def _copy(self) -> nn.Module:
+        return copy.deepcopy(self.module("generator"))
+
+    def _for_samples(self, generator: nn.Module, run: Run) -> nn.Module:
+        generator.load_state_dict(averaged_buffers(self.module("generator"), run), strict=False)
+        if self.standing is not None:
+            self.standing(generator)
+        return generator.eval()
 
     def capture(self, run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """What a checkpoint holds: networks by name, and the training state. Every worker must call this."""
         networks = {}
         for name, net in self.nets.items():
             networks[name] = {**net.module.state_dict(), **averaged_buffers(net.module, run)}
+        if self.standing is not None:
+            networks["generator"] |= _floating_buffers(self._for_samples(self._copy(), run))
         if self.ema is not None:
             networks["generator_ema"] = dict(self.published(run).state_dict())
         training = {

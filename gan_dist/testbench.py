@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from gan_dist import components
 from gan_dist.by_data import modalities
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks import dcgan, lstm, stylegan2, textcnn, textlstm
+from gan_dist.networks import dcgan, fastgan, lstm, stylegan2, textcnn, textlstm
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.runtime import LocalRun, WiredNet
 from gan_dist.spec.data import Modality
@@ -73,17 +73,18 @@ def differentiable(modality: Modality) -> Tensor:
 
 
 def bench(
-    modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False, classify: bool = False
+    modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False, judges: Collection[str] = ()
 ) -> tuple[Nets, Batch]:
     """A generator, a discriminator and a batch for a phase that trains some of them.
 
     Args:
         per_token: whether the discriminator of text gives a logit for each token.
-        classify: whether the samples have classes, which the discriminator tells apart.
+        judges: methods that the discriminator has beyond its contract; with `classify` the samples have classes.
     """
     torch.manual_seed(0)
     run = LocalRun(CPU, lambda event: None, lambda: False)
-    modules = _modules(modality, per_token, CLASSES if classify else 0)
+    classes = CLASSES if "classify" in judges else 0
+    modules = _modules(modality, per_token, classes, "reconstructed" in judges)
     wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
     for name, module in modules.items():
         module.requires_grad_(name in train)
@@ -97,16 +98,17 @@ def bench(
             return made
 
     noise = modules["generator"].draw(N, rng("noise"))
-    cond = conditions(modality, CLASSES if classify else 0)
+    cond = conditions(modality, classes)
     return Nets(wired), Batch(N, samples(modality) if real else None, cond, noise, rng, fakes)
 
 
-def _modules(modality: Modality, per_token: bool, classes: int) -> dict[str, Any]:
+def _modules(modality: Modality, per_token: bool, classes: int, rebuilds: bool) -> dict[str, Any]:
     if modality == "image":
         pictures: dict[str, Any] = {"size": SIZE, "channels": CHANNELS, "classes": classes}
+        plain = dcgan.Discriminator(**pictures, width=4, norm="none", auxiliary=classes > 0)
         return {
             "generator": stylegan2.Generator(**pictures, z=4, w=4, mapping=1, capacity=SIZE),
-            "discriminator": dcgan.Discriminator(**pictures, width=4, norm="none", auxiliary=classes > 0),
+            "discriminator": fastgan.Discriminator(**pictures, width=4, decoders=True) if rebuilds else plain,
         }
     shape: dict[str, Any] = {"length": LENGTH, "vocabulary": VOCABULARY}
     judge = textlstm.Discriminator(**shape, hidden=8) if per_token else None

@@ -1,4 +1,4 @@
-"""Checks of a person's own generator, discriminator, objective or penalty: what would go wrong, in one call.
+"""Checks of a person's own network, objective, penalty or augmentation: what would go wrong, in one call.
 
 from gan_dist.testing import check
 check("my_pkg.nets:Net")                     # raises with everything that is wrong
@@ -7,19 +7,19 @@ problems("my_pkg.nets:Net", "generator")     # the same as a list of texts
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist import components
+from gan_dist.augment_trial import augment_trial
 from gan_dist.contracts import Nets, Term
+from gan_dist.kinds import Kind, guess_kind
 from gan_dist.randomness import one_lane
 from gan_dist.spec.data import Modality
-from gan_dist.spec.errors import suggestion
 from gan_dist.testbench import (
     CLASSES,
     CPU,
@@ -33,9 +33,6 @@ from gan_dist.testbench import (
     provided,
     samples,
 )
-
-Kind = Literal["generator", "discriminator", "objective", "penalty"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
@@ -70,47 +67,16 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
                 lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes, modality)
             )
         return list(dict.fromkeys(found))
+    if kind == "augment":
+        return _attempt(lambda: augment_trial(_make(kind, use, args, roots, 0), _at_zero(use, args, roots)))
     maker = _try_objective if kind == "objective" else _try_penalty
     return _attempt(lambda: maker(_make(kind, use, args, roots, 0), modality))
 
 
-def kind_of(name: str) -> Kind:
-    """A kind by its name.
-
-    Raises:
-        ValueError: there is no such kind.
-    """
-    for kind in KINDS:
-        if name == kind:
-            return kind
-    raise ValueError(f"kind: {name!r}{suggestion(name, KINDS)}")
-
-
-def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
-    """What a component is, by its methods.
-
-    Raises:
-        ValueError: it looks like none of the kinds.
-    """
-    for kind in KINDS:
-        if use in components.ALIASES[kind]:
-            return kind
-    if ":" not in use:
-        aliases = sorted({alias for kind in KINDS for alias in components.ALIASES[kind]})
-        raise ValueError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
-    target = components.locate("generator", use)
-    components.signature(target, tuple(roots))
-    factory = components.load(target, tuple(roots))
-    if hasattr(factory, "draw"):
-        return "generator"
-    if hasattr(factory, "terms"):
-        return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
-    if hasattr(factory, "forward") or (inspect.isclass(factory) and issubclass(factory, nn.Module)):
-        return "discriminator"
-    raise ValueError(
-        f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
-        "terms(phase, nets, batch)) nor penalty (phase, terms(nets, batch))"
-    )
+def _at_zero(use: str, args: dict[str, Any], roots: Iterable[str | Path]) -> Any:
+    """An augmentation with p = 0, or None where it takes none."""
+    takes = components.signature(components.locate("augment", use), tuple(roots)).params
+    return _make("augment", use, {**args, "p": 0.0}, roots, 0) if any(param.name == "p" for param in takes) else None
 
 
 def _attempt(trial: Any) -> list[str]:
@@ -174,8 +140,8 @@ def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
             if name not in ("generator", "discriminator"):
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
-        classify = "classify" in getattr(objective, "needs_methods", {}).get("discriminator", ())
-        nets, batch = bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), classify)
+        judges = getattr(objective, "needs_methods", {}).get("discriminator", ())
+        nets, batch = bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), judges)
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gan_dist import checkpoint, components
+from gan_dist.batchnorm import Standing
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import Checkpoint
 from gan_dist.data.facts import DataFacts, facts_of
@@ -57,7 +58,8 @@ def work(
     stages = build_stages(spec, clock, modules)
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    state = TrainState(nets, stages[0].settings, ema, stages)
+    standing = Standing(spec.standing, spec.batch, rows, spec.seed, run.device) if spec.standing else None
+    state = TrainState(nets, stages[0].settings, ema, stages, standing)
     _restore(state, run, folder, rows.facts, start_from)
     if isinstance(rows, Memory):
         rows = on_device(rows, spec.data.ingest, run.device)

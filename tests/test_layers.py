@@ -21,7 +21,7 @@ cli.sweep_words cli.options cli.output
 
 standing board report compare export card programs results launch twin submit attend follow
 keeper cluster jobs_api tail local_cluster packaging
-job_schema catalog recipes text_recipes survey testing testbench
+job_schema catalog recipes text_recipes survey testing kinds augment_trial testbench
 
 driver sampling_on_ray evaluating_on_ray preparing_on_ray ray_order sweeps.tuning sweeps.tune_trial conduct
 reading desk ray_worker ray_group rendezvous resources
@@ -32,7 +32,7 @@ local smoke preflight text_preflight augment_preflight attempt events request re
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.pareto sweeps.history sweeps.draw
 
-worker tasks judged measuring fitted adding_up wanted journal grids pairs samples collapse microbatch
+worker tasks judged measuring fitted adding_up wanted journal grids batchnorm pairs samples collapse microbatch
 loop
 build state adam stats feed ema stages runtime reduction schedule runs checkpoint mirror
 page modalities modalities.image modalities.pair modalities.text
@@ -42,7 +42,8 @@ data.facts data.held_out data.oracle data.text_files data.sentences data.reachin
 data.images data.weighted data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
-objectives.feature_matching objectives.reconstruction objectives.perceptual objectives.auxiliary objectives.vae
+objectives.feature_matching objectives.reconstruction objectives.rebuilding objectives.perceptual objectives.auxiliary
+objectives.vae
 objectives.wasserstein objectives.relativistic objectives.adversarial
 penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1

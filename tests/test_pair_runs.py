@@ -14,11 +14,16 @@ import torch
 from PIL import Image
 
 from gan_dist import api
+from gan_dist.batchnorm import with_statistics
 from gan_dist.cli import main
+from gan_dist.data.order import shuffled
 from gan_dist.jobfile import load_job
 from gan_dist.metrics.pairs import psnr
+from gan_dist.modalities import image
+from gan_dist.randomness import one_lane
 from gan_dist.runs import RunFolder
 from gan_dist.spec.errors import JobError
+from tests.helpers import CPU
 
 JOB = """
 name: pairs
@@ -64,6 +69,31 @@ def gan_dist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return int(ended.value.code or 0), said.out + said.err
 
     return call
+
+
+def test_standing_statistics_are_of_the_data_s_inputs(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, _ = scene
+    monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
+    changes = {"generator": {"use": "pix2pix", "width": 2, "norm": "batch"}, "standing": {"batches": 2, "batch": 5}}
+    run = api.train(root / "job.yaml", changes, storage=str(root / "standing"))
+    generator: Any = api.load(run).generator
+    pictures = [np.asarray(Image.open(root / "given" / f"{number}.png")) for number in range(9)]
+    order = shuffled(9, 0, "shown")
+    means = []
+    for batch in (order[[0, 1, 2, 3, 4]], order[[5, 6, 7, 8, 0]]):
+        given = image.encode(torch.tensor(np.stack([pictures[one] for one in batch]))[:, None], CPU, torch.float32)
+        means.append(before_first_norm(generator, given).mean((0, 2, 3)))
+    found = with_statistics(generator)[0].running_mean
+    torch.testing.assert_close(found, torch.stack(means).mean(0), rtol=1e-5, atol=1e-6)
+
+
+def before_first_norm(generator: Any, given: torch.Tensor) -> torch.Tensor:
+    seen: list[torch.Tensor] = []
+    hook = with_statistics(generator)[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        generator(generator.draw(len(given), one_lane((), len(given), CPU)), given)
+    hook.remove()
+    return seen[0]
 
 
 def test_metrics_by_pair_are_those_of_the_pictures(scene: Any, gan_dist: Any) -> None:

@@ -200,9 +200,11 @@ class One(nn.Module):
 
 def averaged(steps: int, **spec: Any) -> float:
     """The average after weights 1, 1, 1, ... that began at 0."""
-    ema = Ema(EmaSpec.model_validate(spec), One(0.0), Clock(8, 800))
+    generator = One(0.0)
+    ema = Ema(EmaSpec.model_validate(spec), generator, Clock(8, 800))
+    generator.w.data.fill_(1.0)
     for step in range(1, steps + 1):
-        ema.update(One(1.0), step * 8)
+        ema.update(step * 8)
     return float(ema.module.w.item())  # type: ignore[union-attr, operator]
 
 
@@ -223,10 +225,12 @@ def test_ema_ramps_up() -> None:
 
 
 def test_ema_starts_late() -> None:
-    ema = Ema(EmaSpec.model_validate({"half_life": 80, "start": 16}), One(0.0), Clock(8, 800))
+    generator = One(0.0)
+    ema = Ema(EmaSpec.model_validate({"half_life": 80, "start": 16}), generator, Clock(8, 800))
     values = []
     for step, weight in enumerate((5.0, 7.0, 1.0), 1):
-        ema.update(One(weight), step * 8)
+        generator.w.data.fill_(weight)
+        ema.update(step * 8)
         values.append(ema.module.w.item())  # type: ignore[union-attr, operator]
     assert values == pytest.approx([5, 7, 7 + (1 - 7) * (1 - 0.5 ** (8 / 80))])
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from gan_dist.components import ALIASES
-from gan_dist.testing import KINDS as CHECKED
-from gan_dist.testing import check, guess_kind, problems
+from gan_dist.kinds import KINDS as CHECKED
+from gan_dist.kinds import guess_kind
+from gan_dist.testing import check, problems
 
 HEAD = """
 import torch
@@ -48,6 +49,14 @@ class Pen:
 
     def terms(self, nets, batch):
         return {"mine": mean_over(nets.D(batch.real).square())}
+
+class Aug:
+    def __init__(self, *, p: float = 1.0) -> None:
+        self.p = p
+
+    def __call__(self, x, rng):
+        chosen = (rng.uniform() < self.p)[:, None, None, None]
+        return torch.where(chosen, x * (1 + rng.uniform(1, 1, 1)), x)
 
 class Once(torch.autograd.Function):
     @staticmethod
@@ -97,6 +106,10 @@ def penalty(line: str) -> str:
     return f"    def terms(self, nets, batch):\n        {line}\n"
 
 
+def called(line: str) -> str:
+    return f"    def __call__(self, x, rng):\n        {line}\n"
+
+
 REAL = "nets.D(batch.fakes)"
 CASES: list[tuple[str, str, str, str]] = [
     ("Gen", "torch's generator", "    def draw(self, n, rng):\n        return torch.randn(n, 4)\n", DRAW),
@@ -129,6 +142,21 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Pen", "no phase", "    phase = None\n", "phase: None; the phase it is added to, such as 'D'"),
     ("Pen", "no slope", penalty("return {'a': mean_over(batch.real)}"), "terms('D'): no term has a gradient"),
     ("Pen", "no dict", penalty("return None"), "terms('D'): gives NoneType; wanted a dict of named Terms"),
+    ("Aug", "a tuple", called("return (x,)"), "__call__: gives tuple for images (4, 3, 32, 32) [B, C, H, W]"),
+    ("Aug", "smaller", called("return x[..., :16]"), "__call__: gives (4, 3, 32, 16) for images (4, 3, 32, 32)"),
+    ("Aug", "type", called("return x.float()"), "gives torch.float32 for images of torch.float64"),
+    ("Aug", "range", called("return (x + 1) * 127.5"), "gives values up to 255 for images in [-1, 1]"),
+    ("Aug", "nan", called("return x / 0"), "for images in [-1, 1]; D could not see these"),
+    ("Aug", "torch's generator", called("return x * torch.rand(4, 1, 1, 1)"), "__call__: two calls with the same rng"),
+    ("Aug", "in place", called("return x.mul_(2)"), "__call__: changes the images in place"),
+    ("Aug", "coupled", called("return x - x.mean(0, keepdim=True)"), "depends on the others of its batch"),
+    ("Aug", "no slope", called("return x.detach()"), "carries no gradient of the images"),
+    ("Aug", "once", called("return Once.apply(x)"), "__call__: " + TWICE),
+    ("Aug", "p", called("return x * (2 - self.p)"), "p: at 0 images are changed"),
+    ("Aug", "raises", called("raise KeyError('oh')"), "raised KeyError: 'oh'"),
+    ("Aug", "nothing to watch", "    def after_step(self, means, n):\n        pass\n", "after_step: there is no terms"),
+    ("Aug", "a list", penalty("return []"), "terms: gives list; wanted a dict of named Terms"),
+    ("Aug", "a loss", penalty("return {'a': mean_over(batch.real)}"), "terms: a is no number to watch"),
 ]  # fmt: skip
 
 
@@ -155,7 +183,7 @@ def test_each_defect_is_found(own: Any, tmp_path: Path, base: str, what: str, bo
         check(f"{name}:Bad", roots=(tmp_path,))
 
 
-KINDS = {"Gen": "generator", "Dis": "discriminator", "Obj": "objective", "Pen": "penalty"}
+KINDS = {"Gen": "generator", "Dis": "discriminator", "Obj": "objective", "Pen": "penalty", "Aug": "augment"}
 
 
 @pytest.mark.parametrize("base", KINDS)
@@ -170,11 +198,19 @@ def test_everything_shipped_passes(kind: Any, use: str) -> None:
     if use == "vae":
         assert problems(use, kind) == ["phases: VAE trains 'encoder', which a job must supply under `networks`"]
         return
-    without_weights = {
+    given = {
         "projected": {"weights": "random", "resolution": 64, "width": 4},
         "perceptual": {"weights": "random"},
+        "ada": {"p": 1.0, "cutout": 1.0},
     }
-    check(use, kind, **without_weights.get(use, {}))
+    check(use, kind, **given.get(use, {}))
+
+
+def test_an_augmentation_that_is_a_module_is_known_by_what_it_is_given(own: Any, tmp_path: Path) -> None:
+    body = "    def forward(self, x, rng):\n        return x * (1 + rng.uniform(1, 1, 1))\n"
+    use = f"{own('nn.Module', body)}:Bad"
+    assert guess_kind(use, (tmp_path,)) == "augment"
+    assert problems(use, roots=(tmp_path,)) == []
 
 
 def test_arguments_are_checked_and_passed_on(own: Any, tmp_path: Path) -> None:

@@ -15,15 +15,17 @@ from gan_dist.cli.output import emit, say
 def check(
     use: Annotated[str, typer.Argument(help="Your own package.module:Name, or a shipped name.")],
     kind: Annotated[
-        str | None, typer.Option(help="generator, discriminator, objective or penalty; guessed if left out.")
+        str | None,
+        typer.Option(help="generator, discriminator, objective, penalty or augment; guessed if left out."),
     ] = None,
     sets: options.Set = None,
     code: Annotated[Path, typer.Option(help="Folder with your modules.", metavar="DIR")] = Path("."),
     as_json: options.Json = False,
 ) -> None:
-    """Say what is wrong with your own network, objective or penalty, in one call."""
+    """Say what is wrong with your own network, objective, penalty or augmentation, in one call."""
+    from gan_dist.kinds import guess_kind, kind_of
     from gan_dist.spec.merge import overrides_document
-    from gan_dist.testing import guess_kind, kind_of, problems
+    from gan_dist.testing import problems
 
     arguments = overrides_document(sets or []).value
     settled = guess_kind(use, [code]) if kind is None else kind_of(kind)

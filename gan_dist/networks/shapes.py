@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def powers_between(size: int, least: int, most: int, name: str) -> int:
+def powers_between(size: int, least: int, most: int, name: str, does: str = "makes") -> int:
     """log2 of `size`, which must be a power of two in [least, most] pixels.
 
     Raises:
@@ -19,7 +19,7 @@ def powers_between(size: int, least: int, most: int, name: str) -> int:
     allowed = [2**p for p in range(least.bit_length() - 1, most.bit_length())]
     if size not in allowed:
         near = min(allowed, key=lambda value: abs(value - size))
-        raise ValueError(f"{name} makes images of {allowed} pixels, not {size}; data.size: {near} is nearest")
+        raise ValueError(f"{name} {does} images of {allowed} pixels, not {size}; data.size: {near} is nearest")
     return size.bit_length() - 1
 
 

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over
 from gan_dist.networks.pretrained import RANDOM, Backbone, Taps, weights_file
+
+
+class Distance:
+    """The mean of (f(x) - f(y))^2 over the entries of each of four maps of a frozen network, summed over maps.
+
+    Args:
+        backbone, weights: as in `Perceptual`.
+
+    Raises:
+        ValueError: the weights are not there.
+    """
+
+    def __init__(self, backbone: Backbone, weights: str | None) -> None:
+        if weights != RANDOM:
+            weights_file(backbone, weights)
+        self.backbone, self.weights = backbone, weights
+        self.taps: Taps | None = None
+
+    def begin(self, like: Tensor) -> None:
+        """Load the network beside a tensor."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.taps = Taps(self.backbone, self.weights).to(like.device, like.dtype)
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of images [B, C, H, W] each, [B]."""
+        if self.taps is None:
+            self.begin(x)
+        assert self.taps is not None
+        maps = zip(self.taps(_coloured(x)), self.taps(_coloured(y)), strict=True)
+        return torch.stack([(one - other).square().flatten(1).mean(1) for one, other in maps]).sum(0)
 
 
 class Perceptual:
@@ -30,26 +61,15 @@ class Perceptual:
     modality: ClassVar = "image"
 
     def __init__(self, backbone: Backbone = "vgg16", weights: str | None = None) -> None:
-        if weights != RANDOM:
-            weights_file(backbone, weights)
-        self.backbone, self.weights = backbone, weights
-        self.taps: Taps | None = None
+        self.distance = Distance(backbone, weights)
 
     def begin(self, nets: Nets) -> None:
         """Load the network beside G."""
-        like = next(nets.G.module.parameters())
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.taps = Taps(self.backbone, self.weights).to(like.device, like.dtype)
+        self.distance.begin(next(nets.G.module.parameters()))
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        if self.taps is None:
-            self.begin(nets)
-        assert batch.real is not None and self.taps is not None
-        apart: Any = 0.0
-        for fake, real in zip(self.taps(_coloured(batch.fakes)), self.taps(_coloured(batch.real)), strict=True):
-            apart = apart + (fake - real).square().flatten(1).mean(1)
-        return {"perceptual": mean_over(apart)}
+        assert batch.real is not None
+        return {"perceptual": mean_over(self.distance(batch.fakes, batch.real))}
 
 
 def _coloured(images: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from gan_dist.penalties.wgan_gp import check_strength, gradient_length, off_targ
 class Dragan:
     """gamma * E (|grad_x D(x)| - target)^2 at x = real + noise with normal noise.
 
+    So the paper has it. Its code adds uniform numbers below half of the batch's standard deviation, which couple the
+    samples of a batch and brighten them all.
+
     Args:
         gamma: strength, >= 0; the paper's lambda.
         target: the length that the gradient shall have, >= 0; the paper's k.

@@ -22,6 +22,7 @@ from gan_dist.spec.sections import (
     EverySpec,
     KeepSpec,
     ResourcesSpec,
+    StandingSpec,
     StopSpec,
 )
 from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
@@ -44,6 +45,7 @@ __all__ = [
     "ResourcesSpec",
     "SchedulerSpec",
     "StageSpec",
+    "StandingSpec",
     "StopSpec",
     "SweepSpec",
     "TextData",
@@ -111,6 +113,10 @@ class JobSpec(Section):
     )
     optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="How weights are stepped.")
     ema: EmaSpec | None = Field(default=None, description="Moving average of the generator's weights; null for none.")
+    standing: StandingSpec | None = Field(
+        default=None,
+        description="Batch normalisation of G estimated anew for samples; null for training's running statistics.",
+    )
     batch: Whole = Field(
         ge=1,
         le=1_000_000,

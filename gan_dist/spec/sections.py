@@ -55,6 +55,22 @@ class EmaSpec(Section):
     )
 
 
+class StandingSpec(Section):
+    """Standing statistics: G's batch normalisation is estimated anew whenever samples are made or stored."""
+
+    batches: Whole = Field(
+        default=16,
+        ge=1,
+        description="Batches of fresh noise whose statistics are averaged.",
+        json_schema_extra={"unit": "batches"},
+    )
+    batch: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None,
+        description="Samples in each of them; null for the job's `batch`.",
+        json_schema_extra={"unit": "samples"},
+    )
+
+
 class EverySpec(Section):
     """How often something is written."""
 

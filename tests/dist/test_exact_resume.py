@@ -49,6 +49,17 @@ JOBS = {
     "stylegan2": job(
         **STYLEGAN2, precision="fp32", penalties=[{"use": "path_length", "every": 2}], until=f"{STEPS} steps"
     ),
+    "fastgan, standing statistics": job(
+        precision="fp32",
+        data={"source": "digits", "size": 32},
+        generator={"use": "fastgan", "width": 2, "z": 8},
+        discriminator={"use": "fastgan", "width": 2, "decoders": True},
+        objective=[{"use": "hinge"}, {"use": "reconstruction"}],
+        augment={"use": "diffaugment"},
+        ema={"half_life": 60},
+        standing={"batches": 2},
+        until=f"{STEPS} steps",
+    ),
     "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
     "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
     "mle, then seqgan by a transformer": {

@@ -70,6 +70,8 @@ CASES |= {
     "lecam": job(**MLP, penalties=[{"use": "lecam", "decay": 0.5}], micro_batch=4),
     "bcr and orthogonal": job(**MLP, penalties=[{"use": "bcr"}, {"use": "orthogonal", "beta": 0.1}], micro_batch=4),
     "reconstruction": job(**MLP, objective=[{"use": "hinge"}, {"use": "l1"}, {"use": "l2"}], micro_batch=4),
+    # Nothing moves, for normalisation couples a batch; what samples are made with is the same all the same.
+    "standing statistics": job(optimizer={"lr": 0.0}, standing={"batches": 2}, ema={"half_life": 40}),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 
