@@ -14,7 +14,7 @@ _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
 }
-PROVIDED["metric"] = {"codec": "data.tokens", "test": "data.test", "oracle": "data.source"}
+PROVIDED["metric"] = {"codec": "data.tokens", "held_out": "data.test", "oracle": "data.source"}
 PROVIDED["metric"] |= {"class_counts": "data.labels"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,49 +11,25 @@ import numpy as np
 import torch
 
 from gan_dist.api import load
-from gan_dist.components import ALIASES, add_roots
+from gan_dist.asked import Question, asked_of, changed
+from gan_dist.components import add_roots
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts
 from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
+from gan_dist.held_back import HeldBack, held_back
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.fitting import SEED
-from gan_dist.metrics.names import is_of_text, names_of
 from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.runtime import LocalRun
-from gan_dist.spec.amounts import Amount
-from gan_dist.spec.errors import suggestion
-from gan_dist.spec.job import FeaturesSpec, MetricSpec
+from gan_dist.spec.data_fields import Held
+from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.subjects import Samples, of_folder, of_model, training_data, twin_of
 from gan_dist.temperatures import Curves, Pair, pairs_of
 from gan_dist.worker import pick_device
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is compared by which metrics.
-
-    Attributes:
-        a, b: run, checkpoint, exported generator or folder of images; b, for images only, is a folder in place of the
-            run's data.
-        metrics: their names; none for those of the job, or else all of ours that the data allow.
-        n, features: samples of A, and what images are compared by, in place of what the metrics say.
-        grid: inverse temperatures at which a run of text is measured beside 1.
-        twin: another run of the same text, measured beside A.
-        neighbours: whether samples are shown beside the real ones that are nearest.
-    """
-
-    a: str
-    b: str | None = None
-    metrics: Sequence[str] = ()
-    n: int | None = None
-    features: str | None = None
-    grid: Sequence[float] = ()
-    twin: str | None = None
-    neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +43,7 @@ class Answer:
         pairs: names that make a curve of quality against diversity.
         neighbours: the nearest neighbours of A's samples in B, where they were asked for.
         warnings: what is to be known of the numbers.
+        held: the sentences that nothing was learnt from and that were compared with; None where none were.
     """
 
     values: dict[str, float]
@@ -81,6 +57,7 @@ class Answer:
     pairs: tuple[Pair, ...]
     neighbours: Neighbours | None
     warnings: tuple[str, ...]
+    held: HeldBack | None
 
 
 def evaluate(question: Question) -> Answer:
@@ -100,7 +77,7 @@ def evaluate(question: Question) -> Answer:
         _check_same_shape(a.where, a.facts, where, b.facts)
         add_roots(a.roots)
         run = LocalRun(device, lambda event: None, lambda: False)
-        measuring = Measuring(_asked(question, a, b.facts), b.facts, a.cache, run, a.roots, against)
+        measuring = Measuring(asked_of(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split)
         if problems := measuring.problems():
             raise ValueError("\n".join(problems))
         pairs = pairs_of(measuring.names) if question.grid else ()
@@ -108,17 +85,19 @@ def evaluate(question: Question) -> Answer:
             which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
             for which, one in {"model": a, **others}.items()
         }
-        real = _of_real(measuring, a, b) if a.of_text else {}
+        real = _of_real(measuring, a, b, question.split) if a.of_text else {}
         shown = curves if question.grid else {}
         first = {which: points[1.0] for which, points in curves.items()}
         twin = first.get("twin", {})
         near = _neighbours(question, a, b, run) if question.neighbours else None
-        warnings = tuple(measuring.warnings())
-        return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
+        kept = held_back(measuring, b, question.split)
+        warnings = (*measuring.warnings(), *(kept.warnings if kept else ()))
+        count = b.facts.count
+        return Answer(first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept)
 
 
 def _neighbours(question: Question, a: Samples, b: Rows, run: LocalRun) -> Neighbours:
-    asked = _changed(question, a, [MetricSpec(use=METRIC)])
+    asked = changed(question, a, [MetricSpec(use=METRIC)])
     return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
@@ -173,7 +152,7 @@ def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str
             generator.drawing = Drawing()
 
 
-def _of_real(measuring: Measuring, a: Samples, b: Rows) -> dict[str, float]:
+def _of_real(measuring: Measuring, a: Samples, b: Rows, held: Held) -> dict[str, float]:
     """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
     those that were held out from features that were trained on the data."""
     found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]
@@ -181,7 +160,7 @@ def _of_real(measuring: Measuring, a: Samples, b: Rows) -> dict[str, float]:
     if not built:
         return found
     shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
-    of_real = Measuring([one.spec for one in built], b.facts, a.cache, measuring.run, a.roots)
+    of_real = Measuring([one.spec for one in built], b.facts, a.cache, measuring.run, a.roots, held=held)
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
 
 
@@ -194,61 +173,3 @@ def _holds_images(where: str) -> bool:
 def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:
     if ours.shape != theirs.shape:
         raise DataError(f"{a} and {b} cannot be compared: {ours.described} and {theirs.described}")
-
-
-def _asked(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpec]:
-    """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
-    named = [_metric(name, a) for name in question.metrics]
-    found = _changed(question, a, named or a.metrics or _ours(a))
-    if not named and not a.metrics:
-        found = [one for one in found if _fits(one, a, facts)]
-    return [one for place, one in enumerate(found) if one not in found[:place]]
-
-
-def _changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> list[MetricSpec]:
-    """Metrics with the samples and features that the question names."""
-    changes: dict[str, object] = {}
-    if question.features is not None:
-        changes["features"] = FeaturesSpec(use=question.features)
-    if a.most is not None and (question.n or 0) > a.most:
-        raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} images")
-    if (count := question.n or a.most) is not None:
-        changes["samples"] = Amount(count)
-    return [one.model_copy(update=changes) for one in metrics]
-
-
-def _ours(a: Samples) -> list[MetricSpec]:
-    """The shipped metrics of A's kind of data."""
-    shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
-    return [one for one in shipped if is_of_text(one) == a.of_text]
-
-
-def _fits(spec: MetricSpec, a: Samples, facts: DataFacts) -> bool:
-    """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
-    so cheap that nobody has to ask for it by name."""
-    try:
-        found = Measuring([spec], facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
-    except ValueError:
-        return False
-    needs = found.built[0].metric.needs
-    if getattr(found.built[0].metric, "costly", False):
-        return False
-    if needs == "pairs":
-        return a.wanted is not None
-    if needs == "classes":
-        return a.labels is not None and not found.problems()
-    return needs != "generator" or hasattr(a.generator, "log_prob")
-
-
-def _metric(name: str, a: Samples) -> MetricSpec:
-    """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job."""
-    if ":" in name:
-        return MetricSpec(use=name)
-    spellings: dict[str, MetricSpec] = {}
-    for known in (*a.metrics, *_ours(a)):
-        found = names_of(known, a.roots)
-        spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
-    if name not in spellings:
-        near, kind = suggestion(name, sorted(spellings)), "text" if a.of_text else "images"
-        raise ValueError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {a.where} is of {kind}")
-    return spellings[name]

@@ -25,7 +25,8 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate neighbours subjects image_folder temperatures plots walks delivery remade sampling forms api exported
+gan_dist evaluate asked held_back neighbours subjects image_folder temperatures plots walks delivery remade
+sampling forms api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -37,7 +38,7 @@ build state adam stats feed ema stages runtime reduction schedule runs checkpoin
 page modalities modalities.image modalities.pair modalities.text
 data data.on_ray data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs data.corpus
 data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
-data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
+data.facts data.held_out data.split data.oracle data.text_files data.sentences data.reaching data.source data.tokens
 data.images data.weighted data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle

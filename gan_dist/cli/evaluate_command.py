@@ -12,11 +12,15 @@ from gan_dist.cli.output import emit, say, table
 
 if TYPE_CHECKING:
     from gan_dist.evaluate import Answer
+    from gan_dist.spec.data_fields import Held
 
 
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
 ]
+Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
+Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
+Split = Annotated[str, typer.Option(help="Of text: which held-out sentences, test or validation.", metavar="NAME")]
 
 
 def evaluate(
@@ -29,7 +33,7 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")] = None,
+    n: Count = None,
     features: Annotated[
         str | None, typer.Option(help="What images are compared by: see `gan-dist help metrics`.", metavar="NAME")
     ] = None,
@@ -47,21 +51,20 @@ def evaluate(
             autocompletion=options.complete_run,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")
-    ] = None,
+    out: Out = None,
     neighbours: Neighbours = None,
+    split: Split = "test",
     as_json: options.Json = False,
 ) -> None:
     """Measure how good samples are, in this process: of images against images, of text with real text beside it."""
-    from gan_dist.evaluate import Question
+    from gan_dist.asked import Question
     from gan_dist.evaluate import evaluate as answer
     from gan_dist.temperatures import DEFAULT, parse
 
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise ValueError("--out is for the curves of --temperature-grid; add it")
-    found = answer(Question(a, b, metric or (), n, features, grid, twin, neighbours is not None))
+    found = answer(Question(a, b, metric or (), n, features, grid, twin, neighbours is not None, _held(split)))
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
     if neighbours is not None and found.neighbours is not None:
@@ -71,7 +74,8 @@ def evaluate(
         emit(_document(found, plot))
         return
     seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
-    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples)")
+    held_out = "" if found.held is None else f" and {found.held.count:,} {found.held.split} sentences"
+    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples){held_out}")
     _show_values(found)
     if plot is not None:
         _show_curves(found)
@@ -80,8 +84,20 @@ def evaluate(
         say(f"neighbours: {neighbours}")
 
 
+def _held(split: str) -> Held:
+    from gan_dist.spec.data_fields import HELD
+    from gan_dist.spec.errors import suggestion
+
+    for held in HELD:
+        if held == split:
+            return held
+    raise ValueError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
+
+
 def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
     document: dict[str, Any] = {"a": found.a, "b": found.b, "samples_of_b": found.reals, "samples_seen": found.seen}
+    if found.held is not None:
+        document |= {"split": found.held.split, "samples_of_split": found.held.count}
     document["metrics"] = found.values
     document |= {key: values for key, values in (("real", found.real), ("twin", found.twin)) if values}
     if plot is not None:

@@ -2,6 +2,7 @@
 
 `fd_random_5k` is the Fréchet distance of 5000 generated samples to the whole training set by features `random`. Only
 the features of 2015, 50,000 generated samples and the whole training set make a `fid`; `inception_score` is alike.
+`bleu5_test_10k` is BLEU of 10,000 sentences against those of the test; what decides in training has `validation` there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from gan_dist.components import Roots, locate, signature
 from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.data_fields import Held
 from gan_dist.spec.errors import Keys, Problem, nearest
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.signatures import read_constant
@@ -24,13 +26,14 @@ OF_TEXT = ("tokens", "language_model", "text_classifier")
 PIXELS = "pixels"
 
 
-def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[str, str]:
+def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Held = "validation") -> dict[str, str]:
     """Exact name -> value, for every number a metric gives.
 
     Args:
         metric: the metric, its features and sample count.
         roots: folders with a user's own modules.
         against: what the samples are compared with, where that is not the training set.
+        held: which held-out text is compared with; training's is for validation.
 
     Raises:
         ValueError: there is no such metric, or it does not say what it gives and gets.
@@ -42,16 +45,18 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[s
     if needs not in NEEDS:
         known = ", ".join(f'"{one}"' for one in NEEDS)
         raise ValueError(f"'{metric.use}' does not say what it gets; its class needs needs = one of {known}")
-    return {_name(value, metric, roots, against): value for value in values}
+    by_split = read_constant(target, "by_split", roots) or ()
+    return {_name(value, metric, roots, against, held if value in by_split else ""): value for value in values}
 
 
-def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
+def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str) -> str:
     changed = list(_changed("metric", metric.use, metric.args, roots))
     features = features_of(metric, roots)
     is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
     if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
         return PUBLISHED[value]
-    by = [] if features.use in (*OF_TEXT, PIXELS) else [_label(features)]
+    by = [held] if held else []
+    by += [] if features.use in (*OF_TEXT, PIXELS) else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
