@@ -10,6 +10,7 @@ from gan_dist.spec.signatures import Signature
 _INPUT = "input_channels"
 _OF_IMAGES = {"size": "data.size", "channels": "data.channels", _INPUT: "data.channels"}
 _OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
+_OF_TEXT["codec"] = "data.tokens"
 _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES

@@ -52,12 +52,14 @@ metrics.frechet metrics.kid metrics.prdc metrics.random_network
 metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 metrics.lpips
 metrics.resized metrics.weights
 metrics.bleu metrics.repetition metrics.likelihood metrics.lm_score metrics.language_model
-metrics.class_accuracy metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
+metrics.class_accuracy metrics.sentence_encoder
+metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
 networks.downloads networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
-networks.rmc networks.lstm networks.transformer networks.multirep networks.textcnn networks.textlstm networks.charcnn
+networks.rmc networks.lstm networks.transformer networks.pretrained_lm
+networks.pretrained_encoder networks.local_models networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness
 

@@ -123,7 +123,7 @@ class TextFacts(DataFacts):
     @property
     def provided(self) -> dict[str, Any]:
         own = {"vocabulary": len(self.codec.vocabulary), "length": self.codec.length}
-        return {**super().provided, **own, "bos": self.codec.bos, "eos": self.codec.eos}
+        return {**super().provided, **own, "bos": self.codec.bos, "eos": self.codec.eos, "codec": self.codec}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,7 +7,9 @@ the features of 2015, 50,000 generated samples and the whole training set make a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from gan_dist.components import Roots, locate, signature
@@ -18,12 +20,13 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.signatures import read_constant
 from gan_dist.spec.slots import FeaturesSpec, MetricSpec
 
+_STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"
 DIGITS = 8
 NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
 PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
-OF_TEXT = ("tokens", "language_model", "text_classifier")
-PIXELS = "pixels"
+UNNAMED = ("tokens", "language_model", "text_classifier", "pixels")  # the metric says them
+OF_TEXT = ("tokens", "language_model", "text_classifier", "sentence_encoder")
 
 
 def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Held = "validation") -> dict[str, str]:
@@ -56,7 +59,7 @@ def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str)
     if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
         return PUBLISHED[value]
     by = [held] if held else []
-    by += [] if features.use in (*OF_TEXT, PIXELS) else [_label(features)]
+    by += [] if features.use in UNNAMED else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
@@ -75,7 +78,10 @@ def is_of_text(metric: MetricSpec, roots: Roots = ()) -> bool:
 
 
 def _label(features: FeaturesSpec) -> str:
-    """The name, and of weights that are not the published ones the beginning of their checksum."""
+    """The name, of a network from a folder that folder's; and of weights that are not the published ones the beginning
+    of their checksum."""
+    if folder := features.args.get("folder"):
+        return _STRANGE.sub("-", PurePath(str(folder)).name)
     name, checksum = features.use.rpartition(":")[2], features.args.get("checksum")
     return f"{name}-{str(checksum)[:DIGITS]}" if checksum else name
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks import charcnn, lstm, multirep, rmc, textcnn, textlstm, transformer
+from gan_dist.networks import charcnn, lstm, multirep, pretrained_lm, rmc, textcnn, textlstm, transformer
 from gan_dist.networks.autoregressive import Drawing, drawn, gumbel, sentence_mask
 from gan_dist.networks.textcnn import Highway
 from gan_dist.objectives.rewards import completions
 from gan_dist.randomness import one_lane
 from tests.helpers import CPU
+from tests.text.tiny import codec, lm_of
 
 EOS, VOCABULARY, LENGTH = 2, 6, 4
 GENERATORS: dict[str, Any] = {
@@ -23,6 +24,7 @@ GENERATORS: dict[str, Any] = {
     "rmc": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, **keys),
     "two slots": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, slots=2, **keys),
     "transformer": lambda **keys: transformer.Generator(**{"width": 6, "layers": 2, "heads": 2} | keys),
+    "pretrained_lm": lambda **keys: _pretrained(**keys),
 }
 DISCRIMINATORS: dict[str, Any] = {
     "textcnn": lambda **keys: textcnn.Discriminator(embedding=4, widths=(1, 2), filters=(3, 3), **keys),
@@ -30,6 +32,13 @@ DISCRIMINATORS: dict[str, Any] = {
     "multirep": lambda **keys: multirep.Discriminator(representations=4, filters=3, features=4, **keys),
     "charcnn": lambda **keys: charcnn.Discriminator(width=4, **keys),
 }
+
+
+def _pretrained(eos: int | None, **keys: Any) -> nn.Module:
+    if eos is None:
+        pytest.skip("a pretrained model writes sentences that end")
+    words = ("<pad>", "<bos>", "<eos>", "<unk>", "a", "b")
+    return pretrained_lm.Generator(eos=eos, codec=codec(words), folder=str(lm_of(("b", "a"))), **keys)
 
 
 def generator(name: str, eos: int | None = EOS, **keys: Any) -> Any:
