@@ -25,14 +25,15 @@ class Question:
     """What is compared by which metrics.
 
     Attributes:
-        a, b: run, checkpoint, exported generator or folder of images; b, for images only, is a folder in place of the
-            run's data.
+        a, b: run, checkpoint, exported generator, folder of images or file of sentences; b is a folder or file in place
+            of the run's data, or of a file the run whose data it is compared with.
         metrics: their names; none for those of the job, or else all of ours that the data allow.
         n, features: samples of A, and what images are compared by, in place of what the metrics say.
         grid: inverse temperatures at which a run of text is measured beside 1.
         twin: another run of the same text, measured beside A.
         neighbours: whether samples are shown beside the real ones that are nearest.
         split: which sentences that nothing was learnt from text is compared with.
+        tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
     """
 
     a: str
@@ -44,6 +45,8 @@ class Question:
     twin: str | None = None
     neighbours: bool = False
     split: Held = "test"
+    tokens: str = "words"
+    lower: bool = False
 
 
 def asked_of(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpec]:
@@ -75,7 +78,7 @@ def changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> li
     if question.features is not None:
         changes["features"] = FeaturesSpec(use=question.features)
     if a.most is not None and (question.n or 0) > a.most:
-        raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} images")
+        raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} samples")
     if (count := question.n or a.most) is not None:
         changes["samples"] = Amount(count)
     return [one.model_copy(update=changes) for one in metrics]

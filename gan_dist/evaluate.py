@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from gan_dist.api import load
 from gan_dist.asked import Question, asked_of, changed
 from gan_dist.components import add_roots
 from gan_dist.data.errors import DataError
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.ingest import Memory
 from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
 from gan_dist.held_back import HeldBack, held_back
@@ -23,12 +24,13 @@ from gan_dist.measuring import Measuring
 from gan_dist.metrics.fitting import SEED
 from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
+from gan_dist.runs import METRICS
 from gan_dist.runtime import LocalRun
-from gan_dist.spec.data_fields import Held
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
-from gan_dist.subjects import Samples, of_folder, of_model, training_data, twin_of
+from gan_dist.subjects import Samples, of_folder, of_model, prepared_beside, trained_on, training_data, twin_of
 from gan_dist.temperatures import Curves, Pair, pairs_of
+from gan_dist.text_file import codec_for, is_text_file, rows_of, samples_of, sentences_of
 from gan_dist.worker import pick_device
 
 
@@ -72,7 +74,7 @@ def evaluate(question: Question) -> Answer:
     with tempfile.TemporaryDirectory() as scratch:
         a, b = _sides(question, Folder(scratch), device)
         others = {} if question.twin is None else {"twin": twin_of(question.twin, a, device)}
-        against = "" if question.b is None else Path(question.b).resolve().name
+        against = _against(question)
         where = question.b or f"the data of {a.where}"
         _check_same_shape(a.where, a.facts, where, b.facts)
         add_roots(a.roots)
@@ -85,13 +87,13 @@ def evaluate(question: Question) -> Answer:
             which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
             for which, one in {"model": a, **others}.items()
         }
-        real = _of_real(measuring, a, b, question.split) if a.of_text else {}
+        real = _of_real(measuring, a, b, question) if a.of_text else {}
         shown = curves if question.grid else {}
         first = {which: points[1.0] for which, points in curves.items()}
         twin = first.get("twin", {})
         near = _neighbours(question, a, b, run) if question.neighbours else None
-        kept = held_back(measuring, b, question.split)
-        warnings = (*measuring.warnings(), *(kept.warnings if kept else ()))
+        kept = None if is_text_file(question.b or "") else held_back(measuring, b, question.split)
+        warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
         count = b.facts.count
         return Answer(first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept)
 
@@ -103,6 +105,8 @@ def _neighbours(question: Question, a: Samples, b: Rows, run: LocalRun) -> Neigh
 
 def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Rows]:
     """A and B, if what is asked of them can be answered."""
+    if is_text_file(question.a):
+        return _file_against(question, scratch)
     if _holds_images(question.a):
         if question.b is None:
             raise ValueError(f"{question.a!r} is a folder of images; name a second one to compare it with")
@@ -113,14 +117,44 @@ def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[S
     _check_options(question, a.where, a.of_text)
     if question.grid:
         _check_temperature(a, "--temperature-grid")
-    return a, training_data(model) if question.b is None else images_of(question.b)
+    if question.b is None:
+        return a, training_data(model)
+    if not isinstance(a.facts, TextFacts):
+        return a, images_of(question.b)
+    found = sentences_of(question.b, a.facts.codec)
+    return replace(a, facts=replace(a.facts, codec=found.codec), warnings=found.warnings), rows_of(found)
+
+
+def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
+    """Sentences of a file, and the data of a run or those of another file."""
+    if question.b is None:
+        raise ValueError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
+    if question.grid or question.twin:
+        raise ValueError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
+    _check_options(question, question.a, of_text=True)
+    if is_text_file(question.b):
+        first = sentences_of(question.a, codec_for([question.a, question.b], question.tokens, question.lower))
+        second = sentences_of(question.b, first.codec)
+        b = rows_of(second)
+        assert isinstance(b.facts, TextFacts)
+        return samples_of(replace(first, codec=second.codec), b.facts, scratch), b
+    model = load(question.b)
+    learnt = trained_on(model)
+    if not isinstance(learnt.facts, TextFacts):
+        raise ValueError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
+    found = sentences_of(question.a, learnt.facts.codec)
+    facts = replace(learnt.facts, codec=found.codec)
+    a = samples_of(found, facts, prepared_beside(model).child(METRICS))
+    return replace(a, warnings=found.warnings), Memory(learnt.blocks, learnt.labels, facts, 0, 1)
 
 
 def _check_options(question: Question, where: str, of_text: bool) -> None:
     """Raises ValueError where an option is of the other kind of data."""
     wrong: list[tuple[str, object, str]]
     if of_text:
-        wrong = [("B", question.b, "name no B"), ("--features", question.features, "leave it out")]
+        b = None if is_text_file(question.a) or is_text_file(question.b or "") else question.b
+        wrong = [("B", b, "name no B, or a file of sentences")]
+        wrong.append(("--features", question.features, "leave it out"))
         wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
@@ -152,16 +186,26 @@ def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str
             generator.drawing = Drawing()
 
 
-def _of_real(measuring: Measuring, a: Samples, b: Rows, held: Held) -> dict[str, float]:
+def _of_real(measuring: Measuring, a: Samples, b: Rows, question: Question) -> dict[str, float]:
     """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
     those that were held out from features that were trained on the data."""
     found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]
     built = [one for one in known if not one.held_out and one.samples <= b.facts.count]
+    if is_text_file(question.b or ""):  # held-out sentences are the same as the real ones
+        built = [one for one in built if not getattr(one.metric, "by_split", ())]
     if not built:
         return found
     shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
-    of_real = Measuring([one.spec for one in built], b.facts, a.cache, measuring.run, a.roots, held=held)
+    specs, against = [one.spec for one in built], _against(question)
+    of_real = Measuring(specs, b.facts, a.cache, measuring.run, a.roots, against, question.split)
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+
+
+def _against(question: Question) -> str:
+    """What the samples are compared with, for the names of numbers; nothing where that is a run's data."""
+    if question.b is None or (is_text_file(question.a) and not is_text_file(question.b)):
+        return ""
+    return Path(question.b).resolve().name
 
 
 def _holds_images(where: str) -> bool:

@@ -25,7 +25,7 @@ keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing testbench
 
 driver sampling_on_ray sweeps.tuning sweeps.tune_trial conduct reading desk ray_worker rendezvous resources
-gan_dist evaluate asked held_back neighbours subjects image_folder temperatures plots walks delivery remade
+gan_dist evaluate asked held_back neighbours text_file subjects image_folder temperatures plots walks delivery remade
 sampling forms api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile

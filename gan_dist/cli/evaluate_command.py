@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from gan_dist.spec.data_fields import Held
 
 
+A = Annotated[
+    str,
+    typer.Argument(
+        help="A run, a checkpoint, an exported generator, images in a folder, or a file of sentences.", metavar="A"
+    ),
+]
+B = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to compare with: images in a folder, a file of sentences, or of a file a run. Default: A's data.",
+        metavar="B",
+    ),
+]
+Tokens = Annotated[
+    str, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
+]
+Lower = Annotated[bool, typer.Option("--lower", help="Of two files: whether text becomes lower case.")]
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
 ]
@@ -24,12 +41,8 @@ Split = Annotated[str, typer.Option(help="Of text: which held-out sentences, tes
 
 
 def evaluate(
-    a: Annotated[
-        str, typer.Argument(help="A run, a checkpoint, an exported generator, or images in a folder.", metavar="A")
-    ],
-    b: Annotated[
-        str | None, typer.Argument(help="A folder of images to compare with; by default the run's data.", metavar="B")
-    ] = None,
+    a: A,
+    b: B = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
     ] = None,
@@ -54,6 +67,8 @@ def evaluate(
     out: Out = None,
     neighbours: Neighbours = None,
     split: Split = "test",
+    tokens: Tokens = "words",
+    lower: Lower = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure how good samples are, in this process: of images against images, of text with real text beside it."""
@@ -64,7 +79,8 @@ def evaluate(
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise ValueError("--out is for the curves of --temperature-grid; add it")
-    found = answer(Question(a, b, metric or (), n, features, grid, twin, neighbours is not None, _held(split)))
+    how = (neighbours is not None, _held(split), _way(tokens), lower)
+    found = answer(Question(a, b, metric or (), n, features, grid, twin, *how))
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
     if neighbours is not None and found.neighbours is not None:
@@ -92,6 +108,15 @@ def _held(split: str) -> Held:
         if held == split:
             return held
     raise ValueError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
+
+
+def _way(tokens: str) -> str:
+    from gan_dist.data.tokens import WAYS
+    from gan_dist.spec.errors import suggestion
+
+    if tokens not in WAYS:
+        raise ValueError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
+    return tokens
 
 
 def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
