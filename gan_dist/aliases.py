@@ -67,6 +67,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "dragan": "gan_dist.penalties.dragan:Dragan",
         "lecam": "gan_dist.penalties.lecam:LeCam",
         "bcr": "gan_dist.penalties.bcr:Bcr",
+        "output_l2": "gan_dist.penalties.output_l2:OutputL2",
         "orthogonal": "gan_dist.penalties.orthogonal:Orthogonal",
         "path_length": "gan_dist.penalties.path_length:PathLength",
     },

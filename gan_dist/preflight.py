@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BATCH = 2
 # Whose networks have a method that objectives or penalties call.
 _EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
-_EXAMPLES["classify"] = "dcgan"
+_EXAMPLES |= {"classify": "dcgan", "out": "textcnn"}
 _EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 

@@ -44,7 +44,7 @@ data.images data.weighted data.errors data.order storage remote walk versions
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
 objectives.feature_matching objectives.reconstruction objectives.perceptual objectives.auxiliary objectives.vae
 objectives.wasserstein objectives.relativistic objectives.adversarial
-penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
+penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal penalties.output_l2
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
 metrics metrics.classifier metrics.class_frechet metrics.class_score metrics.memorised metrics.diversity metrics.pairs
