@@ -164,6 +164,19 @@ def test_drawing_inverts_the_cumulative_probability() -> None:
     assert drawn(cut, torch.tensor([0.0, 0.5, 0.99, 0.99999994])).tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("count", [3, 64, 65, 5000])
+def test_drawing_by_blocks_is_drawing_from_the_whole_cumulative_probability(count: int) -> None:
+    chance = torch.Generator().manual_seed(count)
+    logits = torch.randn(500, count, dtype=torch.float64, generator=chance) * 2
+    logits[:, ::3] = -torch.inf
+    uniforms = torch.rand(500, dtype=torch.float64, generator=chance)
+    wanted = torch.searchsorted(torch.softmax(logits, 1).cumsum(1), uniforms[:, None], right=True).squeeze(1)
+    assert torch.equal(drawn(logits, uniforms), wanted)
+    # In float32 neighbours may take turns, but nothing is drawn that cannot be, at either end neither.
+    for some in (uniforms.float(), torch.zeros(500), torch.full((500,), 1 - 2**-24)):
+        assert torch.isfinite(logits.gather(1, drawn(logits.float(), some)[:, None])).all()
+
+
 def test_narrow_drawing() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
 
