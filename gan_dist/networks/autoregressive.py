@@ -217,7 +217,7 @@ def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:
 
 def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Places [n] drawn from logits [n, K] by numbers [n] in [0, 1)."""
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
     # Sums of blocks are quick, and a cumulative sum is not: one over the blocks, and one inside the block found.
     blocks = -(-wide.shape[1] // BLOCK)
     p = wide.new_zeros(len(wide), blocks * BLOCK)
