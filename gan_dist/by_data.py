@@ -10,11 +10,12 @@ from gan_dist.spec.signatures import Signature
 _INPUT = "input_channels"
 _OF_IMAGES = {"size": "data.size", "channels": "data.channels", _INPUT: "data.channels"}
 _OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
+_OF_TEXT["codec"] = "data.tokens"
 _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
 }
-PROVIDED["metric"] = {"codec": "data.tokens", "test": "data.test", "oracle": "data.source"}
+PROVIDED["metric"] = {"codec": "data.tokens", "held_out": "data.test", "oracle": "data.source"}
 PROVIDED["metric"] |= {"class_counts": "data.labels"}
 
 

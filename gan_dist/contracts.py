@@ -251,7 +251,7 @@ class Metric(Protocol):
     of generated samples alone, by features with `logits`; "generator", the sum over workers of `sums(generator, fake,
     rank, world)`; "pairs", of `scores(made, wanted)` [B] and their number. Optional: `least`, the fewest samples (2);
     `features`, a literal too, the only ones it compares; `held_out`, True where its real samples are the tenth of the
-    data that its features were not trained on.
+    data that its features were not trained on; `by_split`, a literal, those of its values that depend on the split.
     """
 
     values: tuple[str, ...]

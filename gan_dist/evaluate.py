@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,29 @@ import numpy as np
 import torch
 
 from gan_dist.api import load
-from gan_dist.components import ALIASES, add_roots
+from gan_dist.asked import asked_of, changed
+from gan_dist.components import add_roots
 from gan_dist.data.errors import DataError
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.ingest import Memory
 from gan_dist.exported import is_exported
 from gan_dist.feed import Rows
 from gan_dist.fitted import everywhere
+from gan_dist.held_back import held_back
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
 from gan_dist.metrics.fitting import SEED
-from gan_dist.metrics.names import is_of_text, names_of
 from gan_dist.neighbours import METRIC, Neighbours, neighbours
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.question import Answer, Question
+from gan_dist.runs import METRICS
 from gan_dist.runtime import LocalRun, Run
-from gan_dist.spec.amounts import Amount
-from gan_dist.spec.errors import suggestion
-from gan_dist.spec.job import FeaturesSpec, MetricSpec
+from gan_dist.spec.job import MetricSpec
 from gan_dist.spec.sections import EnvironmentSpec
 from gan_dist.storage import Folder
-from gan_dist.subjects import Samples, of_folder, of_model, training_data, twin_of
+from gan_dist.subjects import Samples, of_folder, of_model, prepared_beside, trained_on, training_data, twin_of
 from gan_dist.temperatures import pairs_of
+from gan_dist.text_file import codec_for, is_text_file, rows_of, samples_of, sentences_of
 from gan_dist.worker import pick_device
 
 
@@ -47,7 +48,7 @@ def answer(question: Question, run: Run, scratch: Folder) -> Answer:
     """Measure with all workers of a run, every one of which calls this; nothing is trained.
 
     Args:
-        scratch: for what is found of folders of images; seen by all workers.
+        scratch: for what is found of folders of images and files of sentences; seen by all workers.
 
     Raises:
         ValueError: a folder holds no images, or of several sizes; A and B differ in size or channels; there are too few
@@ -56,11 +57,11 @@ def answer(question: Question, run: Run, scratch: Folder) -> Answer:
     """
     a, b = _sides_once(question, scratch, run)
     others = {} if question.twin is None else {"twin": twin_of(question.twin, a, run.device)}
-    against = "" if question.b is None else Path(question.b).resolve().name
+    against = _against(question)
     where = question.b or f"the data of {a.where}"
     _check_same_shape(a.where, a.facts, where, b.facts)
     add_roots(a.roots)
-    measuring = Measuring(_asked(question, a, b.facts), b.facts, a.cache, run, a.roots, against)
+    measuring = Measuring(asked_of(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split)
     if problems := measuring.problems():
         raise ValueError("\n".join(problems))
     pairs = pairs_of(measuring.names) if question.grid else ()
@@ -68,26 +69,29 @@ def answer(question: Question, run: Run, scratch: Folder) -> Answer:
         which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
         for which, one in {"model": a, **others}.items()
     }
-    real = _of_real(measuring, a, b) if a.of_text else {}
+    real = _of_real(measuring, a, b, question) if a.of_text else {}
     shown = curves if question.grid else {}
     first = {which: points[1.0] for which, points in curves.items()}
     twin = first.get("twin", {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
-    warnings = tuple(measuring.warnings())
-    return Answer(first["model"], a.where, where, b.facts.count, a.seen, real, twin, shown, pairs, near, warnings)
+    kept = None if is_text_file(question.b or "") else held_back(measuring, b, question.split)
+    warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
+    count = b.facts.count
+    return Answer(first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept)
 
 
 def portable(question: Question) -> tuple[Question, EnvironmentSpec | None]:
-    """The same question with names that any machine understands, and what code A's run wants, if A is one.
+    """The same question with names that any machine understands, and what code its first run wants, if it has one.
 
     Raises:
         ValueError: there is no such run.
     """
-    known = None if _holds_images(question.a) else load(question.a)
-    a = Folder.at(question.a if known is None else known.uri).uri
-    b = question.b and Folder.at(question.b).uri
-    twin = question.twin and load(question.twin).uri
-    return replace(question, a=a, b=b, twin=twin), None if known is None else known.spec.environment
+    named = {key: where for key in ("a", "b", "twin") if (where := getattr(question, key)) is not None}
+    files = {key: where for key, where in named.items() if is_text_file(where) or _holds_images(where)}
+    runs = {key: load(where) for key, where in named.items() if key not in files}
+    places: dict[str, Any] = {key: Folder.at(where).uri for key, where in files.items()}
+    places |= {key: Folder.at(run.uri).uri for key, run in runs.items()}
+    return replace(question, **places), next((run.spec.environment for run in runs.values()), None)
 
 
 def _sides_once(question: Question, scratch: Folder, run: Run) -> tuple[Samples, Rows]:
@@ -102,12 +106,14 @@ def _sides_once(question: Question, scratch: Folder, run: Run) -> tuple[Samples,
 
 
 def _neighbours(question: Question, a: Samples, b: Rows, run: Run) -> Neighbours:
-    asked = _changed(question, a, [MetricSpec(use=METRIC)])
+    asked = changed(question, a, [MetricSpec(use=METRIC)])
     return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
 def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Rows]:
     """A and B, if what is asked of them can be answered."""
+    if is_text_file(question.a):
+        return _file_against(question, scratch)
     if _holds_images(question.a):
         if question.b is None:
             raise ValueError(f"{question.a!r} is a folder of images; name a second one to compare it with")
@@ -118,14 +124,44 @@ def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[S
     _check_options(question, a.where, a.of_text)
     if question.grid:
         _check_temperature(a, "--temperature-grid")
-    return a, training_data(model) if question.b is None else images_of(question.b)
+    if question.b is None:
+        return a, training_data(model)
+    if not isinstance(a.facts, TextFacts):
+        return a, images_of(question.b)
+    found = sentences_of(question.b, a.facts.codec)
+    return replace(a, facts=replace(a.facts, codec=found.codec), warnings=found.warnings), rows_of(found)
+
+
+def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
+    """Sentences of a file, and the data of a run or those of another file."""
+    if question.b is None:
+        raise ValueError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
+    if question.grid or question.twin:
+        raise ValueError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
+    _check_options(question, question.a, of_text=True)
+    if is_text_file(question.b):
+        first = sentences_of(question.a, codec_for([question.a, question.b], question.tokens, question.lower))
+        second = sentences_of(question.b, first.codec)
+        b = rows_of(second)
+        assert isinstance(b.facts, TextFacts)
+        return samples_of(replace(first, codec=second.codec), b.facts, scratch), b
+    model = load(question.b)
+    learnt = trained_on(model)
+    if not isinstance(learnt.facts, TextFacts):
+        raise ValueError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
+    found = sentences_of(question.a, learnt.facts.codec)
+    facts = replace(learnt.facts, codec=found.codec)
+    a = samples_of(found, facts, prepared_beside(model).child(METRICS))
+    return replace(a, warnings=found.warnings), Memory(learnt.blocks, learnt.labels, facts, 0, 1)
 
 
 def _check_options(question: Question, where: str, of_text: bool) -> None:
     """Raises ValueError where an option is of the other kind of data."""
     wrong: list[tuple[str, object, str]]
     if of_text:
-        wrong = [("B", question.b, "name no B"), ("--features", question.features, "leave it out")]
+        b = None if is_text_file(question.a) or is_text_file(question.b or "") else question.b
+        wrong = [("B", b, "name no B, or a file of sentences")]
+        wrong.append(("--features", question.features, "leave it out"))
         wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
@@ -157,16 +193,26 @@ def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str
             generator.drawing = Drawing()
 
 
-def _of_real(measuring: Measuring, a: Samples, b: Rows) -> dict[str, float]:
+def _of_real(measuring: Measuring, a: Samples, b: Rows, question: Question) -> dict[str, float]:
     """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
     those that were held out from features that were trained on the data."""
     found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]
     built = [one for one in known if not one.held_out and one.samples <= b.facts.count]
+    if is_text_file(question.b or ""):  # held-out sentences are the same as the real ones
+        built = [one for one in built if not getattr(one.metric, "by_split", ())]
     if not built:
         return found
     shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
-    of_real = Measuring([one.spec for one in built], b.facts, a.cache, measuring.run, a.roots)
+    specs, against = [one.spec for one in built], _against(question)
+    of_real = Measuring(specs, b.facts, a.cache, measuring.run, a.roots, against, question.split)
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+
+
+def _against(question: Question) -> str:
+    """What the samples are compared with, for the names of numbers; nothing where that is a run's data."""
+    if question.b is None or (is_text_file(question.a) and not is_text_file(question.b)):
+        return ""
+    return Path(question.b).resolve().name
 
 
 def _holds_images(where: str) -> bool:
@@ -178,61 +224,3 @@ def _holds_images(where: str) -> bool:
 def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:
     if ours.shape != theirs.shape:
         raise DataError(f"{a} and {b} cannot be compared: {ours.described} and {theirs.described}")
-
-
-def _asked(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpec]:
-    """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
-    named = [_metric(name, a) for name in question.metrics]
-    found = _changed(question, a, named or a.metrics or _ours(a))
-    if not named and not a.metrics:
-        found = [one for one in found if _fits(one, a, facts)]
-    return [one for place, one in enumerate(found) if one not in found[:place]]
-
-
-def _changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> list[MetricSpec]:
-    """Metrics with the samples and features that the question names."""
-    changes: dict[str, object] = {}
-    if question.features is not None:
-        changes["features"] = FeaturesSpec(use=question.features)
-    if a.most is not None and (question.n or 0) > a.most:
-        raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} images")
-    if (count := question.n or a.most) is not None:
-        changes["samples"] = Amount(count)
-    return [one.model_copy(update=changes) for one in metrics]
-
-
-def _ours(a: Samples) -> list[MetricSpec]:
-    """The shipped metrics of A's kind of data."""
-    shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
-    return [one for one in shipped if is_of_text(one) == a.of_text]
-
-
-def _fits(spec: MetricSpec, a: Samples, facts: DataFacts) -> bool:
-    """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
-    so cheap that nobody has to ask for it by name."""
-    try:
-        found = Measuring([spec], facts, a.cache, LocalRun(torch.device("cpu"), lambda event: None, lambda: False))
-    except ValueError:
-        return False
-    needs = found.built[0].metric.needs
-    if getattr(found.built[0].metric, "costly", False):
-        return False
-    if needs == "pairs":
-        return a.wanted is not None
-    if needs == "classes":
-        return a.labels is not None and not found.problems()
-    return needs != "generator" or hasattr(a.generator, "log_prob")
-
-
-def _metric(name: str, a: Samples) -> MetricSpec:
-    """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job."""
-    if ":" in name:
-        return MetricSpec(use=name)
-    spellings: dict[str, MetricSpec] = {}
-    for known in (*a.metrics, *_ours(a)):
-        found = names_of(known, a.roots)
-        spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
-    if name not in spellings:
-        near, kind = suggestion(name, sorted(spellings)), "text" if a.of_text else "images"
-        raise ValueError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {a.where} is of {kind}")
-    return spellings[name]

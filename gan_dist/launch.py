@@ -110,12 +110,8 @@ def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
     asked = spec.environment
     named = code if code is not None else asked.code
     folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
-    settled = spec.model_copy(
-        update={
-            "data": spec.data.with_absolute_paths(),
-            "environment": asked.model_copy(update={"code": folder}),
-        }
-    )
+    settled = spec.with_absolute_paths()
+    settled = settled.model_copy(update={"environment": asked.model_copy(update={"code": folder})})
     return settled, Environment(folder, tuple(asked.pip), asked.image, tuple(asked.env))
 
 

@@ -19,6 +19,7 @@ from gan_dist.metrics.fitting import SEED
 from gan_dist.metrics.moments import ClassMoments, FeatureRows
 from gan_dist.metrics.names import resolve
 from gan_dist.runtime import Run
+from gan_dist.spec.data_fields import Held
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.wanted import (
@@ -53,6 +54,7 @@ class Measuring:
         run: whose workers take part.
         roots: folders with a user's own modules.
         against: name of what the samples are compared with, where that is not the training set.
+        held: which sentences that nothing is learnt from are compared with; training's own metrics take no others.
 
     Raises:
         ValueError: a metric or an extractor cannot be built.
@@ -66,9 +68,10 @@ class Measuring:
         run: Run,
         roots: components.Roots = (),
         against: str = "",
+        held: Held = "validation",
     ) -> None:
         self.facts, self.cache, self.run = facts, cache, run
-        self.built = [build_metric(spec, facts, roots, against) for spec in metrics]
+        self.built = [build_metric(spec, facts, roots, against, held) for spec in metrics]
         self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
         self._real: dict[Wanted, Collected] = {}
         check_logits(self.built, self.extractors)

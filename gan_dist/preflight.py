@@ -14,7 +14,9 @@ from gan_dist.augment_preflight import augment_problems
 from gan_dist.batchnorm import with_statistics
 from gan_dist.build import build_networks, build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
+from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
+from gan_dist.data.held_out import check_there
 from gan_dist.data.order import epoch_samples
 from gan_dist.randomness import lanes_of, one_lane
 from gan_dist.runs import RunFolder
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 BATCH = 2
 # Whose networks have a method that objectives or penalties call.
 _EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
-_EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan"}
+_EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan", "out": "textcnn"}
 _EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 
@@ -47,7 +49,7 @@ def storage_problems(folder: Folder) -> list[str]:
 def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:
     """Everything that would fail once the data are known."""
     found = batch_problems(spec, facts, workers) + network_problems(spec, facts)
-    return found + resume_problems(folder, facts) + metric_problems(spec, facts)
+    return found + resume_problems(folder, facts) + metric_problems(spec, facts) + held_out_problems(facts)
 
 
 def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
@@ -118,6 +120,17 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     except (ValueError, TypeError) as error:
         return [str(error)]
     return measuring.problems() or list(_own_metric_problems(measuring))
+
+
+def held_out_problems(facts: DataFacts) -> list[str]:
+    """Whether the test sentences are there; until the run is evaluated nobody reads them."""
+    if not isinstance(facts, TextFacts) or facts.test is None or facts.stand_in:
+        return []
+    try:
+        check_there("test", facts.test["where"])
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _own_metric_problems(measuring: Measuring) -> Iterator[str]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gan_dist.held_back import HeldBack
 from gan_dist.neighbours import Neighbours
+from gan_dist.spec.data_fields import Held
 from gan_dist.temperatures import Curves, Pair
 
 
@@ -16,13 +18,15 @@ class Question:
     """What is compared by which metrics.
 
     Attributes:
-        a, b: run, checkpoint, exported generator or folder of images; b, for images only, is a folder in place of the
-            run's data.
+        a, b: run, checkpoint, exported generator, folder of images or file of sentences; b is a folder or file in place
+            of the run's data, or of a file the run whose data it is compared with.
         metrics: their names; none for those of the job, or else all of ours that the data allow.
         n, features: samples of A, and what images are compared by, in place of what the metrics say.
         grid: inverse temperatures at which a run of text is measured beside 1.
         twin: another run of the same text, measured beside A.
         neighbours: whether samples are shown beside the real ones that are nearest.
+        split: which sentences that nothing was learnt from text is compared with.
+        tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
     """
 
     a: str
@@ -33,6 +37,9 @@ class Question:
     grid: Sequence[float] = ()
     twin: str | None = None
     neighbours: bool = False
+    split: Held = "test"
+    tokens: str = "words"
+    lower: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -53,6 +60,7 @@ class Answer:
         pairs: names that make a curve of quality against diversity.
         neighbours: the nearest neighbours of A's samples in B, where they were asked for.
         warnings: what is to be known of the numbers.
+        held: the sentences that nothing was learnt from and that were compared with; None where none were.
     """
 
     values: dict[str, float]
@@ -66,14 +74,16 @@ class Answer:
     pairs: tuple[Pair, ...]
     neighbours: Neighbours | None
     warnings: tuple[str, ...]
+    held: HeldBack | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them; without the picture of neighbours."""
         curves = {which: list(points.items()) for which, points in self.curves.items()}
-        return {**vars(self), "curves": curves, "neighbours": None}
+        return {**vars(self), "curves": curves, "neighbours": None, "held": self.held and asdict(self.held)}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Answer:
         curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
         pairs = tuple(Pair(*pair) for pair in plain["pairs"])
-        return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"])})
+        held = plain["held"] and HeldBack(**plain["held"])
+        return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held})

@@ -29,7 +29,8 @@ from gan_dist.wanted import Draw, Labels
 
 @dataclass(frozen=True)
 class Samples:
-    """A. `most` is how many a folder holds; a generator makes any number. `metrics` are those of the run's job."""
+    """A. `most` is how many a folder or file holds; a generator makes any number. `metrics` are those of the run's job,
+    `warnings` what is to be known of the samples."""
 
     where: str
     facts: DataFacts
@@ -42,6 +43,7 @@ class Samples:
     roots: Roots = (".",)
     generator: nn.Module | None = None
     wanted: Draw | None = None
+    warnings: Sequence[str] = ()
 
     @property
     def of_text(self) -> bool:
@@ -56,7 +58,7 @@ def of_model(model: Model, device: torch.device) -> Samples:
         model.name,
         facts if rows is None else compared_with(rows).facts,
         samples_by(generator, facts, seed, device) if rows is None else made_of(rows, generator, seed, device),
-        _prepared(model).child(METRICS),
+        prepared_beside(model).child(METRICS),
         labels_by(generator, facts, seed, device),
         seen=model.seen,
         metrics=model.spec.metrics,
@@ -66,7 +68,7 @@ def of_model(model: Model, device: torch.device) -> Samples:
     )
 
 
-def _prepared(model: Model) -> Folder:
+def prepared_beside(model: Model) -> Folder:
     """Where decoded data are kept: beside the model's run, or, of one that has left its run, in our home."""
     if is_exported(model.uri):
         return Folder.at(home()).child(PREPARED)
@@ -84,7 +86,7 @@ def trained_on(model: Model) -> Memory:
     Raises:
         DataError: it is no longer there, or has changed.
     """
-    data = settle(model.spec.data, _prepared(model), here, lambda done, total: None)
+    data = settle(model.spec.data, prepared_beside(model), here, lambda done, total: None)
     if data.facts.checksum != model.facts.checksum:
         remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
         raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")

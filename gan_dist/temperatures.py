@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 DEFAULT = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 LEAST, MOST = 0.05, 20.0
 STEPS = 21
-KNOWN = (("bleu5", "self_bleu5"), ("nll_oracle", "nll_test"), ("lm", "reverse_lm"))
+KNOWN = (("bleu5", "self_bleu5"), ("nll_oracle", "nll"), ("lm", "reverse_lm"))
 
 Points = Mapping[float, Mapping[str, float]]
 Curves = Mapping[str, Points]
@@ -92,7 +92,7 @@ def pairs_of(names: Mapping[str, str]) -> tuple[Pair, ...]:
     found = tuple(Pair(by_value[one], by_value[other]) for one, other in KNOWN if {one, other} <= by_value.keys())
     if not found:
         raise ValueError(
-            "--temperature-grid shows bleu5 against self_bleu5, nll_oracle against nll_test, or lm against reverse_lm, "
+            "--temperature-grid shows bleu5 against self_bleu5, nll_oracle against nll, or lm against reverse_lm, "
             f"and no pair is measured ({', '.join(names)}); add --metric bleu --metric self_bleu, "
             "--metric nll_oracle --metric nll, or --metric lm --metric reverse_lm"
         )

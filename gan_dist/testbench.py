@@ -13,6 +13,7 @@ from torch import Tensor
 from gan_dist import components
 from gan_dist.by_data import modalities
 from gan_dist.contracts import Batch, Nets
+from gan_dist.data.tokens import SPECIAL, Codec, Splitting
 from gan_dist.networks import dcgan, fastgan, lstm, stylegan2, textcnn, textlstm
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.runtime import LocalRun, WiredNet
@@ -44,7 +45,9 @@ def provided(modality: Modality, classes: int) -> dict[str, Any]:
     if modality != "text":
         given = {"input_channels": CHANNELS} if modality == "pair" else {}
         return {"size": SIZE, "channels": CHANNELS, "classes": classes, **given}
-    return {"length": LENGTH, "vocabulary": VOCABULARY, "bos": BOS, "eos": EOS, "classes": classes}
+    words = (*SPECIAL, *(f"word{number}" for number in range(VOCABULARY - len(SPECIAL))))
+    shape = {"length": LENGTH, "vocabulary": VOCABULARY, "bos": BOS, "eos": EOS, "classes": classes}
+    return shape | {"codec": Codec(LENGTH, Splitting("blanks"), words)}
 
 
 def samples(modality: Modality) -> Tensor:

@@ -20,6 +20,7 @@ from gan_dist.feed import Rows
 from gan_dist.metrics.fitting import SEED, tenth
 from gan_dist.metrics.moments import ClassMoments, FeatureRows, Moments, Spread
 from gan_dist.metrics.names import features_of, names_of
+from gan_dist.spec.data_fields import Held
 from gan_dist.spec.job import MetricSpec
 
 FORMAT = 1
@@ -95,9 +96,9 @@ def key_of(spec: MetricSpec) -> str:
     return f"{features.use} {features.args}" if features.args else features.use
 
 
-def build_metric(spec: MetricSpec, facts: DataFacts, roots: components.Roots, against: str) -> Built:
-    metric: Metric = components.build("metric", spec.use, spec.args, facts.for_metrics)
-    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against).items()})
+def build_metric(spec: MetricSpec, facts: DataFacts, roots: components.Roots, against: str, held: Held) -> Built:
+    metric: Metric = components.build("metric", spec.use, spec.args, facts.for_metrics(held))
+    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against, held).items()})
 
 
 def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:

@@ -25,8 +25,8 @@ job_schema catalog recipes text_recipes survey testing kinds augment_trial testb
 
 driver sampling_on_ray evaluating_on_ray preparing_on_ray ray_order sweeps.tuning sweeps.tune_trial conduct
 reading desk ray_worker ray_group rendezvous resources
-gan_dist evaluate question neighbours subjects image_folder temperatures plots walks delivery remade sampling forms
-api exported
+gan_dist evaluate asked question held_back neighbours text_file subjects image_folder temperatures plots walks
+delivery remade sampling forms api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
 local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
@@ -38,14 +38,14 @@ build state adam stats feed ema stages runtime reduction schedule runs checkpoin
 page modalities modalities.image modalities.pair modalities.text
 data data.on_ray data.processes data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs
 data.corpus data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin
-data.facts data.held_out data.oracle data.text_files data.sentences data.reaching data.source data.tokens
+data.facts data.held_out data.split data.oracle data.text_files data.sentences data.reaching data.source data.tokens
 data.images data.weighted data.errors data.order storage remote walk versions
 
 objectives objectives.seqgan objectives.scratchgan objectives.rewards objectives.mle
 objectives.feature_matching objectives.reconstruction objectives.rebuilding objectives.perceptual objectives.auxiliary
 objectives.vae
 objectives.wasserstein objectives.relativistic objectives.adversarial
-penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal
+penalties penalties.path_length penalties.lecam penalties.bcr penalties.orthogonal penalties.output_l2
 penalties.dragan penalties.wgan_gp penalties.r2 penalties.r1
 augment augment.ada augment.diffaugment augment.applied augment.colour augment.resample augment.pixels
 metrics metrics.classifier metrics.class_frechet metrics.class_score metrics.memorised metrics.diversity metrics.pairs
@@ -53,12 +53,14 @@ metrics.frechet metrics.kid metrics.prdc metrics.random_network
 metrics.inception metrics.vgg16 metrics.resnet50 metrics.clip metrics.dinov2 metrics.lpips
 metrics.resized metrics.weights
 metrics.bleu metrics.repetition metrics.likelihood metrics.lm_score metrics.language_model
-metrics.class_accuracy metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
+metrics.class_accuracy metrics.sentence_encoder
+metrics.text_classifier metrics.fitting metrics.references metrics.ngrams metrics.tokens
 metrics.names metrics.moments
 networks networks.pix2pix networks.biggan networks.sagan networks.attention networks.projected networks.pretrained
 networks.downloads networks.fastgan networks.stylegan2 networks.vae networks.modulated networks.equalised
 networks.r3gan networks.sngan networks.dcgan networks.mlp networks.resample networks.spectral networks.shapes
-networks.rmc networks.lstm networks.transformer networks.multirep networks.textcnn networks.textlstm networks.charcnn
+networks.rmc networks.lstm networks.transformer networks.pretrained_lm
+networks.pretrained_encoder networks.local_models networks.multirep networks.textcnn networks.textlstm networks.charcnn
 networks.autoregressive
 contracts randomness
 

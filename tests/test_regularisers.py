@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from gan_dist.augment.applied import AugmentedNet
 from gan_dist.data.facts import ImageFacts
-from gan_dist.networks import dcgan
+from gan_dist.networks import dcgan, textcnn
 from gan_dist.penalties.bcr import Bcr
 from gan_dist.penalties.lecam import LeCam
 from gan_dist.penalties.orthogonal import Orthogonal, overlap
+from gan_dist.penalties.output_l2 import OutputL2
 from gan_dist.preflight import network_problems
 from gan_dist.randomness import Rng
 from tests.helpers import Bare, Passing, assert_same_state, batch_of, finite_difference, nets_of, small, stop_at, train
@@ -131,6 +132,26 @@ def test_orthogonal_takes_the_weights_that_are_trained() -> None:
     term = Orthogonal(beta=2.0, network="discriminator").terms(nets_of(net), batch_of(None, pictures(0)))["orthogonal"]
     assert term.weight is None and term.total.item() == pytest.approx(2 * overlap(net[0].weight).item())
     assert Orthogonal().phase == "G" and Orthogonal(network="discriminator").phase == "D"
+
+
+# --- L2 on the last layer --------------------------------------------------------------------------------------------
+
+
+def test_l2_on_the_last_layer_is_that_of_the_authors_two_logits() -> None:
+    """Of all pairs of weights whose difference is our one, theirs prefers that with this penalty, at 0.2 for each."""
+    judge = textcnn.Discriminator(vocabulary=6, length=4, embedding=3, widths=(1, 2), filters=(2, 2)).to(WIDE)
+    term = OutputL2().terms(nets_of(judge), batch_of(None, torch.zeros(2, 4)))["output_l2"]
+    difference = torch.cat([judge.out.weight.detach().flatten(), judge.out.bias.detach()])
+    one = torch.zeros_like(difference, requires_grad=True)
+    for _ in range(200):
+        loss = 0.2 * (one.square().sum() + (one - difference).square().sum()) / 2
+        (slope,) = torch.autograd.grad(loss, one)
+        one = (one - slope).detach().requires_grad_()
+    assert term.weight is None and term.total.item() == pytest.approx(loss.item(), rel=1e-12)
+    term.total.backward()
+    assert torch.allclose(judge.out.weight.grad, 0.1 * judge.out.weight) and judge.highway.new.weight.grad is None
+    with pytest.raises(ValueError, match="weight must be at least 0, not -1"):
+        OutputL2(weight=-1)
 
 
 GRADIENTS: dict[str, tuple[Any, str]] = {

@@ -11,6 +11,7 @@ from gan_dist.components import ALIASES
 from gan_dist.kinds import KINDS as CHECKED
 from gan_dist.kinds import guess_kind
 from gan_dist.testing import check, problems
+from tests.text.tiny import encoder_of, lm_of
 
 HEAD = """
 import torch
@@ -197,6 +198,10 @@ def test_sound_components_of_one_s_own_pass(own: Any, tmp_path: Path, base: str)
 def test_everything_shipped_passes(kind: Any, use: str) -> None:
     if use == "vae":
         assert problems(use, kind) == ["phases: VAE trains 'encoder', which a job must supply under `networks`"]
+        return
+    words = tuple(f"word{number}" for number in range(8))
+    if use in ("pretrained_lm", "pretrained_encoder"):
+        check(use, kind, folder=str((lm_of if use == "pretrained_lm" else encoder_of)(words)))
         return
     given = {
         "projected": {"weights": "random", "resolution": 64, "width": 4},

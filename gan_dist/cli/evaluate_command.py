@@ -12,13 +12,33 @@ from gan_dist.cli.output import emit, say, table
 
 if TYPE_CHECKING:
     from gan_dist.question import Answer, Question
+    from gan_dist.spec.data_fields import Held
 
 
+A = Annotated[
+    str,
+    typer.Argument(
+        help="A run, a checkpoint, an exported generator, images in a folder, or a file of sentences.", metavar="A"
+    ),
+]
+B = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to compare with: images in a folder, a file of sentences, or of a file a run. Default: A's data.",
+        metavar="B",
+    ),
+]
+Tokens = Annotated[
+    str, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
+]
+Lower = Annotated[bool, typer.Option("--lower", help="Of two files: whether text becomes lower case.")]
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
 ]
-
 Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
+Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
+Split = Annotated[str, typer.Option(help="Of text: which held-out sentences, test or validation.", metavar="NAME")]
+
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Measure with so many workers of a Ray cluster, which must see A, B and the storage."),
@@ -26,16 +46,12 @@ Workers = Annotated[
 
 
 def evaluate(
-    a: Annotated[
-        str, typer.Argument(help="A run, a checkpoint, an exported generator, or images in a folder.", metavar="A")
-    ],
-    b: Annotated[
-        str | None, typer.Argument(help="A folder of images to compare with; by default the run's data.", metavar="B")
-    ] = None,
+    a: A,
+    b: B = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")] = None,
+    n: Count = None,
     features: Annotated[
         str | None, typer.Option(help="What images are compared by: see `gan-dist help metrics`.", metavar="NAME")
     ] = None,
@@ -55,6 +71,9 @@ def evaluate(
     ] = None,
     out: Out = None,
     neighbours: Neighbours = None,
+    split: Split = "test",
+    tokens: Tokens = "words",
+    lower: Lower = False,
     workers: Workers = None,
     address: options.Address = None,
     as_json: options.Json = False,
@@ -67,7 +86,8 @@ def evaluate(
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise ValueError("--out is for the curves of --temperature-grid; add it")
-    question = Question(a, b, metric or (), n, features, grid, twin, neighbours is not None)
+    how = (neighbours is not None, _held(split), _way(tokens), lower)
+    question = Question(a, b, metric or (), n, features, grid, twin, *how)
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
@@ -78,7 +98,8 @@ def evaluate(
         emit(_document(found, plot))
         return
     seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
-    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples)")
+    held_out = "" if found.held is None else f" and {found.held.count:,} {found.held.split} sentences"
+    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples){held_out}")
     _show_values(found)
     if plot is not None:
         _show_curves(found)
@@ -107,8 +128,29 @@ def _on_cluster(question: Question, workers: int, address: str | None, as_json: 
         folder.delete()
 
 
+def _held(split: str) -> Held:
+    from gan_dist.spec.data_fields import HELD
+    from gan_dist.spec.errors import suggestion
+
+    for held in HELD:
+        if held == split:
+            return held
+    raise ValueError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
+
+
+def _way(tokens: str) -> str:
+    from gan_dist.data.tokens import WAYS
+    from gan_dist.spec.errors import suggestion
+
+    if tokens not in WAYS:
+        raise ValueError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
+    return tokens
+
+
 def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
     document: dict[str, Any] = {"a": found.a, "b": found.b, "samples_of_b": found.reals, "samples_seen": found.seen}
+    if found.held is not None:
+        document |= {"split": found.held.split, "samples_of_split": found.held.count}
     document["metrics"] = found.values
     document |= {key: values for key, values in (("real", found.real), ("twin", found.twin)) if values}
     if plot is not None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.oracle import find_oracle
 from gan_dist.data.reaching import reaching
-from gan_dist.data.sentences import How, LineNames, note_of
+from gan_dist.data.sentences import How, LineNames, SomeNames, note_of
 from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
+from gan_dist.data.split import TRAIN, split_of
 from gan_dist.data.text_files import sentences_of
 from gan_dist.data.tokens import WAYS, Codec, Splitting, vocabulary_of
 from gan_dist.spec.data import TextData
@@ -35,7 +38,7 @@ def find_text(data: TextData) -> Source:
         root, name = locate(data.source)
         files = [root.entry(name)] if name is not None else text_files(root)
     where = f"{root.uri}/{name}" if name is not None else root.uri
-    options = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding)
+    options = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding, data.shares)
     key = state_of([FORMAT, files, splitting, options, data.labels, data.labels == "column" and data.label_column])
     return Source(where, key, lambda: _contents(data, splitting, root, where, files))
 
@@ -67,21 +70,30 @@ def text_files(root: Folder) -> list[Entry]:
     return known or found
 
 
+@dataclass
+class _Found:
+    """What reading all sentences once shows.
+
+    Attributes:
+        names, places, labels: of every sentence.
+        counts: of the tokens that are learnt from.
+        learnt: which sentences these are of.
+        held_out: the others, by what they are for.
+    """
+
+    names: LineNames = field(default_factory=LineNames)
+    places: array[int] = field(default_factory=lambda: array("q"))
+    labels: list[Label] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    learnt: array[int] = field(default_factory=lambda: array("q"))
+    held_out: dict[str, list[str]] = field(default_factory=dict)
+
+
 def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, files: list[Entry]) -> Contents:
-    """Reads all sentences once, to count them and their tokens."""
+    """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
     how = How(data.encoding, data.columns, data.label_column if data.labels == "column" else None)
-    names, places, labels = LineNames(), array("q"), list[Label]()
-    counts: Counter[str] = Counter()
-    for file in files:
-        before = len(places)
-        for sentence in sentences_of(root, file.name, how):
-            places.append(sentence.place)
-            if not isinstance(sentence.content, Unreadable):
-                counts.update(_kept(splitting.split(sentence.content), data))
-            if data.labels == "column":
-                labels.append(sentence.label if isinstance(sentence.content, str) else UNREADABLE)
-        if len(places) > before:
-            names.add(file.name, len(places) - before)
+    found = _look(data, splitting, root, files, how)
+    names, places, labels = found.names, found.places, found.labels
     if not places:
         raise DataError(f"data.source: {where!r} holds no sentence; the file is empty")
     if data.labels == "column":
@@ -90,14 +102,43 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
         labels = [known_label if label == UNREADABLE else label for label in labels]
     if data.labels in ("folders", "files"):
         labels = _labels(data.labels, names, where)
-    known, least = splitting.known(), data.min_count
+    known, counts, least = splitting.known(), found.counts, data.min_count
     if known is not None:
         counts, least = _in_order(known), 1
-    vocabulary = vocabulary_of(counts, least, data.vocabulary)
-    codec = Codec(data.length, splitting, vocabulary, data.too_long == "cut")
-    listing = Listing("sentences", where, "", root.uri, names, labels, places, note_of(how))
-    classes, numbers = numbered(labels, names)
-    return Contents(Parts(listing, codec, numbers), classes, codec)
+    codec = Codec(data.length, splitting, vocabulary_of(counts, least, data.vocabulary), data.too_long == "cut")
+    learnt: Sequence[str] = names
+    if found.held_out:
+        learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
+        places = array("q", (places[at] for at in found.learnt))
+    listing = Listing("sentences", where, "", root.uri, learnt, labels, places, note_of(how))
+    classes, numbers = numbered(labels, learnt)
+    return Contents(Parts(listing, codec, numbers), classes, codec, held_out=found.held_out)
+
+
+def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: How) -> _Found:
+    read = (one.content for file in files for one in sentences_of(root, file.name, how))
+    texts = (text for text in read if isinstance(text, str))
+    split = split_of((splitting.split(text)[: data.length] for text in texts), data.shares)
+    found = _Found(held_out={key: [] for key in split.bounds})
+    for file in files:
+        before = len(found.places)
+        for sentence in sentences_of(root, file.name, how):
+            side = TRAIN
+            if not isinstance(sentence.content, Unreadable):
+                tokens = splitting.split(sentence.content)
+                side = split.side(tokens[: data.length])
+                if side == TRAIN:
+                    found.counts.update(_kept(tokens, data))
+                else:
+                    found.held_out[side].append(sentence.content)
+            if side == TRAIN:
+                found.learnt.append(len(found.places))
+            found.places.append(sentence.place)
+            if data.labels == "column":
+                found.labels.append(sentence.label if isinstance(sentence.content, str) else UNREADABLE)
+        if len(found.places) > before:
+            found.names.add(file.name, len(found.places) - before)
+    return found
 
 
 def _kept(tokens: list[str], data: TextData) -> list[str]:

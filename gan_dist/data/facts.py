@@ -10,6 +10,7 @@ from gan_dist.data.errors import DataError
 from gan_dist.data.held_out import HeldOut
 from gan_dist.data.oracle import oracle_of
 from gan_dist.data.tokens import Codec
+from gan_dist.spec.data_fields import Held
 
 NAMED = 10
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -44,9 +45,12 @@ class DataFacts:
         """What networks and extractors are told of the data, by argument."""
         return {"classes": len(self.classes)}
 
-    @property
-    def for_metrics(self) -> dict[str, Any]:
-        """What metrics are told of the data, by argument."""
+    def for_metrics(self, held: Held) -> dict[str, Any]:
+        """What metrics are told of the data, by argument.
+
+        Args:
+            held: which of the sentences that are kept from training.
+        """
         return {"class_counts": self.class_counts}
 
     @property
@@ -108,28 +112,33 @@ class TextFacts(DataFacts):
     Attributes:
         codec: how they are ids, and what the ids mean.
         oracle: what drew them (see `data.oracle`); None for people.
-        test: where sentences are that metrics compare with, and how they are read; None for none.
+        test, validation: where sentences are that nothing is learnt from, and how they are read; None for none.
     """
 
     codec: Codec
     oracle: Mapping[str, Any] | None = None
     test: Mapping[str, Any] | None = None
+    validation: Mapping[str, Any] | None = None
 
     @property
     def provided(self) -> dict[str, Any]:
         own = {"vocabulary": len(self.codec.vocabulary), "length": self.codec.length}
-        return {**super().provided, **own, "bos": self.codec.bos, "eos": self.codec.eos}
+        return {**super().provided, **own, "bos": self.codec.bos, "eos": self.codec.eos, "codec": self.codec}
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.codec.shape
 
-    @property
-    def for_metrics(self) -> dict[str, Any]:
+    def for_metrics(self, held: Held) -> dict[str, Any]:
         oracle = None if self.oracle is None else oracle_of(self.oracle)
-        held_out = HeldOut.stand_in if self.stand_in else HeldOut.of
-        test = held_out(self.test, self.codec) if self.test else None
-        return {**super().for_metrics, "codec": self.codec, "oracle": oracle, "test": test}
+        return {**super().for_metrics(held), "codec": self.codec, "oracle": oracle, "held_out": self.held_out(held)}
+
+    def held_out(self, held: Held) -> HeldOut | None:
+        """Sentences that nothing is learnt from, where the job keeps some. Raises DataError."""
+        where: Mapping[str, Any] | None = getattr(self, held)
+        if where is None:
+            return None
+        return HeldOut.stand_in(held, where, self.codec) if self.stand_in else HeldOut.of(held, where, self.codec)
 
     @property
     def described(self) -> str:

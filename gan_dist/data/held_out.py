@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,31 +13,35 @@ from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.sentences import How
 from gan_dist.data.text_files import sentences_of
 from gan_dist.data.tokens import SPECIAL, Codec
-from gan_dist.storage import StorageError, locate
+from gan_dist.spec.data import TextData
+from gan_dist.spec.data_fields import Held
+from gan_dist.storage import Folder, StorageError, locate
 
 MOST_BROKEN = 0.01
 
 
 class HeldOut:
-    """Sentences, cut into tokens as the data are. `where` they come from is for messages."""
+    """Sentences, cut into tokens as the data are. What they are for, and `where` they come from, is for messages."""
 
-    def __init__(self, where: str, codec: Codec, texts: Sequence[str]) -> None:
-        self.where, self.codec, self.texts = where, codec, texts
+    def __init__(self, held: Held, where: str, codec: Codec, texts: Sequence[str]) -> None:
+        self.held, self.where, self.codec, self.texts = held, where, codec, texts
 
     @classmethod
-    def of(cls, test: Mapping[str, Any], codec: Codec) -> HeldOut:
-        """Those of a file, as `TextFacts.test` describes it.
+    def of(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
+        """Those of a file, as `TextFacts.test` and `validation` describe one.
 
         Raises:
             DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
         """
-        return cls(test["where"], codec, _texts(test["where"], How(test["encoding"], tuple(test["columns"]))))
+        how = How(described["encoding"], tuple(described["columns"]))
+        return cls(held, described["where"], codec, _texts(held, described["where"], how))
 
     @classmethod
-    def stand_in(cls, test: Mapping[str, Any], codec: Codec) -> HeldOut:
+    def stand_in(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
         """Some of known words, for a rehearsal where the data are not at hand."""
         words = codec.vocabulary[len(SPECIAL) :][: codec.length]
-        return cls(test["where"], codec, [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)])
+        texts = [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)]
+        return cls(held, described["where"], codec, texts)
 
     def numbers(self) -> list[list[int]]:
         """Every sentence as numbers; words that the vocabulary has not get numbers of their own."""
@@ -58,22 +63,69 @@ class HeldOut:
             except Unreadable:
                 continue
         if not rows:
-            raise DataError(f"data.test: no sentence of {self.where!r} has at most {self.codec.length} tokens")
+            raise DataError(f"data.{self.held}: no sentence of {self.where!r} has at most {self.codec.length} tokens")
         return np.stack(rows).astype(np.int64)
 
 
-def _texts(where: str, how: How) -> list[str]:
+def described(data: TextData, held: Held, folder: Folder, written: bool, stand_in: bool) -> dict[str, Any] | None:
+    """Where the sentences are that a job keeps from training, and how they are read; None where it keeps none.
+
+    Args:
+        data: the job's.
+        held: which of them.
+        folder: the prepared data.
+        written: whether there are some beside them, as `write_held_out` writes.
+        stand_in: whether the data only stand for others.
+
+    Raises:
+        DataError: a share is wanted of data that were prepared without.
+    """
+    asked: str | float | None = getattr(data, held)
+    if isinstance(asked, str):
+        return {"where": asked, "encoding": data.encoding, "columns": list(data.columns)}
+    if written or (stand_in and held in data.shares):
+        return {"where": f"{folder.uri}/{held}.jsonl", "encoding": "utf-8", "columns": []}
+    if asked:
+        raise DataError(
+            f"data.{held}: {asked:g}, but {data.source!r} was prepared without; name a file, or prepare it anew with "
+            f"-o {held}={asked:g}"
+        )
+    return None
+
+
+def write_held_out(folder: Folder, texts: Mapping[str, Sequence[str]]) -> None:
+    """A file of sentences for each thing they are kept for."""
+    for held, those in texts.items():
+        folder.write(f"{held}.jsonl", "".join(f"{json.dumps(text)}\n" for text in those).encode())
+
+
+def check_there(held: Held, where: str) -> None:
+    """Whether a file of sentences is there; it is not read.
+
+    Raises:
+        DataError: it is not, or is a folder.
+    """
     try:
         root, name = locate(where)
         if name is None:
-            raise DataError(f"data.test: {where!r} is a folder; name a file of sentences")
+            raise DataError(f"data.{held}: {where!r} is a folder; name a file of sentences")
+        root.entry(name)
+    except (OSError, StorageError) as error:
+        raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
+
+
+def _texts(held: Held, where: str, how: How) -> list[str]:
+    check_there(held, where)
+    root, name = locate(where)
+    assert name is not None
+    try:
         read = [one.content for one in sentences_of(root, name, how)]
     except (OSError, StorageError) as error:
-        raise DataError(f"data.test: {where!r} cannot be read: {error}") from error
+        raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
     found = [text for text in read if isinstance(text, str)]
     if not found or len(read) - len(found) > MOST_BROKEN * len(read):
         first = next((f" (first: {text})" for text in read if isinstance(text, Unreadable)), "")
         raise DataError(
-            f"data.test: {len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}"
+            f"data.{held}: {len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}"
         )
     return found

@@ -7,8 +7,10 @@ its weights; a fresh one of any vocabulary and length is drawn from the seed of 
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -137,8 +139,23 @@ def find_oracle(data: TextData) -> Source:
     names = Counted("sentence", count)
     listing = Listing("oracle", data.source, "", file, names)
     classes, _ = numbered((), names)
-    contents = Contents(Parts(listing, codec, ()), classes, codec, notes={"oracle": description})
-    return Source(data.source, state_of([FORMAT, description, codec.length, count]), lambda: contents)
+    parts, shares = Parts(listing, codec, ()), data.shares
+
+    def look() -> Contents:
+        return Contents(parts, classes, codec, notes={"oracle": description}, held_out=_besides(parts, count, shares))
+
+    return Source(data.source, state_of([FORMAT, description, codec.length, count, shares]), look)
+
+
+def _besides(parts: Parts, count: int, shares: Mapping[str, float]) -> dict[str, list[str]]:
+    """Sentences that are drawn after the first `count`, which nothing is learnt from: as many as those shares of it."""
+    found, first = {}, count
+    for key, share in shares.items():
+        further = range(first, first := first + math.ceil(share * count))
+        part = replace(parts[0], names=tuple(map(str, further)), places=tuple(further), classes=())
+        drawn = (one.content for one in read_oracle(part))
+        found[key] = [" ".join(map(str, row)) for row in drawn if isinstance(row, np.ndarray)]
+    return found
 
 
 def read_oracle(part: Part) -> Iterator[Found]:

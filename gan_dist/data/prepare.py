@@ -4,6 +4,7 @@ FOLDER/
   source.json               what is prepared here; written first
   shard-000000000.parquet   decoded samples (see shards.py)
   shard-000000000.json      that shard's record, written after it
+  test.jsonl, validation.jsonl   of text, sentences that are kept from training, where shares of them are
   manifest.json             what it all is; written last
 """
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, check_channels, check_rejected, facts_of
 from gan_dist.data.given import check_images, check_text
+from gan_dist.data.held_out import described, write_held_out
 from gan_dist.data.shards import read_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
@@ -27,6 +29,7 @@ from gan_dist.data.standin import stand_in
 from gan_dist.data.tokens import Codec
 from gan_dist.data.weighted import weights_of
 from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
+from gan_dist.spec.data_fields import HELD
 from gan_dist.storage import Folder, StorageError
 from gan_dist.versions import versions
 
@@ -87,7 +90,11 @@ def settle(
 
 
 def _asked(found: Prepared, data: DataSpec) -> Prepared:
-    """The same data, and what else the job says of them: weights of classes, and where held-out sentences are."""
+    """The same data, and what else the job says of them: weights of classes, and where held-out sentences are.
+
+    Raises:
+        DataError: a share is to be held out of a preparation that holds out none.
+    """
     if not isinstance(data, PairData):
         facts = found.facts
         asked = "equal" if facts.stand_in and data.class_weights != "data" else data.class_weights
@@ -95,8 +102,9 @@ def _asked(found: Prepared, data: DataSpec) -> Prepared:
         found = replace(found, manifest={**found.manifest, "class_weights": list(weights)})
     if not isinstance(data, TextData):
         return found
-    test = data.test and {"where": data.test, "encoding": data.encoding, "columns": list(data.columns)}
-    return replace(found, manifest={**found.manifest, "test": test})
+    written = found.manifest.get("held_out", ())
+    held: Record = {key: described(data, key, found.folder, key in written, found.facts.stand_in) for key in HELD}
+    return replace(found, manifest={**found.manifest, **held})
 
 
 def prepare(source: Source, folder: Folder, executor: Executor, progress: Progress, max_rejected: float) -> Prepared:
@@ -116,11 +124,14 @@ def prepare(source: Source, folder: Folder, executor: Executor, progress: Progre
     shards = [records[file] for file in sorted(records)]
     facts = _facts(source, folder, shards)
     _check(source, facts, shards, max_rejected)
+    kept = source.contents.held_out
+    write_held_out(folder, kept)
     manifest = {
         "format": FORMAT,
         "source": source.where,
         "key": source.key,
         **facts.as_dict(),
+        "held_out": {key: len(texts) for key, texts in kept.items()},
         "shards": shards,
         "versions": versions(),
     }

@@ -66,6 +66,19 @@ class LineNames(Sequence[str]):
         return f"{self.files[which]}:{at - (self.ends[which - 1] if which else 0) + 1}"
 
 
+class SomeNames(Sequence[str]):
+    """Some of a sequence of names, at rising positions."""
+
+    def __init__(self, names: Sequence[str], chosen: Sequence[int]) -> None:
+        self.names, self.chosen = names, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, at: Any) -> Any:
+        return [self.names[one] for one in self.chosen[at]] if isinstance(at, slice) else self.names[self.chosen[at]]
+
+
 def note_of(how: How) -> str:
     """What a part needs to know to read its sentences again."""
     return json.dumps(asdict(how))

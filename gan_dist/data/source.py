@@ -109,6 +109,7 @@ class Contents:
         classes: names of the classes; empty when unconditional.
         mixes: whether grey and coloured pictures may be mixed.
         notes: what else is to be remembered of the data.
+        held_out: sentences that nothing is learnt from, by what they are for.
     """
 
     parts: Sequence[Part]
@@ -116,6 +117,7 @@ class Contents:
     form: Form
     mixes: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
+    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

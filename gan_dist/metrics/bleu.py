@@ -15,27 +15,28 @@ from gan_dist.metrics.ngrams import (
     codes_of,
     counted,
 )
-from gan_dist.metrics.references import HeldOut, Vocabulary, held_out, written
+from gan_dist.metrics.references import HeldOut, Vocabulary, known, written
 
 ORDER = 5
 
 
 class Bleu:
-    """Sentence BLEU-2 to BLEU-5 against all sentences of `data.test` at once, meant over all generated ones.
+    """Sentence BLEU-2 to BLEU-5 against all sentences of held-out text at once, meant over all generated ones.
 
     Smoothing is method 1 of Chen and Cherry 2014; the reference nearest in length gives the brevity penalty.
 
     Args:
         codec: of the data, which says where sentences end.
-        test: the job's held-out sentences.
+        held_out: sentences that nothing is learnt from.
     """
 
     values = ("bleu2", "bleu3", "bleu4", "bleu5")
+    by_split = ("bleu2", "bleu3", "bleu4", "bleu5")
     needs = "rows"
     features = "tokens"
 
-    def __init__(self, *, codec: Vocabulary, test: HeldOut | None) -> None:
-        self.eos, self.known = codec.eos, Sentences.of(held_out(test, "bleu").numbers())
+    def __init__(self, *, codec: Vocabulary, held_out: HeldOut | None) -> None:
+        self.eos, self.known = codec.eos, Sentences.of(known(held_out, "bleu").numbers())
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         found = bleu_against(written(fake, self.eos), self.known)

@@ -7,26 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.references import HeldOut, Oracle, held_out
+from gan_dist.metrics.references import HeldOut, Oracle, known
 
 CHUNK = 64
 
 
 class Nll:
-    """nll_test: of `data.test` under G, low where G has learnt all of it; of at most as many evenly spaced sentences as
+    """nll: of held-out text under G, low where G has learnt all of it; of at most as many evenly spaced sentences as
     are generated. nll_div: of what G writes under itself, low where G always writes much the same. Ends of sentences
     count as tokens, padding does not.
 
     Args:
-        test: the job's held-out sentences.
+        held_out: sentences that nothing is learnt from.
     """
 
-    values = ("nll_test", "nll_div")
+    values = ("nll", "nll_div")
+    by_split = ("nll",)
     needs = "generator"
     features = "tokens"
 
-    def __init__(self, *, test: HeldOut | None) -> None:
-        self.known = torch.from_numpy(held_out(test, "nll").rows())
+    def __init__(self, *, held_out: HeldOut | None) -> None:
+        self.known = torch.from_numpy(known(held_out, "nll").rows())
 
     def sums(self, generator: nn.Module, fake: Tensor, rank: int, world: int) -> Tensor:
         """This worker's share of both sums and of the tokens in them, [4] in float64."""
@@ -36,8 +37,8 @@ class Nll:
         return torch.cat(parts)
 
     def compare(self, real: Any, sums: Tensor) -> dict[str, float]:
-        test, tokens, own, own_tokens = sums.tolist()
-        return {"nll_test": test / tokens, "nll_div": own / own_tokens}
+        known, tokens, own, own_tokens = sums.tolist()
+        return {"nll": known / tokens, "nll_div": own / own_tokens}
 
 
 class NllOracle:

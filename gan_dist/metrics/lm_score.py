@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan_dist.metrics.fitting import seeded
 from gan_dist.metrics.language_model import LanguageModel, per_token
-from gan_dist.metrics.references import HeldOut, held_out
+from gan_dist.metrics.references import HeldOut, known
 
 
 class Codec(Protocol):
@@ -44,23 +44,24 @@ class LmScore:
 
 
 class ReverseLmScore:
-    """reverse_lm: nats per token of `data.test` under a language model that was trained on generated sentences alone;
+    """reverse_lm: nats per token of held-out text under a language model that was trained on generated sentences alone;
     high where these leave out what people write.
 
     Args:
         codec: of the data.
-        test: the job's held-out sentences.
+        held_out: sentences that nothing is learnt from.
         steps: most batches of 64 sentences that it is trained on.
     """
 
     values = ("reverse_lm",)
+    by_split = ("reverse_lm",)
     needs = "rows"
     costly = True
     features = "tokens"
 
-    def __init__(self, *, codec: Codec, test: HeldOut | None, steps: int = 1000) -> None:
+    def __init__(self, *, codec: Codec, held_out: HeldOut | None, steps: int = 1000) -> None:
         self.codec, self.steps = codec, steps
-        self.known = torch.from_numpy(held_out(test, "reverse_lm").rows())
+        self.known = torch.from_numpy(known(held_out, "reverse_lm").rows())
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         model = seeded(self._model).to(fake.device)

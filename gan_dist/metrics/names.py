@@ -2,35 +2,41 @@
 
 `fd_random_5k` is the Fréchet distance of 5000 generated samples to the whole training set by features `random`. Only
 the features of 2015, 50,000 generated samples and the whole training set make a `fid`; `inception_score` is alike.
+`bleu5_test_10k` is BLEU of 10,000 sentences against those of the test; what decides in training has `validation` there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from gan_dist.components import Roots, locate, signature
 from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.data_fields import Held
 from gan_dist.spec.errors import Keys, Problem, nearest
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.signatures import read_constant
 from gan_dist.spec.slots import FeaturesSpec, MetricSpec
 
+_STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"
 DIGITS = 8
 NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
 PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
-OF_TEXT = ("tokens", "language_model", "text_classifier")
-PIXELS = "pixels"
+UNNAMED = ("tokens", "language_model", "text_classifier", "pixels")  # the metric says them
+OF_TEXT = ("tokens", "language_model", "text_classifier", "sentence_encoder")
 
 
-def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[str, str]:
+def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Held = "validation") -> dict[str, str]:
     """Exact name -> value, for every number a metric gives.
 
     Args:
         metric: the metric, its features and sample count.
         roots: folders with a user's own modules.
         against: what the samples are compared with, where that is not the training set.
+        held: which held-out text is compared with; training's is for validation.
 
     Raises:
         ValueError: there is no such metric, or it does not say what it gives and gets.
@@ -42,16 +48,18 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "") -> dict[s
     if needs not in NEEDS:
         known = ", ".join(f'"{one}"' for one in NEEDS)
         raise ValueError(f"'{metric.use}' does not say what it gets; its class needs needs = one of {known}")
-    return {_name(value, metric, roots, against): value for value in values}
+    by_split = read_constant(target, "by_split", roots) or ()
+    return {_name(value, metric, roots, against, held if value in by_split else ""): value for value in values}
 
 
-def _name(value: str, metric: MetricSpec, roots: Roots, against: str) -> str:
+def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str) -> str:
     changed = list(_changed("metric", metric.use, metric.args, roots))
     features = features_of(metric, roots)
     is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
     if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
         return PUBLISHED[value]
-    by = [] if features.use in (*OF_TEXT, PIXELS) else [_label(features)]
+    by = [held] if held else []
+    by += [] if features.use in UNNAMED else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
@@ -70,7 +78,10 @@ def is_of_text(metric: MetricSpec, roots: Roots = ()) -> bool:
 
 
 def _label(features: FeaturesSpec) -> str:
-    """The name, and of weights that are not the published ones the beginning of their checksum."""
+    """The name, of a network from a folder that folder's; and of weights that are not the published ones the beginning
+    of their checksum."""
+    if folder := features.args.get("folder"):
+        return _STRANGE.sub("-", PurePath(str(folder)).name)
     name, checksum = features.use.rpartition(":")[2], features.args.get("checksum")
     return f"{name}-{str(checksum)[:DIGITS]}" if checksum else name
 

@@ -31,11 +31,15 @@ class Oracle(Protocol):
     def nll(self, sentences: NDArray[Any]) -> NDArray[Any]: ...
 
 
-def held_out(test: HeldOut | None, who: str) -> HeldOut:
-    """The job's held-out sentences, where a metric needs them. Raises ValueError where it names none."""
-    if test is None:
-        raise ValueError(f"'{who}' compares with sentences that were not learnt from; name their file in data.test")
-    return test
+def known(held_out: HeldOut | None, who: str) -> HeldOut:
+    """Held-out sentences, where a metric needs them. Raises ValueError where there are none."""
+    if held_out is None:
+        raise ValueError(
+            f"'{who}' compares with sentences that were not learnt from, and there are none; name a file or a share of "
+            "the data in data.test (a part of the rest is then for validation while training goes on), or in "
+            "data.validation"
+        )
+    return held_out
 
 
 def written(rows: Tensor, eos: int | None) -> Sentences:

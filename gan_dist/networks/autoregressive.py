@@ -23,6 +23,7 @@ Noise = dict[str, Tensor]
 Relax = Literal["none", "gumbel", "straight_through"]
 RELAXED = ("none", "gumbel", "straight_through")
 NEVER_WRITTEN = 2
+BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -216,12 +217,26 @@ def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:
 
 def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Places [n] drawn from logits [n, K] by numbers [n] in [0, 1)."""
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    cumulative = (wide - wide.amax(1, keepdim=True)).exp_().cumsum(1)
-    total = cumulative[:, -1:]
-    # Rounding may make it the total itself, and what comes after the last likely token may not be drawn.
-    sought = torch.minimum(uniforms.to(wide.dtype)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, sought, right=True).squeeze(1).clamp_max(logits.shape[1] - 1)
+    wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    # Sums of blocks are quick, and a cumulative sum is not: one over the blocks, and one inside the block found.
+    blocks = -(-wide.shape[1] // BLOCK)
+    p = wide.new_zeros(len(wide), blocks * BLOCK)
+    torch.exp(wide - wide.amax(1, keepdim=True), out=p[:, : wide.shape[1]])
+    sums = p.view(len(wide), blocks, BLOCK).sum(2)
+    cumulative = sums.cumsum(1)
+    sought = _below(uniforms.to(wide.dtype)[:, None] * cumulative[:, -1:], cumulative)
+    block = torch.searchsorted(cumulative, sought, right=True)
+    inside = p.gather(1, block * BLOCK + torch.arange(BLOCK, device=p.device)).cumsum(1)
+    rest = (sought - (cumulative - sums).gather(1, block)).clamp_min(0)
+    place = torch.searchsorted(inside, _below(rest, inside), right=True)
+    return (block * BLOCK + place).squeeze(1)
+
+
+def _below(sought: Tensor, cumulative: Tensor) -> Tensor:
+    """Numbers [n, 1] less than the last of each row [n, K]: rounding may make them that, and what comes after the last
+    likely token may not be drawn."""
+    last = cumulative[:, -1:]
+    return torch.minimum(sought, torch.nextafter(last, torch.zeros_like(last)))
 
 
 def gumbel(uniforms: Tensor) -> Tensor:

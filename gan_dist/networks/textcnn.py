@@ -65,8 +65,8 @@ class Discriminator(nn.Module):
         self.cls = nn.Embedding(classes, features) if classes else None
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found = embedded(x, self.tokens).transpose(1, 2)
-        features = torch.cat([F.relu(one(found)).amax(2) for one in self.convolutions], 1)
-        features = self.dropout(self.highway(features))
+        found = embedded(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
+        largest = torch.cat([one(found).amax(2) for one in self.convolutions], 1)
+        features = self.dropout(self.highway(F.relu(largest)))
         logits: Tensor = self.out(features).squeeze(1)
         return logits if self.cls is None else logits + (self.cls(cond) * features).sum(1)

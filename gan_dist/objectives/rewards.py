@@ -14,7 +14,7 @@ from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.networks.autoregressive import drawn
 
 Judge = Callable[[Tensor, Tensor | None], Tensor]
-ROWS_ON_CPU = 128
+ROWS_ON_CPU, JUDGED_ON_CPU = 128, 512  # more at a time are slower there
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 from gan_dist.objectives.adversarial import adversarial, alternating
-from gan_dist.objectives.rewards import ROWS_ON_CPU, evaluating, judged_tokens, mean_named, rollout_rewards
+from gan_dist.objectives.rewards import JUDGED_ON_CPU, evaluating, judged_tokens, mean_named, rollout_rewards
 
 REWARDS = ("rollout", "dense", "terminal")
 
@@ -110,7 +110,7 @@ class SeqGan:
         length = tokens.shape[1]
 
         def judge(x: Tensor, cond: Tensor | None) -> Tensor:
-            most = min(self.chunk, ROWS_ON_CPU) if x.device.type == "cpu" else self.chunk
+            most = min(self.chunk, JUDGED_ON_CPU) if x.device.type == "cpu" else self.chunk
             parts = torch.split(x, most)
             classes = [None] * len(parts) if cond is None else torch.split(cond, most)
             return torch.cat([_answers(nets, part, cls) for part, cls in zip(parts, classes, strict=True)])

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from gan_dist.spec.amounts import Amount, CountField
-from gan_dist.spec.data_fields import WEIGHTS, ClassWeights, Colour
+from gan_dist.spec.data_fields import WEIGHTS, ClassWeights, Colour, Kept
 from gan_dist.spec.errors import shown, suggestion
 from gan_dist.spec.fields import Number, Section, Truth, Whole
 
@@ -24,6 +24,7 @@ Modality = Literal["image", "text", "pair"]
 MODALITIES = get_args(Modality)
 ORACLE = "oracle"
 BUILT_IN = ("digits", ORACLE)
+VALIDATION_SHARE = 0.05
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
@@ -137,9 +138,15 @@ class TextData(DataSection):
         "prepared folder, or `oracle` (sentences of a random LSTM; `oracle:FILE.npz` of a known one); a path relative "
         "to where you are, or a URI.",
     )
-    test: str | None = Field(
+    test: Kept | None = Field(
         default=None,
-        description="A file of sentences that metrics compare with and nothing is learnt from, read as `source` is.",
+        description="Sentences for `gan-dist evaluate` alone: training neither learns from them nor looks at them. A "
+        "file, read as `source` is, or a share of the sentences.",
+    )
+    validation: Kept | None = Field(
+        default=None,
+        description="Sentences that metrics compare with while training goes on, and nothing is learnt from: a file, "
+        "or a share of the sentences; null for 0.05 where `test` is given, else for none.",
     )
     length: Whole = Field(
         ge=2,
@@ -192,8 +199,16 @@ class TextData(DataSection):
         _, oracle, file = self.source.partition(f"{ORACLE}:")
         source = f"{oracle}{_absolute(file)}" if oracle else _absolute(self.source)
         tokens = _absolute(self.tokens) if self.tokens.endswith(".json") else self.tokens
-        test = self.test and _absolute(self.test)
-        return self.model_copy(update={"source": source, "tokens": tokens, "test": test})
+        kept = {"test": self.test, "validation": self.validation}
+        files = {key: _absolute(file) for key, file in kept.items() if isinstance(file, str)}
+        return self.model_copy(update={"source": source, "tokens": tokens, **files})
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Which share of the sentences is kept from training for `test` and `validation`, where no file is named."""
+        validation = self.validation if self.validation is not None else VALIDATION_SHARE if self.test else 0.0
+        kept = {"test": self.test, "validation": validation}
+        return {key: share for key, share in kept.items() if isinstance(share, float) and share}
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from gan_dist.spec.errors import shown, suggestion
+from gan_dist.spec.fields import number
 
+Held = Literal["test", "validation"]
+HELD: tuple[Held, ...] = get_args(Held)
 NUMBER = {"type": "number", "minimum": 0}
+LARGEST_SHARE = 0.5
 
 
 def _colour(written: str) -> str:
@@ -35,6 +39,15 @@ def _class_weights(written: object) -> str | dict[str, float]:
     return str(written)
 
 
+def _kept(written: object) -> str | float:
+    """A file, or a share of the sentences in [0, 0.5). Raises ValueError."""
+    if isinstance(written, str) and written:
+        return written
+    if not 0 <= (share := number(written)) < LARGEST_SHARE:
+        raise ValueError(f"{share:g} is out of range; a share must be in [0, {LARGEST_SHARE:g}), or name a file")
+    return share
+
+
 Colour = Annotated[str, AfterValidator(_colour)]
 ClassWeights = Annotated[
     str | dict[str, float],
@@ -42,6 +55,11 @@ ClassWeights = Annotated[
     WithJsonSchema(
         {"anyOf": [{"enum": ["data", "equal"]}, {"type": "object", "additionalProperties": {"minimum": 0}}]}
     ),
+]
+Kept = Annotated[
+    str | float,
+    PlainValidator(_kept),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, NUMBER | {"exclusiveMaximum": LARGEST_SHARE}]}),
 ]
 WEIGHTS = Field(
     default="data",

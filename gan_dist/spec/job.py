@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -160,6 +160,19 @@ class JobSpec(Section):
         """Every network by name, the generator first."""
         pair = {"generator": self.generator, "discriminator": self.discriminator}
         return {name: spec for name, spec in pair.items() if spec is not None} | self.networks
+
+    def with_absolute_paths(self) -> Self:
+        """The same job as another process finds its data and weights, that runs in another folder."""
+        measured = [(one, one.features.with_absolute_paths()) for one in self.metrics]
+        return self.model_copy(
+            update={
+                "data": self.data.with_absolute_paths(),
+                "generator": self.generator.with_absolute_paths(),
+                "discriminator": self.discriminator and self.discriminator.with_absolute_paths(),
+                "networks": {name: one.with_absolute_paths() for name, one in self.networks.items()},
+                "metrics": tuple(one.model_copy(update={"features": features}) for one, features in measured),
+            }
+        )
 
     @property
     def phases_plan(self) -> tuple[StageSpec, ...]:

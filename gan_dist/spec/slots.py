@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -12,6 +13,7 @@ from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import Section, Whole
 from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
 
+PATHS = ("folder", "weights")  # arguments of components that name what lies on the user's machine
 _OF_METRICS = "A name from `gan-dist help metrics`, or your own as `package.module:Name`."
 
 
@@ -26,6 +28,12 @@ class ComponentSpec(Section):
     def args(self) -> dict[str, Any]:
         """The arguments; a schedule among them is a `Schedule`."""
         return {key: as_argument(value) for key, value in (self.model_extra or {}).items()}
+
+    def with_absolute_paths(self) -> Self:
+        """The same as another process finds it, that runs in another folder: files and folders that are here."""
+        named = {key: value for key in PATHS if isinstance(value := (self.model_extra or {}).get(key), str)}
+        there = {key: path for key, value in named.items() if (path := Path(value).expanduser().absolute()).exists()}
+        return self.model_copy(update={key: str(path) for key, path in there.items()})
 
     @model_validator(mode="before")
     @classmethod

@@ -116,9 +116,9 @@ def test_language_models_both_ways_along_a_grid(ask) -> None:
     assert code == 0, err
     found = json.loads(out)
     at = {point["inverse_temperature"]: point["metrics"] for point in found["curves"]["model"]}
-    assert len(found["verdicts"]) == 1 and found["verdicts"][0]["pair"] == ["lm_64", "reverse_lm_64"]
-    assert at[5.0]["lm_64"] < at[0.2]["lm_64"] and at[5.0]["reverse_lm_64"] > at[0.2]["reverse_lm_64"]
-    assert found["real"]["lm_64"] == found["metrics"]["lm_real_64"] and found["real"]["reverse_lm_64"] > 0
+    assert len(found["verdicts"]) == 1 and found["verdicts"][0]["pair"] == ["lm_64", "reverse_lm_test_64"]
+    assert at[5.0]["lm_64"] < at[0.2]["lm_64"] and at[5.0]["reverse_lm_test_64"] > at[0.2]["reverse_lm_test_64"]
+    assert found["real"]["lm_64"] == found["metrics"]["lm_real_64"] and found["real"]["reverse_lm_test_64"] > 0
 
 
 def test_log_p_is_of_the_temperature_that_is_drawn_at(root: Path) -> None:

@@ -81,7 +81,7 @@ def model() -> LanguageModel:
 
 
 def reverse(rows: NDArray[np.int64], steps: int = 250) -> float:
-    metric = ReverseLmScore(codec=CODEC, test=Sentences(chain(2000, 2)), steps=steps)
+    metric = ReverseLmScore(codec=CODEC, held_out=Sentences(chain(2000, 2)), steps=steps)
     fake = torch.from_numpy(rows).float()
     return metric.compare(fake, fake)["reverse_lm"]
 
@@ -189,12 +189,12 @@ def test_sentences_of_known_class_are_of_that_class(tmp_path: Path) -> None:
 
 def test_names_say_the_budget() -> None:
     spec = MetricSpec.model_validate({"use": "reverse_lm", "steps": 50, "samples": 64})
-    assert list(names_of(spec)) == ["reverse_lm_64_steps50"]
+    assert list(names_of(spec)) == ["reverse_lm_validation_64_steps50"]
 
 
 def test_what_judges_cannot_do_is_said() -> None:
     for make, message in (
-        (lambda: ReverseLmScore(codec=CODEC, test=None), "name their file in data.test"),
+        (lambda: ReverseLmScore(codec=CODEC, held_out=None), "name a file or a share of the data in data.test"),
         (lambda: ClassAccuracy(class_counts=()), "set data.labels"),
         (lambda: TextClassifier(vocabulary=5, classes=0), "learns from labels, and the data have none"),
         (lambda: LanguageModel(**SHAPE, steps=0), "steps must be at least 1"),

@@ -114,7 +114,7 @@ def rows(*texts: str) -> torch.Tensor:
 
 def test_what_comes_after_the_end_counts_nowhere() -> None:
     made = rows("a b c", "a b")
-    metric = Bleu(codec=CODEC, test=Held("a b c", "c c"))
+    metric = Bleu(codec=CODEC, held_out=Held("a b c", "c c"))
     assert metric.compare(made, made)["bleu2"] == pytest.approx(
         bleu_against(Sentences.of([[4, 5, 6], [4, 5]]), Sentences.of([[4, 5, 6], [6, 6]]))[2]
     )
@@ -131,16 +131,16 @@ def test_repetition_counts() -> None:
 def test_likelihoods_are_means_over_tokens_with_ends() -> None:
     torch.manual_seed(0)
     generator = Generator(vocabulary=7, length=5, bos=1, eos=2, embedding=3, hidden=4)
-    metric, fake = Nll(test=Held("a b", "c", "a a a a a")), rows("a", "b b", "c")
+    metric, fake = Nll(held_out=Held("a b", "c", "a a a a a")), rows("a", "b b", "c")
     found = metric.compare(None, sum(metric.sums(generator, fake, rank, 2) for rank in (0, 1)))
     known = torch.from_numpy(Held("a b", "c", "a a a a a").rows())
-    assert found["nll_test"] == pytest.approx(-generator.log_prob(known).sum().item() / (3 + 2 + 5), rel=1e-6)
+    assert found["nll"] == pytest.approx(-generator.log_prob(known).sum().item() / (3 + 2 + 5), rel=1e-6)
     assert found["nll_div"] == pytest.approx(-generator.log_prob(fake.long()).sum().item() / (2 + 3 + 2), rel=1e-6)
 
 
 def test_metrics_without_what_they_compare_with() -> None:
-    for make in (lambda: Bleu(codec=CODEC, test=None), lambda: Nll(test=None)):
-        with pytest.raises(ValueError, match=r"compares with sentences that were not learnt from; name .* data.test"):
+    for make in (lambda: Bleu(codec=CODEC, held_out=None), lambda: Nll(held_out=None)):
+        with pytest.raises(ValueError, match=r"compares with sentences that were not learnt from, and .* data.test"):
             make()
     with pytest.raises(ValueError, match="needs data that an oracle drew"):
         NllOracle(oracle=None)

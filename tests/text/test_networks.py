@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks import charcnn, lstm, multirep, rmc, textcnn, textlstm, transformer
+from gan_dist.networks import charcnn, lstm, multirep, pretrained_lm, rmc, textcnn, textlstm, transformer
 from gan_dist.networks.autoregressive import Drawing, drawn, gumbel, sentence_mask
 from gan_dist.networks.textcnn import Highway
 from gan_dist.objectives.rewards import completions
 from gan_dist.randomness import one_lane
 from tests.helpers import CPU
+from tests.text.tiny import codec, lm_of
 
 EOS, VOCABULARY, LENGTH = 2, 6, 4
 GENERATORS: dict[str, Any] = {
@@ -23,6 +24,7 @@ GENERATORS: dict[str, Any] = {
     "rmc": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, **keys),
     "two slots": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, slots=2, **keys),
     "transformer": lambda **keys: transformer.Generator(**{"width": 6, "layers": 2, "heads": 2} | keys),
+    "pretrained_lm": lambda **keys: _pretrained(**keys),
 }
 DISCRIMINATORS: dict[str, Any] = {
     "textcnn": lambda **keys: textcnn.Discriminator(embedding=4, widths=(1, 2), filters=(3, 3), **keys),
@@ -30,6 +32,13 @@ DISCRIMINATORS: dict[str, Any] = {
     "multirep": lambda **keys: multirep.Discriminator(representations=4, filters=3, features=4, **keys),
     "charcnn": lambda **keys: charcnn.Discriminator(width=4, **keys),
 }
+
+
+def _pretrained(eos: int | None, **keys: Any) -> nn.Module:
+    if eos is None:
+        pytest.skip("a pretrained model writes sentences that end")
+    words = ("<pad>", "<bos>", "<eos>", "<unk>", "a", "b")
+    return pretrained_lm.Generator(eos=eos, codec=codec(words), folder=str(lm_of(("b", "a"))), **keys)
 
 
 def generator(name: str, eos: int | None = EOS, **keys: Any) -> Any:
@@ -153,6 +162,19 @@ def test_drawing_inverts_the_cumulative_probability() -> None:
     cut = logits.clone()
     cut[:, 2] = -torch.inf
     assert drawn(cut, torch.tensor([0.0, 0.5, 0.99, 0.99999994])).tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [3, 64, 65, 5000])
+def test_drawing_by_blocks_is_drawing_from_the_whole_cumulative_probability(count: int) -> None:
+    chance = torch.Generator().manual_seed(count)
+    logits = torch.randn(500, count, dtype=torch.float64, generator=chance) * 2
+    logits[:, ::3] = -torch.inf
+    uniforms = torch.rand(500, dtype=torch.float64, generator=chance)
+    wanted = torch.searchsorted(torch.softmax(logits, 1).cumsum(1), uniforms[:, None], right=True).squeeze(1)
+    assert torch.equal(drawn(logits, uniforms), wanted)
+    # In float32 neighbours may take turns, but nothing is drawn that cannot be, at either end neither.
+    for some in (uniforms.float(), torch.zeros(500), torch.full((500,), 1 - 2**-24)):
+        assert torch.isfinite(logits.gather(1, drawn(logits.float(), some)[:, None])).all()
 
 
 def test_narrow_drawing() -> None:

@@ -66,7 +66,9 @@ def write(root: Path, kind: str) -> Path:
 def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     found = read(write(tmp_path, kind))
     assert texts(found) == TEXTS
-    assert found.facts.provided == {"vocabulary": 4 + 7, "length": 8, "bos": 1, "eos": 2, "classes": 0}
+    assert found.facts.provided == {"vocabulary": 4 + 7, "length": 8, "bos": 1, "eos": 2, "classes": 0} | {
+        "codec": found.facts.codec
+    }
     assert found.facts == facts_of(json.loads(json.dumps(found.facts.as_dict())))
 
 
@@ -196,9 +198,9 @@ def test_a_changed_file_is_prepared_anew_and_an_equal_one_is_not_read(tmp_path: 
 def test_where_test_sentences_are_does_not_change_the_data(tmp_path: Path) -> None:
     path, test = write(tmp_path, ".txt"), tmp_path / "test.txt"
     test.write_text("the cat ran\nthe unicorn sat\nthe cat sat off a dog the cat sat\n")
-    found = read(path, test=str(test))
+    found = read(path, test=str(test), validation=0)
     assert found.facts.checksum == read(path).facts.checksum
-    held = found.facts.for_metrics["test"]
+    held = found.facts.for_metrics("test")["held_out"]
     assert len(held.rows()) == 3 - 1 and len(held.numbers()) == 3
     unicorn = held.numbers()[1][1]
     assert unicorn >= len(found.facts.provided) and unicorn not in held.numbers()[0]
@@ -206,7 +208,9 @@ def test_where_test_sentences_are_does_not_change_the_data(tmp_path: Path) -> No
 
 def test_oracles(tmp_path: Path) -> None:
     found = read("oracle", length=6, vocabulary=30, count=50)
-    assert found.facts.provided == {"vocabulary": 30, "length": 6, "bos": 0, "eos": None, "classes": 0}
+    assert found.facts.provided == {"vocabulary": 30, "length": 6, "bos": 0, "eos": None, "classes": 0} | {
+        "codec": found.facts.codec
+    }
     again = read("oracle", length=6, vocabulary=30, count=70)
     assert np.array_equal(np.concatenate(again.blocks)[:50], np.concatenate(found.blocks))
     with pytest.raises(DataError, match="an oracle's sentences have none"):

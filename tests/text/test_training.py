@@ -94,7 +94,8 @@ def test_a_run_does_not_go_on_with_another_vocabulary(tmp_path: Path) -> None:
 
 def test_sentences_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("a big cat\na cat\nthe big dog ran\n" * 6)
-    data = {"modality": "text", "source": str(tmp_path / "lines.txt"), "test": str(tmp_path / "lines.txt"), "length": 5}
+    lines = str(tmp_path / "lines.txt")
+    data = {"modality": "text", "source": lines, "validation": lines, "length": 5}
     metrics = [{"use": name, "samples": 16} for name in ("bleu", "self_bleu", "repetition", "nll")]
     spec = spec_of(data=data, metrics=metrics)
     events: list[dict[str, Any]] = []
@@ -103,7 +104,7 @@ def test_sentences_of_a_run(tmp_path: Path) -> None:
     assert [path.name for path in grids] == ["000000000000.txt", "000000000056.txt", "real.txt"]
     assert len(grids[0].read_text().splitlines()) == 64
     last = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1])
-    assert 0 < last["metric/nll_test_16"] < 5 and 0 <= last["metric/bleu2_16"] <= 1
+    assert 0 < last["metric/nll_validation_16"] < 5 and 0 <= last["metric/bleu2_validation_16"] <= 1
     model = load(max((tmp_path / "run" / "checkpoints").iterdir()))
     assert model.sentences(5, seed=1) == model.sentences(9, seed=1)[:5]
     begun = model.draw_with(temperature=0.5, prefix="the big").sentences(4)

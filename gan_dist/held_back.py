@@ -1,0 +1,54 @@
+"""Sentences that a job keeps from its generator: whether they are there, and whether it has seen them all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gan_dist.data.facts import TextFacts
+from gan_dist.data.tokens import UNK
+from gan_dist.feed import Rows
+from gan_dist.measuring import Measuring
+from gan_dist.spec.data_fields import Held
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """What was compared with.
+
+    Attributes:
+        split: what these sentences are for.
+        count: how many there are.
+        known: how many of them stand in the training text too.
+    """
+
+    split: Held
+    count: int
+    known: int
+
+    @property
+    def warnings(self) -> list[str]:
+        if not self.known:
+            return []
+        return [f"{self.known:,} of {self.count:,} {self.split} sentences are in the training text too"]
+
+
+def held_back(measuring: Measuring, rows: Rows, split: Held) -> HeldBack | None:
+    """The held-out sentences that metrics compare with; None where none does.
+
+    Args:
+        measuring: the metrics.
+        rows: what is learnt from.
+        split: which sentences these metrics were built with.
+    """
+    facts = rows.facts
+    if not isinstance(facts, TextFacts) or not any(getattr(one.metric, "by_split", ()) for one in measuring.built):
+        return None
+    if (kept := facts.held_out(split)) is None:
+        return None
+    learnt = rows.rows(np.arange(facts.count))[0].numpy().astype(np.int64)
+    seen = {row.tobytes() for row in learnt}
+    # A word that training does not know may be any word.
+    known = sum(row.tobytes() in seen for row in kept.rows() if UNK not in row or facts.oracle is not None)
+    return HeldBack(split, len(kept.texts), known)

@@ -1,0 +1,224 @@
+"""Sentences that nothing is learnt from: which they are, that training keeps to its own, and that a test is a test."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gan_dist
+from gan_dist.cli import main
+from gan_dist.data.errors import DataError
+from gan_dist.data.facts import TextFacts
+from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.oracle import SEED, oracle_of
+from gan_dist.data.prepare import Prepared, here, prepare_into, settle
+from gan_dist.data.split import split_of
+from gan_dist.local import run_local
+from gan_dist.metrics.names import check_metrics
+from gan_dist.preflight import held_out_problems, metric_problems
+from gan_dist.spec.errors import JobError
+from gan_dist.spec.job import JobSpec
+from gan_dist.storage import Folder
+from tests.helpers import request_of
+from tests.text.test_sources import spec, texts
+
+LINES = [f"number {n} is {'big' if n % 3 else 'small'}" for n in range(200)]
+
+
+def settled(root: Path, source: Path | str, **keys: Any) -> Prepared:
+    return settle(spec(source, **keys), Folder(str(root / "cache")), here, lambda done, total: None)
+
+
+def sides(found: Prepared) -> dict[str, list[str]]:
+    facts = found.facts
+    assert isinstance(facts, TextFacts)
+    kept = {held: facts.held_out(held) for held in ("test", "validation")}
+    return {"train": texts(in_memory(found, 0, 1)), **{key: list(one.texts) for key, one in kept.items() if one}}
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_each_sentence_is_on_one_side_and_equal_ones_are_on_the_same(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.txt", LINES * 2 + [line.upper() for line in LINES])
+    found = sides(settled(tmp_path, source, test=0.1, validation=0.05, lower=True))
+    assert {key: len(set(map(str.lower, side))) for key, side in found.items()} == {
+        "train": 170,
+        "test": 20,
+        "validation": 10,
+    }
+    assert sum(map(len, found.values())) == 600
+    whole = [set(map(str.lower, side)) for side in found.values()]
+    assert set().union(*whole) == set(LINES) and sum(map(len, whole)) == len(LINES)
+
+
+def test_the_split_is_of_what_sentences_say_and_not_of_where_they_stand(tmp_path: Path) -> None:
+    one = settled(tmp_path, write(tmp_path / "x.txt", LINES), test=0.1)
+    shuffled = [LINES[at] for at in np.random.default_rng(0).permutation(len(LINES))]
+    other = settled(tmp_path, write(tmp_path / "y.txt", shuffled), test=0.1)
+    assert {key: sorted(side) for key, side in sides(one).items()} == {k: sorted(s) for k, s in sides(other).items()}
+    more = sides(settled(tmp_path, tmp_path / "x.txt", test=0.1, validation=0.2))
+    assert more["test"] == sides(one)["test"] and set(sides(one)["validation"]) < set(more["validation"])
+    assert settled(tmp_path, tmp_path / "x.txt", test=0.1).folder == one.folder
+
+
+def test_validation_is_taken_from_training_where_only_a_test_is_named(tmp_path: Path) -> None:
+    source, test = write(tmp_path / "x.txt", LINES), write(tmp_path / "test.txt", ["a unicorn"])
+    found = sides(settled(tmp_path, source, test=str(test)))
+    assert found["test"] == ["a unicorn"] and len(found["validation"]) == 10 and len(found["train"]) == 190
+    assert sides(settled(tmp_path, source, test=str(test), validation=0)).keys() == {"train", "test"}
+    assert sides(settled(tmp_path, source)).keys() == {"train"}
+    named = sides(settled(tmp_path, source, validation=str(test)))
+    assert named.keys() == {"train", "validation"} and len(named["train"]) == 200
+
+
+def test_words_that_only_held_out_sentences_say_are_not_known(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.txt", [f"alone{n}" for n in range(40)])
+    found = settled(tmp_path, source, test=0.25)
+    facts, kept = found.facts, sides(found)
+    assert isinstance(facts, TextFacts)
+    assert set(facts.codec.vocabulary[4:]) == set(kept["train"]) and facts.count == len(kept["train"]) == 28
+
+
+def test_labels_stay_with_their_sentences(tmp_path: Path) -> None:
+    for name, word in (("a", "cat"), ("b", "dog")):
+        write(tmp_path / f"{name}.txt", [f"{word} {n}" for n in range(50)])
+    found = in_memory(settled(tmp_path, tmp_path, test=0.2, labels="files"), 0, 1)
+    assert found.facts.classes == ("a", "b") and sum(found.facts.class_counts) == 75 == found.facts.count
+    assert [line.startswith("dog") for line in texts(found)] == [label == 1 for label in found.labels.tolist()]
+
+
+def test_every_number_of_workers_learns_from_the_same_sentences(tmp_path: Path) -> None:
+    found = settled(tmp_path, write(tmp_path / "x.txt", LINES), test=0.1)
+    kept = sides(found)
+    for world in (1, 2, 3):
+        memory: Memory = in_memory(found, 0, 32)
+        drawn = [memory.positions(at)[rank::world] for rank in range(world) for at in range(0, 96, 32)]
+        codec = found.facts.codec  # type: ignore[attr-defined]
+        seen = {codec.text(row) for row in memory.rows(np.concatenate(drawn))[0].tolist()}
+        assert len(seen) == 96 and not seen & {*kept["test"], *kept["validation"]}
+
+
+def test_an_oracle_draws_further_sentences(tmp_path: Path) -> None:
+    plain = settled(tmp_path, "oracle", vocabulary=30, count=50)
+    found = settled(tmp_path, "oracle", vocabulary=30, count=50, test=0.2, validation=0.1)
+    more = texts(in_memory(settled(tmp_path, "oracle", vocabulary=30, count=65), 0, 1))
+    assert found.facts.checksum == plain.facts.checksum
+    assert sides(found) == {"train": more[:50], "test": more[50:60], "validation": more[60:]}
+
+
+def test_a_prepared_folder_keeps_its_split(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.txt", LINES)
+    made = prepare_into(spec(source, test=0.1), str(tmp_path / "made"), here, lambda done, total: None)
+    assert sides(settled(tmp_path, made.folder.uri)) == sides(settled(tmp_path, source, test=0.1))
+    whole = prepare_into(spec(source), str(tmp_path / "whole"), here, lambda done, total: None)
+    with pytest.raises(DataError, match=r"data.test: 0.1, but .* was prepared without; .* with -o test=0.1"):
+        settled(tmp_path, whole.folder.uri, test=0.1)
+
+
+def test_shares_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"0.5 is out of range; a share must be in \[0, 0.5\), or name a file"):
+        spec("oracle", test=0.5)
+    with pytest.raises(JobError, match="true is not a number"):
+        spec("oracle", validation=True)
+    with pytest.raises(DataError, match=r"data.test: 0.4 and data.validation: 0.05: 2 different sentences leave none"):
+        settled(tmp_path, write(tmp_path / "x.txt", ["a b", "c d"] * 9), test=0.4)
+    assert split_of([], {}).side(["a"]) == "train"
+
+
+def job(root: Path, **data: Any) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "name": "split",
+            "data": {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64, **data},
+            "generator": {"use": "lstm", "embedding": 4, "hidden": 6},
+            "objective": "mle",
+            "batch": 16,
+            "until": "4 steps",
+            "metrics": [{"use": name, "samples": 16} for name in ("bleu", "nll")],
+            "every": {"metrics": "2 steps"},
+            "stop_when": {"metric": "nll_validation", "below": -1},
+            "keep": {"metric": "nll"},
+        }
+    )
+
+
+def test_training_never_reads_the_test(tmp_path: Path) -> None:
+    test = tmp_path / "test.txt"
+    test.write_bytes(b"\xff\xfe no utf-8\n" * 50)
+    told: list[dict[str, Any]] = []
+    assert run_local(request_of(job(tmp_path, test=str(test)), tmp_path / "run"), told.append) == 0
+    names = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1]).keys()
+    assert {"metric/nll_validation_16", "metric/bleu5_validation_16"} <= names
+    assert not any("test" in name for name in names)
+
+
+def test_what_decides_in_training_is_never_the_test(tmp_path: Path) -> None:
+    of = job(tmp_path, test=0.1)
+    assert of.stop_when is not None and not check_metrics(of)
+    asked = of.model_copy(update={"stop_when": of.stop_when.model_copy(update={"metric": "nll_test"})})
+    (problem,) = check_metrics(asked)
+    assert problem.message.startswith("unknown metric 'nll_test'") and "nll_validation_16" in problem.message
+
+
+def test_problems_are_said_before_the_start(tmp_path: Path) -> None:
+    facts = settled(tmp_path, "oracle", vocabulary=12, count=64, length=6).facts
+    (found,) = metric_problems(job(tmp_path), facts)
+    assert "'bleu' compares with sentences that were not learnt from, and there are none; name a file" in found
+    facts = settled(tmp_path, "oracle", vocabulary=12, count=64, length=6, test=str(tmp_path / "tset.txt")).facts
+    assert metric_problems(job(tmp_path), facts) == []
+    (found,) = held_out_problems(facts)
+    assert found.startswith("data.test: ") and "tset.txt" in found and "cannot be read" in found
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gan-dist", "evaluate", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code, *capsys.readouterr())
+
+    return call
+
+
+def test_evaluate_takes_the_test_and_says_so(tmp_path: Path, ask: Any) -> None:
+    drawn = oracle_of({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng(7).random((40, 6)))
+    known = oracle_of({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng([SEED, 0]).random((1, 6)))
+    test = write(tmp_path / "test.txt", [" ".join(map(str, row)) for row in [*drawn, *known]])
+    spec = job(tmp_path, test=str(test))
+    assert run_local(request_of(spec, tmp_path / "run"), lambda event: None) == 0
+    code, out, err = ask(str(tmp_path / "run"), "--json")
+    found = json.loads(out)
+    assert code == 0 and (found["split"], found["samples_of_split"]) == ("test", 41)
+    assert "1 of 41 test sentences are in the training text too" in err
+    model = gan_dist.load(max((tmp_path / "run" / "checkpoints").iterdir()))
+    rows = torch.from_numpy(np.concatenate([drawn, known]))[:: -(-41 // 16)]
+    wanted = -model.generator.log_prob(rows).double().sum() / rows.numel()
+    assert found["metrics"]["nll_test_16"] == pytest.approx(wanted.item(), rel=1e-5)
+    logged = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1])
+    code, out, _ = ask(str(tmp_path / "run"), "--split", "validation", "--json")
+    found = json.loads(out)
+    assert (found["split"], found["samples_of_split"]) == ("validation", 4)
+    assert found["metrics"]["nll_validation_16"] == pytest.approx(logged["metric/nll_validation_16"], rel=1e-6)
+    code, out, _ = ask(str(tmp_path / "run"))
+    assert "(64 samples) and 41 test sentences" in out and "nll_test_16" in out
+
+
+def test_without_a_test_evaluate_says_what_there_is(tmp_path: Path, ask: Any) -> None:
+    assert run_local(request_of(job(tmp_path, validation=0.2), tmp_path / "run"), lambda event: None) == 0
+    code, _, err = ask(str(tmp_path / "run"))
+    assert code == 2 and "has no test sentences for bleu, as its job names no data.test; --split validation" in err
+    code, _, err = ask(str(tmp_path / "run"), "--split", "vaildation")
+    assert code == 2 and "'vaildation' is neither test nor validation; did you mean 'validation'?" in err
