@@ -112,7 +112,8 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
         places = array("q", (places[at] for at in found.learnt))
     listing = Listing("sentences", where, "", root.uri, learnt, labels, places, note_of(how))
     classes, numbers = numbered(labels, learnt)
-    return Contents(Parts(listing, codec, numbers), classes, codec, held_out=found.held_out)
+    parts = Parts(listing, codec, numbers)
+    return Contents(parts, classes, codec, held_out=found.held_out, shares=data.shares)
 
 
 def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: How) -> _Found:

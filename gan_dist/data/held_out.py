@@ -67,29 +67,32 @@ class HeldOut:
         return np.stack(rows).astype(np.int64)
 
 
-def described(data: TextData, held: Held, folder: Folder, written: bool, stand_in: bool) -> dict[str, Any] | None:
+def described(
+    data: TextData, held: Held, folder: Folder, written: float | None, stand_in: bool
+) -> dict[str, Any] | None:
     """Where the sentences are that a job keeps from training, and how they are read; None where it keeps none.
 
     Args:
         data: the job's.
         held: which of them.
         folder: the prepared data.
-        written: whether there are some beside them, as `write_held_out` writes.
+        written: the share of them that is beside the data, as `write_held_out` writes; None for none.
         stand_in: whether the data only stand for others.
 
     Raises:
-        DataError: a share is wanted of data that were prepared without.
+        DataError: another share is wanted than the data were prepared with.
     """
     asked: str | float | None = getattr(data, held)
     if isinstance(asked, str):
         return {"where": asked, "encoding": data.encoding, "columns": list(data.columns)}
-    if written or (stand_in and held in data.shares):
-        return {"where": f"{folder.uri}/{held}.jsonl", "encoding": "utf-8", "columns": []}
-    if asked:
+    if asked is not None and not stand_in and asked != (written or 0.0):
+        how = "without" if written is None else f"with {written:g}"
         raise DataError(
-            f"data.{held}: {asked:g}, but {data.source!r} was prepared without; name a file, or prepare it anew with "
+            f"data.{held}: {asked:g}, but {data.source!r} was prepared {how}; name a file, or prepare it anew with "
             f"-o {held}={asked:g}"
         )
+    if written or (stand_in and held in data.shares):
+        return {"where": f"{folder.uri}/{held}.jsonl", "encoding": "utf-8", "columns": []}
     return None
 
 

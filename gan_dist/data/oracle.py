@@ -142,7 +142,8 @@ def find_oracle(data: TextData) -> Source:
     parts, shares = Parts(listing, codec, ()), data.shares
 
     def look() -> Contents:
-        return Contents(parts, classes, codec, notes={"oracle": description}, held_out=_besides(parts, count, shares))
+        kept = _besides(parts, count, shares)
+        return Contents(parts, classes, codec, notes={"oracle": description}, held_out=kept, shares=shares)
 
     return Source(data.source, state_of([FORMAT, description, codec.length, count, shares]), look)
 

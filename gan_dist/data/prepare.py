@@ -102,8 +102,8 @@ def _asked(found: Prepared, data: DataSpec) -> Prepared:
         found = replace(found, manifest={**found.manifest, "class_weights": list(weights)})
     if not isinstance(data, TextData):
         return found
-    written = found.manifest.get("held_out", ())
-    held: Record = {key: described(data, key, found.folder, key in written, found.facts.stand_in) for key in HELD}
+    shares = found.manifest.get("shares", {})
+    held: Record = {key: described(data, key, found.folder, shares.get(key), found.facts.stand_in) for key in HELD}
     return replace(found, manifest={**found.manifest, **held})
 
 
@@ -132,6 +132,7 @@ def prepare(source: Source, folder: Folder, executor: Executor, progress: Progre
         "key": source.key,
         **facts.as_dict(),
         "held_out": {key: len(texts) for key, texts in kept.items()},
+        "shares": dict(source.contents.shares),
         "shards": shards,
         "versions": versions(),
     }

@@ -110,6 +110,7 @@ class Contents:
         mixes: whether grey and coloured pictures may be mixed.
         notes: what else is to be remembered of the data.
         held_out: sentences that nothing is learnt from, by what they are for.
+        shares: how much of all that is, where shares were asked for.
     """
 
     parts: Sequence[Part]
@@ -118,6 +119,7 @@ class Contents:
     mixes: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.oracle import SEED, oracle_of
-from gan_dist.data.prepare import Prepared, here, prepare_into, settle
+from gan_dist.data.prepare import Prepared, prepare_into, settle
+from gan_dist.data.processes import here
 from gan_dist.data.split import split_of
 from gan_dist.local import run_local
 from gan_dist.metrics.names import check_metrics
@@ -122,6 +123,11 @@ def test_a_prepared_folder_keeps_its_split(tmp_path: Path) -> None:
     whole = prepare_into(spec(source), str(tmp_path / "whole"), here, lambda done, total: None)
     with pytest.raises(DataError, match=r"data.test: 0.1, but .* was prepared without; .* with -o test=0.1"):
         settled(tmp_path, whole.folder.uri, test=0.1)
+    for share in (0.2, 0):
+        with pytest.raises(
+            DataError, match=f"data.test: {share}, but .* was prepared with 0.1; .* with -o test={share}"
+        ):
+            settled(tmp_path, made.folder.uri, test=share)
 
 
 def test_shares_that_cannot_be(tmp_path: Path) -> None:
