@@ -10,11 +10,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any
 
 from gan_dist.checkpoint import CheckpointError, newest
 from gan_dist.data.errors import DataError
-from gan_dist.mirror import PUSH_S, Mirror
 from gan_dist.request import Request
 from gan_dist.runs import HEARTBEAT_S, JOB, RunFolder
 from gan_dist.spec.data import PairData
@@ -59,6 +58,7 @@ class Attempt:
     stop: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
     until: int = 0
+    displaced: bool = field(default=False, init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -124,7 +124,8 @@ class Attempt:
         return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
 
     def _record(self, **changes: Any) -> None:
-        self._written(lambda: self.folder.update(**changes))
+        if not self.displaced:  # else the status is the other's
+            self._written(lambda: self.folder.update(**changes))
 
     def _written(self, write: Callable[[], None]) -> None:
         """Write a record; where the storage is full or gone, say so and go on to the end that is being told."""
@@ -166,7 +167,7 @@ class Attempt:
 
         def beat() -> None:
             while not over.wait(HEARTBEAT_S):
-                self._written(lambda: self.folder.renew(self.request.attempt))
+                self._written(self._renew)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -175,7 +176,15 @@ class Attempt:
         finally:
             over.set()
             thread.join()
-            self._written(self.folder.release)
+            self._written(lambda: self.folder.release(self.request.attempt))
+
+    def _renew(self) -> None:
+        """Say that the writer is alive. One that slept for long may find that another took its place: it stops."""
+        if self.displaced or self.folder.renew(self.request.attempt):
+            return
+        self.displaced = True
+        self.emit({"event": "warning", "text": "another driver has taken this run; this one stops"})
+        self.stop.set()
 
 
 def user_traceback(error: BaseException) -> str:
@@ -193,51 +202,6 @@ def is_users(error: BaseException) -> bool:
     return bool(frames) and not any(
         part in frames[-1].filename for part in ("/gan_dist/", "/site-packages/", "/dist-packages/", "lib/python")
     )
-
-
-class Log:
-    """An attempt's log, which `mirror` brings to the storage."""
-
-    def __init__(self, file: TextIO, mirror: Mirror) -> None:
-        self.file, self.mirror = file, mirror
-
-    def write(self, text: str) -> None:
-        self.file.write(text)
-        self.file.flush()
-        self.mirror.push(PUSH_S)
-
-
-class LogTee:
-    """A text stream that also writes to a log."""
-
-    def __init__(self, stream: TextIO, log: Log) -> None:
-        self.stream, self.log = stream, log
-
-    def write(self, text: str) -> int:
-        self.log.write(text)
-        return self.stream.write(text)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-@contextlib.contextmanager
-def logged(folder: RunFolder, attempt: int) -> Iterator[Log]:
-    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder, which is given."""
-    out, err = sys.stdout, sys.stderr
-    mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
-    path = mirror.pull(f"logs/attempt-{attempt}.log")
-    with path.open("a") as file:
-        log = Log(file, mirror)
-        sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
-        try:
-            yield log
-        finally:
-            sys.stdout, sys.stderr = out, err
-    mirror.close()
 
 
 def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, Any]:

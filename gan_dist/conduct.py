@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.attempt import Attempt, OutOfMemory, Refused, Stopped, UserCodeError, logged
+from gan_dist.attempt import Attempt, OutOfMemory, Refused, Stopped, UserCodeError
 from gan_dist.data.choice import choose
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.on_ray import blocks_of
 from gan_dist.data.prepare import Prepared
 from gan_dist.events import print_event
+from gan_dist.logs import logged
 from gan_dist.loop import Diverged
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.reading import Reading

@@ -10,12 +10,13 @@ from typing import Any
 
 import psutil
 
-from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, logged, user_traceback
+from gan_dist.attempt import Attempt, Refused, UserCodeError, is_users, user_traceback
 from gan_dist.data.choice import choose
 from gan_dist.data.ingest import Memory, Stream, in_memory
 from gan_dist.data.prepare import settle
 from gan_dist.data.processes import here
 from gan_dist.events import preparing
+from gan_dist.logs import logged
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.request import Request
 from gan_dist.runtime import LocalRun

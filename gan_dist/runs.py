@@ -135,11 +135,20 @@ class RunFolder:
         if not self.folder.create("lease.json", lease):
             raise ValueError(f"run {self.id}: another driver took it at the same moment")
 
-    def renew(self, attempt: int) -> None:
-        self.folder.write("lease.json", json.dumps(_lease(attempt)).encode())
+    def renew(self, attempt: int) -> bool:
+        """Say that the writer is alive; False, and nothing is written, where another has become it meanwhile."""
+        if mine := self._is_held_by(attempt):
+            self.folder.write("lease.json", json.dumps(_lease(attempt)).encode())
+        return mine
 
-    def release(self) -> None:
-        self.folder.delete("lease.json")
+    def release(self, attempt: int) -> None:
+        """No longer be the writer, if it still is this attempt of this process."""
+        if self._is_held_by(attempt):
+            self.folder.delete("lease.json")
+
+    def _is_held_by(self, attempt: int) -> bool:
+        mine, there = _lease(attempt), self.folder.read_json("lease.json")
+        return there is None or all(there.get(key) == mine[key] for key in ("attempt", "host", "boot", "pid", "born"))
 
 
 def _lease(attempt: int) -> dict[str, Any]:

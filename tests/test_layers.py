@@ -28,7 +28,7 @@ reading desk ray_worker ray_group rendezvous resources
 gan_dist evaluate asked question held_back neighbours text_file subjects image_folder temperatures plots walks
 delivery remade sampling forms api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
-local smoke preflight text_preflight augment_preflight attempt events request resume jobfile
+local smoke preflight text_preflight augment_preflight attempt logs events request resume jobfile
 sweeps sweeps.candidates sweeps.ranking sweeps.ledger sweeps.population sweeps.halving sweeps.median
 sweeps.pareto sweeps.history sweeps.draw
 

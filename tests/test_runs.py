@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from gan_dist import attempt as attempts
+from gan_dist.attempt import Attempt
 from gan_dist.runs import (
     LEASE_S,
     NoSuchRun,
@@ -25,6 +27,7 @@ from gan_dist.runs import (
     stored_runs,
 )
 from gan_dist.storage import Folder
+from tests.helpers import request_of, small
 
 
 def make(root: Path, name: str, **facts: Any) -> RunFolder:
@@ -146,7 +149,7 @@ def test_a_run_has_one_writer(tmp_path: Path) -> None:
         ValueError, match=r"^run a is being written by attempt 1 on .* \(pid \d+\); stop it first: gan-d"
     ):
         run.acquire(2)
-    run.release()
+    run.release(1)
     assert run.lease_holder() is None
     run.acquire(2)
     holder = run.lease_holder()
@@ -180,6 +183,38 @@ def test_renewing_moves_the_heartbeat(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
     run.acquire(1)
     lease(run, time=0.0)
-    run.renew(1)
+    assert run.renew(1)
     record = run.folder.read_json("lease.json")
     assert record is not None and record["time"] > time.time() - 5
+
+
+@pytest.mark.parametrize("other", [{"attempt": 2}, {"host": "elsewhere"}, {"pid": 1}, {"boot": "another"}])
+def test_a_writer_that_was_displaced_leaves_the_lease_alone(tmp_path: Path, other: dict[str, Any]) -> None:
+    run = make(tmp_path, "a")
+    run.acquire(1)
+    lease(run, **other)
+    before = run.folder.read("lease.json")
+    assert not run.renew(1)
+    run.release(1)
+    assert run.folder.read("lease.json") == before
+
+
+def test_an_attempt_that_was_displaced_stops_and_writes_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "HEARTBEAT_S", 0.02)
+    request, told = request_of(small(), tmp_path), list[dict[str, Any]]()
+    attempt = Attempt(request, told.append)
+
+    def job(attempt: Attempt) -> dict[str, Any]:
+        lease(attempt.folder, attempt=2, host="elsewhere")
+        attempt.folder.update(status="running", attempt=2)
+        assert attempt.stop.wait(10)
+        return {"ending": "stopped", "seen": 8, "values": {}}
+
+    assert attempt.conclude(job) == 3
+    assert attempt.folder.status()["attempt"] == 2 and attempt.folder.status()["status"] == "running"
+    assert (attempt.folder.folder.read_json("lease.json") or {})["host"] == "elsewhere"
+    assert [event["text"] for event in told if event["event"] == "warning"] == [
+        "another driver has taken this run; this one stops"
+    ]

@@ -32,6 +32,9 @@ Tokens = Annotated[
     str, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
 ]
 Lower = Annotated[bool, typer.Option("--lower", help="Of two files: whether text becomes lower case.")]
+Metric = Annotated[
+    list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
+]
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
 ]
@@ -48,9 +51,7 @@ Workers = Annotated[
 def evaluate(
     a: A,
     b: B = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
-    ] = None,
+    metric: Metric = None,
     n: Count = None,
     features: Annotated[
         str | None, typer.Option(help="What images are compared by: see `gan-dist help metrics`.", metavar="NAME")

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import torch
 
-from gan_dist.attempt import Attempt, OutOfMemory, logged
+from gan_dist.attempt import Attempt, OutOfMemory
 from gan_dist.checkpoint import Checkpoint, CheckpointError, name_of, newest
 from gan_dist.collapse import watched
 from gan_dist.events import MARK
+from gan_dist.logs import logged
 from gan_dist.loop import Diverged
 from gan_dist.request import Request
 from gan_dist.runs import JOB, STOP, RunFolder

@@ -17,9 +17,10 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from gan_dist.attempt import Attempt, Refused, logged
+from gan_dist.attempt import Attempt, Refused
 from gan_dist.conduct import DRAIN_S, serve
 from gan_dist.events import print_event
+from gan_dist.logs import logged
 from gan_dist.preflight import storage_problems
 from gan_dist.reading import Reading
 from gan_dist.request import Request
