@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from gan_dist.storage import Folder, StorageError
+from gan_dist.storage import Folder
 
 LOOK_S = 20.0
 
@@ -83,7 +83,7 @@ def _keep_renewing(copy: Copy, over: threading.Event) -> None:
     while not over.wait(LOOK_S):
         try:
             copy.renew()
-        except StorageError as error:
+        except (OSError, ValueError) as error:
             print(f"warning: {error}; trying again", file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gan_dist.packaging import Environment, code_folder
+from gan_dist.remote import FLAT
 from gan_dist.request import Request
 from gan_dist.runs import NoSuchRun, RunFolder, find_run, known_runs, new_run_id, storage_root
 
@@ -56,6 +57,8 @@ def plan_new(
         spec = mle_twin(spec)
     spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
     run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
+    if spec.sweep is not None and run.folder.local is None and run.folder.open()[0].type_name not in FLAT:
+        raise ValueError(f"storage: {run.uri!r}: a sweep's record wants a path or an object store, such as s3://")
     if name and run.folder.exists("request.json"):
         raise ValueError(
             f"a run named {name!r} exists: {run.uri}\n"

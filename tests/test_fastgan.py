@@ -18,7 +18,7 @@ from gan_dist.objectives.rebuilding import Reconstruction
 from gan_dist.preflight import network_problems
 from gan_dist.randomness import one_lane
 from gan_dist.runtime import LocalRun
-from tests.helpers import CPU, never, rows_of, small
+from tests.helpers import CPU, batch_of, never, nets_of, rows_of, small
 from tests.test_networks import count
 
 
@@ -227,3 +227,27 @@ def test_a_discriminator_that_rebuilds_nothing_is_refused(judge: dict[str, Any],
 def test_a_distance_must_be_one_of_two() -> None:
     with pytest.raises(ValueError, match="distance must be one of l1, perceptual, not 'l2'"):
         Reconstruction("l2")  # type: ignore[arg-type]
+
+
+def test_a_perceptual_distance_wants_a_copy_that_its_network_takes() -> None:
+    def told(size: int) -> list[str]:
+        judging = fastgan.Discriminator(size=size, channels=3, width=8, decoders=True)
+        return list(Reconstruction("perceptual", weights="random").problems({"discriminator": judging}))
+
+    assert told(32) == ["perceptual distances want images of 32 pixels, and D rebuilds 16; use `distance: l1`"]
+    assert told(64) == []
+
+
+@pytest.mark.parametrize("distance", ["l1", "perceptual"])
+def test_a_distance_has_the_digits_of_float32(distance: Any) -> None:
+    """What D makes in bfloat16 is compared with the image in float32."""
+    x = torch.rand(2, 3, 64, 64)
+    judging = discriminator(64)
+    wired: Any = LocalRun(CPU, lambda event: None, never).wire(
+        judging, False, lambda: torch.autocast("cpu", torch.bfloat16)
+    )
+    (term,) = Reconstruction(distance, weights="random").terms("D", nets_of(judging), batch_of(x, x)).values()
+    batch = batch_of(x, x)
+    (half,) = Reconstruction(distance, weights="random").terms("D", Nets({"discriminator": wired}), batch).values()
+    assert half.total.dtype == torch.float32  # type: ignore[union-attr]
+    assert half.total.item() == pytest.approx(term.total.item(), rel=0.05)  # type: ignore[union-attr]

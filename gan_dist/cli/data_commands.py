@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gan_dist.cli.options import Address, Json
+from gan_dist.cli.options import Address, Json, check_address
 from gan_dist.cli.output import console, emit, say, size
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def prepare(
         options |= {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
         options |= {"fit": fit, "background": background}
     options |= overrides_document(sets or []).value
+    check_address(address, workers)
     if workers is None:
         made = _make(source, target, options, as_json)
     else:

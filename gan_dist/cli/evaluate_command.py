@@ -29,7 +29,7 @@ B = Annotated[
     ),
 ]
 Tokens = Annotated[
-    str, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
+    str | None, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
 ]
 Lower = Annotated[bool, typer.Option("--lower", help="Of two files: whether text becomes lower case.")]
 Metric = Annotated[
@@ -73,7 +73,7 @@ def evaluate(
     out: Out = None,
     neighbours: Neighbours = None,
     split: Split = "test",
-    tokens: Tokens = "words",
+    tokens: Tokens = None,
     lower: Lower = False,
     workers: Workers = None,
     address: options.Address = None,
@@ -87,7 +87,8 @@ def evaluate(
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise ValueError("--out is for the curves of --temperature-grid; add it")
-    how = (neighbours is not None, _held(split), _way(tokens), lower)
+    options.check_address(address, workers)
+    how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
     question = Question(a, b, metric or (), n, features, grid, twin, *how)
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
@@ -124,7 +125,9 @@ def _on_cluster(question: Question, workers: int, address: str | None, as_json: 
     what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
     try:
         carry_out("evaluate", "gan_dist.evaluating_on_ray", what, known, address, as_json)
-        return Answer.of(folder.read_json(ANSWER) or {})
+        if (plain_answer := folder.read_json(ANSWER)) is None:
+            raise ValueError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
+        return Answer.of(plain_answer)
     finally:
         folder.delete()
 
@@ -139,13 +142,17 @@ def _held(split: str) -> Held:
     raise ValueError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
 
 
-def _way(tokens: str) -> str:
+def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, bool]:
+    """How two files of sentences are cut; a run's own data say how for others."""
     from gan_dist.data.tokens import WAYS
     from gan_dist.spec.errors import suggestion
+    from gan_dist.text_file import is_text_file
 
-    if tokens not in WAYS:
+    if (tokens or lower) and not (is_text_file(a) and is_text_file(b or "")):
+        raise ValueError("--tokens and --lower are for two files of sentences; a run's are cut as its job says")
+    if tokens is not None and tokens not in WAYS:
         raise ValueError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
-    return tokens
+    return tokens or "words", lower
 
 
 def _document(found: Answer, plot: Path | None) -> dict[str, Any]:

@@ -62,3 +62,9 @@ Set = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
+
+
+def check_address(address: str | None, workers: int | None) -> None:
+    """Raises ValueError where a cluster is named that is asked for nothing."""
+    if address is not None and workers is None:
+        raise ValueError("--address is the cluster of --workers; add --workers N")

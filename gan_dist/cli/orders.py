@@ -41,8 +41,9 @@ def carry_out(
     from gan_dist.submit import submit
 
     cluster, order = cluster_of(address, aside), Order(new_run_id(verb), what)
-    environment = Environment() if known is None else Environment(code=known.code, env=known.env)
+    environment = Environment() if known is None else Environment(known.code, known.pip, known.image, known.env)
     job = submit(order, cluster, environment, module)
-    outcome = attend(Jobs(cluster), job, order.run_id, Follower(console(aside)), None)
+    # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
+    outcome = attend(Jobs(cluster), job, order.run_id, Follower(console(aside)), lambda: True)
     if outcome.exit_code != 0:
         raise ValueError(f"the cluster did not {verb}: {outcome.message}")

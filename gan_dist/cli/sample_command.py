@@ -99,6 +99,7 @@ def sample(
         n = 64 if len(seeds) == 1 else ROW
     picture = interpolate is not None or mix is not None
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
+    options.check_address(address, workers)
     if device not in DEVICES:
         raise ValueError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
     # A cluster's workers have devices of their own.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
@@ -16,7 +18,7 @@ from typing import Any
 from gan_dist.data.errors import DataError
 from gan_dist.data.shards import write_shard
 from gan_dist.data.source import Part
-from gan_dist.storage import Folder, is_uri
+from gan_dist.storage import Folder, StorageError, is_uri
 
 Record = dict[str, Any]
 
@@ -41,9 +43,10 @@ def _cpus() -> int:
 
 
 def _may_fork(part: Part, folder: Folder) -> bool:
-    """Clients of object stores do not survive a fork; they wait for the network, where threads do as well."""
+    """Clients of object stores do not survive a fork; they wait for the network, where threads do as well. Nor do
+    macOS's own libraries, and daemons may have no children."""
     remote = folder.local is None or is_uri(part.root)
-    return "fork" in multiprocessing.get_all_start_methods() and not remote
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon and not remote
 
 
 def _forked(parts: Sequence[Part], folder: Folder, workers: int) -> Iterator[Record]:
@@ -55,7 +58,9 @@ def _forked(parts: Sequence[Part], folder: Folder, workers: int) -> Iterator[Rec
             receiver, sender = context.Pipe(duplex=False)
             # Neighbours: a page of names that one process touches becomes its own copy.
             mine = range(number * len(parts) // workers, (number + 1) * len(parts) // workers)
-            process = context.Process(target=_read, args=(parts, mine, folder, sender, os.getpid()), daemon=True)
+            process = context.Process(
+                target=_read, args=(parts, mine, folder, receiver, sender, os.getpid()), daemon=True
+            )
             process.start()
             sender.close()
             reading[receiver] = process
@@ -87,8 +92,11 @@ def _received(reading: dict[Connection, Any]) -> Iterator[Record]:
                 yield sent
 
 
-def _read(parts: Sequence[Part], mine: range, folder: Folder, sender: Connection, parent: int) -> None:
+def _read(
+    parts: Sequence[Part], mine: range, folder: Folder, receiver: Connection, sender: Connection, parent: int
+) -> None:
     """Read some parts, as long as there is somebody to tell."""
+    receiver.close()  # else nobody would notice that the other side is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -97,5 +105,7 @@ def _read(parts: Sequence[Part], mine: range, folder: Folder, sender: Connection
                 return
             sender.send(write_shard(parts[number], folder))
         sender.send(None)
-    except Exception as error:
+    except (DataError, StorageError) as error:
         sender.send(error)
+    except Exception as error:  # it may not pickle
+        sender.send(RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))

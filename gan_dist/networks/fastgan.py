@@ -139,6 +139,7 @@ class Discriminator(nn.Module):
         super().__init__()
         powers_between(size, 32, 1024, "fastgan", "judges")
         first, least = min(size, LARGEST), round(1 / JUDGED[min(size, LARGEST if size < 1024 else 2 * LARGEST)])
+        least = max(least, 2 if decoders else 1)
         if width < least:
             raise ValueError(f"fastgan at {size} pixels needs width >= {least}, not {width}")
         widths = {side: int(share * width) for side, share in JUDGED.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over
@@ -12,6 +13,7 @@ from gan_dist.networks.pretrained import Backbone
 from gan_dist.objectives.perceptual import Distance
 
 DISTANCES = ("l1", "perceptual")
+LEAST = 32  # pixels that the pretrained networks take
 
 
 class Reconstruction:
@@ -48,13 +50,21 @@ class Reconstruction:
         """What keeps it from training these networks."""
         if not len(getattr(networks.get("discriminator"), "decoders", [None])):
             yield "the discriminator has no decoders; give it `decoders: true`"
+        copy = getattr(networks.get("discriminator"), "copied", LEAST)
+        if isinstance(self.distance, Distance) and copy < LEAST:
+            yield f"perceptual distances want images of {LEAST} pixels, and D rebuilds {copy}; use `distance: l1`"
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         if phase != "D":
             return {}
         pairs: list[tuple[Tensor, Tensor]] = nets.D.call("reconstructed", batch.real, batch.rng("part").integers(4))
-        apart = [self.distance(made, shown) for made, shown in pairs]
+        apart = [self.distance(_precise(made), _precise(shown)) for made, shown in pairs]
         return {"reconstruction": mean_over(sum(apart[1:], apart[0]))}
+
+
+def _precise(x: Tensor) -> Tensor:
+    """With at least float32's digits, which a distance wants."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _mean_apart(x: Tensor, y: Tensor) -> Tensor:

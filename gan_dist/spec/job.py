@@ -164,8 +164,10 @@ class JobSpec(Section):
     def with_absolute_paths(self) -> Self:
         """The same job as another process finds its data and weights, that runs in another folder."""
         measured = [(one, one.features.with_absolute_paths()) for one in self.metrics]
+        terms = self._with_absolute_paths_of_terms(self)
         return self.model_copy(
-            update={
+            update=terms
+            | {
                 "data": self.data.with_absolute_paths(),
                 "generator": self.generator.with_absolute_paths(),
                 "discriminator": self.discriminator and self.discriminator.with_absolute_paths(),
@@ -173,6 +175,18 @@ class JobSpec(Section):
                 "metrics": tuple(one.model_copy(update={"features": features}) for one, features in measured),
             }
         )
+
+    def _with_absolute_paths_of_terms(self, section: JobSpec | StageSpec) -> dict[str, Any]:
+        """Those of a section's objectives and penalties, and of the job its stages'."""
+        found: dict[str, Any] = {}
+        for key in ("objective", "penalties"):
+            if (terms := getattr(section, key)) is not None:
+                found[key] = tuple(term.with_absolute_paths() for term in terms)
+        if isinstance(section, JobSpec) and section.stages is not None:
+            found["stages"] = tuple(
+                stage.model_copy(update=self._with_absolute_paths_of_terms(stage)) for stage in section.stages
+            )
+        return found
 
     @property
     def phases_plan(self) -> tuple[StageSpec, ...]:

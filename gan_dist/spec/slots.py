@@ -14,6 +14,7 @@ from gan_dist.spec.fields import Section, Whole
 from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
 
 PATHS = ("folder", "weights")  # arguments of components that name what lies on the user's machine
+RANDOM = "random"  # weights that are no file
 _OF_METRICS = "A name from `gan-dist help metrics`, or your own as `package.module:Name`."
 
 
@@ -32,7 +33,8 @@ class ComponentSpec(Section):
     def with_absolute_paths(self) -> Self:
         """The same as another process finds it, that runs in another folder: files and folders that are here."""
         named = {key: value for key in PATHS if isinstance(value := (self.model_extra or {}).get(key), str)}
-        there = {key: path for key, value in named.items() if (path := Path(value).expanduser().absolute()).exists()}
+        paths = {key: Path(value).expanduser().absolute() for key, value in named.items() if value != RANDOM}
+        there = {key: path for key, path in paths.items() if (path.is_dir() if key == "folder" else path.is_file())}
         return self.model_copy(update={key: str(path) for key, path in there.items()})
 
     @model_validator(mode="before")

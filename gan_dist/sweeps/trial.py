@@ -24,13 +24,13 @@ from gan_dist.runs import JOB, STOP, RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
+from gan_dist.storage import Folder, StorageError
 from gan_dist.sweeps.candidates import candidate, seeded
 from gan_dist.sweeps.history import Outcome, Task
 from gan_dist.sweeps.ledger import trial_uri
 
 LINEAGE = "lineage.json"
-LOOK_S = 0.5
+LOOK_S, LOOK_AWAY_S = 0.5, 3.0
 # How long the lease of a driver that died on another machine may still look alive.
 LEASE_PATIENCE_S = 60.0
 
@@ -159,8 +159,12 @@ class Trial:
         self._on_event(event)
 
     def _watch(self, over: threading.Event) -> None:
-        while not over.wait(LOOK_S):
-            if self.common.stops() or self.run.folder.exists(f"{STOP}{self.attempt}"):
+        while not over.wait(LOOK_S if self.run.folder.local else LOOK_AWAY_S):
+            try:
+                asked = self.common.stops() or self.run.folder.exists(f"{STOP}{self.attempt}")
+            except StorageError:  # it may answer the next time
+                continue
+            if asked:
                 self.stop.set()
                 return
 

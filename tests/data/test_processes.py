@@ -79,3 +79,21 @@ def test_an_object_store_is_read_by_threads(parts: list[Part], tmp_path: Path, m
     """Their clients do not survive a fork."""
     monkeypatch.setattr(processes, "write_shard", lambda part, folder: {"by": os.getpid()})
     assert {record["by"] for record in here(parts, Folder("s3://bucket/x"))} == {os.getpid()}
+
+
+class Odd(Exception):
+    """It does not pickle."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} of {two}")
+
+
+def test_an_error_that_does_not_travel_is_told_in_words(
+    parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(part: Part, folder: Folder) -> dict[str, Any]:
+        raise Odd(1, 2)
+
+    monkeypatch.setattr(processes, "write_shard", odd)
+    with pytest.raises(RuntimeError, match="Odd: 1 of 2"):
+        list(here(parts, Folder.at(tmp_path)))
