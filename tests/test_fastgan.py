@@ -18,7 +18,7 @@ from gan_dist.objectives.rebuilding import Reconstruction
 from gan_dist.preflight import network_problems
 from gan_dist.randomness import one_lane
 from gan_dist.runtime import LocalRun
-from tests.helpers import CPU, batch_of, never, nets_of, rows_of, small
+from tests.helpers import CPU, batch_of, nets_of, never, rows_of, small
 from tests.test_networks import count
 
 
