@@ -88,6 +88,11 @@ class RunFolder:
         """Where the decoded data of this storage are kept for all its runs."""
         return Folder(self.uri.rpartition("/")[0]).child(PREPARED)
 
+    def searched(self) -> list[str]:
+        """The keys that the sweep of this trial searches; none where this is no trial."""
+        sweep = (self.folder.read_json("request.json") or {}).get("sweep")
+        return [] if sweep is None else list(RunFolder(Folder(sweep)).request()["job"]["sweep"]["space"])
+
     def grids(self) -> list[str]:
         """Files of generated samples in `grids/`, the oldest first; those of real ones are none."""
         return [name for name in self.folder.child("grids").names() if not name.startswith("real.")]

@@ -67,8 +67,7 @@ class Desk:
             self.watch = watched(self.journal.reports(), state.stages[-1].ends)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
-                job = self.spec.model_dump(mode="json", by_alias=True)
-                self.journal.hyper_parameters(_flat(job), self._expected(state))
+                self.journal.hyper_parameters(self._shown(), self._expected(state))
                 if (real := self.grids.real()) is not None:
                     self.journal.sheet("real", real, 0)
         if state.seen == 0:
@@ -238,6 +237,12 @@ class Desk:
 
     def _not_copied(self, text: str) -> None:
         self.run.emit({"event": "warning", "text": text})
+
+    def _shown(self) -> dict[str, Any]:
+        """The job's keys and values; of a trial those that its sweep searches, as nothing else tells it apart."""
+        flat = _flat(self.spec.model_dump(mode="json", by_alias=True))
+        keys = tuple(f"{key}." for key in self.folder.searched())
+        return {key: value for key, value in flat.items() if f"{key}.".startswith(keys)} or flat
 
     def _expected(self, state: TrainState) -> dict[str, float]:
         names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]

@@ -453,3 +453,18 @@ def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pyte
     assert submit(tmp_path, {"trials": 12})[0] == 0
     (objects, files, threads), last = found[3], found[-1]
     assert last[0] - objects <= 20 * (len(found) - 4) and (last[1], last[2]) == (files, threads)
+
+
+def test_the_hyper_parameters_of_a_trial_are_what_is_searched(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    def shown(run: str) -> set[str]:
+        events = EventAccumulator(str(tmp_path / run / "tensorboard"))
+        events.Reload()
+        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        return set(HParamsPluginData.FromString(content).session_start_info.hparams)
+
+    space = {"optimizer.discriminator.lr": {"choice": [1e-3, 1e-4]}, "objective.0.weight": {"choice": [1.0, 2.0]}}
+    assert submit(tmp_path, {"trials": 1, "space": space})[0] == 0
+    assert shown("s-t000") == {"optimizer.discriminator.lr", "objective.0.weight"}
