@@ -129,7 +129,7 @@ def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[S
     if not isinstance(a.facts, TextFacts):
         return a, images_of(question.b)
     found = sentences_of(question.b, a.facts.codec)
-    return replace(a, facts=replace(a.facts, codec=found.codec), warnings=found.warnings), rows_of(found)
+    return replace(a, warnings=found.warnings), rows_of(found)
 
 
 def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:

@@ -25,7 +25,9 @@ def fitted(extractor: Any, key: str, rows: Rows, cache: Folder, run: Run) -> Non
         run: whose workers call this, every one.
     """
     facts = rows.facts
-    name = f"extractor-{state_of([FORMAT, facts.checksum, facts.classes, key])}"
+    # The same data have more words where a file with words of its own is compared with them.
+    shapes = {name: list(tensor.shape) for name, tensor in extractor.state_dict().items()}
+    name = f"extractor-{state_of([FORMAT, facts.checksum, facts.classes, key, shapes])}"
     if not everywhere(run, cache.exists(f"{name}.safetensors")) and run.rank == 0:
         run.emit({"event": "stage", "text": f"metrics: training features {key}"})
         with torch.random.fork_rng(devices=[]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from gan_dist.data.tokens import UNK
 from gan_dist.feed import Rows
 from gan_dist.measuring import Measuring
 from gan_dist.spec.data_fields import Held
+
+CHUNK = 2**14
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,10 @@ def held_back(measuring: Measuring, rows: Rows, split: Held) -> HeldBack | None:
         return None
     if (kept := facts.held_out(split)) is None:
         return None
-    learnt = rows.rows(np.arange(facts.count))[0].numpy().astype(np.int64)
-    seen = {row.tobytes() for row in learnt}
     # A word that training does not know may be any word.
-    known = sum(row.tobytes() in seen for row in kept.rows() if UNK not in row or facts.oracle is not None)
-    return HeldBack(split, len(kept.texts), known)
+    asked = Counter(row.tobytes() for row in kept.rows() if UNK not in row or facts.oracle is not None)
+    seen: set[bytes] = set()
+    for start in range(0, facts.count, CHUNK):
+        learnt = rows.rows(np.arange(start, min(start + CHUNK, facts.count)))[0].numpy().astype(np.int64)
+        seen |= asked.keys() & {row.tobytes() for row in learnt}
+    return HeldBack(split, len(kept.texts), sum(asked[row] for row in seen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from gan_dist.data.corpus import SUFFIXES
 from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.facts import TextFacts
-from gan_dist.data.held_out import HeldOut
+from gan_dist.data.held_out import texts_of
 from gan_dist.data.ingest import Memory
 from gan_dist.data.sentences import How
 from gan_dist.data.tokens import SPECIAL, Codec, Splitting
@@ -50,16 +51,16 @@ def sentences_of(where: str, codec: Codec) -> Sentences:
     Raises:
         DataError: it cannot be read, or holds no sentence.
     """
-    texts = _texts(where, codec)
+    texts = _texts(where)
     cut = [codec.splitting.split(text) for text in texts]
     if codec.eos is not None:  # an oracle knows no other tokens than its own
         new = dict.fromkeys(token for tokens in cut for token in tokens if token not in codec.ids)
         codec = replace(codec, vocabulary=(*codec.vocabulary, *new))
     too_long = sum(len(tokens) > codec.length for tokens in cut)
-    rows = []
+    encoded, rows = replace(codec, cut=True), []
     for text, tokens in zip(texts, cut, strict=True):
         try:
-            rows += [replace(codec, cut=True).encode(text)] if tokens else []
+            rows += [encoded.encode(text)] if tokens else []
         except Unreadable as error:
             raise DataError(f"{where!r}: {text!r} is no sentence of the oracle: {error}") from error
     if not rows:
@@ -71,7 +72,7 @@ def sentences_of(where: str, codec: Codec) -> Sentences:
 def codec_for(files: Sequence[str], tokens: str, lower: bool) -> Codec:
     """A codec of no words yet, for sentences as long as the longest of some files. Raises DataError."""
     codec = Codec(1, Splitting(tokens, lower), SPECIAL)
-    longest = max(len(codec.splitting.split(text)) for file in files for text in _texts(file, codec))
+    longest = max(len(codec.splitting.split(text)) for file in files for text in _texts(file))
     return replace(codec, length=max(longest, 1))
 
 
@@ -93,12 +94,13 @@ def samples_of(found: Sentences, facts: TextFacts, cache: Folder) -> Samples:
 
 def rows_of(found: Sentences) -> Memory:
     """The sentences of a file in place of a run's data: as training text, and as held-out text."""
-    checksum = hashlib.blake2b(found.rows.tobytes(), digest_size=16).hexdigest()
+    # Two files may differ in nothing but words that their codecs number alike.
+    words = json.dumps(found.codec.vocabulary).encode()
+    checksum = hashlib.blake2b(words + found.rows.tobytes(), digest_size=16).hexdigest()
     held = {"where": str(Path(found.where).absolute()), "encoding": "utf-8", "columns": []}
     facts = TextFacts(count=len(found.rows), checksum=checksum, codec=found.codec, test=held, validation=held)
     return Memory([found.rows], np.zeros(len(found.rows), np.int64), facts, 0, 1)
 
 
-def _texts(where: str, codec: Codec) -> Sequence[str]:
-    described = {"where": str(Path(where).absolute()), "encoding": How().encoding, "columns": []}
-    return HeldOut.of("test", described, codec).texts
+def _texts(where: str) -> Sequence[str]:
+    return texts_of(str(Path(where).absolute()), How())

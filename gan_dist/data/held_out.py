@@ -34,7 +34,8 @@ class HeldOut:
             DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
         """
         how = How(described["encoding"], tuple(described["columns"]))
-        return cls(held, described["where"], codec, _texts(held, described["where"], how))
+        check_there(held, described["where"])
+        return cls(held, described["where"], codec, texts_of(described["where"], how, f"data.{held}: "))
 
     @classmethod
     def stand_in(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
@@ -117,18 +118,25 @@ def check_there(held: Held, where: str) -> None:
         raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
 
 
-def _texts(held: Held, where: str, how: How) -> list[str]:
-    check_there(held, where)
+def texts_of(where: str, how: How, asked: str = "") -> list[str]:
+    """The sentences of a file.
+
+    Args:
+        asked: what messages begin with: who named the file.
+
+    Raises:
+        DataError: it holds none, or more than 1 % of it cannot be read.
+    """
     root, name = locate(where)
     assert name is not None
     try:
         read = [one.content for one in sentences_of(root, name, how)]
     except (OSError, StorageError) as error:
-        raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
+        raise DataError(f"{asked}{where!r} cannot be read: {error}") from error
+    if not read:
+        raise DataError(f"{asked}{where!r} holds no sentence")
     found = [text for text in read if isinstance(text, str)]
     if not found or len(read) - len(found) > MOST_BROKEN * len(read):
         first = next((f" (first: {text})" for text in read if isinstance(text, Unreadable)), "")
-        raise DataError(
-            f"data.{held}: {len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}"
-        )
+        raise DataError(f"{asked}{len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}")
     return found

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gan_dist.metrics.references import HeldOut, Oracle, known
 
 CHUNK = 64
+UNK = 3
 
 
 class Nll:
@@ -32,7 +33,7 @@ class Nll:
     def sums(self, generator: nn.Module, fake: Tensor, rank: int, world: int) -> Tensor:
         """This worker's share of both sums and of the tokens in them, [4] in float64."""
         device = next(generator.parameters()).device
-        known = self.known[:: -(-len(self.known) // len(fake))]
+        known = _known_to(generator, self.known[:: -(-len(self.known) // len(fake))])
         parts = [_sum(generator, rows[rank::world].to(device)) for rows in (known, fake)]
         return torch.cat(parts)
 
@@ -62,6 +63,13 @@ class NllOracle:
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         names = zip(self.values, (fake, real), strict=True)
         return {name: float(self.oracle.nll(rows.long().cpu().numpy()).mean()) for name, rows in names}
+
+
+def _known_to(generator: Any, rows: Tensor) -> Tensor:
+    """Token ids [N, T], those of words that a file has and the generator's data had not as `<unk>`. A person's own
+    generator need not say how many it knows."""
+    most = getattr(generator, "vocabulary", None)
+    return rows if most is None else rows.masked_fill(rows >= most, UNK)
 
 
 def _sum(generator: Any, rows: Tensor) -> Tensor:

@@ -220,16 +220,17 @@ def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
     wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
     # Sums of blocks are quick, and a cumulative sum is not: one over the blocks, and one inside the block found.
     blocks = -(-wide.shape[1] // BLOCK)
-    p = wide.new_zeros(len(wide), blocks * BLOCK)
-    torch.exp(wide - wide.amax(1, keepdim=True), out=p[:, : wide.shape[1]])
+    missing = blocks * BLOCK - wide.shape[1]
+    p = F.pad(wide - wide.amax(1, keepdim=True), (0, missing), value=-torch.inf).exp_()
     sums = p.view(len(wide), blocks, BLOCK).sum(2)
     cumulative = sums.cumsum(1)
     sought = _below(uniforms.to(wide.dtype)[:, None] * cumulative[:, -1:], cumulative)
-    block = torch.searchsorted(cumulative, sought, right=True)
+    # Of a generator that has diverged (NaN) any place is as good: the loss says so, and the run ends there.
+    block = torch.searchsorted(cumulative, sought, right=True).clamp_max(blocks - 1)
     inside = p.gather(1, block * BLOCK + torch.arange(BLOCK, device=p.device)).cumsum(1)
     rest = (sought - (cumulative - sums).gather(1, block)).clamp_min(0)
     place = torch.searchsorted(inside, _below(rest, inside), right=True)
-    return (block * BLOCK + place).squeeze(1)
+    return (block * BLOCK + place).squeeze(1).clamp_max(wide.shape[1] - 1)
 
 
 def _below(sought: Tensor, cumulative: Tensor) -> Tensor:

@@ -107,7 +107,9 @@ class LocalModel:
         """Raises ValueError where the network has no place for so many tokens and those before them."""
         most = getattr(self.config, "max_position_embeddings", None)
         if most is not None and length + before > most:
-            places = f"{most} places of {str(self.path)!r}" + (f", {before} of which is its own" if before else "")
+            places = f"{most} places of {str(self.path)!r}" + (
+                f", {before} of which {'is' if before == 1 else 'are'} its own" if before else ""
+            )
             raise ValueError(f"data.length: {length} tokens are more than the {places}")
 
     def ids_of(self, words: Sequence[str], special: Sequence[int | None]) -> Tensor:

@@ -33,11 +33,11 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         found = LocalModel(folder, "discriminator 'pretrained_encoder'")
-        found.check_length(length, before=1)
         begin, end, pad, unknown = (found.special(name) for name in ("cls", "sep", "pad", "unk"))
         ids = found.ids_of(codec.vocabulary, (pad, begin, end, unknown))
         assert len(ids) == vocabulary
         self.encoder: Any = found.encoder().requires_grad_(not frozen)
+        found.check_length(length, before=1 + _passed_over(self.encoder))
         self.out = nn.Linear(self.encoder.config.hidden_size, 1)
         self.cls = nn.Embedding(classes, self.out.in_features) if classes else None
         # Before the sentence stands what the encoder was trained to find there, where it knows such a token.
@@ -63,3 +63,9 @@ class Discriminator(nn.Module):
         weight = there.to(hidden.dtype)[..., None]
         mean: Tensor = (hidden * weight).sum(1) / weight.sum(1)
         return mean
+
+
+def _passed_over(encoder: nn.Module) -> int:
+    """How many places at the beginning no token has: RoBERTa and its kin number them from that of padding on."""
+    tables = (one for name, one in encoder.named_modules() if name.endswith("position_embeddings"))
+    return max((one.padding_idx + 1 for one in tables if getattr(one, "padding_idx", None) is not None), default=0)

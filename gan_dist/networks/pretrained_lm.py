@@ -63,7 +63,8 @@ class Generator(Autoregressive):
         ids = found.ids_of(codec.vocabulary, (end, begin, end, unknown))
         # Of the ids from `first` on: the end and <unk> are written as ours, other special tokens not at all.
         closed = torch.isin(ids, torch.tensor(sorted({begin, end, *found.special_ids}), device="cpu"))
-        closed[eos], closed[OURS - 1] = False, unknown is None
+        # A model whose end stands for what it does not know too (GPT-2's does) has one logit for both: it is the end's.
+        closed[eos], closed[OURS - 1] = False, unknown is None or unknown in (end, begin)
         self.model: Any = found.built("AutoModelForCausalLM")
         self.cache: Any = found.library.DynamicCache
         takes = inspect.signature(self.model.forward).parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,21 @@ def test_the_language_model_is_trained_once_and_judged_by_what_it_did_not_see(tm
     real = measured.of_held_out(data)
     assert real["lm_steps200_128"] == real["lm_real_steps200_128"] == found["lm_real_steps200_128"]
     assert len(held_out(1000)) == 100 == len(set(held_out(1000)))
+
+
+def test_a_language_model_of_more_words_is_another_one(tmp_path: Path) -> None:
+    """The same data beside a file with a word of its own: neither takes what the other has kept."""
+    data, few = Sentences(chain(200, 9)), {"use": "language_model", "steps": 5}
+    metrics = [{"use": "lm", "samples": 128, "features": few}]
+    known = data.facts
+    more = dataclasses.replace(known, codec=dataclasses.replace(CODEC, vocabulary=(*CODEC.vocabulary, "unicorn")))
+    found = []
+    for facts, trained in ((known, 2), (more, 2), (known, 0), (more, 0)):
+        data.facts = facts
+        measured, told = measuring(metrics, data, tmp_path)
+        found.append(measured.measure(drawn(chain(128, 10)), data))
+        assert len(told) == trained
+    assert found[0] == found[2] != found[1] == found[3]
 
 
 def of_class(labels: NDArray[np.int64], seed: int, marked: float) -> NDArray[np.int64]:

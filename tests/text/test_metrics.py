@@ -138,6 +138,15 @@ def test_likelihoods_are_means_over_tokens_with_ends() -> None:
     assert found["nll_div"] == pytest.approx(-generator.log_prob(fake.long()).sum().item() / (2 + 3 + 2), rel=1e-6)
 
 
+def test_words_that_the_generator_has_not_are_unknown_to_it() -> None:
+    torch.manual_seed(0)
+    generator = Generator(vocabulary=6, length=5, bos=1, eos=2, embedding=3, hidden=4)
+    metric, fake = Nll(held_out=Held("a c", "c")), rows("a", "b")
+    found = metric.compare(None, metric.sums(generator, fake, 0, 1))
+    wanted = -generator.log_prob(torch.tensor([[4, 3, 2, 0, 0], [3, 2, 0, 0, 0]])).sum().item() / 5
+    assert found["nll"] == pytest.approx(wanted, rel=1e-6)
+
+
 def test_metrics_without_what_they_compare_with() -> None:
     for make in (lambda: Bleu(codec=CODEC, held_out=None), lambda: Nll(held_out=None)):
         with pytest.raises(ValueError, match=r"compares with sentences that were not learnt from, and .* data.test"):

@@ -177,6 +177,16 @@ def test_drawing_by_blocks_is_drawing_from_the_whole_cumulative_probability(coun
         assert torch.isfinite(logits.gather(1, drawn(logits.float(), some)[:, None])).all()
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("count", [3, 64, 65])
+def test_a_diverged_generator_draws_some_place(count: int, bad: float) -> None:
+    logits = torch.zeros(4, count)
+    logits[1], logits[2, 1] = bad, bad
+    found = drawn(logits, torch.tensor([0.0, 0.5, 0.5, 0.9999999]))
+    assert (found >= 0).all() and (found < count).all()
+    assert (found[0], found[3]) == (0, count - 1), "the other sentences are drawn as ever"
+
+
 def test_narrow_drawing() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
 

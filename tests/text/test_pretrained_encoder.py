@@ -110,6 +110,20 @@ def test_what_is_no_encoder_is_said(tmp_path: Path) -> None:
         made(codec=codec((*OURS, "elk")), vocabulary=len(OURS) + 1)
 
 
+def test_a_sentence_is_no_longer_than_the_places_that_tokens_have(tmp_path: Path) -> None:
+    """RoBERTa numbers places from that of padding on: of its 514, tokens have 512."""
+    folder = save_encoder(tmp_path, WORDS)
+    from transformers import RobertaConfig, RobertaModel
+
+    shape: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"intermediate_size": 16, "max_position_embeddings": 18, "pad_token_id": 1}
+    RobertaModel(RobertaConfig(vocab_size=4 + len(WORDS), **shape)).save_pretrained(folder)
+    judge = made(folder=str(folder), length=15)
+    assert torch.isfinite(judge(torch.full((2, 15), 5))).all()
+    with pytest.raises(ValueError, match=r"16 tokens are more than the 18 places of .*, 3 of which are its own"):
+        made(folder=str(folder), length=16)
+
+
 def test_a_sentence_is_its_text_whatever_tokens_the_data_have() -> None:
     features = SentenceEncoder(codec=codec(OURS), folder=str(encoder_of(WORDS))).double()
     # The tokenizer that these tests make adds no [CLS] and no [SEP].

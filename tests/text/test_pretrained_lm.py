@@ -80,6 +80,20 @@ def test_special_tokens_are_never_written(tmp_path: Path) -> None:
     assert made(folder=str(folder)).closed.tolist() == [False, True, *[False] * 5]
 
 
+def test_a_model_that_knows_no_word_by_its_end_writes_the_end_alone(tmp_path: Path) -> None:
+    """As GPT-2 is published: one token, and one logit, for both."""
+    folder = save_lm(tmp_path, WORDS)
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"unk_token": END}))
+    generator = made(folder=str(folder))
+    assert generator.closed.tolist() == [False, True, *[False] * 5]
+    with torch.no_grad():
+        generator.model.lm_head.weight[generator.ids[2]] = 0
+        p = torch.softmax(generator.logits(torch.tensor([[4, 5, 6, 7, 8]])), 2)[0, 0]
+        rest = generator._logits(torch.tensor([[1]]))[0, 0, 2:].exp().sum()
+    assert p[1] == 0 and p[0].item() == pytest.approx(1 / (1 + rest.item()))
+
+
 def test_a_class_is_nothing_until_it_is_learnt() -> None:
     tokens, cond = torch.tensor([[4, 5, 6, 2, 0]] * 2), torch.tensor([0, 1])
     generator = made(classes=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gan_dist.data.oracle import SEED, oracle_of
 from gan_dist.data.prepare import Prepared, prepare_into, settle
 from gan_dist.data.processes import here
 from gan_dist.data.split import split_of
+from gan_dist.held_back import HeldBack, held_back
 from gan_dist.local import run_local
 from gan_dist.metrics.names import check_metrics
 from gan_dist.preflight import held_out_problems, metric_problems
@@ -220,6 +222,24 @@ def test_evaluate_takes_the_test_and_says_so(tmp_path: Path, ask: Any) -> None:
     assert found["metrics"]["nll_validation_16"] == pytest.approx(logged["metric/nll_validation_16"], rel=1e-6)
     code, out, _ = ask(str(tmp_path / "run"))
     assert "(64 samples) and 41 test sentences" in out and "nll_test_16" in out
+
+
+def test_known_sentences_are_counted_without_all_of_the_data_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = write(tmp_path / "test.txt", [*LINES[:5], LINES[0], LINES[-1], "number one is unheard"])
+    memory = in_memory(settled(tmp_path, write(tmp_path / "x.txt", LINES), test=str(test), validation=0), 0, 1)
+    read: list[int] = []
+
+    def rows(positions: Any) -> Any:
+        read.append(len(positions))
+        return Memory.rows(memory, positions)
+
+    monkeypatch.setattr(memory, "rows", rows)
+    monkeypatch.setattr("gan_dist.held_back.CHUNK", 64, raising=False)
+    measuring: Any = SimpleNamespace(built=[SimpleNamespace(metric=SimpleNamespace(by_split=("bleu",)))])
+    assert held_back(measuring, memory, "test") == HeldBack("test", 8, 7)
+    assert read == [64, 64, 64, 8]
 
 
 def test_without_a_test_evaluate_says_what_there_is(tmp_path: Path, ask: Any) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import gan_dist
 from gan_dist.cli import main
+from gan_dist.data.tokens import SPECIAL, Codec, Splitting
 from gan_dist.metrics.bleu import bleu_against
 from gan_dist.metrics.ngrams import Sentences
+from gan_dist.text_file import rows_of, sentences_of
 from tests.helpers import SHARED
 
 JOB = """
@@ -44,7 +49,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "job.yaml").write_text(JOB % (root / "train.txt", root / "test.txt"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
-        gan_dist.train(root / "job.yaml", {"name": "one"}, storage=str(root / "runs"))
+        for seed, name in enumerate(("one", "two")):
+            gan_dist.train(root / "job.yaml", {"name": name, "seed": seed}, storage=str(root / "runs"))
         yield root
 
 
@@ -121,19 +127,58 @@ def test_two_files(root: Path, ask: Ask) -> None:
 def test_what_cannot_be_compared(root: Path, ask: Ask) -> None:
     (root / "long.txt").write_text("a big cat sat here a a a\na cat\n")
     (root / "none.txt").write_text("\n")
+    (root / "bytes.txt").write_bytes(b"a cat\n\xff\xfe\n")
     code, _, err = ask("long.txt", "one", "--metric", "distinct2")
     assert code == 0 and "1 of 2 sentences of long.txt are longer than 6 tokens: they are cut" in err
     faults = [
         (("made.txt",), "'made.txt' is a file of sentences; name a run or a second file to compare it with"),
         (("made.txt", "one", "--temperature-grid"), "are for runs, and 'made.txt' is a file"),
         (("made.txt", "one", "--metric", "nll"), "needs a generator that gives log p of text"),
-        (("made.txt", "none.txt"), "0 of 0 sentences in"),
+        (("made.txt", "none.txt"), "none.txt' holds no sentence"),
+        (("made.txt", "bytes.txt"), "error: 1 of 2 sentences in "),
         (("made.txt", "one", "--n", "31"), "'made.txt' holds 30 samples"),
         (("made.txt", "test.txt", "--tokens", "wrods"), "unknown way 'wrods'; did you mean 'words'?"),
     ]
     for words, message in faults:
         code, _, err = ask(*words)
         assert code == 2 and message in err, (words, err)
+
+
+def test_a_run_and_its_twin_against_a_file_with_a_word_of_its_own(root: Path, ask: Ask) -> None:
+    words = ("--metric", "nll", "--metric", "bleu", "--n", "30", "--temperature-grid", "--inverse-temperatures", "1")
+    code, out, err = ask("one", "made.txt", "--twin", "two", *words, "--metric", "self_bleu", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    for which, name in (("model", "one"), ("twin", "two")):
+        model = gan_dist.load(next(path for path in (root / "runs").iterdir() if path.name.startswith(f"{name}-")))
+        codec = model.facts.codec
+        rows = torch.from_numpy(np.stack([codec.encode(line) for line in lines(2, 30, "unicorn")]).astype(np.int64))
+        wanted = -model.generator.log_prob(rows).sum().item() / model.generator.mask(rows).sum().item()
+        (point,) = found["curves"][which]
+        assert point["metrics"]["nll_test_30_vs_made.txt"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_files_that_differ_in_unknown_words_alone_are_two(tmp_path: Path) -> None:
+    codec, checksums = Codec(4, Splitting("blanks"), (*SPECIAL, "a")), set()
+    for word in ("unicorn", "griffin"):
+        (tmp_path / "file.txt").write_text(f"a {word}\n")
+        checksums.add(rows_of(sentences_of(str(tmp_path / "file.txt"), codec)).facts.checksum)
+    assert len(checksums) == 2
+
+
+def test_words_are_numbered_once_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+
+    def ids(codec: Codec) -> dict[str, int]:
+        built.append(len(codec.vocabulary))
+        return {token: number for number, token in enumerate(codec.vocabulary)}
+
+    counted = cached_property(ids)
+    counted.__set_name__(Codec, "ids")
+    monkeypatch.setattr(Codec, "ids", counted)
+    (tmp_path / "file.txt").write_text("a cat\n" * 9)
+    found = sentences_of(str(tmp_path / "file.txt"), Codec(4, Splitting("blanks"), (*SPECIAL, "a")))
+    assert built == [5, 6] and not found.codec.cut
 
 
 def test_published_samples_have_the_published_score(ask: Ask) -> None:

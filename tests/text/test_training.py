@@ -13,6 +13,7 @@ import pytest
 from gan_dist.api import load
 from gan_dist.data.facts import TextFacts
 from gan_dist.local import read_rows, run_local
+from gan_dist.loop import Diverged
 from gan_dist.preflight import network_problems, resume_problems
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
@@ -69,6 +70,13 @@ def test_a_stopped_text_run_goes_on_bit_for_bit(tmp_path: Path, name: str, k: in
     again = train(spec, tmp_path / "twice", attempt=2, rows=rows)
     assert again.newest.seen == 7 * spec.batch
     assert_same_state(straight.newest, again.newest)
+
+
+def test_a_generator_that_diverged_ends_the_run_as_such(tmp_path: Path) -> None:
+    """Its logits are no numbers where the next batch is drawn, before any loss says so."""
+    spec = spec_of("seqgan after mle", **ALONE, objective=SEQGAN, optimizer={"generator": {"lr": 1e38}})
+    with pytest.raises(Diverged, match="not finite"):
+        train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path))
 
 
 def test_a_killed_text_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
