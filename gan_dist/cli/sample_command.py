@@ -122,7 +122,8 @@ def sample(
         counted = {"samples": n * len(seeds), "seed": seeds[0] if len(seeds) == 1 else seeds}
         emit({**counted, "samples_seen": model.seen, "files": [str(path)]})
         return
-    say(f"{shown} (seed {seed}, {weights} weights after {model.seen:,} samples seen): {path}")
+    kind = weights if model.spec.ema is not None else "raw"
+    say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
 
 
 def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
