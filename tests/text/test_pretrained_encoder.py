@@ -102,6 +102,7 @@ def test_a_run_with_it_goes_on_bit_for_bit(tmp_path: Path, frozen: bool) -> None
 
 
 def test_what_is_no_encoder_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs transformers, the extra text")
     with pytest.raises(ValueError, match="no pretrained model for features 'sentence_encoder': it holds no config"):
         SentenceEncoder(codec=codec(OURS), folder=str(tmp_path))
     with pytest.raises(ValueError, match=r"16 tokens are more than the 16 places of .*, 1 of which is its own"):
