@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -214,3 +216,18 @@ def finite_difference(of: Callable[[], Tensor], values: Tensor, step: float = 1e
         found[index] = (above - of().item()) / (2 * step)
         flat[index] = kept
     return slopes
+
+
+def commanded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> Callable[..., tuple[Any, str, str]]:
+    """Calls a command in this process: its exit code, and what it printed and complained."""
+    from gan_dist.cli import main
+
+    def call(*words: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gan-dist", command, *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code, *capsys.readouterr())
+
+    return call

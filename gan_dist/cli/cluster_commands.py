@@ -82,7 +82,6 @@ def tensorboard(
     from gan_dist.board import show
     from gan_dist.runs import find_run, storage_root
     from gan_dist.storage import Folder
-    from gan_dist.sweeps.report import trials_of
 
     root = storage_root(storage, None)
     found = None if run is None else find_run(run, root)
@@ -91,6 +90,8 @@ def tensorboard(
     def trials() -> dict[str, Folder]:
         if found is None:
             return {}
+        from gan_dist.sweeps.report import trials_of
+
         return {one.id.removeprefix(f"{found.id}-"): one.folder.child("tensorboard") for one in trials_of(found)}
 
     say(f"TensorBoard of {folder.uri}; Ctrl-C ends it", aside=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 
 import gan_dist
-from gan_dist.cli import main
 from gan_dist.export import export
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
@@ -24,7 +22,7 @@ from gan_dist.runtime import LocalRun
 from gan_dist.spec.job import MetricSpec
 from gan_dist.storage import Folder
 from gan_dist.subjects import of_folder
-from tests.helpers import CPU
+from tests.helpers import CPU, commanded
 
 PRDC = ("precision", "recall", "density", "coverage")
 JOB = """
@@ -51,13 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
-    def call(*words: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "evaluate", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
+    return commanded(monkeypatch, capsys, "evaluate")
 
 
 def pictures(folder: Path, count: int, size: int = 8, colour: bool = False, seed: int = 0) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.cli import main
 from gan_dist.data.oracle import SEED, oracle_of
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.runs import find_run
 from gan_dist.storage import Folder
 from gan_dist.temperatures import LEAST, Pair, pairs_of, parse, verdict
+from tests.helpers import commanded
 
 PAIR = Pair("bleu5_9", "self_bleu5_9")
 JOB = """
@@ -62,13 +61,7 @@ def ask(
     monkeypatch.setenv("GAN_DIST_STORAGE", str(root / "runs"))
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "evaluate", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
+    return commanded(monkeypatch, capsys, "evaluate")
 
 
 def test_a_run_is_what_it_logged_and_real_text_stands_beside_it(root: Path, ask) -> None:

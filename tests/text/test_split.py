@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.cli import main
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, in_memory
@@ -28,7 +26,7 @@ from gan_dist.preflight import held_out_problems, metric_problems
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
-from tests.helpers import request_of
+from tests.helpers import commanded, request_of
 from tests.text.test_sources import spec, texts
 
 LINES = [f"number {n} is {'big' if n % 3 else 'small'}" for n in range(200)]
@@ -192,13 +190,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "evaluate", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
+    return commanded(monkeypatch, capsys, "evaluate")
 
 
 def test_evaluate_takes_the_test_and_says_so(tmp_path: Path, ask: Any) -> None:

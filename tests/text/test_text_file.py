@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +13,11 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.cli import main
 from gan_dist.data.tokens import SPECIAL, Codec, Splitting
 from gan_dist.metrics.bleu import bleu_against
 from gan_dist.metrics.ngrams import Sentences
 from gan_dist.text_file import rows_of, sentences_of
-from tests.helpers import SHARED
+from tests.helpers import SHARED, commanded
 
 JOB = """
 name: said
@@ -60,13 +58,7 @@ def ask(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setenv("GAN_DIST_STORAGE", str(root / "runs"))
     monkeypatch.chdir(root)
 
-    def call(*words: str) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "evaluate", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
+    return commanded(monkeypatch, capsys, "evaluate")
 
 
 def numbered(*files: Path) -> list[Sentences]:
