@@ -86,6 +86,8 @@ def _stage(
         clock,
         augment,
         isinstance(spec.data, PairData),
+        plan.train,
+        plan.fresh_optimizer,
     )
 
 

@@ -76,11 +76,31 @@ class Stage:
     clock: Clock
     augment: Augment | None = None
     from_pairs: bool = False  # conditions come with real samples, which every phase then draws
+    train: tuple[str, ...] | None = None  # phases of other networks are left out; None for all
+    fresh_optimizer: bool = False  # whether it begins without moments
     phases: tuple[Phase, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        rows = merged_phases([part.objective for part in self.objectives])
+        rows = self._chosen(merged_phases([part.objective for part in self.objectives]))
         self.phases = tuple(row._replace(real=row.real or self.from_pairs) for row in rows)
+
+    def _chosen(self, rows: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        """The phases that train networks which this stage trains.
+
+        Raises:
+            ValueError: there is none for a network that is to be trained.
+        """
+        if self.train is None:
+            return rows
+        chosen = tuple(row for row in rows if set(row.train) <= set(self.train))
+        there = {name for row in chosen for name in row.train}
+        if unknown := [name for name in self.train if name not in there]:
+            phases = "; ".join(dict.fromkeys(f"{row.name}: {', '.join(row.train)}" for row in rows))
+            raise ValueError(
+                f"stages: {self.name}: train: {unknown[0]!r} is the network of no phase that the stage would have "
+                f"(its objective's: {phases})"
+            )
+        return chosen
 
     def set_driven(self, seen: int) -> None:
         """Give scheduled arguments their value at this position."""

@@ -58,7 +58,9 @@ class TrainState:
             self._begin(stage)
 
     def _begin(self, stage: Stage) -> None:
-        """Tell the objectives that want to know that their stage begins."""
+        """Tell the objectives that want to know that their stage begins, which may want no moments of the one before."""
+        for optimizer in self.optimizers.values() if stage.fresh_optimizer else ():
+            optimizer.state = {}
         for weighted in stage.objectives:
             if hasattr(weighted.objective, "begin"):
                 weighted.objective.begin(Nets(self.nets))
@@ -86,7 +88,7 @@ class TrainState:
                 moving.before_step()
 
     def enter(self, stage: Stage) -> None:
-        """Give the optimisers the settings of a stage; their moments go on."""
+        """Give the optimisers the settings of a stage; their moments go on unless it wants them fresh."""
         if self.seen == stage.begins:
             self._begin(stage)
         for name, optimizer in self.optimizers.items():

@@ -64,6 +64,10 @@ JOBS: dict[str, dict[str, Any]] = {
         "objective": [{"use": "hinge"}, {"use": "least_squares", "weight": {"piecewise": [[0, 0], [20, 1]]}}],
         "penalties": [{"use": "r1", "gamma": {"exponential": {"from": 10, "to": 0.1, "over": "6 steps"}}}],
     },
+    "fresh optimizers": {
+        **{"objective": None, "until": None},
+        "stages": [*STAGES[:2], {**STAGES[2], "fresh_optimizer": True}],
+    },
     "stages": {"objective": None, "until": None, "stages": STAGES, "penalties": [{"use": "r1", "every": 2}]},
     "micro-batches": {**DCGAN, "micro_batch": 4},
     "more than an epoch": {"batch": 700, "objective": {"use": "hinge", "d_steps": 2}},
@@ -75,7 +79,7 @@ def spec_of(name: str, **changes: Any) -> JobSpec:
     return small(**{"until": "7 steps", **JOBS[name], **changes})
 
 
-@pytest.mark.parametrize(("name", "k"), [*((name, 3) for name in JOBS), ("mlp", 4), ("stages", 5), ("lazy r1", 6)])
+@pytest.mark.parametrize(("name", "k"), [*((name, 3) for name in JOBS), ("mlp", 4), ("stages", 5), ("fresh optimizers", 5), ("lazy r1", 6)])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, name: str, k: int) -> None:
     spec = spec_of(name)
     straight = train(spec, tmp_path / "straight")

@@ -168,6 +168,22 @@ def test_learning_rate_warms_up_and_follows_its_schedule() -> None:
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_stage_keeps_the_moments_of_the_one_before_unless_it_wants_fresh_ones(tmp_path: Path, fresh: bool) -> None:
+    """Adam's first step without moments is the learning rate, whatever the gradient."""
+    plan = [
+        {"objective": "hinge", "for": "3 steps"},
+        {"objective": "hinge", "for": "1 steps", "fresh_optimizer": fresh, "optimizer": {"lr": 1e-3, "eps": 1e-30}},
+    ]
+    every = {"report": "1k", "grid": "1k", "checkpoint": "1 steps"}
+    spec = small(objective=None, until=None, stages=plan, every=every, keep={"last": 10})
+    trained = train(spec, tmp_path / "run")
+    before, after = (one.tensors("generator") for one in stored(trained.run.checkpoints())[-2:])
+    moved = torch.cat([(after[name] - weight).flatten() for name, weight in before.items()])
+    steps = moved[moved != 0].abs()
+    assert (bool(((steps - 1e-3).abs() < 1e-6).all())) == fresh
+
+
 def test_lazy_penalties_correct_d_s_optimiser_alone() -> None:
     spec = small(optimizer={"lr": 0.1, "betas": [0.5, 0.9]}, penalties=[{"use": "r1", "every": 3}])
     it = ready(spec)

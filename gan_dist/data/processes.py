@@ -5,6 +5,7 @@ Decoding is work of Pillow's and of Python's; threads would wait for Python's lo
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -97,6 +98,7 @@ def _read(
 ) -> None:
     """Read some parts, as long as there is somebody to tell."""
     receiver.close()  # else nobody would notice that the other side is gone
+    gc.freeze()  # looking for garbage among the parent's objects would make a copy of each page of them
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:

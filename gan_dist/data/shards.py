@@ -138,6 +138,6 @@ def _parquet(good: _Good, part: Part) -> pa.Buffer:
 
 
 def _digest(sample: NDArray[Any], label: int) -> int:
-    found = hashlib.blake2b(sample.data, digest_size=8)
+    found = hashlib.sha256(sample.data)  # processors have instructions for it
     found.update(label.to_bytes(4, "little"))
-    return int.from_bytes(found.digest(), "little", signed=True)
+    return int.from_bytes(found.digest()[:8], "little", signed=True)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.images import Look
 from gan_dist.data.tokens import Codec
 
-FORMAT = 2  # of prepared data
+FORMAT = 3  # of prepared data
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
 SPARSE = 100
@@ -222,13 +223,15 @@ def folder_labels(names: Sequence[str], where: str) -> list[Label]:
 
 
 def rows_of_a_part(form: Form) -> int:
-    """How many samples one shard holds: about 16 MiB, whatever machine cuts them."""
+    """How many samples one shard holds at most: about 16 MiB, whatever machine cuts them."""
     return max(LEAST_ROWS, min(MOST_ROWS, SHARD_BYTES // (math.prod(form.shape) * form.dtype.itemsize)))
 
 
-def cuts(count: int, rows: int) -> list[range]:
-    """The rows of each part of `count` samples."""
-    return [range(first, min(first + rows, count)) for first in range(0, count, rows)]
+def cuts(count: int, most: int) -> list[range]:
+    """The rows of each part of `count` samples: as few parts of at most `most` rows as there can be, and as equal."""
+    parts = -(-count // most)
+    edges = [number * count // parts for number in range(parts + 1)] if parts else []
+    return [range(first, end) for first, end in pairwise(edges)]
 
 
 def state_of(facts: Iterable[object]) -> str:

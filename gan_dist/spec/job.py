@@ -81,6 +81,12 @@ class StageSpec(Section):
         default=None, description="In place of the job's penalties; [] for none, null for the job's."
     )
     optimizer: OptimizerSpec | None = Field(default=None, description="Keys that differ from the job's optimizer.")
+    train: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Networks to train, such as [discriminator]; phases of others are left out. null: all."
+    )
+    fresh_optimizer: Truth = Field(
+        default=False, description="Whether the optimisers begin anew, without the moments of the stage before."
+    )
     every: EverySpec | None = Field(default=None, description="Keys that differ from the job's `every`.")
 
 

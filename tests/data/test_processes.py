@@ -57,7 +57,7 @@ def test_an_error_is_the_one_that_was_raised(
 
 def test_a_killed_process_is_noticed(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(part: Part, folder: Folder) -> dict[str, Any]:
-        if part.first == 4:
+        if part.first == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.05)
         return {"file": part.first}

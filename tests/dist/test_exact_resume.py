@@ -71,7 +71,10 @@ JOBS = {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "stages": [
             {"objective": {"use": "hinge"}, "for": "3 steps"},
-            {"objective": {"use": "least_squares"}, "for": "4 steps", "optimizer": {"betas": [0.0, 0.9]}},
+            {
+                **{"objective": {"use": "least_squares"}, "for": "4 steps"},
+                **{"optimizer": {"betas": [0.0, 0.9]}, "fresh_optimizer": True},
+            },
         ],
     },
 }
