@@ -58,7 +58,7 @@ class TrainState:
             self._begin(stage)
 
     def _begin(self, stage: Stage) -> None:
-        """Tell the objectives that want to know that their stage begins, which may want no moments of the one before."""
+        """Tell the objectives that want to know that their stage begins; forget the moments where it says so."""
         for optimizer in self.optimizers.values() if stage.fresh_optimizer else ():
             optimizer.state = {}
         for weighted in stage.objectives:

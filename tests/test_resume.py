@@ -65,7 +65,8 @@ JOBS: dict[str, dict[str, Any]] = {
         "penalties": [{"use": "r1", "gamma": {"exponential": {"from": 10, "to": 0.1, "over": "6 steps"}}}],
     },
     "fresh optimizers": {
-        **{"objective": None, "until": None},
+        "objective": None,
+        "until": None,
         "stages": [*STAGES[:2], {**STAGES[2], "fresh_optimizer": True}],
     },
     "stages": {"objective": None, "until": None, "stages": STAGES, "penalties": [{"use": "r1", "every": 2}]},
@@ -79,7 +80,9 @@ def spec_of(name: str, **changes: Any) -> JobSpec:
     return small(**{"until": "7 steps", **JOBS[name], **changes})
 
 
-@pytest.mark.parametrize(("name", "k"), [*((name, 3) for name in JOBS), ("mlp", 4), ("stages", 5), ("fresh optimizers", 5), ("lazy r1", 6)])
+@pytest.mark.parametrize(
+    ("name", "k"), [*((name, 3) for name in JOBS), ("mlp", 4), ("stages", 5), ("fresh optimizers", 5), ("lazy r1", 6)]
+)
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, name: str, k: int) -> None:
     spec = spec_of(name)
     straight = train(spec, tmp_path / "straight")

@@ -82,7 +82,8 @@ class StageSpec(Section):
     )
     optimizer: OptimizerSpec | None = Field(default=None, description="Keys that differ from the job's optimizer.")
     train: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="Networks to train, such as [discriminator]; phases of others are left out. null: all."
+        default=None,
+        description="Networks to train, such as [discriminator], whose phases alone are run; null for all.",
     )
     fresh_optimizer: Truth = Field(
         default=False, description="Whether the optimisers begin anew, without the moments of the stage before."
