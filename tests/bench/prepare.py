@@ -3,21 +3,24 @@
     python tests/bench/prepare.py FOLDER [SIZE] [REPEATS]
 
 Wanted: at least 0.8 x cores. On a machine that does other things too, look at the second ratio: samples per second of
-CPU time of the loop, and of ours where its processes share their work evenly.
+CPU time of the loop, and of ours where its processes share their work evenly. The third says what there is to gain: the
+same loop in as many processes as there are cores, which check and write nothing, against one.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from side_by_side import Rates, compare_rates
+from side_by_side import Rates, compare, compare_rates
 
 from gan_dist.data.prepare import prepare_into
 from gan_dist.data.processes import here
@@ -42,13 +45,31 @@ def children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def decode(files: Sequence[Path]) -> None:
+    for file in files:
+        np.asarray(ImageOps.fit(Image.open(file).convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
 def pillow() -> Rates:
     began, alone = time.perf_counter(), time.process_time()
-    for file in FILES:
-        np.asarray(ImageOps.fit(Image.open(file).convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS))
+    decode(FILES)
     return Rates(len(FILES) / (time.perf_counter() - began), len(FILES) / (time.process_time() - alone))
+
+
+def pillows() -> float:
+    """Images/s of one loop for each core."""
+    cores, fork = len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")
+    began = time.perf_counter()
+    loops = [fork.Process(target=decode, args=(FILES[first::cores],)) for first in range(cores)]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join()
+    return len(FILES) / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
     print(f"{len(FILES)} images to {SIZE} pixels on {os.cpu_count()} cores")
-    compare_rates("prepare", ours, pillow, int(sys.argv[3]) if len(sys.argv) > 3 else 3, "samples/s")
+    repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    compare_rates("prepare", ours, pillow, repeats, "samples/s")
+    compare("loops on all cores", pillows, lambda: pillow().wall, repeats, "samples/s")
