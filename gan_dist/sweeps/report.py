@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from gan_dist.runs import RunFolder
@@ -142,10 +143,12 @@ def _trial(told: Told, row: Row) -> dict[str, Any]:
 
 
 def _lineage(told: Told, number: int) -> list[dict[str, Any]]:
-    """From whom the best member's weights come, oldest first."""
+    """From whom the best member's weights come, and how long each did as it did; oldest first."""
+    legs = lineage(told.history, number)
     return [
         {"from": told.trial(task.number).id, "until": task.until, "values": task.values}
-        for task in lineage(told.history, number)
+        for task, following in zip_longest(legs, legs[1:])
+        if following is None or (task.number, task.values) != (following.number, following.values)
     ]
 
 
