@@ -28,6 +28,7 @@ CUT = {
     "resources.workers": 1,
     "metrics": [],
 }
+STEPS = {2: (2, 3), 3: (2, 1, 2)}  # of each stage
 SMALL_PAIRS = {"batch": 2, "data.size": 32, "generator.width": 4, "discriminator.width": 4}
 
 
@@ -53,7 +54,7 @@ def cut(job: Path) -> JobSpec:
             stage.model_copy(
                 update={"length": Amount(steps, "steps"), "every": spec.every, "objective": lighter(stage.objective)}
             )
-            for stage, steps in zip(spec.stages, (2, 3), strict=True)
+            for stage, steps in zip(spec.stages, STEPS[len(spec.stages)], strict=True)
         ]
         spec = spec.model_copy(update={"stages": tuple(stages)})
     if not isinstance(spec.data, TextData):
