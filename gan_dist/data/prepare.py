@@ -22,7 +22,7 @@ from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, check_channels, check_rejected, facts_of
 from gan_dist.data.given import check_images, check_text
 from gan_dist.data.held_out import described, write_held_out
-from gan_dist.data.shards import read_shard
+from gan_dist.data.shards import numbers_of, read_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources import find
 from gan_dist.data.standin import stand_in
@@ -249,5 +249,5 @@ def _check(source: Source, facts: DataFacts, shards: list[Record], max_rejected:
 
 
 def _column(folder: Folder, files: list[str], name: str) -> NDArray[np.int64]:
-    columns = [np.asarray(read_shard(folder, file, [name])[name]) for file in files]
+    columns = [numbers_of(read_shard(folder, file, [name]), name) for file in files]
     return np.concatenate([np.empty(0, np.int64), *columns])

@@ -63,8 +63,8 @@ def read_shard(folder: Folder, file: str, columns: list[str]) -> pa.Table:
         DataError: it is gone or damaged.
     """
     try:
-        with folder.seekable(file) as stream:
-            return pq.read_table(stream, columns=columns, page_checksum_verification=True)
+        with folder.seekable(file) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as shard:
+            return shard.read(columns)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(
             f"data: the prepared shard {folder.uri}/{file} cannot be read ({error}); delete that folder, and it is "
@@ -75,12 +75,22 @@ def read_shard(folder: Folder, file: str, columns: list[str]) -> pa.Table:
 def samples_of(table: pa.Table) -> NDArray[Any]:
     """The samples of a shard, [N, ...], without copying them."""
     form = json.loads(table.schema.metadata[FORM])
-    column = table[SAMPLE]
-    chunk = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-    width = chunk.type.byte_width
-    values = np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width)
-    found: NDArray[Any] = values.view(form["dtype"]).reshape(len(chunk), *form["shape"])
+    found: NDArray[Any] = _bytes_of(table, SAMPLE).view(form["dtype"]).reshape(len(table), *form["shape"])
     return found
+
+
+def numbers_of(table: pa.Table, name: str) -> NDArray[np.int64]:
+    """One of a shard's columns of numbers, [N], without copying it."""
+    return _bytes_of(table, name).view(np.int64)
+
+
+def _bytes_of(table: pa.Table, name: str) -> NDArray[np.uint8]:
+    """What a column of one width holds. Not by `np.asarray`, which imports pandas where it is installed: that takes as
+    long as decoding a thousand pictures."""
+    column = table[name]
+    chunk = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    width = chunk.type.bit_width // 8
+    return np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width)
 
 
 class _Good(NamedTuple):
@@ -118,9 +128,9 @@ def _parquet(good: _Good, part: Part) -> pa.Buffer:
     samples = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, pa.py_buffer(good.samples)])
     table = pa.table(
         {
-            "name": pa.array(good.names, pa.string()),
-            "label": pa.array(good.labels, pa.int64()),
-            "digest": pa.array(good.digests, pa.int64()),
+            "name": _strings(good.names),
+            "label": _numbers(good.labels),
+            "digest": _numbers(good.digests),
             SAMPLE: samples,
         }
     ).replace_schema_metadata({FORM: json.dumps(form).encode()})
@@ -135,6 +145,17 @@ def _parquet(good: _Good, part: Part) -> pa.Buffer:
         write_page_checksum=True,
     )
     return buffer.getvalue()
+
+
+def _strings(values: list[str]) -> pa.Array:
+    """As `pa.array` does, which imports pandas too."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def _numbers(values: list[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.array(values, np.int64))])
 
 
 def _digest(sample: NDArray[Any], label: int) -> int:
