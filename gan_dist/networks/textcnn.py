@@ -66,7 +66,43 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         found = embedded(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
-        largest = torch.cat([one(found).amax(2) for one in self.convolutions], 1)
-        features = self.dropout(self.highway(F.relu(largest)))
+        return self._judged([one(found).amax(2) for one in self.convolutions], cond)
+
+    def endings(self, x: Tensor, written: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Logits [B, T - 1, R] of `written` [B, T - 1, R, T], whose place g - 1 holds the first g tokens of x [B, T] as
+        they were written on R times. What filters answer to shared tokens is found once; in many small steps, for CPUs.
+        """
+        batch, begun, copies, length = written.shape
+        given = self.tokens(x).transpose(1, 2)
+        so_far = [one(given).cummax(2).values for one in self.convolutions]
+        classes = None if cond is None else cond.repeat_interleave(copies)
+        logits = []
+        for g in range(1, length):
+            rows = self.tokens(written[:, g - 1].reshape(-1, length)).flatten(1)
+            largest = [_largest(one, rows, known, g) for one, known in zip(self.convolutions, so_far, strict=True)]
+            logits.append(self._judged(largest, classes))
+        return torch.stack(logits, 1).view(batch, copies, begun).transpose(1, 2)
+
+    def _judged(self, largest: list[Tensor], cond: Tensor | None) -> Tensor:
+        """Logits [B] by the largest answers of the filters of each width, [B, F]."""
+        features = self.dropout(self.highway(F.relu(torch.cat(largest, 1))))
         logits: Tensor = self.out(features).squeeze(1)
         return logits if self.cls is None else logits + (self.cls(cond) * features).sum(1)
+
+
+def _largest(filters: nn.Module, rows: Tensor, known: Tensor, g: int) -> Tensor:
+    """The largest answers [B R, F] to sentences whose tokens' embeddings lie side by side in `rows` [B R, T E].
+
+    Args:
+        filters: a Conv1d of E channels.
+        known: the largest answers up to each place of the sentences they share g tokens with, [B, F, places].
+    """
+    assert isinstance(filters, nn.Conv1d)
+    size, width = filters.in_channels, filters.kernel_size[0]
+    weight = filters.weight.transpose(1, 2).flatten(1)
+    inside = max(0, g - width + 1)
+    found = [known[:, :, inside - 1].repeat_interleave(len(rows) // len(known), 0)] if inside else []
+    for place in range(inside, known.shape[2]):
+        here = F.linear(rows[:, place * size : (place + width) * size], weight, filters.bias)
+        found = [torch.maximum(found[0], here) if found else here]
+    return found[0]

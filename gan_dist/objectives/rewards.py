@@ -14,6 +14,7 @@ from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.networks.autoregressive import drawn
 
 Judge = Callable[[Tensor, Tensor | None], Tensor]
+JudgeEndings = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 ROWS_ON_CPU, JUDGED_ON_CPU = 128, 512  # more at a time are slower there
 
 
@@ -80,18 +81,29 @@ def _written_on(
 
 
 @torch.no_grad()
-def rollout_rewards(judge: Judge, policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor) -> Tensor:
+def rollout_rewards(
+    judge: Judge,
+    policy: Any,
+    tokens: Tensor,
+    cond: Tensor | None,
+    uniforms: Tensor,
+    endings: JudgeEndings | None = None,
+) -> Tensor:
     """D's mean answer to the completions of each beginning, and to the whole sentence at its last token, [B, T].
 
     Args:
         judge: answers [n] to sentences [n, T] of classes [n].
         policy, tokens, cond, uniforms: of `completions`.
+        endings: answers [B, T - 1, R] to sentences [B, T] as they were completed; `judge` does it where there is none.
     """
     written = completions(policy, tokens, cond, uniforms)
     batch, begun, copies, length = written.shape
-    classes = None if cond is None else cond.repeat_interleave(begun * copies)
-    answers = judge(written.reshape(-1, length), classes).view(batch, begun, copies).mean(2)
-    return torch.cat([answers, judge(tokens, cond)[:, None]], 1)
+    if endings is None:
+        classes = None if cond is None else cond.repeat_interleave(begun * copies)
+        answers = judge(written.reshape(-1, length), classes).view(batch, begun, copies)
+    else:
+        answers = endings(tokens, written, cond)
+    return torch.cat([answers.mean(2), judge(tokens, cond)[:, None]], 1)
 
 
 def judged_tokens(nets: Nets, batch: Batch) -> dict[str, Term]:

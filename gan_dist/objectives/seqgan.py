@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -128,11 +129,17 @@ class SeqGan:
                 return judge(tokens, batch.cond)[:, None].expand(-1, length)
             uniforms = batch.rng("rollout").uniform(length - 1, self.rollouts, length)
             policy: Any = self.policy if self.policy is not None else nets.G.module
-            return rollout_rewards(judge, policy, tokens, batch.cond, uniforms)
+            shares = tokens.device.type == "cpu" and hasattr(nets.D.module, "endings")
+            endings = partial(_answers_to_endings, nets) if shares else None
+            return rollout_rewards(judge, policy, tokens, batch.cond, uniforms, endings)
 
 
 def _judged_sentences(phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
     return adversarial(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
+
+
+def _answers_to_endings(nets: Nets, x: Tensor, written: Tensor, cond: Tensor | None) -> Tensor:
+    return torch.sigmoid(nets.D.call("endings", x, written, cond))
 
 
 def _answers(nets: Nets, x: Tensor, cond: Tensor | None) -> Tensor:

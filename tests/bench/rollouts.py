@@ -50,7 +50,10 @@ def batched(policy: Generator, judge: Discriminator, tokens: Tensor, uniforms: T
     def answers(x: Tensor, cond: Tensor | None) -> Tensor:
         return torch.cat([torch.sigmoid(judge(part)) for part in torch.split(x, JUDGED_ON_CPU)])
 
-    return rollout_rewards(answers, policy, tokens, None, uniforms)
+    def endings(x: Tensor, written: Tensor, cond: Tensor | None) -> Tensor:
+        return torch.sigmoid(judge.endings(x, written, cond))
+
+    return rollout_rewards(answers, policy, tokens, None, uniforms, endings)
 
 
 def main() -> None:

@@ -371,3 +371,16 @@ def test_characters_end_outside_training_only() -> None:
 def test_wrong_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_endings_are_judged_as_whole_sentences_are(classes: int) -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"embedding": 5, "widths": (1, 2, 3, 8, 20), "filters": (4, 3, 2, 5, 6)}
+    judge = textcnn.Discriminator(vocabulary=30, length=8, classes=classes, **sizes).double().eval()
+    x, written = torch.randint(0, 30, (4, 8)), torch.randint(0, 30, (4, 7, 3, 8))
+    for g in range(1, 8):
+        written[:, g - 1, :, :g] = x[:, None, :g]
+    cond = torch.tensor([2, 0, 1, 2]) if classes else None
+    each = judge(written.reshape(-1, 8), None if cond is None else cond.repeat_interleave(21))
+    torch.testing.assert_close(judge.endings(x, written, cond), each.view(4, 7, 3), rtol=1e-12, atol=1e-14)
