@@ -32,7 +32,11 @@ def asked_of(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpe
 
 def _check_split(asked: Sequence[MetricSpec], a: Samples, facts: DataFacts, held: Held) -> None:
     """Raises ValueError where a metric compares with held-out text of a kind that the data have not."""
-    if not isinstance(facts, TextFacts) or getattr(facts, held) is not None:
+    if not isinstance(facts, TextFacts):
+        if held != HELD[0]:
+            raise ValueError(f"--split {held}: of {a.where} nothing is held out, as its data are {facts.described}")
+        return
+    if getattr(facts, held) is not None:
         return
     wants = [one.use for one in asked if read_constant(locate("metric", one.use), "by_split", a.roots)]
     other = next((key for key in HELD if getattr(facts, key) is not None), None)

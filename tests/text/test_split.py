@@ -26,7 +26,7 @@ from gan_dist.preflight import held_out_problems, metric_problems
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
-from tests.helpers import commanded, request_of
+from tests.helpers import commanded, request_of, small
 from tests.text.test_sources import spec, texts
 
 LINES = [f"number {n} is {'big' if n % 3 else 'small'}" for n in range(200)]
@@ -240,3 +240,9 @@ def test_without_a_test_evaluate_says_what_there_is(tmp_path: Path, ask: Any) ->
     assert code == 2 and "has no test sentences for bleu, as its job names no data.test; --split validation" in err
     code, _, err = ask(str(tmp_path / "run"), "--split", "vaildation")
     assert code == 2 and "'vaildation' is neither test nor validation; did you mean 'validation'?" in err
+
+
+def test_of_pictures_nothing_is_held_out(tmp_path: Path, ask: Any) -> None:
+    assert run_local(request_of(small(until="2 steps"), tmp_path / "run"), lambda event: None) == 0
+    code, _, err = ask(str(tmp_path / "run"), "--split", "validation", "--n", "64")
+    assert code == 2 and "--split validation: of" in err and "nothing is held out, as its data are images" in err
