@@ -184,6 +184,30 @@ def test_a_stage_keeps_the_moments_of_the_one_before_unless_it_wants_fresh_ones(
     assert (bool(((steps - 1e-3).abs() < 1e-6).all())) == fresh
 
 
+def test_a_stage_may_train_one_network_alone(tmp_path: Path) -> None:
+    plan = [{"objective": "hinge", "for": "3 steps", "train": ["discriminator"]}]
+    spec = small(objective=None, until=None, stages=plan)
+    trained = train(spec, tmp_path / "run").newest
+    moved = {
+        name: any(not torch.equal(trained.tensors(name)[key], one) for key, one in net.double().state_dict().items())
+        for name, net in build_networks(spec, rows_of(spec).facts).items()
+    }
+    assert moved == {"generator": False, "discriminator": True}
+
+
+def test_a_stage_that_trains_what_no_phase_trains_is_refused() -> None:
+    spec = small(
+        objective=None,
+        until=None,
+        stages=[{"objective": "hinge", "for": "3 steps", "train": ["encoder"]}],
+        networks={"encoder": {"use": "vae"}},
+    )
+    with pytest.raises(
+        ValueError, match=r"hinge: train: 'encoder' is the network of no phase .*D: discriminator; G: gen"
+    ):
+        ready(spec)
+
+
 def test_lazy_penalties_correct_d_s_optimiser_alone() -> None:
     spec = small(optimizer={"lr": 0.1, "betas": [0.5, 0.9]}, penalties=[{"use": "r1", "every": 3}])
     it = ready(spec)

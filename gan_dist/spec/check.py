@@ -179,4 +179,4 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _keys(text: str) -> Keys:
-    return tuple(text.split("."))
+    return tuple(int(part) if part.isdigit() else part for part in text.split("."))

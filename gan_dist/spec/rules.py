@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gan_dist.spec.errors import suggestion
+
 
 def conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, message) of every impossible combination in plain values, which may have other faults."""
-    return [*_what_is_trained(job), *_sizes(job), *_stage_names(job)]
+    return [*_what_is_trained(job), *_sizes(job), *_stage_names(job), *_stage_networks(job)]
 
 
 def _what_is_trained(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -41,13 +43,26 @@ def _sizes(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _stage_names(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    stages = job.get("stages")
-    if not isinstance(stages, list | tuple):
-        return
-    names = Counter(str(stage["name"]) for stage in stages if isinstance(stage, Mapping) and stage.get("name"))
+    names = Counter(str(stage["name"]) for stage in _stages(job) if stage.get("name"))
     for name, times in names.items():
         if times > 1:
             yield "stages", f"{times} stages are named '{name}'; names must differ"
+
+
+def _stage_networks(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    further = job.get("networks")
+    known = ["generator", *(["discriminator"] if job.get("discriminator") is not None else [])]
+    known += list(further) if isinstance(further, Mapping) else []
+    for place, stage in enumerate(_stages(job)):
+        train = stage.get("train")
+        for name in train if isinstance(train, list | tuple) else ():
+            if name not in known:
+                yield f"stages.{place}.train", f"the job has no network {name!r}{suggestion(str(name), known)}"
+
+
+def _stages(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    stages = job.get("stages")
+    return [one for one in stages if isinstance(one, Mapping)] if isinstance(stages, list | tuple) else []
 
 
 def _count(value: object) -> int | None:

@@ -229,6 +229,17 @@ def test_faults_in_stages(here: Path) -> None:
     ]
 
 
+def test_a_stage_trains_networks_of_the_job(here: Path) -> None:
+    text = STAGES.replace("for: 1M,", "for: 1M, train: [discrimnator],")
+    assert problems(text) == [
+        "job.yaml:10: stages[0].train: the job has no network 'discrimnator'; did you mean 'discriminator'? "
+        "(allowed: generator, discriminator)"
+    ]
+    assert load(STAGES.replace("for: 1M,", "for: 1M, train: [discriminator],")).phases_plan[0].train == (
+        "discriminator",
+    )
+
+
 def test_a_merge_leaves_no_arguments_of_another_component_behind(here: Path) -> None:
     spec = load(BASE, "generator.use=mlp", "discriminator.use=mlp", "generator.hidden=64")
     assert (spec.generator.args, spec.discriminator and spec.discriminator.args) == ({"hidden": 64}, {})
