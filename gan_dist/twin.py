@@ -16,7 +16,7 @@ OF_RELAXING = ("relax", "beta")
 def mle_twin(spec: JobSpec) -> JobSpec:
     """The same data, generator, batch, seed and budget, learnt by likelihood alone and without a discriminator.
 
-    The budget is the length of all stages together. The optimiser is that of the job's stage of likelihood where it has
+    The budget is the length of all stages together that train the generator. The optimiser is that of the job's stage of likelihood where it has
     one, for a rate that suits an adversary would make a weak twin, and the job's where it has none.
 
     Raises:
@@ -26,7 +26,7 @@ def mle_twin(spec: JobSpec) -> JobSpec:
         raise ValueError("--mle-twin: likelihood is of text, and the job's data are images; leave it out")
     if spec.sweep is not None:
         raise ValueError("--mle-twin: the job is a sweep; take the twin of the best job that it wrote out")
-    plan = spec.phases_plan
+    plan = tuple(stage for stage in spec.phases_plan if stage.train is None or "generator" in stage.train)
     by_likelihood = [stage for stage in plan if all(one.use == LIKELIHOOD for one in stage.objective)]
     if len(by_likelihood) == len(plan):
         raise ValueError(f"--mle-twin: {spec.name} learns by likelihood alone, and is its own twin; submit it as it is")
@@ -61,7 +61,7 @@ def _of_generator(optimizer: OptimizerSpec) -> dict[str, Any]:
 
 
 def _budget(plan: tuple[StageSpec, ...], batch: int) -> dict[str, Any]:
-    """As long as all stages together: of one sort where they are, else stage by stage, for how long an epoch is shows
+    """As long as these stages together: of one sort where they are, else stage by stage, for how long an epoch is shows
     only in the data."""
     lengths = [stage.length for stage in plan]
     if all(one.unit == "epochs" for one in lengths):

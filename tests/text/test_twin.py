@@ -37,11 +37,11 @@ def test_relgan() -> None:
     assert spec.optimizer.lr == 1e-4 and twin.optimizer.lr == 1e-2, "the rate that its likelihood stage has"
 
 
-def test_lengths_of_one_sort_become_one() -> None:
+def test_lengths_of_one_sort_become_one_but_for_stages_of_d_alone() -> None:
     seqgan = JOBS / "seqgan-oracle.yaml"
-    twin = mle_twin(load_job(seqgan, {"stages.1.for": "30 epochs"}))
+    twin = mle_twin(load_job(seqgan, {"stages.2.for": "30 epochs"}))
     assert str(twin.until) == "150 epochs" and twin.stages is None
-    twin = mle_twin(load_job(seqgan, {"stages.0.for": "10k", "stages.1.for": "200 steps"}))
+    twin = mle_twin(load_job(seqgan, {"stages.0.for": "10k"}))
     assert str(twin.until) == str(10_000 + 200 * 64) or (twin.until is not None and twin.until.value == 22_800)
     assert twin.optimizer.settings("generator").clip == 5 and not twin.optimizer.overrides
 
@@ -71,7 +71,7 @@ def test_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.chdir(tmp_path)
     words = [str(JOBS / "seqgan-oracle.yaml"), "--mle-twin", "--local", "--storage", str(tmp_path / "runs")]
     small = ["data.count=64", "data.vocabulary=12", "data.length=5", "batch=16", "generator.hidden=4", "metrics=[]"]
-    small += ["stages.0.for=2 steps", "stages.1.for=3 steps"]
+    small += ["stages.0.for=2 steps", "stages.2.for=3 steps"]
     words += [word for change in small for word in ("-o", change)]
 
     def call(*more: str) -> str:
