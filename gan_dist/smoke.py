@@ -85,10 +85,10 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     """Time, memory and disk of the full run, from what the rehearsal measured."""
     spec, folder = rehearsal.spec, rehearsal.folder.folder
     reports = [json.loads(line) for line in folder.read("scalars.jsonl").splitlines()]
-    rate = max(report["speed/step_samples_per_s"] for report in reports)
     memory = max(report["memory/gib"] for report in reports)
     clock = Clock(spec.batch, epoch_samples(rehearsal.facts.count, spec.batch))
-    images = sum(clock.samples(stage.length) for stage in spec.phases_plan)
+    lengths = [clock.samples(stage.length) for stage in spec.phases_plan]
+    images, training = sum(lengths), _training_s(lengths, reports, spec.batch)
     sizes = dict(folder.files())
     saved = sum(size for name, size in sizes.items() if name.startswith("checkpoints/"))
     one = saved // max(1, sum(name.endswith("meta.json") for name in sizes))
@@ -97,12 +97,22 @@ def needs(rehearsal: Rehearsal) -> list[str]:
     disk = one * (spec.keep.last + spec.keep.best + 1) + 2 * grid * grids + ROOM_FOR_SCALARS
     aside = _metrics_s(spec, reports, images // clock.samples(spec.every.metrics) + 1)
     metrics = f", {_duration(aside)} of it for metrics" if spec.metrics else ""
+    lasts = _duration(training + aside)
     return [
         f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for {TIMED} more",
-        f"full run  {images:,} samples at {rate:,.0f} samples/s: about {_duration(images / rate + aside)}{metrics}",
+        f"full run  {images:,} samples at {images / training:,.0f} samples/s: about {lasts}{metrics}",
         f"          {memory:.1f} GiB of memory for each worker, about {disk / 2**20:,.0f} MiB of storage "
         f"({spec.keep.last + spec.keep.best} checkpoints of {one / 2**20:.1f} MiB)",
     ]
+
+
+def _training_s(lengths: list[int], reports: list[dict[str, float]], batch: int) -> float:
+    """Seconds of the full run's stages, each at the best rate that it was rehearsed at."""
+    rates = [0.0] * len(lengths)
+    for report in reports:
+        stage = min(int(report["seen"] - 1) // (STEPS * batch), len(lengths) - 1)
+        rates[stage] = max(rates[stage], report["speed/step_samples_per_s"])
+    return sum(length / rate for length, rate in zip(lengths, rates, strict=True))
 
 
 def _metrics_s(spec: JobSpec, reports: list[dict[str, float]], times: int) -> float:

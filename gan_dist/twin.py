@@ -16,8 +16,9 @@ OF_RELAXING = ("relax", "beta")
 def mle_twin(spec: JobSpec) -> JobSpec:
     """The same data, generator, batch, seed and budget, learnt by likelihood alone and without a discriminator.
 
-    The budget is the length of all stages together that train the generator. The optimiser is that of the job's stage of likelihood where it has
-    one, for a rate that suits an adversary would make a weak twin, and the job's where it has none.
+    The budget is the length of all stages together that train the generator. The optimiser is that of the job's stage
+    of likelihood where it has one, for a rate that suits an adversary would make a weak twin, and the job's where it
+    has none.
 
     Raises:
         ValueError: the job makes images, is a sweep, or learns by likelihood alone already.

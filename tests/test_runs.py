@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gan_dist import attempt as attempts
+from gan_dist import smoke
 from gan_dist.attempt import Attempt
 from gan_dist.runs import (
     LEASE_S,
@@ -218,3 +219,9 @@ def test_an_attempt_that_was_displaced_stops_and_writes_no_record(
     assert [event["text"] for event in told if event["event"] == "warning"] == [
         "another driver has taken this run; this one stops"
     ]
+
+
+def test_a_rehearsal_times_each_stage_by_its_own_rate() -> None:
+    rates = [(64, 10.0), (128, 100.0), (192, 4.0), (256, 5.0), (320, 5.0), (384, 5.0)]
+    reports = [{"seen": seen, "speed/step_samples_per_s": rate} for seen, rate in rates]
+    assert smoke._training_s([1000, 50], reports, batch=64) == 1000 / 100 + 50 / 5
