@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DIVERSITY = "samples/diversity"
+NORM_OF_D, NORM_OF_G = "gradient_norm/discriminator", "gradient_norm/generator"
 COMPARED = 64
 LARGEST = 64  # pixels, which tell samples apart as well as more do
 # A generator is not yet expected to make different samples: averaged weights lag by their half-life.
@@ -157,7 +158,9 @@ class Watch:
 
     def add(self, report: Report) -> list[str]:
         """Take a report (`seen` and values by tag): what begins with it, with what usually helps, and what is over."""
-        told = []
+        told: list[str] = []
+        if NORM_OF_D in report and NORM_OF_G not in report:
+            return told  # D is trained alone, to be ahead of a G that stands still
         for tag, value in report.items():
             # What is no number (a distance of too few samples) says nothing, and would stay the lowest for good.
             if (rule := self._rule_of(tag)) is not None and math.isfinite(value):

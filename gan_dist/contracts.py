@@ -225,7 +225,7 @@ class Generator(Protocol):
 class Discriminator(Protocol):
     """Judges samples: logits [B] or [B, ...], larger for real.
 
-    Optional: `features(x, cond)`, what the logits are made of, [B, F].
+    Optional: `features(x, cond)`, what the logits are made of, [B, F]; of text `endings`, as textcnn has it.
     """
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...

@@ -15,7 +15,7 @@ from gan_dist.state import TrainState
 def settle_micro_batch(asked: int | str, state: TrainState, feed: Feed, run: Run) -> int:
     """The micro-batch in samples, the same on every worker.
 
-    `auto` tries every phase on the worker's whole share and halves until it fits; a CPU takes the whole share.
+    `auto` tries every stage's phases on the worker's whole share and halves until it fits; a CPU takes the whole share.
 
     Raises:
         ValueError: not even one lane fits.
@@ -44,7 +44,7 @@ def _fits_everywhere(state: TrainState, feed: Feed, run: Run, size: int) -> bool
 
 
 def _fits(state: TrainState, feed: Feed, size: int) -> bool:
-    """Whether every phase's forward and backward fit; networks' buffers and gradients are as before afterwards."""
+    """Whether every stage's forward and backward fit; networks' buffers and gradients are as before afterwards."""
     before, feed.micro_batch = feed.micro_batch, size
     buffers = {name: copy.deepcopy(dict(net.module.named_buffers())) for name, net in state.nets.items()}
     try:
@@ -60,10 +60,11 @@ def _fits(state: TrainState, feed: Feed, size: int) -> bool:
 
 
 def _try_phases(state: TrainState, feed: Feed) -> None:
-    stage, nets = state.stage(), Nets(state.nets)
-    for row, phase in enumerate(stage.phases):
-        moment = Moment(state.seen, state.reals_drawn, phase.name, row)
-        with state.training(phase.train):
-            batch = next(feed.draw(moment, phase.real, phase.train))
-            parts = stage.parts(phase, nets, batch, stage.begins)
-            stage.loss(parts, batch.n, 1, last=True).backward()  # type: ignore[no-untyped-call]
+    nets = Nets(state.nets)
+    for stage in state.stages:
+        for row, phase in enumerate(stage.phases):
+            moment = Moment(state.seen, state.reals_drawn, phase.name, row)
+            with state.training(phase.train):
+                batch = next(feed.draw(moment, phase.real, phase.train))
+                parts = stage.parts(phase, nets, batch, stage.begins)
+                stage.loss(parts, batch.n, 1, last=True).backward()  # type: ignore[no-untyped-call]

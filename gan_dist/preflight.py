@@ -178,12 +178,12 @@ def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> l
         for one in stage.objectives:
             asked: Any = getattr(one.objective, "problems", lambda networks: ())
             found += [f"objective: {one.label}: {text}" for text in asked(networks)]
-        phases = {phase.name: phase for phase in stage.phases}
         for lazy in stage.penalties:
-            phase = phases.get(lazy.penalty.phase)
+            phase = next((one for one in stage.phases if one.name == lazy.penalty.phase), None)
             if phase is None:
                 found.append(
-                    f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not"
+                    f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not; "
+                    "give that stage penalties of its own, or []"
                 )
             elif getattr(lazy.penalty, "second_order", True) and any(
                 _has_batch_norm(networks[name]) for name in phase.train if name in networks

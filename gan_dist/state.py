@@ -171,17 +171,16 @@ class TrainState:
             load_weights(self.ema.module, checkpoint.tensors(name), name)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(training["optimizers"][name])
+        self.seen, self.reals_drawn = (checkpoint.meta["clock"][name] for name in ("seen", "reals_drawn"))
         for key, value in self._own_state().items():
             _set_state(value, training["objectives"][key])
-        self.seen = checkpoint.meta["clock"]["seen"]
-        self.reals_drawn = checkpoint.meta["clock"]["reals_drawn"]
 
     def _own_state(self) -> dict[str, Tensor | nn.Module]:
-        """What objectives, penalties and the augmentation keep, by name."""
+        """What the augmentation, and objectives and penalties of stages that have begun, keep, by name."""
         augment = self.stages[0].augment
         own = augment.state() if augment is not None and hasattr(augment, "state") else {}
         found = {f"augment.{name}": value for name, value in own.items()}
-        for number, stage in enumerate(self.stages):
+        for number, stage in enumerate(one for one in self.stages if one.begins < self.seen):
             for weighted in stage.objectives:
                 own = weighted.objective.state() if hasattr(weighted.objective, "state") else {}
                 found.update({f"{number}.{weighted.label}.{name}": value for name, value in own.items()})

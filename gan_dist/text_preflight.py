@@ -36,7 +36,8 @@ def text_problems(
         if isinstance(facts, TextFacts) and not relaxed:
             yield from _differentiating(stage)
         for weighted in stage.objectives:
-            trains_through = any("generator" in phase.train for phase in weighted.objective.phases)
+            own = {phase.name for phase in weighted.objective.phases}
+            trains_through = any("generator" in phase.train for phase in stage.phases if phase.name in own)
             for_text = getattr(weighted.objective, "modality", "image") == "text"
             if for_text and not isinstance(facts, TextFacts):
                 yield f"objective: {weighted.label} is for text, but the data are {facts.described}"

@@ -28,6 +28,8 @@ def mle_twin(spec: JobSpec) -> JobSpec:
     if spec.sweep is not None:
         raise ValueError("--mle-twin: the job is a sweep; take the twin of the best job that it wrote out")
     plan = tuple(stage for stage in spec.phases_plan if stage.train is None or "generator" in stage.train)
+    if not plan:
+        raise ValueError(f"--mle-twin: no stage of {spec.name} trains the generator")
     by_likelihood = [stage for stage in plan if all(one.use == LIKELIHOOD for one in stage.objective)]
     if len(by_likelihood) == len(plan):
         raise ValueError(f"--mle-twin: {spec.name} learns by likelihood alone, and is its own twin; submit it as it is")

@@ -156,8 +156,8 @@ def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Prog
             raise DataError(f"{target!r} is not empty, and no preparation; choose another folder")
         if origin["key"] != source.key:
             raise DataError(
-                f"{target!r} holds a preparation of {origin['source']!r} in another state or with other options; "
-                "choose another folder, or delete it"
+                f"{target!r} holds a preparation of {origin['source']!r} in another state, with other options or by "
+                "another version of gan-dist; choose another folder, or delete it"
             )
     return _in(folder, source, data, executor, progress)
 

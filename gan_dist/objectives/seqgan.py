@@ -129,8 +129,8 @@ class SeqGan:
                 return judge(tokens, batch.cond)[:, None].expand(-1, length)
             uniforms = batch.rng("rollout").uniform(length - 1, self.rollouts, length)
             policy: Any = self.policy if self.policy is not None else nets.G.module
-            shares = tokens.device.type == "cpu" and hasattr(nets.D.module, "endings")
-            endings = partial(_answers_to_endings, nets) if shares else None
+            shares = tokens.device.type == "cpu" and _judges_endings(type(nets.D.module))
+            endings = partial(_answers_to_endings, nets, max(1, self.chunk // self.rollouts)) if shares else None
             return rollout_rewards(judge, policy, tokens, batch.cond, uniforms, endings)
 
 
@@ -138,8 +138,16 @@ def _judged_sentences(phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
     return adversarial(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
 
 
-def _answers_to_endings(nets: Nets, x: Tensor, written: Tensor, cond: Tensor | None) -> Tensor:
-    return torch.sigmoid(nets.D.call("endings", x, written, cond))
+def _judges_endings(judge: type[nn.Module]) -> bool:
+    """Whether D has `endings` for its own `forward`, not for that of a class that it changes."""
+    owners = [next((one for one in judge.__mro__ if name in vars(one)), None) for name in ("endings", "forward")]
+    return owners[0] is not None and owners[0] is owners[1]
+
+
+def _answers_to_endings(nets: Nets, most: int, x: Tensor, written: Tensor, cond: Tensor | None) -> Tensor:
+    classes = [None] * -(-len(x) // most) if cond is None else torch.split(cond, most)
+    parts = zip(torch.split(x, most), torch.split(written, most), classes, strict=True)
+    return torch.cat([torch.sigmoid(nets.D.call("endings", *part)) for part in parts])
 
 
 def _answers(nets: Nets, x: Tensor, cond: Tensor | None) -> Tensor:

@@ -230,7 +230,7 @@ def sweep_problems(spec: JobSpec, facts: DataFacts, workers: int, roots: tuple[s
     assert spec.sweep is not None
     job = spec.model_dump(mode="json", by_alias=True)
     tags = [tag_of(spec, metric, roots) for metric in spec.sweep.metrics]
-    found = [*metric_problems(spec, facts), *(text for tag in tags for text in _tag_problems(spec, facts, tag))]
+    found = metric_problems(spec, facts)
     configurations = [*(values for _, values in probes(spec.sweep.space)), *(planned(spec.sweep) or ())]
     built: list[JobSpec] = []
     for values in configurations:
@@ -241,7 +241,7 @@ def sweep_problems(spec: JobSpec, facts: DataFacts, workers: int, roots: tuple[s
             told = ", ".join(f"{key}={value}" for key, value in values.items())
             problems = [*batch_problems(one, facts, workers), *network_problems(one, facts)]
             found += [f"sweep.space, with {told}: {text}" for text in problems]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)) or [text for tag in tags for text in _tag_problems(spec, facts, tag)]
 
 
 def _tag_problems(spec: JobSpec, facts: DataFacts, tag: str) -> Iterator[str]:

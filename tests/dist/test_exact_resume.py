@@ -70,7 +70,8 @@ JOBS = {
     "stages": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "stages": [
-            {"objective": {"use": "hinge"}, "for": "3 steps"},
+            {"objective": {"use": "hinge"}, "for": "2 steps"},
+            {"objective": {"use": "hinge"}, "for": "1 steps", "train": ["discriminator"]},
             {
                 **{"objective": {"use": "least_squares"}, "for": "4 steps"},
                 **{"optimizer": {"betas": [0.0, 0.9]}, "fresh_optimizer": True},

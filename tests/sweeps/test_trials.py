@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gan_dist.storage import Folder
 from gan_dist.sweeps import here
 from gan_dist.sweeps.here import run_here
 from gan_dist.sweeps.history import History
+from gan_dist.sweeps.population import lineage
 from gan_dist.sweeps.report import Told, best_job, results_of_sweep
 from gan_dist.sweeps.trial import LINEAGE, curve, cut, take_over
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
@@ -135,7 +137,10 @@ def test_a_population_end_to_end_and_its_best_job_as_schedules(tmp_path: Path) -
     assert len([task for task in tasks if task.source is not None]) == 2
     assert all(newest(told(tmp_path).trial(n).checkpoints(), lambda text: None).seen == 48 for n in range(3))  # type: ignore[union-attr]
     run = RunFolder(Folder.at(tmp_path / "s"))
-    assert results_of_sweep(run)["lineage"][-1]["values"] == told(tmp_path).rows()[0].values
+    legs = lineage(told(tmp_path).history, told(tmp_path).rows()[0].number)
+    stretches = [(f"s-t{leg.number:03d}", dict(leg.values)) for leg in legs]
+    merged = [one for one, _ in groupby(stretches)]
+    assert [(one["from"], dict(one["values"])) for one in results_of_sweep(run)["lineage"]] == merged
     text, number = best_job(run)
     (tmp_path / "best.yaml").write_text(text)
     alone = train(load_job(tmp_path / "best.yaml"), tmp_path / "alone")

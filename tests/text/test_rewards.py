@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan_dist.contracts import Batch, Nets
 from gan_dist.networks.autoregressive import drawn
 from gan_dist.networks.lstm import Generator
+from gan_dist.networks.textcnn import Discriminator
 from gan_dist.objectives.rewards import completions, discounted, evaluating, rollout_rewards
 from gan_dist.objectives.scratchgan import ScratchGan
 from gan_dist.objectives.seqgan import SeqGan
@@ -132,8 +133,33 @@ def test_seqgan_weighs_log_p_by_rewards_of_its_own_kind(reward: Any) -> None:
     assert term.weight == 4
 
 
-def test_chunks_change_no_reward() -> None:
-    policy, judge = generator(), Fixed(7, 5)
+def textcnn() -> Discriminator:
+    torch.manual_seed(3)
+    return Discriminator(vocabulary=7, length=5, embedding=4, widths=(1, 2, 4), filters=(3, 2, 2)).double()
+
+
+class Doubtful(Discriminator):
+    """A person's own, whose answers are not those of the class that it changes."""
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return -super().forward(x, cond)
+
+
+@pytest.mark.parametrize("kind", [Discriminator, Doubtful])
+def test_endings_that_d_judges_at_once_get_the_rewards_of_whole_sentences(kind: type[Discriminator]) -> None:
+    policy, judge = generator(), textcnn()
+    judge.__class__ = kind
+    tokens, objective = policy.sample(uniforms(4, 5)), SeqGan(rollouts=3, chunk=4)
+    nets, batch = Nets({"generator": wired(policy), "discriminator": wired(judge)}), batch_of(policy, tokens)
+    numbers = batch.rng("rollout").uniform(4, 3, 5)
+    with evaluating(judge):
+        wanted = rollout_rewards(lambda x, cond: torch.sigmoid(judge(x)), policy, tokens, None, numbers)
+    torch.testing.assert_close(objective.rewards(nets, batch, tokens), wanted, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("judge", [Fixed(7, 5), textcnn()])
+def test_chunks_change_no_reward(judge: nn.Module) -> None:
+    policy = generator()
     tokens = policy.sample(uniforms(4, 5))
     nets = Nets({"generator": wired(policy), "discriminator": wired(judge)})
     found = []

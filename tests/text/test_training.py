@@ -15,8 +15,10 @@ from gan_dist.data.facts import TextFacts
 from gan_dist.local import read_rows, run_local
 from gan_dist.loop import Diverged
 from gan_dist.preflight import network_problems, resume_problems
+from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
+from gan_dist.sweeps.trial import cut
 from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
 
 DATA = {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64}
@@ -85,6 +87,19 @@ def test_a_killed_text_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     straight = train(spec, tmp_path / "straight", rows=rows)
     assert train(spec, tmp_path / "killed", kill_at(6), rows=rows).newest.seen == 4 * spec.batch
     assert_same_state(straight.newest, train(spec, tmp_path / "killed", attempt=2, rows=rows).newest)
+
+
+def test_a_sweep_s_cuts_of_a_staged_job_are_the_whole_job(tmp_path: Path) -> None:
+    """The first legs know nothing of the last stage, whose objective keeps a policy and a baseline."""
+    alone = {"name": "judge", "objective": SEQGAN, "for": "2 steps", "train": ["discriminator"]}
+    stages = [JOB["stages"][0], alone, {**JOB["stages"][1], "fresh_optimizer": True}]
+    spec = spec_of(stages=stages)
+    rows = rows_of(spec, tmp_path)
+    whole = train(spec, tmp_path / "whole", rows=rows)
+    for attempt, until in enumerate((16, 40, 56, None), 1):
+        leg = train(cut(spec, until, Clock(8, 64)), tmp_path / "cut", attempt=attempt, rows=rows)
+        assert leg.newest.seen == (until or 72)
+    assert_same_state(whole.newest, leg.newest)
 
 
 def test_a_run_does_not_go_on_with_another_vocabulary(tmp_path: Path) -> None:
