@@ -112,7 +112,7 @@ def _allowed(key: str, may_change: Iterable[str]) -> bool:
 
 
 def _leaves(spec: JobSpec) -> dict[str, Any]:
-    """Every plain value of a job by its dotted key."""
+    """Every plain value of a job by its dotted key; a stage that names no optimizer has the job's."""
     found: dict[str, Any] = {}
 
     def walk(value: Any, key: str) -> None:
@@ -124,5 +124,8 @@ def _leaves(spec: JobSpec) -> dict[str, Any]:
             else:
                 found[inner_key] = inner
 
-    walk(spec.model_dump(mode="json", by_alias=True), "")
+    job = spec.model_dump(mode="json", by_alias=True)
+    for stage in job["stages"] or ():
+        stage["optimizer"] = stage["optimizer"] or job["optimizer"]
+    walk(job, "")
     return found

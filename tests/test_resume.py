@@ -262,6 +262,15 @@ def test_stages_may_get_longer_but_not_other(tmp_path: Path) -> None:
         resume_spec(run, ["stages.0.objective=minimax"])
 
 
+def test_a_stage_that_had_the_jobs_optimizer_may_get_its_own_rate_and_nothing_else(tmp_path: Path) -> None:
+    job = {"objective": None, "until": None, "stages": [{"objective": "hinge", "for": "6 steps"}]}
+    run = submitted(tmp_path / "run", 3, **job).run
+    stages = resume_spec(run, ["stages.0.optimizer.lr=0.5"]).stages
+    assert stages is not None and stages[0].optimizer is not None and stages[0].optimizer.lr == 0.5
+    with pytest.raises(ValueError, match=r"changed: stages\.0\.optimizer\.eps: 1e-08 -> 0\.1\. May"):
+        resume_spec(run, ["stages.0.optimizer.eps=0.1"])
+
+
 def test_a_finished_run_wants_more_to_do(tmp_path: Path) -> None:
     run = submitted(tmp_path / "run", 0).run
     with pytest.raises(ValueError) as caught:
