@@ -178,7 +178,13 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
 
 def test_a_file_that_holds_no_weights(tmp_path: Path) -> None:
     (tmp_path / "photo.pth").write_bytes(b"no weights")
-    assert "cannot be read as weights of torch" in problem_of(weights=str(tmp_path / "photo.pth"))
+    named = str(tmp_path / "photo.pth")
+    assert problem_of(weights=named) == (
+        f"discriminator 'projected': {named!r} cannot be read as weights of torch; they are what torch.save wrote of a "
+        "state_dict, and nothing but tensors"
+    )
+    torch.save([torch.zeros(1)], named)
+    assert problem_of(weights=named).endswith("holds a list, not the tensors of a state_dict by name")
 
 
 def test_transparency_and_small_numbers_are_refused() -> None:

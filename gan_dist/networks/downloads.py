@@ -27,7 +27,13 @@ def sha256_of(path: Path) -> str:
 def tensors_of(path: Path) -> dict[str, Any]:
     """What a file of torch holds; it may hold nothing but tensors. Raises ValueError."""
     try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be read as weights of torch: {error.strerror}") from error
     except Exception as error:
-        raise ValueError(f"{str(path)!r} cannot be read as weights of torch: {error}") from error
+        # What torch says of it runs over many lines, and advises to load what the file may do.
+        wanted = "what torch.save wrote of a state_dict, and nothing but tensors"
+        raise ValueError(f"{str(path)!r} cannot be read as weights of torch; they are {wanted}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{str(path)!r} holds a {type(found).__name__}, not the tensors of a state_dict by name")
     return found
