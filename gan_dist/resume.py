@@ -112,7 +112,7 @@ def _allowed(key: str, may_change: Iterable[str]) -> bool:
 
 
 def _leaves(spec: JobSpec) -> dict[str, Any]:
-    """Every plain value of a job by its dotted key; a stage that names no optimizer has the job's."""
+    """Every plain value of a job by its dotted key; a stage has what it takes from the job."""
     found: dict[str, Any] = {}
 
     def walk(value: Any, key: str) -> None:
@@ -124,8 +124,6 @@ def _leaves(spec: JobSpec) -> dict[str, Any]:
             else:
                 found[inner_key] = inner
 
-    job = spec.model_dump(mode="json", by_alias=True)
-    for stage in job["stages"] or ():
-        stage["optimizer"] = stage["optimizer"] or job["optimizer"]
-    walk(job, "")
+    whole = spec.model_copy(update={"stages": spec.phases_plan}) if spec.stages else spec
+    walk(whole.model_dump(mode="json", by_alias=True), "")
     return found

@@ -42,7 +42,7 @@ def test_lengths_of_one_sort_become_one_but_for_stages_of_d_alone() -> None:
     twin = mle_twin(load_job(seqgan, {"stages.2.for": "30 epochs"}))
     assert str(twin.until) == "150 epochs" and twin.stages is None
     twin = mle_twin(load_job(seqgan, {"stages.0.for": "10k"}))
-    assert twin.until is not None and twin.until.value == 10_000 + 100 * 64
+    assert twin.until is not None and twin.until.value == 10_000 + 140 * 64
     assert twin.optimizer.settings("generator").clip == 5 and not twin.optimizer.overrides
 
 
