@@ -23,8 +23,8 @@ standing board report compare export card programs results launch twin submit at
 keeper cluster jobs_api tail local_cluster packaging
 job_schema catalog recipes text_recipes survey testing kinds augment_trial testbench
 
-driver sampling_on_ray evaluating_on_ray preparing_on_ray ray_order sweeps.tuning sweeps.tune_trial conduct
-reading desk ray_worker ray_group rendezvous resources
+driver sampling_on_ray evaluating_on_ray preparing_on_ray ray_order sweeps.tuning sweeps.tune_trial sweeps.orphans
+conduct reading desk ray_worker ray_group rendezvous resources
 gan_dist evaluate asked question held_back neighbours text_file subjects image_folder temperatures plots walks
 delivery remade sampling forms api exported
 sweeps.here sweeps.conduct sweeps.page sweeps.plots sweeps.report sweeps.trial sweeps.board sweeps.search sweeps.tpe
@@ -71,7 +71,8 @@ spec.amounts spec.errors
 """
 ORDER = ROWS.split()
 MAY_USE_RAY = {"driver", "conduct", "ray_worker", "rendezvous", "data.on_ray", "keeper", "submit"}
-MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial", "sampling_on_ray", "evaluating_on_ray", "ray_group", "ray_order"}
+MAY_USE_RAY |= {"sweeps.tuning", "sweeps.tune_trial", "sweeps.orphans", "ray_group", "ray_order"}
+MAY_USE_RAY |= {"sampling_on_ray", "evaluating_on_ray"}
 
 
 def module_of(path: Path) -> str:

@@ -29,6 +29,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.conduct import Sweep
 from gan_dist.sweeps.draw import planned, probes
 from gan_dist.sweeps.history import Outcome, Task
+from gan_dist.sweeps.orphans import Orphans
 from gan_dist.sweeps.tune_trial import TuneTrial
 
 # Tune's own loggers would write every trial a second time, and its tables would stand beside ours.
@@ -119,12 +120,14 @@ def search(attempt: Attempt, reading: Reading) -> dict[str, Any]:
         except Exception as error:
             failures.append(error)
 
-    thread = threading.Thread(target=fit, daemon=True)
+    orphans, thread = Orphans(), threading.Thread(target=fit, daemon=True)
     thread.start()
     while thread.is_alive():
         if sweep.due():
             sweep.stop()
+        orphans.look()
         thread.join(DRAIN_S)
+    orphans.remove()
     attempt.folder.folder.delete("ray")
     if failures:
         raise failures[0]

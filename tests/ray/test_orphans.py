@@ -1,0 +1,80 @@
+"""Placement groups that dead trials left: found and removed on a real Ray, and no others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+NEIGHBOUR = """
+import sys
+import ray
+from ray.util.placement_group import placement_group
+ray.init(address=sys.argv[1], log_to_driver=False)
+group = placement_group([{"CPU": 1}], name="neighbour", lifetime="detached")
+ray.get(group.ready())
+"""
+SCRIPT = """
+import json, subprocess, sys, time
+import ray
+from ray.util.placement_group import placement_group, placement_group_table
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from gan_dist.sweeps import orphans
+
+context = ray.init(num_cpus=3, include_dashboard=True, dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
+                   _temp_dir=sys.argv[1], log_to_driver=False)
+subprocess.run([sys.executable, "-c", sys.argv[2], context.address_info["address"]], check=True)
+
+def granted(name, bundle):
+    group = placement_group([bundle], name=name)
+    ray.get(group.ready())
+    return group
+
+class Worker:
+    def here(self):
+        return True
+
+def left():
+    time.sleep(1)
+    return sorted(row["name"] for row in placement_group_table().values() if row["state"] != "REMOVED")
+
+granted("empty", {"CPU": 1})
+granted("tune", {"memory": 2**20})
+lived_in = PlacementGroupSchedulingStrategy(granted("lived-in", {"CPU": 1}))
+worker = ray.remote(Worker).options(num_cpus=1, scheduling_strategy=lived_in).remote()
+ray.get(worker.here.remote())
+waiting = placement_group([{"CPU": 1}], name="waiting")
+told = [left()]
+orphans.LOOK_S, orphans.IDLE_S = 0.0, 4.0
+found = orphans.Orphans()
+found.look()
+told.append(left())
+time.sleep(orphans.IDLE_S)
+found.look()
+told.append(left())
+placement_group([{"CPU": 3}], name="never granted")
+found.remove()
+told.append(left())
+print("TOLD", json.dumps(told), flush=True)
+"""
+
+
+def test_only_empty_places_of_this_drivers_trials_are_removed() -> None:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    with tempfile.TemporaryDirectory(prefix="orphans-", dir="/tmp", ignore_cleanup_errors=True) as temp:
+        command = [sys.executable, "-c", SCRIPT, temp, NEIGHBOUR]
+        done = subprocess.run(command, env=clean | {"RAY_AUTH_MODE": "disabled"}, text=True, capture_output=True)
+    lines = [line.removeprefix("TOLD ") for line in done.stdout.splitlines() if line.startswith("TOLD ")]
+    assert len(lines) == 1, done.stdout + done.stderr
+    everything = ["empty", "lived-in", "neighbour", "tune", "waiting"]
+    before, looked, later, removed = json.loads(lines[0])
+    assert before == everything
+    assert looked == everything, "one that may just have been granted"
+    assert later == ["lived-in", "neighbour", "tune", "waiting"], "the waiting one has its CPU now, and is young"
+    assert removed == ["neighbour", "tune"]
