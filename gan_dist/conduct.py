@@ -20,6 +20,7 @@ from gan_dist.events import print_event
 from gan_dist.logs import logged
 from gan_dist.loop import Diverged
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
+from gan_dist.randomness import lanes_of
 from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
@@ -85,7 +86,7 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
     smoke = attempt.request.mode == "smoke"
     spec = stood_in(spec, attempt.emit) if smoke else spec
     cluster: Any = ray
-    ask = ask_of(spec.resources, cluster.cluster_resources(), cluster.nodes())
+    ask = ask_of(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
     if problems:
         raise Refused("\n".join(problems))

@@ -50,7 +50,7 @@ def evaluate(question: str, out: str, workers: int) -> None:
 
     cluster: Any = ray
     resources, folder = ResourcesSpec(workers=workers), Folder(out)
-    ask = ask_of(resources, cluster.cluster_resources(), cluster.nodes())
+    ask = ask_of(resources, workers, cluster.cluster_resources(), cluster.nodes())
     if problems := resource_problems(resources, ask, folder):
         raise ValueError("\n".join(problems).replace("resources.workers", "--workers"))
     print_event({"event": "stage", "text": f"measuring by {ask.asked}"})

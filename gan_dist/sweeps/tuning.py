@@ -22,6 +22,7 @@ from gan_dist.conduct import DRAIN_S, serve
 from gan_dist.events import print_event
 from gan_dist.logs import logged
 from gan_dist.preflight import storage_problems
+from gan_dist.randomness import lanes_of
 from gan_dist.reading import Reading
 from gan_dist.request import Request
 from gan_dist.resources import Ask, ask_of, resource_problems
@@ -160,7 +161,7 @@ def _fit(sweep: Sweep, concurrent: int, data: Any) -> None:
 def _places(spec: JobSpec, cluster: dict[str, float], nodes: list[dict[str, Any]]) -> tuple[Ask, int]:
     """The largest ask among the trials, and how many of it the cluster holds."""
     assert spec.sweep is not None
-    asks = [ask_of(one.resources, cluster, nodes) for one in _jobs(spec)]
+    asks = [ask_of(one.resources, len(lanes_of(one.batch)), cluster, nodes) for one in _jobs(spec)]
     ask = max(asks, key=lambda one: (one.least * one.cpus_per_worker, one.least))
     by_cpu = int(ask.cluster_cpus / (ask.least * ask.cpus_per_worker))
     return ask, min(by_cpu, int(ask.cluster_gpus / ask.least)) if ask.gpu else by_cpu
@@ -171,7 +172,7 @@ def _jobs(spec: JobSpec) -> list[JobSpec]:
     from gan_dist.sweeps.candidates import candidate
 
     assert spec.sweep is not None
-    if not any(key.startswith("resources.") for key in spec.sweep.space):
+    if not any(key == "batch" or key.startswith("resources.") for key in spec.sweep.space):
         return [spec]
     job, roots = spec.model_dump(mode="json", by_alias=True), (spec.environment.code or ".",)
     return [
