@@ -146,7 +146,8 @@ class ResourcesSpec(Section):
         PlainSerializer(plain_workers),
     ] = Field(
         default="auto",
-        description="Training processes: a count, {min, max}, or auto (one per GPU, else two on CPU; fewer for a small batch).",
+        description="Training processes: a count, {min, max}, or auto (one per GPU, else two on CPU; "
+        "fewer where batch is small).",
         json_schema_extra={"unit": "workers"},
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
