@@ -12,8 +12,11 @@ from gan_dist.packaging import Environment, code_folder
 from gan_dist.remote import FLAT
 from gan_dist.request import Request
 from gan_dist.runs import NoSuchRun, RunFolder, find_run, known_runs, new_run_id, storage_root
+from gan_dist.start import Start
+from gan_dist.storage import Folder
 
 if TYPE_CHECKING:
+    from gan_dist.checkpoint import Checkpoint
     from gan_dist.spec.amounts import Amount
     from gan_dist.spec.job import JobSpec
 
@@ -38,14 +41,19 @@ def plan_new(
     name: str | None = None,
     code: str | None = None,
     start_from: str | None = None,
+    only: Sequence[str] = (),
     smoke: bool = False,
     twin: bool = False,
     warn: Callable[[str], None] = print,
 ) -> Plan:
     """A new run of the job in a file, or with `twin` of its maximum-likelihood twin.
 
+    Args:
+        start_from: a run or checkpoint whose weights it begins with.
+        only: the networks that are taken from there; all, where there are none.
+
     Raises:
-        ValueError: the job, the name or the code is wrong; NoSuchRun for `start_from`.
+        ValueError: the job, the name, the code or `only` is wrong; NoSuchRun for `start_from`.
     """
     from gan_dist.jobfile import load_job
 
@@ -65,8 +73,8 @@ def plan_new(
             f"go on with it (gan-dist submit --resume {name}), or choose another --name"
         )
     mode: Literal["train", "smoke"] = "smoke" if smoke else "train"
-    weights = None if start_from is None else _checkpoint_of(start_from, storage, warn)
-    request = Request(run.id, run.uri, _json(spec), mode=mode, start_from=weights)
+    start = None if start_from is None else _start(start_from, tuple(only), spec, storage, warn)
+    request = Request(run.id, run.uri, _json(spec), mode=mode, start_from=start)
     return Plan(run, spec, request, environment)
 
 
@@ -150,11 +158,27 @@ def _fresh_id(job_name: str, name: str | None) -> str:
     return name
 
 
-def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -> str:
-    """The folder of a run's newest valid checkpoint."""
-    from gan_dist.checkpoint import newest
+def _start(ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, warn: Callable[[str], None]) -> Start:
+    """Weights of a checkpoint, or of a run's newest valid one."""
+    from gan_dist.spec.errors import suggestion
 
+    if spec.sweep is not None:
+        raise ValueError("--from: the trials of a sweep begin from nothing; give a job without sweep")
+    source, names = _checkpoint_of(ref, storage, warn), list(spec.network_specs)
+    for name in only:
+        if name not in names:
+            raise ValueError(f"--only {name!r}: this job has {', '.join(names)}{suggestion(name, names)}")
+        if not source.has(f"{name}.safetensors"):
+            raise ValueError(f"--only {name!r}: {source.folder.uri} has no such network")
+    return Start(source.folder.uri, only)
+
+
+def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -> Checkpoint:
+    from gan_dist.checkpoint import Checkpoint, newest
+
+    if (at := Folder.at(ref)).exists("meta.json"):
+        return Checkpoint(at)
     run = find_run(ref, storage_root(storage, None))
     if (found := newest(run.checkpoints(), warn)) is None:
         raise NoSuchRun(f"run {run.id} has no checkpoint to start from ({run.uri}/checkpoints)")
-    return found.folder.uri
+    return found

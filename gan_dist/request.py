@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from gan_dist.start import Start
 from gan_dist.versions import versions
 
 VARIABLE = "GAN_DIST_REQUEST"
@@ -18,9 +19,9 @@ VARIABLE = "GAN_DIST_REQUEST"
 class Request:
     """One attempt at one run.
 
-    `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` is a
-    checkpoint's folder whose weights are loaded; `attempt` counts the submissions of this run
-    from 1. `versions` are those of the machine it was submitted from.
+    `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` says whose
+    weights are loaded; `attempt` counts the submissions of this run from 1. `versions` are those of the machine it was
+    submitted from.
     """
 
     run_id: str
@@ -28,7 +29,7 @@ class Request:
     spec: str
     mode: Literal["train", "smoke"] = "train"
     resume: bool = False
-    start_from: str | None = None
+    start_from: Start | None = None
     attempt: int = 1
     versions: Mapping[str, str] = field(default_factory=versions)
 
@@ -42,7 +43,7 @@ class Request:
             "run_id": self.run_id,
             "job": json.loads(self.spec),
             "mode": self.mode,
-            "start_from": self.start_from,
+            "start_from": self.start_from and asdict(self.start_from),
             "versions": dict(self.versions),
             "created": time.time(),
         }
@@ -52,7 +53,10 @@ class Request:
 
     @classmethod
     def from_json(cls, text: str) -> Request:
-        return cls(**json.loads(text))
+        told = json.loads(text)
+        if (start := told["start_from"]) is not None:
+            told["start_from"] = Start(start["folder"], tuple(start["only"]))
+        return cls(**told)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Request:

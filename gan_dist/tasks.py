@@ -75,8 +75,11 @@ class Desk:
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
 
     def overdue(self) -> bool:
-        """Whether the last checkpoint is older than 15 minutes, by rank 0's clock."""
-        return self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S
+        """Whether the last checkpoint is older than 15 minutes, by rank 0's clock; said once for each that is due."""
+        if due := self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S:
+            # It is written an iteration later, which would hear the same again.
+            self._saved_at = time.monotonic()
+        return due
 
     def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool:
         """Whether `between` will write a checkpoint."""

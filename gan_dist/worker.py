@@ -27,6 +27,7 @@ from gan_dist.runtime import Autocast, Run
 from gan_dist.schedule import Clock
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.job import JobSpec
+from gan_dist.start import Start
 from gan_dist.state import TrainState, load_weights
 from gan_dist.stats import Stats
 from gan_dist.storage import Folder
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
 
 
 def work(
-    spec: JobSpec, run: Run, rows: Rows, folder: RunFolder, attempt: int, start_from: str | None = None
+    spec: JobSpec, run: Run, rows: Rows, folder: RunFolder, attempt: int, start_from: Start | None = None
 ) -> dict[str, Any]:
     """Train a job on this worker, from the run's newest checkpoint if it has one.
 
     Args:
-        start_from: folder of another run's checkpoint whose weights a fresh run starts with.
+        start_from: whose weights a fresh run starts with.
 
     Returns:
         ending ("finished" or "stopped"), seen, and the last logged numbers.
@@ -106,29 +107,30 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     return placed.to(memory_format=torch.channels_last) if ours else placed
 
 
-def _restore(state: TrainState, run: Run, folder: RunFolder, facts: DataFacts, start_from: str | None) -> None:
+def _restore(state: TrainState, run: Run, folder: RunFolder, facts: DataFacts, start_from: Start | None) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
         state.restore(found, run)
     elif start_from is not None:
-        _transfer(state, Checkpoint(Folder.at(start_from)), facts)
+        _transfer(state, start_from, facts)
 
 
-def _transfer(state: TrainState, source: Checkpoint, facts: DataFacts) -> None:
-    """Weights of another run, with a new clock and new optimisers; its average becomes this run's.
+def _transfer(state: TrainState, start_from: Start, facts: DataFacts) -> None:
+    """Weights of another run, with a new clock and new optimisers; with its generator, its average becomes this run's.
 
     Raises:
         ValueError: its networks are others, or its tokens mean something else.
     """
+    source = Checkpoint(Folder.at(start_from.folder))
     if getattr(facts_of(source.meta["data"]), "codec", None) != getattr(facts, "codec", None):
         raise ValueError(
             f"--from: the tokens of {source.folder.uri} are not those of data.source, so that its weights mean other "
             "words; prepare both with one vocabulary"
         )
     for name, net in state.nets.items():
-        if source.has(f"{name}.safetensors"):
+        if start_from.takes(name) and source.has(f"{name}.safetensors"):
             load_weights(net.module, source.tensors(name), name)
-    if state.ema is not None:
+    if state.ema is not None and start_from.takes("generator"):
         name = "generator_ema" if source.has("generator_ema.safetensors") else "generator"
         load_weights(state.ema.module, source.tensors(name), name)
 

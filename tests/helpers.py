@@ -28,6 +28,7 @@ from gan_dist.runs import RunFolder
 from gan_dist.runtime import LocalRun
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import ImageData, JobSpec
+from gan_dist.start import Start
 from gan_dist.storage import Folder
 from gan_dist.worker import work
 
@@ -122,7 +123,7 @@ def train(
     root: Path | str,
     stopping: Callable[[], bool] = never,
     attempt: int = 1,
-    start_from: str | None = None,
+    start_from: Start | None = None,
     rows: Rows | None = None,
 ) -> Trained:
     """One attempt at the run in `root`, in this process; a death is survived by the test alone."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from gan_dist import tasks
 from gan_dist.checkpoint import CheckpointError, stored
 from gan_dist.local import run_local
 from gan_dist.preflight import resume_problems
@@ -20,6 +23,7 @@ from gan_dist.runs import RunFolder
 from gan_dist.spec.data import PairData
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
+from gan_dist.start import Start
 from gan_dist.state import TrainState
 from gan_dist.storage import Folder
 from gan_dist.tasks import Desk
@@ -293,8 +297,9 @@ def test_a_run_never_starts_again_from_nothing(tmp_path: Path) -> None:
         (trained.local / "checkpoints" / name / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match="no other checkpoint is stored"):
         resume_spec(trained.run, [])
+    other = Start(train(small(), tmp_path / "other").newest.folder.uri)
     with pytest.raises(CheckpointError, match="no other checkpoint is stored"):
-        train(small(), tmp_path / "run", attempt=2, start_from=train(small(), tmp_path / "other").newest.folder.uri)
+        train(small(), tmp_path / "run", attempt=2, start_from=other)
     (problem,) = resume_problems(trained.run, rows_of(small()).facts)
     assert problem.endswith("no other checkpoint is stored") and trained.run.checkpoints().names()[-1] in problem
 
@@ -304,7 +309,7 @@ def test_from_takes_the_weights_and_starts_a_new_clock(tmp_path: Path) -> None:
     source = train(small(ema=ema), tmp_path / "source").newest
     every = {"report": "1 steps", "grid": "1k", "checkpoint": "1 steps"}
     spec = small(ema=ema, until="1 steps", every=every, optimizer={"lr": 0.0}, seed=5)
-    new = train(spec, tmp_path / "new", start_from=source.folder.uri).newest
+    new = train(spec, tmp_path / "new", start_from=Start(source.folder.uri)).newest
     assert (new.seen, new.meta["clock"]["reals_drawn"]) == (8, 8)
     for name in ("generator", "discriminator"):
         torch.testing.assert_close(new.tensors(name), source.tensors(name), rtol=0, atol=0)
@@ -316,12 +321,39 @@ def test_from_takes_the_weights_and_starts_a_new_clock(tmp_path: Path) -> None:
     assert steps.item() == 1
 
 
+def test_from_takes_one_network_where_the_others_differ(tmp_path: Path) -> None:
+    source = train(small(), tmp_path / "source").newest
+    frozen = {"every": {"checkpoint": "1 steps"}, "until": "1 steps", "optimizer": {"lr": 0.0}, "seed": 5}
+    other = small(discriminator={"use": "mlp", "hidden": 4, "layers": 1}, **frozen)
+    with pytest.raises(ValueError, match="discriminator: the stored weights are of another network"):
+        train(other, tmp_path / "both", start_from=Start(source.folder.uri))
+    new = train(other, tmp_path / "one", start_from=Start(source.folder.uri, ("generator",))).newest
+    torch.testing.assert_close(new.tensors("generator"), source.tensors("generator"), rtol=0, atol=0)
+
+    judge = train(small(**frozen), tmp_path / "judge", start_from=Start(source.folder.uri, ("discriminator",))).newest
+    torch.testing.assert_close(judge.tensors("discriminator"), source.tensors("discriminator"), rtol=0, atol=0)
+    fresh = train(small(**frozen), tmp_path / "fresh").newest
+    torch.testing.assert_close(judge.tensors("generator"), fresh.tensors("generator"), rtol=0, atol=0)
+
+
 def test_from_is_not_repeated_on_resume(tmp_path: Path) -> None:
-    source = train(small(), tmp_path / "source").newest.folder.uri
+    source = Start(train(small(), tmp_path / "source").newest.folder.uri)
     straight = train(small(seed=2), tmp_path / "straight", start_from=source)
     train(small(seed=2), tmp_path / "twice", stop_at(3), start_from=source)
     twice = train(small(seed=2), tmp_path / "twice", attempt=2, start_from=source)
     assert_same_state(straight.newest, twice.newest)
+
+
+def test_what_the_clock_asks_for_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second passes whenever the clock is looked at: at each iteration, and at each checkpoint."""
+    seconds = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), perf_counter=time.perf_counter, time=time.time)
+    monkeypatch.setattr(tasks, "time", clock)
+    monkeypatch.setattr(tasks, "LONGEST_WITHOUT_CHECKPOINT_S", 9)
+    every = {"report": "1 steps", "grid": "1000 steps", "checkpoint": "1000 steps"}
+    trained = train(small(until="60 steps", every=every, keep={"last": 60}), tmp_path / "run")
+    steps = [int(one.name.split("-")[0]) // 8 for one in stored(trained.run.checkpoints())]
+    assert len(steps) > 5 and min(b - a for a, b in itertools.pairwise(steps)) > 3
 
 
 def reported(root: Path) -> list[int]:

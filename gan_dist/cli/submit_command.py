@@ -27,7 +27,7 @@ From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Start from the weights of another run.",
+        help="Start from the weights of another run or checkpoint.",
         metavar="RUN",
         autocompletion=options.complete_run,
     ),
@@ -39,6 +39,10 @@ def submit(
     sets: options.Set = None,
     resume: Resume = None,
     start_from: From = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="With --from: take this network alone, such as generator; repeatable.", metavar="NETWORK"),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The run's id, in place of a made one.")] = None,
     code: Annotated[str | None, typer.Option(help="Folder with your own modules, sent along.", metavar="DIR")] = None,
     address: options.Address = None,
@@ -57,6 +61,8 @@ def submit(
 
     if (job is None) == (resume is None):
         raise ValueError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
+    if only and start_from is None:
+        raise ValueError("--only names networks whose weights come from another run: add --from RUN")
     if resume is not None and (name or start_from or smoke or mle_twin):
         raise ValueError(
             "--resume goes on with a run as it is; it cannot be combined with --name, --from, --smoke or --mle-twin"
@@ -69,6 +75,7 @@ def submit(
             name=name,
             code=code,
             start_from=start_from,
+            only=only or (),
             smoke=smoke,
             twin=mle_twin,
             warn=lambda text: say(f"warning: {text}", aside=True),
