@@ -24,7 +24,9 @@ class Orphans:
     """The placement groups of this driver's trials that nothing lives in. Tune's own, which hold memory, are Tune's."""
 
     def __init__(self) -> None:
-        self._job = ray.get_runtime_context().get_job_id()
+        here = ray.get_runtime_context()
+        # Asked without an address, Ray looks for one, and finds every cluster of this machine.
+        self._address, self._job = here.gcs_address, here.get_job_id()
         self._since: dict[str, float] = {}
         self._looked = time.monotonic()
 
@@ -50,7 +52,9 @@ class Orphans:
 
     def _reserved(self, states: set[str]) -> set[str]:
         """Groups that ask for a CPU or GPU."""
-        groups = list_placement_groups(filters=[("creator_job_id", "=", self._job)], limit=MOST_LISTED, detail=True)
+        groups = list_placement_groups(
+            self._address, filters=[("creator_job_id", "=", self._job)], limit=MOST_LISTED, detail=True
+        )
         return {
             group.placement_group_id
             for group in groups
@@ -61,7 +65,10 @@ class Orphans:
     def _lived_in(self) -> set[str]:
         """Groups with an actor in them, or one on its way."""
         actors = list_actors(
-            filters=[("job_id", "=", self._job), ("state", "!=", "DEAD")], limit=MOST_LISTED, detail=True
+            self._address,
+            filters=[("job_id", "=", self._job), ("state", "!=", "DEAD")],
+            limit=MOST_LISTED,
+            detail=True,
         )
         return {actor.placement_group_id for actor in actors if actor.placement_group_id}
 
