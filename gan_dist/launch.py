@@ -167,9 +167,9 @@ def _start(ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, 
     source, names = _checkpoint_of(ref, storage, warn), list(spec.network_specs)
     for name in only:
         if name not in names:
-            raise ValueError(f"--only {name!r}: this job has {', '.join(names)}{suggestion(name, names)}")
+            raise ValueError(f"--only: {name!r} is no network of this job{suggestion(name, names)}")
         if not source.has(f"{name}.safetensors"):
-            raise ValueError(f"--only {name!r}: {source.folder.uri} has no such network")
+            raise ValueError(f"--only: {source.folder.uri} has no {name}")
     return Start(source.folder.uri, only)
 
 

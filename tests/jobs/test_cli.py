@@ -122,9 +122,9 @@ def test_what_may_be_taken_from_another_run(cli, home):
     assert told("--from", source) == told("--from", "one") == {"folder": folder, "only": []}
     assert told("--from", source, "--only", "generator") == {"folder": folder, "only": ["generator"]}
     code, err = told("--from", source, "--only", "generater")
-    assert code == 2 and "this job has generator, discriminator; did you mean 'generator'?" in err
+    assert code == 2 and "--only: 'generater' is no network of this job; did you mean 'generator'?" in err
     code, err = told("--from", source, "--only", "discriminator")
-    assert code == 2 and f"{folder} has no such network" in err
+    assert code == 2 and f"--only: {folder} has no discriminator" in err
     code, err = told("--only", "generator")
     assert code == 2 and "add --from RUN" in err
     code, err = told("--from", source, "-o", "sweep={space: {optimizer.lr: {grid: [1e-4]}}, metric: loss/D}")
