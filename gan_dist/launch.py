@@ -95,7 +95,9 @@ def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = Non
     spec, environment = _settled(resume_spec(run, overrides), code)
     remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
     attempt = max(run.status().get("attempt", 0), remembered) + 1
-    request = Request(run.id, run.uri, _json(spec), resume=True, attempt=attempt)
+    # A run that ended before its first checkpoint begins anew, from where it was to begin.
+    start = Start.read(run.request().get("start_from"))
+    request = Request(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt)
     return Plan(run, spec, request, environment)
 
 
@@ -177,6 +179,7 @@ def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -
     from gan_dist.checkpoint import Checkpoint, newest
 
     if (at := Folder.at(ref)).exists("meta.json"):
+        Checkpoint(at).verify()
         return Checkpoint(at)
     run = find_run(ref, storage_root(storage, None))
     if (found := newest(run.checkpoints(), warn)) is None:

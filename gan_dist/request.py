@@ -54,9 +54,7 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> Request:
         told = json.loads(text)
-        if (start := told["start_from"]) is not None:
-            told["start_from"] = Start(start["folder"], tuple(start["only"]))
-        return cls(**told)
+        return cls(**told | {"start_from": Start.read(told["start_from"])})
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Request:

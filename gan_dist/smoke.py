@@ -20,6 +20,7 @@ from gan_dist.spec.sections import EverySpec, KeepSpec
 STEPS = 2
 TIMED = 4
 MEASURED = 256
+TRIALS = 2
 ROOM_FOR_SCALARS = 10 * 2**20
 
 
@@ -75,6 +76,14 @@ def shortened(spec: JobSpec, steps: int) -> JobSpec:
     cut = [stage.model_copy(update={"length": Amount(STEPS, "steps"), "every": every}) for stage in spec.stages]
     cut[-1] = cut[-1].model_copy(update={"length": Amount(steps, "steps")})
     return spec.model_copy(update={"stages": tuple(cut), "every": every})
+
+
+def fewer_trials(spec: JobSpec) -> JobSpec:
+    """The sweep with two of its configurations, each rehearsed once."""
+    sweep = spec.sweep
+    assert sweep is not None
+    fewer = {"trials": TRIALS, "seeds": 1, "scheduler": type(sweep.scheduler)(), "time_budget": None}
+    return spec.model_copy(update={"sweep": sweep.model_copy(update=fewer)})
 
 
 def _fewer(samples: Amount) -> Amount:

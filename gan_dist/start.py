@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,11 @@ class Start:
 
     folder: str
     only: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None) -> Start | None:
+        """What a request's JSON says."""
+        return None if told is None else cls(told["folder"], tuple(told["only"]))
 
     def takes(self, network: str) -> bool:
         return not self.only or network in self.only

@@ -75,15 +75,13 @@ class Desk:
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
 
     def overdue(self) -> bool:
-        """Whether the last checkpoint is older than 15 minutes, by rank 0's clock; said once for each that is due."""
-        if due := self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S:
-            # It is written an iteration later, which would hear the same again.
-            self._saved_at = time.monotonic()
-        return due
+        """Whether the last checkpoint is older than 15 minutes, by rank 0's clock."""
+        return self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S
 
     def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool:
-        """Whether `between` will write a checkpoint."""
-        return crossed(before, state.seen, stage.cadence.checkpoint) or overdue
+        """Whether `between` will write a checkpoint. `overdue` was said an iteration ago, before one that was written
+        there."""
+        return crossed(before, state.seen, stage.cadence.checkpoint) or (overdue and self._saved_seen != before)
 
     def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None:
         """After an iteration that went from `before` to `state.seen`."""

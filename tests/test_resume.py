@@ -16,8 +16,10 @@ from PIL import Image
 
 from gan_dist import tasks
 from gan_dist.checkpoint import CheckpointError, stored
+from gan_dist.launch import plan_resume
 from gan_dist.local import run_local
 from gan_dist.preflight import resume_problems
+from gan_dist.request import Request
 from gan_dist.resume import MAY_CHANGE, resume_spec
 from gan_dist.runs import RunFolder
 from gan_dist.spec.data import PairData
@@ -336,6 +338,24 @@ def test_from_takes_one_network_where_the_others_differ(tmp_path: Path) -> None:
     torch.testing.assert_close(judge.tensors("generator"), fresh.tensors("generator"), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("only", "published"), [("generator", "source"), ("discriminator", "fresh")])
+def test_the_average_comes_with_the_generator(tmp_path: Path, only: str, published: str) -> None:
+    job = {"ema": {"half_life": 64}, "optimizer": {"lr": 0.0}}
+    source = train(small(seed=9, **job), tmp_path / "source").newest
+    fresh = train(small(seed=5, **job), tmp_path / "fresh").newest
+    new = train(small(seed=5, **job), tmp_path / "new", start_from=Start(source.folder.uri, (only,))).newest
+    expected = {"source": source, "fresh": fresh}[published].tensors("generator_ema")
+    torch.testing.assert_close(new.tensors("generator_ema"), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_run_that_never_saved_begins_where_it_was_to_begin(tmp_path: Path) -> None:
+    start = Start("file:///elsewhere/checkpoints/000000000064-a1", ("generator",))
+    request = request_of(small(), tmp_path / "run", start_from=start)
+    Folder.at(tmp_path / "run").write_json("request.json", request.record())
+    assert plan_resume(str(tmp_path / "run"), []).request.start_from == start
+    assert Request.from_json(request.to_json()) == request
+
+
 def test_from_is_not_repeated_on_resume(tmp_path: Path) -> None:
     source = Start(train(small(), tmp_path / "source").newest.folder.uri)
     straight = train(small(seed=2), tmp_path / "straight", start_from=source)
@@ -344,16 +364,18 @@ def test_from_is_not_repeated_on_resume(tmp_path: Path) -> None:
     assert_same_state(straight.newest, twice.newest)
 
 
-def test_what_the_clock_asks_for_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cadence", [1000, 10])
+def test_what_the_clock_asks_for_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cadence: int) -> None:
     """A second passes whenever the clock is looked at: at each iteration, and at each checkpoint."""
     seconds = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: next(seconds), perf_counter=time.perf_counter, time=time.time)
     monkeypatch.setattr(tasks, "time", clock)
     monkeypatch.setattr(tasks, "LONGEST_WITHOUT_CHECKPOINT_S", 9)
-    every = {"report": "1 steps", "grid": "1000 steps", "checkpoint": "1000 steps"}
+    every = {"report": "1 steps", "grid": "1000 steps", "checkpoint": f"{cadence} steps"}
     trained = train(small(until="60 steps", every=every, keep={"last": 60}), tmp_path / "run")
     steps = [int(one.name.split("-")[0]) // 8 for one in stored(trained.run.checkpoints())]
-    assert len(steps) > 5 and min(b - a for a, b in itertools.pairwise(steps)) > 3
+    assert len(steps) > 5
+    assert [b for a, b in itertools.pairwise(steps) if b - a < 4 and b % cadence != 0 and b < 60] == []
 
 
 def reported(root: Path) -> list[int]:

@@ -52,7 +52,8 @@ class Discriminator(nn.Module):
         found = embedded(x, self.tokens).transpose(1, 2)
         batch, representations, length = found.shape
         alone = found.reshape(-1, 1, length)
-        pooled = torch.cat([F.relu(one(alone)).amax(2) for one in self.convolutions], 1)
+        # `max` knows where the largest were; `amax` would look for them again in the backward pass.
+        pooled = F.relu(torch.cat([one(alone).max(2).values for one in self.convolutions], 1))
         hidden = self.hidden(self.dropout(self.highway(pooled))).view(batch, representations, -1)
         logits: Tensor = self.out(hidden).squeeze(2)
         return logits if self.cls is None else logits + (self.cls(cond)[:, None] * hidden).sum(2)

@@ -66,7 +66,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         found = embedded(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
-        return self._judged([one(found).amax(2) for one in self.convolutions], cond)
+        return self._judged([one(found).max(2).values for one in self.convolutions], cond)
 
     def endings(self, x: Tensor, written: Tensor, cond: Tensor | None = None) -> Tensor:
         """Logits [B, T - 1, R] of `written` [B, T - 1, R, T], whose place g - 1 holds the first g tokens of x [B, T] as

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from gan_dist.metrics.names import job_names
 from gan_dist.preflight import batch_problems, metric_problems, network_problems
 from gan_dist.runs import STOP, RunFolder
 from gan_dist.schedule import Clock
-from gan_dist.smoke import shortened
+from gan_dist.smoke import STEPS, fewer_trials, shortened
 from gan_dist.spec.errors import JobError, suggestion
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
@@ -32,7 +32,6 @@ from gan_dist.sweeps.search import ASHA_PART, Search, rule_of
 from gan_dist.sweeps.trial import Common, curve, last_value, show_in_tensorboard, take_over
 
 MOST_BUILT = 64
-REHEARSED = 2
 TOLD_EVERY_S = 2.0
 LOGGED = ("lr", "gradient_norm", "loss", "memory", "metric", "schedule", "speed")
 
@@ -43,19 +42,19 @@ class Sweep:
     Args:
         attempt: at the sweep's run.
         facts: of the data that its trials share.
-        workers: of each trial, at most.
+        workers: how many a trial of such a job has, at most.
 
     Raises:
         Refused: preflight found what would fail later.
     """
 
-    def __init__(self, attempt: Attempt, facts: DataFacts, workers: int) -> None:
+    def __init__(self, attempt: Attempt, facts: DataFacts, workers: Callable[[JobSpec], int]) -> None:
         spec, self.attempt = attempt.spec, attempt
         assert spec.sweep is not None
         self.roots = (spec.environment.code or ".",)
         self.smoke = attempt.request.mode == "smoke"
         if self.smoke:
-            spec = rehearsed(spec)
+            spec = fewer_trials(spec)
         assert spec.sweep is not None
         self.spec, self.sweep = spec, spec.sweep
         if problems := sweep_problems(spec, facts, workers, self.roots):
@@ -204,7 +203,7 @@ class Sweep:
         if not self.smoke or not tag.startswith("metric/"):
             return tag
         # A rehearsal measures fewer samples, which gives its metrics other names.
-        names, short = (list(job_names(job, self.roots)) for job in (self.spec, shortened(self.spec, REHEARSED)))
+        names, short = (list(job_names(job, self.roots)) for job in (self.spec, shortened(self.spec, STEPS)))
         return f"metric/{short[names.index(tag.removeprefix('metric/'))]}"
 
     def _keep_best(self) -> None:
@@ -217,15 +216,9 @@ class Sweep:
                 self.common.run((row.number, repetition)).checkpoints().delete()
 
 
-def rehearsed(spec: JobSpec) -> JobSpec:
-    """The sweep with two of its configurations, each rehearsed once."""
-    sweep = spec.sweep
-    assert sweep is not None
-    fewer = {"trials": REHEARSED, "seeds": 1, "scheduler": type(sweep.scheduler)(), "time_budget": None}
-    return spec.model_copy(update={"sweep": sweep.model_copy(update=fewer)})
-
-
-def sweep_problems(spec: JobSpec, facts: DataFacts, workers: int, roots: tuple[str, ...]) -> list[str]:
+def sweep_problems(
+    spec: JobSpec, facts: DataFacts, workers: Callable[[JobSpec], int], roots: tuple[str, ...]
+) -> list[str]:
     """What would fail later: networks of any end of the space that cannot be built, a metric that is never reported."""
     assert spec.sweep is not None
     job = spec.model_dump(mode="json", by_alias=True)
@@ -239,7 +232,7 @@ def sweep_problems(spec: JobSpec, facts: DataFacts, workers: int, roots: tuple[s
         if one not in built and len(built) < MOST_BUILT and one.data == spec.data:
             built.append(one)
             told = ", ".join(f"{key}={value}" for key, value in values.items())
-            problems = [*batch_problems(one, facts, workers), *network_problems(one, facts)]
+            problems = [*batch_problems(one, facts, workers(one)), *network_problems(one, facts)]
             found += [f"sweep.space, with {told}: {text}" for text in problems]
     return list(dict.fromkeys(found)) or [text for tag in tags for text in _tag_problems(spec, facts, tag)]
 

@@ -33,7 +33,7 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
     """
     smoke = attempt.request.mode == "smoke"
     rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
-    sweep = Sweep(attempt, rows.facts, 1)
+    sweep = Sweep(attempt, rows.facts, lambda one: 1)
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(sweep, over), daemon=True)
     watch.start()

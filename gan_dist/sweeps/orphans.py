@@ -7,26 +7,27 @@ was under way, for as long as the cluster does. Either way other trials would wa
 
 from __future__ import annotations
 
-import contextlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, remove_placement_group
-from ray.util.state import list_actors, list_placement_groups
-from ray.util.state.exception import RayStateApiException
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 LOOK_S = 10.0
 IDLE_S = 30.0
-MOST_LISTED = 10_000
+OF_GROUP = "bundle_group_"
 
 
 class Orphans:
-    """The placement groups of this driver's trials that nothing lives in. Tune's own, which hold memory, are Tune's."""
+    """The placement groups of this driver's trials that nothing lives in. Tune's own, which hold memory, are Tune's.
 
-    def __init__(self) -> None:
-        here = ray.get_runtime_context()
-        # Asked without an address, Ray looks for one, and finds every cluster of this machine.
-        self._address, self._job = here.gcs_address, here.get_job_id()
+    Args:
+        warn: told of each that is given back while trials train.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._job, self._warn = ray.get_runtime_context().get_job_id(), warn
         self._since: dict[str, float] = {}
         self._looked = time.monotonic()
 
@@ -37,40 +38,38 @@ class Orphans:
         if now - self._looked < LOOK_S:
             return
         self._looked = now
-        # A dashboard that does not answer is asked again at the next look.
-        with contextlib.suppress(RayStateApiException):
-            empty = self._reserved({"CREATED"}) - self._lived_in()
-            self._since = {group: self._since.get(group, now) for group in empty}
-            for group in [group for group, since in self._since.items() if now - since >= IDLE_S]:
-                _remove(group)
+        empty = {group for group, state in self._of_trials().items() if state == "CREATED"} & _empty()
+        self._since = {group: self._since.get(group, now) for group in empty}
+        for group in [group for group, since in self._since.items() if now - since >= IDLE_S]:
+            self._warn("a trial's process died as it began; the CPUs or GPUs it had reserved are given back")
+            _remove(group)
 
     def remove(self) -> None:
         """Remove all of them: no trial is left."""
-        with contextlib.suppress(RayStateApiException):
-            for group in self._reserved({"PENDING", "CREATED", "RESCHEDULING"}):
-                _remove(group)
+        for group in self._of_trials():
+            _remove(group)
 
-    def _reserved(self, states: set[str]) -> set[str]:
-        """Groups that ask for a CPU or GPU."""
-        groups = list_placement_groups(
-            self._address, filters=[("creator_job_id", "=", self._job)], limit=MOST_LISTED, detail=True
-        )
+    def _of_trials(self) -> dict[str, str]:
+        """The state of each group that holds or wants a CPU or GPU. The last part of a group's id is its driver's."""
         return {
-            group.placement_group_id
-            for group in groups
-            if group.state in states
-            and any({"CPU", "GPU"} & bundle["unit_resources"].keys() for bundle in group.bundles or ())
+            group: row["state"]
+            for group, row in placement_group_table().items()
+            if group.endswith(self._job)
+            and row["state"] != "REMOVED"
+            and any({"CPU", "GPU"} & bundle.keys() for bundle in row["bundles"].values())
         }
 
-    def _lived_in(self) -> set[str]:
-        """Groups with an actor in them, or one on its way."""
-        actors = list_actors(
-            self._address,
-            filters=[("job_id", "=", self._job), ("state", "!=", "DEAD")],
-            limit=MOST_LISTED,
-            detail=True,
-        )
-        return {actor.placement_group_id for actor in actors if actor.placement_group_id}
+
+def _empty() -> set[str]:
+    """Granted groups that nothing lives in, or is on its way into: it would hold a little of the resource that Ray
+    makes of each group."""
+    cluster: Any = ray
+    there, free = cluster.cluster_resources(), cluster.available_resources()
+    return {
+        name.removeprefix(OF_GROUP)
+        for name, all_of_it in there.items()
+        if name.startswith(OF_GROUP) and free.get(name, 0.0) >= all_of_it
+    }
 
 
 def _remove(group: str) -> None:

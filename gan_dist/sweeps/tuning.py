@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -104,12 +105,17 @@ def search(attempt: Attempt, reading: Reading) -> dict[str, Any]:
 
     cluster: Any = ray
     spec = attempt.spec
-    ask, places = _places(spec, cluster.cluster_resources(), cluster.nodes())
+    there, nodes = cluster.cluster_resources(), cluster.nodes()
+
+    def asked(one: JobSpec) -> Ask:
+        return ask_of(one.resources, len(lanes_of(one.batch)), there, nodes)
+
+    ask, places = places_for(spec, asked)
     if problems := [*resource_problems(spec.resources, ask, attempt.folder.folder), *_too_many(spec, ask, places)]:
         raise Refused("\n".join(problems))
     attempt.emit({"event": "stage", "text": "reading data"})
-    data = serve(reading.result(), spec, cluster.nodes(), None, attempt.emit)
-    sweep = Sweep(attempt, data.facts, ask.most)
+    data = serve(reading.result(), spec, nodes, None, attempt.emit)
+    sweep = Sweep(attempt, data.facts, lambda one: asked(one).most)
     assert spec.sweep is not None
     concurrent = min(spec.sweep.concurrent or places, max(1, places))
     attempt.emit({"event": "preflight", "lines": _plan(sweep, concurrent, ask)})
@@ -121,17 +127,18 @@ def search(attempt: Attempt, reading: Reading) -> dict[str, Any]:
         except Exception as error:
             failures.append(error)
 
-    orphans, thread = Orphans(), threading.Thread(target=fit, daemon=True)
+    orphans = Orphans(lambda text: attempt.emit({"event": "warning", "text": text}))
+    thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     while thread.is_alive():
         if sweep.due():
             sweep.stop()
         orphans.look()
         thread.join(DRAIN_S)
-    orphans.remove()
     attempt.folder.folder.delete("ray")
     if failures:
         raise failures[0]
+    orphans.remove()
     return sweep.result()
 
 
@@ -158,10 +165,9 @@ def _fit(sweep: Sweep, concurrent: int, data: Any) -> None:
     tuner.fit()
 
 
-def _places(spec: JobSpec, cluster: dict[str, float], nodes: list[dict[str, Any]]) -> tuple[Ask, int]:
+def places_for(spec: JobSpec, asked: Callable[[JobSpec], Ask]) -> tuple[Ask, int]:
     """The largest ask among the trials, and how many of it the cluster holds."""
-    assert spec.sweep is not None
-    asks = [ask_of(one.resources, len(lanes_of(one.batch)), cluster, nodes) for one in _jobs(spec)]
+    asks = [asked(one) for one in _jobs(spec)]
     ask = max(asks, key=lambda one: (one.least * one.cpus_per_worker, one.least))
     by_cpu = int(ask.cluster_cpus / (ask.least * ask.cpus_per_worker))
     return ask, min(by_cpu, int(ask.cluster_gpus / ask.least)) if ask.gpu else by_cpu

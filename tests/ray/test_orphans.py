@@ -10,6 +10,8 @@ import tempfile
 
 import pytest
 
+from tests.ray.conftest import PATIENCE_S
+
 pytestmark = pytest.mark.ray
 
 NEIGHBOUR = """
@@ -27,7 +29,7 @@ from ray.util.placement_group import placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from gan_dist.sweeps import orphans
 
-context = ray.init(num_cpus=3, include_dashboard=True, dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
+context = ray.init(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
                    _temp_dir=sys.argv[1], log_to_driver=False)
 subprocess.run([sys.executable, "-c", sys.argv[2], context.address_info["address"]], check=True)
 
@@ -37,8 +39,15 @@ def granted(name, bundle):
     return group
 
 class Worker:
+    def __init__(self, seconds):
+        time.sleep(seconds)
+
     def here(self):
         return True
+
+def inhabited(name, seconds):
+    into = PlacementGroupSchedulingStrategy(granted(name, {"CPU": 1}))
+    return ray.remote(Worker).options(num_cpus=1, scheduling_strategy=into).remote(seconds)
 
 def left():
     time.sleep(1)
@@ -46,22 +55,22 @@ def left():
 
 granted("empty", {"CPU": 1})
 granted("tune", {"memory": 2**20})
-lived_in = PlacementGroupSchedulingStrategy(granted("lived-in", {"CPU": 1}))
-worker = ray.remote(Worker).options(num_cpus=1, scheduling_strategy=lived_in).remote()
+worker, beginning = inhabited("lived-in", 0), inhabited("beginning", 600)
 ray.get(worker.here.remote())
 waiting = placement_group([{"CPU": 1}], name="waiting")
 told = [left()]
 orphans.LOOK_S, orphans.IDLE_S = 0.0, 4.0
-found = orphans.Orphans()
+warnings = []
+found = orphans.Orphans(warnings.append)
 found.look()
 told.append(left())
 time.sleep(orphans.IDLE_S)
 found.look()
 told.append(left())
-placement_group([{"CPU": 3}], name="never granted")
+placement_group([{"CPU": 4}], name="never granted")
 found.remove()
 told.append(left())
-print("TOLD", json.dumps(told), flush=True)
+print("TOLD", json.dumps([*told, warnings]), flush=True)
 """
 
 
@@ -69,12 +78,14 @@ def test_only_empty_places_of_this_drivers_trials_are_removed() -> None:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with tempfile.TemporaryDirectory(prefix="orphans-", dir="/tmp", ignore_cleanup_errors=True) as temp:
         command = [sys.executable, "-c", SCRIPT, temp, NEIGHBOUR]
-        done = subprocess.run(command, env=clean | {"RAY_AUTH_MODE": "disabled"}, text=True, capture_output=True)
+        environ = clean | {"RAY_AUTH_MODE": "disabled"}
+        done = subprocess.run(command, env=environ, text=True, capture_output=True, timeout=PATIENCE_S)
     lines = [line.removeprefix("TOLD ") for line in done.stdout.splitlines() if line.startswith("TOLD ")]
     assert len(lines) == 1, done.stdout + done.stderr
-    everything = ["empty", "lived-in", "neighbour", "tune", "waiting"]
-    before, looked, later, removed = json.loads(lines[0])
+    everything = ["beginning", "empty", "lived-in", "neighbour", "tune", "waiting"]
+    before, looked, later, removed, warnings = json.loads(lines[0])
     assert before == everything
     assert looked == everything, "one that may just have been granted"
-    assert later == ["lived-in", "neighbour", "tune", "waiting"], "the waiting one has its CPU now, and is young"
+    assert later == ["beginning", "lived-in", "neighbour", "tune", "waiting"], "the waiting one has its CPU now"
+    assert len(warnings) == 1 and "the CPUs or GPUs it had reserved are given back" in warnings[0]
     assert removed == ["neighbour", "tune"]

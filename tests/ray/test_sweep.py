@@ -76,6 +76,18 @@ def test_kills_of_driver_trial_and_worker_change_nothing(site: Site, undisturbed
     assert best.returncode == 0 and load_job(site.root / "best.yaml").sweep is None
 
 
+def test_trials_that_die_as_they_begin_leave_no_place_reserved(site: Site, undisturbed: dict[int, Any]) -> None:
+    """Two such deaths fill a machine of two CPUs."""
+    following = site.start("submit", JOB, "--name", "begun")
+    wait_for(lambda: site.processes("RayTrainWorker"), "the first worker")
+    for process in site.processes("ResourceTrainable"):
+        process.kill()
+    printed, _ = following.communicate(timeout=300)
+    assert following.returncode == 0, printed
+    assert outcomes(site.folder("begun")) == undisturbed
+    assert alive(site, "placement_groups", "state") == []
+
+
 def test_more_trials_at_a_time_than_the_cluster_holds(site: Site) -> None:
     asked = site.run("submit", JOB, "-o", "sweep.concurrent=64", "--name", "wide")
     assert asked.returncode == 2
