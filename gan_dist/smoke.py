@@ -64,10 +64,10 @@ def stood_in(spec: JobSpec, emit: Callable[[dict[str, Any]], None]) -> JobSpec:
 
 
 def shortened(spec: JobSpec, steps: int) -> JobSpec:
-    """The job with every stage cut to two iterations, the last one to `steps`, and every task at each turn; metrics
+    """The job with every stage cut to two iterations, the last one to `steps`, and every task after `steps`; metrics
     look at few samples."""
-    twice = Amount(STEPS, "steps")
-    every = EverySpec(report=Amount(1, "steps"), grid=twice, checkpoint=twice, metrics=twice)
+    turn = Amount(steps, "steps")
+    every = EverySpec(report=Amount(1, "steps"), grid=turn, checkpoint=turn, metrics=turn)
     metrics = tuple(one.model_copy(update={"samples": _fewer(one.samples)}) for one in spec.metrics)
     # Fewer samples give other names, which these two would not find.
     spec = spec.model_copy(update={"metrics": metrics, "stop_when": None, "keep": KeepSpec(last=spec.keep.last)})
