@@ -25,6 +25,8 @@ def settle_micro_batch(asked: int | str, state: TrainState, feed: Feed, run: Run
     size = feed.share
     if run.device.type == "cuda":
         while not _fits_everywhere(state, feed, run, size):
+            for net in state.nets.values():
+                net.forget()
             torch.cuda.empty_cache()
             if size <= feed.lane:
                 raise ValueError(

@@ -83,7 +83,10 @@ def resource_problems(resources: ResourcesSpec, ask: Ask, storage: Folder) -> li
             f"{ask.available}. Lower resources.workers or resources.cpus_per_worker"
         )
     if ask.gpu and ask.least > ask.cluster_gpus:
-        found.append(f"resources.workers: {ask.asked}; the cluster has {ask.available}")
+        found.append(
+            f"resources.workers: {ask.asked}; the cluster has {ask.available}. Use resources.workers: auto (one for each "
+            "GPU), or resources.device: cpu"
+        )
     if ask.nodes > 1 and not storage.shared:
         found.append(
             f"storage: {storage.uri!r} is a path of one machine, but the cluster has {ask.nodes} nodes; "

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from gan_dist.recorded import Recorder
 from gan_dist.reduction import GradientSum, summing
 
 Emit = Callable[[dict[str, Any]], None]
@@ -24,19 +25,30 @@ class WiredNet:
 
     def __init__(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> None:
         self.module, self.autocast = module, autocast
-        self._compiled: Callable[..., Any] | None = torch.compile(module) if compile_forward else None
+        self._recorder = Recorder(module, self._run) if hasattr(module, "recorded") else None
+        compiles = compile_forward and self._recorder is None
+        self._compiled: Callable[..., Any] | None = torch.compile(module) if compiles else None
 
     @property
     def raw(self) -> WiredNet:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._compiled is None or _will_be_differentiated(args):
+        if _will_be_differentiated(args):
             return self._run(self.module, args, kwargs)
-        return self._run(self._compiled, args, kwargs)
+        if self._recorder is not None and self._recorder.takes("forward"):
+            return self._recorder("forward", args, kwargs)
+        return self._run(self._compiled or self.module, args, kwargs)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        if self._recorder is not None and self._recorder.takes(method):
+            return self._recorder(method, args, kwargs)
         return self._run(getattr(self.module, method), args, kwargs)
+
+    def forget(self) -> None:
+        """Give back the memory of what has been recorded of its calls."""
+        if self._recorder is not None:
+            self._recorder.forget()
 
     def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.autocast():

@@ -125,10 +125,11 @@ def train(
     attempt: int = 1,
     start_from: Start | None = None,
     rows: Rows | None = None,
+    device: torch.device = CPU,
 ) -> Trained:
     """One attempt at the run in `root`, in this process; a death is survived by the test alone."""
     trained = Trained(RunFolder(Folder.at(root)))
-    run = LocalRun(CPU, trained.events.append, stopping)
+    run = LocalRun(device, trained.events.append, stopping)
     try:
         trained.result = work(spec, run, rows or rows_of(spec), trained.run, attempt, start_from)
     except Killed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks.autoregressive import Autoregressive, Relax, State
+from gan_dist.networks.autoregressive import RECORDED, Autoregressive, Relax, State
 
 
 class Generator(Autoregressive):
@@ -25,6 +25,8 @@ class Generator(Autoregressive):
         relax: what a discriminator sees in training: none (token ids), gumbel, or straight_through.
         beta: inverse temperature of `relax`.
     """
+
+    recorded = RECORDED
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.autoregressive import Autoregressive, Relax, State
+from gan_dist.networks.autoregressive import RECORDED, Autoregressive, Relax, State
 
 FORGET_BIAS = 1.0
 
@@ -27,6 +27,8 @@ class Generator(Autoregressive):
         relax: what a discriminator sees in training: none (token ids), gumbel, or straight_through.
         beta: inverse temperature of `relax`.
     """
+
+    recorded = RECORDED
 
     def __init__(
         self,
@@ -66,15 +68,37 @@ class Generator(Autoregressive):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         memory, *cls = state
-        x = self.input(sum(cls, self.tokens(tokens)))[:, None]
-        new = self.after_attention(memory + self._attended(memory, x))
-        new = self.after_mlp(new + self.mlp(new))
-        gate, forget = (self.gates_of_input(x) + self.gates_of_memory(torch.tanh(memory))).chunk(2, 2)
-        memory = torch.sigmoid(gate) * torch.tanh(new) + torch.sigmoid(forget + FORGET_BIAS) * memory
+        memory = self._remembered(memory, self._said(sum(cls, self.tokens(tokens))))
         return self.out(memory.flatten(1)), (memory, *cls)
 
-    def _attended(self, memory: Tensor, x: Tensor) -> Tensor:
-        """What each slot reads of the slots and of x [B, 1, size], [B, slots, size]."""
-        q, k, v = self.qkv(torch.cat([memory, x], 1)).chunk(3, 2)
-        by_head = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q[:, : self.slots], k, v))
+    def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Of all tokens at once, but for the memory."""
+        before = torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+        memory, *cls = self.begin(len(tokens), cond)
+        found = []
+        for said in self._said(sum((one[:, None] for one in cls), self.tokens(before))).unbind(1):
+            memory = self._remembered(memory, said)
+            found.append(memory.flatten(1))
+        logits: Tensor = self.out(torch.stack(found, 1))
+        return logits
+
+    def _said(self, found: Tensor) -> Tensor:
+        """What embedded tokens [..., embedding] say to the memory: keys, values and gates, [..., 4 * size]."""
+        x = self.input(found)
+        kv = F.linear(x, self.qkv.weight[self.size :], self.qkv.bias[self.size :])
+        return torch.cat([kv, self.gates_of_input(x)], -1)
+
+    def _remembered(self, memory: Tensor, said: Tensor) -> Tensor:
+        """The memory [B, slots, size] after a token that says this, [B, 4 * size]."""
+        kv, gates = said[:, None].chunk(2, 2)
+        new = self.after_attention(memory + self._attended(memory, kv))
+        new = self.after_mlp(new + self.mlp(new))
+        gate, forget = (gates + self.gates_of_memory(torch.tanh(memory))).chunk(2, 2)
+        return torch.sigmoid(gate) * torch.tanh(new) + torch.sigmoid(forget + FORGET_BIAS) * memory
+
+    def _attended(self, memory: Tensor, kv: Tensor) -> Tensor:
+        """What each slot reads of the slots and of a token with keys and values kv [B, 1, 2 * size]."""
+        q, own = self.qkv(memory).split([self.size, 2 * self.size], 2)
+        k, v = torch.cat([own, kv], 1).chunk(2, 2)
+        by_head = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         return F.scaled_dot_product_attention(*by_head).transpose(1, 2).flatten(2)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.autoregressive import Autoregressive, Relax, State
+from gan_dist.networks.autoregressive import RECORDED, Autoregressive, Relax, State
 
 STD = 0.02
 WIDER = 4
@@ -33,6 +33,8 @@ class Generator(Autoregressive):
         relax: what a discriminator sees in training: none (token ids), gumbel, or straight_through.
         beta: inverse temperature of `relax`.
     """
+
+    recorded = RECORDED
 
     def __init__(
         self,

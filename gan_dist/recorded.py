@@ -1,0 +1,217 @@
+"""Methods of a network that launch thousands of small kernels, recorded once as CUDA graphs and replayed from then on.
+
+Text is written token by token, each token by dozens of kernels that take a GPU less time than Python needs to ask for
+them. A replay is one request. It runs the kernels of a plain call on the same numbers, so results are the same.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+MOST, WARM_UP = 8, 3
+
+
+class Recorder:
+    """Calls methods of a network, in training on CUDA, by recordings of them.
+
+    They are the keys of the network's dict `recorded`; the values name plain numbers among its attributes that the
+    method reads and that training may change (schedules). What a method launches must follow from the shapes of its
+    inputs alone; it reads nothing back from the device, and gives no gradient of a gradient.
+
+    There is one recording for each method, shape of inputs, set of trained parameters and plain attribute of the
+    network; with more than `MOST` of them (an attribute that changes at each step and is not among those named) calls
+    are plain again. So is a call while the backward pass of the one before it is still to come.
+
+    Args:
+        module: the network.
+        run: calls a function as the network is always called (precision).
+    """
+
+    def __init__(self, module: nn.Module, run: Callable[..., Any]) -> None:
+        self.module, self.run = module, run
+        self.numbers: Mapping[str, tuple[str, ...]] = getattr(module, "recorded", {})
+        self.parameters = list(module.parameters())
+        self.found: dict[Hashable, Recording] = {}
+
+    def takes(self, method: str) -> bool:
+        return method in self.numbers and self.module.training and self.parameters[0].is_cuda
+
+    def __call__(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves, tree = tree_flatten((args, kwargs))
+        inputs = [one for one in leaves if isinstance(one, Tensor)]
+        key = self._key(method, leaves, tree)
+        if key not in self.found and len(self.found) < MOST:
+            self.found[key] = self._recording(method, leaves, tree)
+        if key not in self.found or self.found[key].awaits_backward():
+            args, kwargs = tree_unflatten(leaves, tree)
+            return self.run(self._called(method), args, kwargs)
+        return self.found[key](inputs, {name: getattr(self.module, name) for name in self.numbers[method]})
+
+    def forget(self) -> None:
+        """Give back the memory of all recordings."""
+        self.found = {}
+
+    def _called(self, method: str) -> Callable[..., Any]:
+        return self.module if method == "forward" else getattr(self.module, method)
+
+    def _key(self, method: str, leaves: list[Any], tree: Any) -> Hashable:
+        shapes = [(one.shape, one.dtype, one.requires_grad) if isinstance(one, Tensor) else one for one in leaves]
+        plain = [
+            (name, value)
+            for name, value in vars(self.module).items()
+            if isinstance(value, Hashable) and not name.startswith("_") and name not in self.numbers[method]
+        ]
+        trained = tuple(parameter.requires_grad for parameter in self.parameters)
+        return method, str(tree), tuple(shapes), tuple(plain), trained, torch.is_grad_enabled()
+
+    def _recording(self, method: str, leaves: list[Any], tree: Any) -> Recording:
+        def function(inputs: list[Tensor]) -> Any:
+            given = iter(inputs)
+            args, kwargs = tree_unflatten([next(given) if isinstance(one, Tensor) else one for one in leaves], tree)
+            return self.run(self._called(method), args, kwargs)
+
+        inputs = [one for one in leaves if isinstance(one, Tensor)]
+        device = self.parameters[0].device
+        numbers = {name: torch.zeros((), dtype=torch.float64, device=device) for name in self.numbers[method]}
+        with _standing_in(self.module, numbers):
+            return Recording(function, inputs, [one for one in self.parameters if one.requires_grad], numbers)
+
+
+class Recording:
+    """One function's forward pass and, where gradients are wanted, its backward pass.
+
+    Args:
+        function: of a list of tensors; gives tensors, alone or in tuples and dicts. Its kernels follow from shapes
+            alone.
+        inputs: examples of these tensors; those that want a gradient get one.
+        parameters: what else gradients are wanted by.
+        numbers: scalars that the function reads, and that each call sets.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Tensor]], Any],
+        inputs: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        numbers: Mapping[str, Tensor],
+    ) -> None:
+        self.inputs = [one.detach().clone().requires_grad_(one.requires_grad) for one in inputs]
+        self.parameters, self.numbers = list(parameters), numbers
+        self.wanted = [one for one in (*self.inputs, *self.parameters) if one.requires_grad]
+        self.pending: Callable[[], object] = _nothing
+        for number in numbers.values():
+            number.fill_(1.0)
+        with _random_numbers_kept(), _aside():
+            for _ in range(WARM_UP):
+                made, _ = tree_flatten(function(self.inputs))
+                self._slopes(made)
+        self.forward, self.backward, pool = (
+            torch.cuda.CUDAGraph(),
+            torch.cuda.CUDAGraph(),
+            torch.cuda.graph_pool_handle(),
+        )
+        with _random_numbers_kept(), torch.cuda.graph(self.forward, pool, capture_error_mode="thread_local"):
+            made, self.tree = tree_flatten(function(self.inputs))
+        self.trained = [one.requires_grad for one in made]
+        if any(self.trained):
+            with _random_numbers_kept(), torch.cuda.graph(self.backward, pool, capture_error_mode="thread_local"):
+                self.given, self.slopes = self._slopes(made)
+        self.made = [one.detach() for one in made]
+
+    def _slopes(self, made: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Slopes of a loss by what was made, to be filled in, and those by what is wanted that follow."""
+        ends = [one for one in made if one.requires_grad]
+        if not ends:
+            return [], []
+        given = [torch.ones_like(one) for one in ends]
+        return given, list(torch.autograd.grad(ends, self.wanted, given, allow_unused=True))
+
+    def awaits_backward(self) -> bool:
+        """Whether what it keeps is still needed for the gradients of the call before."""
+        return self.pending() is not None
+
+    def __call__(self, inputs: Sequence[Tensor], numbers: Mapping[str, float]) -> Any:
+        for name, number in self.numbers.items():
+            number.fill_(numbers[name])
+        return tree_unflatten(list(_Replayed.apply(self, *inputs, *self.parameters)), self.tree)
+
+    def replay(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        for static, one in zip(self.inputs, inputs, strict=True):
+            static.detach().copy_(one)
+        self.forward.replay()
+        return tuple(one.clone() for one in self.made)
+
+    def replay_backward(self, slopes: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Slopes by all inputs and parameters from those by what was made."""
+        used = (slope for slope, trained in zip(slopes, self.trained, strict=True) if trained)
+        for static, slope in zip(self.given, used, strict=True):
+            static.zero_() if slope is None else static.copy_(slope)
+        self.backward.replay()
+        found = iter([None if one is None else one.clone() for one in self.slopes])
+        return [next(found) if one.requires_grad else None for one in (*self.inputs, *self.parameters)]
+
+
+class _Call:
+    """Lives as long as the gradients of a call may be asked for."""
+
+
+class _Replayed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, recording: Recording, *tensors: Tensor) -> tuple[Tensor, ...]:
+        made = recording.replay(tensors[: len(recording.inputs)])
+        ctx.mark_non_differentiable(*(one for one, trained in zip(made, recording.trained, strict=True) if not trained))
+        ctx.recording = recording
+        if any(recording.trained):
+            ctx.call = _Call()
+            recording.pending = weakref.ref(ctx.call)
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Any, ...]:
+        recording: Recording = ctx.recording
+        recording.pending = _nothing
+        return None, *recording.replay_backward(slopes)
+
+
+def _nothing() -> None:
+    """No call is awaited."""
+
+
+@contextmanager
+def _standing_in(module: nn.Module, numbers: Mapping[str, Tensor]) -> Iterator[None]:
+    """The module reads these tensors in place of its own numbers."""
+    before = {name: getattr(module, name) for name in numbers}
+    vars(module).update(numbers)
+    try:
+        yield
+    finally:
+        vars(module).update(before)
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """What is drawn inside is not missed afterwards."""
+    before = torch.cuda.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.cuda.set_rng_state(before)
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Another stream, after and before all else, as a warm-up before a recording must be."""
+    here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    aside.wait_stream(here)
+    with torch.cuda.stream(aside):
+        yield
+    here.wait_stream(aside)

@@ -1,0 +1,186 @@
+"""What only a CUDA device shows: recorded calls, exactness, precision, memory. Skipped where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_dist.jobfile import load_job
+from gan_dist.networks.autoregressive import Autoregressive
+from gan_dist.networks.lstm import Generator as Lstm
+from gan_dist.networks.rmc import Generator as Rmc
+from gan_dist.networks.transformer import Generator as Transformer
+from gan_dist.runtime import WiredNet
+from gan_dist.spec.job import JobSpec
+from gan_dist.worker import _numbers
+from tests.helpers import CPU, assert_same_state, small, stop_at, train
+from tests.text.test_training import ALONE, JOBS, rows_of, spec_of
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+GPU = torch.device("cuda", 0)
+SHAPE: dict[str, Any] = {"vocabulary": 200, "length": 7, "bos": 1, "eos": 2}
+NETWORKS = {"lstm": Lstm, "rmc": Rmc, "transformer": Transformer}
+MANY = {**ALONE, "micro_batch": 4}
+DCGAN: dict[str, Any] = {
+    "data": {"source": "digits", "size": 32, "labels": "source"},
+    "generator": {"use": "dcgan", "width": 8, "z": 8},
+    "discriminator": {"use": "dcgan", "width": 8},
+    "precision": "auto",
+    "ema": {"half_life": 100},
+}
+PICTURES = (
+    "mlp",
+    "dcgan",
+    "dcgan-conditional",
+    "wgan-gp",
+    "sngan",
+    "vae",
+    "r3gan",
+    "stylegan2-ada",
+    "fastgan",
+    "biggan",
+)
+SHORT = {"until": "9 steps", "metrics": [], "every": {"report": "1 steps", "grid": 1_000_000, "checkpoint": 1_000_000}}
+
+
+def made(name: str, **changes: Any) -> Autoregressive:
+    torch.manual_seed(0)
+    generator: Autoregressive = NETWORKS[name](**SHAPE, **changes).to(GPU)
+    return generator
+
+
+def sentences(n: int) -> Tensor:
+    return torch.randint(2, 200, (n, 7), generator=torch.Generator().manual_seed(1)).to(GPU)
+
+
+def called(net: WiredNet, method: str, *args: Any) -> tuple[list[Tensor], list[Tensor | None]]:
+    """What a method makes, and the gradients of its sum."""
+    torch.cuda.manual_seed(5)
+    found = net(*args) if method == "forward" else net.call(method, *args)
+    found = found if isinstance(found, tuple) else (found,)
+    if any(one.requires_grad for one in found):
+        sum(one.float().square().sum() for one in found if one.requires_grad).backward()
+    slopes = [None if one.grad is None else one.grad.clone() for one in net.module.parameters()]
+    net.module.zero_grad()
+    return [one.detach() for one in found], slopes
+
+
+def plain_and_recorded(generator: nn.Module, precision: str = "fp32") -> tuple[WiredNet, WiredNet]:
+    autocast, _ = _numbers(precision, GPU)
+    plain = WiredNet(generator, False, autocast)
+    plain._recorder = None
+    return plain, WiredNet(generator, False, autocast)
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["log_prob", "scored", "sample", "gumbel", "straight_through"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_recorded_call_is_the_plain_call(name: str, method: str, precision: str) -> None:
+    """Values and gradients, at changing inputs, weights and temperatures."""
+    relax = method if method in ("gumbel", "straight_through") else "none"
+    dropping = {"dropout": 0.3} if name != "rmc" else {}
+    generator = made(name, relax=relax, **dropping)
+    plain, recorded = plain_and_recorded(generator, precision)
+    for beta in (1.0, 3.0, 7.5):
+        generator.beta = beta
+        if method in ("log_prob", "scored"):
+            given: Any = sentences(5)
+        else:
+            torch.manual_seed(int(beta))
+            given = {"uniform": torch.rand(5, 7, device=GPU)}
+            if relax != "none":
+                given = {"gumbel": torch.rand(5, 7, 198, device=GPU)}
+        where = method if method in ("log_prob", "scored") else "forward"
+        expected, found = called(plain, where, given), called(recorded, where, given)
+        assert_equal(expected[0], found[0])
+        assert_equal(expected[1], found[1])
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                parameter.mul_(1.01)
+    assert recorded._recorder is not None and len(recorded._recorder.found) == 1
+
+
+def test_two_calls_before_one_backward() -> None:
+    """The second is plain, for the recording still holds what the first one's gradient needs."""
+    plain, recorded = plain_and_recorded(made("lstm"))
+    found = []
+    for net in (plain, recorded):
+        first, second = net.call("log_prob", sentences(5)), net.call("log_prob", sentences(5).flip(0))
+        (first.sum() + second.square().sum()).backward()
+        found.append([one.grad.clone() for one in net.module.parameters() if one.grad is not None])
+        net.module.zero_grad()
+    assert_equal(*found)
+
+
+def test_an_attribute_that_no_recording_follows() -> None:
+    """Each value has its own recording, and after some calls are plain: never the number of another call."""
+    generator = made("lstm")
+    plain, recorded = plain_and_recorded(generator)
+    for bos in range(2, 14):
+        generator.bos = bos
+        assert_equal(called(plain, "log_prob", sentences(5))[0], called(recorded, "log_prob", sentences(5))[0])
+
+
+TEXTS = {"relgan": ALONE, "scratchgan": ALONE, "seqgan after mle": {}, "seqgan with mle beside": MANY}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_recording_changes_no_run(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(name, **{**JOBS[name], **TEXTS[name]})
+    rows = rows_of(spec, tmp_path)
+    recorded = train(spec, tmp_path / "recorded", rows=rows, device=GPU)
+    for kind in NETWORKS.values():
+        monkeypatch.delattr(kind, "recorded")
+    assert_same_state(recorded.newest, train(spec, tmp_path / "plain", rows=rows, device=GPU).newest)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_stopped_text_run_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    goes_on_bit_for_bit(spec_of(name), tmp_path, rows_of(spec_of(name), tmp_path))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_stopped_run_of_pictures_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    """The shipped jobs, at the precision that the device has."""
+    goes_on_bit_for_bit(load_job(Path("jobs") / f"{name}.yaml", SHORT), tmp_path, None)
+
+
+def goes_on_bit_for_bit(spec: JobSpec, root: Path, rows: Any) -> None:
+    straight = train(spec, root / "straight", rows=rows, device=GPU)
+    train(spec, root / "twice", stop_at(4), rows=rows, device=GPU)
+    again = train(spec, root / "twice", attempt=2, rows=rows, device=GPU)
+    assert_same_state(straight.newest, again.newest)
+
+
+def test_a_run_may_change_the_device(tmp_path: Path) -> None:
+    """In double precision both compute the same but for the last bits; the clock and all else is kept."""
+    spec = small()
+    for here, there in ((CPU, GPU), (GPU, CPU)):
+        root = tmp_path / here.type
+        train(spec, root, stop_at(3), device=here)
+        assert train(spec, root, attempt=2, device=there).result["ending"] == "finished"
+
+
+def test_a_micro_batch_that_fits(tmp_path: Path) -> None:
+    """Half and half again, where a device has little memory."""
+    wide = {"use": "dcgan", "width": 64}
+    spec = small(**{**DCGAN, "generator": {**wide, "z": 8}, "discriminator": wide}, batch=8192, until="1 steps")
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_reserved() / torch.cuda.get_device_properties(GPU).total_memory
+    torch.cuda.set_per_process_memory_fraction(held + 0.02)
+    try:
+        told = train(spec, tmp_path, device=GPU).events
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    (settled,) = (event for event in told if event["event"] == "micro_batch")
+    assert 64 <= settled["samples"] < settled["share"] == 8192
