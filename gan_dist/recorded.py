@@ -26,9 +26,9 @@ class Recorder:
     method reads and that training may change (schedules). What a method launches must follow from the shapes of its
     inputs alone; it reads nothing back from the device, and gives no gradient of a gradient.
 
-    There is one recording for each method, shape of inputs, set of trained parameters and plain attribute of the
-    network; with more than `MOST` of them (an attribute that changes at each step and is not among those named) calls
-    are plain again. So is a call while the backward pass of the one before it is still to come.
+    There is one recording for each method, shape of inputs, set of trained parameters and value of each other plain
+    attribute; beyond `MOST` of them (an attribute that changes at each step and is not named) calls are plain. So is a
+    call while the backward pass of the one before it is still to come.
 
     Args:
         module: the network.
@@ -38,11 +38,12 @@ class Recorder:
     def __init__(self, module: nn.Module, run: Callable[..., Any]) -> None:
         self.module, self.run = module, run
         self.numbers: Mapping[str, tuple[str, ...]] = getattr(module, "recorded", {})
+        self.changing = {name for names in self.numbers.values() for name in names}
         self.parameters = list(module.parameters())
         self.found: dict[Hashable, Recording] = {}
 
     def takes(self, method: str) -> bool:
-        return method in self.numbers and self.module.training and self.parameters[0].is_cuda
+        return method in self.numbers and self.module.training and _records_on(self.parameters[0].device)
 
     def __call__(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, tree = tree_flatten((args, kwargs))
@@ -67,7 +68,7 @@ class Recorder:
         plain = [
             (name, value)
             for name, value in vars(self.module).items()
-            if isinstance(value, Hashable) and not name.startswith("_") and name not in self.numbers[method]
+            if isinstance(value, Hashable) and not name.startswith("_") and name not in self.changing
         ]
         trained = tuple(parameter.requires_grad for parameter in self.parameters)
         return method, str(tree), tuple(shapes), tuple(plain), trained, torch.is_grad_enabled()
@@ -180,6 +181,10 @@ class _Replayed(torch.autograd.Function):
         recording: Recording = ctx.recording
         recording.pending = _nothing
         return None, *recording.replay_backward(slopes)
+
+
+def _records_on(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def _nothing() -> None:
