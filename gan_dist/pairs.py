@@ -51,8 +51,8 @@ def chosen(rows: Rows, seed: int, wanted: range) -> NDArray[np.int64]:
 
 
 def real_pairs(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
-    """The 24 pairs of a run's sheets, uint8: what is to be made, and what it is made of."""
-    return pair.parted(rows.rows(chosen(rows, seed, range(SHOWN)))[0])
+    """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
+    return pair.parted(rows.rows(chosen(rows, seed, range(SHOWN)))[0].cpu())
 
 
 def given_and_made(generator: nn.Module, seed: int, rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:

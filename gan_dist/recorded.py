@@ -54,7 +54,8 @@ class Recorder:
         if key not in self.found or self.found[key].awaits_backward():
             args, kwargs = tree_unflatten(leaves, tree)
             return self.run(self._called(method), args, kwargs)
-        return self.found[key](inputs, {name: getattr(self.module, name) for name in self.numbers[method]})
+        numbers = {name: getattr(self.module, name) for name in self.numbers[method]}
+        return self.found[key](inputs, [one for one in self.parameters if one.requires_grad], numbers)
 
     def forget(self) -> None:
         """Give back the memory of all recordings."""
@@ -82,8 +83,10 @@ class Recorder:
         inputs = [one for one in leaves if isinstance(one, Tensor)]
         device = self.parameters[0].device
         numbers = {name: torch.zeros((), dtype=torch.float64, device=device) for name in self.numbers[method]}
-        with _standing_in(self.module, numbers):
-            return Recording(function, inputs, [one for one in self.parameters if one.requires_grad], numbers)
+        # A graph made before may still hold on to the parameters themselves, on another stream.
+        aliases = {one: nn.Parameter(one.detach(), one.requires_grad) for one in self.parameters}
+        with _standing_in(self.module, numbers, aliases):
+            return Recording(function, inputs, [alias for alias in aliases.values() if alias.requires_grad], numbers)
 
 
 class Recording:
@@ -112,8 +115,7 @@ class Recording:
             number.fill_(1.0)
         with _random_numbers_kept(), _aside():
             for _ in range(WARM_UP):
-                made, _ = tree_flatten(function(self.inputs))
-                self._slopes(made)
+                self._slopes(tree_flatten(function(self.inputs))[0])
         self.forward, self.backward, pool = (
             torch.cuda.CUDAGraph(),
             torch.cuda.CUDAGraph(),
@@ -132,17 +134,18 @@ class Recording:
         ends = [one for one in made if one.requires_grad]
         if not ends:
             return [], []
-        given = [torch.ones_like(one) for one in ends]
+        given = [torch.empty_like(one) for one in ends]  # a fill would be recorded, and undo what replays fill in
         return given, list(torch.autograd.grad(ends, self.wanted, given, allow_unused=True))
 
     def awaits_backward(self) -> bool:
         """Whether what it keeps is still needed for the gradients of the call before."""
         return self.pending() is not None
 
-    def __call__(self, inputs: Sequence[Tensor], numbers: Mapping[str, float]) -> Any:
+    def __call__(self, inputs: Sequence[Tensor], parameters: Sequence[Tensor], numbers: Mapping[str, float]) -> Any:
+        """The function of these inputs; the parameters, which are those of the recording, get their gradients."""
         for name, number in self.numbers.items():
             number.fill_(numbers[name])
-        return tree_unflatten(list(_Replayed.apply(self, *inputs, *self.parameters)), self.tree)
+        return tree_unflatten(list(_Replayed.apply(self, *inputs, *parameters)), self.tree)
 
     def replay(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         for static, one in zip(self.inputs, inputs, strict=True):
@@ -192,14 +195,31 @@ def _nothing() -> None:
 
 
 @contextmanager
-def _standing_in(module: nn.Module, numbers: Mapping[str, Tensor]) -> Iterator[None]:
-    """The module reads these tensors in place of its own numbers."""
+def _standing_in(
+    module: nn.Module, numbers: Mapping[str, Tensor], parameters: Mapping[nn.Parameter, nn.Parameter]
+) -> Iterator[None]:
+    """The module reads these in place of its own numbers and parameters."""
     before = {name: getattr(module, name) for name in numbers}
+    places = [(part, name, own) for part in module.modules() for name, own in part.named_parameters(recurse=False)]
     vars(module).update(numbers)
+    for part, name, own in places:
+        setattr(part, name, parameters[own])
+    _weights_stay(module)
     try:
         yield
     finally:
         vars(module).update(before)
+        for part, name, own in places:
+            setattr(part, name, own)
+        _weights_stay(module)
+
+
+def _weights_stay(module: nn.Module) -> None:
+    """Recurrent layers move weights that are other objects than before into memory of their own, where recordings would
+    not find them."""
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            part._flat_weight_refs = [weakref.ref(one) for one in part._flat_weights]
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class WiredNet:
             return self._run(self.module, args, kwargs)
         if self._recorder is not None and self._recorder.takes("forward"):
             return self._recorder("forward", args, kwargs)
-        return self._run(self._compiled or self.module, args, kwargs)
+        return self._run(self.module if self._compiled is None else self._compiled, args, kwargs)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if self._recorder is not None and self._recorder.takes(method):

@@ -54,11 +54,12 @@ def sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Shee
 
 
 def real_samples(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
-    """Real samples for a sheet, 64 or 8 of each class, and their labels."""
+    """Real samples for a sheet, 64 or 8 of each class, and their labels, on the CPU."""
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(rows.facts.count)
     of_class = [shuffled[rows.labels[shuffled] == label] for label in range(len(rows.facts.classes))]
     chosen = np.concatenate([np.resize(one, COLUMNS) for one in of_class if len(one)] or [shuffled[: COLUMNS * ROWS]])
-    return rows.rows(chosen)
+    samples, labels = rows.rows(chosen)
+    return samples.cpu(), labels.cpu()
 
 
 def generate(generator: nn.Module, count: int, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:

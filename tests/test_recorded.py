@@ -45,9 +45,9 @@ class Recording:
     def awaits_backward(self) -> bool:
         return self.awaited
 
-    def __call__(self, inputs: list[Tensor], numbers: dict[str, float]) -> Any:
+    def __call__(self, inputs: list[Tensor], parameters: list[Tensor], numbers: dict[str, float]) -> Any:
         self.calls += 1
-        assert numbers.keys() == self.numbers.keys()
+        assert len(parameters) == self.parameters and numbers.keys() == self.numbers.keys()
         return self.function(inputs)
 
 
@@ -109,3 +109,15 @@ def test_no_more_recordings_than_so_many(net: WiredNet) -> None:
 def test_a_network_without_recordings_is_called_as_ever() -> None:
     linear = nn.Linear(3, 1)
     assert torch.equal(WiredNet(linear, False, nullcontext)(X), linear(X))
+
+
+def test_a_network_that_is_compiled_need_not_be_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `torch.compile` makes them: asked whether they are true, they ask for the length of what is in them."""
+
+    class Compiled(nn.Linear):
+        def __len__(self) -> int:
+            raise TypeError
+
+    made = Compiled(3, 1)
+    monkeypatch.setattr(torch, "compile", lambda module: made)
+    assert torch.equal(WiredNet(nn.Linear(3, 1), True, nullcontext)(X), made(X))

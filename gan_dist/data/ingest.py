@@ -54,8 +54,8 @@ class OnDevice:
 
     def __init__(self, memory: Memory, device: torch.device) -> None:
         self.facts, self.labels, self.plan, self.device = memory.facts, memory.labels, memory.plan, device
-        self._samples = torch.cat([torch.from_numpy(block).to(device) for block in memory.blocks])
-        self._labels = torch.from_numpy(memory.labels).to(device)
+        self._samples = torch.cat([torch.tensor(block, device=device) for block in memory.blocks])
+        self._labels = torch.tensor(memory.labels, device=device)
 
     def positions(self, reals_drawn: int) -> Positions:
         return self.plan.positions(reals_drawn)
