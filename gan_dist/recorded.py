@@ -219,7 +219,7 @@ def _weights_stay(module: nn.Module) -> None:
     not find them."""
     for part in module.modules():
         if isinstance(part, nn.RNNBase):
-            part._flat_weight_refs = [weakref.ref(one) for one in part._flat_weights]
+            part._flat_weight_refs = [weakref.ref(one) for one in part._flat_weights if one is not None]
 
 
 @contextmanager
