@@ -6,6 +6,7 @@ them. A replay is one request. It runs the kernels of a plain call on the same n
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,6 +114,10 @@ class Recording:
         self.pending: Callable[[], object] = _nothing
         for number in numbers.values():
             number.fill_(1.0)
+        with _nothing_collected():
+            self._record(function)
+
+    def _record(self, function: Callable[[list[Tensor]], Any]) -> None:
         with _random_numbers_kept(), _aside():
             for _ in range(WARM_UP):
                 self._slopes(tree_flatten(function(self.inputs))[0])
@@ -220,6 +225,19 @@ def _weights_stay(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.RNNBase):
             part._flat_weight_refs = [weakref.ref(one) for one in part._flat_weights if one is not None]
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A graph that Python found to be garbage while another is recorded would take that one with it."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

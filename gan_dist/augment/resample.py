@@ -7,6 +7,8 @@ Everything is linear in the picture, so it differentiates any number of times.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +33,7 @@ DELAY = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6)
 # How far beyond the edges the halving filter looks, in pixels of the doubled picture, and the pixels which that takes.
 REACH = TAPS // 2
 MARGIN = TAPS // 2 + REACH // 2
+BILINEAR, BORDER = 0, 1  # as `torch.ops` numbers them
 
 
 def resampled(x: Tensor, source: Tensor) -> Tensor:
@@ -50,7 +53,37 @@ def resampled(x: Tensor, source: Tensor) -> Tensor:
     # A little beyond the edges the margin is looked up as it is: to the filter, not symmetric, a mirror is not that.
     come = torch.where(come.abs() <= size + REACH, come, _folded(come, size)) + DELAY + (size - 1) + 2 * MARGIN
     grid = (2 * come + 1) / doubled.shape[-1] - 1
-    return _halved(F.grid_sample(doubled, grid, mode="bilinear", padding_mode="border", align_corners=False))
+    return _halved(torch.as_tensor(_LookedUp.apply(doubled, grid)))
+
+
+class _LookedUp(torch.autograd.Function):
+    """Pictures [B, C, H, W] at places [B, h, w, 2], linearly between their pixels. Torch differentiates this by the
+    picture twice since some release after 2.11 only; the gradient of the gradient is again a looking up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(x, grid)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Any, None]:
+        x, grid = ctx.saved_tensors
+        return _GivenBack.apply(slope, x.detach(), grid), None
+
+
+class _GivenBack(torch.autograd.Function):
+    """The gradient by the pictures, which is linear in that by what was looked up."""
+
+    @staticmethod
+    def forward(ctx: Any, slope: Tensor, x: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        found = torch.ops.aten.grid_sampler_2d_backward(slope, x, grid, BILINEAR, BORDER, False, [True, False])
+        return torch.as_tensor(found[0])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Any, None, None]:
+        (grid,) = ctx.saved_tensors
+        return _LookedUp.apply(slope, grid), None, None
 
 
 def _folded(place: Tensor, size: int) -> Tensor:

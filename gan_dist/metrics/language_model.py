@@ -53,7 +53,10 @@ class LanguageModel(nn.Module):
             nats, tokens = self(rows(chosen)).sum(0)
             return torch.as_tensor(nats / tokens)
 
-        return fit(self.parameters(), loss, positions, self.steps)
+        self.model.train()  # which its LSTM wants for a gradient on CUDA; nothing is dropped
+        steps = fit(self.parameters(), loss, positions, self.steps)
+        self.model.eval()
+        return steps
 
     @torch.no_grad()
     def nll(self, rows: Tensor) -> float:

@@ -2,7 +2,7 @@
 writes it by hand.
 
     python tests/bench/networks.py [NAME...] [--repeats 5] [--seconds 3]      (from the root of the repository)
-    python tests/bench/networks.py r3gan --device cuda --precision bf16 --compile
+    python tests/bench/networks.py r3gan --device cuda --precision bf16 --compile -o data.size=64 -o generator.width=192
 
 Each is the shipped job on the digits, in one process of one thread; pairs, pretrained weights and large sizes are
 stood in for (`CASES`). Both loops have the same modules. Ours is `gan_dist.loop.train` with what the worker hands to
@@ -24,6 +24,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from ruamel.yaml import YAML
 from side_by_side import compare
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -279,6 +280,7 @@ def main() -> None:
     asked.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     asked.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     asked.add_argument("--compile", action="store_true")
+    asked.add_argument("-o", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="of the job")
     options = asked.parse_args()
     torch.set_num_threads(1)
     found = {name: measured(name, options) for name in options.names or CASES}
@@ -291,6 +293,7 @@ def measured(name: str, options: argparse.Namespace) -> tuple[int, float, float]
     """Batch, median ratio of rates, and that of rates by wall time."""
     job, changes = CASES[name]
     changes = {"precision": options.precision, "compile": options.compile, "until": "1G", "metrics": [], **changes}
+    changes |= {key: YAML().load(value) for key, value in (one.split("=", 1) for one in options.changes)}
     spec, device = load_job(Path("jobs") / f"{job}.yaml", changes), torch.device(options.device)
     with tempfile.TemporaryDirectory() as cache:
         rows = read_rows(spec, Folder(cache), name == "pix2pix", lambda event: None)
