@@ -80,6 +80,8 @@ def test_weights_come_back_in_one_line(
 
 @pytest.mark.parametrize("kind", ["images", "text"])
 def test_a_torch_program(runs: dict[str, RunFolder], export, tmp_path: Path, kind: str) -> None:
+    if kind == "text" and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):
+        pytest.skip("torch 2.11 refuses to trace an LSTM for any batch; 2.14 does it")
     code, said = export(runs[kind].uri, "--out", tmp_path / "out", "--format", "torch")
     assert code == 0, said
     model, program = gan_dist.load(runs[kind]), torch.export.load(tmp_path / "out" / "model.pt2").module()
