@@ -9,7 +9,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,8 @@ from gan_dist.data.prepare import settle
 from gan_dist.data.processes import here as read_here
 from gan_dist.delivery import deliver
 from gan_dist.export import export
+from gan_dist.pairs import real_pairs
+from gan_dist.samples import real_samples
 from gan_dist.sampling import Sampling, Stretch, here, seeds_of
 from gan_dist.sampling_on_ray import Maker
 from gan_dist.spec.job import ImageData
@@ -287,3 +290,24 @@ def test_a_generator_of_another_version_or_kind_is_refused(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+class OnGpu(NamedTuple):
+    """A tensor that has to be fetched."""
+
+    held: Tensor
+
+    def cpu(self) -> Tensor:
+        return self.held
+
+
+def test_real_samples_are_fetched_from_where_the_data_are() -> None:
+    pixels, labels = torch.arange(140).view(70, 2, 1, 1), torch.zeros(70, dtype=torch.int64)
+    facts = SimpleNamespace(count=70, classes=())
+    rows: Any = SimpleNamespace(
+        facts=facts, labels=labels.numpy(), rows=lambda at: (OnGpu(pixels[at]), OnGpu(labels[at]))
+    )
+    samples, classes = real_samples(rows, 0)
+    assert samples.shape == (64, 2, 1, 1) and classes.shape == (64,)
+    made, given = real_pairs(rows, 0)
+    assert torch.equal(given, made + 1)
