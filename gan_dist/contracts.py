@@ -3,8 +3,8 @@
 A component is any object with these methods; nothing needs to be inherited. The loop alone draws data and
 noise, calls `backward`, steps optimisers, reduces over workers and logs.
 
-A network, or any module inside it, may have `before_step()`: called once before each step that trains the network, when
-buffers move that move by themselves. A network may have `recorded`, what `recorded.Recorder` replays as CUDA graphs.
+A network, or any module inside it, may have `before_step()`: called once before each step that trains the network,
+however many forward passes that step has. Buffers that move by themselves (spectral normalisation's) move there.
 """
 
 from __future__ import annotations

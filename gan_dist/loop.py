@@ -55,6 +55,8 @@ def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -
     iteration = Iteration(state, Nets(state.nets), feed, run, stats)
     tasks.begin(state)
     for stage in state.stages:
+        for net in state.nets.values():
+            net.forget()  # what was recorded of other stages' calls
         state.enter(stage)
         while state.seen < stage.ends and not tasks.reached():
             finite = iterate(iteration, stage)

@@ -84,8 +84,8 @@ def resource_problems(resources: ResourcesSpec, ask: Ask, storage: Folder) -> li
         )
     if ask.gpu and ask.least > ask.cluster_gpus:
         found.append(
-            f"resources.workers: {ask.asked}; the cluster has {ask.available}. Use resources.workers: auto (one for "
-            "each GPU), or resources.device: cpu"
+            f"resources.workers: {ask.asked}; the cluster has {ask.available}. Lower resources.workers "
+            "(auto: one for each GPU), or use resources.device: cpu"
         )
     if ask.nodes > 1 and not storage.shared:
         found.append(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gan_dist.recorded import Recorder
+from gan_dist.recorded import recorder_of
 from gan_dist.reduction import GradientSum, summing
 
 Emit = Callable[[dict[str, Any]], None]
@@ -25,7 +25,7 @@ class WiredNet:
 
     def __init__(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> None:
         self.module, self.autocast = module, autocast
-        self._recorder = Recorder(module, self._run) if hasattr(module, "recorded") else None
+        self._recorder = recorder_of(module, self._run)
         compiles = compile_forward and self._recorder is None
         self._compiled: Callable[..., Any] | None = torch.compile(module) if compiles else None
 

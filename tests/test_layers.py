@@ -34,7 +34,7 @@ sweeps.pareto sweeps.history sweeps.draw
 
 worker tasks judged measuring fitted adding_up wanted journal grids batchnorm pairs samples collapse microbatch
 loop
-build state adam stats feed ema stages runtime recorded reduction schedule runs checkpoint mirror start
+build state adam stats feed ema stages runtime recorded recording reduction schedule runs checkpoint mirror start
 page modalities modalities.image modalities.pair modalities.text
 data data.on_ray data.processes data.ingest data.choice data.prepare data.given data.shards data.sources data.pairs
 data.corpus data.archives data.files data.arrays data.tables data.torchvision_sets data.digits data.standin

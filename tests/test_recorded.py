@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from gan_dist import recorded
+from gan_dist.networks.lstm import Generator as Lstm
 from gan_dist.recorded import MOST
 from gan_dist.runtime import WiredNet
 
@@ -57,6 +60,7 @@ def net(monkeypatch: pytest.MonkeyPatch) -> WiredNet:
     monkeypatch.setattr(recorded, "Recording", Recording)
     monkeypatch.setattr(recorded, "_records_on", lambda device: True)
     Recording.made, Recording.awaited = [], False
+    monkeypatch.setattr(Doubling, "__module__", "gan_dist.networks.doubling")
     return WiredNet(Doubling(), False, nullcontext)
 
 
@@ -121,3 +125,92 @@ def test_a_network_that_is_compiled_need_not_be_true(monkeypatch: pytest.MonkeyP
     made = Compiled(3, 1)
     monkeypatch.setattr(torch, "compile", lambda module: made)
     assert torch.equal(WiredNet(nn.Linear(3, 1), True, nullcontext)(X), made(X))
+
+
+def test_a_person_s_network_is_called_plainly() -> None:
+    """Nobody has promised what a recording relies on; of a class derived from ours neither."""
+
+    class Own(Lstm):
+        pass
+
+    shape: dict[str, Any] = {"vocabulary": 5, "length": 3, "bos": 0, "eos": None}
+    assert WiredNet(Own(**shape), False, nullcontext)._recorder is None
+    assert WiredNet(Lstm(**shape), False, nullcontext)._recorder is not None
+
+
+class Graph:
+    """What stands for a CUDA graph: the work that was recorded, done on the very tensors it was recorded on."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.replay = work
+
+
+def twice_on_cpu(self: Any, function: Callable[[list[Tensor]], Any]) -> None:
+    """`Doubling.twice` as a recording keeps it: what came of the newest forward pass alone."""
+    made, self.tree = tree_flatten(function(self.inputs))
+    self.trained, self.made = [made[0].requires_grad], [made[0].detach().clone()]
+    self.given, self.slopes = self._slopes(made)
+    (x,), (weight,) = self.inputs, self.parameters
+
+    def forward() -> None:
+        self.made[0].copy_(2 * weight.detach() * x)
+
+    def backward() -> None:
+        self.slopes[0].copy_(self.given[0] * self.made[0] / weight.detach())
+
+    self.forward, self.backward = Graph(forward), Graph(backward)
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> WiredNet:
+    monkeypatch.setattr(recorded.Recording, "_record", twice_on_cpu)
+    monkeypatch.setattr(recorded, "_records_on", lambda device: True)
+    monkeypatch.setattr(Doubling, "__module__", "gan_dist.networks.doubling")
+    return WiredNet(Doubling(), False, nullcontext)
+
+
+def weight_of(net: WiredNet) -> nn.Parameter:
+    module: Any = net.module
+    return module.weight  # type: ignore[no-any-return]
+
+
+def test_gradients_of_replays(replayed: WiredNet) -> None:
+    """Of each call its own, added up as ever, with the hooks that sums over workers hang on."""
+    weight, hooked = weight_of(replayed), []
+    weight.register_post_accumulate_grad_hook(lambda one: hooked.append(1))
+    for factor in (1.0, 3.0):
+        (factor * replayed.call("twice", X)).square().sum().backward()
+    assert weight.grad is not None and torch.equal(weight.grad, 8 * X.square() + 72 * X.square())
+    assert len(hooked) == 2
+    assert weight is weight_of(replayed) and replayed.module.beta == 1.0
+
+
+def test_a_call_while_another_awaits_its_gradient(replayed: WiredNet) -> None:
+    first, second = replayed.call("twice", X), replayed.call("twice", 10 * X)
+    (first.sum() + second.sum()).backward()
+    grad = weight_of(replayed).grad
+    assert grad is not None and torch.equal(grad, 22 * X)
+
+
+def test_what_a_recording_cannot_give_is_refused(replayed: WiredNet) -> None:
+    weight = weight_of(replayed)
+    made = replayed.call("twice", X)
+    made.sum().backward(retain_graph=True)
+    with pytest.raises(AssertionError, match="one backward pass"):
+        made.sum().backward()
+    with pytest.raises(ValueError, match="no gradient of a gradient"):
+        torch.autograd.grad(replayed.call("twice", X).sum(), weight, create_graph=True)
+
+
+def test_no_memory_for_a_recording(replayed: WiredNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then calls are plain, and it is not tried again until the next stage."""
+    tried = []
+
+    def full(self: Any, function: Any) -> None:
+        tried.append(1)
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(recorded.Recording, "_record", full)
+    for _ in range(2):
+        assert torch.equal(replayed.call("twice", X), 2 * X)
+    assert len(tried) == 1

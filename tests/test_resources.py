@@ -45,5 +45,5 @@ def test_one_gpu_is_not_two_workers(tmp_path):
     (problem,) = resource_problems(resources, asked(16, 2, CPU=8.0, GPU=1.0), Folder.at(tmp_path))
     assert problem == (
         "resources.workers: 2 workers of 1 CPU and 1 GPU each; the cluster has 8 CPUs and 1 GPUs on 1 node(s). "
-        "Use resources.workers: auto (one for each GPU), or resources.device: cpu"
+        "Lower resources.workers (auto: one for each GPU), or use resources.device: cpu"
     )

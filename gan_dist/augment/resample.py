@@ -42,7 +42,7 @@ def resampled(x: Tensor, source: Tensor) -> Tensor:
     Args:
         x: pictures of any size.
         source: affine maps [B, 2, 3] from places in the result to places in `x`, as (right, down) in [-1, 1] between
-            the outer edges.
+            the outer edges; not differentiated.
     """
     size = x.shape[-1]
     doubled = _doubled(_mirrored(x))

@@ -24,7 +24,7 @@ Relax = Literal["none", "gumbel", "straight_through"]
 RELAXED = ("none", "gumbel", "straight_through")
 NEVER_WRITTEN = 2
 BLOCK = 64
-RECORDED = {"forward": ("beta",), "log_prob": (), "scored": ()}  # `contracts`; for generators that read nothing back
+RECORDED = {"forward": ("beta",), "log_prob": (), "scored": ()}  # `Recorder`
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,10 @@ class JobSpec(Section):
         default="auto",
         description="Number format of forward passes; auto is bf16 where the device has it, else fp32.",
     )
-    compile: Truth = Field(default=False, description="Whether to compile the networks (slower start, faster steps).")
+    compile: Truth = Field(
+        default=False,
+        description="Whether to compile networks (slower start, faster steps); lstm, rmc and transformer never are.",
+    )
     every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
     keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="What the run asks of the cluster.")

@@ -24,7 +24,17 @@ ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR",
 
 def ours() -> float:
     name = f"rate-{time.time_ns()}"
-    command = ["gan-dist", "submit", "jobs/dcgan.yaml", "-o", "until=32k", "--name", name]
+    command = [
+        "gan-dist",
+        "submit",
+        "jobs/dcgan.yaml",
+        "-o",
+        "until=32k",
+        "-o",
+        "resources={workers: 2, device: cpu}",
+        "--name",
+        name,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     lines = (Path(os.environ["GAN_DIST_STORAGE"]) / name / "scalars.jsonl").read_text().splitlines()
     return median(json.loads(line)["speed/step_samples_per_s"] for line in lines[1:])
