@@ -16,6 +16,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from gan_dist.events import parse
 from gan_dist.local_cluster import Cluster, ClusterError
 
 LOOK_S = 8.0
@@ -159,8 +160,10 @@ def _plain(reason: object) -> str:
 class Stopping:
     """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before.
 
-    Ray runs a job by a shell, which loses an interrupt that comes while it starts, and asks a job once only. So a
-    running job is given time until it has said something, as our driver does when it can be interrupted.
+    Ray runs a job by a shell, which loses an interrupt that comes while it starts, and asks a job once only. Where Ray
+    was started with interrupts ignored (in the background of a script), a starting Python loses it too. So a running
+    job is given time until its first event, which our driver prints when it can be interrupted; what Ray itself writes
+    at the head of a job's log says nothing.
     """
 
     def __init__(self, jobs: Jobs, job: str) -> None:
@@ -177,8 +180,11 @@ class Stopping:
         if running:
             if self._running_since is None:
                 self._running_since = now
-            if now - self._running_since < SILENT_S and not self.jobs.logs(self.job).strip():
+            if now - self._running_since < SILENT_S and not self._can_be_interrupted():
                 return
         if running or now - self._asked > STOP_AGAIN_S:
             self.jobs.stop(self.job)
             self._asked, self._heard = now, running
+
+    def _can_be_interrupted(self) -> bool:
+        return any(parse(line) is not None for line in self.jobs.logs(self.job).splitlines())

@@ -16,7 +16,7 @@ class Starting:
     def __init__(self, *statuses: str) -> None:
         self.statuses, self.now = list(statuses), ""
         self.asked: list[str] = []
-        self.said = "@gan-dist ..."
+        self.said = '@gan-dist {"event": "stage", "text": "starting"}'
 
     def logs(self, job: str) -> str:
         return self.said
@@ -59,12 +59,13 @@ def test_a_job_whose_shell_only_starts_is_not_asked_yet(monkeypatch: pytest.Monk
     clock = iter([0.0, 1.0, 2.0, 3.0])
     monkeypatch.setattr(jobs_api.time, "monotonic", lambda: next(clock))
     cluster: Any = Starting("RUNNING", "RUNNING", "RUNNING")
-    cluster.said = ""
+    said, cluster.said = cluster.said, ""
     stopping = Stopping(cluster, "job")
     stopping.ask()
+    cluster.said = "Running entrypoint for job x: python -m gan_dist.driver"  # Ray's own word
     stopping.ask()
     assert cluster.asked == []
-    cluster.said = "starting"
+    cluster.said += f"\n{said}\n"
     stopping.ask()
     assert cluster.asked == ["RUNNING"]
 
