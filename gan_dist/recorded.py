@@ -34,13 +34,13 @@ class Recorder:
 
     Args:
         module: the network.
+        numbers: its `recorded`.
         run: calls a function as the network is always called (precision).
     """
 
-    def __init__(self, module: nn.Module, run: Callable[..., Any]) -> None:
-        self.module, self.run = module, run
-        self.numbers: Mapping[str, tuple[str, ...]] = dict(getattr(module, "recorded"))  # noqa: B009
-        self.changing = {name for names in self.numbers.values() for name in names}
+    def __init__(self, module: nn.Module, numbers: Mapping[str, tuple[str, ...]], run: Callable[..., Any]) -> None:
+        self.module, self.numbers, self.run = module, numbers, run
+        self.changing = {name for names in numbers.values() for name in names}
         self.parameters = list(module.parameters())
         self.found: dict[Hashable, Recording | None] = {}
 
@@ -100,8 +100,8 @@ class Recorder:
 
 def recorder_of(module: nn.Module, run: Callable[..., Any]) -> Recorder | None:
     """Of a network that is recorded."""
-    ours = type(module).__module__.startswith("gan_dist.networks.")
-    return Recorder(module, run) if ours and getattr(module, "recorded", None) else None
+    ours, numbers = type(module).__module__.startswith("gan_dist.networks."), getattr(module, "recorded", None)
+    return Recorder(module, numbers, run) if ours and numbers else None
 
 
 def _records_on(device: torch.device) -> bool:

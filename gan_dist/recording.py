@@ -47,11 +47,8 @@ class Recording:
         with _random_numbers_kept(), _aside():
             for _ in range(WARM_UP):
                 self._slopes(tree_flatten(function(self.inputs))[0])
-        self.forward, self.backward, pool = (
-            torch.cuda.CUDAGraph(),
-            torch.cuda.CUDAGraph(),
-            torch.cuda.graph_pool_handle(),
-        )
+        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        pool = torch.cuda.graph_pool_handle()
         with _random_numbers_kept(), torch.cuda.graph(self.forward, pool, capture_error_mode="thread_local"):
             made, self.tree = tree_flatten(function(self.inputs))
         self.trained = [one.requires_grad for one in made]

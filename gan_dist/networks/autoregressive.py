@@ -149,14 +149,16 @@ class Autoregressive(nn.Module):
             found.append(row)
         return torch.stack(found, 1)
 
+    def before(self, tokens: Tensor) -> Tensor:
+        """The token before each of these [B, T]."""
+        return torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         """Logits [B, T, written] of each token after those before it."""
-        state, before = self.begin(len(tokens), cond), torch.full_like(tokens[:, 0], self.bos)
-        found = []
-        for column in tokens.unbind(1):
-            made, state = self.step(before, state)
+        state, found = self.begin(len(tokens), cond), []
+        for column in self.before(tokens).unbind(1):
+            made, state = self.step(column, state)
             found.append(made)
-            before = column
         return torch.stack(found, 1)
 
     def log_prob(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from gan_dist.networks.autoregressive import RECORDED, Autoregressive, Relax, State
@@ -67,7 +66,7 @@ class Generator(Autoregressive):
         return self.out(out[:, 0]), (h.transpose(0, 1), c.transpose(0, 1), *cls)
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
-        before = torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+        before = self.before(tokens)
         inputs = self.tokens(before)
         if self.cls is not None:
             inputs = inputs + self.cls(cond)[:, None]

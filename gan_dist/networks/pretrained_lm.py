@@ -87,7 +87,7 @@ class Generator(Autoregressive):
         return logits, (*cls, *(part for layer in cache.layers for part in (layer.keys, layer.values)))
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
-        before = torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+        before = self.before(tokens)
         return self._logits(before, *self.begin(len(tokens), cond), use_cache=False)
 
     def _logits(self, tokens: Tensor, *cls: Tensor, **cached: Any) -> Tensor:

@@ -73,7 +73,7 @@ class Generator(Autoregressive):
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         """Of all tokens at once, but for the memory."""
-        before = torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+        before = self.before(tokens)
         memory, *cls = self.begin(len(tokens), cond)
         found = []
         for said in self._said(sum((one[:, None] for one in cls), self.tokens(before))).unbind(1):

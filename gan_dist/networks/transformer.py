@@ -89,7 +89,7 @@ class Generator(Autoregressive):
         return self._written(x)[:, 0], (keys, values, *cls)
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
-        before = torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+        before = self.before(tokens)
         keys, values, *cls = self.begin(len(tokens), cond)
         x = self.dropout(self._embedded(before, 0, *cls))
         for place, block in enumerate(self.blocks):
