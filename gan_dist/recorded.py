@@ -88,11 +88,14 @@ class Recorder:
         inputs = [one for one in leaves if isinstance(one, Tensor)]
         device = self.parameters[0].device
         numbers = {name: torch.zeros((), dtype=torch.float64, device=device) for name in self.numbers[method]}
-        # A graph made before may still hold on to the parameters themselves, on another stream.
-        aliases = {one: nn.Parameter(one.detach(), one.requires_grad) for one in self.parameters}
-        with _standing_in(self.module, numbers, aliases):
+        trained = [one for one in self.parameters if one.requires_grad]
+        slopes = torch.is_grad_enabled() and any(one.requires_grad for one in (*trained, *inputs))
+        # A graph made before may still hold on to the parameters themselves, on another stream. Those that say they are
+        # trained are rounded to bfloat16 once in a call, the others at every use.
+        aliases = {one: nn.Parameter(one.detach(), one.requires_grad or not slopes) for one in self.parameters}
+        with _standing_in(self.module, numbers, aliases), torch.set_grad_enabled(slopes):
             try:
-                return Recording(function, inputs, [one for one in aliases.values() if one.requires_grad], numbers)
+                return Recording(function, inputs, [aliases[one] for one in trained], numbers)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 return None

@@ -110,6 +110,22 @@ def test_a_recorded_call_is_the_plain_call(
     assert recorded._recorder is not None and len(recorded._recorder.found) == 1 and len(replays) == 3
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_recorded_call_of_a_network_at_rest(name: str, precision: str) -> None:
+    """As D's steps make them: no gradient reaches the generator, whose weights change between them."""
+    generator = made(name, relax="gumbel").requires_grad_(False)
+    plain, recorded = plain_and_recorded(generator, precision)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        given = {"gumbel": torch.rand(5, 7, 198, device=GPU)}
+        (expected, _), (found, _) = called(plain, "forward", given), called(recorded, "forward", given)
+        assert_equal(expected, found)
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                parameter.mul_(1.01)
+
+
 def test_two_calls_before_one_backward() -> None:
     """The second is plain, for the recording still holds what the first one's gradient needs."""
     plain, recorded = plain_and_recorded(made("lstm"))

@@ -135,11 +135,11 @@ class Autoregressive(nn.Module):
         state = self.begin(len(uniforms), cond)
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
-        found = []
-        for column in uniforms.unbind(1):
+        wide, found = torch.promote_types(uniforms.dtype, torch.float32), []
+        for noise in gumbel(uniforms.to(wide)).unbind(1):
             logits, state = self.step(tokens, state)
-            wide = torch.promote_types(logits.dtype, torch.float32)
-            soft = torch.softmax(self.beta * (torch.log_softmax(logits.to(wide), 1) + gumbel(column.to(wide))), 1)
+            # Logits are log p but for a constant of each row, which softmax does not see.
+            soft = torch.softmax(self.beta * (logits + noise), 1)
             tokens, over = self.ended(self.first + soft.argmax(1), was_over := over)
             row = F.pad(soft, (self.first, 0))
             if self.relax == "straight_through":
@@ -246,7 +246,7 @@ def _below(sought: Tensor, cumulative: Tensor) -> Tensor:
 def gumbel(uniforms: Tensor) -> Tensor:
     """Gumbel noise from numbers in [0, 1), in at least float32."""
     tiny = torch.finfo(uniforms.dtype).tiny
-    return -torch.log(-torch.log(uniforms.clamp_min(tiny)))
+    return uniforms.clamp_min(tiny).log_().neg_().log_().neg_()
 
 
 def one_hot(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:

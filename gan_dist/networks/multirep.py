@@ -49,6 +49,18 @@ class Discriminator(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.hidden, self.out = nn.Linear(filters * len(heights), features), nn.Linear(features, 1)
         self.cls = nn.Embedding(classes, features) if classes else None
+        self._begin(vocabulary)
+
+    def _begin(self, vocabulary: int) -> None:
+        """As the authors' code begins. Embeddings are what matters: with large ones D knows real from generated words
+        within a few steps, and G collapses."""
+        _scatter(self.tokens.weight, vocabulary**-0.5)
+        for part in self.modules():
+            if isinstance(part, (nn.Conv1d, nn.Linear)):
+                inputs = part.weight[0].numel()
+                _scatter(part.weight, (inputs / 2 if isinstance(part, nn.Conv1d) else inputs) ** -0.5)
+                assert part.bias is not None
+                nn.init.zeros_(part.bias)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         found = embedded(x, self.tokens).transpose(1, 2)
@@ -58,6 +70,11 @@ class Discriminator(nn.Module):
         hidden = self.hidden(self.dropout(self.highway(pooled))).view(batch, representations, -1)
         logits: Tensor = self.out(hidden).squeeze(2)
         return logits if self.cls is None else logits + (self.cls(cond)[:, None] * hidden).sum(2)
+
+
+def _scatter(weight: Tensor, std: float) -> None:
+    """A normal distribution, of which none lie beyond two standard deviations."""
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 def _largest(x: Tensor, convolution: Any) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_dist.networks.autoregressive import RECORDED, Autoregressive, Relax, State
@@ -53,9 +52,9 @@ class Generator(Autoregressive):
         self.tokens = nn.Embedding(vocabulary, embedding)
         self.cls = nn.Embedding(classes, embedding) if classes else None
         self.input = nn.Linear(embedding, self.size)
-        self.qkv = nn.Linear(self.size, 3 * self.size)
+        self.qkv, self.of_qkv = nn.Linear(self.size, 3 * self.size), nn.LayerNorm(3 * self.size)
         self.after_attention, self.after_mlp = nn.LayerNorm(self.size), nn.LayerNorm(self.size)
-        self.mlp = nn.Sequential(nn.Linear(self.size, self.size), nn.ReLU(), nn.Linear(self.size, self.size), nn.ReLU())
+        self.mlp = nn.Sequential(nn.Linear(self.size, self.size), nn.ReLU(), nn.Linear(self.size, self.size))
         self.gates_of_input = nn.Linear(self.size, 2 * self.size)
         self.gates_of_memory = nn.Linear(self.size, 2 * self.size)
         self.out = nn.Linear(slots * self.size, self.written)
@@ -85,7 +84,7 @@ class Generator(Autoregressive):
     def _said(self, found: Tensor) -> Tensor:
         """What embedded tokens [..., embedding] say to the memory: keys, values and gates, [..., 4 * size]."""
         x = self.input(found)
-        kv = F.linear(x, self.qkv.weight[self.size :], self.qkv.bias[self.size :])
+        kv = self.of_qkv(self.qkv(x))[..., self.size :]
         return torch.cat([kv, self.gates_of_input(x)], -1)
 
     def _remembered(self, memory: Tensor, said: Tensor) -> Tensor:
@@ -98,7 +97,10 @@ class Generator(Autoregressive):
 
     def _attended(self, memory: Tensor, kv: Tensor) -> Tensor:
         """What each slot reads of the slots and of a token with keys and values kv [B, 1, 2 * size]."""
-        q, own = self.qkv(memory).split([self.size, 2 * self.size], 2)
+        q, own = self.of_qkv(self.qkv(memory)).split([self.size, 2 * self.size], 2)
         k, v = torch.cat([own, kv], 1).chunk(2, 2)
-        by_head = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        return F.scaled_dot_product_attention(*by_head).transpose(1, 2).flatten(2)
+        q, k, v = (part.unflatten(2, (self.heads, -1)) for part in (q, k, v))
+        # For so few keys a fused kernel takes a GPU longer than sums do, most of all backwards.
+        answers = (q.unsqueeze(2) * k.unsqueeze(1)).sum(4) * (self.size // self.heads) ** -0.5
+        read: Tensor = torch.softmax(answers, 2).unsqueeze(4) * v.unsqueeze(1)
+        return read.sum(2).flatten(2)

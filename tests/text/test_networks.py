@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -327,17 +328,30 @@ def test_highway_against_its_formula() -> None:
     torch.testing.assert_close(layer(x), g * new + (1 - g) * x)
 
 
+def test_the_discriminator_of_relgan_begins_as_published() -> None:
+    torch.manual_seed(0)
+    made = multirep.Discriminator(vocabulary=5000, length=20)
+    cut = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))  # at two deviations
+    wanted = {made.tokens: 5000**-0.5, made.hidden: 1200**-0.5, made.highway.gate: 1200**-0.5}
+    wanted |= {one: math.sqrt(2 / height) for one, height in zip(made.convolutions, (2, 3, 4, 5), strict=True)}
+    for part, std in wanted.items():
+        assert part.weight.abs().max() <= 2 * std
+        assert part.weight.std().item() == pytest.approx(cut * std, rel=0.06)
+        assert part is made.tokens or not part.bias.any()
+
+
 def test_relational_memory_against_a_plain_reading() -> None:
     """One head and one slot: attention over the slot and the token, gates of each unit."""
     torch.manual_seed(0)
     made = rmc.Generator(vocabulary=6, length=4, bos=1, eos=2, embedding=3, heads=1, head_size=4).double()
+    nn.init.normal_(made.of_qkv.weight)
     (memory,) = made.begin(2, None)
     assert memory[0, 0].tolist() == [1, 0, 0, 0]
     _, (found,) = made.step(torch.tensor([3, 4]), (memory,))
     for b, token in enumerate((3, 4)):
         m, x = memory[b, 0], made.input(made.tokens.weight[token])
-        q, _, _ = made.qkv(m).chunk(3)
-        keys, values = zip(*(made.qkv(one).chunk(3)[1:] for one in (m, x)), strict=True)
+        q, _, _ = made.of_qkv(made.qkv(m)).chunk(3)
+        keys, values = zip(*(made.of_qkv(made.qkv(one)).chunk(3)[1:] for one in (m, x)), strict=True)
         share = torch.softmax(torch.stack([q @ key / 2 for key in keys]), 0)
         new = made.after_attention(m + share[0] * values[0] + share[1] * values[1])
         new = made.after_mlp(new + made.mlp(new))
