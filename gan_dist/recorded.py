@@ -75,7 +75,12 @@ class Recorder:
             if isinstance(value, Hashable) and not name.startswith("_") and name not in self.changing
         ]
         trained = tuple(parameter.requires_grad for parameter in self.parameters)
-        return method, str(tree), tuple(shapes), tuple(plain), trained, torch.is_grad_enabled()
+        return method, str(tree), tuple(shapes), tuple(plain), trained, self._has_slopes(leaves)
+
+    def _has_slopes(self, leaves: list[Any]) -> bool:
+        """Whether a gradient may be asked for."""
+        inputs = (one for one in leaves if isinstance(one, Tensor))
+        return torch.is_grad_enabled() and any(one.requires_grad for one in (*inputs, *self.parameters))
 
     def _recording(self, method: str, leaves: list[Any], tree: Any) -> Recording | None:
         """None where there is no memory for one, which holds on to what a plain call gives back."""
@@ -88,10 +93,10 @@ class Recorder:
         inputs = [one for one in leaves if isinstance(one, Tensor)]
         device = self.parameters[0].device
         numbers = {name: torch.zeros((), dtype=torch.float64, device=device) for name in self.numbers[method]}
-        trained = [one for one in self.parameters if one.requires_grad]
-        slopes = torch.is_grad_enabled() and any(one.requires_grad for one in (*trained, *inputs))
-        # A graph made before may still hold on to the parameters themselves, on another stream. Those that say they are
-        # trained are rounded to bfloat16 once in a call, the others at every use.
+        trained, slopes = [one for one in self.parameters if one.requires_grad], self._has_slopes(leaves)
+        # A graph made before may still hold on to the parameters themselves, on another stream. Where no gradient is
+        # wanted all say that they are trained, with gradients off: such are rounded to bfloat16 once in a call, others
+        # at every use.
         aliases = {one: nn.Parameter(one.detach(), one.requires_grad or not slopes) for one in self.parameters}
         with _standing_in(self.module, numbers, aliases), torch.set_grad_enabled(slopes):
             try:

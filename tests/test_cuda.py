@@ -124,6 +124,9 @@ def test_a_recorded_call_of_a_network_at_rest(name: str, precision: str) -> None
         with torch.no_grad():
             for parameter in generator.parameters():
                 parameter.mul_(1.01)
+    assert recorded._recorder is not None
+    (recording,) = recorded._recorder.found.values()
+    assert recording is not None
 
 
 def test_two_calls_before_one_backward() -> None:

@@ -214,3 +214,26 @@ def test_no_memory_for_a_recording(replayed: WiredNet, monkeypatch: pytest.Monke
     for _ in range(2):
         assert torch.equal(replayed.call("twice", X), 2 * X)
     assert len(tried) == 1
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("asks", [True, False], ids=["input asks", "no input asks"])
+@pytest.mark.parametrize("enabled", [True, False], ids=["gradients", "no gradients"])
+def test_weights_of_which_no_gradient_is_wanted_say_they_are_trained(
+    net: WiredNet, monkeypatch: pytest.MonkeyPatch, frozen: bool, asks: bool, enabled: bool
+) -> None:
+    """Autocast rounds those once in a call. With gradients off no graph comes of it."""
+    seen = []
+
+    class Asking(Recording):
+        def __init__(self, function: Any, inputs: Any, parameters: Any, numbers: Any) -> None:
+            super().__init__(function, inputs, parameters, numbers)
+            seen.append((net.module.weight.requires_grad, torch.is_grad_enabled()))
+
+    monkeypatch.setattr(recorded, "Recording", Asking)
+    net.module.requires_grad_(not frozen)
+    with torch.set_grad_enabled(enabled):
+        net.call("twice", X.clone().requires_grad_(asks))
+    slopes = enabled and (asks or not frozen)
+    assert seen == [(not frozen or not slopes, slopes)]
+    assert net.module.weight.requires_grad is not frozen
