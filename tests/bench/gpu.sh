@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What only a GPU shows, in some three minutes: the tests that need one, a run on Ray, and timings as ratios. From the
+# What only a GPU shows, in some five minutes: the tests that need one, a run on Ray, and timings as ratios. From the
 # root of the repository, in an environment that has gan-dist; SKIP_RAY=1 leaves Ray out. Everything goes to OUT too.
 set -uo pipefail
 export OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
@@ -18,7 +18,8 @@ all() {
     fi
     python tests/bench/rollouts.py --device cuda
     python tests/bench/recorded.py
-    python tests/bench/networks.py r3gan --device cuda --precision bf16 --compile --repeats 3
+    python tests/bench/networks.py r3gan --device cuda --precision bf16 --compile --repeats 3 \
+        -o data.size=64 -o generator.width=192 -o discriminator.width=192 -o batch=64
 }
 
 all 2>&1 | tee "${OUT:-$place}/gpu.txt"
