@@ -52,8 +52,8 @@ class Discriminator(nn.Module):
         self._begin()
 
     def _begin(self) -> None:
-        """As in the authors' code. It is the embeddings that matter, which begin far smaller than torch's: with torch's D
-        tells real sentences from generated ones after ten steps."""
+        """As in the authors' code. It is the embeddings that matter, which begin far smaller than torch's: with torch's
+        beginning D tells real sentences from generated ones after ten steps."""
         _scatter(self.tokens.weight, self.tokens.num_embeddings**-0.5)
         for part in self.modules():
             if isinstance(part, (nn.Conv1d, nn.Linear)):
