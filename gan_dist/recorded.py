@@ -49,7 +49,6 @@ class Recorder:
 
     def __call__(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, tree = tree_flatten((args, kwargs))
-        inputs = [one for one in leaves if isinstance(one, Tensor)]
         key = self._key(method, leaves, tree)
         if key not in self.found and len(self.found) < MOST:
             self.found[key] = self._recording(method, leaves, tree)
@@ -58,7 +57,7 @@ class Recorder:
             args, kwargs = tree_unflatten(leaves, tree)
             return self.run(self._called(method), args, kwargs)
         numbers = {name: getattr(self.module, name) for name in self.numbers[method]}
-        return recording(inputs, [one for one in self.parameters if one.requires_grad], numbers)
+        return recording(_tensors(leaves), [one for one in self.parameters if one.requires_grad], numbers)
 
     def forget(self) -> None:
         """Give back the memory of all recordings."""
@@ -79,8 +78,7 @@ class Recorder:
 
     def _has_slopes(self, leaves: list[Any]) -> bool:
         """Whether a gradient may be asked for."""
-        inputs = (one for one in leaves if isinstance(one, Tensor))
-        return torch.is_grad_enabled() and any(one.requires_grad for one in (*inputs, *self.parameters))
+        return torch.is_grad_enabled() and any(one.requires_grad for one in (*_tensors(leaves), *self.parameters))
 
     def _recording(self, method: str, leaves: list[Any], tree: Any) -> Recording | None:
         """None where there is no memory for one, which holds on to what a plain call gives back."""
@@ -90,7 +88,6 @@ class Recorder:
             args, kwargs = tree_unflatten([next(given) if isinstance(one, Tensor) else one for one in leaves], tree)
             return self.run(self._called(method), args, kwargs)
 
-        inputs = [one for one in leaves if isinstance(one, Tensor)]
         device = self.parameters[0].device
         numbers = {name: torch.zeros((), dtype=torch.float64, device=device) for name in self.numbers[method]}
         trained, slopes = [one for one in self.parameters if one.requires_grad], self._has_slopes(leaves)
@@ -100,7 +97,7 @@ class Recorder:
         aliases = {one: nn.Parameter(one.detach(), one.requires_grad or not slopes) for one in self.parameters}
         with _standing_in(self.module, numbers, aliases), torch.set_grad_enabled(slopes):
             try:
-                return Recording(function, inputs, [aliases[one] for one in trained], numbers)
+                return Recording(function, _tensors(leaves), [aliases[one] for one in trained], numbers)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 return None
@@ -110,6 +107,10 @@ def recorder_of(module: nn.Module, run: Callable[..., Any]) -> Recorder | None:
     """Of a network that is recorded."""
     ours, numbers = type(module).__module__.startswith("gan_dist.networks."), getattr(module, "recorded", None)
     return Recorder(module, numbers, run) if ours and numbers else None
+
+
+def _tensors(leaves: list[Any]) -> list[Tensor]:
+    return [one for one in leaves if isinstance(one, Tensor)]
 
 
 def _records_on(device: torch.device) -> bool:
