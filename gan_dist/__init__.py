@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gan_dist.api import load, train
+    from gan_dist.api import train
+    from gan_dist.generation.model import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "train"]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.data.facts import PairFacts
-from gan_dist.feed import Rows, class_shares, drawn_classes
+from gan_dist.data.ingest import Rows
+from gan_dist.data.weighted import class_shares, drawn_classes
 from gan_dist.pairs import given_to
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.spec.sections import StandingSpec

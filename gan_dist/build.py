@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from gan_dist import components
 from gan_dist.contracts import Augment, Objective, Penalty
-from gan_dist.data.facts import DataFacts
-from gan_dist.randomness import seed_of
 from gan_dist.schedule import Clock
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
@@ -19,19 +16,6 @@ from gan_dist.spec.schedules import Schedule
 from gan_dist.stages import Cadence, Driven, Lazy, Stage, Weighted
 
 CADENCES = ("report", "grid", "checkpoint", "metrics")
-KINDS: dict[str, components.Kind] = {"generator": "generator", "discriminator": "discriminator"}
-
-
-def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
-    """Every network of the job on the CPU, each initialised from its own seed.
-
-    Raises:
-        ValueError: a constructor refused its arguments; the text begins with the network's key.
-    """
-    return {
-        name: _seeded(spec.seed, name, KINDS.get(name, "network"), component.use, component.args, facts.provided)
-        for name, component in spec.network_specs.items()
-    }
 
 
 def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module]) -> list[Stage]:
@@ -89,22 +73,6 @@ def _stage(
         plan.train,
         plan.fresh_optimizer,
     )
-
-
-def _seeded(
-    seed: int,
-    name: str,
-    kind: components.Kind,
-    use: str,
-    args: Mapping[str, Any],
-    provided: Mapping[str, Any],
-) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "init", name))
-        built = components.build(kind, use, args, provided)
-    if not isinstance(built, nn.Module):
-        raise ValueError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")
-    return built
 
 
 def _driven(label: str, component: object, args: Mapping[str, Any]) -> list[Driven]:

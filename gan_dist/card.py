@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gan_dist.api import Model
-from gan_dist.results import Course
+from gan_dist.generation.model import Model
+from gan_dist.runs_metric_history import Course
 
 USES = {
     "safetensors": """import gan_dist

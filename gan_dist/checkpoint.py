@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_dist.storage import Folder, StorageError
 
@@ -256,3 +256,22 @@ def _untie(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, st
         owners[place] = name
         kept[name] = tensor.detach().to("cpu").contiguous().clone()
     return kept, ties
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Load a network's weights.
+
+    Raises:
+        ValueError: names or shapes differ; the first differences are listed.
+    """
+    own = module.state_dict()
+    differing = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
+    differing += [key for key in tensors if key not in own]
+    if differing:
+        shown = "; ".join(f"{key}: {_shape(own, key)} here, {_shape(tensors, key)} stored" for key in differing[:5])
+        raise ValueError(f"{name}: the stored weights are of another network ({shown})")
+    module.load_state_dict(dict(tensors))
+
+
+def _shape(tensors: Mapping[str, Tensor], key: str) -> str:
+    return "x".join(map(str, tensors[key].shape)) or "scalar" if key in tensors else "absent"

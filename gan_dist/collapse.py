@@ -12,14 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 DIVERSITY = "samples/diversity"
 NORM_OF_D, NORM_OF_G = "gradient_norm/discriminator", "gradient_norm/generator"
-COMPARED = 64
-LARGEST = 64  # pixels, which tell samples apart as well as more do
 # A generator is not yet expected to make different samples: averaged weights lag by their half-life.
 LEARNING = 0.25
 
@@ -208,20 +202,3 @@ def watched(reports: Iterable[Report], until: int) -> Watch:
     for report in reports:
         watch.add(report)
     return watch
-
-
-def nearest(samples: Tensor) -> float:
-    """Mean distance of each of the first 64 samples to the nearest other one.
-
-    Args:
-        samples: uint8 pixels [N, C, H, W], compared by their Euclidean distance at 64 pixels or less, or token ids
-            [N, T], by the share of places in which they differ.
-    """
-    if samples.ndim > 2:
-        pixels = samples[:COMPARED].float() / 255
-        rows = F.adaptive_avg_pool2d(pixels, min(LARGEST, pixels.shape[-1])).flatten(1)
-        between = torch.cdist(rows, rows)
-    else:
-        rows = samples[:COMPARED]
-        between = (rows[:, None] != rows[None]).float().mean(2)
-    return float(between.fill_diagonal_(float("inf")).amin(1).mean())

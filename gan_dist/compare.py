@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.api import Model, load
 from gan_dist.data.facts import PairFacts
+from gan_dist.generation.model import Model, load
+from gan_dist.generation.training_data import trained_on
 from gan_dist.grids import Grids
 from gan_dist.plots import Panel, drawn
 from gan_dist.results import results_of
 from gan_dist.runs import RunFolder
 from gan_dist.samples import Sheet, fixed_sheet
 from gan_dist.spec.errors import suggestion
-from gan_dist.subjects import trained_on
 
 ABSENT = "-"
 

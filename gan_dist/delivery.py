@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from gan_dist.api import Model
 from gan_dist.forms import SUFFIXES, form_of, joined
+from gan_dist.generation.model import Model
 from gan_dist.sampling import Executor, Sampling
 from gan_dist.storage import Folder
 

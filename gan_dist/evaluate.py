@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan_dist.api import load
 from gan_dist.asked import asked_of, changed
 from gan_dist.components import add_roots
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, TextFacts
-from gan_dist.data.ingest import Memory
+from gan_dist.data.ingest import Memory, Rows
+from gan_dist.distributed.device import pick_device
 from gan_dist.exported import is_exported
-from gan_dist.feed import Rows
 from gan_dist.fitted import everywhere
+from gan_dist.generation.model import load
+from gan_dist.generation.training_data import prepared_beside, trained_on, training_data
 from gan_dist.held_back import held_back
 from gan_dist.image_folder import images_of
 from gan_dist.measuring import Measuring
@@ -31,10 +32,9 @@ from gan_dist.runtime import LocalRun, Run
 from gan_dist.spec.job import MetricSpec
 from gan_dist.spec.sections import EnvironmentSpec
 from gan_dist.storage import Folder
-from gan_dist.subjects import Samples, of_folder, of_model, prepared_beside, trained_on, training_data, twin_of
+from gan_dist.subjects import Samples, of_folder, of_model, twin_of
 from gan_dist.temperatures import pairs_of
 from gan_dist.text_file import codec_for, is_text_file, rows_of, samples_of, sentences_of
-from gan_dist.worker import pick_device
 
 
 def evaluate(question: Question) -> Answer:

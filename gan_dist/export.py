@@ -14,17 +14,17 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path
 
 from gan_dist import exported
-from gan_dist.api import Model, load
 from gan_dist.card import card
 from gan_dist.data.facts import PairFacts
+from gan_dist.generation.model import Model, load
+from gan_dist.generation.training_data import trained_on
 from gan_dist.grids import Grids
 from gan_dist.programs import inputs_of, write_onnx, write_torch
-from gan_dist.results import courses
 from gan_dist.runs import RunFolder
+from gan_dist.runs_metric_history import courses
 from gan_dist.samples import Sheet, save_sheet, sheet
 from gan_dist.spec.errors import suggestion
 from gan_dist.storage import Folder
-from gan_dist.subjects import trained_on
 
 Form = Literal["safetensors", "torch", "onnx"]
 FILES: dict[str, str] = {"safetensors": exported.WEIGHTS, "torch": "model.pt2", "onnx": "model.onnx"}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,23 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.contracts import Batch
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.ingest import Rows
+from gan_dist.data.weighted import class_shares, drawn_classes
 from gan_dist.randomness import Rng, lane_size, seed_of, share_of
 from gan_dist.runtime import Run, WiredNet
 
 # Stored samples to what networks see of them, and to conditions that are part of the samples.
 Encode = Callable[[Tensor, Callable[[str], Rng]], tuple[Tensor, Tensor | None]]
-
-
-class Rows(Protocol):
-    """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position."""
-
-    @property
-    def facts(self) -> DataFacts: ...
-    @property
-    def labels(self) -> NDArray[np.int64]: ...
-    def positions(self, reals_drawn: int) -> NDArray[np.int64]: ...
-    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -127,20 +117,6 @@ class Feed:
         encoded, given = self.encode(stored, rng)
         self.waited_s += time.perf_counter() - began
         return encoded, labels.to(self.run.device) if self.classes is not None else given
-
-
-def class_shares(facts: DataFacts, device: torch.device, weights: Sequence[float] = ()) -> Tensor | None:
-    """How often each class comes in the data, or in proportion to weights, summed up to it, [classes]; None where there
-    are none."""
-    if not facts.classes:
-        return None
-    shares = torch.tensor(weights or facts.class_counts, dtype=torch.float64)
-    return (shares.cumsum(0) / shares.sum()).to(device)
-
-
-def drawn_classes(shares: Tensor, rng: Rng) -> Tensor:
-    """A class for each sample, as often as `class_shares` says."""
-    return torch.searchsorted(shares, rng.uniform().double(), right=True).clamp_max(len(shares) - 1)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from gan_dist.data.ingest import Rows
 from gan_dist.data.source import state_of
-from gan_dist.feed import Rows
 from gan_dist.runtime import Run
 from gan_dist.storage import Folder
 from gan_dist.wanted import FORMAT, contiguous

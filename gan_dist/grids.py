@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_dist.collapse import nearest
 from gan_dist.data.facts import PairFacts
-from gan_dist.feed import Rows
+from gan_dist.data.ingest import Rows
 from gan_dist.pairs import given_and_made, real_pairs, triples
-from gan_dist.samples import Sheet, fixed_samples, real_samples, sheet
+from gan_dist.samples import Sheet, fixed_samples, nearest, real_samples, sheet
 
 
 class Grids:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gan_dist.data.facts import TextFacts
+from gan_dist.data.ingest import Rows
 from gan_dist.data.tokens import UNK
-from gan_dist.feed import Rows
 from gan_dist.measuring import Measuring
 from gan_dist.spec.data_fields import Held
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from gan_dist.data.facts import DataFacts, PairFacts
-from gan_dist.feed import Rows, class_shares
+from gan_dist.data.ingest import Rows
+from gan_dist.data.weighted import class_shares
 from gan_dist.pairs import Targets, measured_pairs, wanted_of
 from gan_dist.samples import measured, measured_classes
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from gan_dist.packaging import Environment, code_folder
 from gan_dist.remote import FLAT
 from gan_dist.request import Request
-from gan_dist.runs import NoSuchRun, RunFolder, find_run, known_runs, new_run_id, storage_root
+from gan_dist.runs import NoSuchRun, RunFolder
+from gan_dist.runs_index import find_run, known_runs, new_run_id, storage_root
 from gan_dist.start import Start
 from gan_dist.storage import Folder
 

@@ -15,6 +15,7 @@ from gan_dist.data.choice import choose
 from gan_dist.data.ingest import Memory, Stream, in_memory
 from gan_dist.data.prepare import settle
 from gan_dist.data.processes import here
+from gan_dist.distributed.device import pick_device
 from gan_dist.events import preparing
 from gan_dist.logs import logged
 from gan_dist.preflight import data_problems, describe, earlier_window, storage_problems
@@ -23,7 +24,7 @@ from gan_dist.runtime import LocalRun
 from gan_dist.smoke import Rehearsal, rehearse, stood_in
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
-from gan_dist.worker import pick_device, work
+from gan_dist.worker import work
 
 
 def run_local(

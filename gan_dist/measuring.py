@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.adding_up import said_by, summed_scores
 from gan_dist.data.facts import DataFacts
-from gan_dist.feed import Rows
+from gan_dist.data.ingest import Rows
 from gan_dist.fitted import everywhere, fitted
 from gan_dist.metrics.fitting import SEED
 from gan_dist.metrics.moments import ClassMoments, FeatureRows

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan_dist.feed import Rows
+from gan_dist.data.ingest import Rows
 from gan_dist.measuring import CHUNK, Measuring
 from gan_dist.metrics.memorised import nearest
 from gan_dist.modalities import image

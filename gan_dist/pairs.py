@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_dist.data.facts import ImageFacts, PairFacts
+from gan_dist.data.ingest import Rows
 from gan_dist.data.order import shuffled
-from gan_dist.feed import Rows
 from gan_dist.modalities import image, pair
 from gan_dist.samples import generate, measured
 

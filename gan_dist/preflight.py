@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.augment_preflight import augment_problems
 from gan_dist.batchnorm import with_statistics
-from gan_dist.build import build_networks, build_stages
+from gan_dist.build import build_stages
 from gan_dist.checkpoint import CheckpointError, newest_described
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
 from gan_dist.data.held_out import check_there
 from gan_dist.data.order import epoch_samples
 from gan_dist.randomness import lanes_of, one_lane
+from gan_dist.registry.build import build_networks
 from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec

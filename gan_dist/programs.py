@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from gan_dist.api import Model
 from gan_dist.data.facts import PairFacts
+from gan_dist.generation.model import Model
 from gan_dist.randomness import one_lane
 
 TRACED, TRIED = 4, 3

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gan_dist.api import Model
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import PairFacts
 from gan_dist.data.sources import find, read
 from gan_dist.forms import put_in_place
+from gan_dist.generation.model import Model
 from gan_dist.modalities import image
 from gan_dist.samples import CHUNK
 from gan_dist.spec.data import ImageData, PairData

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.checkpoint import newest_described
 from gan_dist.collapse import watched
 from gan_dist.data.facts import facts_of
 from gan_dist.runs import JOB, RunFolder
-
-
-@dataclass(frozen=True)
-class Course:
-    """A metric over a run: its last value, its lowest and its highest, each with the samples seen there."""
-
-    last: tuple[float, int]
-    lowest: tuple[float, int]
-    highest: tuple[float, int]
+from gan_dist.runs_metric_history import courses, training_seconds
 
 
 def results_of(run: RunFolder) -> dict[str, Any]:
@@ -60,22 +51,3 @@ def _data(record: dict[str, Any]) -> dict[str, Any]:
     """What the data of a checkpoint were, in words and numbers."""
     found: dict[str, Any] = {key: record[key] for key in ("count", "size", "channels", "checksum") if key in record}
     return found | {"described": facts_of(record).described}
-
-
-def courses(reports: list[dict[str, Any]]) -> dict[str, Course]:
-    """Every metric that was measured."""
-    measured: dict[str, list[tuple[float, int]]] = {}
-    for report in reports:
-        for name, value in report.items():
-            if name.startswith("metric/"):
-                measured.setdefault(name.removeprefix("metric/"), []).append((value, int(report["seen"])))
-    return {name: Course(values[-1], min(values), max(values)) for name, values in sorted(measured.items())}
-
-
-def training_seconds(reports: list[dict[str, Any]]) -> float:
-    """The time that the reports cover: samples since the report before, over their rate."""
-    seconds, before = 0.0, 0
-    for report in reports:
-        seconds += (report["seen"] - before) / report["speed/samples_per_s"]
-        before = report["seen"]
-    return seconds

@@ -16,36 +16,22 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from gan_dist.storage import Folder, home
+from gan_dist.storage import Folder
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
 PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 class NoSuchRun(ValueError):
     """No run of that name is known; the command's exit code is 4."""
-
-
-def storage_root(option: str | None, of_job: str | None) -> Folder:
-    """The storage in force: the option, then `GAN_DIST_STORAGE`, then the job's, then `./runs`."""
-    return Folder.at(option or os.environ.get("GAN_DIST_STORAGE") or of_job or "runs")
-
-
-def new_run_id(name: str) -> str:
-    """A unique id such as `dcgan-digits-20261123-153012-k3xq` (local time, four random characters)."""
-    tail = "".join(secrets.choice(_ALPHABET) for _ in range(4))
-    return f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{tail}"
 
 
 @dataclass(frozen=True)
@@ -188,73 +174,3 @@ def _birth(pid: int) -> str | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
     except psutil.NoSuchProcess:
         return None
-
-
-def remember(run: RunFolder, **facts: Any) -> None:
-    """Note in the local index where a run lives (and its cluster's address, submission id, ...)."""
-    index = Folder.at(home() / "runs")
-    known = index.read_json(f"{run.id}.json") or {"created": time.time()}
-    index.write_json(f"{run.id}.json", {**known, "uri": run.uri, **facts})
-
-
-def forget(run: RunFolder) -> None:
-    Folder.at(home() / "runs").delete(f"{run.id}.json")
-
-
-def known_runs() -> list[dict[str, Any]]:
-    """Every run of the local index, oldest first: id, uri, created (epoch s) and what was remembered."""
-    index = Folder.at(home() / "runs")
-    records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names()]
-    rows = [{"id": run, **record} for run, record in records if record is not None]
-    return sorted(rows, key=lambda row: (row["created"], row["id"]))
-
-
-def stored_runs(storage: Folder) -> list[RunFolder]:
-    """Every run folder directly under a storage."""
-    return [RunFolder(storage.child(name)) for name in storage.names() if storage.exists(f"{name}/request.json")]
-
-
-def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
-    """The run meant by an id, a unique beginning of one, `last` (created last, rehearsals apart), or a folder or URI.
-
-    Raises:
-        NoSuchRun: nothing fits, or several do.
-    """
-    if "/" in ref or Path(ref).is_dir():
-        run = RunFolder(Folder.at(ref))
-        run.request()
-        return run
-    known = {row["id"]: row for row in known_runs()}
-    rows = {name: RunFolder(Folder(row["uri"])) for name, row in known.items()}
-    for run in stored_runs(storage or storage_root(None, None)):
-        rows.setdefault(run.id, run)
-    if ref == "last" and (newest := _last(rows, known)) is not None:
-        return newest
-    if ref in rows:
-        return rows[ref]
-    fits = [run for run in rows if run.startswith(ref)]
-    if len(fits) == 1:
-        return rows[fits[0]]
-    if fits:
-        raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
-    raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")
-
-
-def _last(runs: dict[str, RunFolder], known: dict[str, dict[str, Any]]) -> RunFolder | None:
-    """The run created last that is no rehearsal and no trial of a sweep, by the index where it knows the run; None when
-    there is none."""
-    facts = {name: known.get(name) or run.folder.read_json("request.json") or {} for name, run in runs.items()}
-    for name in sorted(runs, key=lambda name: (facts[name].get("created", 0.0), name), reverse=True):
-        if "sweep" in facts[name]:
-            continue
-        mode = facts[name].get("mode") or (runs[name].folder.read_json("request.json") or {}).get("mode")
-        if mode != "smoke":
-            return runs[name]
-    return None
-
-
-def _nearest(ref: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(ref, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.ingest import Rows
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.data.tokens import EOS
-from gan_dist.feed import Rows, drawn_classes
+from gan_dist.data.weighted import drawn_classes
 from gan_dist.modalities import image, text
 from gan_dist.randomness import LEAST_LANE, Rng
 
@@ -187,3 +189,26 @@ def contact_sheet(found: Prepared, stem: Path) -> Path:
             shown.append(samples_of(read_shard(found.folder, file, [SAMPLE]))[here])
         first += rows
     return save_sheet(sheet(torch.from_numpy(np.concatenate(shown)), found.facts), stem)
+
+
+COMPARED = 64
+
+
+LARGEST = 64  # pixels, which tell samples apart as well as more do
+
+
+def nearest(samples: Tensor) -> float:
+    """Mean distance of each of the first 64 samples to the nearest other one.
+
+    Args:
+        samples: uint8 pixels [N, C, H, W], compared by their Euclidean distance at 64 pixels or less, or token ids
+            [N, T], by the share of places in which they differ.
+    """
+    if samples.ndim > 2:
+        pixels = samples[:COMPARED].float() / 255
+        rows = F.adaptive_avg_pool2d(pixels, min(LARGEST, pixels.shape[-1])).flatten(1)
+        between = torch.cdist(rows, rows)
+    else:
+        rows = samples[:COMPARED]
+        between = (rows[:, None] != rows[None]).float().mean(2)
+    return float(between.fill_diagonal_(float("inf")).amin(1).mean())

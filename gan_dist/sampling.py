@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from gan_dist.api import Model, load
 from gan_dist.data.facts import DataFacts, ImageFacts
+from gan_dist.distributed.device import pick_device
 from gan_dist.forms import encoded
+from gan_dist.generation.model import Model, load
 from gan_dist.samples import CHUNK
-from gan_dist.worker import pick_device
 
 MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")

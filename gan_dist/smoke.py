@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist import components
-from gan_dist.build import KINDS
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
+from gan_dist.registry.build import KINDS
 from gan_dist.runs import RunFolder
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount

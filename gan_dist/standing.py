@@ -11,7 +11,8 @@ from gan_dist.cluster import Cluster, find_local, resolve
 from gan_dist.events import parse
 from gan_dist.jobs_api import Jobs, NoSuchJob, Stopping
 from gan_dist.local_cluster import ClusterError
-from gan_dist.runs import STOP, RunFolder, known_runs, storage_root, stored_runs
+from gan_dist.runs import STOP, RunFolder
+from gan_dist.runs_index import known_runs, storage_root, stored_runs
 from gan_dist.storage import Folder
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.adam import Adam
-from gan_dist.checkpoint import Checkpoint
+from gan_dist.checkpoint import Checkpoint, load_weights
 from gan_dist.contracts import Nets
 from gan_dist.ema import Ema
 from gan_dist.runtime import Run, WiredNet
@@ -190,21 +190,6 @@ class TrainState:
         return found
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Load a network's weights.
-
-    Raises:
-        ValueError: names or shapes differ; the first differences are listed.
-    """
-    own = module.state_dict()
-    differing = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
-    differing += [key for key in tensors if key not in own]
-    if differing:
-        shown = "; ".join(f"{key}: {_shape(own, key)} here, {_shape(tensors, key)} stored" for key in differing[:5])
-        raise ValueError(f"{name}: the stored weights are of another network ({shown})")
-    module.load_state_dict(dict(tensors))
-
-
 def averaged_buffers(module: nn.Module, run: Run) -> dict[str, Tensor]:
     """The floating buffers of a module, averaged over workers. Every worker must call this."""
     floating = _floating_buffers(module)
@@ -253,7 +238,3 @@ def _set_state(value: Tensor | nn.Module, stored: Any) -> None:
         value.load_state_dict(stored)
     else:
         value.copy_(stored)
-
-
-def _shape(tensors: Mapping[str, Tensor], key: str) -> str:
-    return "x".join(map(str, tensors[key].shape)) or "scalar" if key in tensors else "absent"

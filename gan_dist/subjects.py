@@ -9,21 +9,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from gan_dist.api import Model, load
 from gan_dist.components import Roots
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts
-from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.prepare import settle
-from gan_dist.data.processes import here
-from gan_dist.exported import is_exported
-from gan_dist.feed import Rows
+from gan_dist.generation.model import Model, load
+from gan_dist.generation.training_data import prepared_beside, trained_on
 from gan_dist.image_folder import images_of
 from gan_dist.judged import compared_with, labels_by, made_of, samples_by, wanted_by
 from gan_dist.metrics.fitting import SEED
-from gan_dist.runs import METRICS, PREPARED, RunFolder
+from gan_dist.runs import METRICS
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder, home
+from gan_dist.storage import Folder
 from gan_dist.wanted import Draw, Labels
 
 
@@ -66,31 +61,6 @@ def of_model(model: Model, device: torch.device) -> Samples:
         generator=generator,
         wanted=None if rows is None else wanted_by(rows, seed),
     )
-
-
-def prepared_beside(model: Model) -> Folder:
-    """Where decoded data are kept: beside the model's run, or, of one that has left its run, in our home."""
-    if is_exported(model.uri):
-        return Folder.at(home()).child(PREPARED)
-    return RunFolder(Folder(model.uri.rsplit("/", 2)[0])).prepared()
-
-
-def training_data(model: Model) -> Rows:
-    """Real samples of what the run's generator makes. Raises what `trained_on` raises."""
-    return compared_with(trained_on(model))
-
-
-def trained_on(model: Model) -> Memory:
-    """What the run was trained on, as it was prepared for it, or prepared now.
-
-    Raises:
-        DataError: it is no longer there, or has changed.
-    """
-    data = settle(model.spec.data, prepared_beside(model), here, lambda done, total: None)
-    if data.facts.checksum != model.facts.checksum:
-        remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
-        raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")
-    return in_memory(data, 0, 1)
 
 
 def of_folder(where: str, cache: Folder) -> Samples:

@@ -11,7 +11,8 @@ import torch
 
 from gan_dist import checkpoint
 from gan_dist.collapse import DIVERSITY, Watch, watched
-from gan_dist.feed import Feed, Rows
+from gan_dist.data.ingest import Rows
+from gan_dist.feed import Feed
 from gan_dist.grids import Grids
 from gan_dist.journal import Journal
 from gan_dist.judged import compared_with, labels_by, made_of, wanted_by

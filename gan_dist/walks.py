@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gan_dist.api import Model
 from gan_dist.data.facts import TextFacts
+from gan_dist.generation.model import Model
 from gan_dist.modalities import image
 from gan_dist.samples import CHUNK, noise_of, over_leaves
 

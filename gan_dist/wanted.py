@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from gan_dist import components
 from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
+from gan_dist.data.ingest import Rows
 from gan_dist.data.source import state_of
-from gan_dist.feed import Rows
 from gan_dist.metrics.fitting import SEED, tenth
 from gan_dist.metrics.moments import ClassMoments, FeatureRows, Moments, Spread
 from gan_dist.metrics.names import features_of, names_of

@@ -11,24 +11,26 @@ from torch import nn
 
 from gan_dist import checkpoint, components
 from gan_dist.batchnorm import Standing
-from gan_dist.build import build_networks, build_stages
-from gan_dist.checkpoint import Checkpoint
+from gan_dist.build import build_stages
+from gan_dist.checkpoint import Checkpoint, load_weights
 from gan_dist.data.facts import DataFacts, facts_of
-from gan_dist.data.ingest import Memory, on_device
+from gan_dist.data.ingest import Memory, Rows, on_device
 from gan_dist.data.order import epoch_samples
+from gan_dist.distributed.device import has_bf16
 from gan_dist.ema import Ema
-from gan_dist.feed import Encode, Feed, Rows
+from gan_dist.feed import Encode, Feed
 from gan_dist.loop import train
 from gan_dist.microbatch import settle_micro_batch
 from gan_dist.modalities import image, pair, text
 from gan_dist.reduction import is_dense
+from gan_dist.registry.build import build_networks
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import Autocast, Run
 from gan_dist.schedule import Clock
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.job import JobSpec
 from gan_dist.start import Start
-from gan_dist.state import TrainState, load_weights
+from gan_dist.state import TrainState
 from gan_dist.stats import Stats
 from gan_dist.storage import Folder
 from gan_dist.tasks import Desk
@@ -153,19 +155,3 @@ def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtyp
 
 def _bf16(device_type: str) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: torch.autocast(device_type, torch.bfloat16)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 natively (NVIDIA from compute capability 8.0)."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def pick_device(asked: str) -> torch.device:
-    """The device of a process that has the machine to itself.
-
-    Raises:
-        ValueError: CUDA was asked for and is not there.
-    """
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ValueError("resources.device: cuda, but this machine has no usable CUDA device")
-    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from gan_dist import checkpoint
 from gan_dist.checkpoint import Checkpoint
 from gan_dist.contracts import Batch, Nets
-from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.ingest import Memory, Rows, in_memory
 from gan_dist.data.prepare import settle
 from gan_dist.data.processes import here
-from gan_dist.feed import Rows
 from gan_dist.randomness import Rng, one_lane
 from gan_dist.request import Request
 from gan_dist.runs import RunFolder

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.api import Model
 from gan_dist.checkpoint import CheckpointError
-from gan_dist.runs import NoSuchRun, RunFolder, known_runs
+from gan_dist.generation.model import Model
+from gan_dist.runs import NoSuchRun, RunFolder
+from gan_dist.runs_index import known_runs
 from gan_dist.spec.errors import JobError
 
 JOB = """

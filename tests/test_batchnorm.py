@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.api import load
 from gan_dist.batchnorm import Standing, with_statistics
-from gan_dist.build import build_networks
+from gan_dist.data.weighted import class_shares
 from gan_dist.export import export
-from gan_dist.feed import class_shares
+from gan_dist.generation.model import load
 from gan_dist.preflight import network_problems
+from gan_dist.registry.build import build_networks
 from gan_dist.spec.job import JobSpec
 from tests.helpers import CPU, everything, rows_of, small, train
 

@@ -109,8 +109,8 @@ def test_metrics_by_pair_are_those_of_the_pictures(scene: Any, gan_dist: Any) ->
 
 
 def test_psnr_of_the_run_by_hand(scene: Any) -> None:
+    from gan_dist.generation.training_data import trained_on
     from gan_dist.judged import made_of, wanted_by
-    from gan_dist.subjects import trained_on
 
     _, run = scene
     model = api.load(run)

@@ -20,7 +20,8 @@ from gan_dist.jobfile import load_job
 from gan_dist.journal import Journal
 from gan_dist.mirror import Mirror
 from gan_dist.request import Request
-from gan_dist.runs import RunFolder, find_run
+from gan_dist.runs import RunFolder
+from gan_dist.runs_index import find_run
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder, StorageError, Unreachable
 from gan_dist.sweeps.here import run_here

@@ -12,8 +12,9 @@ from gan_dist.checkpoint import newest
 from gan_dist.cli import main
 from gan_dist.jobfile import load_job
 from gan_dist.local import run_local
-from gan_dist.results import Course, courses, results_of, training_seconds
+from gan_dist.results import results_of
 from gan_dist.runs import NoSuchRun, RunFolder
+from gan_dist.runs_metric_history import Course, courses, training_seconds
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
 from tests.helpers import request_of, small

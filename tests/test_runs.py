@@ -15,18 +15,8 @@ import pytest
 from gan_dist import attempt as attempts
 from gan_dist import smoke
 from gan_dist.attempt import Attempt
-from gan_dist.runs import (
-    LEASE_S,
-    NoSuchRun,
-    RunFolder,
-    find_run,
-    forget,
-    known_runs,
-    new_run_id,
-    remember,
-    storage_root,
-    stored_runs,
-)
+from gan_dist.runs import LEASE_S, NoSuchRun, RunFolder
+from gan_dist.runs_index import find_run, forget, known_runs, new_run_id, remember, storage_root, stored_runs
 from gan_dist.storage import Folder
 from tests.helpers import request_of, small
 

@@ -21,13 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 import gan_dist
-from gan_dist.api import Model
 from gan_dist.cli import main
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import settle
 from gan_dist.data.processes import here as read_here
 from gan_dist.delivery import deliver
 from gan_dist.export import export
+from gan_dist.generation.model import Model
 from gan_dist.pairs import real_pairs
 from gan_dist.samples import real_samples
 from gan_dist.sampling import Sampling, Stretch, here, seeds_of

@@ -80,7 +80,7 @@ def tensorboard(
 ) -> None:
     """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
     from gan_dist.board import show
-    from gan_dist.runs import find_run, storage_root
+    from gan_dist.runs_index import find_run, storage_root
     from gan_dist.storage import Folder
 
     root = storage_root(storage, None)

@@ -30,7 +30,7 @@ def compare(
     """Put runs beside each other: jobs, results, a curve, and samples of the same noise."""
     from gan_dist.compare import compare as beside
     from gan_dist.report import html
-    from gan_dist.runs import find_run, storage_root
+    from gan_dist.runs_index import find_run, storage_root
 
     root = storage_root(storage, None)
     found = beside([find_run(run, root) for run in runs], scalar, seed)

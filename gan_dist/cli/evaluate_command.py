@@ -116,7 +116,7 @@ def _on_cluster(question: Question, workers: int, address: str | None, as_json: 
     from gan_dist.evaluate import portable
     from gan_dist.evaluating_on_ray import ANSWER
     from gan_dist.question import Answer
-    from gan_dist.runs import new_run_id, storage_root
+    from gan_dist.runs_index import new_run_id, storage_root
 
     if question.neighbours:
         raise ValueError("--neighbours is a picture that is drawn in this process; leave out --workers")

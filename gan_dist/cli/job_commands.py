@@ -51,7 +51,7 @@ def status(
 ) -> None:
     """Where a run stands; of a sweep, with its trials."""
     from gan_dist.cli.sweep_words import say_standing
-    from gan_dist.runs import find_run, storage_root
+    from gan_dist.runs_index import find_run, storage_root
     from gan_dist.standing import standing
     from gan_dist.sweeps.report import is_sweep
 
@@ -92,7 +92,7 @@ def results(
     """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
     from gan_dist.cli.sweep_words import results_of_sweep
     from gan_dist.results import results_of
-    from gan_dist.runs import find_run, storage_root
+    from gan_dist.runs_index import find_run, storage_root
     from gan_dist.sweeps.report import is_sweep
 
     here = find_run(run, storage_root(storage, None))
@@ -143,7 +143,7 @@ def logs(
     as_json: options.Json = False,
 ) -> None:
     """What a run printed, while its cluster lives and afterwards."""
-    from gan_dist.runs import find_run, storage_root
+    from gan_dist.runs_index import find_run, storage_root
     from gan_dist.standing import job_or_none, log_lines
 
     found = find_run(run, storage_root(storage, None))
@@ -177,7 +177,7 @@ def stop(
 ) -> None:
     """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
     from gan_dist import standing
-    from gan_dist.runs import find_run, storage_root
+    from gan_dist.runs_index import find_run, storage_root
     from gan_dist.sweeps.report import is_sweep
 
     found = find_run(run, storage_root(storage, None))
@@ -223,7 +223,7 @@ def delete(
     as_json: options.Json = False,
 ) -> None:
     """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
-    from gan_dist.runs import find_run, forget, storage_root
+    from gan_dist.runs_index import find_run, forget, storage_root
     from gan_dist.standing import OPEN, standing
     from gan_dist.sweeps.report import trials_of
 

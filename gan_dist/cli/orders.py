@@ -37,7 +37,7 @@ def carry_out(
     from gan_dist.jobs_api import Jobs
     from gan_dist.packaging import Environment
     from gan_dist.ray_order import Order
-    from gan_dist.runs import new_run_id
+    from gan_dist.runs_index import new_run_id
     from gan_dist.submit import submit
 
     cluster, order = cluster_of(address, aside), Order(new_run_id(verb), what)

@@ -13,7 +13,7 @@ from gan_dist.cli import options
 from gan_dist.cli.output import console, emit, say
 
 if TYPE_CHECKING:
-    from gan_dist.api import Model
+    from gan_dist.generation.model import Model
     from gan_dist.sampling import Sampling
 
 ROW = 8

@@ -113,7 +113,7 @@ def finish(run_id: str, uri: str, outcome: Outcome, as_json: bool) -> None:
 
 def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
     from gan_dist.follow import Follower
-    from gan_dist.runs import remember
+    from gan_dist.runs_index import remember
     from gan_dist.sweeps.here import run_here
 
     remember(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
@@ -129,7 +129,7 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
     from gan_dist.attend import ask_at_terminal, attend
     from gan_dist.follow import Follower
     from gan_dist.jobs_api import Jobs
-    from gan_dist.runs import remember
+    from gan_dist.runs_index import remember
     from gan_dist.submit import submit as send
 
     cluster = cluster_of(address, as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -136,3 +136,14 @@ def _room(device: torch.device) -> float:
     """Bytes of the device that samples may take beside the networks."""
     free, _ = torch.cuda.mem_get_info(device)
     return DEVICE_SHARE * free
+
+
+class Rows(Protocol):
+    """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position."""
+
+    @property
+    def facts(self) -> DataFacts: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]: ...
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...

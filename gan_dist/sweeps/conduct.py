@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from gan_dist.attempt import Attempt, Refused
-from gan_dist.build import build_networks, build_stages
+from gan_dist.build import build_stages
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
 from gan_dist.metrics.names import job_names
 from gan_dist.preflight import batch_problems, metric_problems, network_problems
+from gan_dist.registry.build import build_networks
 from gan_dist.runs import STOP, RunFolder
+from gan_dist.runs_metric_history import curve, last_value
 from gan_dist.schedule import Clock
 from gan_dist.smoke import STEPS, fewer_trials, shortened
 from gan_dist.spec.errors import JobError, suggestion
@@ -29,7 +31,7 @@ from gan_dist.sweeps.median import hopeless
 from gan_dist.sweeps.ranking import noise_words
 from gan_dist.sweeps.report import Told
 from gan_dist.sweeps.search import ASHA_PART, Search, rule_of
-from gan_dist.sweeps.trial import Common, curve, last_value, show_in_tensorboard, take_over
+from gan_dist.sweeps.trial import Common, show_in_tensorboard, take_over
 
 MOST_BUILT = 64
 TOLD_EVERY_S = 2.0

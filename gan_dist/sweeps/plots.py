@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gan_dist.runs_metric_history import curve
 from gan_dist.spec.errors import shown
 from gan_dist.spec.space import LISTS, Parameter
 from gan_dist.sweeps.board import means
@@ -16,7 +17,6 @@ from gan_dist.sweeps.draw import differing
 from gan_dist.sweeps.population import lineage
 from gan_dist.sweeps.ranking import Row
 from gan_dist.sweeps.report import Told
-from gan_dist.sweeps.trial import curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,6 +21,7 @@ from gan_dist.logs import logged
 from gan_dist.loop import Diverged
 from gan_dist.request import Request
 from gan_dist.runs import JOB, STOP, RunFolder
+from gan_dist.runs_metric_history import last_value
 from gan_dist.schedule import Clock
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
@@ -218,17 +219,6 @@ def cut(spec: JobSpec, until: int | None, clock: Clock) -> JobSpec:
         if begins >= until:
             break
     return spec.model_copy(update={"stages": tuple(stages)})
-
-
-def last_value(run: RunFolder, tag: str) -> float | None:
-    """The newest value of a tag in a run's reports; None where it was never reported."""
-    course = curve(run, tag)
-    return course[-1][1] if course else None
-
-
-def curve(run: RunFolder, tag: str) -> list[tuple[int, float]]:
-    """(samples seen, value) of each report of a run that has the tag."""
-    return [(int(report["seen"]), float(report[tag])) for report in run.reports() if tag in report]
 
 
 def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:

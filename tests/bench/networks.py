@@ -29,11 +29,12 @@ from side_by_side import compare
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.build import build_networks, build_stages
+from gan_dist.build import build_stages
 from gan_dist.data.facts import DataFacts
 from gan_dist.jobfile import load_job
 from gan_dist.local import read_rows
 from gan_dist.loop import train
+from gan_dist.registry.build import build_networks
 from gan_dist.runs import RunFolder
 from gan_dist.runtime import LocalRun
 from gan_dist.schedule import Clock

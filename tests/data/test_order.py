@@ -108,7 +108,7 @@ class Worker(LocalRun):
 def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
     spec = small(batch=26, data={"source": "digits", "size": 8, "labels": "source"})
     rows, run = rows_of(spec), Worker(rank, world)
-    from gan_dist.build import build_networks
+    from gan_dist.registry.build import build_networks
 
     wired = run.wire(build_networks(spec, rows.facts)["generator"], False, torch.no_grad)
     feed = Feed(

@@ -15,8 +15,7 @@ from gan_dist.data.ingest import in_memory
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.prepare import settle
 from gan_dist.data.processes import here
-from gan_dist.data.weighted import WeightedPlan, quotas, weights_of
-from gan_dist.feed import class_shares
+from gan_dist.data.weighted import WeightedPlan, class_shares, quotas, weights_of
 from gan_dist.spec.data import ImageData
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec

@@ -13,7 +13,8 @@ import torch
 
 from gan_dist import checkpoint
 from gan_dist.cli import main, options
-from gan_dist.runs import RunFolder, remember
+from gan_dist.runs import RunFolder
+from gan_dist.runs_index import remember
 from gan_dist.storage import Folder
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,8 @@ from gan_dist.jobs_api import Jobs, NoSuchJob, Refused
 from gan_dist.local_cluster import ClusterError, start_local, stop_local
 from gan_dist.packaging import Environment
 from gan_dist.request import Request
-from gan_dist.runs import RunFolder, remember
+from gan_dist.runs import RunFolder
+from gan_dist.runs_index import remember
 from gan_dist.standing import RunJob, job_of, log_lines, standing, stop
 from gan_dist.storage import Folder
 from gan_dist.submit import submit

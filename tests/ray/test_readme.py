@@ -16,7 +16,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from gan_dist.cluster import stop_local
-from gan_dist.runs import RunFolder, known_runs
+from gan_dist.runs import RunFolder
+from gan_dist.runs_index import known_runs
 from gan_dist.storage import Folder
 
 pytestmark = pytest.mark.ray

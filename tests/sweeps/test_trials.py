@@ -15,7 +15,9 @@ from gan_dist.checkpoint import newest
 from gan_dist.jobfile import load_job
 from gan_dist.request import Request
 from gan_dist.resume import resume_spec
-from gan_dist.runs import RunFolder, find_run
+from gan_dist.runs import RunFolder
+from gan_dist.runs_index import find_run
+from gan_dist.runs_metric_history import curve
 from gan_dist.schedule import Clock
 from gan_dist.spec.job import JobSpec
 from gan_dist.storage import Folder
@@ -24,7 +26,7 @@ from gan_dist.sweeps.here import run_here
 from gan_dist.sweeps.history import History
 from gan_dist.sweeps.population import lineage
 from gan_dist.sweeps.report import Told, best_job, results_of_sweep
-from gan_dist.sweeps.trial import LINEAGE, curve, cut, take_over
+from gan_dist.sweeps.trial import LINEAGE, cut, take_over
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
 
 RATES = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}

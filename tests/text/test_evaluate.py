@@ -13,7 +13,7 @@ import torch
 import gan_dist
 from gan_dist.data.oracle import SEED, oracle_of
 from gan_dist.networks.autoregressive import Drawing
-from gan_dist.runs import find_run
+from gan_dist.runs_index import find_run
 from gan_dist.storage import Folder
 from gan_dist.temperatures import LEAST, Pair, pairs_of, parse, verdict
 from tests.helpers import commanded

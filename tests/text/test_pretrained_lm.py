@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.api import load
 from gan_dist.data.facts import TextFacts
+from gan_dist.generation.model import load
 from gan_dist.local import read_rows, run_local
 from gan_dist.networks.autoregressive import Drawing
 from gan_dist.networks.pretrained_lm import NEVER, Generator

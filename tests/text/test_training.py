@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gan_dist.api import load
 from gan_dist.data.facts import TextFacts
+from gan_dist.generation.model import load
 from gan_dist.local import read_rows, run_local
 from gan_dist.loop import Diverged
 from gan_dist.preflight import network_problems, resume_problems

@@ -1,0 +1,44 @@
+"""The networks of a job, built from its component specs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from gan_dist import components
+from gan_dist.data.facts import DataFacts
+from gan_dist.randomness import seed_of
+from gan_dist.spec.job import JobSpec
+
+KINDS: dict[str, components.Kind] = {"generator": "generator", "discriminator": "discriminator"}
+
+
+def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
+    """Every network of the job on the CPU, each initialised from its own seed.
+
+    Raises:
+        ValueError: a constructor refused its arguments; the text begins with the network's key.
+    """
+    return {
+        name: _seeded(spec.seed, name, KINDS.get(name, "network"), component.use, component.args, facts.provided)
+        for name, component in spec.network_specs.items()
+    }
+
+
+def _seeded(
+    seed: int,
+    name: str,
+    kind: components.Kind,
+    use: str,
+    args: Mapping[str, Any],
+    provided: Mapping[str, Any],
+) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "init", name))
+        built = components.build(kind, use, args, provided)
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")
+    return built
