@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_dist.jobfile import load_job
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import new_run_id, remember, storage_root
-from gan_dist.sweeps.here import run_here
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs.index import new_run_id, remember, storage_root
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.sweeps.local import run_here
 
 
 def train(

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.randomness import Rng
+from gan_dist.distributed.randomness import Rng
 
 Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs"]
 

@@ -15,21 +15,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist import checkpoint
-from gan_dist.checkpoint import Checkpoint
 from gan_dist.contracts import Batch, Nets
 from gan_dist.data.ingest import Memory, Rows, in_memory
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import settle
-from gan_dist.data.processes import here
-from gan_dist.randomness import Rng, one_lane
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.runtime import LocalRun
-from gan_dist.schedule import Clock
+from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.runs import checkpoint
+from gan_dist.runs.checkpoint import Checkpoint
+from gan_dist.runs.request import Request, Start
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData, JobSpec
-from gan_dist.start import Start
-from gan_dist.storage import Folder
-from gan_dist.worker import work
+from gan_dist.training.schedule import Clock
+from gan_dist.training.trainer import work
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 CPU = torch.device("cpu")

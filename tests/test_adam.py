@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_dist.adam import Adam
+from gan_dist.training.adam import Adam
 
 
 def pair(decoupled: bool, dtype: torch.dtype) -> tuple[nn.Module, Adam, nn.Module, torch.optim.Optimizer]:
@@ -63,7 +63,7 @@ def test_state_is_that_of_torch_and_resumes() -> None:
 
 def test_making_and_stepping_one_does_not_import_the_compiler() -> None:
     script = (
-        "import sys, torch\nfrom gan_dist.adam import Adam\np = torch.nn.Parameter(torch.ones(2))\n"
+        "import sys, torch\nfrom gan_dist.training.adam import Adam\np = torch.nn.Parameter(torch.ones(2))\n"
         "(p * p).sum().backward()\no = Adam([p], False)\no.lr = 0.1\no.step()\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )

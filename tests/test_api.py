@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.checkpoint import CheckpointError
 from gan_dist.generation.model import Model
-from gan_dist.runs import NoSuchRun, RunFolder
-from gan_dist.runs_index import known_runs
+from gan_dist.runs.checkpoint import CheckpointError
+from gan_dist.runs.index import known_runs
+from gan_dist.runs.run_folder import NoSuchRun, RunFolder
 from gan_dist.spec.errors import JobError
 
 JOB = """
@@ -101,7 +101,7 @@ def test_few_samples_are_the_first_of_many(model: Model, n: int) -> None:
 
 def test_samples_are_the_same_at_any_chunk(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = model.sample(130)
-    monkeypatch.setattr("gan_dist.samples.CHUNK", 16)
+    monkeypatch.setattr("gan_dist.generation.samples.CHUNK", 16)
     assert (model.sample(130).int() - expected.int()).abs().max() <= 1
 
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.augment import colour
+from gan_dist.augment import color
 from gan_dist.augment.ada import Ada, rotation
-from gan_dist.augment.applied import AugmentedNet
+from gan_dist.augment.affine import SYM6, resampled
+from gan_dist.augment.augmented_discriminator import AugmentedNet
 from gan_dist.augment.diffaugment import DiffAugment
-from gan_dist.augment.pixels import cut_out, flipped, moved, turned
-from gan_dist.augment.resample import SYM6, resampled
+from gan_dist.augment.pixel_ops import cut_out, flipped, moved, turned
 from gan_dist.contracts import Phase
 from gan_dist.data.facts import ImageFacts
+from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.execution.preflight import network_problems
 from gan_dist.penalties.r1 import R1
-from gan_dist.preflight import network_problems
-from gan_dist.randomness import Rng, one_lane
-from gan_dist.stages import watches_augment
+from gan_dist.training.stages import watches_augment
 from tests.helpers import CPU, Bare, assert_same_state, batch_of, nets_of, small, stop_at, train
 
 WIDE = torch.float64
@@ -121,19 +121,19 @@ def test_colours_by_their_definitions() -> None:
     by = rng_of(n, "by").uniform() + 0.2
     mean = x.mean(1, keepdim=True)
     each = by[:, None, None, None]
-    assert torch.allclose(colour.recoloured(x, colour.brightness(by)), x + each)
-    assert torch.allclose(colour.recoloured(x, colour.contrast(by)), each * x)
-    assert torch.allclose(colour.recoloured(x, colour.saturation(by)), mean + each * (x - mean))
+    assert torch.allclose(color.recoloured(x, color.brightness(by)), x + each)
+    assert torch.allclose(color.recoloured(x, color.contrast(by)), each * x)
+    assert torch.allclose(color.recoloured(x, color.saturation(by)), mean + each * (x - mean))
     once = torch.ones(n, dtype=WIDE)
-    assert torch.allclose(colour.recoloured(x, colour.luma_flip(once)), x - 2 * mean)
-    assert torch.equal(colour.recoloured(x, colour.luma_flip(0 * once)), x)
+    assert torch.allclose(color.recoloured(x, color.luma_flip(once)), x - 2 * mean)
+    assert torch.equal(color.recoloured(x, color.luma_flip(0 * once)), x)
 
 
 def test_hue_turns_about_grey() -> None:
     x = pictures(4)
     third = torch.full((4,), 2 * math.pi / 3, dtype=WIDE)
-    assert torch.allclose(colour.recoloured(x, colour.hue(third)), x[:, [2, 0, 1]]), "red becomes green"
-    turned_x = colour.recoloured(x, colour.hue(rng_of(4).uniform() * 6))
+    assert torch.allclose(color.recoloured(x, color.hue(third)), x[:, [2, 0, 1]]), "red becomes green"
+    turned_x = color.recoloured(x, color.hue(rng_of(4).uniform() * 6))
     assert torch.allclose(turned_x.mean(1), x.mean(1))
     assert torch.allclose(turned_x.square().sum(1), x.square().sum(1))
 
@@ -141,9 +141,9 @@ def test_hue_turns_about_grey() -> None:
 def test_grey_stays_grey_and_transparency_stays() -> None:
     angle = rng_of(4).uniform()
     grey = pictures(4, channels=1)
-    assert torch.allclose(colour.recoloured(grey, colour.hue(angle)), grey)
+    assert torch.allclose(color.recoloured(grey, color.hue(angle)), grey)
     clear = pictures(4, channels=4)
-    made = colour.recoloured(clear, colour.contrast(angle))
+    made = color.recoloured(clear, color.contrast(angle))
     assert torch.equal(made[:, 3], clear[:, 3]) and made.shape == clear.shape
 
 

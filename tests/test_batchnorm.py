@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.batchnorm import Standing, with_statistics
-from gan_dist.data.weighted import class_shares
-from gan_dist.export import export
+from gan_dist.data.class_balance import class_shares
+from gan_dist.execution.preflight import network_problems
+from gan_dist.generation.export import export
 from gan_dist.generation.model import load
-from gan_dist.preflight import network_problems
 from gan_dist.registry.build import build_networks
 from gan_dist.spec.job import JobSpec
+from gan_dist.training.batch_norm_statistics import Standing, with_statistics
 from tests.helpers import CPU, everything, rows_of, small, train
 
 DCGAN = {"use": "dcgan", "width": 2, "z": 8}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gan_dist.networks.attention import SelfAttention
-from gan_dist.networks.biggan import Discriminator, Generator, truncated
-from gan_dist.networks.spectral import SpectralConv, SpectralLinear, normalised
+from gan_dist.networks.image.biggan import Discriminator, Generator, truncated
+from gan_dist.networks.layers.attention import SelfAttention
+from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, normalised
 
 
 def count(module: torch.nn.Module) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gan_dist.catalog import catalog, shipped_jobs
-from gan_dist.components import ALIASES
-from gan_dist.jobfile import load_job
+from gan_dist.launch.load_job import load_job
+from gan_dist.registry.catalog import catalog, shipped_jobs
+from gan_dist.registry.lookup import ALIASES
 
 OURS_ALONE = {
     "memorised",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.checkpoint import (
+from gan_dist.runs.checkpoint import (
     FORMAT,
     Checkpoint,
     CheckpointError,
@@ -23,7 +23,7 @@ from gan_dist.checkpoint import (
     stored,
     write,
 )
-from gan_dist.storage import Folder, StorageError
+from gan_dist.runs.storage import Folder, StorageError
 
 FILES = ["generator.safetensors", "training.pt", "meta.json"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.collapse import DIVERSITY, Watch, watched
-from gan_dist.samples import nearest
+from gan_dist.evaluation.collapse import DIVERSITY, Watch, watched
+from gan_dist.generation.samples import nearest
 from gan_dist.spec.job import JobSpec
 from tests.helpers import SMALL, Trained, kill_at, train
 

@@ -12,8 +12,8 @@ import pytest
 
 import gan_dist
 from gan_dist.cli import main
-from gan_dist.compare import differing, flat
-from gan_dist.runs import RunFolder
+from gan_dist.evaluation.reports.compare import differing, flat
+from gan_dist.runs.run_folder import RunFolder
 
 JOB = """
 name: base

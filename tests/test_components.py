@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gan_dist.components import ALIASES, build, check_arguments, locate, signature
+from gan_dist.registry.lookup import ALIASES, build, check_arguments, locate, signature
 
 NETS = '''\
 import dataclasses
@@ -199,7 +199,7 @@ def test_build_passes_what_is_taken_and_names_what_refuses(root: Path) -> None:
 
 def test_checking_imports_nothing_heavy() -> None:
     code = (
-        "import sys, gan_dist.components as c; c.check_arguments('generator', 'dcgan', {'width': 3});"
+        "import sys, gan_dist.registry.lookup as c; c.check_arguments('generator', 'dcgan', {'width': 3});"
         "print([name for name in ('torch', 'ray', 'numpy', 'pyarrow') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

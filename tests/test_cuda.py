@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.jobfile import load_job
-from gan_dist.metrics.language_model import LanguageModel
-from gan_dist.networks.autoregressive import Autoregressive
-from gan_dist.networks.lstm import Generator as Lstm
-from gan_dist.networks.rmc import Generator as Rmc
-from gan_dist.networks.transformer import Generator as Transformer
-from gan_dist.recording import Recording
-from gan_dist.runtime import WiredNet
+from gan_dist.distributed.cuda_graph_recording import Recording
+from gan_dist.distributed.runtime import WiredNet
+from gan_dist.launch.load_job import load_job
+from gan_dist.metrics.features.language_model import LanguageModel
+from gan_dist.networks.text.autoregressive import Autoregressive
+from gan_dist.networks.text.lstm import Generator as Lstm
+from gan_dist.networks.text.rmc import Generator as Rmc
+from gan_dist.networks.text.transformer import Generator as Transformer
 from gan_dist.spec.job import JobSpec
-from gan_dist.worker import _numbers
+from gan_dist.training.trainer import _numbers
 from tests.helpers import CPU, assert_same_state, small, stop_at, train
 from tests.text.test_training import ALONE, JOBS, rows_of, spec_of
 

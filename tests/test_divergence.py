@@ -9,12 +9,12 @@ from unittest.mock import ANY
 import pytest
 import torch
 
-from gan_dist.checkpoint import newest, stored
-from gan_dist.local import run_local
-from gan_dist.loop import Diverged
-from gan_dist.runs import RunFolder
+from gan_dist.execution.local import run_local
+from gan_dist.runs.checkpoint import newest, stored
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
+from gan_dist.training.loop import Diverged
 from tests.helpers import request_of, small, stop_at, train
 
 OWN = """
@@ -144,5 +144,5 @@ def test_an_error_in_a_person_s_code_shows_where(tmp_path: Path, capsys: pytest.
     code, message = ended(spec_breaking(32, "raise"), tmp_path / "run")
     assert (code, message) == (1, "your code raised KeyError: 'my own mistake'")
     shown = capsys.readouterr().err
-    assert 'fragile_loss.py", line 15, in terms' in shown and "gan_dist/loop.py" not in shown
+    assert 'fragile_loss.py", line 15, in terms' in shown and "gan_dist/training/loop.py" not in shown
     assert "my own mistake" in (tmp_path / "run" / "logs" / "attempt-1.log").read_text()

@@ -14,9 +14,9 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gan_dist import components
 from gan_dist.cli import app, main
-from gan_dist.jobfile import load_job
+from gan_dist.launch.load_job import load_job
+from gan_dist.registry import lookup
 from gan_dist.spec.data import PairData
 from gan_dist.spec.fields import WorkerRange
 from gan_dist.spec.job import (
@@ -40,7 +40,7 @@ from gan_dist.spec.job import (
     SweepSpec,
     TextData,
 )
-from gan_dist.testbench import modality_of
+from gan_dist.testing.bench import modality_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
@@ -72,7 +72,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "sweep": SweepSpec,
     "sweep.scheduler": SchedulerSpec,
 }
-COMPONENTS = [(kind, alias) for kind, aliases in components.ALIASES.items() for alias in aliases]
+COMPONENTS = [(kind, alias) for kind, aliases in lookup.ALIASES.items() for alias in aliases]
 
 
 def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -113,20 +113,20 @@ def default_of(field: FieldInfo) -> str:
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
-def component_table(kind: components.Kind, alias: str) -> str:
+def component_table(kind: lookup.Kind, alias: str) -> str:
     """What a page must hold for a component: one row for each argument a job may give."""
-    params = components.signature(components.ALIASES[kind][alias]).params
+    params = lookup.signature(lookup.ALIASES[kind][alias]).params
     return table(
         (f"`{alias}`, {kind}", "default", "meaning"),
         [
             (f"`{param.name}`", "required" if param.required else f"`{shown(param.default)}`", param.doc)
             for param in params
-            if param.name not in components.PROVIDED[kind]
+            if param.name not in lookup.PROVIDED[kind]
         ],
     )
 
 
-def is_for_text(kind: components.Kind, alias: str) -> bool:
+def is_for_text(kind: lookup.Kind, alias: str) -> bool:
     return kind in ("generator", "discriminator", "objective") and modality_of(kind, alias, ()) == "text"
 
 
@@ -182,7 +182,7 @@ def test_no_section_of_the_job_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("kind", "alias"), COMPONENTS)
-def test_every_component_is_on_its_page(kind: components.Kind, alias: str) -> None:
+def test_every_component_is_on_its_page(kind: lookup.Kind, alias: str) -> None:
     page = "text.md" if is_for_text(kind, alias) else "networks.md"
     wanted, page = component_table(kind, alias), "metrics.md" if kind in ("metric", "extractor") else page
     assert wanted in (DOCS / page).read_text(), f"put this table into docs/{page}:\n{wanted}"

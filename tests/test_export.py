@@ -12,8 +12,8 @@ import torch
 
 import gan_dist
 from gan_dist.cli import main
-from gan_dist.programs import inputs_of
-from gan_dist.runs import RunFolder
+from gan_dist.generation.export_programs import inputs_of
+from gan_dist.runs.run_folder import RunFolder
 
 IMAGES = """
 name: given

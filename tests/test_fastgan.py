@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gan_dist.augment.applied import AugmentedNet
+from gan_dist.augment.augmented_discriminator import AugmentedNet
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks import fastgan
-from gan_dist.networks.fastgan import Excitation, UpBlock
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.execution.preflight import network_problems
+from gan_dist.networks.image import fastgan
+from gan_dist.networks.image.fastgan import Excitation, UpBlock
+from gan_dist.objectives.decoder_reconstruction import Reconstruction
 from gan_dist.objectives.perceptual import Distance
-from gan_dist.objectives.rebuilding import Reconstruction
-from gan_dist.preflight import network_problems
-from gan_dist.randomness import one_lane
-from gan_dist.runtime import LocalRun
 from tests.helpers import CPU, batch_of, nets_of, never, rows_of, small
 from tests.test_networks import count
 

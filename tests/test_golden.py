@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from gan_dist.data.errors import DataError
-from gan_dist.jobfile import load_job
-from gan_dist.local import read_rows
+from gan_dist.execution.local import read_rows
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, ObjectiveSpec, TextData
-from gan_dist.storage import Folder
 from tests.helpers import SHARED, train
 
 SHIPPED = sorted((Path(__file__).parents[1] / "jobs").glob("*.yaml"))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from gan_dist.networks import dcgan, mlp
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.networks.image import dcgan, mlp
 from tests.helpers import CPU
 
 
@@ -124,7 +124,7 @@ def test_layers_of_nothing_are_refused() -> None:
 
 
 def test_a_parameter_with_gaps_is_trained_whole() -> None:
-    from gan_dist.worker import _placed
+    from gan_dist.training.trainer import _placed
 
     class Gaps(torch.nn.Module):
         def __init__(self) -> None:

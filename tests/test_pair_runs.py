@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 from gan_dist import api
-from gan_dist.batchnorm import with_statistics
 from gan_dist.cli import main
+from gan_dist.data.encoding import image
 from gan_dist.data.order import shuffled
-from gan_dist.jobfile import load_job
-from gan_dist.metrics.pairs import psnr
-from gan_dist.modalities import image
-from gan_dist.randomness import one_lane
-from gan_dist.runs import RunFolder
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.launch.load_job import load_job
+from gan_dist.metrics.image.paired import psnr
+from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.errors import JobError
+from gan_dist.training.batch_norm_statistics import with_statistics
 from tests.helpers import CPU
 
 JOB = """
@@ -109,8 +109,8 @@ def test_metrics_by_pair_are_those_of_the_pictures(scene: Any, gan_dist: Any) ->
 
 
 def test_psnr_of_the_run_by_hand(scene: Any) -> None:
+    from gan_dist.evaluation.sample_draws import made_of, wanted_by
     from gan_dist.generation.training_data import trained_on
-    from gan_dist.judged import made_of, wanted_by
 
     _, run = scene
     model = api.load(run)

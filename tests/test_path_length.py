@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch
 from gan_dist.data.facts import ImageFacts
+from gan_dist.distributed.randomness import Rng
+from gan_dist.execution.preflight import network_problems
 from gan_dist.penalties.path_length import PathLength, path_lengths
-from gan_dist.preflight import network_problems
-from gan_dist.randomness import Rng
 from tests.helpers import Passing, assert_same_state, batch_of, finite_difference, nets_of, small, stop_at, train
 
 WIDE = torch.float64

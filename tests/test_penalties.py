@@ -16,7 +16,7 @@ from gan_dist.penalties.r1 import R1
 from gan_dist.penalties.r2 import R2
 from gan_dist.penalties.wgan_gp import WganGp, gradient_length
 from gan_dist.spec.optimizer import OptimizerSpec
-from gan_dist.stages import Cadence, Lazy, Stage, Weighted, lazy_correction
+from gan_dist.training.stages import Cadence, Lazy, Stage, Weighted, lazy_correction
 from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 
 X = torch.linspace(-1, 1, 4 * 6, dtype=torch.float64).view(4, 1, 2, 3).sin()

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks import dcgan
-from gan_dist.networks.pretrained import Taps
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.execution.preflight import network_problems
+from gan_dist.networks.image import dcgan
+from gan_dist.networks.layers.pretrained_backbone import Taps
 from gan_dist.objectives.auxiliary import AuxiliaryClassifier
 from gan_dist.objectives.perceptual import Perceptual
-from gan_dist.preflight import network_problems
-from gan_dist.runtime import LocalRun
 from tests.helpers import CPU, rows_of, small
 
 

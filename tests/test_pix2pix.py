@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.jobfile import load_job
-from gan_dist.networks.pix2pix import Discriminator, Generator
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.launch.load_job import load_job
+from gan_dist.networks.image.pix2pix import Discriminator, Generator
 from gan_dist.spec.errors import JobError
 
 SMALL: dict[str, Any] = {"channels": 1, "input_channels": 2, "width": 4}

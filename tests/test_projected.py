@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.data.facts import ImageFacts
-from gan_dist.networks import pretrained
-from gan_dist.networks.pretrained import KNOWN, Taps, weights_file
-from gan_dist.networks.projected import Discriminator, Head, Mixing
-from gan_dist.preflight import network_problems
-from gan_dist.smoke import stood_in
+from gan_dist.execution.preflight import network_problems
+from gan_dist.execution.smoke import stood_in
+from gan_dist.networks.image.projected import Discriminator, Head, Mixing
+from gan_dist.networks.layers import pretrained_backbone
+from gan_dist.networks.layers.pretrained_backbone import KNOWN, Taps, weights_file
 from tests.helpers import assert_same_state, small, stop_at, train
 
 WIDE = torch.float64
@@ -143,7 +143,7 @@ def test_a_published_file_is_found_where_torch_keeps_it_and_must_be_whole(
     with pytest.raises(ValueError, match=r"is damaged: its SHA-256 does not begin with 397923af; download it again"):
         weights_file("vgg16", None)
     digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    monkeypatch.setitem(pretrained.KNOWN, "vgg16", KNOWN["vgg16"]._replace(file=f"vgg16-{digits}.pth"))
+    monkeypatch.setitem(pretrained_backbone.KNOWN, "vgg16", KNOWN["vgg16"]._replace(file=f"vgg16-{digits}.pth"))
     path.rename(folder / f"vgg16-{digits}.pth")
     assert weights_file("vgg16", None) == folder / f"vgg16-{digits}.pth"
 

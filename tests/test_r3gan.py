@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.networks import r3gan
-from gan_dist.networks.r3gan import Block
-from gan_dist.networks.resample import Downsample, Upsample
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.networks.image import r3gan
+from gan_dist.networks.image.r3gan import Block
+from gan_dist.networks.layers.resample import Downsample, Upsample
 from tests.helpers import CPU
 from tests.test_networks import count
 

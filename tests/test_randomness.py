@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gan_dist.randomness import Rng, lane_size, lanes_of, one_lane, seed_of, share_of
+from gan_dist.distributed.randomness import Rng, lane_size, lanes_of, one_lane, seed_of, share_of
 from tests.helpers import CPU
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gan_dist.jobfile import load_job
-from gan_dist.recipes import Machine, choose, render, write_job
+from gan_dist.launch.init.image_survey import Survey, survey
+from gan_dist.launch.init.images import Machine, choose, render, write_job
+from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec, TextData
-from gan_dist.survey import Survey, survey
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "images"
 

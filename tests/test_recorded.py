@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from gan_dist import recorded
-from gan_dist.networks.lstm import Generator as Lstm
-from gan_dist.recorded import MOST
-from gan_dist.runtime import WiredNet
+from gan_dist.distributed import cuda_graphs
+from gan_dist.distributed.cuda_graphs import MOST
+from gan_dist.distributed.runtime import WiredNet
+from gan_dist.networks.text.lstm import Generator as Lstm
 
 
 class Doubling(nn.Module):
@@ -57,8 +57,8 @@ class Recording:
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch) -> WiredNet:
     """A net whose device is said to be a GPU."""
-    monkeypatch.setattr(recorded, "Recording", Recording)
-    monkeypatch.setattr(recorded, "_records_on", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "Recording", Recording)
+    monkeypatch.setattr(cuda_graphs, "_records_on", lambda device: True)
     Recording.made, Recording.awaited = [], False
     monkeypatch.setattr(Doubling, "__module__", "gan_dist.networks.doubling")
     return WiredNet(Doubling(), False, nullcontext)
@@ -163,8 +163,8 @@ def twice_on_cpu(self: Any, function: Callable[[list[Tensor]], Any]) -> None:
 
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> WiredNet:
-    monkeypatch.setattr(recorded.Recording, "_record", twice_on_cpu)
-    monkeypatch.setattr(recorded, "_records_on", lambda device: True)
+    monkeypatch.setattr(cuda_graphs.Recording, "_record", twice_on_cpu)
+    monkeypatch.setattr(cuda_graphs, "_records_on", lambda device: True)
     monkeypatch.setattr(Doubling, "__module__", "gan_dist.networks.doubling")
     return WiredNet(Doubling(), False, nullcontext)
 
@@ -210,7 +210,7 @@ def test_no_memory_for_a_recording(replayed: WiredNet, monkeypatch: pytest.Monke
         tried.append(1)
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(recorded.Recording, "_record", full)
+    monkeypatch.setattr(cuda_graphs.Recording, "_record", full)
     for _ in range(2):
         assert torch.equal(replayed.call("twice", X), 2 * X)
     assert len(tried) == 1
@@ -230,7 +230,7 @@ def test_weights_of_which_no_gradient_is_wanted_say_they_are_trained(
             super().__init__(function, inputs, parameters, numbers)
             seen.append((net.module.weight.requires_grad, torch.is_grad_enabled()))
 
-    monkeypatch.setattr(recorded, "Recording", Asking)
+    monkeypatch.setattr(cuda_graphs, "Recording", Asking)
     net.module.requires_grad_(not frozen)
     with torch.set_grad_enabled(enabled):
         net.call("twice", X.clone().requires_grad_(asks))

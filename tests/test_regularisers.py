@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.augment.applied import AugmentedNet
+from gan_dist.augment.augmented_discriminator import AugmentedNet
 from gan_dist.data.facts import ImageFacts
-from gan_dist.networks import dcgan, textcnn
+from gan_dist.distributed.randomness import Rng
+from gan_dist.execution.preflight import network_problems
+from gan_dist.networks.image import dcgan
+from gan_dist.networks.text import textcnn
 from gan_dist.penalties.bcr import Bcr
 from gan_dist.penalties.lecam import LeCam
 from gan_dist.penalties.orthogonal import Orthogonal, overlap
 from gan_dist.penalties.output_l2 import OutputL2
-from gan_dist.preflight import network_problems
-from gan_dist.randomness import Rng
 from tests.helpers import Bare, Passing, assert_same_state, batch_of, finite_difference, nets_of, small, stop_at, train
 
 WIDE = torch.float64

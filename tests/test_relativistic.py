@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist import components
 from gan_dist.contracts import Phase
 from gan_dist.objectives.relativistic import Relativistic, RelativisticAverage
+from gan_dist.registry import lookup
 from tests.helpers import batch_of, finite_difference, nets_of
 from tests.test_objectives import FAKE, REAL, double, terms, value
 
@@ -107,9 +107,9 @@ def test_both_of_a_pair_have_its_class() -> None:
 
 
 def test_what_couples_the_batch_says_so() -> None:
-    saying = [alias for alias, target in components.ALIASES["objective"].items() if coupled(target)]
+    saying = [alias for alias, target in lookup.ALIASES["objective"].items() if coupled(target)]
     assert saying == ["feature_matching", "relativistic_average"]
 
 
 def coupled(target: str) -> bool:
-    return getattr(components.load(target), "couples_batch", False)
+    return getattr(lookup.load(target), "couples_batch", False)

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 from gan_dist import api
-from gan_dist import mirror as mirrors
-from gan_dist.attempt import Attempt
-from gan_dist.board import Copy, fetch
-from gan_dist.checkpoint import stored
 from gan_dist.cli import main
-from gan_dist.jobfile import load_job
-from gan_dist.journal import Journal
-from gan_dist.mirror import Mirror
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import find_run
+from gan_dist.evaluation.reports.tensorboard import Copy, fetch
+from gan_dist.execution.attempt import Attempt
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs import mirror as mirrors
+from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.index import find_run
+from gan_dist.runs.mirror import Mirror
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder, StorageError, Unreachable
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder, StorageError, Unreachable
-from gan_dist.sweeps.here import run_here
-from gan_dist.sweeps.plots import pictures
-from gan_dist.sweeps.report import Told, best_job, results_of_sweep, trials_of
+from gan_dist.sweeps.local import run_here
+from gan_dist.sweeps.reports.plots import pictures
+from gan_dist.sweeps.reports.results import Told, best_job, results_of_sweep, trials_of
+from gan_dist.training.run_logger import Journal
 from tests.helpers import SMALL, assert_same_state, kill_at, small, train
 
 JOB = """
@@ -170,8 +170,8 @@ def test_a_mirror_of_a_path_is_the_path(tmp_path: Path) -> None:
 
 
 def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_dist.journal.LONG_BYTES", 600)
-    monkeypatch.setattr("gan_dist.journal.PUSH_S", 0.0)
+    monkeypatch.setattr("gan_dist.training.run_logger.LONG_BYTES", 600)
+    monkeypatch.setattr("gan_dist.training.run_logger.PUSH_S", 0.0)
     folder = Folder(f"{bucket}/long")
     sent: list[str] = []
     write = Folder.write
@@ -213,7 +213,7 @@ def test_pushing_waits(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
 
 def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its record, its trials, what is told of it, and TensorBoard's copy of all trials."""
-    monkeypatch.setattr("gan_dist.storage.SETTLE_S", 0.05)  # nobody else writes here
+    monkeypatch.setattr("gan_dist.runs.storage.SETTLE_S", 0.05)  # nobody else writes here
     here, there = (swept(f"{at}/s") for at in (str(tmp_path), f"{bucket}/sweeps"))
     assert outcomes(here) == outcomes(there)
     found, other = results_of_sweep(here), results_of_sweep(there)
@@ -240,7 +240,7 @@ def outcomes(run: RunFolder) -> list[tuple[Any, ...]]:
 
 
 def test_a_sweep_on_s3_goes_on_from_its_record(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_dist.storage.SETTLE_S", 0.05)  # nobody else writes here
+    monkeypatch.setattr("gan_dist.runs.storage.SETTLE_S", 0.05)  # nobody else writes here
     run = swept(f"{bucket}/resumed/s")
     lines = run.folder.read("trials.jsonl").splitlines(keepends=True)
     whole, first = outcomes(run), next(n for n, line in enumerate(lines) if b'"outcome"' in line)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gan_dist.resources import Ask, ask_of, resource_problems
+from gan_dist.execution.ray.resources import Ask, ask_of, resource_problems
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.sections import ResourcesSpec
-from gan_dist.storage import Folder
 
 NODES = [{"Alive": True}, {"Alive": False}]
 

@@ -14,21 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_dist import tasks
-from gan_dist.checkpoint import CheckpointError, stored
-from gan_dist.launch import plan_resume
-from gan_dist.local import run_local
-from gan_dist.preflight import resume_problems
-from gan_dist.request import Request
-from gan_dist.resume import MAY_CHANGE, resume_spec
-from gan_dist.runs import RunFolder
+from gan_dist.execution.local import run_local
+from gan_dist.execution.preflight import resume_problems
+from gan_dist.launch.plan import plan_resume
+from gan_dist.launch.resume_rules import MAY_CHANGE, resume_spec
+from gan_dist.runs.checkpoint import CheckpointError, stored
+from gan_dist.runs.request import Request, Start
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
-from gan_dist.start import Start
-from gan_dist.state import TrainState
-from gan_dist.storage import Folder
-from gan_dist.tasks import Desk
+from gan_dist.training import callbacks
+from gan_dist.training.callbacks import Desk
+from gan_dist.training.state import TrainState
 from tests.helpers import (
     MLP,
     SMALL,
@@ -369,8 +368,8 @@ def test_what_the_clock_asks_for_is_written_once(tmp_path: Path, monkeypatch: py
     """A second passes whenever the clock is looked at: at each iteration, and at each checkpoint."""
     seconds = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: next(seconds), perf_counter=time.perf_counter, time=time.time)
-    monkeypatch.setattr(tasks, "time", clock)
-    monkeypatch.setattr(tasks, "LONGEST_WITHOUT_CHECKPOINT_S", 9)
+    monkeypatch.setattr(callbacks, "time", clock)
+    monkeypatch.setattr(callbacks, "LONGEST_WITHOUT_CHECKPOINT_S", 9)
     every = {"report": "1 steps", "grid": "1000 steps", "checkpoint": f"{cadence} steps"}
     trained = train(small(until="60 steps", every=every, keep={"last": 60}), tmp_path / "run")
     steps = [int(one.name.split("-")[0]) // 8 for one in stored(trained.run.checkpoints())]

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from gan_dist import attempt as attempts
-from gan_dist import smoke
-from gan_dist.attempt import Attempt
-from gan_dist.runs import LEASE_S, NoSuchRun, RunFolder
-from gan_dist.runs_index import find_run, forget, known_runs, new_run_id, remember, storage_root, stored_runs
-from gan_dist.storage import Folder
+from gan_dist.execution import attempt as attempts
+from gan_dist.execution import smoke
+from gan_dist.execution.attempt import Attempt
+from gan_dist.runs.index import find_run, forget, known_runs, new_run_id, remember, storage_root, stored_runs
+from gan_dist.runs.run_folder import LEASE_S, NoSuchRun, RunFolder
+from gan_dist.runs.storage import Folder
 from tests.helpers import request_of, small
 
 
@@ -149,7 +149,7 @@ def test_a_run_has_one_writer(tmp_path: Path) -> None:
 
 def test_the_lease_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
-    code = "import sys; from gan_dist.runs import *; RunFolder(Folder.at(sys.argv[1])).acquire(1)"
+    code = "import sys; from gan_dist.runs.run_folder import *; RunFolder(Folder.at(sys.argv[1])).acquire(1)"
     subprocess.run([sys.executable, "-c", code, run.uri], check=True)
     assert json.loads((tmp_path / "a" / "lease.json").read_text())["time"] > time.time() - LEASE_S
     run.acquire(2)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks import sagan
-from gan_dist.networks.attention import SelfAttention
-from gan_dist.networks.sagan import DownBlock
-from gan_dist.networks.spectral import SpectralConv, SpectralLinear
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.networks.image import sagan
+from gan_dist.networks.image.sagan import DownBlock
+from gan_dist.networks.layers.attention import SelfAttention
+from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 from tests.helpers import CPU
 from tests.test_networks import count
 

@@ -23,17 +23,17 @@ from torch import Tensor
 import gan_dist
 from gan_dist.cli import main
 from gan_dist.data.facts import ImageFacts
+from gan_dist.data.on_processes import here as read_here
 from gan_dist.data.prepare import settle
-from gan_dist.data.processes import here as read_here
-from gan_dist.delivery import deliver
-from gan_dist.export import export
+from gan_dist.execution.ray.sample_task import Maker
+from gan_dist.generation.export import export
 from gan_dist.generation.model import Model
-from gan_dist.pairs import real_pairs
-from gan_dist.samples import real_samples
-from gan_dist.sampling import Sampling, Stretch, here, seeds_of
-from gan_dist.sampling_on_ray import Maker
+from gan_dist.generation.output import deliver
+from gan_dist.generation.paired_samples import real_pairs
+from gan_dist.generation.samples import real_samples
+from gan_dist.generation.sampling import Sampling, Stretch, here, seeds_of
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
-from gan_dist.storage import Folder
 
 PICTURES = """
 name: pictures
@@ -67,7 +67,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Model]]
 
 @pytest.fixture
 def small_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_dist.sampling.MOST", 64)
+    monkeypatch.setattr("gan_dist.generation.sampling.MOST", 64)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_dist.schedule import Clock, crossed, early
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.schedules import parse_schedule
+from gan_dist.training.schedule import Clock, crossed, early
 
 CLOCK = Clock(batch=64, epoch=1000)
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.loop import iterate as iteration
-from gan_dist.networks import sngan
-from gan_dist.networks.sngan import ClassNorm, DownBlock, UpBlock
-from gan_dist.networks.spectral import SpectralConv, SpectralLinear
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.networks.image import sngan
+from gan_dist.networks.image.sngan import ClassNorm, DownBlock, UpBlock
+from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
+from gan_dist.training.loop import iterate as iteration
 from tests.helpers import CPU, finite_difference, small
 from tests.test_networks import count
 from tests.test_state import ready

@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.build import build_stages
-from gan_dist.checkpoint import load_weights, stored
 from gan_dist.contracts import Nets
+from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import epoch_samples
-from gan_dist.ema import Ema
-from gan_dist.feed import Feed, Moment
-from gan_dist.loop import Iteration, accumulate, iterate
-from gan_dist.modalities.image import encode
-from gan_dist.randomness import seed_of
+from gan_dist.distributed.randomness import seed_of
+from gan_dist.distributed.runtime import LocalRun
 from gan_dist.registry.build import build_networks
-from gan_dist.runtime import LocalRun
-from gan_dist.schedule import Clock
+from gan_dist.runs.checkpoint import load_weights, stored
 from gan_dist.spec.job import EmaSpec, JobSpec
-from gan_dist.state import TrainState
-from gan_dist.stats import Stats
+from gan_dist.training.batches import Feed, Moment
+from gan_dist.training.build import build_stages
+from gan_dist.training.ema import Ema
+from gan_dist.training.loop import Iteration, accumulate, iterate
+from gan_dist.training.schedule import Clock
+from gan_dist.training.state import TrainState
+from gan_dist.training.stats import Stats
 from tests.helpers import CPU, everything, never, rows_of, small, train
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.storage import Folder, StorageError, is_uri
+from gan_dist.runs.storage import Folder, StorageError, is_uri
 
 
 def test_write_read_and_replace(tmp_path: Path) -> None:

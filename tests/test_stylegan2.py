@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_dist.networks import stylegan2
-from gan_dist.networks.equalised import EqualConv, EqualLinear, unit_length
-from gan_dist.networks.modulated import StyledConv, ToPicture, modulated
-from gan_dist.networks.stylegan2 import Mapping, group_deviation
+from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.networks.image import stylegan2
+from gan_dist.networks.image.stylegan2 import Mapping, group_deviation
+from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, unit_length
+from gan_dist.networks.layers.modulated_conv import StyledConv, ToPicture, modulated
 from gan_dist.penalties.r1 import squared_gradient
-from gan_dist.randomness import Rng, one_lane
 from tests.helpers import CPU
 from tests.test_networks import count
 

@@ -1,4 +1,4 @@
-"""gan_dist.testing finds each defect that it promises to find, and nothing wrong with what is shipped."""
+"""gan_dist.testing.checks finds each defect that it promises to find, and nothing wrong with what is shipped."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gan_dist.components import ALIASES
-from gan_dist.kinds import KINDS as CHECKED
-from gan_dist.kinds import guess_kind
-from gan_dist.testing import check, problems
+from gan_dist.registry.lookup import ALIASES
+from gan_dist.testing.checks import check, problems
+from gan_dist.testing.kinds import KINDS as CHECKED
+from gan_dist.testing.kinds import guess_kind
 from tests.text.tiny import encoder_of, lm_of
 
 HEAD = """

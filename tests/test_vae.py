@@ -11,11 +11,11 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks.dcgan import Generator
-from gan_dist.networks.vae import Encoder, drawn
+from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.execution.preflight import network_problems
+from gan_dist.networks.image.dcgan import Generator
+from gan_dist.networks.image.vae import Encoder, drawn
 from gan_dist.objectives.vae import Vae, kl
-from gan_dist.preflight import network_problems
-from gan_dist.randomness import Rng, one_lane
 from tests.helpers import rows_of, small
 
 CPU = torch.device("cpu")

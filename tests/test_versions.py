@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gan_dist.request import Request
-from gan_dist.versions import version_differences, versions
+from gan_dist.runs.request import Request
+from gan_dist.runs.versions import version_differences, versions
 
 
 def test_equal_versions_are_no_news() -> None:

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 import gan_dist
+from gan_dist.data.encoding.image import gif
+from gan_dist.generation.interpolation import EMPTY, Stop, arc, line, mixed, stops, walk
 from gan_dist.generation.model import Model
-from gan_dist.modalities.image import gif
-from gan_dist.samples import noise_of
-from gan_dist.walks import EMPTY, Stop, arc, line, mixed, stops, walk
+from gan_dist.generation.samples import noise_of
 from tests.helpers import CPU
 
 JOB = """

@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from gan_dist.augment import colour as colours
-from gan_dist.augment.pixels import cut_out, flipped, moved, turned
-from gan_dist.augment.resample import resampled
+from gan_dist.augment import color as colours
+from gan_dist.augment.affine import resampled
+from gan_dist.augment.pixel_ops import cut_out, flipped, moved, turned
 from gan_dist.contracts import Batch, Nets, Term, watch
-from gan_dist.randomness import Rng
+from gan_dist.distributed.randomness import Rng
 
 UNIFORM, NORMAL = 24, 7
 ADAPT_EVERY = 4

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gan_dist.augment.pixels import cut_out, moved
-from gan_dist.randomness import Rng
+from gan_dist.augment.pixel_ops import cut_out, moved
+from gan_dist.distributed.randomness import Rng
 
 POLICIES = ("color", "translation", "cutout")
 SHIFT = 1 / 8

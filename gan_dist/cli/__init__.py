@@ -11,18 +11,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import (
-    cluster_commands,
-    compare_command,
-    data_commands,
-    evaluate_command,
-    export_command,
-    job_commands,
-    model_commands,
-    sample_command,
-    spec_commands,
-    submit_command,
-)
+from gan_dist.cli import check_help, cluster, compare, evaluate, export, jobs, prepare, runs, sample, submit
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -39,36 +28,36 @@ app = typer.Typer(
 )
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Run jobs": {
-        "submit": submit_command.submit,
-        "list": job_commands.list_runs,
-        "status": job_commands.status,
-        "logs": job_commands.logs,
-        "results": job_commands.results,
-        "stop": job_commands.stop,
-        "delete": job_commands.delete,
+        "submit": submit.submit,
+        "list": runs.list_runs,
+        "status": runs.status,
+        "logs": runs.logs,
+        "results": runs.results,
+        "stop": runs.stop,
+        "delete": runs.delete,
     },
     "Write jobs": {
-        "init": spec_commands.init,
-        "validate": spec_commands.validate,
-        "schema": spec_commands.schema,
-        "catalog": spec_commands.catalog,
-        "help": model_commands.help_topic,
+        "init": jobs.init,
+        "validate": jobs.validate,
+        "schema": jobs.schema,
+        "catalog": jobs.catalog,
+        "help": check_help.help_topic,
     },
     "Data": {
-        "prepare": data_commands.prepare,
+        "prepare": prepare.prepare,
     },
     "Networks": {
-        "sample": sample_command.sample,
-        "evaluate": evaluate_command.evaluate,
-        "export": export_command.export,
-        "compare": compare_command.compare,
-        "check": model_commands.check,
+        "sample": sample.sample,
+        "evaluate": evaluate.evaluate,
+        "export": export.export,
+        "compare": compare.compare,
+        "check": check_help.check,
     },
     "Clusters and pages": {
-        "up": cluster_commands.up,
-        "down": cluster_commands.down,
-        "dashboard": cluster_commands.dashboard,
-        "tensorboard": cluster_commands.tensorboard,
+        "up": cluster.up,
+        "down": cluster.down,
+        "dashboard": cluster.dashboard,
+        "tensorboard": cluster.tensorboard,
     },
 }
 for panel, commands in PANELS.items():
@@ -117,8 +106,8 @@ def main() -> None:
 
 
 def _code_of(error: ValueError) -> int:
-    from gan_dist.local_cluster import ClusterError
-    from gan_dist.runs import NoSuchRun
+    from gan_dist.launch.cluster.local import ClusterError
+    from gan_dist.runs.run_folder import NoSuchRun
 
     if isinstance(error, ClusterError):
         return NO_CLUSTER

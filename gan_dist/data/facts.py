@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from gan_dist.data.codec import Codec
 from gan_dist.data.errors import DataError
-from gan_dist.data.held_out import HeldOut
-from gan_dist.data.oracle import oracle_of
-from gan_dist.data.tokens import Codec
-from gan_dist.spec.data_fields import Held
+from gan_dist.data.text.held_out import HeldOut
+from gan_dist.data.text.oracle import oracle_of
+from gan_dist.spec.data import PictureData, TextData
+from gan_dist.spec.fields import Held
 
 NAMED = 10
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -189,3 +190,32 @@ def check_channels(channels: int, native: Mapping[str, tuple[int, str]]) -> None
             f"data.channels: auto found {same[0]} {kind} and {other[0]} {other_kind} images "
             f"(first: {other[1]!r}); set data.channels to 1 or 3"
         )
+
+
+def check_images(data: PictureData, facts: ImageFacts) -> None:
+    """Raises DataError where size or channels are not those of the job."""
+    if facts.size != data.size:
+        raise DataError(
+            f"data.size: {data.size}, but {data.source!r} was prepared at {facts.size}; set data.size: {facts.size}, "
+            "or prepare it anew"
+        )
+    if data.channels not in ("auto", facts.channels):
+        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
+
+
+def check_text(data: TextData, facts: TextFacts) -> None:
+    """Raises DataError where the length, or a way of cutting that the job names, is not that of the preparation."""
+    codec = facts.codec
+    if codec.length != data.length:
+        raise DataError(
+            f"data.length: {data.length}, but {data.source!r} was prepared with {codec.length}; set data.length: "
+            f"{codec.length}, or prepare it anew"
+        )
+    made = {"tokens": codec.splitting.way, "lower": codec.splitting.lower, "too_long": "cut" if codec.cut else "reject"}
+    for key in sorted(made):
+        asked = "tokenizer" if str(getattr(data, key)).endswith(".json") else getattr(data, key)
+        # A job that has travelled names every key, so that a default says nothing.
+        if asked not in (made[key], TextData.model_fields[key].default):
+            raise DataError(
+                f"data.{key}: {asked}, but {data.source!r} was prepared with {made[key]}; leave it out, or prepare anew"
+            )

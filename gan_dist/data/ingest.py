@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gan_dist.data.class_balance import WeightedPlan
+from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import Plan, Positions
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
-from gan_dist.data.weighted import WeightedPlan
+from gan_dist.spec.data import DataSpec, PairData
 
 Block = NDArray[Any]
 AHEAD = 2
@@ -147,3 +150,53 @@ class Rows(Protocol):
     def labels(self) -> NDArray[np.int64]: ...
     def positions(self, reals_drawn: int) -> NDArray[np.int64]: ...
     def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
+
+
+SHARE = 0.5
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """`window` is how many shards a stream mixes at a time; 0 where all samples are mixed. `why` is for people."""
+
+    kind: Literal["memory", "stream"]
+    window: int
+    why: str
+
+
+def weighted(data: DataSpec) -> bool:
+    """Whether classes are served in another proportion than that of the data."""
+    return not isinstance(data, PairData) and data.class_weights != "data"
+
+
+def choose(data: DataSpec, held: int, room: int, before: int | None) -> Ingest:
+    """The ingest of a run.
+
+    Args:
+        held: bytes of the decoded samples.
+        room: bytes of memory that samples may lie in on each machine.
+        before: the window of an earlier attempt, whose order goes on; None for a fresh run.
+
+    Raises:
+        DataError: the samples have to be in memory, and do not fit.
+    """
+    if weighted(data) and (before or data.ingest == "stream" or (data.ingest == "auto" and held > SHARE * room)):
+        raise DataError(
+            f"data.class_weights: a stream serves {held / GIB:.2f} GiB of shards as they lie; set data.ingest: memory, "
+            "or leave the weights out"
+        )
+    size = f"{held / GIB:.2f} GiB in {room / GIB:.1f} GiB of memory for data"
+    fits = held <= SHARE * room
+    if before:
+        return Ingest("stream", before, "the order of the run's earlier attempts")
+    if data.ingest == "stream" and before is None:
+        return Ingest("stream", data.window, "the job says so")
+    if before == 0 or data.ingest in ("memory", "device"):
+        reason = f"data.ingest: {data.ingest}" if before is None else "this run's order mixes all samples at once"
+        if held > room:
+            raise DataError(f"{reason}, but the samples do not fit: {size}")
+        return Ingest("memory", 0, f"{reason}; {size}")
+    if fits:
+        return Ingest("memory", 0, size)
+    return Ingest("stream", data.window, f"{size} is more than half")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gan_dist.data.prepare import Executor, Prepared, Record
 from gan_dist.data.shards import SAMPLE, read_shard, write_shard
 from gan_dist.data.source import Part
-from gan_dist.storage import Folder
+from gan_dist.runs.storage import Folder
 
 READ_HERE_BYTES = 256 << 20
 

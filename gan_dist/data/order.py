@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.randomness import seed_of
+from gan_dist.distributed.randomness import seed_of
 
 Positions = NDArray[np.int64]
 

@@ -18,20 +18,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_dist.data.class_balance import weights_of
+from gan_dist.data.codec import Codec
 from gan_dist.data.errors import Absent, DataError
-from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, check_channels, check_rejected, facts_of
-from gan_dist.data.given import check_images, check_text
-from gan_dist.data.held_out import described, write_held_out
+from gan_dist.data.facts import (
+    DataFacts,
+    ImageFacts,
+    PairFacts,
+    TextFacts,
+    check_channels,
+    check_images,
+    check_rejected,
+    check_text,
+    facts_of,
+)
 from gan_dist.data.shards import numbers_of, read_shard
 from gan_dist.data.source import FORMAT, Part, Source
-from gan_dist.data.sources import find
-from gan_dist.data.standin import stand_in
-from gan_dist.data.tokens import Codec
-from gan_dist.data.weighted import weights_of
+from gan_dist.data.sources.random_samples import stand_in
+from gan_dist.data.sources.registry import find
+from gan_dist.data.text.held_out import described, write_held_out
+from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.runs.versions import versions
 from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
-from gan_dist.spec.data_fields import HELD
-from gan_dist.storage import Folder, StorageError
-from gan_dist.versions import versions
+from gan_dist.spec.fields import HELD
 
 MANIFEST, ORIGIN = "manifest.json", "source.json"
 Record = dict[str, Any]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gan_dist.data.errors import DataError
 from gan_dist.data.source import Part
-from gan_dist.data.sources import read
-from gan_dist.storage import Folder
+from gan_dist.data.sources.registry import read
+from gan_dist.runs.storage import Folder
 
 FORM = b"gan_dist.form"
 SAMPLE = "sample"

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 from PIL import Image
 
+from gan_dist.data.codec import Codec
 from gan_dist.data.errors import DataError, Unreadable
-from gan_dist.data.images import Look
-from gan_dist.data.tokens import Codec
+from gan_dist.data.image_decoding import Look
 
 FORMAT = 3  # of prepared data
 SHARD_BYTES = 16 << 20

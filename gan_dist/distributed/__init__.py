@@ -1,0 +1,1 @@
+"""Several processes as one: the worker runtime, randomness by position, gradient reduction, CUDA graphs, devices."""

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist import exported
-from gan_dist.checkpoint import Checkpoint, CheckpointError, load_weights, newest
-from gan_dist.components import add_roots
+from gan_dist.data.encoding.image import encode
+from gan_dist.data.encoding.text import lines
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_of
-from gan_dist.modalities.image import encode
-from gan_dist.modalities.text import lines
-from gan_dist.networks.autoregressive import Drawing
+from gan_dist.generation import exported_model
+from gan_dist.generation.samples import generate_chunks
+from gan_dist.networks.text.autoregressive import Drawing
 from gan_dist.registry.build import build_networks
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import find_run
-from gan_dist.samples import generate_chunks
+from gan_dist.registry.lookup import add_roots
+from gan_dist.runs.checkpoint import Checkpoint, CheckpointError, load_weights, newest
+from gan_dist.runs.index import find_run
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.errors import nearest
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
 
 
 class Model:
@@ -157,9 +157,9 @@ def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | 
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
-    if not isinstance(run, RunFolder) and exported.is_exported(run):
-        known = exported.read(run)
-        generator = _built(known.spec, known.facts, known.tensors, exported.WEIGHTS, truncation)
+    if not isinstance(run, RunFolder) and exported_model.is_exported(run):
+        known = exported_model.read(run)
+        generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS, truncation)
         return Model(generator, known.spec, known.facts, known.seen, str(run), known.run)
     found = _checkpoint(run)
     spec, facts = JobSpec.model_validate(found.meta["job"]), facts_of(found.meta["data"])

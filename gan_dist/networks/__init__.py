@@ -1,1 +1,1 @@
-"""Networks, one paper a file. `gan_dist.components` names them; nothing is registered here."""
+"""Networks, one paper a file. `gan_dist.registry.lookup` names them; nothing is registered here."""

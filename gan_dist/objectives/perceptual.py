@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over
-from gan_dist.networks.pretrained import RANDOM, Backbone, Taps, weights_file
+from gan_dist.networks.layers.pretrained_backbone import RANDOM, Backbone, Taps, weights_file
 
 
 class Distance:

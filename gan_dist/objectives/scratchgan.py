@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 from gan_dist.objectives.adversarial import alternating
-from gan_dist.objectives.rewards import discounted, evaluating, judged_tokens, mean_named
+from gan_dist.objectives.policy_gradient import discounted, evaluating, judged_tokens, mean_named
 
 
 class ScratchGan:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 from gan_dist.objectives.adversarial import adversarial, alternating
-from gan_dist.objectives.rewards import JUDGED_ON_CPU, evaluating, judged_tokens, mean_named, rollout_rewards
+from gan_dist.objectives.policy_gradient import JUDGED_ON_CPU, evaluating, judged_tokens, mean_named, rollout_rewards
 
 REWARDS = ("rollout", "dense", "terminal")
 

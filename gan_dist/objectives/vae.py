@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
-from gan_dist.networks.vae import drawn
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.networks.image.vae import drawn
 
 
 class Vae:

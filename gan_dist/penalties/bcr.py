@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_dist.augment.pixels import flipped, moved
+from gan_dist.augment.pixel_ops import flipped, moved
 from gan_dist.contracts import Batch, Nets, Term, Which
 
 

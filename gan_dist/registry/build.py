@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_dist import components
 from gan_dist.data.facts import DataFacts
-from gan_dist.randomness import seed_of
+from gan_dist.distributed.randomness import seed_of
+from gan_dist.registry import lookup
 from gan_dist.spec.job import JobSpec
 
-KINDS: dict[str, components.Kind] = {"generator": "generator", "discriminator": "discriminator"}
+KINDS: dict[str, lookup.Kind] = {"generator": "generator", "discriminator": "discriminator"}
 
 
 def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
@@ -31,14 +31,14 @@ def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
 def _seeded(
     seed: int,
     name: str,
-    kind: components.Kind,
+    kind: lookup.Kind,
     use: str,
     args: Mapping[str, Any],
     provided: Mapping[str, Any],
 ) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "init", name))
-        built = components.build(kind, use, args, provided)
+        built = lookup.build(kind, use, args, provided)
     if not isinstance(built, nn.Module):
         raise ValueError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from gan_dist.spec.constraints import conflicts
 from gan_dist.spec.data import SECTIONS, DataSpec
 from gan_dist.spec.errors import (
     NOWHERE,
@@ -24,7 +25,6 @@ from gan_dist.spec.errors import (
 )
 from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
 from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
-from gan_dist.spec.rules import conflicts
 from gan_dist.spec.yaml import Document
 
 Origins = Mapping[Keys, Origin]

@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, core_schema
 
-from gan_dist.spec.errors import shown, unknown_key
+from gan_dist.spec.errors import shown, suggestion, unknown_key
 
 
 class Section(BaseModel):
@@ -102,3 +112,90 @@ def parse_workers(written: object) -> int | str | WorkerRange:
     if not 1 <= low <= high:
         raise ValueError(f"min {low} and max {high} are out of range; must be 1 <= min <= max")
     return WorkerRange(min=low, max=high)
+
+
+Held = Literal["test", "validation"]
+HELD: tuple[Held, ...] = get_args(Held)
+NUMBER = {"type": "number", "minimum": 0}
+LARGEST_SHARE = 0.5
+
+
+def _colour(written: str) -> str:
+    from PIL import ImageColor
+
+    ImageColor.getrgb(written)
+    return written
+
+
+def _class_weights(written: object) -> str | dict[str, float]:
+    """`data`, `equal`, or a mapping of class names to numbers from 0 on. Raises ValueError."""
+    if isinstance(written, Mapping) and written:
+        found = {}
+        for name, weight in written.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ValueError(f"{name}: {shown(weight)} is no weight; must be a number from 0 on")
+            found[str(name)] = float(weight)
+        return found
+    if written not in ("data", "equal"):
+        near = suggestion(str(written), ("data", "equal"))
+        raise ValueError(f"{shown(written)} is not allowed{near}, or a mapping of class names to weights")
+    return str(written)
+
+
+def _kept(written: object) -> str | float:
+    """A file, or a share of the sentences in [0, 0.5). Raises ValueError."""
+    if isinstance(written, str) and written:
+        return written
+    if not 0 <= (share := number(written)) < LARGEST_SHARE:
+        raise ValueError(f"{share:g} is out of range; a share must be in [0, {LARGEST_SHARE:g}), or name a file")
+    return share
+
+
+Colour = Annotated[str, AfterValidator(_colour)]
+ClassWeights = Annotated[
+    str | dict[str, float],
+    PlainValidator(_class_weights),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["data", "equal"]}, {"type": "object", "additionalProperties": {"minimum": 0}}]}
+    ),
+]
+Kept = Annotated[
+    str | float,
+    PlainValidator(_kept),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, NUMBER | {"exclusiveMaximum": LARGEST_SHARE}]}),
+]
+WEIGHTS = Field(
+    default="data",
+    description="How often each class is served and generated: data (as the data have it), equal, or a mapping of "
+    "names to weights, 1 for those it leaves out.",
+)
+
+
+MODES = ("min", "max")
+
+
+def _metric(written: object) -> str | list[str]:
+    """The name of one metric, or those of several. Raises ValueError."""
+    several = isinstance(written, list | tuple)
+    names = list(written) if isinstance(written, list | tuple) else [written]
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"{shown(written)} must be the name of a metric, or a list of some")
+    if len(set(names)) < len(names) or (several and len(names) < 2):
+        raise ValueError(f"{shown(written)}: a list gives two different metrics or more")
+    return [str(name) for name in names] if several else str(names[0])
+
+
+def _mode(written: object) -> str | list[str]:
+    """`min`, `max`, or one of them for each metric. Raises ValueError."""
+    for word in written if isinstance(written, list | tuple) else (written,):
+        if word not in MODES:
+            raise ValueError(f"{shown(word)} is not allowed{suggestion(str(word), MODES)}")
+    return list(written) if isinstance(written, list | tuple) else str(written)
+
+
+def _one_or_list(one: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one, "minItems": 2}]})
+
+
+MetricNames = Annotated[str | list[str], PlainValidator(_metric), _one_or_list({"type": "string"})]
+Modes = Annotated[str | list[str], PlainValidator(_mode), _one_or_list({"enum": ["min", "max"]})]

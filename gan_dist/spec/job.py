@@ -10,12 +10,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gan_dist.spec.amounts import AmountField
+from gan_dist.spec.component_specs import (
+    ComponentSpec,
+    FeaturesSpec,
+    MetricSpec,
+    ObjectiveSpec,
+    PenaltySpec,
+    one_or_more,
+)
+from gan_dist.spec.constraints import conflicts
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.merge import merge_values
 from gan_dist.spec.optimizer import OptimizerSpec
-from gan_dist.spec.rules import conflicts
 from gan_dist.spec.sections import (
     EmaSpec,
     EnvironmentSpec,
@@ -25,7 +33,6 @@ from gan_dist.spec.sections import (
     StandingSpec,
     StopSpec,
 )
-from gan_dist.spec.slots import ComponentSpec, FeaturesSpec, MetricSpec, ObjectiveSpec, PenaltySpec, one_or_more
 from gan_dist.spec.sweep import SchedulerSpec, SweepSpec
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Numbers that may change over a run, as written in a job; `gan_dist.schedule` evaluates them."""
+"""Numbers that may change over a run, as written in a job; `gan_dist.training.schedule` evaluates them."""
 
 from __future__ import annotations
 

@@ -13,22 +13,22 @@ from typing import Any, Literal
 
 import torch
 
-from gan_dist.attempt import Attempt, OutOfMemory
-from gan_dist.checkpoint import Checkpoint, CheckpointError, name_of, newest
-from gan_dist.collapse import watched
-from gan_dist.events import MARK
-from gan_dist.logs import logged
-from gan_dist.loop import Diverged
-from gan_dist.request import Request
-from gan_dist.runs import JOB, STOP, RunFolder
-from gan_dist.runs_metric_history import last_value
-from gan_dist.schedule import Clock
+from gan_dist.evaluation.collapse import watched
+from gan_dist.execution.attempt import Attempt, OutOfMemory
+from gan_dist.execution.events import MARK
+from gan_dist.runs.checkpoint import Checkpoint, CheckpointError, name_of, newest
+from gan_dist.runs.log_file import logged
+from gan_dist.runs.metric_history import last_value
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import JOB, STOP, RunFolder
+from gan_dist.runs.storage import Folder, StorageError
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder, StorageError
-from gan_dist.sweeps.candidates import candidate, seeded
-from gan_dist.sweeps.history import Outcome, Task
-from gan_dist.sweeps.ledger import trial_uri
+from gan_dist.sweeps.search.candidates import candidate, seeded
+from gan_dist.sweeps.search.history import Outcome, Task
+from gan_dist.sweeps.search.trial_log import trial_uri
+from gan_dist.training.loop import Diverged
+from gan_dist.training.schedule import Clock
 
 LINEAGE = "lineage.json"
 LOOK_S, LOOK_AWAY_S = 0.5, 3.0

@@ -43,8 +43,8 @@ def data(folder: Path) -> dict[str, Any]:
 
 
 def prepare(folder: Path) -> None:
+    from gan_dist.data.on_processes import here
     from gan_dist.data.prepare import prepare_into
-    from gan_dist.data.processes import here
     from gan_dist.spec.check import checked_data
 
     prepare_into(checked_data(data(folder)), str(folder / "shards"), here, lambda done, total: None)
@@ -53,7 +53,7 @@ def prepare(folder: Path) -> None:
 def stream(folder: Path) -> None:
     from gan_dist.data.ingest import Stream
     from gan_dist.data.prepare import prepared
-    from gan_dist.storage import Folder
+    from gan_dist.runs.storage import Folder
 
     found = prepared(Folder.at(folder / "shards"))
     assert found is not None

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from gan_dist.data.ingest import Memory, Stream, in_memory
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import Prepared, prepare_into
-from gan_dist.data.processes import here
 from gan_dist.spec.check import checked_data
 
 BATCH, SIZE, BATCHES = 64, 32, 600

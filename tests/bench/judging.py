@@ -22,18 +22,18 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from side_by_side import Rates, compare_rates
 
+from gan_dist.data.encoding.image import decode
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
-from gan_dist.measuring import Measuring
-from gan_dist.metrics.frechet import Frechet
-from gan_dist.metrics.moments import Moments
-from gan_dist.metrics.random_network import RandomNetwork
-from gan_dist.modalities.image import decode
-from gan_dist.networks.dcgan import Generator
-from gan_dist.runtime import GroupRun
-from gan_dist.samples import measured
+from gan_dist.distributed.runtime import GroupRun
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.generation.samples import measured
+from gan_dist.metrics.features.random_network import RandomNetwork
+from gan_dist.metrics.image.frechet import Frechet
+from gan_dist.metrics.statistics import Moments
+from gan_dist.networks.image.dcgan import Generator
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder
 
 SAMPLES, SIZE, CHUNK, REAL, WORKERS = 10_000, 32, 64, 640, 2
 CPU = torch.device("cpu")

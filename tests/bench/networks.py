@@ -5,7 +5,7 @@ writes it by hand.
     python tests/bench/networks.py r3gan --device cuda --precision bf16 --compile -o data.size=64 -o generator.width=192
 
 Each is the shipped job on the digits, in one process of one thread; pairs, pretrained weights and large sizes are
-stood in for (`CASES`). Both loops have the same modules. Ours is `gan_dist.loop.train` with what the worker hands to
+stood in for (`CASES`). Both loops have the same modules. Ours is `gan_dist.training.loop.train` with what the worker hands to
 it, without reports, grids and checkpoints; the other is eager, in float32 and the plain layout, with
 `torch.optim.Adam`. On a CPU rates are of CPU time, with the ratio of wall times beside, as others may use the machine.
 Wanted: at least 1.0 on a CPU, and at least 1.5 for r3gan with bf16 and --compile on a GPU.
@@ -29,19 +29,19 @@ from side_by_side import compare
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.build import build_stages
 from gan_dist.data.facts import DataFacts
-from gan_dist.jobfile import load_job
-from gan_dist.local import read_rows
-from gan_dist.loop import train
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.execution.local import read_rows
+from gan_dist.launch.load_job import load_job
 from gan_dist.registry.build import build_networks
-from gan_dist.runs import RunFolder
-from gan_dist.runtime import LocalRun
-from gan_dist.schedule import Clock
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.stages import Stage
-from gan_dist.storage import Folder
-from gan_dist.worker import work
+from gan_dist.training.build import build_stages
+from gan_dist.training.loop import train
+from gan_dist.training.schedule import Clock
+from gan_dist.training.stages import Stage
+from gan_dist.training.trainer import work
 
 # The job of each, and what is changed in it.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -262,7 +262,7 @@ def ours(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None
         handed.extend(parts[:4])
         return "stopped"
 
-    with tempfile.TemporaryDirectory() as root, patch("gan_dist.worker.train", keep):
+    with tempfile.TemporaryDirectory() as root, patch("gan_dist.training.trainer.train", keep):
         run = LocalRun(device, lambda event: None, lambda: False)
         work(spec, run, rows, RunFolder(Folder.at(root)), 1)
 

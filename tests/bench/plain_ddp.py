@@ -14,10 +14,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.parallel import DistributedDataParallel as DDP
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from gan_dist.jobfile import load_job
-from gan_dist.local import read_rows
-from gan_dist.networks import dcgan
-from gan_dist.storage import Folder
+from gan_dist.execution.local import read_rows
+from gan_dist.launch.load_job import load_job
+from gan_dist.networks.image import dcgan
+from gan_dist.runs.storage import Folder
 
 WARM_UP, MEASURED, BATCH = 100, 400, 32
 

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from side_by_side import Rates, compare, compare_rates
 
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import prepare_into
-from gan_dist.data.processes import here
 from gan_dist.spec.check import checked_data
 
 SOURCE, SIZE = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 64

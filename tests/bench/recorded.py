@@ -18,10 +18,10 @@ import torch
 from networks import ours
 from side_by_side import compare
 
-from gan_dist.jobfile import load_job
-from gan_dist.local import read_rows
-from gan_dist.networks import lstm, rmc
-from gan_dist.storage import Folder
+from gan_dist.execution.local import read_rows
+from gan_dist.launch.load_job import load_job
+from gan_dist.networks.text import lstm, rmc
+from gan_dist.runs.storage import Folder
 
 ORACLE = {"modality": "text", "source": "oracle", "length": 20, "vocabulary": 5000, "count": 1280}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -15,9 +15,9 @@ import torch
 from side_by_side import compare
 from torch import Tensor
 
-from gan_dist.networks.lstm import Generator
-from gan_dist.networks.textcnn import Discriminator
-from gan_dist.objectives.rewards import JUDGED_ON_CPU, rollout_rewards
+from gan_dist.networks.text.lstm import Generator
+from gan_dist.networks.text.textcnn import Discriminator
+from gan_dist.objectives.policy_gradient import JUDGED_ON_CPU, rollout_rewards
 
 BATCH, LENGTH, VOCABULARY, ROLLOUTS = 64, 20, 5000, 16
 CHUNK = 4096  # sentences that D judges at a time on a GPU, as the objective's default

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
-from gan_dist.measuring import Measuring
-from gan_dist.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder
 from tests.helpers import CPU, never, rows_of, small
 
 HALF = 898

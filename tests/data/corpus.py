@@ -15,11 +15,11 @@ from PIL import Image
 
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import settle
-from gan_dist.data.processes import here
 from gan_dist.data.source import rows_of_a_part
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import DataSpec, ImageData
-from gan_dist.storage import Folder
 
 
 def spec(source: Path | str, **keys: Any) -> ImageData:

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data import sources
-from gan_dist.data.arrays import idx_images
 from gan_dist.data.errors import DataError
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import prepare_into, settle
-from gan_dist.data.processes import here
 from gan_dist.data.source import numbered
-from gan_dist.storage import Folder, StorageError
-from gan_dist.walk import walk
+from gan_dist.data.sources import registry
+from gan_dist.data.sources.arrays import idx_images
+from gan_dist.runs.file_listing import walk
+from gan_dist.runs.storage import Folder, StorageError
 from tests.data.corpus import encoded, ingest, many, noise, pixels_in, put, spec
 from tests.data.test_containers import PIXELS, png, zipped
 from tests.data.test_read import _exif
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="Permission denied"):
         list(walk(tmp_path))
     with pytest.raises(DataError, match="Permission denied"):
-        sources.find(spec(tmp_path))
+        registry.find(spec(tmp_path))
 
 
 @pytest.mark.parametrize("labels", ["none", "folders"])
@@ -136,7 +136,7 @@ def test_a_part_of_a_large_row_group_reads_no_more_than_it_needs(
 ) -> None:
     pq.write_table(pa.table({"image": [png(n % 7) for n in range(300)]}), tmp_path / "x.parquet")
     monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 100)
-    first = sources.find(spec(tmp_path / "x.parquet")).parts[0]
+    first = registry.find(spec(tmp_path / "x.parquet")).parts[0]
     served: list[int] = []
     batches = pq.ParquetFile.iter_batches
 
@@ -146,7 +146,7 @@ def test_a_part_of_a_large_row_group_reads_no_more_than_it_needs(
             yield batch
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
-    assert len(list(sources.read(first))) == 100 and sum(served) == 128
+    assert len(list(registry.read(first))) == 100 and sum(served) == 128
 
 
 def test_a_uri_with_a_query_is_refused() -> None:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_dist.data import order
+from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import Plan, epoch_samples
-from gan_dist.feed import Feed, Moment
-from gan_dist.modalities.image import encode
-from gan_dist.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.training.batches import Feed, Moment
 from tests.helpers import CPU, never, rows_of, small
 
 sizes = st.integers(1, 200).flatmap(lambda batch: st.tuples(st.just(batch), st.integers(batch, 700)))

@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
+from gan_dist.data.encoding import image, pair
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import PairFacts, facts_of
 from gan_dist.data.ingest import in_memory
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import Prepared, prepare_into, settle
-from gan_dist.data.processes import here
 from gan_dist.data.source import Part
-from gan_dist.grids import Grids
-from gan_dist.modalities import image, pair
-from gan_dist.pairs import Targets, chosen
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.generation.paired_samples import Targets, chosen
+from gan_dist.generation.run_grids import Grids
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
-from gan_dist.storage import Folder
 
 
 def picture(value: int, size: tuple[int, int] = (8, 8), mode: str = "L") -> Image.Image:
@@ -140,7 +140,7 @@ def test_a_prepared_folder_serves_pairs_and_nothing_else(folders: Path) -> None:
 def test_parts_survive_json(folders: Path) -> None:
     from dataclasses import asdict
 
-    from gan_dist.data.sources import find
+    from gan_dist.data.sources.registry import find
 
     (part,) = find(PairData(modality="pair", size=8, source=str(folders / "made"), inputs=str(folders / "given"))).parts
     assert Part.of(asdict(part)) == part
@@ -171,7 +171,7 @@ class Copies(torch.nn.Module):
 
 
 def test_sheets_and_samples_for_metrics_are_of_the_same_pairs(folders: Path) -> None:
-    from gan_dist.pairs import measured_pairs
+    from gan_dist.generation.paired_samples import measured_pairs
 
     found = read(folders, source=str(folders / "made"), inputs=str(folders / "given"))
     rows = in_memory(found, 0, 1)

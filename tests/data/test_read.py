@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_dist.data.errors import DataError, Unreadable
-from gan_dist.data.images import Look, channels_of, open_image, to_pixels
+from gan_dist.data.image_decoding import Look, channels_of, open_image, to_pixels
 from tests.data.corpus import encoded, ingest, many, noise, put, spec
 
 GREY = {"L": "PNG", "LA": "PNG", "1": "PNG"}

@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_dist.data.choice import choose
+from gan_dist.data.class_balance import WeightedPlan, class_shares, quotas, weights_of
 from gan_dist.data.errors import DataError
-from gan_dist.data.ingest import in_memory
+from gan_dist.data.ingest import choose, in_memory
+from gan_dist.data.on_processes import here
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.prepare import settle
-from gan_dist.data.processes import here
-from gan_dist.data.weighted import WeightedPlan, class_shares, quotas, weights_of
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
 from tests.helpers import CPU, small
 
 LABELS = np.array([0] * 50 + [1] * 7 + [2] * 3)
@@ -93,7 +92,7 @@ def test_weights_by_name() -> None:
     ],
 )
 def test_wrong_weights_are_named(written: Any, said: str, tmp_path: Any) -> None:
-    from gan_dist.jobfile import load_job
+    from gan_dist.launch.load_job import load_job
 
     (tmp_path / "job.yaml").write_text(small().model_dump_json(by_alias=True))
     with pytest.raises(JobError, match=said):
@@ -117,7 +116,7 @@ def test_real_and_generated_classes_follow_the_weights_and_metrics_the_data(tmp_
 
 
 def test_a_weighted_run_resumes_exactly(tmp_path: Any) -> None:
-    from gan_dist.checkpoint import stored
+    from gan_dist.runs.checkpoint import stored
     from tests.helpers import assert_same_state, train
 
     spec = small(data={"source": "digits", "size": 8, "labels": "source", "class_weights": "equal"}, batch=600)

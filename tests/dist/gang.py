@@ -17,14 +17,14 @@ import torch.multiprocessing as mp
 
 from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Memory
-from gan_dist.data.tokens import SPECIAL, Codec, Splitting
-from gan_dist.local import read_rows
-from gan_dist.runs import RunFolder
-from gan_dist.runtime import GroupRun, LocalRun, Run
+from gan_dist.data.codec import SPECIAL, Codec, Splitting
+from gan_dist.execution.local import read_rows
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.distributed.runtime import GroupRun, LocalRun, Run
 from gan_dist.spec.data import PairData, TextData
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
-from gan_dist.worker import work
+from gan_dist.runs.storage import Folder
+from gan_dist.training.trainer import work
 
 SAMPLES = 61
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.checkpoint import stored
-from gan_dist.storage import Folder
+from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.storage import Folder
 from tests.dist.gang import Training, train_together
 from tests.dist.test_rank_equality import (
     ADAPTIVE,

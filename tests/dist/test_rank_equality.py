@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.checkpoint import stored
-from gan_dist.storage import Folder
+from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.storage import Folder
 from tests.dist.gang import Training, train_alone, train_together
 
 pytestmark = pytest.mark.dist

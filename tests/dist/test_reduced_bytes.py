@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gan_dist.runtime import GroupRun, WiredNet
+from gan_dist.distributed.runtime import GroupRun, WiredNet
 from tests.dist.gang import Training, leave, train_one
 from tests.dist.test_rank_equality import job
 

@@ -12,8 +12,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gan_dist import reduction
-from gan_dist.reduction import GradientSum, summing
+from gan_dist.distributed import gradient_reduction
+from gan_dist.distributed.gradient_reduction import GradientSum, summing
 from tests.dist.gang import leave
 
 pytestmark = pytest.mark.dist
@@ -100,7 +100,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
 
 def _member(rank: int, rendezvous: str, results: str, bucket_bytes: int) -> None:
     torch.set_num_threads(1)
-    reduction.FIRST_BYTES = reduction.BUCKET_BYTES = bucket_bytes
+    gradient_reduction.FIRST_BYTES = gradient_reduction.BUCKET_BYTES = bucket_bytes
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=WORLD)
     found = _cases(rank)
     torch.save(found, f"{results}/{rank}.pt")
@@ -138,6 +138,6 @@ def test_a_gradient_that_is_completed_twice_is_refused(monkeypatch: pytest.Monke
 def test_buckets_follow_backward_and_are_cut_by_size_and_type() -> None:
     sizes = [torch.zeros(300), torch.zeros(10, dtype=torch.float64), torch.zeros(400_000), torch.zeros(5)]
     parameters = [nn.Parameter(values) for values in sizes]
-    groups = reduction._groups(parameters)
+    groups = gradient_reduction._groups(parameters)
     assert [[p.numel() for p in group] for group in groups] == [[5], [400_000], [10], [300]]
     assert [id(p) for group in groups for p in group] == [id(p) for p in reversed(parameters)]

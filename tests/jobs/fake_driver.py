@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from gan_dist.request import Request
+from gan_dist.runs.request import Request
 
 stopped = []
 

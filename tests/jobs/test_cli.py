@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_dist import checkpoint
 from gan_dist.cli import main, options
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import remember
-from gan_dist.storage import Folder
+from gan_dist.runs import checkpoint
+from gan_dist.runs.index import remember
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -162,7 +162,7 @@ def test_a_defect_shows_no_traceback(cli, home, monkeypatch):
     def broken(*_):
         raise KeyError("inside")
 
-    monkeypatch.setattr("gan_dist.standing.all_runs", broken)
+    monkeypatch.setattr("gan_dist.launch.run_status.all_runs", broken)
     code, _, err = cli("list")
     assert code == 1 and "Traceback" not in err and "crash.txt" in err
     assert "Traceback" in (home / "home/crash.txt").read_text()

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gan_dist.cluster import Cluster, ClusterError, http_address, resolve
-from gan_dist.jobs_api import Jobs, NoSuchJob, Refused, find_token
+from gan_dist.launch.cluster.address import Cluster, ClusterError, http_address, resolve
+from gan_dist.launch.cluster.jobs_api import Jobs, NoSuchJob, Refused, find_token
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ def test_nobody_there():
 
 
 def test_silence_is_no_hang(monkeypatch):
-    monkeypatch.setattr("gan_dist.jobs_api.LOOK_S", 0.5)
+    monkeypatch.setattr("gan_dist.launch.cluster.jobs_api.LOOK_S", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from gan_dist.attend import outcome_of
-from gan_dist.events import own_print, parse
-from gan_dist.follow import Follower, Outcome, clock, short
+from gan_dist.execution.events import own_print, parse
+from gan_dist.launch.display import Follower, Outcome, clock, short
+from gan_dist.launch.follow import outcome_of
 
 
 def event(**fields):
@@ -81,7 +81,7 @@ def test_unknown_and_broken_events_are_harmless():
     [
         "2026-11-23 05:56:52,717\tINFO job_manager.py:581 -- Runtime env is setting up.",
         "\x1b[36m(TrainController pid=812)\x1b[0m [2026-11-23 05:56:52,717 I 812 812] core_worker.cc: up",
-        "Running entrypoint for job a.1: python -m gan_dist.driver",
+        "Running entrypoint for job a.1: python -m gan_dist.launch.driver",
         "",
     ],
 )
@@ -91,7 +91,7 @@ def test_rays_own_talk_is_left_out(line):
 
 
 def test_everything_is_there_when_asked_for():
-    line = "Running entrypoint for job a.1: python -m gan_dist.driver"
+    line = "Running entrypoint for job a.1: python -m gan_dist.launch.driver"
     assert fed(line, progress(1), progress(2), everything=True, times=[0, 1])[1][0] == line
 
 

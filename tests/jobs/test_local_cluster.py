@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.cluster import Cluster, ClusterError, find_local, resolve, start_local, stop_local
-from gan_dist.jobs_api import Jobs
-from gan_dist.local_cluster import State
-from gan_dist.request import Request
+from gan_dist.launch.cluster.address import Cluster, ClusterError, find_local, resolve, start_local, stop_local
+from gan_dist.launch.cluster.jobs_api import Jobs
+from gan_dist.launch.cluster.local import State
+from gan_dist.runs.request import Request
 
 pytestmark = pytest.mark.ray
 

@@ -6,11 +6,11 @@ import zipfile
 
 import pytest
 
-from gan_dist import packaging
-from gan_dist.local_cluster import Cluster
-from gan_dist.packaging import Environment, PackagingError, code_folder, copied, files_to_send, pack
-from gan_dist.request import VARIABLE, Request
-from gan_dist.submit import _same_python, entrypoint, runtime_env
+from gan_dist.launch import packaging
+from gan_dist.launch.cluster.local import Cluster
+from gan_dist.launch.packaging import Environment, PackagingError, code_folder, copied, files_to_send, pack
+from gan_dist.launch.submit import _same_python, entrypoint, runtime_env
+from gan_dist.runs.request import VARIABLE, Request
 
 OURS = Cluster("http://127.0.0.1:1", local=True, python=sys.executable)
 OTHER = Cluster("http://head:8265")
@@ -58,7 +58,7 @@ def test_archive_is_reproducible_and_holds_this_package(code, tmp_path):
     pack(str(code), tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     names = zipfile.ZipFile(tmp_path / "a.zip").namelist()
-    assert {"nets.py", "pkg/loss.py", "gan_dist/request.py", "gan_dist/py.typed"} <= set(names)
+    assert {"nets.py", "pkg/loss.py", "gan_dist/runs/request.py", "gan_dist/py.typed"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
 
 
@@ -81,9 +81,9 @@ def test_environment_of_a_job(code):
 
 
 def test_python_of_a_job():
-    assert entrypoint(OURS, Environment()) == f"{sys.executable} -m gan_dist.driver"
-    assert entrypoint(OURS, Environment(pip=("timm",))) == "python -m gan_dist.driver"
-    assert entrypoint(OTHER, Environment()) == "python -m gan_dist.driver"
+    assert entrypoint(OURS, Environment()) == f"{sys.executable} -m gan_dist.launch.driver"
+    assert entrypoint(OURS, Environment(pip=("timm",))) == "python -m gan_dist.launch.driver"
+    assert entrypoint(OTHER, Environment()) == "python -m gan_dist.launch.driver"
 
 
 def test_names_of_one_python(tmp_path):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gan_dist import jobs_api
-from gan_dist.jobs_api import Stopping
+from gan_dist.launch.cluster import jobs_api
+from gan_dist.launch.cluster.jobs_api import Stopping
 
 
 class Starting:
@@ -62,7 +62,7 @@ def test_a_job_whose_shell_only_starts_is_not_asked_yet(monkeypatch: pytest.Monk
     said, cluster.said = cluster.said, ""
     stopping = Stopping(cluster, "job")
     stopping.ask()
-    cluster.said = "Running entrypoint for job x: python -m gan_dist.driver"  # Ray's own word
+    cluster.said = "Running entrypoint for job x: python -m gan_dist.launch.driver"  # Ray's own word
     stopping.ask()
     assert cluster.asked == []
     cluster.said += f"\n{said}\n"

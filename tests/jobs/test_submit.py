@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gan_dist.attend import attend
-from gan_dist.follow import Follower
-from gan_dist.jobs_api import Jobs, NoSuchJob, Refused
-from gan_dist.local_cluster import ClusterError, start_local, stop_local
-from gan_dist.packaging import Environment
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import remember
-from gan_dist.standing import RunJob, job_of, log_lines, standing, stop
-from gan_dist.storage import Folder
-from gan_dist.submit import submit
+from gan_dist.launch.cluster.jobs_api import Jobs, NoSuchJob, Refused
+from gan_dist.launch.cluster.local import ClusterError, start_local, stop_local
+from gan_dist.launch.display import Follower
+from gan_dist.launch.follow import attend
+from gan_dist.launch.packaging import Environment
+from gan_dist.launch.run_status import RunJob, job_of, log_lines, standing, stop
+from gan_dist.launch.submit import submit
+from gan_dist.runs.index import remember
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 
 pytestmark = pytest.mark.ray
 HERE = Environment(code=str(Path(__file__).parent))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.metrics.class_frechet import ClassFrechet
-from gan_dist.metrics.class_score import SPLITS, ClassScore, score
-from gan_dist.metrics.diversity import Diversity
-from gan_dist.metrics.frechet import Frechet
-from gan_dist.metrics.memorised import Memorised, nearest, own_distances
-from gan_dist.metrics.moments import ClassMoments, Moments, Spread
+from gan_dist.metrics.image.class_frechet import ClassFrechet
+from gan_dist.metrics.image.diversity import Diversity
+from gan_dist.metrics.image.frechet import Frechet
+from gan_dist.metrics.image.inception_score import SPLITS, ClassScore, score
+from gan_dist.metrics.image.memorization import Memorised, nearest, own_distances
+from gan_dist.metrics.statistics import ClassMoments, Moments, Spread
 from tests.helpers import CPU
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.metrics.frechet import Frechet, distance
-from gan_dist.metrics.kid import BLOCKS, Kid, discrepancy
-from gan_dist.metrics.moments import FeatureRows, Moments
-from gan_dist.metrics.prdc import Prdc, radii
+from gan_dist.metrics.image.frechet import Frechet, distance
+from gan_dist.metrics.image.kid import BLOCKS, Kid, discrepancy
+from gan_dist.metrics.image.prdc import Prdc, radii
+from gan_dist.metrics.statistics import FeatureRows, Moments
 
 
 def gaussian(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -136,7 +136,7 @@ def slow_prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_prdc_is_its_definition(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_dist.metrics.prdc.CHUNK", 8)
+    monkeypatch.setattr("gan_dist.metrics.image.prdc.CHUNK", 8)
     real, fake = gaussian(30, 3, 1), gaussian(25, 3, 1, shift=1.0)
     assert Prdc(k=k).compare(real, fake) == pytest.approx(slow_prdc(real, fake, k), abs=1e-12)
 

@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 
 import gan_dist
-from gan_dist.export import export
-from gan_dist.image_folder import images_of
-from gan_dist.measuring import Measuring
-from gan_dist.metrics.random_network import RandomNetwork
-from gan_dist.neighbours import neighbours
-from gan_dist.runs import RunFolder
-from gan_dist.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.evaluation.image_folder import images_of
+from gan_dist.evaluation.inputs import of_folder
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.nearest_neighbors import neighbours
+from gan_dist.generation.export import export
+from gan_dist.metrics.features.random_network import RandomNetwork
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder
-from gan_dist.subjects import of_folder
 from tests.helpers import CPU, commanded
 
 PRDC = ("precision", "recall", "density", "coverage")

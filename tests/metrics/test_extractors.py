@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.metrics.classifier import Classifier
-from gan_dist.metrics.inception import FILE, Inception
-from gan_dist.metrics.random_network import RandomNetwork
+from gan_dist.metrics.features.classifier import Classifier
+from gan_dist.metrics.features.inception import FILE, Inception
+from gan_dist.metrics.features.random_network import RandomNetwork
 from tests.helpers import rows_of, small
 
 

@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist import measuring
-from gan_dist.checkpoint import stored
-from gan_dist.local import run_local
-from gan_dist.measuring import Measuring
-from gan_dist.metrics.moments import Moments
-from gan_dist.metrics.names import job_names
-from gan_dist.preflight import metric_problems
-from gan_dist.runtime import LocalRun
-from gan_dist.samples import measured
-from gan_dist.smoke import shortened
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.evaluation import metric_runner
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.execution.local import run_local
+from gan_dist.execution.preflight import metric_problems
+from gan_dist.execution.smoke import shortened
+from gan_dist.generation.samples import measured
+from gan_dist.metrics.statistics import Moments
+from gan_dist.registry.metric_names import job_names
+from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder
 from tests.helpers import CPU, Trained, assert_same_state, never, request_of, rows_of, small, stop_at, train
 
 FEW: list[dict[str, Any]] = [{"use": name, "samples": 100} for name in ("frechet", "kid", "prdc")]
@@ -83,7 +83,7 @@ def test_what_the_data_are_is_kept_for_the_next_run(tmp_path: Path, monkeypatch:
     assert kept == ["moments", "rows"]
     collected: list[int] = []
     monkeypatch.setattr(Moments, "add", lambda self, start, features: collected.append(start))
-    monkeypatch.setattr(measuring.FeatureRows, "add", lambda self, start, features: collected.append(start))
+    monkeypatch.setattr(metric_runner.FeatureRows, "add", lambda self, start, features: collected.append(start))
     train(small(every=EVERY, metrics=FEW), tmp_path / "two")
     assert collected and max(collected) < 100  # of the 100 samples alone, not of the 1797 digits
     assert of(first)
@@ -111,7 +111,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
         seen.append((generator.training, generator))
         return measured(generator, *rest)
 
-    monkeypatch.setattr("gan_dist.judged.measured", spy)
+    monkeypatch.setattr("gan_dist.evaluation.sample_draws.measured", spy)
     spec = small(ema={"half_life": 1000}, every=EVERY, metrics=FEW)
     trained = train(spec, tmp_path / "run")
     assert seen and not any(training for training, _ in seen)
@@ -127,7 +127,7 @@ def test_samples_are_rounded_as_the_protocol_says() -> None:
 
 
 def test_samples_do_not_depend_on_how_they_are_cut() -> None:
-    from gan_dist.networks.mlp import Generator
+    from gan_dist.networks.image.mlp import Generator
 
     generator = Generator(size=8, channels=1, classes=3).eval()
     shares = torch.tensor([0.2, 0.2, 1.0]).double()
@@ -165,7 +165,7 @@ def test_batch_size_does_not_matter(chunk: int, tmp_path: Path, monkeypatch: pyt
         return asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows)
 
     expected = values(tmp_path / "64")
-    monkeypatch.setattr(measuring, "CHUNK", chunk)
+    monkeypatch.setattr(metric_runner, "CHUNK", chunk)
     assert values(tmp_path / "other") == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
@@ -175,7 +175,7 @@ def test_a_classifier_is_trained_once_and_its_accuracy_kept(tmp_path: Path, monk
     for _ in range(2):
         asked, rows = question(tmp_path, metrics, "source")
         found.append(asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows))  # noqa: B023
-        monkeypatch.setattr("gan_dist.metrics.classifier.Classifier.fit", None)
+        monkeypatch.setattr("gan_dist.metrics.features.classifier.Classifier.fit", None)
     assert found[0] == found[1] and list(found[0]) == ["fd_classifier_100"]
     (record,) = tmp_path.glob("extractor-*.json")
     assert json.loads(record.read_text())["accuracy"] > 0.9
@@ -303,7 +303,7 @@ def test_a_worker_without_metrics_imports_none_of_this(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import sys, gan_dist.worker; print([m for m in sys.modules if 'measuring' in m or 'gan_dist.metrics' in m])"
+    code = "import sys, gan_dist.training.trainer; print([m for m in sys.modules if 'measuring' in m or 'gan_dist.metrics' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.metrics.pairs import psnr, ssim
+from gan_dist.metrics.image.paired import psnr, ssim
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:

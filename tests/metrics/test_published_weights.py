@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics import dinov2
-from gan_dist.metrics.clip import Clip
-from gan_dist.metrics.dinov2 import Dinov2
-from gan_dist.metrics.lpips import Lpips
-from gan_dist.metrics.names import names_of
-from gan_dist.metrics.resnet50 import Resnet50
-from gan_dist.metrics.vgg16 import Vgg16
+from gan_dist.metrics.features import dinov2
+from gan_dist.metrics.features.clip import Clip
+from gan_dist.metrics.features.dinov2 import Dinov2
+from gan_dist.metrics.features.lpips import Lpips
+from gan_dist.metrics.features.resnet50 import Resnet50
+from gan_dist.metrics.features.vgg16 import Vgg16
+from gan_dist.registry.metric_names import names_of
 from gan_dist.spec.job import MetricSpec
 from tests.metrics.test_extractors import pixels, sha256
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from gan_dist.cluster import stop_local
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import known_runs
-from gan_dist.storage import Folder
+from gan_dist.launch.cluster.address import stop_local
+from gan_dist.runs.index import known_runs
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 
 pytestmark = pytest.mark.ray
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gan_dist.jobfile import load_job
+from gan_dist.launch.load_job import load_job
 from tests.dist.gang import Training, train_together
 from tests.ray.conftest import Site, wait_for
 
@@ -52,7 +52,7 @@ def test_a_killed_worker_costs_no_bit(site: Site, reference: Reference) -> None:
 def test_a_killed_driver_is_resumed_without_losing_a_bit(site: Site, reference: Reference) -> None:
     following = site.start("submit", JOB, "--name", "driver-killed")
     wait_for(lambda: len(site.checkpoints("driver-killed")) >= 2, "two checkpoints")
-    for process in site.processes("gan_dist.driver"):
+    for process in site.processes("gan_dist.launch.driver"):
         process.kill()
     printed, _ = following.communicate(timeout=120)
     assert following.returncode == 1 and "gan-dist submit --resume driver-killed" in printed

@@ -11,12 +11,12 @@ from typing import Any
 import psutil
 import pytest
 
-from gan_dist.jobfile import load_job
-from gan_dist.request import Request
-from gan_dist.runs import RunFolder
-from gan_dist.storage import Folder
-from gan_dist.sweeps.here import run_here
-from gan_dist.sweeps.report import Told
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
+from gan_dist.sweeps.local import run_here
+from gan_dist.sweeps.reports.results import Told
 from tests.ray.conftest import Site, wait_for
 
 pytestmark = pytest.mark.ray
@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
 def test_kills_of_driver_trial_and_worker_change_nothing(site: Site, undisturbed: dict[int, Any]) -> None:
     following = site.start("submit", JOB, "--name", "s")
     wait_for(lambda: len(site.checkpoints("s-t000")) >= 2, "two checkpoints of the first trial")
-    for process in site.processes("gan_dist.driver"):
+    for process in site.processes("gan_dist.launch.driver"):
         process.kill()
     printed, _ = following.communicate(timeout=120)
     assert following.returncode == 1 and "gan-dist submit --resume s" in printed

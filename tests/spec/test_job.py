@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gan_dist.components import ALIASES
-from gan_dist.job_schema import job_schema
-from gan_dist.jobfile import load_job
+from gan_dist.launch.load_job import load_job
+from gan_dist.registry.job_schema import job_schema
+from gan_dist.registry.lookup import ALIASES
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.fields import WorkerRange
@@ -288,7 +288,7 @@ def test_the_schema_accepts_the_shipped_jobs_and_refuses_faults() -> None:
 
 def test_loading_a_job_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from gan_dist.jobfile import load_job; load_job('jobs/dcgan.yaml');"
+        "import sys; from gan_dist.launch.load_job import load_job; load_job('jobs/dcgan.yaml');"
         "print([name for name in ('torch', 'ray', 'numpy', 'pyarrow') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

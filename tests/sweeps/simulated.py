@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.sweep import SweepSpec
-from gan_dist.storage import Folder
-from gan_dist.sweeps.draw import Values
-from gan_dist.sweeps.history import History, Outcome, Task
-from gan_dist.sweeps.ledger import Ledger
-from gan_dist.sweeps.search import Search, rule_of
+from gan_dist.sweeps.search.history import History, Outcome, Task
+from gan_dist.sweeps.search.sampler import Values
+from gan_dist.sweeps.search.search import Search, rule_of
+from gan_dist.sweeps.search.trial_log import Ledger
 
 END = 900
 SPACE: dict[str, Any] = {"optimizer.lr": {"uniform": [0, 1]}}

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gan_dist.jobfile import load_job
-from gan_dist.runs import RunFolder
-from gan_dist.storage import Folder
-from gan_dist.sweeps.draw import Values
-from gan_dist.sweeps.history import History, Outcome, Task
-from gan_dist.sweeps.ledger import Ledger
-from gan_dist.sweeps.pareto import distances, dominates, fronts
-from gan_dist.sweeps.ranking import noise_words, ranking
-from gan_dist.sweeps.report import best_job, lines_on, results_of_sweep
-from gan_dist.sweeps.tpe import asked, importances, study_of
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
+from gan_dist.sweeps.reports.results import best_job, lines_on, results_of_sweep
+from gan_dist.sweeps.search.history import History, Outcome, Task
+from gan_dist.sweeps.search.pareto import distances, dominates, fronts
+from gan_dist.sweeps.search.ranking import noise_words, ranking
+from gan_dist.sweeps.search.sampler import Values
+from gan_dist.sweeps.search.tpe import asked, importances, study_of
+from gan_dist.sweeps.search.trial_log import Ledger
 from tests.sweeps.simulated import opened, section
 from tests.sweeps.test_trials import last, submit, told
 
@@ -90,7 +90,7 @@ def test_a_record_of_several_metrics_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_sweep_for_two_metrics(tmp_path: Path) -> None:
-    from gan_dist.sweeps.plots import draw_plots
+    from gan_dist.sweeps.reports.plots import draw_plots
 
     code, events = submit(tmp_path, {"trials": 5, "search": "optuna", **TWO})
     assert code == 0, events[-1]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from gan_dist.randomness import lanes_of
-from gan_dist.resources import Ask, ask_of
+from gan_dist.distributed.randomness import lanes_of
+from gan_dist.execution.ray.resources import Ask, ask_of
 from gan_dist.spec.job import JobSpec
-from gan_dist.sweeps.conduct import sweep_problems
-from gan_dist.sweeps.tuning import places_for
+from gan_dist.sweeps.ray_tune import places_for
+from gan_dist.sweeps.sweep import sweep_problems
 from tests.helpers import SMALL, rows_of
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.storage import Folder
-from gan_dist.sweeps.board import Board
-from gan_dist.sweeps.history import History, Outcome, Task
-from gan_dist.sweeps.ledger import Ledger
-from gan_dist.sweeps.ranking import noise_words, pooled, ranking
+from gan_dist.runs.storage import Folder
+from gan_dist.sweeps.reports.progress import Board
+from gan_dist.sweeps.search.history import History, Outcome, Task
+from gan_dist.sweeps.search.ranking import noise_words, pooled, ranking
+from gan_dist.sweeps.search.trial_log import Ledger
 from tests.sweeps.simulated import END, opened, outcome_of, section, simulate
 
 

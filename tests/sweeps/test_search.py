@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gan_dist.sweeps.draw import Values, planned
-from gan_dist.sweeps.halving import rungs
-from gan_dist.sweeps.history import WORST, History, Outcome, Task
-from gan_dist.sweeps.median import hopeless
-from gan_dist.sweeps.population import lineage
-from gan_dist.sweeps.tpe import asked
+from gan_dist.sweeps.search.asha import rungs
+from gan_dist.sweeps.search.history import WORST, History, Outcome, Task
+from gan_dist.sweeps.search.median_stopping import hopeless
+from gan_dist.sweeps.search.pbt import lineage
+from gan_dist.sweeps.search.sampler import Values, planned
+from gan_dist.sweeps.search.tpe import asked
 from tests.sweeps.simulated import END, SPACE, by_rate, opened, outcome_of, section, simulate
 
 PLACES = (1, 2, 5)
@@ -204,7 +204,7 @@ def test_a_sweep_begins_with_the_results_of_an_earlier_one(tmp_path: Path) -> No
 
 
 def test_importance_is_that_of_the_key_that_matters(tmp_path: Path) -> None:
-    from gan_dist.sweeps.tpe import importances
+    from gan_dist.sweeps.search.tpe import importances
 
     sweep = section(space={**SPACE, "optimizer.eps": {"uniform": [0, 1]}}, trials=20)
     found = importances(sweep.space, simulate(sweep, tmp_path), 0)

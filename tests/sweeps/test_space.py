@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gan_dist.jobfile import load_job
+from gan_dist.launch.load_job import load_job
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.space import parse_parameter
-from gan_dist.sweeps.candidates import candidate
-from gan_dist.sweeps.draw import combinations, drawn, planned, probes
+from gan_dist.sweeps.search.candidates import candidate
+from gan_dist.sweeps.search.sampler import combinations, drawn, planned, probes
 from tests.helpers import SMALL
 from tests.sweeps.simulated import section
 
@@ -138,7 +138,7 @@ def test_what_is_refused_in_one_key(written: object, message: str) -> None:
 
 
 def job_errors(tmp_path: Path, **sweep: Any) -> list[str]:
-    from gan_dist.sweeps.report import _yaml
+    from gan_dist.sweeps.reports.results import _yaml
 
     path = tmp_path / "job.yaml"
     metrics = [{"use": "frechet", "samples": 256}]

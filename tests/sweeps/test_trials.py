@@ -11,22 +11,22 @@ from typing import Any
 import psutil
 import pytest
 
-from gan_dist.checkpoint import newest
-from gan_dist.jobfile import load_job
-from gan_dist.request import Request
-from gan_dist.resume import resume_spec
-from gan_dist.runs import RunFolder
-from gan_dist.runs_index import find_run
-from gan_dist.runs_metric_history import curve
-from gan_dist.schedule import Clock
+from gan_dist.launch.load_job import load_job
+from gan_dist.launch.resume_rules import resume_spec
+from gan_dist.runs.checkpoint import newest
+from gan_dist.runs.index import find_run
+from gan_dist.runs.metric_history import curve
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
-from gan_dist.sweeps import here
-from gan_dist.sweeps.here import run_here
-from gan_dist.sweeps.history import History
-from gan_dist.sweeps.population import lineage
-from gan_dist.sweeps.report import Told, best_job, results_of_sweep
+from gan_dist.sweeps import local
+from gan_dist.sweeps.local import run_here
+from gan_dist.sweeps.reports.results import Told, best_job, results_of_sweep
+from gan_dist.sweeps.search.history import History
+from gan_dist.sweeps.search.pbt import lineage
 from gan_dist.sweeps.trial import LINEAGE, cut, take_over
+from gan_dist.training.schedule import Clock
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
 
 RATES = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}
@@ -162,7 +162,7 @@ def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) 
 
 
 def test_a_trial_that_collapsed_ranks_last_whatever_its_metric_and_is_told_to_the_search(tmp_path: Path) -> None:
-    from gan_dist.sweeps.tpe import study_of
+    from gan_dist.sweeps.search.tpe import study_of
 
     space = {"optimizer.generator.lr": {"choice": [10.0, 1e-3]}}
     every = {"report": "2 steps", "grid": "4 steps", "checkpoint": "20 steps"}
@@ -181,7 +181,7 @@ def test_a_trial_that_collapsed_ranks_last_whatever_its_metric_and_is_told_to_th
 def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gan_dist import local
+    from gan_dist.execution import local
 
     work, calls = local.work, list[int]()
 
@@ -274,11 +274,11 @@ def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, sched
 
 
 def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_dist.sweeps import conduct, trial
+    from gan_dist.sweeps import sweep, trial
 
     monkeypatch.setattr(trial, "LOOK_S", 0.001)
-    monkeypatch.setattr(conduct, "TOLD_EVERY_S", 0.0)
-    monkeypatch.setattr(conduct, "hopeless", lambda course, others, first, mode: len(others) == 3)
+    monkeypatch.setattr(sweep, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(sweep, "hopeless", lambda course, others, first, mode: len(others) == 3)
     every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
     code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="800 steps", every=every)
     assert code == 0
@@ -329,7 +329,7 @@ def test_a_rehearsal_of_a_sweep(tmp_path: Path) -> None:
 def test_pictures(tmp_path: Path) -> None:
     from PIL import Image
 
-    from gan_dist.sweeps.plots import draw_plots
+    from gan_dist.sweeps.reports.plots import draw_plots
 
     space = {
         **RATES,
@@ -395,7 +395,7 @@ def test_a_trial_is_stopped_alone_and_goes_on_in_the_next_attempt(
 ) -> None:
     import threading
 
-    from gan_dist.standing import stop_trial
+    from gan_dist.launch.run_status import stop_trial
     from gan_dist.sweeps import trial
 
     monkeypatch.setattr(trial, "LOOK_S", 0.01)
@@ -448,7 +448,7 @@ def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.
 def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only their lines in the record and what was told of them: no network, file or thread."""
     found: list[tuple[int, int, int]] = []
-    one_more = here._trial
+    one_more = local._trial
 
     def counted(sweep: Any, task: Any) -> Any:
         gc.collect()
@@ -456,7 +456,7 @@ def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pyte
         found.append((len(gc.get_objects()), process.num_fds(), process.num_threads()))
         return one_more(sweep, task)
 
-    monkeypatch.setattr(here, "_trial", counted)
+    monkeypatch.setattr(local, "_trial", counted)
     assert submit(tmp_path, {"trials": 12})[0] == 0
     (objects, files, threads), last = found[3], found[-1]
     assert last[0] - objects <= 20 * (len(found) - 4) and (last[1], last[2]) == (files, threads)

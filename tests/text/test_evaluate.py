@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.data.oracle import SEED, oracle_of
-from gan_dist.networks.autoregressive import Drawing
-from gan_dist.runs_index import find_run
-from gan_dist.storage import Folder
-from gan_dist.temperatures import LEAST, Pair, pairs_of, parse, verdict
+from gan_dist.data.text.oracle import SEED, oracle_of
+from gan_dist.evaluation.temperature_sweep import LEAST, Pair, pairs_of, parse, verdict
+from gan_dist.networks.text.autoregressive import Drawing
+from gan_dist.runs.index import find_run
+from gan_dist.runs.storage import Folder
 from tests.helpers import commanded
 
 PAIR = Pair("bleu5_9", "self_bleu5_9")

@@ -12,18 +12,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from gan_dist.data.codec import Codec, Splitting
 from gan_dist.data.facts import TextFacts
-from gan_dist.data.tokens import Codec, Splitting
-from gan_dist.measuring import Measuring
-from gan_dist.metrics.class_accuracy import ClassAccuracy
-from gan_dist.metrics.fitting import held_out
-from gan_dist.metrics.language_model import LanguageModel, per_token
-from gan_dist.metrics.lm_score import LmScore, ReverseLmScore
-from gan_dist.metrics.names import names_of
-from gan_dist.metrics.text_classifier import TextClassifier
-from gan_dist.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.metrics.features.fit import held_out
+from gan_dist.metrics.features.language_model import LanguageModel, per_token
+from gan_dist.metrics.features.text_classifier import TextClassifier
+from gan_dist.metrics.text.class_accuracy import ClassAccuracy
+from gan_dist.metrics.text.lm_score import LmScore, ReverseLmScore
+from gan_dist.registry.metric_names import names_of
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
-from gan_dist.storage import Folder
 from tests.helpers import CPU
 
 WORDS, LENGTH = 8, 10

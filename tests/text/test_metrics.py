@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.data.tokens import Codec, Splitting
-from gan_dist.metrics.bleu import Bleu, SelfBleu, bleu_against, bleu_among
-from gan_dist.metrics.likelihood import Nll, NllOracle
-from gan_dist.metrics.ngrams import Sentences, closest_among_others, closest_lengths
-from gan_dist.metrics.repetition import Repetition, distinct
-from gan_dist.networks.lstm import Generator
+from gan_dist.data.codec import Codec, Splitting
+from gan_dist.metrics.text.bleu import Bleu, SelfBleu, bleu_against, bleu_among
+from gan_dist.metrics.text.likelihood import Nll, NllOracle
+from gan_dist.metrics.text.ngrams import Sentences, closest_among_others, closest_lengths
+from gan_dist.metrics.text.repetition import Repetition, distinct
+from gan_dist.networks.text.lstm import Generator
 from tests.helpers import SHARED
 
 TEXYGEN = SHARED / "text" / "texygen_samples"

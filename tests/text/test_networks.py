@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks import charcnn, lstm, multirep, pretrained_lm, rmc, textcnn, textlstm, transformer
-from gan_dist.networks.autoregressive import Drawing, drawn, gumbel, sentence_mask
-from gan_dist.networks.textcnn import Highway
-from gan_dist.objectives.rewards import completions
-from gan_dist.randomness import one_lane
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.networks.text import charcnn, lstm, multirep, pretrained_lm, rmc, textcnn, textlstm, transformer
+from gan_dist.networks.text.autoregressive import Drawing, drawn, gumbel, sentence_mask
+from gan_dist.networks.text.textcnn import Highway
+from gan_dist.objectives.policy_gradient import completions
 from tests.helpers import CPU
 from tests.text.tiny import codec, lm_of
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from gan_dist.data.facts import TextFacts
-from gan_dist.local import read_rows, run_local
-from gan_dist.measuring import Measuring
-from gan_dist.metrics.names import is_of_text, names_of
-from gan_dist.metrics.sentence_encoder import SentenceEncoder
-from gan_dist.networks.pretrained_encoder import Discriminator
-from gan_dist.preflight import metric_problems, network_problems
-from gan_dist.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRun
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.execution.local import read_rows, run_local
+from gan_dist.execution.preflight import metric_problems, network_problems
+from gan_dist.metrics.features.sentence_encoder import SentenceEncoder
+from gan_dist.networks.text.pretrained_encoder import Discriminator
+from gan_dist.registry.metric_names import is_of_text, names_of
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec, MetricSpec
-from gan_dist.storage import Folder
 from tests.helpers import CPU, assert_same_state, request_of, stop_at, train
 from tests.text.tiny import SPECIAL, codec, encoder_of, save_encoder
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from gan_dist.data.facts import TextFacts
+from gan_dist.execution.local import read_rows, run_local
+from gan_dist.execution.preflight import network_problems
 from gan_dist.generation.model import load
-from gan_dist.local import read_rows, run_local
-from gan_dist.networks.autoregressive import Drawing
-from gan_dist.networks.pretrained_lm import NEVER, Generator
-from gan_dist.preflight import network_problems
+from gan_dist.networks.text.autoregressive import Drawing
+from gan_dist.networks.text.pretrained_lm import NEVER, Generator
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
 from tests.helpers import assert_same_state, request_of, stop_at, train
 from tests.text.tiny import END, SPECIAL, UNKNOWN, codec, lm_of, save_encoder, save_lm
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets
-from gan_dist.networks.autoregressive import drawn
-from gan_dist.networks.lstm import Generator
-from gan_dist.networks.textcnn import Discriminator
-from gan_dist.objectives.rewards import completions, discounted, evaluating, rollout_rewards
+from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.runtime import WiredNet
+from gan_dist.networks.text.autoregressive import drawn
+from gan_dist.networks.text.lstm import Generator
+from gan_dist.networks.text.textcnn import Discriminator
+from gan_dist.objectives.policy_gradient import completions, discounted, evaluating, rollout_rewards
 from gan_dist.objectives.scratchgan import ScratchGan
 from gan_dist.objectives.seqgan import SeqGan
-from gan_dist.randomness import one_lane
-from gan_dist.runtime import WiredNet
 from tests.helpers import CPU
 
 EOS = 2

@@ -15,17 +15,17 @@ import gan_dist
 from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.oracle import SEED, oracle_of
+from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import Prepared, prepare_into, settle
-from gan_dist.data.processes import here
-from gan_dist.data.split import split_of
-from gan_dist.held_back import HeldBack, held_back
-from gan_dist.local import run_local
-from gan_dist.metrics.names import check_metrics
-from gan_dist.preflight import held_out_problems, metric_problems
+from gan_dist.data.text.oracle import SEED, oracle_of
+from gan_dist.data.text.split import split_of
+from gan_dist.evaluation.held_out_overlap import HeldBack, held_back
+from gan_dist.execution.local import run_local
+from gan_dist.execution.preflight import held_out_problems, metric_problems
+from gan_dist.registry.metric_names import check_metrics
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
 from tests.helpers import commanded, request_of, small
 from tests.text.test_sources import spec, texts
 
@@ -228,7 +228,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
         return Memory.rows(memory, positions)
 
     monkeypatch.setattr(memory, "rows", rows)
-    monkeypatch.setattr("gan_dist.held_back.CHUNK", 64, raising=False)
+    monkeypatch.setattr("gan_dist.evaluation.held_out_overlap.CHUNK", 64, raising=False)
     measuring: Any = SimpleNamespace(built=[SimpleNamespace(metric=SimpleNamespace(by_split=("bleu",)))])
     assert held_back(measuring, memory, "test") == HeldBack("test", 8, 7)
     assert read == [64, 64, 64, 8]

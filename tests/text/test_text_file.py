@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.data.tokens import SPECIAL, Codec, Splitting
-from gan_dist.metrics.bleu import bleu_against
-from gan_dist.metrics.ngrams import Sentences
-from gan_dist.text_file import rows_of, sentences_of
+from gan_dist.data.codec import SPECIAL, Codec, Splitting
+from gan_dist.evaluation.text_file import rows_of, sentences_of
+from gan_dist.metrics.text.bleu import bleu_against
+from gan_dist.metrics.text.ngrams import Sentences
 from tests.helpers import SHARED, commanded
 
 JOB = """

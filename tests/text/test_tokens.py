@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan_dist.data.codec import EOS, PAD, SPECIAL, UNK, Codec, Splitting, vocabulary_of
 from gan_dist.data.errors import DataError, Unreadable
-from gan_dist.data.tokens import EOS, PAD, SPECIAL, UNK, Codec, Splitting, vocabulary_of
 
 CODEC = Codec(4, Splitting("blanks"), (*SPECIAL, "a", "b"))
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from gan_dist.data.facts import TextFacts
+from gan_dist.execution.local import read_rows, run_local
+from gan_dist.execution.preflight import network_problems, resume_problems
 from gan_dist.generation.model import load
-from gan_dist.local import read_rows, run_local
-from gan_dist.loop import Diverged
-from gan_dist.preflight import network_problems, resume_problems
-from gan_dist.schedule import Clock
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.storage import Folder
 from gan_dist.sweeps.trial import cut
+from gan_dist.training.loop import Diverged
+from gan_dist.training.schedule import Clock
 from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
 
 DATA = {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64}

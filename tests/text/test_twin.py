@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gan_dist.cli import main
-from gan_dist.jobfile import load_job
+from gan_dist.launch.load_job import load_job
+from gan_dist.launch.mle_twin import mle_twin
 from gan_dist.spec.job import JobSpec
-from gan_dist.twin import mle_twin
 
 JOBS = Path(__file__).parents[2] / "jobs"
 CHANGED = {"name", "generator", "discriminator", "objective", "until", "stages", "optimizer", "penalties", "stop_when"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.data.tokens import Codec, Splitting
+from gan_dist.data.codec import Codec, Splitting
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 END, UNKNOWN = "<|end|>", "<unk>"

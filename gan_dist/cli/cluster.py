@@ -1,0 +1,98 @@
+"""`gan-dist up`, `down`, `dashboard`, `tensorboard`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import emit, say
+
+
+def up(
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs it may use. Default: all, at least 2.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Start the local Ray, on this machine alone; it ends itself after ten idle minutes."""
+    from gan_dist.launch.cluster.address import find_local, start_local
+
+    before = find_local()
+    if before is None:
+        say("starting a local Ray ...", aside=True)
+    cluster = before or start_local(cpus)
+    if as_json:
+        emit(asdict(cluster) | {"started": before is None})
+        return
+    say(f"{'the local Ray runs' if before is None else 'the local Ray runs already'}: {cluster.address}")
+    say("  look at it  gan-dist dashboard")
+    say("  end it      gan-dist down")
+
+
+def down(as_json: options.Json = False) -> None:
+    """End our local Ray and the jobs in it; any other Ray on this machine is left alone."""
+    from gan_dist.launch.cluster.address import stop_local
+
+    ended = stop_local()
+    if as_json:
+        emit({"ended": ended})
+    else:
+        say("the local Ray has ended" if ended else "no local Ray of ours runs")
+
+
+def dashboard(
+    address: options.Address = None,
+    as_json: options.Json = False,
+    browse: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Where Ray's own pages are: jobs, workers, logs."""
+    from gan_dist.launch.cluster.address import ClusterError, resolve
+    from gan_dist.launch.cluster.jobs_api import Jobs
+
+    cluster = resolve(address)
+    if cluster is None:
+        raise ClusterError("no cluster is named and no local one runs: gan-dist up, or --address URL")
+    version = Jobs(cluster).version()
+    if browse:
+        import webbrowser
+
+        webbrowser.open(cluster.address)
+    if as_json:
+        emit({"url": cluster.address, "token_file": cluster.token_path, "ray": version})
+        return
+    say(cluster.address)
+    if cluster.token_path:
+        say(f"  it asks once for the token in {cluster.token_path}")
+
+
+def tensorboard(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="One run; without it, every run in the storage.",
+            metavar="RUN",
+            autocompletion=options.complete_run,
+        ),
+    ] = None,
+    storage: options.Storage = None,
+    port: Annotated[int | None, typer.Option(help="Its port. Default: a free one from 6006 on.")] = None,
+) -> None:
+    """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
+    from gan_dist.evaluation.reports.tensorboard import show
+    from gan_dist.runs.index import find_run, storage_root
+    from gan_dist.runs.storage import Folder
+
+    root = storage_root(storage, None)
+    found = None if run is None else find_run(run, root)
+    folder = root if found is None else found.folder.child("tensorboard")
+
+    def trials() -> dict[str, Folder]:
+        if found is None:
+            return {}
+        from gan_dist.sweeps.reports.results import trials_of
+
+        return {one.id.removeprefix(f"{found.id}-"): one.folder.child("tensorboard") for one in trials_of(found)}
+
+    say(f"TensorBoard of {folder.uri}; Ctrl-C ends it", aside=True)
+    show(folder, port, trials)

@@ -1,0 +1,221 @@
+"""`gan-dist evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import emit, say, table
+
+if TYPE_CHECKING:
+    from gan_dist.evaluation.query import Answer, Question
+    from gan_dist.spec.fields import Held
+
+
+A = Annotated[
+    str,
+    typer.Argument(
+        help="A run, a checkpoint, an exported generator, images in a folder, or a file of sentences.", metavar="A"
+    ),
+]
+B = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to compare with: images in a folder, a file of sentences, or of a file a run. Default: A's data.",
+        metavar="B",
+    ),
+]
+Tokens = Annotated[
+    str | None, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
+]
+Lower = Annotated[bool, typer.Option("--lower", help="Of two files: whether text becomes lower case.")]
+Metric = Annotated[
+    list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
+]
+Neighbours = Annotated[
+    Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
+]
+Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
+Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
+Split = Annotated[str, typer.Option(help="Of text: which held-out sentences, test or validation.", metavar="NAME")]
+
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Measure with so many workers of a Ray cluster, which must see A, B and the storage."),
+]
+
+
+def evaluate(
+    a: A,
+    b: B = None,
+    metric: Metric = None,
+    n: Count = None,
+    features: Annotated[
+        str | None, typer.Option(help="What images are compared by: see `gan-dist help metrics`.", metavar="NAME")
+    ] = None,
+    temperature_grid: Annotated[
+        bool, typer.Option("--temperature-grid", help="Of text: measure at temperatures around 1, and draw the curves.")
+    ] = False,
+    inverse_temperatures: Annotated[
+        str | None, typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,...")
+    ] = None,
+    twin: Annotated[
+        str | None,
+        typer.Option(
+            help="Of text: another run beside A, its maximum-likelihood twin.",
+            metavar="RUN",
+            autocompletion=options.complete_run,
+        ),
+    ] = None,
+    out: Out = None,
+    neighbours: Neighbours = None,
+    split: Split = "test",
+    tokens: Tokens = None,
+    lower: Lower = False,
+    workers: Workers = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how good samples are: of images against images, of text with real text beside it."""
+    from gan_dist.evaluation.evaluate import evaluate as answer
+    from gan_dist.evaluation.query import Question
+    from gan_dist.evaluation.temperature_sweep import DEFAULT, parse
+
+    grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
+    if out is not None and not grid:
+        raise ValueError("--out is for the curves of --temperature-grid; add it")
+    options.check_address(address, workers)
+    how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
+    question = Question(a, b, metric or (), n, features, grid, twin, *how)
+    found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
+    for text in found.warnings:
+        say(f"warning: {text}", aside=True)
+    if neighbours is not None and found.neighbours is not None:
+        found.neighbours.picture.save(neighbours)
+    plot = _plotted(found, out) if found.curves else None
+    if as_json:
+        emit(_document(found, plot))
+        return
+    seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
+    held_out = "" if found.held is None else f" and {found.held.count:,} {found.held.split} sentences"
+    say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples){held_out}")
+    _show_values(found)
+    if plot is not None:
+        _show_curves(found)
+        say(f"curves: {plot}")
+    if neighbours is not None:
+        say(f"neighbours: {neighbours}")
+
+
+def _on_cluster(question: Question, workers: int, address: str | None, as_json: bool) -> Answer:
+    """The same by a Ray job, followed to its end; raises ValueError where it fails."""
+    from gan_dist.cli.cluster_task import carry_out
+    from gan_dist.evaluation.evaluate import portable
+    from gan_dist.evaluation.query import Answer
+    from gan_dist.execution.ray.evaluate_task import ANSWER
+    from gan_dist.runs.index import new_run_id, storage_root
+
+    if question.neighbours:
+        raise ValueError("--neighbours is a picture that is drawn in this process; leave out --workers")
+    plain, known = portable(question)
+    folder = storage_root(None, None).child(".evaluations").child(new_run_id("answer"))
+    what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
+    try:
+        carry_out("evaluate", "gan_dist.execution.ray.evaluate_task", what, known, address, as_json)
+        if (plain_answer := folder.read_json(ANSWER)) is None:
+            raise ValueError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
+        return Answer.of(plain_answer)
+    finally:
+        folder.delete()
+
+
+def _held(split: str) -> Held:
+    from gan_dist.spec.errors import suggestion
+    from gan_dist.spec.fields import HELD
+
+    for held in HELD:
+        if held == split:
+            return held
+    raise ValueError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
+
+
+def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, bool]:
+    """How two files of sentences are cut; a run's own data say how for others."""
+    from gan_dist.data.codec import WAYS
+    from gan_dist.evaluation.text_file import is_text_file
+    from gan_dist.spec.errors import suggestion
+
+    if (tokens or lower) and not (is_text_file(a) and is_text_file(b or "")):
+        raise ValueError("--tokens and --lower are for two files of sentences; a run's are cut as its job says")
+    if tokens is not None and tokens not in WAYS:
+        raise ValueError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
+    return tokens or "words", lower
+
+
+def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"a": found.a, "b": found.b, "samples_of_b": found.reals, "samples_seen": found.seen}
+    if found.held is not None:
+        document |= {"split": found.held.split, "samples_of_split": found.held.count}
+    document["metrics"] = found.values
+    document |= {key: values for key, values in (("real", found.real), ("twin", found.twin)) if values}
+    if plot is not None:
+        document["curves"] = {
+            which: [{"inverse_temperature": inverse, "metrics": values} for inverse, values in points.items()]
+            for which, points in found.curves.items()
+        }
+        document |= {"verdicts": [vars(one) | {"text": str(one)} for one in _verdicts(found)], "plot": str(plot)}
+    return document
+
+
+def _verdicts(found: Answer) -> list[Any]:
+    from gan_dist.evaluation.temperature_sweep import verdict
+
+    return [verdict(pair, found.curves) for pair in found.pairs] if "twin" in found.curves else []
+
+
+def _show_values(found: Answer) -> None:
+    beside = {name: values for name, values in (("twin", found.twin), ("real", found.real)) if values}
+    if not beside:
+        table(("metric", "value"), [(name, _number(value)) for name, value in found.values.items()])
+        return
+    rows = [[name, *(_number(one.get(name)) for one in (found.values, *beside.values()))] for name in found.values]
+    table(("metric", "model", *beside), rows)
+
+
+def _show_curves(found: Answer) -> None:
+    names = [name for pair in found.pairs for name in pair]
+    rows = [
+        [which, f"{inverse:g}", *(_number(values[name]) for name in names)]
+        for which, points in found.curves.items()
+        for inverse, values in points.items()
+    ]
+    if found.real:
+        rows.append(["real", "-", *(_number(found.real.get(name)) for name in names)])
+    say("")
+    table(("", "1/temperature", *names), rows)
+    for one in _verdicts(found):
+        say(str(one))
+
+
+def _plotted(found: Answer, out: Path | None) -> Path:
+    from gan_dist.evaluation.reports.plots import Panel, drawn
+
+    panels = []
+    for pair in found.pairs:
+        lines = {
+            which: tuple([values[name] for values in points.values()] for name in pair)
+            for which, points in found.curves.items()
+        }
+        has_real = all(name in found.real for name in pair)
+        dots = {"real": (found.real[pair.quality], found.real[pair.diversity])} if has_real else {}
+        panels.append(Panel(pair.quality, pair.diversity, lines, dots, ".-"))  # type: ignore[arg-type]
+    path = out or Path(f"{found.a}-temperatures.png")
+    path.write_bytes(drawn(panels))
+    return path
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"

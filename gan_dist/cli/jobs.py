@@ -1,0 +1,88 @@
+"""Commands about the job file itself: `validate`, `schema`, `catalog`, `init`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gan_dist.cli.options import Json, Set, complete_job
+from gan_dist.cli.output import emit, say, table
+
+WRONG = 2
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job files.", autocompletion=complete_job)],
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Check job files, all problems at once, without running anything. Exit code 2 when one is wrong."""
+    from gan_dist.launch.load_job import load_job
+    from gan_dist.spec.errors import JobError
+
+    reports = []
+    for file in files:
+        try:
+            load_job(file, overrides or ())
+            problems = []
+        except JobError as error:
+            problems = [problem._asdict() for problem in error.problems]
+            if not as_json:
+                say(str(error), aside=True)
+        reports.append({"file": str(file), "ok": not problems, "problems": problems})
+        if not problems and not as_json:
+            say(f"{file}: ok")
+    if as_json:
+        emit(reports)
+    if not all(report["ok"] for report in reports):
+        raise typer.Exit(WRONG)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the job file, for editors."""
+    from gan_dist.registry.job_schema import job_schema
+
+    emit(job_schema())
+
+
+def catalog(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only this component, or this kind, with all arguments.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what a job can name: networks, objectives, penalties, augmentations, metrics, with paper and job."""
+    from gan_dist.registry.catalog import catalog as entries
+
+    found = entries(name)
+    if as_json:
+        emit([entry.plain() for entry in found])
+    elif name is None:
+        rows = [[one.kind, one.name, ", ".join(one.jobs[:2]) or "-", one.paper or one.summary] for one in found]
+        table(["KIND", "NAME", "JOBS", "PAPER"], rows)
+        say("\ngan-dist catalog NAME shows the arguments of one")
+    else:
+        for one in found:
+            say(f"{one.kind} {one.name}: {one.summary}")
+            say(f"  paper {one.paper or '-'}; jobs {', '.join(one.jobs) or '-'}; {one.target}")
+            for param in one.params:
+                say(f"  {param.name} = {'required' if param.required else param.default}: {param.doc}")
+
+
+def init(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SRC", help="What `data.source` may name: a folder of images, an archive, 'digits'."),
+    ],
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Height and width to train at, instead of what fits the images."),
+    ] = None,
+) -> None:
+    """Look at images and print a job that fits them and this machine: gan-dist init SRC > job.yaml"""
+    from gan_dist.launch.init.images import write_job
+
+    sys.stdout.write(write_job(source, size))

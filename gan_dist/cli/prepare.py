@@ -1,0 +1,177 @@
+"""Commands about data: `prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gan_dist.cli.options import Address, Json, check_address
+from gan_dist.cli.output import console, emit, say, size
+
+if TYPE_CHECKING:
+    from gan_dist.data.facts import DataFacts
+    from gan_dist.data.prepare import Prepared
+
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Read by so many tasks of a Ray cluster at a time, which must see SRC and DST."),
+]
+
+
+def prepare(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="What `data.source` may name; with --inspect a prepared folder.")
+    ],
+    target: Annotated[
+        str | None, typer.Argument(metavar="DST", help="Where the shards go: a folder or URI. Not with --inspect.")
+    ] = None,
+    pixels: Annotated[
+        int, typer.Option("--size", metavar="PIXELS", help="Height and width to resize to.", min=4, max=2048)
+    ] = 64,
+    channels: Annotated[str, typer.Option(help="auto, 1 (grey), 3 (colour) or 4 (with transparency).")] = "auto",
+    labels: Annotated[str, typer.Option(help="none, folders, or source.")] = "none",
+    fit: Annotated[str, typer.Option(help="How images become square: crop, pad or stretch.")] = "crop",
+    background: Annotated[str, typer.Option(help="Colour under transparency and around padded images.")] = "black",
+    max_rejected: Annotated[float, typer.Option(help="Share of samples that may be broken.", min=0, max=1)] = 0.01,
+    length: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Prepare text: sentences of at most so many tokens.", min=2)
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-o", metavar="KEY=VALUE", help="Another key of `data`: -o tokens=characters."),
+    ] = None,
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
+    ] = False,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Decode images or text once into shards that jobs start from at once: then `data: {source: DST}`.
+
+    Interrupted and run again, it goes on where it was.
+    """
+    if inspect:
+        _inspect(source, as_json)
+        return
+    from gan_dist.spec.merge import overrides_document
+
+    if target is None:
+        raise ValueError("DST is missing: gan-dist prepare SRC DST")
+    options: dict[str, Any] = {"labels": labels, "max_rejected": max_rejected}
+    if length is not None:
+        options |= {"modality": "text", "length": length}
+    else:
+        options |= {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
+        options |= {"fit": fit, "background": background}
+    options |= overrides_document(sets or []).value
+    check_address(address, workers)
+    if workers is None:
+        made = _make(source, target, options, as_json)
+    else:
+        made = _make_on_cluster(source, target, options, workers, address, as_json)
+    if as_json:
+        emit({"folder": made.folder.uri, **made.facts.as_dict()})
+        return
+    for line in _lines(made):
+        say(line)
+    say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
+
+
+def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gan_dist.data.on_processes import here
+    from gan_dist.data.prepare import prepare_into
+    from gan_dist.spec.check import checked_data
+
+    data = checked_data({"source": source, **options})
+    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
+    with Progress(*columns, console=console(aside=True), transient=True) as bar:
+        task = bar.add_task("shards", total=None)
+        return prepare_into(data, target, here, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _make_on_cluster(
+    source: str, target: str, options: dict[str, Any], workers: int, address: str | None, as_json: bool
+) -> Prepared:
+    """The same by a Ray job, followed to its end; raises ValueError where it fails."""
+    from gan_dist.cli.cluster_task import carry_out
+    from gan_dist.data.prepare import prepared
+    from gan_dist.runs.storage import Folder
+    from gan_dist.spec.check import checked_data
+
+    folder = Folder.at(target)
+    data = checked_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
+    carry_out(
+        "prepare",
+        "gan_dist.execution.ray.prepare_task",
+        {"data": data, "target": folder.uri, "workers": workers},
+        None,
+        address,
+        as_json,
+    )
+    made = prepared(folder)
+    if made is None:
+        raise ValueError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
+    return made
+
+
+def _inspect(source: str, as_json: bool) -> None:
+    from gan_dist.data.prepare import prepared
+    from gan_dist.generation.samples import contact_sheet
+    from gan_dist.runs.storage import Folder
+
+    found = prepared(Folder.at(source))
+    if found is None:
+        raise ValueError(
+            f"{source!r} is no prepared folder (no manifest.json in it); gan-dist prepare SRC DST makes one"
+        )
+    sheet = contact_sheet(found, Path(f"{Path(found.folder.uri).name}-sheet"))
+    if as_json:
+        emit({"folder": found.folder.uri, **found.manifest, "sheet": str(sheet)})
+        return
+    for line in _lines(found):
+        say(line)
+    for line in _lengths(found):
+        say(line)
+    say(f"sheet      {sheet}")
+
+
+def _lines(found: Prepared) -> list[str]:
+    facts, shards = found.facts, found.manifest["shards"]
+    counted = ", ".join(f"{n} {c:,}" for n, c in zip(facts.classes, facts.class_counts, strict=True))
+    lines = [
+        f"folder     {found.folder.uri}",
+        f"source     {found.manifest['source']}",
+        f"samples    {facts.count:,} {facts.described}, {size(found.bytes)} in {len(shards)} shards",
+        f"classes    {counted or 'none'}",
+        f"checksum   {facts.checksum}",
+        f"rejected   {len(facts.rejected)}",
+    ]
+    return lines + [f"           {name}: {why}" for name, why in facts.rejected[:10]]
+
+
+def _lengths(found: Prepared) -> list[str]:
+    """How long the sentences are, as bars; nothing for images."""
+    from gan_dist.data.encoding.text import histogram
+    from gan_dist.data.facts import TextFacts
+    from gan_dist.generation.samples import sentence_lengths
+
+    facts = found.facts
+    return histogram(sentence_lengths(found), facts.codec.length) if isinstance(facts, TextFacts) else []
+
+
+def _key(facts: DataFacts) -> str:
+    """What a job says of prepared data beside their place."""
+    from gan_dist.data.facts import TextFacts
+
+    if isinstance(facts, TextFacts):
+        return f"modality: text, length: {facts.codec.length}"
+    return f"size: {facts.shape[-1]}"
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if text.isdigit() else text

@@ -1,0 +1,252 @@
+"""`gan-dist list`, `status`, `logs`, `stop`, `delete`: on run folders, with or without a cluster."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
+BestJob = Annotated[
+    Path | None, typer.Option("--best-job", help="Of a sweep: write the best job there, as YAML.", metavar="FILE")
+]
+Plots = Annotated[
+    Path | None, typer.Option("--plots", help="Of a sweep: draw its pictures there, as PNG.", metavar="DIR")
+]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", help="Of a sweep: all of it in a file that needs no network.", metavar="FILE.html"),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
+
+
+def list_runs(storage: options.Storage = None, as_json: options.Json = False) -> None:
+    """Every run: those started from here, and those stored in --storage."""
+    from gan_dist.launch.run_status import all_runs, standing
+
+    rows = [standing(run) for run in all_runs(storage)]
+    if as_json:
+        emit(rows)
+    elif not rows:
+        say("no runs yet: gan-dist submit jobs/dcgan.yaml")
+    else:
+        now = time.time()
+        table(
+            ("RUN", "STATUS", "SEEN", "STARTED", "WHERE"),
+            ((row["id"], row["status"], _seen(row), ago(row.get("started"), now), row["uri"]) for row in rows),
+        )
+
+
+def status(
+    run: options.Run,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Where a run stands; of a sweep, with its trials."""
+    from gan_dist.cli.sweeps import say_standing
+    from gan_dist.launch.run_status import standing
+    from gan_dist.runs.index import find_run, storage_root
+    from gan_dist.sweeps.reports.results import is_sweep
+
+    here = find_run(run, storage_root(storage, None))
+    found = standing(here, address)
+    if as_json:
+        emit(found)
+        return
+    lines = {
+        "run": found["id"],
+        "status": found["status"],
+        "seen": _seen(found),
+        "attempt": found.get("attempt"),
+        "started": ago(found.get("started"), time.time()),
+        "message": found.get("message"),
+        "cluster": found.get("address"),
+        "where": found["uri"],
+    }
+    for key, value in lines.items():
+        if value:
+            say(f"{key:9}{value}")
+    for text in (found.get("last") or {}).get("warnings", ()):
+        say(f"warning  {text}")
+    if is_sweep(here):
+        say_standing(here)
+    if found["status"] == "lost":
+        say(f"its driver and cluster are gone; go on: gan-dist submit --resume {found['id']}")
+
+
+def results(
+    run: options.Run,
+    best_job: BestJob = None,
+    plots: Plots = None,
+    report: Report = None,
+    storage: options.Storage = None,
+    as_json: options.Json = False,
+) -> None:
+    """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
+    from gan_dist.cli.sweeps import results_of_sweep
+    from gan_dist.evaluation.reports.results import results_of
+    from gan_dist.runs.index import find_run, storage_root
+    from gan_dist.sweeps.reports.results import is_sweep
+
+    here = find_run(run, storage_root(storage, None))
+    if is_sweep(here):
+        results_of_sweep(here, best_job, plots, report, as_json)
+        return
+    if best_job is not None or plots is not None or report is not None:
+        raise ValueError(
+            f"--best-job, --plots and --report are for sweeps; {here.id} is a run, its job {here.uri}/job.json"
+        )
+    found = results_of(here)
+    if as_json:
+        emit(found)
+        return
+    attempts = "" if found["attempts"] == 1 else f" in {found['attempts']} attempts"
+    say(f"{found['id']}: {found['status']}, {found['seen']:,} samples seen{attempts}")
+    if found["message"]:
+        say(f"message     {found['message']}")
+    for text in found["warnings"]:
+        say(f"warning     {text}")
+    if found["metrics"]:
+        table(("METRIC", "LAST", "LOWEST", "AT", "HIGHEST", "AT"), map(_course, found["metrics"].items()))
+    if found["device_hours"] is not None:
+        took, hours = found["training_s"] / 60, found["device_hours"]
+        say(f"took        {took:.1f} minutes of training on {found['workers']} workers: {hours:.2f} device-hours")
+        data = found["data"]
+        say(f"data        {data['count']:,} {data['described']}, checksum {data['checksum']}")
+    say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    for key in ("checkpoint", "grid", "repeat"):
+        if found[key]:
+            say(f"{key:12}{found[key]}")
+
+
+def _course(item: tuple[str, dict[str, Any]]) -> list[str]:
+    name, course = item
+    cells = [name, f"{course['last'][0]:.5g}"]
+    for key in ("lowest", "highest"):
+        cells += [f"{course[key][0]:.5g}", f"{course[key][1]:,}"]
+    return cells
+
+
+def logs(
+    run: options.Run,
+    follow: Follow = False,
+    raw: Raw = False,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """What a run printed, while its cluster lives and afterwards."""
+    from gan_dist.launch.run_status import job_or_none, log_lines
+    from gan_dist.runs.index import find_run, storage_root
+
+    found = find_run(run, storage_root(storage, None))
+    job = job_or_none(found, address)
+    if follow and job is not None and job.alive:
+        from gan_dist.cli.submit import finish
+        from gan_dist.launch.display import Follower
+        from gan_dist.launch.follow import ask_at_terminal, attend
+
+        ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
+        finish(found.id, found.uri, attend(job.jobs, job.id, found.id, Follower(console(as_json)), ask), as_json)
+    lines = log_lines(found, job)
+    if as_json:
+        emit({"run": found.id, "lines": list(lines)})
+    elif raw:
+        for line in lines:
+            say(line)
+    else:
+        from gan_dist.launch.display import Follower
+
+        follower = Follower(console(), live=False, everything=True)
+        for line in lines:
+            follower.feed(line)
+
+
+def stop(
+    run: options.Run,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
+    from gan_dist.launch import run_status
+    from gan_dist.runs.index import find_run, storage_root
+    from gan_dist.sweeps.reports.results import is_sweep
+
+    found = find_run(run, storage_root(storage, None))
+    before = run_status.standing(found, address)["status"]
+    if before not in run_status.OPEN:
+        _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
+        return
+    holder = found.lease_holder()
+    if holder is not None and "sweep" in found.request():
+        run_status.stop_trial(found, holder["attempt"])
+        _stopped(found.id, {"status": "stopped"}, as_json, f"trial {found.id} has saved and ended; its sweep goes on")
+        return
+    if holder is not None and "submission" not in run_status.record_of(found):
+        raise ValueError(
+            f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
+        )
+    say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
+    events = run_status.stop(run_status.job_of(found, address))
+    if found.status()["status"] in run_status.OPEN:
+        # It was stopped before its driver could say so.
+        found.update(status="stopped", exit_code=3)
+    path = events.get("checkpoint", {}).get("path")
+    result = {"status": events.get("end", {}).get("status", "stopped"), "checkpoint": path}
+    kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
+    if is_sweep(found):
+        kept = "its trials have saved what they had"
+    hint = f"resume      gan-dist submit --resume {found.id}"
+    _stopped(found.id, result, as_json, f"{result['status']}\n{kept}\n{hint}")
+
+
+def _stopped(run_id: str, result: dict[str, Any], as_json: bool, words: str) -> None:
+    if as_json:
+        emit({"run": run_id, **result})
+    else:
+        say(words)
+
+
+def delete(
+    run: options.Run,
+    yes: options.Yes = False,
+    storage: options.Storage = None,
+    address: options.Address = None,
+    as_json: options.Json = False,
+) -> None:
+    """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
+    from gan_dist.launch.run_status import OPEN, standing
+    from gan_dist.runs.index import find_run, forget, storage_root
+    from gan_dist.sweeps.reports.results import trials_of
+
+    found = find_run(run, storage_root(storage, None))
+    if (now := standing(found, address)["status"]) in OPEN:
+        raise ValueError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
+    trials = trials_of(found)
+    count = found.size() + sum(trial.size() for trial in trials)
+    several = f" with {len(trials)} trials" if trials else ""
+    say(f"{found.uri}{several}  {size(count)}", aside=as_json)
+    if not confirm("Delete it for good?", yes):
+        raise typer.Exit(1)
+    for one in (*trials, found):
+        one.folder.delete()
+        forget(one)
+    if as_json:
+        emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True})
+    else:
+        say("deleted")
+
+
+def _seen(row: dict[str, Any]) -> str:
+    from gan_dist.launch.display import short
+
+    seen = short(row.get("seen") or 0)
+    return f"{seen} / {short(row['until'])}" if row.get("until") else seen

@@ -1,0 +1,243 @@
+"""`gan-dist sample`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import console, emit, say
+
+if TYPE_CHECKING:
+    from gan_dist.generation.model import Model
+    from gan_dist.generation.sampling import Sampling
+
+ROW = 8
+DEVICES = ("auto", "cpu", "cuda")
+Number = Annotated[
+    int | None, typer.Option("--n", min=1, help="How many samples of each seed. Default: 64; of several seeds, 8.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder, or a file .zip, .parquet, .txt; without it, one grid. Interrupted, it goes on where it was.",
+        metavar="PATH",
+    ),
+]
+Seeds = Annotated[str, typer.Option(help="Same seed, same samples; also 1-4 or 1,5,7-9.", metavar="SEEDS")]
+Class = Annotated[
+    str | None, typer.Option("--class", help="Only this class, by name or number. On a way: several, 3,7.")
+]
+Truncation = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
+]
+Temperature = Annotated[float, typer.Option(min=0.01, help="Of text: below 1 sentences are likelier and more alike.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Of text: only the K likeliest tokens are drawn.")]
+TopP = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Of text: only the likeliest tokens of this probability are drawn.")
+]
+Prefix = Annotated[str, typer.Option(help="Of text: what every sentence begins with.")]
+Way = Annotated[
+    str | None,
+    typer.Option(
+        "--interpolate",
+        help="The way between the seeds, or classes: line or sphere.",
+        metavar="WAY",
+        show_default=False,
+    ),
+]
+Steps = Annotated[int, typer.Option(min=2, help="Pictures from each seed or class to the next.")]
+Mix = Annotated[
+    str | None, typer.Option(help="A table with the styles of these seeds in those of --seed.", metavar="SEEDS")
+]
+Layers = Annotated[str | None, typer.Option(help="Which styles --mix takes. Default: the first half.", metavar="0-3")]
+Inputs = Annotated[
+    str | None,
+    typer.Option(help="Of pairs: a folder of pictures to make others of.", metavar="FOLDER", show_default=False),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Draw with so many workers of a Ray cluster, which must see RUN and --out.")
+]
+
+
+def sample(
+    run: options.Run,
+    n: Number = None,
+    out: Out = None,
+    seed: Seeds = "0",
+    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    cls: Class = None,
+    truncation: Truncation = None,
+    temperature: Temperature = 1.0,
+    top_k: TopK = None,
+    top_p: TopP = 1.0,
+    prefix: Prefix = "",
+    interpolate: Way = None,
+    steps: Steps = ROW,
+    mix: Mix = None,
+    layers: Layers = None,
+    inputs: Inputs = None,
+    workers: Workers = None,
+    address: options.Address = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Write into or over what is there.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Draw samples from a run's generator: a grid, any number of files, a way between samples; of text, lines."""
+    from gan_dist.generation.output import check_free
+    from gan_dist.generation.output_formats import form_of
+    from gan_dist.generation.sampling import Sampling, seeds_of
+
+    if out is not None:
+        check_free(out, force)
+    seeds = seeds_of(seed)
+    if n is None:
+        n = 64 if len(seeds) == 1 else ROW
+    picture = interpolate is not None or mix is not None
+    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
+    options.check_address(address, workers)
+    if device not in DEVICES:
+        raise ValueError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+    # A cluster's workers have devices of their own.
+    here = Sampling(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
+    model = here.model()
+    if inputs is not None:
+        shown, path = _remade(model, inputs, seeds, out)
+    elif picture or out is None:
+        if workers is not None:
+            raise ValueError("--workers is for samples that go to --out, not for one picture; leave it out")
+        path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
+        shown = "1 picture" if picture else f"{n * len(seeds)} samples"
+    else:
+        sampling = Sampling(model.uri, seeds, n, form_of(out, model.facts), *drawn, device)
+        path = _deliver(sampling, model, out, as_json) if workers is None else out
+        if workers is not None:
+            _on_cluster(sampling, model, out, workers, address, as_json)
+        shown = f"{n * len(seeds)} samples"
+    if as_json:
+        counted = {"samples": n * len(seeds), "seed": seeds[0] if len(seeds) == 1 else seeds}
+        emit({**counted, "samples_seen": model.seen, "files": [str(path)]})
+        return
+    kind = weights if model.spec.ema is not None else "raw"
+    say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
+
+
+def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
+    """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
+    from gan_dist.data.encoding import image
+    from gan_dist.generation.translation import sheet, write
+    from gan_dist.runs.storage import Folder
+
+    if len(seeds) > 1:
+        raise ValueError("--inputs takes one --seed, not several")
+    if out is None:
+        path = Path(f"{model.name}-seed{seeds[0]}-made.png")
+        Folder.at(path.parent).write(path.name, image.png(sheet(model, inputs, seeds[0])))
+        return "pictures beside their inputs", path
+    if out.suffix:
+        raise ValueError(f"--out {str(out)!r}: --inputs writes into a folder")
+    return f"{write(model, inputs, seeds[0], out)} pictures", out
+
+
+def _picture(
+    model: Model,
+    seeds: list[int],
+    n: int,
+    cls: str | None,
+    way: str | None,
+    steps: int,
+    mix: str | None,
+    layers: str | None,
+    out: Path | None,
+    written: str,
+) -> Path:
+    """One picture, or one text: a grid, a way or a table; its path."""
+    from gan_dist.data.encoding import image
+    from gan_dist.runs.storage import Folder
+
+    if layers is not None and mix is None:
+        raise ValueError("--layers says which styles --mix takes; add --mix")
+    stem = f"{model.name}-seed{written}"
+    if way is None and mix is None:
+        content, ending = _grid(model, seeds, n, cls)
+        path = Path(f"{stem}{ending}")
+    elif mix is None:
+        path = out or Path(f"{stem}-{way}.png")
+        _check_ending(path, "--interpolate", (".png", ".gif"))
+        frames = _way(model, seeds, cls, str(way), steps)
+        content = image.gif(frames) if path.suffix == ".gif" else image.png(image.enlarged(image.grid(frames, steps)))
+    else:
+        from gan_dist.generation.interpolation import mixed
+        from gan_dist.generation.sampling import seeds_of
+
+        if way is not None:
+            raise ValueError("--interpolate and --mix are two pictures; ask for one of them")
+        path, columns = out or Path(f"{stem}-mix{mix}.png"), seeds_of(mix)
+        _check_ending(path, "--mix", (".png",))
+        table = mixed(model, seeds, columns, _layers(layers), cls)
+        content = image.png(image.enlarged(image.grid(table, len(columns) + 1)))
+    Folder.at(path.parent).write(path.name, content)
+    return path
+
+
+def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[bytes, str]:
+    """Samples as people look at them, a row for each seed if there are several; and the file's ending."""
+    import torch
+
+    from gan_dist.data.encoding import image
+    from gan_dist.generation.samples import sheet
+
+    samples = torch.cat([model.sample(n, seed, cls) for seed in seeds])
+    shown: Any = sheet(samples, model.facts)
+    if isinstance(shown, list):
+        return "".join(f"{line}\n" for line in shown).encode(), ".txt"
+    return image.png(image.enlarged(image.grid(samples, n)) if len(seeds) > 1 else shown), ".png"
+
+
+def _way(model: Model, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
+    from gan_dist.generation.interpolation import WAYS, stops, walk
+    from gan_dist.spec.errors import suggestion
+
+    if way not in WAYS:
+        raise ValueError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
+    classes = [] if cls is None else [one.strip() for one in cls.split(",")]
+    return walk(model, stops(seeds, classes), steps, way)
+
+
+def _layers(written: str | None) -> range | None:
+    if written is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", written)
+    if match is None:
+        raise ValueError(f"--layers {written!r} must be a number or a range, such as 0-3")
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
+def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
+    if path.suffix not in endings:
+        raise ValueError(f"--out {str(path)!r}: {option} makes a file of {' or '.join(endings)}")
+
+
+def _deliver(sampling: Sampling, model: Model, out: Path, aside: bool) -> Path:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gan_dist.generation.output import deliver
+    from gan_dist.generation.sampling import here
+
+    columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
+    with Progress(*columns, console=console(aside=True), transient=True) as bar:
+        task = bar.add_task("parts", total=None)
+        return deliver(sampling, model, out, here, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _on_cluster(sampling: Sampling, model: Model, out: Path, workers: int, address: str | None, as_json: bool) -> None:
+    """The same by a Ray job, followed to its end; raises ValueError where it fails."""
+    from gan_dist.cli.cluster_task import carry_out
+
+    model.classes_of(1, sampling.cls)
+    what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
+    carry_out("sample", "gan_dist.execution.ray.sample_task", what, model.spec.environment, address, as_json)

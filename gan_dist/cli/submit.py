@@ -1,0 +1,213 @@
+"""`gan-dist submit`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gan_dist.cli import options
+from gan_dist.cli.output import console, emit, say
+
+if TYPE_CHECKING:
+    from gan_dist.launch.cluster.local import Cluster
+    from gan_dist.launch.display import Outcome
+    from gan_dist.launch.plan import Plan
+
+Job = Annotated[
+    str | None,
+    typer.Argument(help="The job's YAML file.", metavar="JOB.yaml", autocompletion=options.complete_job),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(help="Go on with a run, with changes by -o.", metavar="RUN", autocompletion=options.complete_run),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="Start from the weights of another run or checkpoint.",
+        metavar="RUN",
+        autocompletion=options.complete_run,
+    ),
+]
+
+
+def submit(
+    job: Job = None,
+    sets: options.Set = None,
+    resume: Resume = None,
+    start_from: From = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="With --from: take this network alone, such as generator; repeatable.", metavar="NETWORK"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The run's id, in place of a made one.")] = None,
+    code: Annotated[str | None, typer.Option(help="Folder with your own modules, sent along.", metavar="DIR")] = None,
+    address: options.Address = None,
+    storage: options.Storage = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two iterations of everything, then an estimate.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    mle_twin: Annotated[
+        bool, typer.Option("--mle-twin", help="Train the job's maximum-likelihood twin of equal budget instead.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow the run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; start nothing.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a job and follow it. The exit code is the job's result."""
+    from gan_dist.launch.plan import plan_new, plan_resume
+
+    if (job is None) == (resume is None):
+        raise ValueError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
+    if only and start_from is None:
+        raise ValueError("--only names networks whose weights come from another run: add --from RUN")
+    if resume is not None and (name or start_from or smoke or mle_twin):
+        raise ValueError(
+            "--resume goes on with a run as it is; it cannot be combined with --name, --from, --smoke or --mle-twin"
+        )
+    if job is not None:
+        plan = plan_new(
+            job,
+            sets or [],
+            storage=storage,
+            name=name,
+            code=code,
+            start_from=start_from,
+            only=only or (),
+            smoke=smoke,
+            twin=mle_twin,
+            warn=lambda text: say(f"warning: {text}", aside=True),
+        )
+    else:
+        plan = plan_resume(str(resume), sets or [], storage=storage, code=code)
+    if dry_run:
+        _show_plan(plan, address, local, as_json)
+        return
+    outcome = _run_here(plan, as_json) if local else _run_on_cluster(plan, address, detach, as_json)
+    if outcome is not None:
+        finish(plan.run.id, plan.run.uri, outcome, as_json)
+
+
+def finish(run_id: str, uri: str, outcome: Outcome, as_json: bool) -> None:
+    """Print how a run ended, and leave with its exit code."""
+    if as_json:
+        emit(
+            {
+                "run": run_id,
+                "uri": uri,
+                "status": outcome.status,
+                "exit_code": outcome.exit_code,
+                "message": outcome.message,
+                "summary": list(outcome.summary),
+            }
+        )
+    failed = outcome.exit_code not in (0, 3, 130)
+    if outcome.message:
+        say(f"{outcome.status}: {outcome.message}" if failed else outcome.message, aside=failed or as_json)
+    for line in outcome.summary:
+        say(line, aside=as_json)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
+    from gan_dist.launch.display import Follower
+    from gan_dist.runs.index import remember
+    from gan_dist.sweeps.local import run_here
+
+    remember(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
+    say(f"run {plan.run.id}, in this process", aside=as_json)
+    say(f"  in {plan.run.uri}", aside=as_json)
+    # No live display: the user's own prints and `breakpoint()` share this terminal.
+    follower = Follower(console(as_json), live=False)
+    run_here(plan.request, follower.event)
+    return follower.outcome
+
+
+def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool) -> Outcome | None:
+    from gan_dist.launch.cluster.jobs_api import Jobs
+    from gan_dist.launch.display import Follower
+    from gan_dist.launch.follow import ask_at_terminal, attend
+    from gan_dist.launch.submit import submit as send
+    from gan_dist.runs.index import remember
+
+    cluster = cluster_of(address, as_json)
+    if cluster.local and not plan.run.folder.exists("request.json"):
+        # From here on the run is known, even if its driver never starts.
+        plan.run.folder.write_json("request.json", plan.request.record())
+    submission = send(plan.request, cluster, plan.environment)
+    remember(
+        plan.run,
+        address=cluster.address,
+        local=cluster.local,
+        submission=submission,
+        attempt=plan.request.attempt,
+        mode=plan.request.mode,
+    )
+    say(f"run {plan.run.id} on {cluster.address}{' (local)' if cluster.local else ''}", aside=as_json)
+    say(f"  in {plan.run.uri}", aside=as_json)
+    if detach:
+        _detached(plan, submission, cluster, as_json)
+        return None
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    follower = Follower(console(as_json))
+    return attend(Jobs(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
+
+
+def cluster_of(address: str | None, as_json: bool) -> Cluster:
+    """The cluster that is named, or a local Ray, started where none runs."""
+    from gan_dist.launch.cluster.address import resolve, start_local
+
+    if (cluster := resolve(address)) is not None:
+        return cluster
+    say(
+        "no cluster is named: starting a local Ray (it ends itself when idle; `gan-dist down` ends it now)",
+        as_json,
+    )
+    return start_local()
+
+
+def _detached(plan: Plan, submission: str, cluster: Cluster, as_json: bool) -> None:
+    run = plan.run.id
+    if as_json:
+        emit({"run": run, "uri": plan.run.uri, "submission": submission, "address": cluster.address})
+        return
+    say(f"  follow it   gan-dist logs -f {run}")
+    say(f"  look at it  gan-dist status {run}")
+    say(f"  stop it     gan-dist stop {run}")
+
+
+def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> None:
+    """Everything that would be sent; the values of copied variables are not shown."""
+    import json
+    from dataclasses import asdict
+
+    from gan_dist.launch.cluster.address import Cluster, resolve
+    from gan_dist.launch.plan import resolved
+    from gan_dist.launch.submit import entrypoint, runtime_env
+    from gan_dist.registry.metric_names import job_names
+    from gan_dist.runs.request import VARIABLE
+
+    found = None if local else resolve(address)
+    cluster = found or Cluster("a local Ray, to be started", local=True)
+    sent = runtime_env(plan.request, cluster, plan.environment)
+    hidden = {name: "(copied from here)" for name in plan.environment.env} | {VARIABLE: "(the request)"}
+    sent["env_vars"] = sent["env_vars"] | hidden
+    if not cluster.local:
+        sent["working_dir"] = f"(an archive of {plan.environment.code or 'no code'} and of gan_dist itself)"
+    request = asdict(plan.request)
+    document = {
+        "run": plan.run.id,
+        "uri": plan.run.uri,
+        "cluster": "this process" if local else cluster.address,
+        "in_samples": resolved(plan.spec),
+        "metrics": list(job_names(plan.spec, [plan.environment.code or "."])),
+        "job": json.loads(request.pop("spec")),
+        "request": request,
+    }
+    if not local:
+        document |= {"entrypoint": entrypoint(cluster, plan.environment), "runtime_env": sent}
+    if not as_json:
+        say("nothing is started; this would be sent:", aside=True)
+    emit(document)

@@ -1,0 +1,113 @@
+"""The executor of one machine: as many processes as it has CPUs, each of which reads its share of the parts.
+
+Decoding is work of Pillow's and of Python's; threads would wait for Python's lock half of the time.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from gan_dist.data.errors import DataError
+from gan_dist.data.shards import write_shard
+from gan_dist.data.source import Part
+from gan_dist.runs.storage import Folder, StorageError, is_uri
+
+Record = dict[str, Any]
+
+
+def here(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:
+    """Writes the shards of all parts; their records, as they come.
+
+    Raises:
+        DataError: a part cannot be read, or a process was killed while it read.
+        StorageError: the folder cannot be written.
+    """
+    workers = min(_cpus(), len(parts))
+    if workers > 1 and _may_fork(parts[0], folder):
+        yield from _forked(parts, folder, workers)
+        return
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        yield from pool.map(lambda part: write_shard(part, folder), parts)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _may_fork(part: Part, folder: Folder) -> bool:
+    """Clients of object stores do not survive a fork; they wait for the network, where threads do as well. Nor do
+    macOS's own libraries, and daemons may have no children."""
+    remote = folder.local is None or is_uri(part.root)
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon and not remote
+
+
+def _forked(parts: Sequence[Part], folder: Folder, workers: int) -> Iterator[Record]:
+    """Forked, not started anew: a new process would import for longer than most sets take to read."""
+    context = multiprocessing.get_context("fork")
+    reading: dict[Connection, Any] = {}
+    try:
+        for number in range(workers):
+            receiver, sender = context.Pipe(duplex=False)
+            # Neighbours: a page of names that one process touches becomes its own copy.
+            mine = range(number * len(parts) // workers, (number + 1) * len(parts) // workers)
+            process = context.Process(
+                target=_read, args=(parts, mine, folder, receiver, sender, os.getpid()), daemon=True
+            )
+            process.start()
+            sender.close()
+            reading[receiver] = process
+        yield from _received(reading)
+    finally:
+        for process in reading.values():
+            process.terminate()
+            process.join()
+
+
+def _received(reading: dict[Connection, Any]) -> Iterator[Record]:
+    """What the processes send, until each has sent None: that it is done."""
+    waiting = dict(reading)
+    while waiting:
+        ready = wait([*waiting, *(process.sentinel for process in waiting.values())])
+        for receiver in [one for one, process in waiting.items() if one in ready or process.sentinel in ready]:
+            try:
+                sent = receiver.recv()
+            except EOFError:
+                raise DataError(
+                    "data: a process that read samples was killed, most often because memory ran out; "
+                    "try again, with less else running"
+                ) from None
+            if isinstance(sent, Exception):
+                raise sent
+            if sent is None:
+                del waiting[receiver]
+            else:
+                yield sent
+
+
+def _read(
+    parts: Sequence[Part], mine: range, folder: Folder, receiver: Connection, sender: Connection, parent: int
+) -> None:
+    """Read some parts, as long as there is somebody to tell."""
+    receiver.close()  # else nobody would notice that the other side is gone
+    gc.freeze()  # looking for garbage among the parent's objects would make a copy of each page of them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        for number in mine:
+            if os.getppid() != parent:
+                return
+            sender.send(write_shard(parts[number], folder))
+        sender.send(None)
+    except (DataError, StorageError) as error:
+        sender.send(error)
+    except Exception as error:  # it may not pickle
+        sender.send(RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))

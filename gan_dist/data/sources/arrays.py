@@ -1,0 +1,186 @@
+"""Arrays of images: IDX files as on MNIST's own page, and NumPy's `.npy` and `.npz`."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.source import Content, Counted, Found, Label, Listing, Part, state_of
+from gan_dist.runs.file_listing import Entry
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import ImageData
+
+IMAGES = ("images", "image", "x_train", "x", "data", "arr_0")
+LABELS = ("labels", "label", "y_train", "y", "targets", "arr_1")
+RANGES = {"bytes": "0 to 255", "unit": "0 to 1", "signed": "-1 to 1", "wide": "0 to 65535"}
+
+
+def idx_images(names: list[str]) -> str | None:
+    """The image file of an IDX set among some files, the training set first."""
+    found = sorted(name for name in names if "images" in name and "idx3" in name)
+    train = [name for name in found if "train" in name]
+    return next(iter(train or found), None)
+
+
+def is_array(name: str) -> bool:
+    return name.lower().endswith((".npy", ".npz")) or "idx3" in name
+
+
+def list_array(data: ImageData, root: Folder, name: str) -> Listing:
+    """The images of an array, with the labels beside it if the job asks for them."""
+    where = f"{root.uri}/{name}"
+    if data.labels == "folders":
+        raise DataError(f"data.labels: 'folders' needs a folder of images; for {name!r} use 'source' or 'none'")
+    images = _array(root.uri, name, IMAGES)
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise DataError(f"data.source: {where!r} holds an array of shape {images.shape}, not images [N, H, W]")
+    labels: list[Label] = []
+    files = [name]
+    if data.labels == "source":
+        beside, values = _labels(root, name)
+        files.append(beside)
+        values = values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
+        if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+            raise DataError(
+                f"{root.uri}/{beside}: labels are whole numbers [N], not {values.dtype} of shape {values.shape}"
+            )
+        if len(values) != len(images):
+            raise DataError(f"{root.uri}/{beside}: {len(values)} labels for {len(images)} images in {name!r}")
+        labels = [int(value) for value in values]
+    names = Counted("image", len(images))
+    state = state_of(map(root.entry, files))
+    return Listing("array", where, state, where, names, labels, note=_range(images))
+
+
+def read_array(part: Part) -> Iterator[Found]:
+    root, _, name = part.root.rpartition("/")
+    images = _array(root, name, IMAGES)
+    images = _last_channels(images) if images.ndim == 4 else images
+    for shown, place, label in part.rows():
+        yield Found(shown, _in_bytes(images[place], part.note), label)
+
+
+def _in_bytes(values: NDArray[Any], spread: str) -> Content:
+    """uint8 of an image whose array holds the range `spread`."""
+    if values.dtype == np.uint8:
+        return values
+    wide = values.astype(np.float64)
+    if not np.isfinite(wide).all():
+        return Unreadable("holds values that are not finite")
+    if spread == "signed":
+        wide = (wide + 1) / 2
+    scale = {"bytes": 1.0, "wide": 1 / 257}.get(spread, 255.0)
+    return np.rint(wide * scale).clip(0, 255).astype(np.uint8)
+
+
+def _range(images: NDArray[Any]) -> str:
+    """Which of the usual ranges the values are in, by the smallest and largest finite one.
+
+    Raises:
+        DataError: they are in none.
+    """
+    if images.dtype == np.uint8:
+        return "bytes"
+    least, most = np.inf, -np.inf
+    for image in images:
+        finite = image[np.isfinite(image)]
+        if finite.size:
+            least, most = min(least, float(finite.min())), max(most, float(finite.max()))
+    whole = np.issubdtype(images.dtype, np.integer)
+    if -1 <= least < 0 and most <= 1:
+        return "signed"
+    if least >= 0 and most <= 1 and not whole:
+        return "unit"
+    if least >= 0 and most <= 255:
+        return "bytes"
+    if least >= 0 and most <= 65535 and whole:
+        return "wide"
+    known = "; ".join(RANGES.values())
+    raise DataError(f"data.source: the images hold values from {least:g} to {most:g}; known ranges: {known}")
+
+
+def _last_channels(images: NDArray[Any]) -> NDArray[Any]:
+    """[N, H, W, C] of [N, H, W, C] or [N, C, H, W].
+
+    Raises:
+        DataError: neither place has 1, 3 or 4 channels.
+    """
+    if images.shape[3] in (1, 3, 4):
+        return images
+    if images.shape[1] in (1, 3, 4):
+        return images.transpose(0, 2, 3, 1)
+    raise DataError(f"data.source: an array of shape {images.shape} has 1, 3 or 4 channels neither last nor second")
+
+
+def _labels(root: Folder, name: str) -> tuple[str, NDArray[Any]]:
+    """The labels that belong to a file of images, and the file they are in."""
+    if name.lower().endswith(".npz"):
+        return name, _array(root.uri, name, LABELS)
+    beside = name.replace("images", "labels").replace("idx3", "idx1")
+    if beside == name:
+        raise DataError(f"data.labels: 'source', but {name!r} carries no labels; a .npz may, as one of {LABELS}")
+    if not root.exists(beside):
+        raise DataError(f"data.labels: 'source', but {beside!r} is not beside {name!r}")
+    return beside, _array(root.uri, beside, LABELS)
+
+
+def _array(root: str, name: str, keys: tuple[str, ...]) -> NDArray[Any]:
+    return _loaded(Folder(root).entry(name), root, keys)
+
+
+@lru_cache(maxsize=3)
+def _loaded(entry: Entry, root: str, keys: tuple[str, ...]) -> NDArray[Any]:
+    folder, name = Folder(root), entry.name
+    try:
+        if name.lower().endswith(".npy"):
+            if folder.local is not None:
+                return np.load(folder.local / name, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+            return np.load(folder.seekable(name), allow_pickle=False)  # type: ignore[no-any-return]
+        if name.lower().endswith(".npz"):
+            return _of_npz(np.load(folder.seekable(name), allow_pickle=False), keys, name)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"data.source: '{root}/{name}' cannot be read: {error}") from error
+    return _idx(folder, name)
+
+
+def _of_npz(archive: Any, keys: tuple[str, ...], name: str) -> NDArray[Any]:
+    found = next((key for key in keys if key in archive.files), None)
+    if found is None and keys == IMAGES and len(archive.files) == 1:
+        found = archive.files[0]
+    if found is None:
+        raise ValueError(f"none of its arrays is named {', '.join(keys)}; it has {', '.join(archive.files)}")
+    values: NDArray[Any] = archive[found]
+    return values
+
+
+def _idx(folder: Folder, name: str) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes, gzipped or not.
+
+    Raises:
+        DataError: another magic number, or a file shorter than its header says.
+    """
+    path = f"{folder.uri}/{name}"
+    try:
+        content = folder.read(name)
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"data.source: {path!r} cannot be read: {error}") from error
+    if content[:3] != b"\0\0\x08" or not b"\1" <= content[3:4] <= b"\4" or len(content) < 4 + 4 * content[3]:
+        raise DataError(f"data.source: {path!r} is not an IDX file of unsigned bytes (its first bytes say so)")
+    dimensions = content[3]
+    shape: tuple[Any, ...] = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+    if len(values) != np.prod(shape):
+        raise DataError(
+            f"data.source: {path!r} is cut short: {len(values)} values where its header says {np.prod(shape)}"
+        )
+    return values.reshape(shape)

@@ -1,0 +1,91 @@
+"""Pairs of images: two folders with the same names, or files that hold both side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from PIL import Image
+
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.image_decoding import SUFFIXES
+from gan_dist.data.source import Found, Listing, Part, state_of
+from gan_dist.data.sources.image_files import is_image, read_image
+from gan_dist.data.sources.reachability import reaching
+from gan_dist.runs.file_listing import Entry
+from gan_dist.runs.storage import Folder, locate
+from gan_dist.spec.data import PairData
+
+SIDES, SAME = "\0", "\x1f"  # between the two sides of a pair, and between several files of one name
+
+
+def list_pairs(data: PairData) -> Listing:
+    """Every pair of `data.source`, in the order of their names. What lacks a partner is listed, and rejected when read.
+
+    Raises:
+        DataError: a folder is none, holds no images, or no name is in both.
+    """
+    made = _folder(data.source, "data.source")
+    entries = _entries(made, "data.source")
+    if data.inputs is None:
+        names = sorted(entry.name for one in entries.values() for entry in one)
+        return Listing("files", made.uri, state_of(sorted(entries.items())), made.uri, names)
+    given = _folder(data.inputs, "data.inputs")
+    inputs = _entries(given, "data.inputs")
+    if not entries.keys() & inputs.keys():
+        examples = f"{min(entries)!r} in one, {min(inputs)!r} in the other"
+        raise DataError(f"data.inputs: no image has the same name in {made.uri!r} and {given.uri!r} ({examples})")
+    names = [_joined(entries.get(stem, []), inputs.get(stem, [])) for stem in sorted(entries.keys() | inputs.keys())]
+    state = state_of([*sorted(entries.items()), *sorted(inputs.items())])
+    return Listing("pairs", made.uri, state, made.uri, names, note=given.uri)
+
+
+def read_pairs(part: Part) -> Iterator[Found]:
+    made, given = Folder(part.root), Folder(part.note)
+    for joined, _, label in part.rows():
+        first, second = (side.split(SAME) for side in joined.split(SIDES))
+        name = first[0] or second[0]
+        if len(first) > 1 or len(second) > 1:
+            several = ", ".join(first if len(first) > 1 else second)
+            yield Found(name, Unreadable(f"several images of one name: {several}"), label)
+        elif not (first[0] and second[0]):
+            where = part.note if first[0] else part.root
+            yield Found(name, Unreadable(f"no image of that name in {where!r}"), label)
+        else:
+            yield Found(name, (read_image(made, first[0]), read_image(given, second[0])), label)
+
+
+def halves(image: Image.Image, side: str) -> list[Image.Image]:
+    """Of a picture with two side by side, the one to be made and the input, which is on `side`.
+
+    Raises:
+        Unreadable: its width is odd.
+    """
+    width, height = image.size
+    if width % 2:
+        raise Unreadable(f"a width of {width} pixels has no two halves")
+    left, right = image.crop((0, 0, width // 2, height)), image.crop((width // 2, 0, width, height))
+    return [right, left] if side == "left" else [left, right]
+
+
+def _folder(where: str, key: str) -> Folder:
+    with reaching(where, key):
+        folder, name = locate(where)
+    if name is not None:
+        raise DataError(f"{key}: {where!r} is a file; pairs are read from folders of images")
+    return folder
+
+
+def _entries(folder: Folder, key: str) -> Mapping[str, list[Entry]]:
+    """The images below by their names without ends (`a/1.jpg` and `a/1.png` are called `a/1`)."""
+    found: dict[str, list[Entry]] = {}
+    for entry in sorted(folder.below()):
+        if is_image(entry.name):
+            found.setdefault(entry.name.rpartition(".")[0], []).append(entry)
+    if not found:
+        raise DataError(f"{key}: no images in {folder.uri!r} (looked for {', '.join(SUFFIXES)})")
+    return found
+
+
+def _joined(made: list[Entry], given: list[Entry]) -> str:
+    """Both sides of a pair as one name; a side where nothing is there is empty."""
+    return SIDES.join(SAME.join(entry.name for entry in side) for side in (made, given))

@@ -1,0 +1,124 @@
+"""Parquet files with images as bytes, plain or as the `{bytes, path}` of dataset hubs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.source import Content, Found, Label, Listing, Part, state_of
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import ImageData
+
+BATCH = 64
+IMAGES = ("image", "img", "jpg", "png", "webp", "picture")
+LABELS = ("label", "labels", "class", "cls", "fine_label")
+
+
+def is_parquet(name: str) -> bool:
+    return name.lower().endswith(".parquet")
+
+
+def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
+    """The rows of one Parquet file, or of several in the order of their names."""
+    if data.labels == "folders":
+        raise DataError("data.labels: 'folders' needs a folder of images; for Parquet use 'source' or 'none'")
+    shown: list[str] = []
+    places: list[int] = []
+    labels: list[Label] = []
+    for name in sorted(names):
+        opened = _opened(root, name)
+        rows = opened.metadata.num_rows
+        _image_column(opened, name)
+        shown += [f"{name}!{row}" for row in range(rows)]
+        places += range(rows)
+        if data.labels == "source":
+            labels += _labels(opened, name)
+    where = f"{root.uri}/{names[0]}" if len(names) == 1 else root.uri
+    if not shown:
+        raise DataError(f"data.source: {where!r} has no rows")
+    state = state_of(map(root.entry, sorted(names)))
+    return Listing("parquet", where, state, root.uri, shown, labels, places)
+
+
+def read_parquet(part: Part) -> Iterator[Found]:
+    root = Folder(part.root)
+    named = [(shown.rpartition("!")[0], shown, place, label) for shown, place, label in part.rows()]
+    for name, group in groupby(named, lambda row: row[0]):
+        wanted = list(group)
+        values = _values(_opened(root, name), name, [place for _, _, place, _ in wanted])
+        for (_, shown, _, label), value in zip(wanted, values, strict=True):
+            yield Found(shown, _content(value), label)
+
+
+def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:
+    """The images at ascending rows, read some at a time from the row groups that hold them."""
+    column, awaited = _image_column(opened, name), iter(places)
+    place = next(awaited, None)
+    first = 0
+    for number in range(opened.metadata.num_row_groups):
+        ends = first + opened.metadata.row_group(number).num_rows
+        if place is not None and place < ends:
+            for batch in opened.iter_batches(batch_size=BATCH, row_groups=[number], columns=[column]):
+                while place is not None and place < first + len(batch):
+                    yield batch[column][place - first].as_py()
+                    place = next(awaited, None)
+                first += len(batch)
+                if place is None:
+                    return
+        first = ends
+
+
+def _opened(root: Folder, name: str) -> Any:
+    try:
+        return pq.ParquetFile(root.seekable(name))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"data.source: {root.uri}/{name} cannot be read: {error}") from error
+
+
+def _image_column(opened: Any, name: str) -> str:
+    schema = opened.schema_arrow
+    known = [column for column in IMAGES if column in schema.names and _is_image(schema.field(column).type)]
+    other = [field.name for field in schema if _is_image(field.type)]
+    if not known and len(other) != 1:
+        raise DataError(
+            f"data.source: {name!r} has no column of image bytes (one of {', '.join(IMAGES)}); "
+            f"it has {', '.join(schema.names)}"
+        )
+    return str((known or other)[0])
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and pa.types.is_binary(field.type) for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _content(value: Any) -> Content:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content if isinstance(content, bytes) else Unreadable("no bytes in this row")
+
+
+def _labels(opened: Any, name: str) -> list[Label]:
+    column = next((label for label in LABELS if label in opened.schema_arrow.names), None)
+    if column is None:
+        there = ", ".join(opened.schema_arrow.names)
+        raise DataError(f"data.labels: 'source', but {name!r} has none of {', '.join(LABELS)}; it has {there}")
+    values = opened.read(columns=[column])[column].to_pylist()
+    names = _class_names(opened, column)
+    return [names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value for value in values]
+
+
+def _class_names(opened: Any, column: str) -> list[str]:
+    """What dataset hubs write beside a column of class numbers."""
+    written = (opened.schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        feature = json.loads(written)["info"]["features"][column] if written else {}
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [str(name) for name in feature.get("names", [])] if isinstance(feature, dict) else []

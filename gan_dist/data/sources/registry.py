@@ -1,0 +1,203 @@
+"""What can be read: the name of a source to its parts, and a part to its rows."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gan_dist.data.codec import Codec
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.image_decoding import SUFFIXES, Look, array_to_image, channels_of, open_image, to_pixels
+from gan_dist.data.source import (
+    FORMAT,
+    Content,
+    Contents,
+    Found,
+    Listing,
+    One,
+    Part,
+    Parts,
+    Source,
+    numbered,
+    state_of,
+)
+from gan_dist.data.sources.archives import is_archive, list_archives, read_archive
+from gan_dist.data.sources.arrays import idx_images, is_array, list_array, read_array
+from gan_dist.data.sources.digits import list_digits, read_digits
+from gan_dist.data.sources.image_files import list_folder, list_table, read_files
+from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
+from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
+from gan_dist.data.sources.random_samples import read_noise
+from gan_dist.data.sources.reachability import reaching
+from gan_dist.data.sources.torchvision_datasets import SCHEME, list_torchvision, read_torchvision
+from gan_dist.data.text.corpus import find_text
+from gan_dist.data.text.file_formats import read_sentences
+from gan_dist.data.text.oracle import read_oracle
+from gan_dist.runs.file_listing import HIDDEN
+from gan_dist.runs.storage import Folder, locate
+from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
+
+READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
+    "digits": read_digits,
+    "files": read_files,
+    "pairs": read_pairs,
+    "archive": read_archive,
+    "array": read_array,
+    "parquet": read_parquet,
+    "torchvision": read_torchvision,
+    "noise": read_noise,
+    "sentences": read_sentences,
+    "oracle": read_oracle,
+}
+PROBED = 64
+TABLES = (".csv", ".jsonl")
+
+
+class Row(NamedTuple):
+    """One sample, or, when `reason` says why not, the place of one that was rejected. `native` tells apart what kinds
+    of samples were met."""
+
+    name: str
+    sample: NDArray[Any] | None
+    label: int
+    native: str
+    reason: str = ""
+
+
+def find(data: DataSpec) -> Source:
+    """What `data.source` holds.
+
+    Raises:
+        DataError: nothing is there, nothing in it can be a sample, or the labels asked for do not exist.
+    """
+    if isinstance(data, TextData):
+        return find_text(data)
+    return source_of(data, list_source(data))
+
+
+def source_of(data: PictureData, listing: Listing) -> Source:
+    """The parts of what was listed.
+
+    Raises:
+        DataError: some samples have no label.
+    """
+    classes, numbers = numbered(listing.labels, listing.names)
+    given = data.channels != "auto"
+    channels = data.channels if data.channels != "auto" else _channels(listing)
+    look = Look(data.size, channels, data.fit, data.background, _pair(data))
+    contents = Contents(Parts(listing, look, numbers), classes, look, given)
+    key = state_of([FORMAT, listing.state, look, listing.kind, numbers, classes, given])
+    return Source(listing.where, key, lambda: contents)
+
+
+def _pair(data: PictureData) -> str:
+    if not isinstance(data, PairData):
+        return ""
+    return data.side if data.inputs is None else "apart"
+
+
+def glance(listing: Listing, most: int) -> list[Image.Image]:
+    """Some evenly spaced pictures, of which only the beginning is looked at; those that cannot be are left out."""
+    rows = range(0, len(listing.names), max(1, len(listing.names) // most))
+    seen = []
+    for found in READERS[listing.kind](listing.part(rows, Look(1, 3))):
+        for content in found.content if isinstance(found.content, tuple) else (found.content,):
+            try:
+                seen.append(Image.open(io.BytesIO(content)) if isinstance(content, bytes) else _opened(content))
+            except (OSError, Unreadable, Image.DecompressionBombError):
+                continue
+    return seen
+
+
+def _channels(listing: Listing) -> Literal[1, 3]:
+    """What most of some pictures are."""
+    votes = Counter(channels_of(image) for image in glance(listing, PROBED))
+    return 1 if votes[1] > votes[3] else 3
+
+
+def list_source(data: PictureData) -> Listing:
+    if isinstance(data, PairData):
+        return list_pairs(data)
+    assert isinstance(data, ImageData)
+    if data.source == "digits":
+        return list_digits(data)
+    if data.source.startswith(SCHEME):
+        return list_torchvision(data)
+    with reaching(data.source):
+        folder, name = locate(data.source)
+        return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
+
+
+def read(part: Part) -> Iterator[Row]:
+    """Every row of a part, rejected ones with their reason."""
+    for found in READERS[part.kind](part):
+        try:
+            if isinstance(part.form, Look):
+                images = _images(found.content, part.form)
+                pixels = [to_pixels(image, part.form) for image in images]
+                native = str(max(map(channels_of, images)))
+                yield Row(found.name, pixels[0] if len(pixels) == 1 else np.concatenate(pixels), found.label, native)
+            else:
+                yield Row(found.name, _encoded(found.content, part.form), found.label, "")
+        except Unreadable as error:
+            yield Row(found.name, None, found.label, "", str(error))
+
+
+def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
+    if isinstance(content, Unreadable):
+        raise content
+    if isinstance(content, str):
+        return codec.encode(content)
+    assert isinstance(content, np.ndarray), "a sentence is text, or its ids"
+    return codec.row(content)
+
+
+def _images(content: Content, look: Look) -> list[Image.Image]:
+    """The picture of a sample; of a pair what is to be made, then what it is made of."""
+    if isinstance(content, tuple):
+        return [_opened(one) for one in content]
+    image = _opened(content)
+    return halves(image, look.pair) if look.pair else [image]
+
+
+def _opened(content: One | str) -> Image.Image:
+    if isinstance(content, Unreadable):
+        raise content
+    if isinstance(content, bytes):
+        return open_image(content)
+    assert not isinstance(content, str), "a picture is no text"
+    return array_to_image(content) if isinstance(content, np.ndarray) else content
+
+
+def _in_folder(data: ImageData, folder: Folder) -> Listing:
+    """A set of IDX files, images below, or files that each hold many."""
+    names = folder.names()
+    if (images := idx_images(names)) is not None:
+        return list_array(data, folder, images)
+    if (found := list_folder(data, folder)) is not None:
+        return found
+    below = [entry.name for entry in folder.below() if not entry.name.rpartition("/")[2].startswith(HIDDEN)]
+    for belongs, look_in in ((is_parquet, list_parquet), (is_archive, list_archives)):
+        if files := [name for name in below if belongs(name)]:
+            return look_in(data, folder, files)
+    raise DataError(f"data.source: no images in {folder.uri!r} (looked for {', '.join(SUFFIXES)})")
+
+
+def _in_file(data: ImageData, folder: Folder, name: str) -> Listing:
+    if is_array(name):
+        return list_array(data, folder, name)
+    if is_archive(name):
+        return list_archives(data, folder, [name])
+    if is_parquet(name):
+        return list_parquet(data, folder, [name])
+    if name.lower().endswith(TABLES):
+        return list_table(data, folder, name)
+    raise DataError(
+        f"data.source: {data.source!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
+    )

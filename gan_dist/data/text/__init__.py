@@ -1,0 +1,1 @@
+"""Text as data: sentences of files, splits, held-out parts, oracles."""

@@ -1,0 +1,163 @@
+"""A job's text: which files hold it, how many sentences they have, and which tokens it is made of."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from gan_dist.data.codec import WAYS, Codec, Splitting, vocabulary_of
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
+from gan_dist.data.sources.reachability import reaching
+from gan_dist.data.text.file_formats import sentences_of
+from gan_dist.data.text.oracle import find_oracle
+from gan_dist.data.text.sentences import How, LineNames, SomeNames, note_of
+from gan_dist.data.text.split import TRAIN, split_of
+from gan_dist.runs.file_listing import Entry
+from gan_dist.runs.storage import Folder, locate
+from gan_dist.spec.data import TextData
+from gan_dist.spec.errors import suggestion
+
+UNREADABLE = "\0"
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
+
+
+def find_text(data: TextData) -> Source:
+    """The sentences that `data.source` holds; they are read only where they are not prepared.
+
+    Raises:
+        DataError: nothing is there, nothing in it is text, or the tokens asked for cannot be.
+    """
+    if data.from_oracle:
+        return find_oracle(data)
+    splitting = splitting_of(data)
+    with reaching(data.source):
+        root, name = locate(data.source)
+        files = [root.entry(name)] if name is not None else text_files(root)
+    where = f"{root.uri}/{name}" if name is not None else root.uri
+    options = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding, data.shares)
+    key = state_of([FORMAT, files, splitting, options, data.labels, data.labels == "column" and data.label_column])
+    return Source(where, key, lambda: _contents(data, splitting, root, where, files))
+
+
+def splitting_of(data: TextData) -> Splitting:
+    """How a job cuts its text into tokens.
+
+    Raises:
+        DataError: `data.tokens` is neither a known way nor a tokeniser's file.
+    """
+    if data.tokens in WAYS:
+        return Splitting(data.tokens, data.lower)
+    if not data.tokens.endswith(".json"):
+        raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, WAYS)}, or a tokeniser.json")
+    with reaching(data.tokens):
+        root, name = locate(data.tokens)
+        assert name is not None
+        splitting = Splitting("tokenizer", data.lower, root.read(name).decode())
+    splitting.known()
+    return splitting
+
+
+def text_files(root: Folder) -> list[Entry]:
+    """The files of a folder that hold text, by their names; where none is named so, all of them."""
+    found = sorted(entry for entry in root.below() if not entry.name.rpartition("/")[2].startswith("."))
+    known = [entry for entry in found if entry.name.lower().endswith(SUFFIXES)]
+    if not found:
+        raise DataError(f"data.source: no files in {root.uri!r} (looked for {', '.join(SUFFIXES)})")
+    return known or found
+
+
+@dataclass
+class _Found:
+    """What reading all sentences once shows.
+
+    Attributes:
+        names, places, labels: of every sentence.
+        counts: of the tokens that are learnt from.
+        learnt: which sentences these are of.
+        held_out: the others, by what they are for.
+    """
+
+    names: LineNames = field(default_factory=LineNames)
+    places: array[int] = field(default_factory=lambda: array("q"))
+    labels: list[Label] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    learnt: array[int] = field(default_factory=lambda: array("q"))
+    held_out: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, files: list[Entry]) -> Contents:
+    """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
+    how = How(data.encoding, data.columns, data.label_column if data.labels == "column" else None)
+    found = _look(data, splitting, root, files, how)
+    names, places, labels = found.names, found.places, found.labels
+    if not places:
+        raise DataError(f"data.source: {where!r} holds no sentence; the file is empty")
+    if data.labels == "column":
+        # They are rejected when they are read; until then they need some class that there is.
+        known_label = next((label for label in labels if label != UNREADABLE), None)
+        labels = [known_label if label == UNREADABLE else label for label in labels]
+    if data.labels in ("folders", "files"):
+        labels = _labels(data.labels, names, where)
+    known, counts, least = splitting.known(), found.counts, data.min_count
+    if known is not None:
+        counts, least = _in_order(known), 1
+    codec = Codec(data.length, splitting, vocabulary_of(counts, least, data.vocabulary), data.too_long == "cut")
+    learnt: Sequence[str] = names
+    if found.held_out:
+        learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
+        places = array("q", (places[at] for at in found.learnt))
+    listing = Listing("sentences", where, "", root.uri, learnt, labels, places, note_of(how))
+    classes, numbers = numbered(labels, learnt)
+    parts = Parts(listing, codec, numbers)
+    return Contents(parts, classes, codec, held_out=found.held_out, shares=data.shares)
+
+
+def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: How) -> _Found:
+    read = (one.content for file in files for one in sentences_of(root, file.name, how))
+    texts = (text for text in read if isinstance(text, str))
+    split = split_of((splitting.split(text)[: data.length] for text in texts), data.shares)
+    found = _Found(held_out={key: [] for key in split.bounds})
+    for file in files:
+        before = len(found.places)
+        for sentence in sentences_of(root, file.name, how):
+            side = TRAIN
+            if not isinstance(sentence.content, Unreadable):
+                tokens = splitting.split(sentence.content)
+                side = split.side(tokens[: data.length])
+                if side == TRAIN:
+                    found.counts.update(_kept(tokens, data))
+                else:
+                    found.held_out[side].append(sentence.content)
+            if side == TRAIN:
+                found.learnt.append(len(found.places))
+            found.places.append(sentence.place)
+            if data.labels == "column":
+                found.labels.append(sentence.label if isinstance(sentence.content, str) else UNREADABLE)
+        if len(found.places) > before:
+            found.names.add(file.name, len(found.places) - before)
+    return found
+
+
+def _kept(tokens: list[str], data: TextData) -> list[str]:
+    """The tokens of a sentence that are learnt from."""
+    if len(tokens) > data.length and data.too_long == "reject":
+        return []
+    return tokens[: data.length]
+
+
+def _in_order(known: list[str]) -> Counter[str]:
+    """Counts that keep the order of a tokeniser's own ids."""
+    return Counter({token: len(known) - place for place, token in enumerate(known)})
+
+
+def _labels(kind: str, names: LineNames, where: str) -> list[Label]:
+    if kind == "folders":
+        of_file = folder_labels(names.files, where)
+    else:
+        of_file = [PurePosixPath(file).name.removesuffix(".txt") for file in names.files]
+    lengths = [end - start for start, end in zip([0, *names.ends], names.ends, strict=False)]
+    return [label for label, length in zip(of_file, lengths, strict=True) for _ in range(length)]

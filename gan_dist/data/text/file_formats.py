@@ -1,0 +1,208 @@
+"""Files that hold sentences, by their kinds: lines, tables, JSON documents, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.source import Found, Part
+from gan_dist.data.text.sentences import How, Sentence, columns_of, line_of, of_record, opened, text_of
+from gan_dist.runs.storage import Folder
+
+TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+def sentences_of(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+    """Every sentence of a file, in order; lines without any character are passed over.
+
+    Raises:
+        DataError: the file is no table, or has no such column.
+    """
+    return _format(file).all(root, file, how)
+
+
+def read_sentences(part: Part) -> Iterator[Found]:
+    """The sentences of a part at their places."""
+    root, how = Folder(part.root), How.of(part.note)
+    named = [(name.rpartition(":")[0], name, place, label) for name, place, label in part.rows()]
+    for file, group in groupby(named, lambda row: row[0]):
+        wanted = list(group)
+        contents = _format(file).at(root, file, how, [place for _, _, place, _ in wanted])
+        for (_, name, _, label), content in zip(wanted, contents, strict=True):
+            yield Found(name, content, label)
+
+
+class _Format(NamedTuple):
+    """How one kind of file is read, from its beginning and at places."""
+
+    all: Callable[[Folder, str, How], Iterator[Sentence]]
+    at: Callable[[Folder, str, How, list[int]], Iterator[str | Unreadable]]
+
+
+def _format(file: str) -> _Format:
+    name = file.lower()
+    if name.endswith(".parquet"):
+        return _Format(_parquet, _parquet_at)
+    if name.endswith(".json"):
+        return _Format(_document, _document_at)
+    if name.endswith(tuple(TABLES)):
+        return _Format(_table, _table_at)
+    return _Format(_lines, _lines_at)
+
+
+def _lines(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+    """Lines of text, or of JSON (`.jsonl`)."""
+    with opened(root, file) as stream:
+        place, raw = 0, line_of(stream)
+        while raw:
+            if raw.strip():
+                yield _of_line(place, text_of(raw, how.encoding), file, how)
+            place, raw = stream.tell(), line_of(stream)
+
+
+def _lines_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+    with opened(root, file) as stream:
+        for place in places:
+            if stream.tell() != place:
+                stream.seek(place)
+            yield _of_line(place, text_of(line_of(stream), how.encoding), file, how).content
+
+
+def _of_line(place: int, text: str | Unreadable, file: str, how: How) -> Sentence:
+    if isinstance(text, Unreadable) or not file.lower().endswith(".jsonl"):
+        return Sentence(place, text)
+    try:
+        return of_record(place, json.loads(text), file, how)
+    except json.JSONDecodeError as error:
+        return Sentence(place, Unreadable(f"no JSON: {error}"))
+
+
+class _Counted:
+    """Lines of a stream as `csv` wants them, with the place where the next one begins."""
+
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        self.stream, self.encoding = stream, encoding
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        raw = line_of(self.stream)
+        if not raw:
+            raise StopIteration
+        text = text_of(raw, self.encoding)
+        if isinstance(text, Unreadable):
+            raise text
+        return f"{text}\n"
+
+
+def _table(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+    with opened(root, file) as stream:
+        rows, header = _rows(stream, file, how)
+        while True:
+            place = stream.tell()
+            try:
+                cells = next(rows)
+            except StopIteration:
+                return
+            except (Unreadable, csv.Error) as error:
+                yield Sentence(place, Unreadable(str(error)))
+                continue
+            if cells:
+                yield _of_cells(place, cells, header, file, how)
+
+
+def _table_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+    with opened(root, file) as stream:
+        rows, header = _rows(stream, file, how)
+        for place in places:
+            stream.seek(place)
+            try:
+                yield _of_cells(place, next(rows), header, file, how).content
+            except (Unreadable, csv.Error) as error:
+                yield Unreadable(str(error))
+
+
+def _rows(stream: io.BufferedReader, file: str, how: How) -> tuple[Iterator[list[str]], list[str]]:
+    delimiter = next(mark for end, mark in TABLES.items() if file.lower().endswith(end))
+    rows = csv.reader(iter(_Counted(stream, how.encoding)), delimiter=delimiter)
+    try:
+        return rows, next(rows)
+    except StopIteration:
+        raise DataError(f"data.source: {file!r} is empty; a table begins with the names of its columns") from None
+    except (Unreadable, csv.Error) as error:
+        raise DataError(f"data.source: the first line of {file!r} cannot be read: {error}") from error
+
+
+def _of_cells(place: int, cells: list[str], header: list[str], file: str, how: How) -> Sentence:
+    if len(cells) != len(header):
+        return Sentence(place, Unreadable(f"{len(cells)} cells where the table has {len(header)} columns"))
+    record: dict[str, Any] = dict(zip(header, cells, strict=True))
+    return of_record(place, record, file, how)
+
+
+@lru_cache(maxsize=2)
+def _parsed(root: Folder, file: str, encoding: str) -> list[Any]:
+    """The list that a JSON document is. It is held whole: large sets want a line for each sentence."""
+    try:
+        found = json.loads(root.read(file).decode(encoding))
+    except ValueError as error:
+        raise DataError(f"data.source: {root.uri}/{file} is no JSON document: {error}") from error
+    if not isinstance(found, list):
+        raise DataError(f"data.source: {root.uri}/{file} holds a {type(found).__name__}, not a list of sentences")
+    return found
+
+
+def _document(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+    for place, record in enumerate(_parsed(root, file, how.encoding)):
+        yield of_record(place, record, file, how)
+
+
+def _document_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+    found = _parsed(root, file, how.encoding)
+    return (of_record(place, found[place], file, how).content for place in places)
+
+
+def _parquet(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+    opened, place = _parquet_file(root, file), 0
+    for batch in opened.iter_batches(columns=_parquet_columns(opened, file, how)):
+        for record in batch.to_pylist():
+            yield of_record(place, record, file, how)
+            place += 1
+
+
+def _parquet_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+    opened, awaited = _parquet_file(root, file), iter(places)
+    place, first = next(awaited, None), 0
+    for number in range(opened.metadata.num_row_groups):
+        ends = first + opened.metadata.row_group(number).num_rows
+        if place is not None and place < ends:
+            rows = opened.read_row_group(number, columns=_parquet_columns(opened, file, how))
+            while place is not None and place < ends:
+                (record,) = rows.slice(place - first, 1).to_pylist()
+                yield of_record(place, record, file, how).content
+                place = next(awaited, None)
+        first = ends
+
+
+def _parquet_file(root: Folder, file: str) -> Any:
+    try:
+        return pq.ParquetFile(root.seekable(file))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"data.source: {root.uri}/{file} cannot be read: {error}") from error
+
+
+def _parquet_columns(opened: Any, file: str, how: How) -> list[str]:
+    schema = opened.schema_arrow
+    texts = [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
+    wanted = list(columns_of(texts, schema.names, how, file))
+    return wanted if how.label is None or how.label in wanted else [*wanted, how.label]

@@ -1,0 +1,142 @@
+"""Sentences that a job keeps from its generator, for metrics to compare with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_dist.data.codec import SPECIAL, Codec
+from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.data.text.file_formats import sentences_of
+from gan_dist.data.text.sentences import How
+from gan_dist.runs.storage import Folder, StorageError, locate
+from gan_dist.spec.data import TextData
+from gan_dist.spec.fields import Held
+
+MOST_BROKEN = 0.01
+
+
+class HeldOut:
+    """Sentences, cut into tokens as the data are. What they are for, and `where` they come from, is for messages."""
+
+    def __init__(self, held: Held, where: str, codec: Codec, texts: Sequence[str]) -> None:
+        self.held, self.where, self.codec, self.texts = held, where, codec, texts
+
+    @classmethod
+    def of(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
+        """Those of a file, as `TextFacts.test` and `validation` describe one.
+
+        Raises:
+            DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
+        """
+        how = How(described["encoding"], tuple(described["columns"]))
+        check_there(held, described["where"])
+        return cls(held, described["where"], codec, texts_of(described["where"], how, f"data.{held}: "))
+
+    @classmethod
+    def stand_in(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
+        """Some of known words, for a rehearsal where the data are not at hand."""
+        words = codec.vocabulary[len(SPECIAL) :][: codec.length]
+        texts = [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)]
+        return cls(held, described["where"], codec, texts)
+
+    def numbers(self) -> list[list[int]]:
+        """Every sentence as numbers; words that the vocabulary has not get numbers of their own."""
+        ids, rows = dict(self.codec.ids), []
+        for text in self.texts:
+            rows.append([ids.setdefault(word, len(ids) + 4) for word in self.codec.splitting.split(text)])
+        return rows
+
+    def rows(self) -> NDArray[np.int64]:
+        """Token ids [N, T]; sentences that are too long are left out.
+
+        Raises:
+            DataError: all are.
+        """
+        rows = []
+        for text in self.texts:
+            try:
+                rows.append(self.codec.encode(text))
+            except Unreadable:
+                continue
+        if not rows:
+            raise DataError(f"data.{self.held}: no sentence of {self.where!r} has at most {self.codec.length} tokens")
+        return np.stack(rows).astype(np.int64)
+
+
+def described(
+    data: TextData, held: Held, folder: Folder, written: float | None, stand_in: bool
+) -> dict[str, Any] | None:
+    """Where the sentences are that a job keeps from training, and how they are read; None where it keeps none.
+
+    Args:
+        data: the job's.
+        held: which of them.
+        folder: the prepared data.
+        written: the share of them that is beside the data, as `write_held_out` writes; None for none.
+        stand_in: whether the data only stand for others.
+
+    Raises:
+        DataError: another share is wanted than the data were prepared with.
+    """
+    asked: str | float | None = getattr(data, held)
+    if isinstance(asked, str):
+        return {"where": asked, "encoding": data.encoding, "columns": list(data.columns)}
+    if asked is not None and not stand_in and asked != (written or 0.0):
+        how = "without" if written is None else f"with {written:g}"
+        raise DataError(
+            f"data.{held}: {asked:g}, but {data.source!r} was prepared {how}; name a file, or prepare it anew with "
+            f"-o {held}={asked:g}"
+        )
+    if written or (stand_in and held in data.shares):
+        return {"where": f"{folder.uri}/{held}.jsonl", "encoding": "utf-8", "columns": []}
+    return None
+
+
+def write_held_out(folder: Folder, texts: Mapping[str, Sequence[str]]) -> None:
+    """A file of sentences for each thing they are kept for."""
+    for held, those in texts.items():
+        folder.write(f"{held}.jsonl", "".join(f"{json.dumps(text)}\n" for text in those).encode())
+
+
+def check_there(held: Held, where: str) -> None:
+    """Whether a file of sentences is there; it is not read.
+
+    Raises:
+        DataError: it is not, or is a folder.
+    """
+    try:
+        root, name = locate(where)
+        if name is None:
+            raise DataError(f"data.{held}: {where!r} is a folder; name a file of sentences")
+        root.entry(name)
+    except (OSError, StorageError) as error:
+        raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
+
+
+def texts_of(where: str, how: How, asked: str = "") -> list[str]:
+    """The sentences of a file.
+
+    Args:
+        asked: what messages begin with: who named the file.
+
+    Raises:
+        DataError: it holds none, or more than 1 % of it cannot be read.
+    """
+    root, name = locate(where)
+    assert name is not None
+    try:
+        read = [one.content for one in sentences_of(root, name, how)]
+    except (OSError, StorageError) as error:
+        raise DataError(f"{asked}{where!r} cannot be read: {error}") from error
+    if not read:
+        raise DataError(f"{asked}{where!r} holds no sentence")
+    found = [text for text in read if isinstance(text, str)]
+    if not found or len(read) - len(found) > MOST_BROKEN * len(read):
+        first = next((f" (first: {text})" for text in read if isinstance(text, Unreadable)), "")
+        raise DataError(f"{asked}{len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}")
+    return found

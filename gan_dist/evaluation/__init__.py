@@ -1,0 +1,1 @@
+"""How good a run is: metrics of samples, comparisons, signs of collapse."""

@@ -1,0 +1,226 @@
+"""How good samples are: of a run, a checkpoint or a folder, against the run's data or a folder of images."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gan_dist.data.errors import DataError
+from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.ingest import Memory, Rows
+from gan_dist.distributed.device import pick_device
+from gan_dist.distributed.runtime import LocalRun, Run
+from gan_dist.evaluation.fitted_features import everywhere
+from gan_dist.evaluation.held_out_overlap import held_back
+from gan_dist.evaluation.image_folder import images_of
+from gan_dist.evaluation.inputs import Samples, of_folder, of_model, twin_of
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.metric_selection import asked_of, changed
+from gan_dist.evaluation.nearest_neighbors import METRIC, Neighbours, neighbours
+from gan_dist.evaluation.query import Answer, Question
+from gan_dist.evaluation.temperature_sweep import pairs_of
+from gan_dist.evaluation.text_file import codec_for, is_text_file, rows_of, samples_of, sentences_of
+from gan_dist.generation.exported_model import is_exported
+from gan_dist.generation.model import load
+from gan_dist.generation.training_data import prepared_beside, trained_on, training_data
+from gan_dist.metrics.features.fit import SEED
+from gan_dist.networks.text.autoregressive import Drawing
+from gan_dist.registry.lookup import add_roots
+from gan_dist.runs.run_folder import METRICS
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.job import MetricSpec
+from gan_dist.spec.sections import EnvironmentSpec
+
+
+def evaluate(question: Question) -> Answer:
+    """Measure in this process; nothing is trained. Raises what `answer` raises."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = LocalRun(pick_device("auto"), lambda event: None, lambda: False)
+        return answer(question, run, Folder(scratch))
+
+
+def answer(question: Question, run: Run, scratch: Folder) -> Answer:
+    """Measure with all workers of a run, every one of which calls this; nothing is trained.
+
+    Args:
+        scratch: for what is found of folders of images and files of sentences; seen by all workers.
+
+    Raises:
+        ValueError: a folder holds no images, or of several sizes; A and B differ in size or channels; there are too few
+            samples; there is no such metric; what is asked makes no sense of A.
+        NoSuchRun, CheckpointError: for a run.
+    """
+    a, b = _sides_once(question, scratch, run)
+    others = {} if question.twin is None else {"twin": twin_of(question.twin, a, run.device)}
+    against = _against(question)
+    where = question.b or f"the data of {a.where}"
+    _check_same_shape(a.where, a.facts, where, b.facts)
+    add_roots(a.roots)
+    measuring = Measuring(asked_of(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split)
+    if problems := measuring.problems():
+        raise ValueError("\n".join(problems))
+    pairs = pairs_of(measuring.names) if question.grid else ()
+    curves = {
+        which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
+        for which, one in {"model": a, **others}.items()
+    }
+    real = _of_real(measuring, a, b, question) if a.of_text else {}
+    shown = curves if question.grid else {}
+    first = {which: points[1.0] for which, points in curves.items()}
+    twin = first.get("twin", {})
+    near = _neighbours(question, a, b, run) if question.neighbours else None
+    kept = None if is_text_file(question.b or "") else held_back(measuring, b, question.split)
+    warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
+    count = b.facts.count
+    return Answer(first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept)
+
+
+def portable(question: Question) -> tuple[Question, EnvironmentSpec | None]:
+    """The same question with names that any machine understands, and what code its first run wants, if it has one.
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    named = {key: where for key in ("a", "b", "twin") if (where := getattr(question, key)) is not None}
+    files = {key: where for key, where in named.items() if is_text_file(where) or _holds_images(where)}
+    runs = {key: load(where) for key, where in named.items() if key not in files}
+    places: dict[str, Any] = {key: Folder.at(where).uri for key, where in files.items()}
+    places |= {key: Folder.at(run.uri).uri for key, run in runs.items()}
+    return replace(question, **places), next((run.spec.environment for run in runs.values()), None)
+
+
+def _sides_once(question: Question, scratch: Folder, run: Run) -> tuple[Samples, Rows]:
+    """The same on each worker, errors too. The first decodes what is not prepared, before the others look."""
+    if run.rank > 0:
+        everywhere(run, True)
+        return _sides(question, scratch, run.device)
+    try:
+        return _sides(question, scratch, run.device)
+    finally:
+        everywhere(run, True)
+
+
+def _neighbours(question: Question, a: Samples, b: Rows, run: Run) -> Neighbours:
+    asked = changed(question, a, [MetricSpec(use=METRIC)])
+    return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
+
+
+def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Rows]:
+    """A and B, if what is asked of them can be answered."""
+    if is_text_file(question.a):
+        return _file_against(question, scratch)
+    if _holds_images(question.a):
+        if question.b is None:
+            raise ValueError(f"{question.a!r} is a folder of images; name a second one to compare it with")
+        _check_options(question, question.a, of_text=False)
+        return of_folder(question.a, scratch), images_of(question.b)
+    model = load(question.a)
+    a = of_model(model, device)
+    _check_options(question, a.where, a.of_text)
+    if question.grid:
+        _check_temperature(a, "--temperature-grid")
+    if question.b is None:
+        return a, training_data(model)
+    if not isinstance(a.facts, TextFacts):
+        return a, images_of(question.b)
+    found = sentences_of(question.b, a.facts.codec)
+    return replace(a, warnings=found.warnings), rows_of(found)
+
+
+def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
+    """Sentences of a file, and the data of a run or those of another file."""
+    if question.b is None:
+        raise ValueError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
+    if question.grid or question.twin:
+        raise ValueError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
+    _check_options(question, question.a, of_text=True)
+    if is_text_file(question.b):
+        first = sentences_of(question.a, codec_for([question.a, question.b], question.tokens, question.lower))
+        second = sentences_of(question.b, first.codec)
+        b = rows_of(second)
+        assert isinstance(b.facts, TextFacts)
+        return samples_of(replace(first, codec=second.codec), b.facts, scratch), b
+    model = load(question.b)
+    learnt = trained_on(model)
+    if not isinstance(learnt.facts, TextFacts):
+        raise ValueError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
+    found = sentences_of(question.a, learnt.facts.codec)
+    facts = replace(learnt.facts, codec=found.codec)
+    a = samples_of(found, facts, prepared_beside(model).child(METRICS))
+    return replace(a, warnings=found.warnings), Memory(learnt.blocks, learnt.labels, facts, 0, 1)
+
+
+def _check_options(question: Question, where: str, of_text: bool) -> None:
+    """Raises ValueError where an option is of the other kind of data."""
+    wrong: list[tuple[str, object, str]]
+    if of_text:
+        b = None if is_text_file(question.a) or is_text_file(question.b or "") else question.b
+        wrong = [("B", b, "name no B, or a file of sentences")]
+        wrong.append(("--features", question.features, "leave it out"))
+        wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
+        kinds = ("images", "writes sentences, which are compared with the run's own data")
+    else:
+        wrong = [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twin, "leave it out")]
+        kinds = ("text", "is of images, which no temperature is drawn at")
+    for option, value, remedy in wrong:
+        if value:
+            raise ValueError(f"{option} is for {kinds[0]}, but {where} {kinds[1]}; {remedy}")
+
+
+def _check_temperature(one: Samples, option: str) -> None:
+    if not hasattr(one.generator, "drawing"):
+        raise ValueError(
+            f"{option}: the generator of {one.where} has no temperature, for it does not write token by token; "
+            "leave the option out, or evaluate a run of lstm, rmc or transformer"
+        )
+
+
+def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str, float]:
+    """Every number of samples that are drawn at an inverse temperature."""
+    if inverse != 1:
+        _check_temperature(one, "--temperature-grid")
+        generator: Any = one.generator
+        generator.drawing = Drawing(1 / inverse)
+    try:
+        return measuring.measure(one.draw, b, one.generator, one.labels, one.wanted)
+    finally:
+        if inverse != 1:
+            generator.drawing = Drawing()
+
+
+def _of_real(measuring: Measuring, a: Samples, b: Rows, question: Question) -> dict[str, float]:
+    """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
+    those that were held out from features that were trained on the data."""
+    found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]
+    built = [one for one in known if not one.held_out and one.samples <= b.facts.count]
+    if is_text_file(question.b or ""):  # held-out sentences are the same as the real ones
+        built = [one for one in built if not getattr(one.metric, "by_split", ())]
+    if not built:
+        return found
+    shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
+    specs, against = [one.spec for one in built], _against(question)
+    of_real = Measuring(specs, b.facts, a.cache, measuring.run, a.roots, against, question.split)
+    return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+
+
+def _against(question: Question) -> str:
+    """What the samples are compared with, for the names of numbers; nothing where that is a run's data."""
+    if question.b is None or (is_text_file(question.a) and not is_text_file(question.b)):
+        return ""
+    return Path(question.b).resolve().name
+
+
+def _holds_images(where: str) -> bool:
+    """Whether it is a folder that is neither a run, nor a checkpoint, nor an exported generator."""
+    of_runs = ("request.json", "meta.json")
+    return Path(where).is_dir() and not is_exported(where) and not any((Path(where) / one).exists() for one in of_runs)
+
+
+def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:
+    if ours.shape != theirs.shape:
+        raise DataError(f"{a} and {b} cannot be compared: {ours.described} and {theirs.described}")

@@ -1,0 +1,59 @@
+"""Sentences that a job keeps from its generator: whether they are there, and whether it has seen them all the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from gan_dist.data.codec import UNK
+from gan_dist.data.facts import TextFacts
+from gan_dist.data.ingest import Rows
+from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.spec.fields import Held
+
+CHUNK = 2**14
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """What was compared with.
+
+    Attributes:
+        split: what these sentences are for.
+        count: how many there are.
+        known: how many of them stand in the training text too.
+    """
+
+    split: Held
+    count: int
+    known: int
+
+    @property
+    def warnings(self) -> list[str]:
+        if not self.known:
+            return []
+        return [f"{self.known:,} of {self.count:,} {self.split} sentences are in the training text too"]
+
+
+def held_back(measuring: Measuring, rows: Rows, split: Held) -> HeldBack | None:
+    """The held-out sentences that metrics compare with; None where none does.
+
+    Args:
+        measuring: the metrics.
+        rows: what is learnt from.
+        split: which sentences these metrics were built with.
+    """
+    facts = rows.facts
+    if not isinstance(facts, TextFacts) or not any(getattr(one.metric, "by_split", ()) for one in measuring.built):
+        return None
+    if (kept := facts.held_out(split)) is None:
+        return None
+    # A word that training does not know may be any word.
+    asked = Counter(row.tobytes() for row in kept.rows() if UNK not in row or facts.oracle is not None)
+    seen: set[bytes] = set()
+    for start in range(0, facts.count, CHUNK):
+        learnt = rows.rows(np.arange(start, min(start + CHUNK, facts.count)))[0].numpy().astype(np.int64)
+        seen |= asked.keys() & {row.tobytes() for row in learnt}
+    return HeldBack(split, len(kept.texts), sum(asked[row] for row in seen))

@@ -1,0 +1,204 @@
+"""Metrics that add up numbers in place of collecting features: what a generator says, and how pairs compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gan_dist.contracts import Metric, Needs
+from gan_dist.data.facts import DataFacts
+from gan_dist.data.ingest import Rows
+from gan_dist.data.source import state_of
+from gan_dist.distributed.runtime import Run
+from gan_dist.metrics.features.fit import SEED, tenth
+from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, Spread
+from gan_dist.registry import lookup
+from gan_dist.registry.metric_names import features_of, names_of
+from gan_dist.spec.fields import Held
+from gan_dist.spec.job import MetricSpec
+
+
+@torch.no_grad()
+def summed_scores(
+    metric: Any, extractor: Any, draw: Draw, wanted: Draw, samples: int, chunk: int, run: Run
+) -> FeatureRows:
+    """The sum of a metric's scores and their number, [2] in float64, over all workers, each of which takes every
+    `world`-th chunk.
+
+    Args:
+        draw, wanted: uint8 pixels of what was made and of what it should be, by their numbers.
+    """
+    total = torch.zeros(2, dtype=torch.float64, device=run.device)
+    for start in range(chunk * run.rank, samples, chunk * run.world):
+        part, most = range(start, start + chunk), samples - start
+        made, real = (extractor(one(part)[:most].to(run.device)) for one in (draw, wanted))
+        scores = metric.scores(made, real).double()
+        total += torch.stack([scores.sum(), torch.tensor(float(len(scores)), dtype=torch.float64, device=run.device)])
+    return FeatureRows(run.sum(total))
+
+
+@torch.no_grad()
+def said_by(generator: nn.Module | None, one: Built, fake: Collected, run: Run) -> FeatureRows:
+    """What a generator says of samples, summed over workers.
+
+    Raises:
+        ValueError: it says nothing.
+    """
+    if generator is None or not hasattr(generator, "log_prob"):
+        raise ValueError(f"metrics: '{one.spec.use}' needs a generator that gives log p of text (log_prob)")
+    metric: Any = one.metric
+    assert isinstance(fake, FeatureRows)
+    return FeatureRows(run.sum(metric.sums(generator, fake.rows, run.rank, run.world)))
+
+
+FORMAT = 1
+Collected = Moments | ClassMoments | Spread | FeatureRows
+KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[Spread] | type[FeatureRows]] = {
+    "moments": Moments,
+    "classes": ClassMoments,
+    "spread": Spread,
+    "rows": FeatureRows,
+    "all": FeatureRows,
+    "logits": FeatureRows,
+    "generator": FeatureRows,
+    "pairs": FeatureRows,
+}
+
+
+Draw = Callable[[range], Tensor]  # samples by their numbers
+Labels = Callable[[range], Tensor]  # their classes
+
+
+class Wanted(NamedTuple):
+    """What is collected of a set of samples: by which extractor, in which form, of how many."""
+
+    features: str
+    needs: Needs
+    samples: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """A metric of the job, ready to compare. `names` are exact names by value."""
+
+    spec: MetricSpec
+    metric: Metric
+    names: Mapping[str, str]
+
+    @property
+    def samples(self) -> int:
+        return int(self.spec.samples.value)
+
+    @property
+    def least(self) -> int:
+        return int(getattr(self.metric, "least", 2))
+
+    def fake(self) -> Wanted:
+        return Wanted(key_of(self.spec), self.metric.needs, self.samples)
+
+    @property
+    def title(self) -> str:
+        """Its first exact name."""
+        return next(iter(self.names.values()))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the real samples that it looks at are those that features are not trained on."""
+        return bool(getattr(self.metric, "held_out", False))
+
+    @property
+    def compares(self) -> bool:
+        """Whether it looks at real samples."""
+        return self.metric.needs not in ("logits", "pairs")
+
+    def real(self, count: int) -> Wanted:
+        if self.held_out:
+            return self.fake()._replace(samples=tenth(count))
+        whole = self.metric.needs in ("moments", "classes", "all")
+        return self.fake()._replace(samples=count if whole else min(count, self.samples))
+
+
+def key_of(spec: MetricSpec) -> str:
+    """An extractor's name and arguments."""
+    features = features_of(spec)
+    return f"{features.use} {features.args}" if features.args else features.use
+
+
+def build_metric(spec: MetricSpec, facts: DataFacts, roots: lookup.Roots, against: str, held: Held) -> Built:
+    metric: Metric = lookup.build("metric", spec.use, spec.args, facts.for_metrics(held))
+    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against, held).items()})
+
+
+def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
+    """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
+    features = features_of(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        built = lookup.build("extractor", features.use, features.args, facts.provided)
+    if not isinstance(built, nn.Module):
+        raise ValueError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
+    return built.to(device).eval()
+
+
+def check_logits(built: Sequence[Built], extractors: Mapping[str, nn.Module]) -> None:
+    """Raises ValueError where a metric wants to know classes, and its features do not."""
+    for one in built:
+        if one.metric.needs == "logits" and not hasattr(extractors[key_of(one.spec)], "logits"):
+            raise ValueError(
+                f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
+                f"not {key_of(one.spec)!r}"
+            )
+
+
+def empty(wanted: Wanted, dim: int, classes: int, device: torch.device) -> Collected:
+    """What is wanted, of no samples yet."""
+    kind = KINDS[wanted.needs]
+    if kind is ClassMoments:
+        return ClassMoments.empty(classes, dim, device)
+    if kind is FeatureRows:
+        return FeatureRows.empty(wanted.samples, dim, device)
+    return Moments.empty(dim, device) if kind is Moments else Spread.empty(dim, device)
+
+
+def stored_as(wanted: Wanted, facts: DataFacts, extractor: nn.Module) -> str | None:
+    """The file that keeps the data's features: by the data's content and the extractor's weights. None for a person's
+    own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
+    state = extractor.state_dict()
+    if ":" in wanted.features.partition(" ")[0] or not state:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in state.items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    key = [FORMAT, facts.checksum, facts.count, digest.hexdigest(), wanted.needs, wanted.samples]
+    return f"{wanted.needs}-{state_of(key)}.safetensors"
+
+
+def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a file takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
+    """The metric's numbers in the order of its values."""
+    pair: list[Any] = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
+    found = one.metric.compare(*pair)
+    if found.keys() != one.names.keys():
+        raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
+    return [float(found[value]) for value in one.names]
+
+
+def reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
+    """Draws the real samples at these positions."""
+    return lambda part: rows.rows(chosen[part.start : part.stop])[0]
+
+
+def classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Labels:
+    """Gives their classes."""
+    return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])

@@ -1,0 +1,250 @@
+"""Metrics of a generator: workers embed generated and real samples, each its share, and what they find is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gan_dist.data.facts import DataFacts
+from gan_dist.data.ingest import Rows
+from gan_dist.distributed.runtime import Run
+from gan_dist.evaluation.fitted_features import everywhere, fitted
+from gan_dist.evaluation.metric_inputs import (
+    KINDS,
+    Built,
+    Collected,
+    Draw,
+    Labels,
+    Wanted,
+    build_extractor,
+    build_metric,
+    check_logits,
+    classes_at,
+    compare,
+    contiguous,
+    empty,
+    key_of,
+    reader,
+    said_by,
+    stored_as,
+    summed_scores,
+)
+from gan_dist.metrics.features.fit import SEED
+from gan_dist.metrics.statistics import ClassMoments, FeatureRows
+from gan_dist.registry import lookup
+from gan_dist.registry.metric_names import resolve
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.fields import Held
+from gan_dist.spec.job import MetricSpec
+
+CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
+
+
+class Measuring:
+    """The metrics of a job, or of one question.
+
+    Args:
+        metrics: what is measured.
+        facts: of the data that samples are compared with.
+        cache: folder where what was found of the data is kept for every run.
+        run: whose workers take part.
+        roots: folders with a user's own modules.
+        against: name of what the samples are compared with, where that is not the training set.
+        held: which sentences that nothing is learnt from are compared with; training's own metrics take no others.
+
+    Raises:
+        ValueError: a metric or an extractor cannot be built.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[MetricSpec],
+        facts: DataFacts,
+        cache: Folder,
+        run: Run,
+        roots: lookup.Roots = (),
+        against: str = "",
+        held: Held = "validation",
+    ) -> None:
+        self.facts, self.cache, self.run = facts, cache, run
+        self.built = [build_metric(spec, facts, roots, against, held) for spec in metrics]
+        self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
+        self._real: dict[Wanted, Collected] = {}
+        check_logits(self.built, self.extractors)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Exact name -> value, in the job's order."""
+        return {name: value for one in self.built for value, name in one.names.items()}
+
+    def resolve(self, asked: str) -> str:
+        """The exact name that is meant. Raises ValueError."""
+        return resolve(asked, self.names)
+
+    def problems(self) -> list[str]:
+        """Which metrics have too few samples to compare."""
+        found = []
+        for one in self.built:
+            for count, what in ((one.samples, "generated"), (self.facts.count, "real")):
+                if count < one.least and (one.compares or what == "generated"):
+                    text = f"needs at least {one.least} {what} samples, and there are {count}"
+                    found.append(f"metrics: {one.title} {text}")
+        return found
+
+    def warnings(self) -> list[str]:
+        """Which distances are of fewer samples than features: their covariance has no full rank."""
+        found = []
+        for one in self.built:
+            if one.metric.needs == "moments" and one.samples <= (dim := self._dim(key_of(one.spec))):
+                found.append(f"{one.title}: {one.samples} samples are too few for {dim} features; it is far too high")
+        return found
+
+    def try_out(self, one: Built) -> None:
+        """Compare noise with itself. Raises what the metric or its extractor raises."""
+        shape = (max(one.least, CHUNK), *self.facts.shape)
+        noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
+        with torch.no_grad():
+            features = self.extractors[key_of(one.spec)](noise.to(self.run.device))
+        if features.ndim != 2 or len(features) != len(noise):
+            raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
+        both = self._empty(one.fake()._replace(samples=len(noise)))
+        if isinstance(both, ClassMoments):
+            both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
+        else:
+            both.add(0, features)
+        compare(one, both if one.compares else None, self._judged(one, both))
+
+    def measure(
+        self,
+        draw: Draw,
+        rows: Rows,
+        generator: nn.Module | None = None,
+        labels: Labels | None = None,
+        wanted: Draw | None = None,
+    ) -> dict[str, float]:
+        """Every number by its exact name, equal on all workers. Every worker must call this.
+
+        Args:
+            draw: uint8 pixels [n, C, H, W] of the samples with these numbers; it is asked for whole chunks.
+            rows: the data that samples are compared with.
+            generator: what drew the samples, for metrics that ask it.
+            labels: classes [n] of the samples with these numbers, for metrics that want them.
+            wanted: of pairs, what the samples with these numbers should be.
+
+        Raises:
+            ValueError: a metric asks the generator, or for classes, and there is none.
+        """
+        real = self._reference(rows)
+        fake = self._collect(draw, {one.fake() for one in self.built if one.metric.needs != "pairs"}, labels)
+        asked = {place: self._asked(one, fake, generator, draw, wanted) for place, one in enumerate(self.built)}
+        values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
+        if self.run.rank == 0:
+            found: list[float] = []
+            for place, one in enumerate(self.built):
+                known = real[one.real(self.facts.count)] if one.compares else None
+                found += compare(one, known, asked[place] or self._judged(one, fake[one.fake()]))
+            values += torch.tensor(found, dtype=torch.float64).to(values.device)
+        return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
+
+    def of_held_out(self, rows: Rows) -> dict[str, float]:
+        """The numbers of held-out samples in place of generated ones, for metrics that compare with these."""
+        found: dict[str, float] = {}
+        for one in self.built:
+            if one.held_out:
+                known = self._reference(rows)[one.real(self.facts.count)]
+                found |= zip(one.names.values(), compare(one, known, known), strict=True)
+        return found
+
+    @torch.no_grad()
+    def _judged(self, one: Built, found: Collected) -> Collected:
+        """What a metric gets of samples: what was collected of them, or what their features say of classes."""
+        if one.metric.needs != "logits":
+            return found
+        extractor: Any = self.extractors[key_of(one.spec)]
+        assert isinstance(found, FeatureRows)
+        return FeatureRows(extractor.logits(found.rows))
+
+    def features(self, draw: Draw, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Features [N, d] of all real samples in canonical order, and of generated ones, for the first metric, which is
+        one that needs "all"."""
+        (one, *_), real = self.built, self._reference(rows)
+        known, found = real[one.real(self.facts.count)], self._collect(draw, {one.fake()})[one.fake()]
+        assert isinstance(known, FeatureRows) and isinstance(found, FeatureRows)
+        return known.rows, found.rows
+
+    def _asked(
+        self,
+        one: Built,
+        fakes: Mapping[Wanted, Collected],
+        generator: nn.Module | None,
+        draw: Draw,
+        wanted: Draw | None,
+    ) -> FeatureRows | None:
+        """What is summed over workers in another way than by collecting features, for a metric that wants it."""
+        if one.metric.needs == "generator":
+            return said_by(generator, one, fakes[one.fake()], self.run)
+        if one.metric.needs != "pairs":
+            return None
+        if wanted is None:
+            raise ValueError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
+        return summed_scores(one.metric, self.extractors[key_of(one.spec)], draw, wanted, one.samples, CHUNK, self.run)
+
+    def _reference(self, rows: Rows) -> dict[Wanted, Collected]:
+        """What is known of the data: found once, and kept for this and every later run."""
+        if self._real:
+            return self._real
+        for key, extractor in self.extractors.items():
+            if hasattr(extractor, "fit"):
+                fitted(extractor, key, rows, self.cache, self.run)
+        missing = set()
+        for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
+            file = stored_as(wanted, self.facts, self.extractors[wanted.features])
+            if file is not None and everywhere(self.run, self.cache.exists(file)):
+                kind = KINDS[wanted.needs]
+                self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
+            else:
+                missing.add(wanted)
+        for samples in sorted({wanted.samples for wanted in missing}):
+            # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
+            chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
+            asked = [one for one in missing if one.samples == samples]
+            found = self._collect(reader(rows, chosen), asked, classes_at(rows, chosen))
+            self._real |= found
+            for wanted, known in found.items() if self.run.rank == 0 else ():
+                if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
+                    self.cache.write(file, save(contiguous(known.state())))
+        return self._real
+
+    @torch.no_grad()
+    def _collect(self, draw: Draw, wanted: Iterable[Wanted], labels: Labels | None = None) -> dict[Wanted, Collected]:
+        """Features of samples, from all workers; each embeds every `world`-th chunk."""
+        found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}  # all workers sum in one order
+        most = max((one.samples for one in found), default=0)
+        for start in range(CHUNK * self.run.rank, most, CHUNK * self.run.world):
+            pixels = draw(range(start, start + CHUNK)).to(self.run.device)
+            embedded: dict[str, Tensor] = {}
+            for one, collected in found.items():
+                if one.samples > start:
+                    if one.features not in embedded:
+                        embedded[one.features] = self.extractors[one.features](pixels)
+                    features = embedded[one.features][: one.samples - start]
+                    if one.needs == "classes":
+                        if labels is None:
+                            raise ValueError("metrics: what compares class by class needs samples of known classes")
+                        collected.add(start, features, labels(range(start, start + CHUNK))[: len(features)])
+                    else:
+                        collected.add(start, features)
+        return {one: collected.summed(self.run.sum) for one, collected in found.items()}
+
+    def _empty(self, wanted: Wanted) -> Collected:
+        return empty(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
+
+    @torch.no_grad()
+    def _dim(self, features: str) -> int:
+        probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
+        return int(self.extractors[features](probe).shape[1])

@@ -1,0 +1,111 @@
+"""Several runs beside each other: what differs in their jobs, what came of them, a curve, samples of one noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gan_dist.data.facts import PairFacts
+from gan_dist.evaluation.reports.plots import Panel, drawn
+from gan_dist.evaluation.reports.results import results_of
+from gan_dist.generation.model import Model, load
+from gan_dist.generation.run_grids import Grids
+from gan_dist.generation.samples import Sheet, fixed_sheet
+from gan_dist.generation.training_data import trained_on
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.spec.errors import suggestion
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of runs in the order they were named.
+
+    Attributes:
+        runs: their ids.
+        jobs: key of the job -> each run's value, for keys that differ.
+        results: what came of each: status, samples seen, minutes, and the last value of every metric.
+        curve: of the scalar, a PNG.
+        sheets: samples of each on noise of the same seed.
+    """
+
+    runs: list[str]
+    jobs: dict[str, list[str]]
+    results: dict[str, list[str]]
+    curve: bytes
+    sheets: list[Sheet]
+
+
+def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Comparison:
+    """Read and sample runs that have a checkpoint.
+
+    Args:
+        scalar: tag of a logged number, or the first metric or loss that all have.
+
+    Raises:
+        ValueError: fewer than two runs, or no run logged the scalar.
+        CheckpointError: a run has no whole checkpoint.
+    """
+    if len(runs) < 2:
+        raise ValueError("name two runs or more: gan-dist compare RUN RUN")
+    jobs = [flat(run.request()["job"]) for run in runs]
+    reports = {run.id: run.reports() for run in runs}
+    tag = _tag(list(reports.values()), scalar)
+    lines = {
+        run: ([one["seen"] for one in rows if tag in one], [one[tag] for one in rows if tag in one])
+        for run, rows in reports.items()
+    }
+    models = [load(run) for run in runs]
+    sheets = [_sheet(one, seed) for one in models]
+    curve = drawn([Panel("samples seen", tag, lines, style=".-")])
+    return Comparison([run.id for run in runs], differing(jobs), _results(runs), curve, sheets)
+
+
+def _sheet(model: Model, seed: int) -> Sheet:
+    """Samples of equal noise; of pairs, of the inputs that the run was trained on."""
+    device = next(model.generator.parameters()).device
+    if isinstance(model.facts, PairFacts):
+        return Grids(trained_on(model), seed, device).draw(model.generator)[0]
+    return fixed_sheet(model.generator, seed, model.facts, device)
+
+
+def flat(value: Any, key: str = "") -> dict[str, str]:
+    """The leaves of a job by their dotted keys."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    if not isinstance(value, Mapping | list) or not value:
+        return {key: str(value)}
+    return {name: leaf for part, inner in items for name, leaf in flat(inner, f"{key}.{part}".lstrip(".")).items()}
+
+
+def differing(jobs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The keys whose values differ, in the first job's order."""
+    keys = dict.fromkeys(key for job in jobs for key in job)
+    rows = {key: [job.get(key, ABSENT) for job in jobs] for key in keys}
+    return {key: row for key, row in rows.items() if len(set(row)) > 1}
+
+
+def _tag(reports: Sequence[Sequence[Mapping[str, Any]]], scalar: str | None) -> str:
+    tags = [{key for one in rows for key in one if "/" in key} for rows in reports]
+    known = sorted(set().union(*tags))
+    if scalar is not None:
+        if scalar not in known:
+            raise ValueError(f"--scalar: no run logged {scalar!r}{suggestion(scalar, known)}")
+        return scalar
+    shared = sorted(set.intersection(*tags), key=lambda tag: (not tag.startswith("metric/"), tag))
+    if not shared:
+        raise ValueError("the runs logged no number in common; name one of some with --scalar")
+    return shared[0]
+
+
+def _results(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
+    found = [results_of(run) for run in runs]
+    rows = {
+        "status": [one["status"] for one in found],
+        "samples seen": [f"{one['seen']:,}" for one in found],
+        "minutes": [f"{one['training_s'] / 60:.2f}" for one in found],
+    }
+    for name in dict.fromkeys(name for one in found for name in one["metrics"]):
+        rows[name] = [f"{one['metrics'][name]['last'][0]:.6g}" if name in one["metrics"] else ABSENT for one in found]
+    return rows

@@ -1,0 +1,53 @@
+"""The final word on one run, read from its folder: how it ended, its metrics, what it took, how to repeat it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gan_dist.data.facts import facts_of
+from gan_dist.evaluation.collapse import watched
+from gan_dist.runs.checkpoint import newest_described
+from gan_dist.runs.metric_history import courses, training_seconds
+from gan_dist.runs.run_folder import JOB, RunFolder
+
+
+def results_of(run: RunFolder) -> dict[str, Any]:
+    """What came of a run, as plain values.
+
+    `training_s` is the time between reports of every attempt, grids and checkpoints included; `device_hours` is that
+    times the workers of the newest checkpoint.
+
+    Raises:
+        NoSuchRun: the folder holds no run.
+        CheckpointError: checkpoints are stored, and none of them is whole.
+    """
+    request, status, reports = run.request(), run.status(), run.reports()
+    newest = newest_described(run.checkpoints())
+    meta = newest.meta if newest is not None else {}
+    seconds = training_seconds(reports)
+    grids = run.grids()
+    return {
+        "id": run.id,
+        "uri": run.uri,
+        "status": status["status"],
+        "message": status.get("message", ""),
+        "seen": status["seen"],
+        "attempts": status["attempt"],
+        "metrics": {name: vars(course) for name, course in courses(reports).items()},
+        "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
+        "warnings": list(watched(reports, status.get("until") or 0).active.values()),
+        "training_s": seconds,
+        "workers": meta.get("world"),
+        "device_hours": seconds * meta["world"] / 3600 if meta else None,
+        "data": _data(meta["data"]) if meta else None,
+        "versions": meta.get("versions", request["versions"]),
+        "checkpoint": newest.folder.uri if newest is not None else None,
+        "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
+        "repeat": f"gan-dist submit {run.uri}/{JOB}",
+    }
+
+
+def _data(record: dict[str, Any]) -> dict[str, Any]:
+    """What the data of a checkpoint were, in words and numbers."""
+    found: dict[str, Any] = {key: record[key] for key in ("count", "size", "channels", "checksum") if key in record}
+    return found | {"described": facts_of(record).described}

@@ -1,0 +1,41 @@
+"""What metrics are of: a generator's samples, their classes, and the real samples they are compared with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from gan_dist.data.class_balance import class_shares
+from gan_dist.data.facts import DataFacts, PairFacts
+from gan_dist.data.ingest import Rows
+from gan_dist.generation.paired_samples import measured_pairs, wanted_of
+from gan_dist.generation.samples import measured, measured_classes
+
+if TYPE_CHECKING:
+    from gan_dist.evaluation.metric_inputs import Draw, Labels
+
+
+def samples_by(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Draw:
+    """Draws samples by their numbers, of classes as often as the data have them."""
+    shares = class_shares(facts, device)
+    return lambda part: measured(generator, part, seed, shares, device)
+
+
+def labels_by(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Labels | None:
+    """The classes of those samples; None where there are none."""
+    shares = class_shares(facts, device)
+    return None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device)
+
+
+def made_of(rows: Rows, generator: nn.Module, seed: int, device: torch.device) -> Draw:
+    """Draws what a generator makes, of pairs from the data's own inputs."""
+    if isinstance(rows.facts, PairFacts):
+        return lambda part: measured_pairs(generator, part, seed, rows, device)
+    return samples_by(generator, rows.facts, seed, device)
+
+
+def wanted_by(rows: Rows, seed: int) -> Draw | None:
+    """Gives what the samples of `made_of` should be, of pairs; else None."""
+    return (lambda part: wanted_of(rows, seed, part)) if isinstance(rows.facts, PairFacts) else None

@@ -1,0 +1,1 @@
+"""One attempt at a run, wherever it runs: preflight, rehearsal, events, in this process or on Ray."""

@@ -1,0 +1,223 @@
+"""One attempt at a run, wherever it runs: the lease, the log, the status record, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gan_dist.data.errors import DataError
+from gan_dist.runs.checkpoint import CheckpointError, newest
+from gan_dist.runs.request import Request
+from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder
+from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.spec.data import PairData
+from gan_dist.spec.job import JobSpec
+
+REFUSED = 2
+EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
+
+
+class UserCodeError(Exception):
+    """An exception in a person's own code; `text` is its traceback without our frames and Ray's."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.strip().splitlines()[-1])
+        self.text = text
+
+
+class Refused(ValueError):
+    """Preflight found what would fail later; nothing was started."""
+
+
+class OutOfMemory(ValueError):
+    """Networks and batch do not fit; another try would meet it again."""
+
+
+class Stopped(Exception):
+    """A stop was asked for before training began."""
+
+
+@dataclass
+class Attempt:
+    """Keeps the run folder's records while `job` runs.
+
+    Args:
+        request: what is to be done.
+        emit: where events go besides the records (a job's log, or a live display).
+    """
+
+    request: Request
+    emit: Callable[[dict[str, Any]], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+    seen: int = 0
+    until: int = 0
+    displaced: bool = field(default=False, init=False)
+    _before: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = RunFolder(Folder(self.request.uri))
+        self.spec = JobSpec.model_validate_json(self.request.spec)
+        self.began = time.time()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Take an event of the workers: remember where the run stands, and pass it on."""
+        if event["event"] == "progress":
+            self.seen, self.until = event["seen"], event["until"]
+            # A storage that does not answer for a moment ends no training: checkpoints say where the run stands.
+            self._record(status="running", seen=self.seen, until=self.until, last=event)
+        elif event["event"] == "checkpoint":
+            self._record(checkpoint=event["path"], checkpoint_seen=event["seen"])
+        self.emit(event)
+
+    def conclude(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
+        """Run `job` as the run's one writer and record how it ended; the exit code."""
+        try:
+            self.folder.acquire(self.request.attempt)
+        except ValueError as error:
+            self.emit(_end("failed", REFUSED, str(error), []))
+            return REFUSED
+        with self._heartbeat():
+            try:
+                self._begin()
+                result = job(self)
+                ending = "stopped" if result["ending"] == "stopped" else "succeeded"
+                return self._finish(ending, result["seen"], "")
+            except Stopped:
+                return self._finish("stopped", self.seen, "stopped before training began")
+            except UserCodeError as error:
+                print(error.text, file=sys.stderr, flush=True)
+                return self._finish("failed", self.seen, f"your code raised {error}")
+            except (Refused, DataError) as error:
+                return self._refuse(str(error))
+            except (ValueError, OSError) as error:
+                return self._finish("failed", self.seen, str(error))
+            except Exception as error:
+                return self._finish("failed", self.seen, self._defect(error))
+
+    def _begin(self) -> None:
+        number = self.request.attempt
+        self._before = self.folder.status()
+        if not self.folder.folder.exists("request.json"):
+            self.folder.folder.write_json("request.json", self.request.record())
+            self.folder.folder.write_json(JOB, json.loads(self.request.spec))
+        self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
+
+    def _refuse(self, message: str) -> int:
+        """Nothing was started: a run that had trained before stands where it stood."""
+        if self._before["seen"]:
+            self.emit(_end("failed", REFUSED, message, []))
+            self._record(**self._before)
+            return REFUSED
+        return self._finish("failed", 0, message, REFUSED)
+
+    def _defect(self, error: Exception) -> str:
+        """A text for an exception that is nobody's fault but ours; its traceback is kept in the run folder."""
+        name = f"logs/crash-{self.request.attempt}.txt"
+        self._written(lambda: self.folder.folder.write(name, traceback.format_exc().encode()))
+        return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
+
+    def _record(self, **changes: Any) -> None:
+        if not self.displaced:  # else the status is the other's
+            self._written(lambda: self.folder.update(**changes))
+
+    def _written(self, write: Callable[[], None]) -> None:
+        """Write a record; where the storage is full or gone, say so and go on to the end that is being told."""
+        try:
+            write()
+        except (StorageError, OSError) as error:
+            self.emit({"event": "warning", "text": f"a record was not written: {error}"})
+
+    def _finish(self, status: str, seen: int, message: str, code: int | None = None) -> int:
+        self.seen = max(self.seen, seen)
+        code = EXIT[status] if code is None else code
+        summary = self._summary(status)
+        self._record(status=status, seen=self.seen, message=message, exit_code=code, ended=time.time(), summary=summary)
+        self.emit(_end(status, code, message, summary))
+        return code
+
+    def _summary(self, status: str) -> list[str]:
+        run, minutes = self.request.run_id, (time.time() - self.began) / 60
+        lines = [f"{status}: {run}, {self.seen:,} samples seen, {minutes:.1f} minutes in this attempt"]
+        try:
+            kept = newest(self.folder.checkpoints(), lambda text: lines.append(text))
+        except CheckpointError as error:
+            lines.append(str(error))
+            kept = None
+        lines.append(f"run folder   {self.folder.uri}")
+        if kept is not None:
+            lines.append(f"checkpoint   {kept.folder.uri}")
+        grids = self.folder.grids()
+        if grids:
+            lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
+        if self.spec.sweep is not None:
+            return lines + _next_of_sweep(status, run)
+        paired = isinstance(self.spec.data, PairData)
+        return lines + _next_steps(status, run, self.seen if kept is not None else 0, paired)
+
+    @contextlib.contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_S):
+                self._written(self._renew)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self._written(lambda: self.folder.release(self.request.attempt))
+
+    def _renew(self) -> None:
+        """Say that the writer is alive. One that slept for long may find that another took its place: it stops."""
+        if self.displaced or self.folder.renew(self.request.attempt):
+            return
+        self.displaced = True
+        self.emit({"event": "warning", "text": "another driver has taken this run; this one stops"})
+        self.stop.set()
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback of an exception without frames of Ray, torch's internals and this package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    hidden = ("/ray/", "/torch/", "/gan_dist/", "/concurrent/", "/threading.py")
+    own = [frame for frame in frames if not any(part in frame.filename for part in hidden)]
+    text = "".join(traceback.format_list(own) + traceback.format_exception_only(error))
+    return "Traceback (most recent call last):\n" + text
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether an exception came out of code that is neither ours nor a library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not any(
+        part in frames[-1].filename for part in ("/gan_dist/", "/site-packages/", "/dist-packages/", "lib/python")
+    )
+
+
+def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, Any]:
+    return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
+
+
+def _next_steps(status: str, run: str, saved: int, paired: bool) -> list[str]:
+    if status == "succeeded":
+        return [
+            f"look         gan-dist tensorboard {run}",
+            f"samples      gan-dist sample {run} {'--inputs FOLDER' if paired else '--n 64'} --out samples/",
+            f"go on        gan-dist submit --resume {run} -o until={2 * saved}",
+        ]
+    return [f"go on        gan-dist submit --resume {run}"] if saved else []
+
+
+def _next_of_sweep(status: str, run: str) -> list[str]:
+    ended = [f"results      gan-dist results {run}", f"best job     gan-dist results {run} --best-job best.yaml"]
+    return ended if status == "succeeded" else [*ended[:1], f"go on        gan-dist submit --resume {run}"]

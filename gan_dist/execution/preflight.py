@@ -1,0 +1,261 @@
+"""Everything that would fail later, said in one list before the workers start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.data.errors import DataError
+from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
+from gan_dist.data.order import epoch_samples
+from gan_dist.data.text.held_out import check_there
+from gan_dist.distributed.randomness import lanes_of, one_lane
+from gan_dist.execution.preflight_networks import augment_problems
+from gan_dist.execution.preflight_text import text_problems
+from gan_dist.registry import lookup
+from gan_dist.registry.build import build_networks
+from gan_dist.runs.checkpoint import CheckpointError, newest_described
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.spec.job import JobSpec
+from gan_dist.training.batch_norm_statistics import with_statistics
+from gan_dist.training.build import build_stages
+from gan_dist.training.schedule import Clock
+from gan_dist.training.stages import Stage
+
+if TYPE_CHECKING:
+    from gan_dist.evaluation.metric_runner import Measuring
+
+BATCH = 2
+# Whose networks have a method that objectives or penalties call.
+_EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
+_EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan", "out": "textcnn"}
+_EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
+
+
+def storage_problems(folder: Folder) -> list[str]:
+    """What keeps the run folder from being written."""
+    try:
+        folder.write("logs/.writable", b"")
+        folder.delete("logs/.writable")
+    except StorageError as error:
+        return [str(error)]
+    return []
+
+
+def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:
+    """Everything that would fail once the data are known."""
+    found = batch_problems(spec, facts, workers) + network_problems(spec, facts)
+    return found + resume_problems(folder, facts) + metric_problems(spec, facts) + held_out_problems(facts)
+
+
+def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
+    """Whether batch, data and workers fit together."""
+    found = []
+    if facts.count < spec.batch:
+        found.append(f"batch: {spec.batch} is larger than the data ({facts.count} samples in {spec.data.source!r})")
+    most = len(lanes_of(spec.batch))
+    if workers > most:
+        found.append(f"resources.workers: batch {spec.batch} gives work to at most {most} workers, not {workers}")
+    return found
+
+
+def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
+    """Whether the run can go on: some checkpoint can be used, if any is stored, and was trained on these data."""
+    try:
+        newest = newest_described(folder.checkpoints())
+    except CheckpointError as error:
+        return [str(error)]
+    if newest is None:
+        return []
+    before = facts_of(newest.meta["data"])
+    for key in ("size", "channels", "input_channels", "codec", "oracle", "count", "checksum"):
+        was, now = getattr(before, key, None), getattr(facts, key, None)
+        if was != now:
+            told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"
+            return [f"data.source: the data are not those this run was trained on: {told}"]
+    return []
+
+
+def earlier_window(folder: RunFolder) -> int | None:
+    """How many shards the order of the run's earlier attempts mixes at a time (0: all); None for a fresh run."""
+    try:
+        newest = newest_described(folder.checkpoints())
+    except CheckpointError:
+        return None
+    return None if newest is None else int(newest.meta["data"].get("window", 0))
+
+
+def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
+    """Whether the networks can be built and fit together at this size; run on the meta device, without memory."""
+    lookup.add_roots([spec.environment.code or "."])
+    try:
+        with torch.device("meta"):
+            networks = build_networks(spec, facts)
+        clock = Clock(spec.batch, max(spec.batch, epoch_samples(facts.count, spec.batch)))
+        stages = build_stages(spec, clock, networks)
+    except (ValueError, TypeError) as error:
+        return [str(error)]
+    found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
+    if spec.standing is not None and not with_statistics(networks["generator"]):
+        found.append(f"standing: generator '{spec.generator.use}' has no batch normalisation; leave `standing` out")
+    return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
+
+
+def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
+    """Whether the job's metrics can be built and have samples enough."""
+    if not spec.metrics:
+        return []
+    from gan_dist.distributed.runtime import LocalRun
+    from gan_dist.evaluation.metric_runner import Measuring
+
+    roots = [spec.environment.code or "."]
+    lookup.add_roots(roots)
+    run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
+    try:
+        measuring = Measuring(spec.metrics, facts, Folder(""), run, roots)
+    except (ValueError, TypeError) as error:
+        return [str(error)]
+    return measuring.problems() or list(_own_metric_problems(measuring))
+
+
+def held_out_problems(facts: DataFacts) -> list[str]:
+    """Whether the test sentences are there; until the run is evaluated nobody reads them."""
+    if not isinstance(facts, TextFacts) or facts.test is None or facts.stand_in:
+        return []
+    try:
+        check_there("test", facts.test["where"])
+    except DataError as error:
+        return [str(error)]
+    return []
+
+
+def _own_metric_problems(measuring: Measuring) -> Iterator[str]:
+    """What a person's own metrics and features get wrong, tried on noise: else it would show hours later."""
+    for one in measuring.built:
+        if ":" in one.spec.use + one.spec.features.use:
+            try:
+                measuring.try_out(one)
+            except Exception as error:
+                raised = f"raised {type(error).__name__}: {error}"
+                yield f"metrics: '{one.spec.use}' with features '{one.spec.features.use}' {raised}"
+
+
+def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
+    """Parameters of each network."""
+    with torch.device("meta"):
+        networks = build_networks(spec, facts)
+    return {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+
+
+def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list[str]:
+    """The plan in a few lines, for people."""
+    classes = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
+    rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
+    clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
+    ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
+    steps = math.ceil(ends / spec.batch)
+    sizes = ", ".join(f"{name} {count / 1e6:.2f}M" for name, count in parameter_counts(spec, facts).items())
+    source = "a stand-in of random samples" if facts.stand_in else repr(spec.data.source)
+    return [
+        f"data      {source}: {facts.count:,} {facts.described}{classes}{rejected}",
+        f"networks  {sizes} parameters",
+        f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
+        f"workers   {workers} on {device}",
+        *[f"          rejected {name}: {why}" for name, why in facts.rejected[:10]],
+    ]
+
+
+def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> list[str]:
+    found = []
+    for stage in stages:
+        trained = {name for phase in stage.phases for name in phase.train}
+        found += [f"objective: {stage.name} trains {n!r}, which the job has not" for n in trained - set(networks)]
+        found += _lacking(stage, networks)
+        for one in stage.objectives:
+            asked: Any = getattr(one.objective, "problems", lambda networks: ())
+            found += [f"objective: {one.label}: {text}" for text in asked(networks)]
+        for lazy in stage.penalties:
+            phase = next((one for one in stage.phases if one.name == lazy.penalty.phase), None)
+            if phase is None:
+                found.append(
+                    f"penalties: {lazy.label} belongs to phase {lazy.penalty.phase!r}, which {stage.name} has not; "
+                    "give that stage penalties of its own, or []"
+                )
+            elif getattr(lazy.penalty, "second_order", True) and any(
+                _has_batch_norm(networks[name]) for name in phase.train if name in networks
+            ):
+                found.append(
+                    f"penalties: {lazy.label} differentiates a network with batch normalisation, whose samples "
+                    "depend on each other; give the discriminator `norm: none`"
+                )
+    return found
+
+
+def _lacking(stage: Stage, networks: Mapping[str, nn.Module]) -> Iterator[str]:
+    """Methods beyond the contracts that objectives and penalties call, and networks have not."""
+    parts: list[tuple[str, str, object]] = [("objective", one.label, one.objective) for one in stage.objectives]
+    parts += [("penalties", one.label, one.penalty) for one in stage.penalties]
+    for key, label, part in parts:
+        for name, methods in getattr(part, "needs_methods", {}).items():
+            lacking = [method for method in methods if name in networks and not hasattr(networks[name], method)]
+            if lacking:
+                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}, as {_EXAMPLES[lacking[0]]} has it"
+
+
+def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
+    generator: Any = networks["generator"].eval()
+    want = (BATCH, *facts.shape)
+    try:
+        made = _made(generator, facts)
+    except Exception as error:
+        return [f"generator: cannot make {BATCH} samples: {type(error).__name__}: {error}"]
+    if not isinstance(made, Tensor) or tuple(made.shape) != want:
+        shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        form = "[B, C, H, W]" if isinstance(facts, ImageFacts) else "[B, T]"
+        return [f"generator: makes {shape} where the data are {want} {form}"]
+    if "discriminator" not in networks:
+        return []
+    if isinstance(facts, TextFacts):
+        return _judged(networks, made, facts) or _judged(networks, _made(generator.train(), facts), facts)
+    return _judged(networks, made, facts)
+
+
+def _made(generator: Any, facts: DataFacts) -> Any:
+    """Samples on the meta device."""
+    noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
+    return generator(noise, _conditions(facts))
+
+
+def _conditions(facts: DataFacts) -> Tensor | None:
+    if isinstance(facts, PairFacts):
+        return torch.zeros(BATCH, facts.input_channels, facts.size, facts.size, device="meta")
+    return torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
+
+
+def _judged(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -> list[str]:
+    """What is wrong with D's answer to some samples."""
+    try:
+        logits = networks["discriminator"](made, _conditions(facts))
+    except Exception as error:
+        return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {type(error).__name__}: {error}"]
+    if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        return [f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"]
+    return []
+
+
+def _has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def _to_meta(noise: Any) -> Any:
+    if isinstance(noise, Tensor):
+        return noise.to("meta")
+    if isinstance(noise, dict):
+        return {key: _to_meta(value) for key, value in noise.items()}
+    return type(noise)(_to_meta(value) for value in noise)

@@ -1,0 +1,69 @@
+"""`evaluate` by a cluster's workers, each of which makes and embeds its share of the samples.
+
+It is the driver of such a job, `python -m gan_dist.execution.ray.evaluate_task`, started by `gan-dist evaluate --workers`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from gan_dist.execution.events import print_event
+from gan_dist.execution.ray.task import fulfil
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.sections import ResourcesSpec
+
+ANSWER = "answer.json"
+
+
+def answer_on_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What Ray Train runs on each worker; where the question has no answer, the desk is told why."""
+    import ray
+    import torch
+    from ray.train.torch import get_device
+
+    from gan_dist.distributed.runtime import GroupRun
+    from gan_dist.evaluation.evaluate import answer
+    from gan_dist.evaluation.query import Question
+    from gan_dist.execution.ray.worker import described
+
+    torch.set_num_threads(config["threads"])
+    run = GroupRun(get_device(), emit=lambda event: None, stopping=lambda: False)
+    try:
+        return answer(Question.from_json(config["question"]), run, Folder(config["scratch"])).as_dict()
+    except ValueError as error:
+        ray.get(config["desk"].fail.remote(described(error)))
+        raise
+
+
+def evaluate(question: str, out: str, workers: int) -> None:
+    """Write the answer, as plain values, into a folder.
+
+    Raises:
+        ValueError: there is none, or the cluster has not so many workers.
+    """
+    import ray
+
+    from gan_dist.execution.ray.mailbox import Desk
+    from gan_dist.execution.ray.resources import ask_of, resource_problems
+    from gan_dist.execution.ray.worker_group import group
+
+    cluster: Any = ray
+    resources, folder = ResourcesSpec(workers=workers), Folder(out)
+    ask = ask_of(resources, workers, cluster.cluster_resources(), cluster.nodes())
+    if problems := resource_problems(resources, ask, folder):
+        raise ValueError("\n".join(problems).replace("resources.workers", "--workers"))
+    print_event({"event": "stage", "text": f"measuring by {ask.asked}"})
+    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    config = {"question": question, "scratch": folder.child("scratch").uri, "desk": desk}
+    try:
+        result: Any = group(answer_on_worker, config, ask, folder.child("ray"), "evaluate").fit()
+    except Exception as error:
+        fatal = ray.get(desk.fatal.remote())
+        raise ValueError(fatal["text"] if fatal else f"the workers failed: {error}") from error
+    folder.write_json(ANSWER, result.return_value)
+
+
+if __name__ == "__main__":
+    # An error comes by the desk, as its text; the workers' own log would show where in our code it was raised.
+    sys.exit(fulfil(evaluate, show_workers=False))

@@ -1,0 +1,208 @@
+"""A run inside the cluster, seen from its driver.
+
+It reads the data with Ray Data, starts the workers with Ray Train, passes their events on, and records the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gan_dist.data.facts import DataFacts
+from gan_dist.data.ingest import choose
+from gan_dist.data.on_ray import blocks_of
+from gan_dist.data.prepare import Prepared
+from gan_dist.distributed.randomness import lanes_of
+from gan_dist.execution.attempt import Attempt, OutOfMemory, Refused, Stopped, UserCodeError
+from gan_dist.execution.events import print_event
+from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
+from gan_dist.execution.ray.prepare_ahead import Reading
+from gan_dist.execution.ray.resources import Ask, ask_of, resource_problems
+from gan_dist.execution.smoke import Rehearsal, rehearse, stood_in
+from gan_dist.runs.log_file import logged
+from gan_dist.runs.request import Request
+from gan_dist.runs.versions import version_differences, versions
+from gan_dist.spec.job import JobSpec
+from gan_dist.training.loop import Diverged
+
+DRAIN_S = 0.3
+FATAL: dict[str, type[Exception]] = {
+    "user": UserCodeError,
+    "diverged": Diverged,
+    "memory": OutOfMemory,
+    "ours": ValueError,
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the workers are given: references to blocks and labels in the object store, or shards to stream."""
+
+    found: Prepared
+    blocks: list[Any] | None
+    labels: Any = None
+
+    @property
+    def facts(self) -> DataFacts:
+        return self.found.facts
+
+
+def conduct(request: Request, stop: threading.Event, reading: Reading) -> int:
+    """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
+    attempt = Attempt(request, print_event, stop)
+    problems = storage_problems(attempt.folder.folder)
+    if problems:
+        print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
+        return 2
+    with logged(attempt.folder, request.attempt):
+        return attempt.conclude(lambda attempt: run(attempt, reading))
+
+
+def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
+    """Everything between the lease and the record of the end.
+
+    Raises:
+        ValueError: preflight found what would fail later.
+        Stopped: a stop came before training began.
+    """
+    import ray
+
+    cluster: Any = ray
+
+    def read() -> Data:
+        attempt.emit({"event": "stage", "text": "reading data"})
+        return serve(reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
+
+    return run_on(attempt, attempt.spec, read)
+
+
+def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[str, Any]:
+    """The same with data from elsewhere, and a job that may be cut shorter than the attempt's. Raises the same."""
+    import ray
+
+    smoke = attempt.request.mode == "smoke"
+    spec = stood_in(spec, attempt.emit) if smoke else spec
+    cluster: Any = ray
+    ask = ask_of(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
+    problems = resource_problems(spec.resources, ask, attempt.folder.folder)
+    if problems:
+        raise Refused("\n".join(problems))
+
+    for text in version_differences(attempt.request.versions, versions()):
+        attempt.emit({"event": "warning", "text": text})
+
+    def prepare() -> Data:
+        data = read()
+        if problems := data_problems(spec, data.facts, ask.most, attempt.folder):
+            raise Refused("\n".join(problems))
+        attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
+        return data
+
+    if not smoke:
+        return train(attempt, spec, ask, prepare)
+    data = prepare()
+    rehearsal = Rehearsal(spec, data.facts, attempt.folder, attempt.emit)
+    return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
+
+
+def serve(
+    found: Prepared, spec: JobSpec, nodes: list[dict[str, Any]], before: int | None, emit: Callable[..., None]
+) -> Data:
+    """Decide how the data are served, and put them where the workers find them."""
+    import ray
+
+    room = min(int(node["Resources"].get("object_store_memory", 0)) for node in nodes if node["Alive"])
+    chosen = choose(spec.data, found.bytes, room, before)
+    emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
+    if chosen.kind == "stream":
+        return Data(found.served(chosen.window), None)
+    return Data(found, blocks_of(found), ray.put(found.column("label")))
+
+
+def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]) -> dict[str, Any]:
+    """One Ray Train run; the result of rank 0. The data are prepared while the workers start.
+
+    Raises:
+        ValueError: the workers could not start in time, or failed for good.
+        UserCodeError: a person's own code raised.
+    """
+    import ray
+
+    from gan_dist.execution.ray.mailbox import Desk
+
+    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    fit = _Fit(attempt, spec, ask, desk)
+    thread = threading.Thread(target=fit.go, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + spec.resources.start_deadline
+    data = prepare()
+    ray.get(desk.offer.remote({"found": data.found, "blocks": data.blocks, "labels": data.labels}))
+    started = told = False
+    while thread.is_alive():
+        for event in ray.get(desk.take.remote()):
+            started = started or event["event"] == "workers"
+            attempt.on_event(event)
+        if attempt.stop.is_set() and not told:
+            told = True
+            if not started:
+                raise Stopped
+            ray.get(desk.stop.remote())
+            attempt.emit({"event": "stage", "text": "stopping: saving a checkpoint"})
+        if not started and time.monotonic() > deadline:
+            raise ValueError(_late(spec, ask))
+        thread.join(DRAIN_S)
+    for event in ray.get(desk.take.remote()):
+        attempt.on_event(event)
+    fatal = ray.get(desk.fatal.remote())
+    ray.kill(desk)
+    attempt.folder.folder.delete("ray")
+    return fit.outcome(fatal)
+
+
+class _Fit:
+    """`TorchTrainer.fit()` off the main thread, where Train installs no signal handler of its own."""
+
+    def __init__(self, attempt: Attempt, spec: JobSpec, ask: Ask, desk: Any) -> None:
+        self.attempt, self.spec, self.ask, self.desk = attempt, spec, ask, desk
+        self.result: dict[str, Any] | None = None
+        self.error: Exception | None = None
+
+    def go(self) -> None:
+        from gan_dist.execution.ray.worker import train_on_worker
+        from gan_dist.execution.ray.worker_group import group
+
+        config = {
+            "request": self.attempt.request.to_json(),
+            "spec": self.spec.model_dump_json(by_alias=True),
+            "desk": self.desk,
+        }
+        folder, name = self.attempt.folder.folder.child("ray"), self.attempt.request.submission_id
+        trainer = group(train_on_worker, config, self.ask, folder, name, self.spec.resources.max_failures)
+        try:
+            result: Any = trainer.fit()
+            self.result = result.return_value
+        except Exception as error:
+            self.error = error
+
+    def outcome(self, fatal: dict[str, str] | None) -> dict[str, Any]:
+        if fatal is not None:
+            raise FATAL[fatal["kind"]](fatal["text"])
+        if self.error is not None:
+            raise ValueError(f"the workers failed for good: {_first_line(self.error)}") from self.error
+        assert self.result is not None
+        return self.result
+
+
+def _late(spec: JobSpec, ask: Ask) -> str:
+    return (
+        f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
+        f"{ask.asked}; it has {ask.available}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

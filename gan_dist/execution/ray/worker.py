@@ -1,0 +1,146 @@
+"""A worker inside Ray Train: the process group is there; this connects it to the driver and trains."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gan_dist.data.ingest import Memory, Stream
+    from gan_dist.spec.job import JobSpec
+
+# Ray Train's controller loads this module before it starts the workers: what only they need is imported in them.
+
+POLL_S = 0.5
+# What a worker sees when another one dies is no fault of the job: Ray Train starts the workers again.
+LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL",
+    "ProcessGroup",
+    "Broken pipe",
+)
+
+
+def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What Ray Train runs on each worker; rank 0's return value becomes the result."""
+    import ray
+    import torch
+    from ray.train import get_context
+    from ray.train.torch import get_device
+
+    from gan_dist.distributed.runtime import GroupRun
+    from gan_dist.runs.request import Request
+    from gan_dist.runs.run_folder import RunFolder
+    from gan_dist.runs.storage import Folder
+    from gan_dist.spec.job import JobSpec
+    from gan_dist.training.trainer import work
+
+    desk = config["desk"]
+    if ray.get(desk.fatal.remote()) is not None:
+        return {"ending": "failed", "seen": 0, "values": {}}
+    request = Request.from_json(config["request"])
+    spec = JobSpec.model_validate_json(config["spec"])
+    torch.set_num_threads(config["threads"])
+    rank = get_context().get_world_rank()
+    run = GroupRun(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
+    if rank == 0:
+        run.emit({"event": "workers", "count": run.world, "time": time.time()})
+    folder = RunFolder(Folder(request.uri))
+    try:
+        rows = _rows(ray.get(desk.data.remote()), spec)
+        return work(spec, run, rows, folder, request.attempt, request.start_from)
+    except Exception as raised:
+        # A task's own exception, such as that of a damaged shard, comes wrapped.
+        error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
+        if not _infrastructure(error):
+            ray.get(desk.fail.remote(described(error)))
+        raise
+
+
+def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
+    """The ingest that the driver decided on."""
+    import ray
+
+    from gan_dist.data.ingest import Memory, Stream
+    from gan_dist.data.shards import samples_of
+
+    found = data["found"]
+    if data["blocks"] is None:
+        return Stream(found, found.facts.window, spec.seed, spec.batch)
+    blocks = [samples_of(table) for table in ray.get(data["blocks"])]
+    return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
+
+
+def described(error: Exception) -> dict[str, str]:
+    """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
+    import torch
+
+    from gan_dist.execution.attempt import is_users, user_traceback
+    from gan_dist.training.loop import Diverged
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "memory"}
+    if is_users(error):
+        return {"text": user_traceback(error), "kind": "user"}
+    if isinstance(error, ValueError):
+        return {"text": str(error), "kind": "diverged" if isinstance(error, Diverged) else "ours"}
+    return {"text": f"{type(error).__name__}: {error}", "kind": "ours"}
+
+
+def _infrastructure(error: Exception) -> bool:
+    """Whether an error came from a lost process or node, so that another try may succeed."""
+    import ray
+    import torch.distributed as dist
+
+    if isinstance(error, (ray.exceptions.RayError, dist.DistError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
+
+
+def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
+    """Sends events to the driver; the numbers of progress also go to Ray's own dashboards, as metrics of the run."""
+    from ray.util.metrics import Gauge
+
+    gauges: dict[str, Any] = {}
+
+    def show(name: str, value: float) -> None:
+        if name not in gauges:
+            gauges[name] = Gauge(f"gan_dist_{name}", description=f"gan-dist: {name}", tag_keys=("run",))
+        gauges[name].set(value, tags={"run": run_id})
+
+    def emit(event: dict[str, Any]) -> None:
+        desk.put.remote(event)
+        if event["event"] == "progress":
+            show("samples_seen", event["seen"])
+            show("samples_per_s", event["rate"])
+            for name, value in event["losses"].items():
+                show(f"loss_{name}", value)
+            for name, value in event["metrics"].items():
+                show(f"metric_{re.sub(r'[^A-Za-z0-9_]', '_', name)}", value)
+
+    return emit
+
+
+def _stop_flag(desk: Any, rank: int) -> Callable[[], bool]:
+    """Rank 0 hears of a stop through a thread that asks the desk; the loop's control reduction tells the others."""
+    import ray
+
+    asked = threading.Event()
+
+    def listen() -> None:
+        while not asked.is_set():
+            try:
+                if ray.get(desk.stopping.remote()):
+                    asked.set()
+            except ray.exceptions.RayError:
+                return
+            time.sleep(POLL_S)
+
+    if rank == 0:
+        threading.Thread(target=listen, daemon=True).start()
+    return asked.is_set

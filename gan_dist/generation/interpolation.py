@@ -1,0 +1,166 @@
+"""Pictures on the way from one sample to another, and pictures with the styles of two samples mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gan_dist.data.encoding import image
+from gan_dist.data.facts import TextFacts
+from gan_dist.generation.model import Model
+from gan_dist.generation.samples import CHUNK, noise_of, over_leaves
+
+WAYS = ("line", "sphere")
+PARALLEL = 1e-4  # radians between vectors, below which an arc is a line
+EMPTY = 245
+
+
+class Stop(NamedTuple):
+    """A place on the way: the first sample of a seed, and its class by name or number."""
+
+    seed: int
+    cls: str | None = None
+
+
+def stops(seeds: Sequence[int], classes: Sequence[str]) -> list[Stop]:
+    """Seeds and classes side by side; one of either stays the same all the way.
+
+    Raises:
+        ValueError: there are fewer than two places, or several of both in different numbers.
+    """
+    count = max(len(seeds), len(classes))
+    if count < 2:
+        raise ValueError("an interpolation needs two places or more: --seed 1-4, or --class 3,7, or both")
+    if len(seeds) not in (1, count) or len(classes) not in (0, 1, count):
+        raise ValueError(
+            f"an interpolation needs as many classes as seeds, or one; not {len(classes)} and {len(seeds)}"
+        )
+    seeds = list(seeds) * (count if len(seeds) == 1 else 1)
+    named: list[str | None] = list(classes) or [None]
+    return [Stop(*place) for place in zip(seeds, named * (count if len(named) == 1 else 1), strict=True)]
+
+
+def walk(model: Model, places: Sequence[Stop], steps: int, way: str) -> Tensor:
+    """Pictures along the way, uint8 [(len(places) - 1) * steps, C, H, W]; each leg has its two ends.
+
+    Vectors of noise travel: on a line, or on the arc that keeps their length, which suits normal noise. In a network
+    with styles, a line is one between styles. Maps of noise, one number for each pixel, stay those of the first place.
+    Classes blend as mixtures of their codes.
+
+    Raises:
+        ValueError: the model writes text, has no such class, or `steps` is below 2.
+    """
+    if isinstance(model.facts, TextFacts):
+        raise ValueError(f"{model.name} writes text, and there is nothing between two sentences; interpolate images")
+    if steps < 2:
+        raise ValueError(f"--steps {steps}: an interpolation needs at least its two ends")
+    generator: Any = model.generator
+    noise = noise_of(generator, [place.seed for place in places], _device(model))
+    codes = _codes(model, [place.cls for place in places])
+    shares = torch.linspace(0, 1, steps, device=_device(model), dtype=_dtype(model))
+    by_styles = way == "line" and hasattr(generator, "styles") and hasattr(generator, "synthesis")
+    with torch.no_grad():
+        styles = generator.styles(noise, codes) if by_styles else None
+        made = []
+        # The last of a leg is the first of the next, and is shown in both.
+        for start, end in pairwise(range(len(places))):
+            for share in torch.split(shares, CHUNK):
+                between = over_leaves(_mover(start, end, share, arc if way == "sphere" else line), noise)
+                if styles is not None:
+                    pictures = generator.synthesis(line(styles[start], styles[end], share), between)
+                else:
+                    pictures = generator(between, _between(codes, start, end, share))
+                made.append(image.decode(pictures))
+    return torch.cat(made)
+
+
+def _mover(start: int, end: int, shares: Tensor, between: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+    """What becomes of a tensor of noise with a row for each place."""
+
+    def moved(leaf: Tensor) -> Tensor:
+        if leaf.ndim == 2 and leaf.is_floating_point():
+            return between(leaf[start], leaf[end], shares)
+        return leaf[:1].expand(len(shares), *leaf.shape[1:])
+
+    return moved
+
+
+def line(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Tensors [...] to those on the line between them, [S, ...]."""
+    return torch.lerp(start[None], end[None], shares.view(-1, *[1] * start.ndim))
+
+
+def arc(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Vectors [d] to those on the arc between them, [S, d], at equal angles (Shoemake 1985); a line where they point
+    the same way."""
+    cosine = torch.dot(start, end) / (start.norm() * end.norm())
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    if angle < PARALLEL:
+        return line(start, end, shares)
+    before, after = torch.sin((1 - shares) * angle), torch.sin(shares * angle)
+    return (before[:, None] * start + after[:, None] * end) / torch.sin(angle)
+
+
+def mixed(model: Model, rows: Sequence[int], columns: Sequence[int], layers: range | None, cls: str | None) -> Tensor:
+    """A table of pictures, uint8 [(1 + rows) * (1 + columns), C, H, W]: the samples of the columns' seeds, then in each
+    row that of the row's seed, followed by it with the styles of each column in some layers.
+
+    Args:
+        layers: which styles come from the columns; by default the first half, which is what is large in a picture.
+
+    Raises:
+        ValueError: the generator has no styles, or not so many.
+    """
+    generator: Any = model.generator
+    if not (hasattr(generator, "styles") and hasattr(generator, "synthesis")):
+        raise ValueError(
+            f"--mix: the generator {model.spec.generator.use!r} of {model.name} has no styles; stylegan2 has"
+        )
+    seeds = [*columns, *rows]
+    noise, codes = noise_of(generator, seeds, _device(model)), _codes(model, [cls] * len(seeds))
+    with torch.no_grad():
+        styles = generator.styles(noise, codes)
+        count = styles.shape[1]
+        taken = range(count // 2) if layers is None else layers
+        if not taken or taken.stop > count:
+            raise ValueError(f"--layers: the generator has layers 0 to {count - 1}, not {taken.start}-{taken.stop - 1}")
+        alone = image.decode(generator.synthesis(styles, noise))
+        blank = torch.full_like(alone[:1], EMPTY)
+        made = [blank, alone[: len(columns)]]
+        for row in range(len(columns), len(seeds)):
+            both = styles[row].repeat(len(columns), 1, 1)
+            both[:, taken.start : taken.stop] = styles[: len(columns), taken.start : taken.stop]
+            of_row = over_leaves(lambda leaf, row=row: leaf[row].expand(len(columns), *leaf.shape[1:]), noise)
+            made += [alone[row : row + 1], image.decode(generator.synthesis(both, of_row))]
+    return torch.cat(made)
+
+
+def _between(codes: Tensor | None, start: int, end: int, shares: Tensor) -> Tensor | None:
+    """The classes or mixtures of them on the way from one place to another, one for each share."""
+    if codes is None or codes.ndim == 1:
+        return None if codes is None else codes[start].expand(len(shares))
+    return line(codes[start], codes[end], shares)
+
+
+def _codes(model: Model, classes: Sequence[str | None]) -> Tensor | None:
+    """A code [classes] for each place, or the number of each where all are the same, which any network takes; None for
+    a model without classes."""
+    if not model.classes and all(cls is None for cls in classes):
+        return None
+    numbers = [model.classes_of(1, cls) for cls in classes]
+    chosen = torch.cat([one for one in numbers if one is not None])
+    if (chosen == chosen[0]).all():
+        return chosen.to(_device(model))
+    return torch.nn.functional.one_hot(chosen, len(model.classes)).to(_device(model), _dtype(model))
+
+
+def _device(model: Model) -> torch.device:
+    return next(model.generator.parameters()).device
+
+
+def _dtype(model: Model) -> torch.dtype:
+    return next(model.generator.parameters()).dtype

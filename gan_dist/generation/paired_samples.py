@@ -1,0 +1,91 @@
+"""Generators of pairs on the data's own inputs: sheets to look at, and samples for metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_dist.data.encoding import image, pair
+from gan_dist.data.facts import ImageFacts, PairFacts
+from gan_dist.data.ingest import Rows
+from gan_dist.data.order import shuffled
+from gan_dist.generation.samples import generate, measured
+
+SHOWN, TRIPLES = 24, 3
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is to be made, without what it is made of: the images that metrics compare with."""
+
+    pairs: Rows
+
+    @property
+    def facts(self) -> ImageFacts:
+        found = self.pairs.facts
+        assert isinstance(found, PairFacts)
+        kept = {name: getattr(found, name) for name in ImageFacts.__dataclass_fields__}
+        return ImageFacts(**kept)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.pairs.labels
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+        return self.pairs.positions(reals_drawn)
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        stored, labels = self.pairs.rows(positions)
+        return pair.parted(stored)[0], labels
+
+
+def chosen(rows: Rows, seed: int, wanted: range) -> NDArray[np.int64]:
+    """Positions of the pairs with these numbers in an order of `seed`, which begins anew after all."""
+    order = shuffled(rows.facts.count, seed, "shown")
+    return order[np.arange(wanted.start, wanted.stop) % len(order)]
+
+
+def real_pairs(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
+    """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
+    return pair.parted(rows.rows(chosen(rows, seed, range(SHOWN)))[0].cpu())
+
+
+def given_and_made(generator: nn.Module, seed: int, rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The inputs of these pairs, and what a generator makes of them on fixed noise, uint8."""
+    _, given = real_pairs(rows, seed)
+    return given, generate(generator, SHOWN, seed, _seen(given, generator, device), device)
+
+
+def triples(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
+    """Three pictures for each pair: the input, what is made of it, and what it should be."""
+    return image.enlarged(image.grid(pair.in_rows(given, made, real), 3 * TRIPLES))
+
+
+def wanted_of(rows: Rows, seed: int, numbers: range) -> Tensor:
+    """What should be made of the inputs with these numbers, uint8 [n, C, H, W]."""
+    return pair.parted(rows.rows(chosen(rows, seed, numbers))[0])[0]
+
+
+def measured_pairs(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
+    """What is made of the inputs with these numbers, uint8 [n, C, H, W]; whole lanes."""
+    return measured(generator, wanted, seed, None, device, given_to(generator, wanted, seed, rows, device))
+
+
+def given_to(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
+    """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
+    stored, _ = rows.rows(chosen(rows, seed, wanted))
+    return _seen(pair.parted(stored)[1], generator, device)
+
+
+def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:
+    return image.encode(given, device, next(generator.parameters()).dtype)
+
+
+def compared_with(rows: Rows) -> Rows:
+    """Real samples of what a generator makes."""
+    return Targets(rows) if isinstance(rows.facts, PairFacts) else rows

@@ -1,0 +1,96 @@
+"""Pictures made of a person's own pictures, by a generator that was trained on pairs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gan_dist.data.encoding import image
+from gan_dist.data.errors import DataError
+from gan_dist.data.facts import PairFacts
+from gan_dist.data.sources.registry import find, read
+from gan_dist.generation.model import Model
+from gan_dist.generation.output_formats import put_in_place
+from gan_dist.generation.samples import CHUNK
+from gan_dist.spec.data import ImageData, PairData
+
+SHOWN, ROWS = 24, 8
+Stretch = tuple[list[str], Tensor]
+
+
+def inputs_of(model: Model, source: str) -> Iterator[Stretch]:
+    """Names and pixels, uint8 [n, C, H, W], of 64 pictures at a time, brought to the form that the model learnt from.
+
+    Args:
+        source: a folder, archive or table of pictures.
+
+    Raises:
+        ValueError: the model makes nothing of pictures.
+        DataError: nothing is there, or a picture cannot be read.
+    """
+    facts, data = model.facts, model.spec.data
+    if not isinstance(facts, PairFacts) or not isinstance(data, PairData):
+        raise ValueError(f"--inputs: {model.name} makes {facts.described} of noise alone; leave it out")
+    channels = facts.input_channels
+    asked = {"source": source, "size": facts.size, "channels": channels, "fit": data.fit, "background": data.background}
+    rows = chain.from_iterable(map(read, find(ImageData.model_validate(asked)).parts))
+    names: list[str] = []
+    pixels: list[Tensor] = []
+    for row in rows:
+        if row.sample is None:
+            raise DataError(f"--inputs: {row.name} in {source!r} cannot be used: {row.reason}")
+        names.append(row.name)
+        pixels.append(torch.from_numpy(np.array(row.sample)))
+        if len(names) == CHUNK:
+            yield names, torch.stack(pixels)
+            names, pixels = [], []
+    if names:
+        yield names, torch.stack(pixels)
+
+
+def remade(model: Model, given: Iterator[Stretch], seed: int) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+    """Names, inputs and what is made of them; the noise of each belongs to the seed and its number."""
+    first = 0
+    for names, pixels in given:
+        yield names, pixels, model.made_of(pixels, seed, first)
+        first += len(names)
+
+
+def sheet(model: Model, source: str, seed: int) -> Image.Image:
+    """The first 24 pictures, each beside what is made of it."""
+    _, given, made = next(remade(model, inputs_of(model, source), seed))
+    side_by_side = torch.stack([given[:SHOWN], made[:SHOWN]], 1).flatten(0, 1)
+    return image.enlarged(image.grid(side_by_side, 2 * min(len(given), SHOWN // ROWS)))
+
+
+def write(model: Model, source: str, seed: int, out: Path) -> int:
+    """One PNG file for each picture, with its name, into a folder that appears when it is full; how many. In a folder
+    with other files, those of the same names are replaced.
+
+    Raises:
+        ValueError: two would have the same name.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    count = 0
+    try:
+        for names, _, made in remade(model, inputs_of(model, source), seed):
+            for name, pixels in zip(names, made, strict=True):
+                path = fresh / Path(name).with_suffix(".png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.exists():
+                    raise ValueError(f"--inputs: two pictures of {source!r} would be called {path.relative_to(fresh)}")
+                path.write_bytes(image.png(image.grid(pixels[None], 1)))
+                count += 1
+        put_in_place(fresh, out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return count

@@ -1,0 +1,1 @@
+"""Which Ray cluster, how it is reached, and the local one."""

@@ -1,0 +1,190 @@
+"""Ray's Jobs REST API, as far as we use it, with a time limit on every request.
+
+Ray's own client has no time limits, reads its token from process-wide state and takes `import ray`; the
+endpoints are documented and stable. Only shipping folders goes through Ray's client (`submit.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from gan_dist.execution.events import parse
+from gan_dist.launch.cluster.local import Cluster, ClusterError
+
+LOOK_S = 8.0
+CHANGE_S = 60.0
+STOP_AGAIN_S = 5.0
+SILENT_S = 20.0
+
+
+class NoSuchJob(ValueError):
+    """The cluster knows no job of that id."""
+
+
+class Refused(ClusterError):
+    """The cluster answered and did not do what was asked; the text is its own."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The token must not follow a redirect to another host."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        return None
+
+
+def find_token(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The cluster's token: ours, or for another cluster where Ray looks too; None when there is none."""
+    if cluster.token_path is None:
+        if environ.get("RAY_AUTH_MODE") == "disabled":
+            return None
+        if token := environ.get("RAY_AUTH_TOKEN"):
+            return token.strip()
+    path = cluster.token_path or environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+    try:
+        return Path(path).expanduser().read_text().strip() or None
+    except OSError:
+        return None
+
+
+class Jobs:
+    """The jobs of one cluster. Every method raises ClusterError when the cluster does not do as asked."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        token = find_token(cluster)
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # A proxy of the environment must not see what is meant for this machine.
+        proxies = [urllib.request.ProxyHandler({})] if cluster.local else []
+        self._open = urllib.request.build_opener(_NoRedirect, *proxies).open
+
+    def version(self) -> str:
+        """Ray's version there."""
+        found = self._ask("GET", "/api/version")
+        if "ray_version" not in found:
+            raise ClusterError(f"{self.cluster.address} answers, but is no Ray dashboard")
+        return str(found["ray_version"])
+
+    def list(self) -> list[dict[str, Any]]:
+        found = self._ask("GET", "/api/jobs/")
+        return list(found)
+
+    def info(self, job: str) -> dict[str, Any]:
+        """One job's record: `status`, `message`, `driver_exit_code`, `start_time`, ...
+
+        Raises:
+            NoSuchJob: there is none of that id.
+        """
+        return dict(self._ask("GET", f"/api/jobs/{job}"))
+
+    def submit(self, body: Mapping[str, Any]) -> str:
+        """Submit a job; returns its submission id."""
+        return str(self._ask("POST", "/api/jobs/", body, CHANGE_S)["submission_id"])
+
+    def stop(self, job: str) -> bool:
+        """Ask a job to end (returns at once); False when it has ended already."""
+        return bool(self._ask("POST", f"/api/jobs/{job}/stop", {}, CHANGE_S)["stopped"])
+
+    def delete(self, job: str) -> bool:
+        return bool(self._ask("DELETE", f"/api/jobs/{job}", None, CHANGE_S)["deleted"])
+
+    def logs(self, job: str) -> str:
+        """Everything the job has printed so far."""
+        return str(self._ask("GET", f"/api/jobs/{job}/logs", None, CHANGE_S)["logs"] or "")
+
+    def tail(self, job: str) -> Iterator[str | None]:
+        """The lines a job prints, from its first, until it ends; None about every second in between.
+
+        The None lets the caller redraw, look at the clock and at the job's status.
+        """
+        from gan_dist.launch.cluster.log_stream import tail
+
+        yield from tail(self, job)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LOOK_S) -> Any:
+        address = self.cluster.address
+        data = None if body is None else json.dumps(body).encode()
+        headers = self.headers | ({"Content-Type": "application/json"} if data is not None else {})
+        try:
+            request = urllib.request.Request(address + path, data, headers, method=method)
+            with self._open(request, timeout=limit_s) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise self._explained(error, path) from None
+        except (TimeoutError, urllib.error.URLError, OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ClusterError(f"no Ray cluster answers at {address}: {_plain(reason)}{self._advice()}") from None
+        except ValueError:
+            raise ClusterError(f"{address} answers, but is no Ray dashboard") from None
+
+    def _explained(self, error: urllib.error.HTTPError, path: str) -> ValueError:
+        address, text = self.cluster.address, error.read().decode(errors="replace").strip()
+        if error.code == 401:
+            return ClusterError(
+                f"{address} wants a token and none was found: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, "
+                "or put it into ~/.ray/auth_token"
+            )
+        if error.code == 403:
+            return ClusterError(
+                f"{address} refuses our token (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token)"
+            )
+        if error.code == 404 and path.startswith("/api/jobs/") and "does not exist" in text:
+            return NoSuchJob(text)
+        if error.code == 404:
+            return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")
+        return Refused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
+
+    def _advice(self) -> str:
+        return "; `gan-dist down` ends our local one" if self.cluster.local else ""
+
+
+def _last_words(text: str) -> str:
+    """The last line that says something: the cluster's answer is often a traceback."""
+    said = [line.strip() for line in text.splitlines() if len(line.strip()) > 2]
+    return said[-1] if said else ""
+
+
+def _plain(reason: object) -> str:
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+class Stopping:
+    """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before.
+
+    Ray runs a job by a shell, which loses an interrupt that comes while it starts, and asks a job once only. Where Ray
+    was started with interrupts ignored (in the background of a script), a starting Python loses it too. So a running
+    job is given time until its first event, which our driver prints when it can be interrupted; what Ray itself writes
+    at the head of a job's log says nothing.
+    """
+
+    def __init__(self, jobs: Jobs, job: str) -> None:
+        self.jobs, self.job = jobs, job
+        self._asked, self._heard = float("-inf"), False
+        self._running_since: float | None = None
+
+    def ask(self) -> None:
+        """To be called again and again until the job has ended."""
+        if self._heard:
+            return
+        now = time.monotonic()
+        running = self.jobs.info(self.job)["status"] == "RUNNING"
+        if running:
+            if self._running_since is None:
+                self._running_since = now
+            if now - self._running_since < SILENT_S and not self._can_be_interrupted():
+                return
+        if running or now - self._asked > STOP_AGAIN_S:
+            self.jobs.stop(self.job)
+            self._asked, self._heard = now, running
+
+    def _can_be_interrupted(self) -> bool:
+        return any(parse(line) is not None for line in self.jobs.logs(self.job).splitlines())

@@ -1,0 +1,58 @@
+"""The driver's entrypoint, `python -m gan_dist.launch.driver`, started by `gan-dist submit`.
+
+It imports little at first, so that an early stop is heard and the data are read while torch is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+
+def main() -> int:
+    """Run the request in the environment; the exit code."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    from gan_dist.execution.events import preparing, print_event
+
+    print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
+    import ray
+
+    from gan_dist.execution.ray.prepare_ahead import Reading
+    from gan_dist.runs.request import Request
+    from gan_dist.runs.run_folder import RunFolder
+    from gan_dist.runs.storage import Folder
+    from gan_dist.spec.job import JobSpec
+
+    request = Request.from_env()
+    spec = JobSpec.model_validate_json(request.spec)
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    cluster: Any = ray
+    cpus = max(1, int(cluster.cluster_resources().get("CPU", 1)))
+    if spec.resources.data_cpus != "auto":
+        cpus = min(cpus, spec.resources.data_cpus)
+    cache = RunFolder(Folder(request.uri)).prepared()
+    stand_in_of = spec.batch if request.mode == "smoke" else None
+    reading = Reading(spec.data, cache, cpus, stand_in_of, preparing(print_event))
+    # Torch comes with these imports and takes seconds, in which the data are read.
+    if spec.sweep is not None:
+        from gan_dist.sweeps.ray_tune import conduct_sweep
+
+        return conduct_sweep(request, stop, reading)
+    from gan_dist.execution.ray.run import conduct
+
+    return conduct(request, stop, reading)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A fit that never got its workers still runs in a thread that nothing can end; the process ends it.
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""`gan-dist init`: a job that fits the data at hand."""

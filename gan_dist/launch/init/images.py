@@ -1,0 +1,173 @@
+"""A first job for a set of images: chosen by what is known to work, each choice with its reason beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from gan_dist.launch.init.image_survey import DIGITS, Survey, survey
+from gan_dist.launch.init.text import is_text, write_text_job
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.yaml import scalar
+
+SIZES = (16, 32, 64, 128, 256)  # what dcgan makes, in pixels
+_SIZES = ", ".join(map(str, SIZES))
+LARGEST_ON_CPU = 32
+FEW = 10_000
+
+
+class Machine(NamedTuple):
+    """What there is to train on, here."""
+
+    gpu: bool
+    cpus: int
+
+
+class Recipe(NamedTuple):
+    """What follows from images and machine; `few`: so few images that D would know them by heart."""
+
+    size: int
+    width: int
+    batch: int
+    until: int
+    few: bool
+
+
+def write_job(source: str, size: int | None = None) -> str:
+    """A commented job file for `digits`, a folder of images, IDX files, or text.
+
+    Args:
+        source: where the images are.
+        size: height and width to train at, in pixels; by default what fits the images and this machine.
+
+    Raises:
+        ValueError: there is nothing to learn from, or no network for that size.
+    """
+    if is_text(source):
+        if size is not None:
+            raise ValueError(f"--size {size}: is for images, but {source} is text")
+        return write_text_job(source)
+    if size is not None and size not in SIZES:
+        near = min(SIZES, key=lambda one: abs(one - size))
+        raise ValueError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")
+    images = survey(source)
+    machine = Machine(shutil.which("nvidia-smi") is not None, os.cpu_count() or 1)
+    return render(images, machine, choose(images, machine, size))
+
+
+def choose(images: Survey, machine: Machine, size: int | None = None) -> Recipe:
+    """The numbers of the job. `size` is the user's own, in pixels."""
+    fitting = max((one for one in SIZES if one <= 1.25 * images.side), default=SIZES[0])
+    shown, least, most = (200, 500_000, 5_000_000) if machine.gpu else (60, 100_000, 300_000)
+    return Recipe(
+        size=size or (fitting if machine.gpu else min(fitting, LARGEST_ON_CPU)),
+        width=64 if machine.gpu else 32,
+        batch=min(64, images.count),
+        until=round(max(least, min(most, images.count * shown)), -4),
+        few=images.count < FEW,
+    )
+
+
+def render(images: Survey, machine: Machine, recipe: Recipe) -> str:
+    """The job file as text."""
+    parts = (
+        _head(images, machine),
+        _data(images, machine, recipe),
+        _model(machine, recipe),
+        _run(images, machine, recipe),
+    )
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _head(images: Survey, machine: Machine) -> list[str]:
+    others = f" (files that are none, ignored: {images.others})" if images.others else ""
+    place = f"{'a GPU' if machine.gpu else 'no GPU'}, {machine.cpus} CPUs"
+    return [
+        "# gan-dist submit job.yaml",
+        f"# Written by: gan-dist init {_text(images.source)}",
+        f"# {images.count:,} {_colour(images)} images of about {images.side} pixels{others}; {place}.",
+        "version: 1",
+        f"name: {_name(images.source)}",
+    ]
+
+
+def _data(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
+    where = DIGITS if images.source == DIGITS else str(Path(images.source).expanduser().absolute())
+    return [
+        "data:",
+        f"  source: {_text(where)}",
+        f"  size: {recipe.size}  # {_why_size(images, machine, recipe)}",
+        f"  channels: {images.channels}  # most of the images are {_colour(images)}",
+        f"  labels: {images.labels}  # {images.why}",
+    ]
+
+
+def _why_size(images: Survey, machine: Machine, recipe: Recipe) -> str:
+    if recipe.size > images.side:
+        return f"the images, of about {images.side}, are enlarged; dcgan makes {_SIZES}"
+    if not machine.gpu and recipe.size == LARGEST_ON_CPU < images.side:
+        return "small, as there is no GPU; --size takes more, at 4 times the work for each doubling"
+    return f"the images are about {images.side}; dcgan makes {_SIZES}"
+
+
+def _model(machine: Machine, recipe: Recipe) -> list[str]:
+    why_width = "the paper's width" if machine.gpu else "half the paper's width, for a CPU"
+    networks = [
+        "generator:",
+        "  use: dcgan",
+        f"  width: {recipe.width}  # {why_width}",
+        "discriminator:",
+        "  use: dcgan",
+        f"  width: {recipe.width}",
+    ]
+    if not recipe.few:
+        return [
+            *networks,
+            "objective: {use: non_saturating}  # this loss and optimiser are the DCGAN paper's",
+            "optimizer: {use: adam, lr: 2e-4, betas: [0.5, 0.999]}",
+        ]
+    return [
+        *networks,
+        "  norm: none  # batch normalisation does not go with a gradient penalty",
+        "objective: {use: hinge}",
+        "penalties: [{use: r1, gamma: 1.0}]  # keeps D from learning so few images by heart",
+        "optimizer: {use: adam, lr: 2e-4, betas: [0.0, 0.99]}  # no momentum, as is usual with r1",
+    ]
+
+
+def _run(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
+    times = max(1, round(recipe.until / images.count))
+    return [
+        f"ema: {{half_life: {Amount(recipe.until // 40)}}}  # samples come from averaged weights",
+        f"batch: {recipe.batch}  # over all workers; {_why_batch(images)}",
+        f"until: {Amount(recipe.until)}  # each image {times} times; for more: --resume last -o until=N",
+        "every:",
+        f"  report: {Amount(recipe.until // 100)}",
+        f"  grid: {Amount(recipe.until // 20)}  # 20 sample grids, and some early ones",
+        f"  checkpoint: {Amount(recipe.until // 10)}",
+        f"resources: {{workers: auto}}  # {'one for each GPU' if machine.gpu else 'two on CPUs'}",
+    ]
+
+
+def _why_batch(images: Survey) -> str:
+    return "all images there are" if images.count < 64 else "larger ones train more stably, but take fewer steps"
+
+
+def _colour(images: Survey) -> str:
+    return "grey" if images.channels == 1 else "colour"
+
+
+def _name(source: str) -> str:
+    folder = Path(source).expanduser().absolute().name if source != DIGITS else DIGITS
+    word = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-") or "images"
+    return f"dcgan-{word}"[:60].rstrip("-")
+
+
+def _text(value: str) -> str:
+    """Text as YAML, in quotes where it needs them."""
+    plain = re.fullmatch(r"[\w./~+-]+", value) and scalar(value) == value
+    return value if plain else json.dumps(value)

@@ -1,0 +1,117 @@
+"""What travels with a job: the user's code and our own package, as one archive with a size limit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT_BYTES = 200_000_000
+CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+SKIPPED = {".git", ".hg", ".venv", "venv", "node_modules"} | CACHES
+SKIPPED_AT_TOP = {"runs"}
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class PackagingError(ValueError):
+    """The code or the environment of a job cannot be sent as asked."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a job needs beside its spec: code (absolute folder), pip requirements, image, variable names."""
+
+    code: str | None = None
+    pip: tuple[str, ...] = ()
+    image: str | None = None
+    env: tuple[str, ...] = ()
+
+
+def code_folder(option: str | None, base: Path) -> str | None:
+    """The absolute folder of `--code` or `environment.code`, relative to `base`.
+
+    Raises:
+        PackagingError: there is no such folder.
+    """
+    if option is None:
+        return None
+    folder = (base / Path(option).expanduser()).resolve()
+    if not folder.is_dir():
+        raise PackagingError(f"code: {folder} is no folder")
+    return str(folder)
+
+
+def copied(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `environment.env`, with their values here.
+
+    Raises:
+        PackagingError: some are not set; all of them are named.
+    """
+    missing = [name for name in names if name not in environ]
+    if missing:
+        raise PackagingError(f"environment.env: not set here: {', '.join(missing)}")
+    return {name: environ[name] for name in names}
+
+
+def files_to_send(folder: Path) -> dict[str, Path]:
+    """Relative name -> file, for what git would track in `folder` (or all of it where there is no git).
+
+    Raises:
+        PackagingError: together they are larger than 200 MB; the largest parts are named.
+    """
+    tracked = _git_files(folder)
+    names = _walk(folder) if tracked is None else tracked
+    files = {name: folder / name for name in names if _wanted(folder, name)}
+    sizes: Counter[str] = Counter()
+    for name, path in files.items():
+        sizes[name.split("/", 1)[0]] += path.stat().st_size
+    if (total := sizes.total()) > LIMIT_BYTES:
+        parts = ", ".join(f"{name} ({size / 1e6:.0f} MB)" for name, size in sizes.most_common(4))
+        raise PackagingError(
+            f"code: {folder} is {total / 1e6:.0f} MB; at most {LIMIT_BYTES // 10**6} MB may be sent. "
+            f"Largest: {parts}. Name a smaller folder, or list what is not code in its .gitignore"
+        )
+    return files
+
+
+def pack(code: str | None, target: Path) -> None:
+    """Write one archive of the code and of this very gan_dist, so that the cluster runs the same version.
+
+    Equal content gives equal bytes, so that an archive the cluster already has is not sent again.
+    """
+    files = files_to_send(Path(code)) if code else {}
+    if not any(name.startswith("gan_dist/") for name in files):
+        own = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        files |= {f"gan_dist/{path.relative_to(PACKAGE).as_posix()}": path for path in own}
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = (0o755 if os.access(path, os.X_OK) else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+
+
+def _git_files(folder: Path) -> list[str] | None:
+    command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        found = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return [name for name in found.stdout.decode(errors="surrogateescape").split("\0") if name]
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for here, folders, names in os.walk(folder):
+        base = Path(here)
+        kept = [name for name in folders if name not in SKIPPED]
+        folders[:] = [name for name in kept if not (base / name / "pyvenv.cfg").exists()]
+        yield from ((base / name).relative_to(folder).as_posix() for name in names)
+
+
+def _wanted(folder: Path, name: str) -> bool:
+    parts = name.split("/")
+    return not (SKIPPED & set(parts) or parts[0] in SKIPPED_AT_TOP) and (folder / name).is_file()

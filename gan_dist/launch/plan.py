@@ -1,0 +1,187 @@
+"""From what a user says to a request: a new run of a job file, or a further attempt at a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gan_dist.launch.packaging import Environment, code_folder
+from gan_dist.runs.filesystems import FLAT
+from gan_dist.runs.index import find_run, known_runs, new_run_id, storage_root
+from gan_dist.runs.request import Request, Start
+from gan_dist.runs.run_folder import NoSuchRun, RunFolder
+from gan_dist.runs.storage import Folder
+
+if TYPE_CHECKING:
+    from gan_dist.runs.checkpoint import Checkpoint
+    from gan_dist.spec.amounts import Amount
+    from gan_dist.spec.job import JobSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before a cluster is asked."""
+
+    run: RunFolder
+    spec: JobSpec
+    request: Request
+    environment: Environment
+
+
+def plan_new(
+    job: str,
+    overrides: Sequence[str],
+    *,
+    storage: str | None = None,
+    name: str | None = None,
+    code: str | None = None,
+    start_from: str | None = None,
+    only: Sequence[str] = (),
+    smoke: bool = False,
+    twin: bool = False,
+    warn: Callable[[str], None] = print,
+) -> Plan:
+    """A new run of the job in a file, or with `twin` of its maximum-likelihood twin.
+
+    Args:
+        start_from: a run or checkpoint whose weights it begins with.
+        only: the networks that are taken from there; all, where there are none.
+
+    Raises:
+        ValueError: the job, the name, the code or `only` is wrong; NoSuchRun for `start_from`.
+    """
+    from gan_dist.launch.load_job import load_job
+
+    folder = code_folder(code, Path.cwd())
+    spec = load_job(job, overrides, None if folder is None else [folder])
+    if twin:
+        from gan_dist.launch.mle_twin import mle_twin
+
+        spec = mle_twin(spec)
+    spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
+    run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
+    if spec.sweep is not None and run.folder.local is None and run.folder.open()[0].type_name not in FLAT:
+        raise ValueError(f"storage: {run.uri!r}: a sweep's record wants a path or an object store, such as s3://")
+    if name and run.folder.exists("request.json"):
+        raise ValueError(
+            f"a run named {name!r} exists: {run.uri}\n"
+            f"go on with it (gan-dist submit --resume {name}), or choose another --name"
+        )
+    mode: Literal["train", "smoke"] = "smoke" if smoke else "train"
+    start = None if start_from is None else _start(start_from, tuple(only), spec, storage, warn)
+    request = Request(run.id, run.uri, _json(spec), mode=mode, start_from=start)
+    return Plan(run, spec, request, environment)
+
+
+def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None) -> Plan:
+    """A further attempt at a run, which goes on where it stood.
+
+    Raises:
+        ValueError: it runs elsewhere, is finished, or the changes are not allowed; NoSuchRun.
+    """
+    from gan_dist.launch.resume_rules import resume_spec
+
+    run = find_run(ref, storage_root(storage, None))
+    if (holder := run.lease_holder()) is not None:
+        raise ValueError(
+            f"run {run.id} is still running (attempt {holder['attempt']} on {holder['host']}); "
+            f"follow it: gan-dist logs -f {run.id}, or stop it first: gan-dist stop {run.id}"
+        )
+    spec, environment = _settled(resume_spec(run, overrides), code)
+    remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
+    attempt = max(run.status().get("attempt", 0), remembered) + 1
+    # A run that ended before its first checkpoint begins anew, from where it was to begin.
+    start = Start.read(run.request().get("start_from"))
+    request = Request(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt)
+    return Plan(run, spec, request, environment)
+
+
+def resolved(spec: JobSpec) -> list[dict[str, object]]:
+    """Each stage's length and cadence in samples; what is given in epochs stays so until the data are read."""
+
+    def shown(amount: Amount) -> int | str:
+        return str(amount) if amount.unit == "epochs" else amount.samples(spec.batch, epoch=0)
+
+    cadences = ("report", "grid", "checkpoint", *(("metrics",) if spec.metrics else ()))
+    return [
+        {
+            "stage": stage.name or " + ".join(one.use for one in stage.objective),
+            "for": shown(stage.length),
+            "every": {name: shown(getattr(stage.every, name)) for name in cadences},
+        }
+        for stage in spec.phases_plan
+    ]
+
+
+def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
+    """The spec with absolute local paths (the driver works elsewhere), and what must travel with it."""
+    asked = spec.environment
+    named = code if code is not None else asked.code
+    folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
+    settled = spec.with_absolute_paths()
+    settled = settled.model_copy(update={"environment": asked.model_copy(update={"code": folder})})
+    return settled, Environment(folder, tuple(asked.pip), asked.image, tuple(asked.env))
+
+
+def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:
+    """The spec with the folder of the sweep that `sweep.start_from` names. Raises ValueError where it is none."""
+    if spec.sweep is None or spec.sweep.start_from is None:
+        return spec
+    from gan_dist.sweeps.reports.results import is_sweep
+
+    earlier = find_run(spec.sweep.start_from, storage_root(storage, spec.storage))
+    if not is_sweep(earlier):
+        raise ValueError(f"sweep.start_from: {earlier.id} is no sweep")
+    return spec.model_copy(update={"sweep": spec.sweep.model_copy(update={"start_from": earlier.uri})})
+
+
+def _has_own_components(spec: JobSpec) -> bool:
+    """Whether the job names a person's own `package.module:Name`, which is then looked for here."""
+    stages = spec.phases_plan
+    used = [*spec.network_specs.values(), *(one for stage in stages for one in stage.objective)]
+    used += [*spec.metrics, *(metric.features for metric in spec.metrics)]
+    return any(":" in one.use for one in (*used, *(one for stage in stages for one in stage.penalties or ())))
+
+
+def _json(spec: JobSpec) -> str:
+    return spec.model_dump_json(by_alias=True)
+
+
+def _fresh_id(job_name: str, name: str | None) -> str:
+    if name is None:
+        return new_run_id(job_name)
+    if not _NAME.fullmatch(name) or name == "last":
+        raise ValueError(f"--name {name!r}: use letters, digits, '.', '_' and '-', and not `last`")
+    return name
+
+
+def _start(ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, warn: Callable[[str], None]) -> Start:
+    """Weights of a checkpoint, or of a run's newest valid one."""
+    from gan_dist.spec.errors import suggestion
+
+    if spec.sweep is not None:
+        raise ValueError("--from: the trials of a sweep begin from nothing; give a job without sweep")
+    source, names = _checkpoint_of(ref, storage, warn), list(spec.network_specs)
+    for name in only:
+        if name not in names:
+            raise ValueError(f"--only: {name!r} is no network of this job{suggestion(name, names)}")
+        if not source.has(f"{name}.safetensors"):
+            raise ValueError(f"--only: {source.folder.uri} has no {name}")
+    return Start(source.folder.uri, only)
+
+
+def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -> Checkpoint:
+    from gan_dist.runs.checkpoint import Checkpoint, newest
+
+    if (at := Folder.at(ref)).exists("meta.json"):
+        Checkpoint(at).verify()
+        return Checkpoint(at)
+    run = find_run(ref, storage_root(storage, None))
+    if (found := newest(run.checkpoints(), warn)) is None:
+        raise NoSuchRun(f"run {run.id} has no checkpoint to start from ({run.uri}/checkpoints)")
+    return found

@@ -1,0 +1,136 @@
+"""Where a run stands: what its folder says, checked against its lease and, while it lives, its cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gan_dist.execution.events import parse
+from gan_dist.launch.cluster.address import Cluster, find_local, resolve
+from gan_dist.launch.cluster.jobs_api import Jobs, NoSuchJob, Stopping
+from gan_dist.launch.cluster.local import ClusterError
+from gan_dist.runs.index import known_runs, storage_root, stored_runs
+from gan_dist.runs.run_folder import STOP, RunFolder
+from gan_dist.runs.storage import Folder
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+OPEN = ("pending", "running")
+STOP_S = 150.0
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A run's newest Ray job on a cluster that answers and knows it."""
+
+    jobs: Jobs
+    id: str
+
+    def info(self) -> dict[str, Any]:
+        return self.jobs.info(self.id)
+
+    @property
+    def alive(self) -> bool:
+        return self.info()["status"] not in ENDED
+
+
+def record_of(run: RunFolder) -> dict[str, Any]:
+    """What this machine remembers of a run: address, submission, attempt, created."""
+    return next((row for row in known_runs() if row["id"] == run.id and row["uri"] == run.uri), {})
+
+
+def job_of(run: RunFolder, address: str | None = None) -> RunJob:
+    """The run's newest job.
+
+    Raises:
+        ClusterError: its cluster is gone or does not answer.
+        NoSuchJob: the cluster does not know the run.
+    """
+    record = record_of(run)
+    jobs = Jobs(_cluster_of(record, address))
+    submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
+    jobs.info(submission)
+    return RunJob(jobs, submission)
+
+
+def _cluster_of(record: dict[str, Any], address: str | None) -> Cluster:
+    ours = address is None and record.get("local")
+    cluster = find_local() if ours else resolve(address or record.get("address"))
+    if cluster is None:
+        raise ClusterError("the run's cluster is gone" if record else "no cluster is known for this run")
+    return cluster
+
+
+def job_or_none(run: RunFolder, address: str | None = None) -> RunJob | None:
+    """The run's newest job; None when its cluster is out of reach or has forgotten it."""
+    try:
+        return job_of(run, address)
+    except (ClusterError, NoSuchJob):
+        return None
+
+
+def standing(run: RunFolder, address: str | None = None) -> dict[str, Any]:
+    """The run's status record, completed: `lost` is a run whose driver and cluster are gone, untold."""
+    record = record_of(run)
+    found = {"id": run.id, "uri": run.uri, **run.status()}
+    for key in ("address", "submission"):
+        if key in record:
+            found[key] = record[key]
+    found.setdefault("started", record.get("created"))
+    if found["status"] in OPEN and run.lease_holder() is None:
+        job = job_or_none(run, address)
+        status = job.info()["status"] if job else None
+        known = {"PENDING": "pending", "RUNNING": "running", "FAILED": "failed", "STOPPED": "stopped"}
+        found["status"] = known.get(str(status), "lost")
+    return found
+
+
+def all_runs(storage: str | None) -> list[RunFolder]:
+    """The runs of the local index and of a storage, each once, oldest first."""
+    found = {row["uri"]: RunFolder(Folder(row["uri"])) for row in known_runs()}
+    for run in stored_runs(storage_root(storage, None)):
+        found.setdefault(run.uri, run)
+    return list(found.values())
+
+
+def log_lines(run: RunFolder, job: RunJob | None) -> Iterator[str]:
+    """What the run's attempts printed: from its folder; the newest one's from its cluster, if it lives."""
+    logs = run.folder.child("logs")
+    names = [name for name in logs.names() if name.endswith(".log")]
+    live = job.jobs.logs(job.id).splitlines() if job else []
+    if job is not None and live:
+        names = [name for name in names if name != f"attempt-{job.id.rsplit('.', 1)[-1]}.log"]
+    for name in names:
+        yield from logs.read(name).decode(errors="replace").splitlines()
+    yield from live
+
+
+def stop(job: RunJob) -> dict[str, Any]:
+    """Stop a job and wait until it has saved and ended; returns its last `checkpoint` and `end` events.
+
+    Raises:
+        ClusterError: it had not ended after 150 s.
+    """
+    deadline, asking = time.monotonic() + STOP_S, Stopping(job.jobs, job.id)
+    while job.alive:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"job {job.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
+        asking.ask()
+        time.sleep(0.5)
+    events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse(line)) is not None]
+    return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}
+
+
+def stop_trial(run: RunFolder, attempt: int) -> None:
+    """Stop a trial of a sweep, which has no job of its own, and wait until it has saved and ended.
+
+    Raises:
+        ClusterError: it had not ended after 150 s.
+    """
+    run.folder.write(f"{STOP}{attempt}", b"")
+    deadline = time.monotonic() + STOP_S
+    while run.lease_holder() is not None:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"trial {run.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
+        time.sleep(0.5)

@@ -1,0 +1,119 @@
+"""A request becomes a Ray job: what it runs, in which environment, and how it is to be stopped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from gan_dist.launch.cluster.jobs_api import Jobs, Refused
+from gan_dist.launch.cluster.local import Cluster, ClusterError
+from gan_dist.launch.packaging import PACKAGE, Environment, copied, pack
+from gan_dist.runs.request import VARIABLE
+
+DRIVER = "gan_dist.launch.driver"
+# The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM, and SIGKILL 3 s later.
+STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
+FIXED = STOP | {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+
+
+class Asked(Protocol):
+    """What a driver is told: a `Request`, or what else a module of ours reads from the same variable."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def submission_id(self) -> str: ...
+    def to_json(self) -> str: ...
+
+
+def entrypoint(cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
+    """The job's command. Our local cluster runs this Python, unless Ray builds an environment for the job."""
+    built = environment.pip or environment.image
+    python = shlex.quote(sys.executable) if cluster.local and not built else "python"
+    return f"{python} -m {module}"
+
+
+def runtime_env(
+    request: Asked, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """Ray's runtime environment for a job, without the archive that `submit` adds for other clusters."""
+    variables = FIXED | copied(environment.env, environ) | {VARIABLE: request.to_json()}
+    if cluster.gcs is not None:
+        # Ray's helper processes would not know which of several Rays on the machine is theirs.
+        variables["RAY_ADDRESS"] = cluster.gcs
+    if cluster.local and (path := _python_path(environment.code)):
+        variables["PYTHONPATH"] = path
+    result: dict[str, Any] = {"env_vars": variables}
+    if environment.pip:
+        result["pip"] = list(environment.pip)
+    if environment.image:
+        result["image_uri"] = environment.image
+    return result
+
+
+def submit(request: Asked, cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
+    """Send the request to the cluster; returns the submission id.
+
+    Raises:
+        ClusterError: the cluster is out of reach or refused the job.
+        PackagingError: the code is too large, or a variable is not set.
+    """
+    if cluster.local and not _same_python(cluster.python or "", sys.executable):
+        raise ClusterError(
+            f"the local cluster runs {cluster.python}, this is {sys.executable}; "
+            "end it with `gan-dist down` (its jobs too) and submit again"
+        )
+    body: dict[str, Any] = {
+        "entrypoint": entrypoint(cluster, environment, module),
+        "submission_id": request.submission_id,
+        "runtime_env": runtime_env(request, cluster, environment),
+        "metadata": {"gan_dist_run": request.run_id},
+    }
+    jobs = Jobs(cluster)
+    jobs.version()
+    if cluster.local:
+        return jobs.submit(body)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "code.zip"
+        pack(environment.code, archive)
+        body["runtime_env"]["working_dir"] = str(archive)
+        return _submit_with_archive(jobs, body)
+
+
+def _submit_with_archive(jobs: Jobs, body: dict[str, Any]) -> str:
+    """Ray's own client sends the archive to the cluster's store, unless it is there, and then the job."""
+    import logging
+
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+    try:
+        client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
+        return str(client.submit_job(**body))
+    except (RuntimeError, OSError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise Refused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None
+
+
+def _same_python(one: str, other: str) -> bool:
+    """Whether two paths start the same interpreter in the same environment (`bin/python` and `bin/python3`)."""
+    return os.path.dirname(one) == os.path.dirname(other) and os.path.realpath(one) == os.path.realpath(other)
+
+
+def _python_path(code: str | None) -> str:
+    """Where a local job finds the user's code, uncopied, and this package when it is not installed."""
+    package_root = str(PACKAGE.parent)
+    parts = [code, None if "site-packages" in package_root else package_root, os.environ.get("PYTHONPATH")]
+    return os.pathsep.join(dict.fromkeys(part for part in parts if part))

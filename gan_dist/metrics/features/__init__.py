@@ -1,0 +1,1 @@
+"""Feature extractors that metrics compare by."""

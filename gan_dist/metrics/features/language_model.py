@@ -1,0 +1,75 @@
+"""What an LSTM language model says of sentences, which was trained on real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gan_dist.metrics.features.fit import fit, held_out
+from gan_dist.networks.text.lstm import Generator
+
+EMBEDDING, HIDDEN, CHUNK = 64, 128, 256
+Rows = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
+
+
+class LanguageModel(nn.Module):
+    """One layer of 128 units; the features of token ids [B, T] are [B, 2]: -log p of a sentence in nats, its end
+    counted, and how many tokens that is of.
+
+    Args:
+        vocabulary: tokens there are.
+        length: most tokens of a sentence.
+        bos: id before the first token.
+        eos: id that ends a sentence; null where all are of full length.
+        steps: most batches of 64 sentences that it is trained on.
+    """
+
+    def __init__(self, *, vocabulary: int, length: int, bos: int, eos: int | None, steps: int = 1000) -> None:
+        super().__init__()
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, not {steps}")
+        shape: dict[str, Any] = {"vocabulary": vocabulary, "length": length, "bos": bos, "eos": eos}
+        self.model, self.steps = Generator(**shape, embedding=EMBEDDING, hidden=HIDDEN), steps
+
+    def forward(self, rows: Tensor) -> Tensor:
+        rows = self._cut(rows)
+        return torch.stack([-self.model.log_prob(rows).sum(1), self.model.mask(rows).sum(1)], 1)
+
+    def fit(self, rows: Rows, count: int) -> dict[str, float]:
+        """Train on nine tenths of the data; nats per token of the tenth that was held out."""
+        held = held_out(count)
+        steps = self.learn(lambda positions: rows(positions)[0], np.setdiff1d(np.arange(count), held))
+        return {"nll": self.nll(rows(np.sort(held))[0]), "steps": steps}
+
+    def learn(self, rows: Callable[[NDArray[np.int64]], Tensor], positions: NDArray[np.int64]) -> int:
+        """Train on the sentences at these positions, token ids [n, T]. How many batches that took."""
+
+        def loss(chosen: NDArray[np.int64]) -> Tensor:
+            nats, tokens = self(rows(chosen)).sum(0)
+            return torch.as_tensor(nats / tokens)
+
+        self.model.train()  # which its LSTM wants for a gradient on CUDA; nothing is dropped
+        steps = fit(self.parameters(), loss, positions, self.steps)
+        self.model.eval()
+        return steps
+
+    @torch.no_grad()
+    def nll(self, rows: Tensor) -> float:
+        """Nats per token of sentences [N, T]."""
+        return per_token(torch.cat([self(part) for part in torch.split(rows, CHUNK)]))
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        """As ids, without the columns that are padding in all."""
+        rows = rows.to(self.model.out.weight.device).long()
+        return rows[:, : int(self.model.mask(rows).sum(1).max())]
+
+
+def per_token(features: Tensor) -> float:
+    """Nats per token of sentences with features [N, 2]."""
+    nats, tokens = features.double().sum(0).tolist()
+    return float(nats / tokens)

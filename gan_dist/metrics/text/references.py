@@ -1,0 +1,52 @@
+"""What metrics of text are told of the data, and sentences as they compare them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gan_dist.metrics.text.ngrams import Sentences
+
+
+class Vocabulary(Protocol):
+    """Of the data: which id ends a sentence, None where all are of full length."""
+
+    @property
+    def eos(self) -> int | None: ...
+
+
+class HeldOut(Protocol):
+    """Sentences that nothing is learnt from: as numbers of any length, and as ids [N, T]."""
+
+    def numbers(self) -> list[list[int]]: ...
+    def rows(self) -> NDArray[np.int64]: ...
+
+
+class Oracle(Protocol):
+    """What drew the data: -log p of each token of sentences [N, T], [N, T]."""
+
+    def nll(self, sentences: NDArray[Any]) -> NDArray[Any]: ...
+
+
+def known(held_out: HeldOut | None, who: str) -> HeldOut:
+    """Held-out sentences, where a metric needs them. Raises ValueError where there are none."""
+    if held_out is None:
+        raise ValueError(
+            f"'{who}' compares with sentences that were not learnt from, and there are none; name a file or a share of "
+            "the data in data.test (a part of the rest is then for validation while training goes on), or in "
+            "data.validation"
+        )
+    return held_out
+
+
+def written(rows: Tensor, eos: int | None) -> Sentences:
+    """Token ids [N, T] without what comes after their ends."""
+    return Sentences.of([_until_end(row, eos) for row in rows.long().cpu().numpy()])
+
+
+def _until_end(row: NDArray[np.int64], eos: int | None) -> NDArray[np.int64]:
+    ends = np.flatnonzero(row == eos) if eos is not None else np.empty(0, np.int64)
+    return row[: ends[0]] if len(ends) else row

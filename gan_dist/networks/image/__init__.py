@@ -1,0 +1,1 @@
+"""Networks of images, one paper a file."""

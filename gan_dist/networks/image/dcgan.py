@@ -1,0 +1,124 @@
+"""DCGAN (Radford, Metz and Chintala 2016, arXiv 1511.06434), for 16 to 256 pixels.
+
+Strided convolutions of kernel 4, batch normalisation in both networks except G's output and D's input, ReLU in G
+and LeakyReLU(0.2) in D, weights from N(0, 0.02). The width doubles with each halving of the picture, up to eight
+times `width`. Classes enter G beside the noise and D by projection (Miyato and Koyama 2018, arXiv 1802.05637).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.distributed.randomness import Rng
+from gan_dist.networks.layers.checks import class_logits, one_hot, powers_between
+
+
+class Generator(nn.Module):
+    """Noise [B, z] to images [B, C, H, W] in (-1, 1).
+
+    Args:
+        size: height and width in pixels, 16 to 256, supplied by the data.
+        channels: image channels, supplied by the data.
+        classes: number of classes, 0 for none, supplied by the data.
+        z: dimensions of the normal noise.
+        width: channels of the last hidden layer; 64 in the paper's 64-pixel model.
+    """
+
+    def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 100, width: int = 64) -> None:
+        super().__init__()
+        self.z, self.classes = z, classes
+        widths = _widths(size, width)[::-1]
+        parts: list[nn.Module] = [nn.ConvTranspose2d(z + classes, widths[0], 4, 1, 0, bias=False)]
+        for narrow, wide in zip(widths[1:], widths[:-1], strict=True):
+            parts += [
+                nn.BatchNorm2d(wide),
+                nn.ReLU(inplace=True),
+                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+            ]
+        parts += [
+            nn.BatchNorm2d(widths[-1]),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1),
+        ]
+        self.body = nn.Sequential(*parts)
+        self.apply(_initialise)
+
+    def draw(self, n: int, rng: Rng) -> Tensor:
+        """Standard normal noise [n, z]."""
+        return rng.normal(self.z)
+
+    def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
+        if self.classes:
+            noise = torch.cat([noise, one_hot(cond, self.classes, noise)], dim=1)
+        return torch.tanh(self.body(noise[:, :, None, None]))
+
+
+class Discriminator(nn.Module):
+    """Images [B, C, H, W] to logits [B].
+
+    Args:
+        size: height and width in pixels, 16 to 256, supplied by the data.
+        channels: image channels, supplied by the data.
+        classes: number of classes, 0 for none, supplied by the data.
+        width: channels of the first layer; 64 in the paper's 64-pixel model.
+        norm: "batch" as in the paper, or "none", which gradient penalties need.
+        auxiliary: whether it tells classes apart beside, for `auxiliary_classifier`, in place of being told them.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int = 0,
+        width: int = 64,
+        norm: Literal["batch", "none"] = "batch",
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = _widths(size, width)
+        parts: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for narrow, wide in pairwise(widths):
+            parts.append(nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"))
+            if norm == "batch":
+                parts.append(nn.BatchNorm2d(wide))
+            parts.append(nn.LeakyReLU(0.2, inplace=True))
+        self.body = nn.Sequential(*parts, nn.Flatten())
+        features = widths[-1] * 16
+        self.head = nn.Linear(features, 1)
+        self.embed = nn.Linear(classes, features, bias=False) if classes and not auxiliary else None
+        self.classifier = nn.Linear(features, classes) if classes and auxiliary else None
+        self.classes, self.auxiliary = classes, auxiliary
+        self.apply(_initialise)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of classes, [B, classes]."""
+        assert self.classifier is not None, "built with auxiliary=True and classes"
+        return self.classifier(self.features(x))  # type: ignore[no-any-return]
+
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return class_logits(self.features(x, cond), cond, self.head, self.embed)
+
+
+def _widths(size: int, width: int) -> list[int]:
+    """Channels at size/2, size/4, ..., 4 pixels."""
+    halvings = powers_between(size, 16, 256, "dcgan") - 2
+    if width < 1:
+        raise ValueError(f"dcgan needs width >= 1, not {width}")
+    return [width * min(2**step, 8) for step in range(halvings)]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

@@ -1,0 +1,144 @@
+"""SAGAN (Zhang et al. 2019, arXiv 1805.08318): residual networks with self-attention, for 16 to 128 pixels.
+
+Both networks have spectral normalisation, G batch normalisation by class beside it; classes enter D by projection.
+Wants `hinge` and a larger learning rate for D: the paper has 1e-4 for G and 4e-4 for D, with betas [0, 0.9].
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_dist.distributed.randomness import Rng
+from gan_dist.networks.image.sngan import ClassNorm
+from gan_dist.networks.layers.attention import SelfAttention
+from gan_dist.networks.layers.checks import class_logits, one_hot, powers_between
+from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
+
+WIDEST = 16
+LARGEST_ATTENDED = 32
+
+
+class Generator(nn.Module):
+    """Noise [B, z] to images [B, C, H, W] in (-1, 1).
+
+    Args:
+        size: height and width in pixels, 16 to 128, supplied by the data.
+        channels: image channels, supplied by the data.
+        classes: number of classes, 0 for none, supplied by the data.
+        z: dimensions of the normal noise.
+        width: channels at full size; they double with each halving, up to 16 times.
+
+    Raises:
+        ValueError: the size is none of those above, or the width is below 1.
+    """
+
+    def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 128, width: int = 64) -> None:
+        super().__init__()
+        widths = _widths(size, width)[::-1]
+        self.z, self.classes = z, classes
+        self.first = SpectralLinear(z, widths[0] * 16)
+        self.blocks = nn.ModuleList([UpBlock(before, after, classes) for before, after in pairwise(widths)])
+        self.attended = _attended(size)
+        self.attention = SelfAttention(widths[len(widths) - size.bit_length() + self.attended.bit_length() - 1])
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.last = SpectralConv(widths[-1], channels, 3, gain=1.0)
+
+    def draw(self, n: int, rng: Rng) -> Tensor:
+        """Standard normal noise [n, z]."""
+        return rng.normal(self.z)
+
+    def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
+        classes = one_hot(cond, self.classes, noise) if self.classes else None
+        x: Tensor = self.first(noise).view(len(noise), -1, 4, 4)
+        for block in self.blocks:
+            x = block(x, classes)
+            if x.shape[-1] == self.attended:
+                x = self.attention(x)
+        return torch.tanh(self.last(F.relu(self.norm(x))))
+
+
+class Discriminator(nn.Module):
+    """Images [B, C, H, W] to logits [B].
+
+    Args:
+        size: height and width in pixels, 16 to 128, supplied by the data.
+        channels: image channels, supplied by the data.
+        classes: number of classes, 0 for none, supplied by the data.
+        width: channels at half the size; they double with each halving, up to 16 times.
+
+    Raises:
+        ValueError: the size is none of those above, or the width is below 1.
+    """
+
+    def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 64) -> None:
+        super().__init__()
+        widths = _widths(size, width)[:-1]
+        self.blocks = nn.ModuleList([DownBlock(channels, widths[0], active=False)])
+        self.blocks.extend(DownBlock(before, after) for before, after in pairwise(widths))
+        self.blocks.append(DownBlock(widths[-1], widths[-1], halved=False))
+        self.attended = _attended(size)
+        self.attention = SelfAttention(widths[size.bit_length() - self.attended.bit_length() - 1])
+        self.head = SpectralLinear(widths[-1], 1)
+        self.embed = SpectralLinear(classes, widths[-1], bias=False) if classes else None
+        self.classes = classes
+
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+            if x.shape[-1] == self.attended:
+                x = self.attention(x)
+        return F.relu(x).sum((2, 3))
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return class_logits(self.features(x, cond), cond, self.head, self.embed)
+
+
+class UpBlock(nn.Module):
+    """[B, before, H, W] to [B, after, 2H, 2W]: norm, ReLU, double, 3x3, norm, ReLU, 3x3; beside it double, 1x1."""
+
+    def __init__(self, before: int, after: int, classes: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([ClassNorm(before, classes), ClassNorm(after, classes)])
+        self.convs = nn.ModuleList([SpectralConv(before, after, 3), SpectralConv(after, after, 3)])
+        self.aside = SpectralConv(before, after, 1, gain=1.0)
+
+    def forward(self, x: Tensor, classes: Tensor | None) -> Tensor:
+        inner = F.interpolate(F.relu(self.norms[0](x, classes)), scale_factor=2, mode="nearest")
+        inner = F.relu(self.norms[1](self.convs[0](inner), classes))
+        aside = F.interpolate(self.aside(x), scale_factor=2, mode="nearest")
+        return self.convs[1](inner) + aside  # type: ignore[no-any-return]
+
+
+class DownBlock(nn.Module):
+    """[B, before, H, W] to [B, after, H/2, W/2], or the same size if not `halved`: ReLU (if `active`), 3x3, ReLU, 3x3,
+    mean of each 2x2; beside it 1x1 and the same mean."""
+
+    def __init__(self, before: int, after: int, active: bool = True, halved: bool = True) -> None:
+        super().__init__()
+        self.active, self.halved = active, halved
+        self.body = nn.Sequential(SpectralConv(before, after, 3), nn.ReLU(), SpectralConv(after, after, 3))
+        self.aside = SpectralConv(before, after, 1, gain=1.0) if before != after or halved else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.body(F.relu(x) if self.active else x)
+        if self.halved:
+            # The mean may be taken before a 1x1 convolution, which then has a quarter of the work.
+            made, x = F.avg_pool2d(made, 2), F.avg_pool2d(x, 2)
+        return made + (self.aside(x) if self.aside is not None else x)
+
+
+def _widths(size: int, width: int) -> list[int]:
+    """Channels at `size`, `size`/2, ..., 4 pixels."""
+    powers = powers_between(size, 16, 128, "sagan")
+    if width < 1:
+        raise ValueError(f"sagan needs width >= 1, not {width}")
+    return [width * min(WIDEST, 2**step) for step in range(powers - 1)]
+
+
+def _attended(size: int) -> int:
+    """The size of the map that attends to itself: 32 pixels, which the paper found best, or half of a smaller image."""
+    return min(LARGEST_ATTENDED, size // 2)

@@ -1,0 +1,76 @@
+"""Layers with an equalised learning rate (Karras et al. 2018, arXiv 1710.10196, section 4.1).
+
+Weights begin as N(0, 1) and are multiplied by a constant wherever they are used, so that Adam moves all of them by the
+same share. After LeakyReLU(0.2) values are multiplied by sqrt(2), which keeps their size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_dist.networks.layers.resample import smoothed
+
+SLOPE = 0.2
+
+
+class EqualLinear(nn.Module):
+    """[B, inputs] to [B, outputs].
+
+    Args:
+        inputs, outputs: features.
+        bias: where biases begin.
+        rate: factor of the learning rate; 0.01 in StyleGAN's mapping network.
+        active: whether LeakyReLU follows.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0, active: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.gain, self.rate, self.active = rate / math.sqrt(inputs), rate, active
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = F.linear(x, self.weight * self.gain, self.bias * self.rate)
+        return activated(made) if self.active else made
+
+
+class EqualConv(nn.Module):
+    """[B, inputs, H, W] to [B, outputs, H, W], or to half the height and width with `halve`.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: 1 or 3.
+        halve: whether pictures are smoothed and halved first.
+        bias: whether there is one.
+        active: whether LeakyReLU follows.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, halve: bool = False, bias: bool = True, active: bool = False
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.gain, self.halve, self.active = 1 / math.sqrt(inputs * kernel**2), halve, active
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, edge = self.weight * self.gain, self.weight.shape[-1] // 2
+        if self.halve:
+            made = F.conv2d(smoothed(x, padding=1 + edge), weight, self.bias, stride=2)
+        else:
+            made = F.conv2d(x, weight, self.bias, padding=edge)
+        return activated(made) if self.active else made
+
+
+def activated(x: Tensor) -> Tensor:
+    """LeakyReLU(0.2), times sqrt(2)."""
+    return F.leaky_relu(x, SLOPE) * math.sqrt(2)
+
+
+def unit_length(x: Tensor) -> Tensor:
+    """Each row of [B, n] scaled to a mean square of 1."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()

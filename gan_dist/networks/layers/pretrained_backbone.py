@@ -1,0 +1,162 @@
+"""Frozen networks that were trained to classify ImageNet, as feature extractors with four sizes of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_dist.networks.layers.weight_files import place_of, sha256_of, tensors_of
+
+RANDOM = "random"
+Backbone = Literal["vgg16", "resnet50", "efficientnet_lite0"]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PLAIN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SHOWN = 5
+
+
+class Known(NamedTuple):
+    """A network: how it is built, the file of its weights and where that is, the mean and deviation it wants."""
+
+    build: Callable[[], nn.Module]
+    file: str
+    origin: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]]
+    channels: tuple[int, int, int, int]
+
+
+class Taps(nn.Module):
+    """Images [B, 3, H, W] in [-1, 1] to maps of a 4th, 8th, 16th and 32nd of the height and width.
+
+    Args:
+        name: vgg16 and resnet50 (torchvision), or efficientnet_lite0 (timm).
+        weights: the file of the weights, "random" for none, or null for where torch keeps downloads.
+
+    Raises:
+        ValueError: the file is not there, is another one, or is of another network; timm is missing.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, name: str, weights: str | None) -> None:
+        super().__init__()
+        known = KNOWN[name]
+        self.network = known.build()
+        self.channels = known.channels
+        for key, values in zip(("mean", "deviation"), known.scale, strict=True):
+            self.register_buffer(key, torch.tensor(values)[:, None, None])
+        if weights == RANDOM:
+            self.network.apply(_randomised)
+        else:
+            _load(self.network, name, weights_file(name, weights))
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return list(self.network(((x + 1) / 2 - self.mean) / self.deviation))
+
+
+def weights_file(name: str, named: str | None) -> Path:
+    """The file with a network's weights; nothing is downloaded. A published file has the first digits of its SHA-256 in
+    its name, and they must hold.
+
+    Raises:
+        ValueError: it is not there, or was changed; the text says which file is wanted and where.
+    """
+    known = KNOWN[name]
+    path = place_of(known.file, named)
+    if not path.is_file():
+        raise ValueError(
+            f"the weights of {name} are needed, and {str(path)!r} is not there; download {known.file} from "
+            f"{known.origin} to that path, or name a file: weights: FILE. weights: random is for trying out"
+        )
+    checksum = path.stem.rpartition("-")[2]
+    if path.name == known.file and not sha256_of(path).startswith(checksum):
+        raise ValueError(f"{str(path)!r} is damaged: its SHA-256 does not begin with {checksum}; download it again")
+    return path
+
+
+class _Vgg16(nn.Module):
+    """Up to each of the last four poolings. The layers that classify, four fifths of it, are not built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import vgg
+
+        self.features = vgg.make_layers(vgg.cfgs["D"])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in (9, 16, 23, 30):
+                found.append(x)
+        return found
+
+
+class _Resnet50(nn.Module):
+    """The four stages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import resnet50
+
+        whole = resnet50()
+        self.conv1, self.bn1 = whole.conv1, whole.bn1
+        self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
+        found = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            found.append(x)
+        return found
+
+
+def _lite0() -> nn.Module:
+    try:
+        from timm import create_model
+    except ImportError as error:
+        raise ValueError("efficientnet_lite0 needs timm: pip install 'gan-dist[timm]'; or use vgg16") from error
+    made: nn.Module = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
+    return made
+
+
+TORCHVISION = "download.pytorch.org/models"
+KNOWN: dict[str, Known] = {
+    "vgg16": Known(_Vgg16, "vgg16-397923af.pth", TORCHVISION, IMAGENET, (128, 256, 512, 512)),
+    "resnet50": Known(_Resnet50, "resnet50-0676ba61.pth", TORCHVISION, IMAGENET, (256, 512, 1024, 2048)),
+    "efficientnet_lite0": Known(
+        _lite0,
+        "tf_efficientnet_lite0-0aa007d2.pth",
+        "the releases of github.com/huggingface/pytorch-image-models (v0.1-weights)",
+        PLAIN,
+        (24, 40, 112, 320),
+    ),
+}
+
+
+def _load(network: nn.Module, name: str, path: Path) -> None:
+    """Put the weights in; what the file has for other layers (those that classify) does not matter."""
+    stored = tensors_of(path)
+    own = network.state_dict()
+    counts = [key for key in own if not key.endswith("num_batches_tracked")]
+    differing = [key for key in counts if key not in stored or stored[key].shape != own[key].shape]
+    if differing:
+        shown = ", ".join(differing[:SHOWN])
+        raise ValueError(
+            f"{str(path)!r} holds no weights of {name}: {len(differing)} of {len(counts)} are absent or of another "
+            f"shape, first {shown}"
+        )
+    if all(tensor.device.type != "meta" for tensor in own.values()):
+        network.load_state_dict({key: stored[key] for key in counts}, strict=False)
+
+
+def _randomised(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

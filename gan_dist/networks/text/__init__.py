@@ -1,0 +1,1 @@
+"""Networks of text, one paper a file."""

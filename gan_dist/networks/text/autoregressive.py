@@ -1,0 +1,259 @@
+"""What text generators that write token by token share: sampling, relaxing, and the probability of given text.
+
+A generator supplies `begin` and `step`; its state is a tuple of tensors with the batch first. Token ids: where
+sentences end (`eos` is a number) 0 is `<pad>` and 1 is `<bos>`, which are never written.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_dist.distributed.randomness import Rng
+
+State = tuple[Tensor, ...]
+Noise = dict[str, Tensor]
+Relax = Literal["none", "gumbel", "straight_through"]
+RELAXED = ("none", "gumbel", "straight_through")
+NEVER_WRITTEN = 2
+BLOCK = 64
+RECORDED = {"forward": ("beta",), "log_prob": (), "scored": ()}  # `Recorder`
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn outside training.
+
+    Attributes:
+        temperature: divides the logits, > 0.
+        top_k: only the k likeliest tokens are drawn; None for all.
+        top_p: only the likeliest tokens that make up this probability are drawn, in (0, 1].
+        prefix: ids that every sentence begins with.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    prefix: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be more than 0, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+
+    def narrowed(self, logits: Tensor) -> Tensor:
+        """Logits [n, K] at this temperature, those of tokens that are not drawn at minus infinity."""
+        logits = logits / self.temperature
+        if self.top_k is not None:
+            least = logits.topk(min(self.top_k, logits.shape[1]), dim=1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        if self.top_p < 1:
+            ordered, places = logits.sort(1, descending=True)
+            p = torch.softmax(ordered, 1)
+            before = p.cumsum(1) - p
+            dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, places, before >= self.top_p)
+            logits = logits.masked_fill(dropped, -torch.inf)
+        return logits
+
+
+class Autoregressive(nn.Module):
+    """Writes sentences of at most `length` tokens, [B, T].
+
+    In training with `relax`, what it makes are rows of the vocabulary [B, T, V] that a discriminator's gradient passes
+    through: softmax(beta (log p + Gumbel noise)) (Jang et al. 2017, arXiv 1611.01144; Nie et al. 2019), or with
+    `straight_through` the one-hot of its largest entry with that gradient. The next token is always the largest entry.
+    """
+
+    def __init__(
+        self, vocabulary: int, length: int, bos: int, eos: int | None, classes: int, relax: Relax, beta: float
+    ) -> None:
+        super().__init__()
+        if relax not in RELAXED:
+            raise ValueError(f"relax must be one of {', '.join(RELAXED)}, not {relax!r}")
+        if beta <= 0:
+            raise ValueError(f"beta must be more than 0, not {beta}")
+        self.vocabulary, self.length, self.bos, self.eos, self.classes = vocabulary, length, bos, eos, classes
+        self.relax, self.beta, self.drawing = relax, beta, Drawing()
+        self.first = 0 if eos is None else NEVER_WRITTEN
+
+    @property
+    def written(self) -> int:
+        """How many different tokens can be written; the logits of a step are of the ids from `first` on."""
+        return self.vocabulary - self.first
+
+    @abstractmethod
+    def begin(self, n: int, cond: Tensor | None) -> State:
+        """The state before the first token of n sentences; with classes, `cond` [n] is a part of it."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits [n, written] of the token after `tokens` [n], and the state after it."""
+
+    def draw(self, n: int, rng: Rng) -> Noise:
+        if self.training and self.relax != "none":
+            return {"gumbel": rng.uniform(self.length, self.written)}
+        return {"uniform": rng.uniform(self.length)}
+
+    def forward(self, noise: Noise, cond: Tensor | None = None) -> Tensor:
+        """Token ids [B, T], or, in training with `relax`, [B, T, V]."""
+        if "gumbel" in noise:
+            return self.relaxed(noise["gumbel"], cond)
+        return self.sample(noise["uniform"], cond, Drawing() if self.training else self.drawing)
+
+    @torch.no_grad()
+    def sample(self, uniforms: Tensor, cond: Tensor | None = None, drawing: Drawing | None = None) -> Tensor:
+        """Token ids [B, T] drawn by inverting the cumulative probability, with numbers [B, T] in [0, 1)."""
+        state, drawing = self.begin(len(uniforms), cond), drawing or Drawing()
+        tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
+        over = torch.zeros_like(tokens, dtype=torch.bool)
+        found = []
+        for place, column in enumerate(uniforms.unbind(1)):
+            logits, state = self.step(tokens, state)
+            if place < len(drawing.prefix):
+                tokens = torch.full_like(tokens, drawing.prefix[place])
+            else:
+                tokens = self.first + drawn(drawing.narrowed(logits), column)
+            tokens, over = self.ended(tokens, over)
+            found.append(tokens)
+        return torch.stack(found, 1)
+
+    def relaxed(self, uniforms: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Rows of the vocabulary [B, T, V] from numbers [B, T, written] in [0, 1); rows after the end are `<pad>`."""
+        state = self.begin(len(uniforms), cond)
+        tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
+        over = torch.zeros_like(tokens, dtype=torch.bool)
+        wide, found = torch.promote_types(uniforms.dtype, torch.float32), []
+        for noise in gumbel(uniforms.to(wide)).unbind(1):
+            logits, state = self.step(tokens, state)
+            # Logits are log p but for a constant of each row, which softmax does not see.
+            soft = torch.softmax(self.beta * (logits + noise), 1)
+            tokens, over = self.ended(self.first + soft.argmax(1), was_over := over)
+            row = F.pad(soft, (self.first, 0))
+            if self.relax == "straight_through":
+                row = one_hot(tokens, self.vocabulary, wide) + row - row.detach()
+            if self.eos is not None:
+                row = torch.where(was_over[:, None], one_hot(tokens, self.vocabulary, wide), row)
+            found.append(row)
+        return torch.stack(found, 1)
+
+    def before(self, tokens: Tensor) -> Tensor:
+        """The token before each of these [B, T]."""
+        return torch.cat([torch.full_like(tokens[:, :1], self.bos), tokens[:, :-1]], 1)
+
+    def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Logits [B, T, written] of each token after those before it."""
+        state, found = self.begin(len(tokens), cond), []
+        for column in self.before(tokens).unbind(1):
+            made, state = self.step(column, state)
+            found.append(made)
+        return torch.stack(found, 1)
+
+    def log_prob(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p of each token after those before it, [B, T]; 0 after the end. Outside training, at the temperature that
+        tokens are drawn at."""
+        logits = self.logits(tokens, cond)
+        return self._given(logits if self.training else logits / self.drawing.temperature, tokens)
+
+    def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`log_prob` as samples are drawn, without dropout, and the entropy (nats) of what could have stood there,
+        both [B, T]."""
+        with without_dropout(self):
+            logits = self.logits(tokens, cond)
+        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
+        given = log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2)
+        return given * self.mask(tokens), -(log_p.exp() * log_p).sum(2)
+
+    def _given(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        places = self._places(tokens).flatten()
+        log_p = -F.cross_entropy(logits.flatten(0, 1).to(wide), places, reduction="none")
+        return log_p.view_as(tokens) * self.mask(tokens)
+
+    def _places(self, tokens: Tensor) -> Tensor:
+        """Where each token stands in the logits; padding, which is masked, at 0."""
+        return (tokens - self.first).clamp_min(0)
+
+    def mask(self, tokens: Tensor) -> Tensor:
+        """1 for the tokens of each sentence and its end, 0 after that, [B, T]."""
+        return sentence_mask(tokens, self.eos)
+
+    def ended(self, tokens: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens, `<pad>` in sentences that are over; and which are over after them."""
+        if self.eos is None:
+            return tokens, over
+        return tokens.masked_fill(over, 0), over | (tokens == self.eos)
+
+
+@contextmanager
+def without_dropout(module: nn.Module) -> Iterator[None]:
+    """Nothing is dropped inside; all else stays in training mode, which recurrent layers want for a gradient."""
+    dropping = [one for one in module.modules() if isinstance(one, nn.Dropout) and one.training]
+    for one in dropping:
+        one.eval()
+    try:
+        yield
+    finally:
+        for one in dropping:
+            one.train()
+
+
+def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:
+    """1 up to and with the end of each sentence, 0 after it, for ids [B, T]."""
+    if eos is None:
+        return torch.ones_like(tokens, dtype=torch.float32)
+    ends = (tokens == eos).long()
+    return (ends.cumsum(1) == ends).float()
+
+
+def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Places [n] drawn from logits [n, K] by numbers [n] in [0, 1)."""
+    wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    # Sums of blocks are quick, and a cumulative sum is not: one over the blocks, and one inside the block found.
+    blocks = -(-wide.shape[1] // BLOCK)
+    missing = blocks * BLOCK - wide.shape[1]
+    p = F.pad(wide - wide.amax(1, keepdim=True), (0, missing), value=-torch.inf).exp_()
+    sums = p.view(len(wide), blocks, BLOCK).sum(2)
+    cumulative = sums.cumsum(1)
+    sought = _below(uniforms.to(wide.dtype)[:, None] * cumulative[:, -1:], cumulative)
+    # Of a generator that has diverged (NaN) any place is as good: the loss says so, and the run ends there.
+    block = torch.searchsorted(cumulative, sought, right=True).clamp_max(blocks - 1)
+    inside = p.gather(1, block * BLOCK + torch.arange(BLOCK, device=p.device)).cumsum(1)
+    rest = (sought - (cumulative - sums).gather(1, block)).clamp_min(0)
+    place = torch.searchsorted(inside, _below(rest, inside), right=True)
+    return (block * BLOCK + place).squeeze(1).clamp_max(wide.shape[1] - 1)
+
+
+def _below(sought: Tensor, cumulative: Tensor) -> Tensor:
+    """Numbers [n, 1] less than the last of each row [n, K]: rounding may make them that, and what comes after the last
+    likely token may not be drawn."""
+    last = cumulative[:, -1:]
+    return torch.minimum(sought, torch.nextafter(last, torch.zeros_like(last)))
+
+
+def gumbel(uniforms: Tensor) -> Tensor:
+    """Gumbel noise from numbers in [0, 1), in at least float32."""
+    tiny = torch.finfo(uniforms.dtype).tiny
+    return uniforms.clamp_min(tiny).log_().neg_().log_().neg_()
+
+
+def one_hot(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
+    """Rows [..., V] of a vocabulary for ids [...]."""
+    return F.one_hot(tokens, vocabulary).to(dtype)
+
+
+def embedded(x: Tensor, embedding: nn.Embedding) -> Tensor:
+    """Embeddings [B, T, E] of token ids [B, T], or of rows of the vocabulary [B, T, V]."""
+    return x @ embedding.weight if x.is_floating_point() else embedding(x)

@@ -1,0 +1,93 @@
+"""Everything that a job can name, read from source: nothing of it is imported, so the answer costs no torch."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gan_dist.registry.lookup import ALIASES, PROVIDED, Kind, signature, slots
+from gan_dist.registry.python_source import read_module
+from gan_dist.registry.signatures import Param
+from gan_dist.spec.errors import suggestion
+from gan_dist.spec.merge import read_job_file
+
+# Authors and a year in parentheses, up to what follows in other parentheses or after a semicolon.
+_PAPER = re.compile(r"\(([^();]*[A-Z][^();]*\b(?:19|20)\d\d\b[^();]*)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component: what it is, where it is from, what it takes, and the shipped jobs that show it."""
+
+    kind: Kind
+    name: str
+    target: str
+    summary: str
+    paper: str | None
+    params: tuple[Param, ...]
+    jobs: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """As values of JSON."""
+        own = {key: getattr(self, key) for key in ("kind", "name", "target", "summary", "paper", "jobs")}
+        return {**own, "parameters": [param._asdict() for param in self.params]}
+
+
+def catalog(name: str | None = None) -> list[Entry]:
+    """All components, or those of a kind or name.
+
+    Raises:
+        ValueError: there is no such kind or name.
+    """
+    shown_by = _shown_by()
+    found = [
+        _entry(kind, alias, target, shown_by.get((kind, alias), ()))
+        for kind, aliases in ALIASES.items()
+        for alias, target in aliases.items()
+        if name in (None, kind, alias)
+    ]
+    if not found:
+        names = {alias for aliases in ALIASES.values() for alias in aliases} | ALIASES.keys()
+        raise ValueError(f"unknown component {name!r}{suggestion(str(name), sorted(names))}")
+    return found
+
+
+def shipped_jobs() -> list[Path]:
+    """The job files that come with gan-dist: in the package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    folder = next(folder for folder in (package / "jobs", package.parent / "jobs") if folder.is_dir())
+    return sorted(folder.glob("*.yaml"))
+
+
+def _entry(kind: Kind, name: str, target: str, jobs: tuple[str, ...]) -> Entry:
+    takes = signature(target)
+    module = read_module(target.partition(":")[0])
+    assert module.tree is not None
+    of_module = ast.get_docstring(module.tree) or ""
+    of_class = re.split(r"^\s*(?:Args|Raises|Attributes):", takes.doc, flags=re.MULTILINE)[0]
+    params = tuple(param for param in takes.params if param.name not in PROVIDED[kind])
+    return Entry(kind, name, target, _first(of_class or of_module), _paper(of_class) or _paper(of_module), params, jobs)
+
+
+def _first(doc: str) -> str:
+    """The first paragraph in one line."""
+    return " ".join(doc.strip().split("\n\n")[0].split())
+
+
+def _paper(doc: str) -> str | None:
+    found = _PAPER.search(" ".join(doc.split()))
+    return found[1].strip().rstrip(",.") if found else None
+
+
+def _shown_by() -> Mapping[tuple[Kind, str], tuple[str, ...]]:
+    """Kind and name to the shipped jobs that use it."""
+    found: dict[tuple[Kind, str], tuple[str, ...]] = {}
+    for path in shipped_jobs():
+        for slot in slots(read_job_file(path).value):
+            key = (slot.kind, slot.written["use"])
+            found[key] = tuple(dict.fromkeys((*found.get(key, ()), path.name)))
+    return found

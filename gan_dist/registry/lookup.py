@@ -1,0 +1,243 @@
+"""The only rule from a name in a job to an object: a shipped alias, or your own `package.module:Name`.
+
+Checking reads source and imports nothing; only `build` runs a component's code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gan_dist.registry.aliases import ALIASES, Kind
+from gan_dist.registry.argument_types import wrong_value
+from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities
+from gan_dist.registry.signatures import Param, Signature, read_signature
+from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.component_specs import as_argument
+from gan_dist.spec.errors import Keys, Problem, suggestion, unknown_key
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.schedules import Schedule
+
+__all__ = [
+    "ALIASES",
+    "PROVIDED",
+    "Kind",
+    "Param",
+    "Signature",
+    "build",
+    "check_arguments",
+    "check_job",
+    "locate",
+    "slots",
+]
+
+Roots = Sequence[str | Path]
+
+_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
+_WITHOUT_DISCRIMINATOR = ("mle", "vae", "l1", "l2", "perceptual")
+
+# Keys of a component's mapping that are the job's, not its arguments.
+_OWN_KEYS: dict[str, set[str]] = {
+    "objective": {"use", "weight"},
+    "penalty": {"use", "every"},
+    "metric": {"use", "features", "samples"},
+}
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class Slot(NamedTuple):
+    """A component as a job has it, in plain values."""
+
+    kind: Kind
+    keys: Keys
+    written: Mapping[str, Any]
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """Its arguments, without the keys that are the job's own."""
+        own = _OWN_KEYS.get(self.kind, {"use"})
+        return {key: value for key, value in self.written.items() if key not in own}
+
+
+def locate(kind: Kind, use: str) -> str:
+    """The `module:Name` behind a `use`. Raises ValueError for what is neither an alias nor of that form."""
+    if use in ALIASES[kind]:
+        return ALIASES[kind][use]
+    if _TARGET.fullmatch(use):
+        return use
+    form = "or your own as 'package.module:Name'"
+    raise ValueError(f"unknown {kind} '{use}'{suggestion(use, sorted(ALIASES[kind]))}, {form}")
+
+
+def signature(target: str, roots: Roots = ()) -> Signature:
+    """What `module:Name` takes, from its source. Raises ValueError when it is not there."""
+    return read_signature(target, roots)
+
+
+def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots = ()) -> list[tuple[str, str]]:
+    """(argument, message) for all that is wrong with a component's arguments; "use" where its name is."""
+    try:
+        takes = signature(locate(kind, use), roots)
+    except ValueError as error:
+        return [("use", str(error))]
+    given = {param.name for param in takes.params} - PROVIDED[kind].keys()
+    params = {param.name: param for param in takes.params}
+    found = []
+    for key, value in args.items():
+        if message := _wrong_argument(key, value, params, kind, sorted(given), takes.open):
+            found.append((key, message))
+    needed = [param for param in takes.params if param.required and param.name in given and param.name not in args]
+    return found + [(param.name, _missing(param, use)) for param in needed]
+
+
+def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:
+    """Every problem with the components of a job, which may be plain values that have other faults too."""
+    tree = job.model_dump() if isinstance(job, JobSpec) else job
+    found: list[tuple[Keys, str]] = [
+        ((*slot.keys, key), text) for slot in slots(tree) for key, text in _check(slot, tree, roots)
+    ]
+    found += [*_check_opponent(tree), *_check_optimizers(tree)]
+    return [problem_at(origins or {}, keys, message) for keys, message in found]
+
+
+def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, Any], roots: Roots = ()) -> Any:
+    """Imports and constructs a component.
+
+    Args:
+        kind: which kind of component it is.
+        use: its alias or `module:Name`.
+        args: its arguments; of a schedule it gets the first value.
+        provided: what the data supplies; passed as far as the component takes it.
+        roots: folders with a user's own modules.
+
+    Raises:
+        ValueError: the component refuses its arguments; its message after the kind and name.
+    """
+    factory = load(locate(kind, use), roots)
+    # torch's own constructor says that it takes anything, and refuses it.
+    bare = getattr(getattr(factory, "__init__", None), "__module__", "") == "torch.nn.modules.module"
+    takes = {} if bare else inspect.signature(factory).parameters
+    takes_all = any(param.kind is param.VAR_KEYWORD for param in takes.values())
+    supplied = {key: value for key, value in provided.items() if takes_all or key in takes}
+    values = {key: value.values[0] if isinstance(value, Schedule) else value for key, value in args.items()}
+    try:
+        return factory(**supplied, **values)
+    except ValueError as error:
+        raise ValueError(f"{kind} '{use}': {error}") from error
+
+
+def add_roots(roots: Roots) -> None:
+    """Let Python find a user's own modules in these folders."""
+    for root in (str(Path(root).resolve()) for root in roots):
+        if root not in sys.path:
+            sys.path.insert(0, root)
+
+
+def load(target: str, roots: Roots = ()) -> Any:
+    """The object behind `module:Name`; folders with a user's own modules are searched first."""
+    add_roots(roots)
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
+    """Every component that a job names."""
+    yield from _slot("generator", ("generator",), tree.get("generator"))
+    yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
+    yield from _slot("augment", ("augment",), tree.get("augment"))
+    networks = tree.get("networks")
+    for name, written in networks.items() if isinstance(networks, Mapping) else ():
+        yield from _slot("network", ("networks", name), written)
+    for index, written in enumerate(_listed(tree.get("metrics"))):
+        yield from _slot("metric", ("metrics", index), written)
+        if isinstance(written, Mapping):
+            yield from _slot("extractor", ("metrics", index, "features"), written.get("features"))
+    yield from _terms((), tree)
+    for index, stage in enumerate(_listed(tree.get("stages"))):
+        if isinstance(stage, Mapping):
+            yield from _terms(("stages", index), stage)
+
+
+def _terms(keys: Keys, part: Mapping[str, Any]) -> Iterator[Slot]:
+    objective = part.get("objective")
+    lone = isinstance(objective, Mapping | str)
+    for index, written in enumerate([objective] if lone else _listed(objective)):
+        yield from _slot("objective", (*keys, "objective", index), written)
+    for index, written in enumerate(_listed(part.get("penalties"))):
+        yield from _slot("penalty", (*keys, "penalties", index), written)
+
+
+def _slot(kind: Kind, keys: Keys, written: Any) -> Iterator[Slot]:
+    mapping = {"use": written} if isinstance(written, str) else written
+    if isinstance(mapping, Mapping) and isinstance(mapping.get("use"), str):
+        yield Slot(kind, keys, mapping)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _check(slot: Slot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[str, str]]:
+    use = slot.written["use"]
+    wrong = check_arguments(slot.kind, use, slot.args, roots)
+    yield from wrong
+    if slot.kind not in ("generator", "discriminator") or "use" in dict(wrong):
+        return
+    data = tree.get("data")
+    written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    takes = signature(locate(slot.kind, use), roots)
+    names = {param.name for param in takes.params}
+    if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
+        yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
+    modality, fit = written.get("modality", "image"), modalities(takes)
+    if modality in PLURAL and modality not in fit:
+        yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
+
+
+def _wrong_argument(
+    key: str, value: Any, params: Mapping[str, Param], kind: Kind, given: list[str], is_open: bool
+) -> str | None:
+    if key in PROVIDED[kind]:
+        return f"comes from the data, not from here; set {PROVIDED[kind][key]} and remove this key"
+    if key not in params:
+        return None if is_open else unknown_key(key, given)
+    try:
+        return wrong_value(params[key].annotation, as_argument(value))
+    except ValueError as error:
+        return str(error)
+
+
+def _missing(param: Param, use: str) -> str:
+    meaning = f": {param.doc}" if param.doc else ""
+    return f"'{use}' needs this argument{meaning}"
+
+
+def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """Objectives and penalties of ours that are about a discriminator need one."""
+    if tree.get("discriminator") is None:
+        for slot in slots(tree):
+            use = slot.written["use"]
+            ours = ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR)
+            if ours and use not in _WITHOUT_DISCRIMINATOR:
+                yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
+                return
+
+
+def _check_optimizers(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
+    networks = tree.get("networks")
+    names = ["generator", "discriminator"] if tree.get("discriminator") else ["generator"]
+    names += networks if isinstance(networks, Mapping) else ()
+    places: list[tuple[Keys, Any]] = [(("optimizer",), tree.get("optimizer"))]
+    for index, stage in enumerate(_listed(tree.get("stages"))):
+        if isinstance(stage, Mapping):
+            places.append((("stages", index, "optimizer"), stage.get("optimizer")))
+    for keys, optimizer in places:
+        for key, value in optimizer.items() if isinstance(optimizer, Mapping) else ():
+            if isinstance(value, Mapping) and key not in OptimizerSpec.model_fields and key not in names:
+                yield (*keys, key), unknown_key(key, [*OptimizerSpec.model_fields, *names])

@@ -1,0 +1,162 @@
+"""What a metric's number is called, which says how it was measured; told from a job without importing anything heavy.
+
+`fd_random_5k` is the Fréchet distance of 5000 generated samples to the whole training set by features `random`. Only
+the features of 2015, 50,000 generated samples and the whole training set make a `fid`; `inception_score` is alike.
+`bleu5_test_10k` is BLEU of 10,000 sentences against those of the test; what decides in training has `validation` there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from gan_dist.registry.lookup import Roots, locate, signature
+from gan_dist.registry.signatures import read_constant
+from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.component_specs import FeaturesSpec, MetricSpec
+from gan_dist.spec.errors import Keys, Problem, nearest
+from gan_dist.spec.fields import Held
+from gan_dist.spec.job import JobSpec
+
+_STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
+FULL = "50k"
+DIGITS = 8
+NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
+PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
+UNNAMED = ("tokens", "language_model", "text_classifier", "pixels")  # the metric says them
+OF_TEXT = ("tokens", "language_model", "text_classifier", "sentence_encoder")
+
+
+def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Held = "validation") -> dict[str, str]:
+    """Exact name -> value, for every number a metric gives.
+
+    Args:
+        metric: the metric, its features and sample count.
+        roots: folders with a user's own modules.
+        against: what the samples are compared with, where that is not the training set.
+        held: which held-out text is compared with; training's is for validation.
+
+    Raises:
+        ValueError: there is no such metric, or it does not say what it gives and gets.
+    """
+    target = locate("metric", metric.use)
+    values, needs = (read_constant(target, name, roots) for name in ("values", "needs"))
+    if not isinstance(values, tuple | list) or not values or not all(isinstance(one, str) for one in values):
+        raise ValueError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
+    if needs not in NEEDS:
+        known = ", ".join(f'"{one}"' for one in NEEDS)
+        raise ValueError(f"'{metric.use}' does not say what it gets; its class needs needs = one of {known}")
+    by_split = read_constant(target, "by_split", roots) or ()
+    return {_name(value, metric, roots, against, held if value in by_split else ""): value for value in values}
+
+
+def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str) -> str:
+    changed = list(_changed("metric", metric.use, metric.args, roots))
+    features = features_of(metric, roots)
+    is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
+    if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
+        return PUBLISHED[value]
+    by = [held] if held else []
+    by += [] if features.use in UNNAMED else [_label(features)]
+    by += _changed("extractor", features.use, features.args, roots)
+    tail = [f"vs_{against}"] if against else []
+    return "_".join([value, *by, str(metric.samples), *changed, *tail])
+
+
+def features_of(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
+    """What samples are compared by: the metric's only features, with arguments where the job names these; or those
+    that the job names."""
+    own = read_constant(locate("metric", metric.use), "features", roots)
+    return FeaturesSpec(use=own) if isinstance(own, str) and metric.features.use != own else metric.features
+
+
+def is_of_text(metric: MetricSpec, roots: Roots = ()) -> bool:
+    """Whether a metric is of sentences."""
+    return features_of(metric, roots).use in OF_TEXT
+
+
+def _label(features: FeaturesSpec) -> str:
+    """The name, of a network from a folder that folder's; and of weights that are not the published ones the beginning
+    of their checksum."""
+    if folder := features.args.get("folder"):
+        return _STRANGE.sub("-", PurePath(str(folder)).name)
+    name, checksum = features.use.rpartition(":")[2], features.args.get("checksum")
+    return f"{name}-{str(checksum)[:DIGITS]}" if checksum else name
+
+
+def _changed(kind: Any, use: str, args: Mapping[str, Any], roots: Roots) -> Iterator[str]:
+    """Numbers among the arguments that are not the default, as `k3`: another protocol, another name."""
+    defaults = {param.name: param.default for param in signature(locate(kind, use), roots).params}
+    for key, value in args.items():
+        if isinstance(value, int | float) and value != defaults.get(key):
+            yield f"{key}{value:g}" if not isinstance(value, bool) else f"{key}{value}"
+
+
+def job_names(job: JobSpec, roots: Roots = ()) -> dict[str, str]:
+    """Exact name -> value, for all metrics of a job. Raises ValueError."""
+    return {name: value for metric in job.metrics for name, value in names_of(metric, roots).items()}
+
+
+def resolve(asked: str, names: Mapping[str, str]) -> str:
+    """The exact name that a person means: itself, a value's (`fd`), or the only one that begins so.
+
+    Raises:
+        ValueError: there is none, with the nearest name, or there are several.
+    """
+    if asked in names:
+        return asked
+    found = [name for name, value in names.items() if value == asked]
+    found = found or [name for name in names if name.startswith(f"{asked}_")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{asked!r} may be {' or '.join(found)}; give the whole name")
+    near = nearest(asked, [*names, *names.values()])
+    guess = f"; did you mean '{near}'?" if near else ""
+    raise ValueError(f"unknown metric {asked!r}{guess} (allowed: {', '.join(names) or 'none'})")
+
+
+def check_metrics(job: JobSpec, origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:
+    """Every problem with the metrics of a job whose components are there."""
+    return [problem_at(origins or {}, keys, message) for keys, message in _problems(job, roots)]
+
+
+def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
+    names: dict[str, str] = {}
+    for index, metric in enumerate(job.metrics):
+        try:
+            found = names_of(metric, roots)
+        except ValueError as error:
+            yield ("metrics", index, "use"), str(error)
+            continue
+        if again := sorted(found.keys() & names.keys()):
+            yield ("metrics", index), f"measures {', '.join(again)} once more; remove one of the two"
+        if is_of_text(metric, roots) != (job.data.modality == "text"):
+            made = "images" if job.data.modality == "text" else "text"
+            yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
+        needs = read_constant(locate("metric", metric.use), "needs", roots)
+        if needs == "pairs" and job.data.modality == "image":
+            yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
+        if needs == "classes" and job.data.labels == "none":
+            yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
+        if needs == "generator" and job.data.labels != "none":
+            yield (
+                ("metrics", index, "use"),
+                f"'{metric.use}' asks about sentences without classes; remove it or data.labels",
+            )
+        if metric.features.use == "classifier" and job.data.labels == "none":
+            yield ("metrics", index, "features"), "'classifier' learns from labels; set data.labels, or use random"
+        names |= found
+    asked: Sequence[tuple[Keys, str | None]] = [
+        (("stop_when", "metric"), job.stop_when.metric if job.stop_when else None),
+        # Any logged number may decide what is kept; their tags have a slash.
+        (("keep", "metric"), None if "/" in (job.keep.metric or "/") else job.keep.metric),
+    ]
+    for keys, name in asked:
+        try:
+            if name is not None:
+                resolve(name, names)
+        except ValueError as error:
+            yield keys, str(error) if names else f"{error}; the job has no `metrics`"

@@ -1,0 +1,96 @@
+"""How runs are found again with no cluster alive: their ids, and the local index of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gan_dist.runs.run_folder import NoSuchRun, RunFolder
+from gan_dist.runs.storage import Folder, home
+
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+
+
+def storage_root(option: str | None, of_job: str | None) -> Folder:
+    """The storage in force: the option, then `GAN_DIST_STORAGE`, then the job's, then `./runs`."""
+    return Folder.at(option or os.environ.get("GAN_DIST_STORAGE") or of_job or "runs")
+
+
+def new_run_id(name: str) -> str:
+    """A unique id such as `dcgan-digits-20261123-153012-k3xq` (local time, four random characters)."""
+    tail = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    return f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{tail}"
+
+
+def remember(run: RunFolder, **facts: Any) -> None:
+    """Note in the local index where a run lives (and its cluster's address, submission id, ...)."""
+    index = Folder.at(home() / "runs")
+    known = index.read_json(f"{run.id}.json") or {"created": time.time()}
+    index.write_json(f"{run.id}.json", {**known, "uri": run.uri, **facts})
+
+
+def forget(run: RunFolder) -> None:
+    Folder.at(home() / "runs").delete(f"{run.id}.json")
+
+
+def known_runs() -> list[dict[str, Any]]:
+    """Every run of the local index, oldest first: id, uri, created (epoch s) and what was remembered."""
+    index = Folder.at(home() / "runs")
+    records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names()]
+    rows = [{"id": run, **record} for run, record in records if record is not None]
+    return sorted(rows, key=lambda row: (row["created"], row["id"]))
+
+
+def stored_runs(storage: Folder) -> list[RunFolder]:
+    """Every run folder directly under a storage."""
+    return [RunFolder(storage.child(name)) for name in storage.names() if storage.exists(f"{name}/request.json")]
+
+
+def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
+    """The run meant by an id, a unique beginning of one, `last` (created last, rehearsals apart), or a folder or URI.
+
+    Raises:
+        NoSuchRun: nothing fits, or several do.
+    """
+    if "/" in ref or Path(ref).is_dir():
+        run = RunFolder(Folder.at(ref))
+        run.request()
+        return run
+    known = {row["id"]: row for row in known_runs()}
+    rows = {name: RunFolder(Folder(row["uri"])) for name, row in known.items()}
+    for run in stored_runs(storage or storage_root(None, None)):
+        rows.setdefault(run.id, run)
+    if ref == "last" and (newest := _last(rows, known)) is not None:
+        return newest
+    if ref in rows:
+        return rows[ref]
+    fits = [run for run in rows if run.startswith(ref)]
+    if len(fits) == 1:
+        return rows[fits[0]]
+    if fits:
+        raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
+    raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")
+
+
+def _last(runs: dict[str, RunFolder], known: dict[str, dict[str, Any]]) -> RunFolder | None:
+    """The run created last that is no rehearsal and no trial of a sweep, by the index where it knows the run; None when
+    there is none."""
+    facts = {name: known.get(name) or run.folder.read_json("request.json") or {} for name, run in runs.items()}
+    for name in sorted(runs, key=lambda name: (facts[name].get("created", 0.0), name), reverse=True):
+        if "sweep" in facts[name]:
+            continue
+        mode = facts[name].get("mode") or (runs[name].folder.read_json("request.json") or {}).get("mode")
+        if mode != "smoke":
+            return runs[name]
+    return None
+
+
+def _nearest(ref: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(ref, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

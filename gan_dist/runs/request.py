@@ -1,0 +1,88 @@
+"""What a submission says to the driver inside the cluster: one JSON document in one environment variable."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from gan_dist.runs.versions import versions
+
+VARIABLE = "GAN_DIST_REQUEST"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One attempt at one run.
+
+    `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` says whose
+    weights are loaded; `attempt` counts the submissions of this run from 1. `versions` are those of the machine it was
+    submitted from.
+    """
+
+    run_id: str
+    uri: str
+    spec: str
+    mode: Literal["train", "smoke"] = "train"
+    resume: bool = False
+    start_from: Start | None = None
+    attempt: int = 1
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    @property
+    def submission_id(self) -> str:
+        return f"{self.run_id}.{self.attempt}"
+
+    def record(self) -> dict[str, Any]:
+        """What the run folder's `request.json` holds."""
+        return {
+            "run_id": self.run_id,
+            "job": json.loads(self.spec),
+            "mode": self.mode,
+            "start_from": self.start_from and asdict(self.start_from),
+            "versions": dict(self.versions),
+            "created": time.time(),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        told = json.loads(text)
+        return cls(**told | {"start_from": Start.read(told["start_from"])})
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Request:
+        """The request this process was started with.
+
+        Raises:
+            ValueError: the process was not started by `gan-dist submit`.
+        """
+        if VARIABLE not in environ:
+            raise ValueError(f"{VARIABLE} is not set: this module is started by `gan-dist submit`")
+        return cls.from_json(environ[VARIABLE])
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights of another run.
+
+    Args:
+        folder: a checkpoint's, as a URI.
+        only: the networks that are taken from there; all of the job's that it has, where there are none.
+    """
+
+    folder: str
+    only: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None) -> Start | None:
+        """What a request's JSON says."""
+        return None if told is None else cls(told["folder"], tuple(told["only"]))
+
+    def takes(self, network: str) -> bool:
+        return not self.only or network in self.only

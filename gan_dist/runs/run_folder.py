@@ -1,0 +1,176 @@
+"""What is stored where in a run folder, and how runs are found again with no cluster alive.
+
+RUN/
+  request.json        what was submitted: the validated job, versions, how it was started
+  job.json            the job alone, to be submitted again
+  status.json         where it stands: status, samples seen, attempt, message, exit code
+  lease.json          who writes the run now (one writer at a time)
+  logs/attempt-1.log  what the driver printed
+  scalars.jsonl       every logged number, one line per report
+  tensorboard/        the same for TensorBoard, with grids and hyper-parameters
+  grids/              real.png, 000064000.png, ...
+  checkpoints/        one folder each; see state.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gan_dist.runs.storage import Folder
+
+Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
+PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
+STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
+HEARTBEAT_S = 5.0
+LEASE_S = 45.0
+
+
+class NoSuchRun(ValueError):
+    """No run of that name is known; the command's exit code is 4."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder."""
+
+    folder: Folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.uri.rsplit("/", 1)[-1]
+
+    @property
+    def uri(self) -> str:
+        return self.folder.uri
+
+    def request(self) -> dict[str, Any]:
+        """What was submitted.
+
+        Raises:
+            NoSuchRun: the folder holds no run.
+        """
+        found = self.folder.read_json("request.json")
+        if found is None:
+            raise NoSuchRun(f"{self.uri}: no run is stored here (request.json is missing)")
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """The last known standing; a run that never started has status `pending`."""
+        return self.folder.read_json("status.json") or {"status": "pending", "seen": 0, "attempt": 0}
+
+    def update(self, **changes: Any) -> None:
+        """Change some fields of the status record; others stay."""
+        self.folder.write_json("status.json", {**self.status(), **changes, "updated": time.time()})
+
+    def checkpoints(self) -> Folder:
+        return self.folder.child("checkpoints")
+
+    def prepared(self) -> Folder:
+        """Where the decoded data of this storage are kept for all its runs."""
+        return Folder(self.uri.rpartition("/")[0]).child(PREPARED)
+
+    def searched(self) -> list[str]:
+        """The keys that the sweep of this trial searches; none where this is no trial."""
+        sweep = (self.folder.read_json("request.json") or {}).get("sweep")
+        return [] if sweep is None else list(RunFolder(Folder(sweep)).request()["job"]["sweep"]["space"])
+
+    def grids(self) -> list[str]:
+        """Files of generated samples in `grids/`, the oldest first; those of real ones are none."""
+        return [name for name in self.folder.child("grids").names() if not name.startswith("real.")]
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
+        if not self.folder.exists("scalars.jsonl"):
+            return []
+        found = []
+        for line in self.folder.read("scalars.jsonl").decode().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def measured(self) -> Folder:
+        """Where what metrics need to know of the data is kept beside these."""
+        return self.prepared().child(METRICS)
+
+    def size(self) -> int:
+        """Bytes of everything stored."""
+        return sum(size for _, size in self.folder.files())
+
+    def lease_holder(self) -> dict[str, Any] | None:
+        """Who writes this run now; None when nobody does or the holder is known to be gone."""
+        lease = self.folder.read_json("lease.json")
+        if lease is None or _is_dead(lease):
+            return None
+        return lease
+
+    def acquire(self, attempt: int) -> None:
+        """Become the run's one writer.
+
+        Raises:
+            ValueError: another driver holds the run.
+        """
+        if (holder := self.lease_holder()) is not None:
+            raise ValueError(
+                f"run {self.id} is being written by attempt {holder['attempt']} on {holder['host']} "
+                f"(pid {holder['pid']}); stop it first: gan-dist stop {self.id}"
+            )
+        self.folder.delete("lease.json")
+        lease = json.dumps(_lease(attempt)).encode()
+        if not self.folder.create("lease.json", lease):
+            raise ValueError(f"run {self.id}: another driver took it at the same moment")
+
+    def renew(self, attempt: int) -> bool:
+        """Say that the writer is alive; False, and nothing is written, where another has become it meanwhile."""
+        if mine := self._is_held_by(attempt):
+            self.folder.write("lease.json", json.dumps(_lease(attempt)).encode())
+        return mine
+
+    def release(self, attempt: int) -> None:
+        """No longer be the writer, if it still is this attempt of this process."""
+        if self._is_held_by(attempt):
+            self.folder.delete("lease.json")
+
+    def _is_held_by(self, attempt: int) -> bool:
+        mine, there = _lease(attempt), self.folder.read_json("lease.json")
+        return there is None or all(there.get(key) == mine[key] for key in ("attempt", "host", "boot", "pid", "born"))
+
+
+def _lease(attempt: int) -> dict[str, Any]:
+    return {
+        "attempt": attempt,
+        "host": os.uname().nodename,
+        "boot": _boot_id(),
+        "pid": os.getpid(),
+        "born": _birth(os.getpid()),
+        "time": time.time(),
+    }
+
+
+def _is_dead(lease: dict[str, Any]) -> bool:
+    """On the holder's own machine its process is looked up; elsewhere its heartbeat decides."""
+    if lease.get("boot") == _boot_id() and lease.get("host") == os.uname().nodename:
+        return _birth(lease["pid"]) != lease.get("born")
+    return time.time() - float(lease.get("time", 0)) > LEASE_S
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _birth(pid: int) -> str | None:
+    """When a process began, so that a recycled pid is not taken for the old one; None when it is gone."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None

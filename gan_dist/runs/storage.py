@@ -1,0 +1,260 @@
+"""Folders of a run, wherever pyarrow reaches: a local path, or a URI such as `s3://bucket/runs`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from gan_dist.runs.file_listing import HIDDEN, Entry, walk
+from gan_dist.runs.filesystems import FLAT, remote
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
+
+
+class StorageError(ValueError):
+    """A folder that cannot be read or written; the text names the folder and the reason."""
+
+
+class Unreachable(OSError, StorageError):
+    """A remote storage that does not answer, or lets nobody in. Something that is not there is no such thing."""
+
+
+def home() -> Path:
+    """Where known runs, the local cluster and downloads are kept: `GAN_DIST_HOME`, or `~/.gan-dist`."""
+    return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
+
+
+def is_uri(location: str) -> bool:
+    """Whether `location` names a remote file system rather than a local path."""
+    return "://" in location and not location.startswith("file://")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder, local or remote. Writing a file replaces it as a whole or not at all."""
+
+    uri: str
+
+    @classmethod
+    def at(cls, location: str | Path) -> Folder:
+        """The folder at a local path (made absolute) or a URI."""
+        text = str(location)
+        if "?" in text and is_uri(text):
+            raise StorageError(f"{text!r}: leave the query out; AWS_ENDPOINT_URL and AWS_DEFAULT_REGION are read")
+        if "://" in text:
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text).expanduser().absolute()))
+
+    @cached_property
+    def local(self) -> Path | None:
+        """The folder as a local path, or None when it is remote."""
+        return None if is_uri(self.uri) else Path(self.uri.removeprefix("file://"))
+
+    @property
+    def shared(self) -> bool:
+        """Whether every node of a cluster sees it: a URI, where `file://PATH` says so of a mounted path."""
+        return "://" in self.uri
+
+    def child(self, name: str) -> Folder:
+        return Folder(f"{self.uri}/{name}")
+
+    def open(self) -> tuple[FileSystem, str]:
+        """The file system of this folder and the folder's path in it."""
+        from pyarrow.fs import LocalFileSystem
+
+        if self.local is not None:
+            return LocalFileSystem(), str(self.local)
+        try:
+            return remote(self.uri)
+        except (OSError, ValueError, ImportError) as error:
+            raise StorageError(f"{self.uri!r} cannot be reached: {error}") from error
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Name the storage where it cannot be read.
+
+        Raises:
+            Unreachable: an error of a remote storage.
+        """
+        try:
+            yield
+        except OSError as error:
+            if self.local is not None or isinstance(error, (FileNotFoundError, StorageError)):
+                raise
+            raise Unreachable(f"storage {self.uri!r} cannot be read: {error}") from error
+
+    def exists(self, name: str) -> bool:
+        from pyarrow.fs import FileType
+
+        with self._reaching():
+            system, path = self.open()
+            return bool(system.get_file_info(f"{path}/{name}").type != FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Names of the files and folders directly inside, sorted; empty when the folder is absent."""
+        from pyarrow.fs import FileSelector
+
+        with self._reaching():
+            system, path = self.open()
+            found = system.get_file_info(FileSelector(path, allow_not_found=True))
+        return sorted(info.base_name for info in found)
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Every file below, as (path relative to this folder, bytes)."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with self._reaching():
+            system, path = self.open()
+            found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+        for info in found:
+            if info.type == FileType.File:
+                yield info.path[len(path) :].lstrip("/"), info.size
+
+    def below(self) -> Iterator[Entry]:
+        """Every file below, through links too, each folder once; hidden folders are passed over."""
+        if self.local is not None:
+            yield from walk(self.local)
+            return
+        from pyarrow.fs import FileSelector, FileType
+
+        system, path = self.open()
+        for info in system.get_file_info(FileSelector(path, recursive=True)):
+            name = info.path[len(path) :].lstrip("/")
+            if info.type == FileType.File and not any(part.startswith(HIDDEN) for part in name.split("/")[:-1]):
+                yield Entry(name, info.size, info.mtime_ns or 0)
+
+    def entry(self, name: str) -> Entry:
+        """Size and time of change of one file; zeros for what cannot be looked at."""
+        system, path = self.open()
+        info = system.get_file_info(f"{path}/{name}")
+        return Entry(name, info.size or 0, info.mtime_ns or 0)
+
+    def seekable(self, name: str) -> Any:
+        """One file, open for reading at any place.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        system, path = self.open()
+        return system.open_input_file(f"{path}/{name}")
+
+    def read(self, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if self.local is not None:
+            with open(f"{self.local}/{name}", "rb") as file:
+                return file.read()
+        with self._reaching():
+            system, path = self.open()
+            with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
+                return bytes(stream.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file; a reader sees the old content or the new, never a part.
+
+        Raises:
+            StorageError: the folder is read-only, full or unreachable.
+        """
+        system, path = self.open()
+        target = f"{path}/{name}"
+        try:
+            if self.local is not None or system.type_name not in FLAT:
+                system.create_dir(target.rsplit("/", 1)[0], recursive=True)
+            if self.local is None:
+                with system.open_output_stream(target, compression=None) as stream:
+                    stream.write(content)
+                return
+            beside = Path(f"{target}.{uuid4().hex}.part")
+            try:
+                with system.open_output_stream(str(beside), compression=None) as stream:
+                    stream.write(content)
+                beside.replace(target)
+            finally:
+                beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of this folder, or None when it is absent or cut short."""
+        try:
+            found = json.loads(self.read(name))
+        except Unreachable:
+            raise
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        self.write(name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write one file unless it is there already; whether this call wrote it.
+
+        pyarrow has no such operation on object stores. There the last of several who write at the same moment is the
+        one, and all of them wait for long enough to see it.
+        """
+        if self.local is None:
+            if self.exists(name):
+                return False
+            self.write(name, content)
+            time.sleep(SETTLE_S)
+            return self.read(name) == content
+        try:
+            self.local.mkdir(parents=True, exist_ok=True)
+            with (self.local / name).open("xb") as stream:
+                stream.write(content)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
+        return True
+
+    def delete(self, name: str = "") -> None:
+        """Remove one file or folder inside, or, without a name, this folder; absent is no error."""
+        with self._reaching():
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        from pyarrow.fs import FileType
+
+        system, path = self.open()
+        target = f"{path}/{name}" if name else path
+        kind = system.get_file_info(target).type
+        if kind == FileType.Directory:
+            system.delete_dir(target)
+        elif kind == FileType.File:
+            system.delete_file(target)
+
+
+def locate(location: str) -> tuple[Folder, str | None]:
+    """A folder, or the folder of a file and the file's name.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    from pyarrow.fs import FileType
+
+    folder = Folder.at(location)
+    system, path = folder.open()
+    kind = system.get_file_info(path).type
+    if kind == FileType.NotFound:
+        raise FileNotFoundError(location)
+    if kind == FileType.Directory:
+        return folder, None
+    parent, _, name = folder.uri.rpartition("/")
+    return Folder(parent), name

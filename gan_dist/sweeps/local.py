@@ -1,0 +1,63 @@
+"""A sweep in this process, without Ray: its trials one after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gan_dist.data.order import epoch_samples
+from gan_dist.execution.attempt import Attempt
+from gan_dist.execution.local import read_rows, run_local, train_here
+from gan_dist.runs.request import Request
+from gan_dist.spec.job import JobSpec
+from gan_dist.sweeps.search.history import Task
+from gan_dist.sweeps.sweep import Sweep
+from gan_dist.sweeps.trial import Trial, cut
+from gan_dist.training.schedule import Clock
+
+LOOK_S = 0.3
+
+
+def run_here(request: Request, on_event: Callable[[dict[str, Any]], None]) -> int:
+    """Run a request, a sweep or a single run, to its end; the exit code. Ctrl-C saves and stops."""
+    is_sweep = JobSpec.model_validate_json(request.spec).sweep is not None
+    return run_local(request, on_event, sweep_here if is_sweep else None)
+
+
+def sweep_here(attempt: Attempt) -> dict[str, Any]:
+    """All trials of a sweep, one after the other.
+
+    Raises:
+        Refused: preflight found what would fail later.
+    """
+    smoke = attempt.request.mode == "smoke"
+    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
+    sweep = Sweep(attempt, rows.facts, lambda one: 1)
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(sweep, over), daemon=True)
+    watch.start()
+    try:
+        while (task := sweep.hand_out()) is not None:
+            sweep.take(task, _trial(sweep, task).go())
+    finally:
+        over.set()
+        watch.join()
+    return sweep.result()
+
+
+def _trial(sweep: Sweep, task: Task) -> Trial:
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            sweep.progress(task, event["seen"])
+
+    def shorten(spec: JobSpec, count: int) -> JobSpec:
+        return cut(spec, task.until, Clock(spec.batch, epoch_samples(count, spec.batch)))
+
+    return Trial(sweep.common, task, lambda attempt, spec: train_here(attempt, spec, shorten), on_event)
+
+
+def _watch(sweep: Sweep, over: threading.Event) -> None:
+    while not over.wait(LOOK_S):
+        if sweep.due():
+            sweep.stop()

@@ -1,0 +1,1 @@
+"""What a sweep tries next, as pure functions of its history."""

@@ -1,0 +1,122 @@
+"""Small networks and batches of either modality, on which components are tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gan_dist.contracts import Batch, Nets
+from gan_dist.data.codec import SPECIAL, Codec, Splitting
+from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.distributed.runtime import LocalRun, WiredNet
+from gan_dist.networks.image import dcgan, fastgan, stylegan2
+from gan_dist.networks.text import lstm, textcnn, textlstm
+from gan_dist.registry import lookup
+from gan_dist.registry.data_arguments import modalities
+from gan_dist.registry.signatures import read_constant
+from gan_dist.spec.data import Modality
+
+CPU = torch.device("cpu")
+N, CLASSES = 4, 3
+SIZE, CHANNELS = 32, 3
+LENGTH, VOCABULARY, BOS, EOS = 6, 12, 1, 2
+PICTURES = (N, CHANNELS, SIZE, SIZE)
+SHAPES: dict[Modality, tuple[int, ...]] = {"image": PICTURES, "pair": PICTURES, "text": (N, LENGTH)}
+FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
+
+
+def modality_of(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
+    """What a component is for: text where it takes the length of sentences or says so, pairs where it must know the
+    channels of an input, else images."""
+    target = lookup.locate(kind, use)
+    takes = lookup.signature(target, tuple(roots))
+    if read_constant(target, "modality", tuple(roots)) == "text":
+        return "text"
+    fit = modalities(takes)
+    return "image" if "image" in fit else fit[0]
+
+
+def provided(modality: Modality, classes: int) -> dict[str, Any]:
+    """What the data say to a network, by argument."""
+    if modality != "text":
+        given = {"input_channels": CHANNELS} if modality == "pair" else {}
+        return {"size": SIZE, "channels": CHANNELS, "classes": classes, **given}
+    words = (*SPECIAL, *(f"word{number}" for number in range(VOCABULARY - len(SPECIAL))))
+    shape = {"length": LENGTH, "vocabulary": VOCABULARY, "bos": BOS, "eos": EOS, "classes": classes}
+    return shape | {"codec": Codec(LENGTH, Splitting("blanks"), words)}
+
+
+def samples(modality: Modality) -> Tensor:
+    """What a discriminator sees of real data: pixels in [-1, 1], or token ids with ends in several places."""
+    if modality != "text":
+        return torch.rand(PICTURES).mul_(2).sub_(1)
+    tokens = torch.randint(EOS + 1, VOCABULARY, (N, LENGTH))
+    ends = torch.arange(N) % (LENGTH + 1)
+    places = torch.arange(LENGTH)
+    tokens = tokens.masked_fill(places == ends[:, None], EOS)
+    return tokens.masked_fill(places > ends[:, None], 0)
+
+
+def conditions(modality: Modality, classes: int) -> Tensor | None:
+    """What the samples are to be: classes, or the pictures that those of pairs are made of."""
+    if modality == "pair":
+        return samples("pair")
+    return torch.arange(N) % classes if classes else None
+
+
+def differentiable(modality: Modality) -> Tensor:
+    """The same as numbers that a gradient can be taken by; of text, rows of the vocabulary [B, T, V]."""
+    found = samples(modality)
+    rows = found if modality != "text" else torch.nn.functional.one_hot(found, VOCABULARY).float()
+    return rows.requires_grad_()
+
+
+def bench(
+    modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False, judges: Collection[str] = ()
+) -> tuple[Nets, Batch]:
+    """A generator, a discriminator and a batch for a phase that trains some of them.
+
+    Args:
+        per_token: whether the discriminator of text gives a logit for each token.
+        judges: methods that the discriminator has beyond its contract; with `classify` the samples have classes.
+    """
+    torch.manual_seed(0)
+    run = LocalRun(CPU, lambda event: None, lambda: False)
+    classes = CLASSES if "classify" in judges else 0
+    modules = _modules(modality, per_token, classes, "reconstructed" in judges)
+    wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
+    for name, module in modules.items():
+        module.requires_grad_(name in train)
+
+    def rng(purpose: str) -> Rng:
+        return one_lane(("check", purpose), N, CPU)
+
+    def fakes(batch: Batch) -> Tensor:
+        with torch.set_grad_enabled("generator" in train):
+            made: Tensor = wired["generator"](batch.noise, batch.cond)
+            return made
+
+    noise = modules["generator"].draw(N, rng("noise"))
+    cond = conditions(modality, classes)
+    return Nets(wired), Batch(N, samples(modality) if real else None, cond, noise, rng, fakes)
+
+
+def _modules(modality: Modality, per_token: bool, classes: int, rebuilds: bool) -> dict[str, Any]:
+    if modality == "image":
+        pictures: dict[str, Any] = {"size": SIZE, "channels": CHANNELS, "classes": classes}
+        plain = dcgan.Discriminator(**pictures, width=4, norm="none", auxiliary=classes > 0)
+        return {
+            "generator": stylegan2.Generator(**pictures, z=4, w=4, mapping=1, capacity=SIZE),
+            "discriminator": fastgan.Discriminator(**pictures, width=4, decoders=True) if rebuilds else plain,
+        }
+    shape: dict[str, Any] = {"length": LENGTH, "vocabulary": VOCABULARY}
+    judge = textlstm.Discriminator(**shape, hidden=8) if per_token else None
+    return {
+        "generator": lstm.Generator(**shape, bos=BOS, eos=EOS, hidden=8),
+        "discriminator": judge or textcnn.Discriminator(**shape, widths=(1, 2), filters=(4, 4)),
+    }

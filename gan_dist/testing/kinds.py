@@ -1,0 +1,64 @@
+"""Which kind of component something is, for `gan_dist.testing`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from gan_dist.registry import lookup
+from gan_dist.spec.errors import suggestion
+
+Kind = Literal["generator", "discriminator", "objective", "penalty", "augment"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def kind_of(name: str) -> Kind:
+    """A kind by its name.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    for kind in KINDS:
+        if name == kind:
+            return kind
+    raise ValueError(f"kind: {name!r}{suggestion(name, KINDS)}")
+
+
+def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
+    """What a component is, by its methods.
+
+    Raises:
+        ValueError: it looks like none of the kinds.
+    """
+    for kind in KINDS:
+        if use in lookup.ALIASES[kind]:
+            return kind
+    if ":" not in use:
+        aliases = sorted({alias for kind in KINDS for alias in lookup.ALIASES[kind]})
+        raise ValueError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
+    target = lookup.locate("generator", use)
+    lookup.signature(target, tuple(roots))
+    factory = lookup.load(target, tuple(roots))
+    if hasattr(factory, "draw"):
+        return "generator"
+    if _changes_images(factory):
+        return "augment"
+    if hasattr(factory, "terms"):
+        return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
+    if hasattr(factory, "forward") or (inspect.isclass(factory) and issubclass(factory, nn.Module)):
+        return "discriminator"
+    raise ValueError(
+        f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
+        "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)) nor augmentation (__call__(x, rng))"
+    )
+
+
+def _changes_images(factory: Any) -> bool:
+    """Whether a class is called with images and random numbers."""
+    named = "forward" if inspect.isclass(factory) and issubclass(factory, nn.Module) else "__call__"
+    own = next((vars(base)[named] for base in getattr(factory, "__mro__", ()) if named in vars(base)), None)
+    return own is not None and list(inspect.signature(own).parameters)[2:3] == ["rng"]

@@ -1,0 +1,260 @@
+"""What is done between iterations: reports, grids, metrics, checkpoints. All workers take part; rank 0 writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gan_dist.data.ingest import Rows
+from gan_dist.distributed.runtime import Run
+from gan_dist.evaluation.collapse import DIVERSITY, Watch, watched
+from gan_dist.evaluation.sample_draws import labels_by, made_of, wanted_by
+from gan_dist.generation.paired_samples import compared_with
+from gan_dist.generation.run_grids import Grids
+from gan_dist.runs import checkpoint
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.versions import versions
+from gan_dist.spec.job import JobSpec
+from gan_dist.training.batches import Feed
+from gan_dist.training.run_logger import Journal
+from gan_dist.training.schedule import crossed, early
+from gan_dist.training.stages import Stage
+from gan_dist.training.state import TrainState
+from gan_dist.training.stats import Stats, memory_gib
+
+if TYPE_CHECKING:
+    from gan_dist.evaluation.metric_runner import Measuring
+
+LONGEST_WITHOUT_CHECKPOINT_S = 15 * 60
+
+
+class Desk:
+    """Keeps the run's records up to date (`loop.Tasks`)."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        run: Run,
+        rows: Rows,
+        feed: Feed,
+        stats: Stats,
+        folder: RunFolder,
+        attempt: int,
+        measuring: Measuring | None = None,
+    ) -> None:
+        self.spec, self.run, self.rows, self.feed, self.stats = spec, run, rows, feed, stats
+        self.folder, self.attempt, self.measuring = folder, attempt, measuring
+        self.kept = spec.keep.metric
+        if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
+            self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
+        self.grids = Grids(rows, spec.seed, run.device)
+        self.journal: Journal | None = None
+        self.watch: Watch | None = None
+        self.diversity: float | None = None
+        self.latest: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self._measured_seen, self._measured_s, self._reached = -1, 0.0, False
+        self._reported_at, self._reported_seen, self._aside_s = time.perf_counter(), 0, 0.0
+        self._saved_at, self._saved_seen, self._drawn_seen = time.monotonic(), -1, -1
+
+    def begin(self, state: TrainState) -> None:
+        """Before the first iteration of this attempt."""
+        self._reported_seen, self._saved_seen = state.seen, state.seen
+        if self.run.rank == 0:
+            self.journal = Journal(self.folder.folder, state.seen, self._not_copied)
+            self.watch = watched(self.journal.reports(), state.stages[-1].ends)
+            if state.seen == 0:
+                self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
+                self.journal.hyper_parameters(self._shown(), self._expected(state))
+                if (real := self.grids.real()) is not None:
+                    self.journal.sheet("real", real, 0)
+        if state.seen == 0:
+            self.grid(state)
+        self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
+
+    def overdue(self) -> bool:
+        """Whether the last checkpoint is older than 15 minutes, by rank 0's clock."""
+        return self.run.rank == 0 and time.monotonic() - self._saved_at > LONGEST_WITHOUT_CHECKPOINT_S
+
+    def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool:
+        """Whether `between` will write a checkpoint. `overdue` was said an iteration ago, before one that was written
+        there."""
+        return crossed(before, state.seen, stage.cadence.checkpoint) or (overdue and self._saved_seen != before)
+
+    def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None:
+        """After an iteration that went from `before` to `state.seen`."""
+        cadence, seen = stage.cadence, state.seen
+        saves = self.saves(state, before, stage, overdue)
+        if self._measures(state, before, stage, saves):
+            with self._aside():
+                self.measure(state)
+        ended = seen >= state.stages[-1].ends
+        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid) or ended:
+            with self._aside():
+                self.grid(state)
+        if crossed(before, seen, cadence.report) or seen in (self._measured_seen, self._drawn_seen):
+            self.report(state, stage)
+        if saves:
+            with self._aside():
+                self.save(state)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """The time inside is not the iterations'."""
+        if self.run.device.type == "cuda":
+            torch.cuda.synchronize(self.run.device)  # what they have queued is theirs
+        began = time.perf_counter()
+        yield
+        self._aside_s += time.perf_counter() - began
+
+    def end(self, state: TrainState, stage: Stage) -> None:
+        """After the last iteration of this attempt."""
+        if state.seen > self._drawn_seen:
+            self.grid(state)
+        if state.seen > self._reported_seen:
+            self.report(state, stage)
+        if state.seen > self._saved_seen:
+            self.save(state)
+        self.close()
+
+    def close(self) -> None:
+        """Bring what was logged to the storage. Where training fails, its last numbers tell why."""
+        if self.journal is not None:
+            self.journal.close()
+
+    def reached(self) -> bool:
+        """Whether a metric was as good as `stop_when` asks."""
+        return self._reached
+
+    def _measures(self, state: TrainState, before: int, stage: Stage, saves: bool) -> bool:
+        """Whether metrics are due: at their cadence, at the end, for each checkpoint where they decide which stay."""
+        if self.measuring is None:
+            return False
+        decides = self.spec.keep.best > 0 and str(self.kept).startswith("metric/")
+        ended = state.seen >= state.stages[-1].ends
+        return crossed(before, state.seen, stage.cadence.metrics) or ended or (saves and decides)
+
+    def measure(self, state: TrainState) -> None:
+        """The metrics of the published generator. Every worker takes part, and knows the result."""
+        assert self.measuring is not None
+        began = time.perf_counter()
+        generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
+        self.metrics = self.measuring.measure(
+            made_of(self.rows, generator, seed, device),
+            compared_with(self.rows),
+            generator,
+            labels_by(generator, self.rows.facts, seed, device),
+            wanted_by(self.rows, seed),
+        )
+        self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
+        if (goal := self.spec.stop_when) is not None:
+            name = self.measuring.resolve(goal.metric)
+            self._reached = goal.reached(self.metrics[name])
+            if self._reached and self.run.rank == 0:
+                self.run.emit({"event": "stage", "text": f"stop_when: {name} is {self.metrics[name]:.4g}"})
+
+    def report(self, state: TrainState, stage: Stage) -> None:
+        """Losses and rates since the last report."""
+        means = self.stats.means(self.run.sum)
+        now, seen = time.perf_counter(), state.seen
+        seconds, count = now - self._reported_at, seen - self._reported_seen
+        waited, self.feed.waited_s = self.feed.waited_s, 0.0
+        stepping, self._aside_s = seconds - self._aside_s, 0.0
+        self._reported_at, self._reported_seen = now, seen
+        if self.journal is None:
+            return
+        rate = count / seconds
+        values = means | {f"schedule/{name}": v for name, v in stage.scheduled_values(seen).items()}
+        values |= {f"lr/{name}": state.learning_rate(stage, name) for name in state.optimizers}
+        values |= {"speed/samples_per_s": rate, "speed/step_samples_per_s": count / stepping}
+        values |= {"speed/data_wait_share": waited / seconds}
+        values |= {"memory/gib": memory_gib(self.run.device)}
+        if self._measured_seen == seen:
+            values |= {f"metric/{name}": value for name, value in self.metrics.items()}
+            values |= {"speed/metrics_s": self._measured_s}
+        if self._drawn_seen == seen and self.diversity is not None:
+            values |= {DIVERSITY: self.diversity}
+        self.latest = values
+        self.journal.scalars(values, seen)
+        warnings = self._warn(values, seen)
+        until = state.stages[-1].ends
+        losses = {name.removeprefix("loss/"): v for name, v in means.items() if name.startswith("loss/")}
+        self.run.emit(
+            {
+                "event": "progress",
+                "seen": seen,
+                "until": until,
+                "rate": rate,
+                "eta": max(0, until - seen) / rate,
+                "losses": losses,
+                "metrics": self.metrics,
+                "workers": self.run.world,
+                "stage": stage.name,
+                "warnings": warnings,
+            }
+        )
+
+    def _warn(self, values: dict[str, float], seen: int) -> list[str]:
+        """Tell what begins to go wrong, and what no longer does; all that is wrong now."""
+        assert self.journal is not None and self.watch is not None
+        for text in self.watch.add({"seen": seen, **values}):
+            self.journal.warning(text, seen)
+            self.run.emit({"event": "warning", "text": f"at {seen:,} samples: {text}"})
+        return list(self.watch.active.values())
+
+    def grid(self, state: TrainState) -> None:
+        """Samples of the published generator on the run's fixed noise."""
+        generator = state.published(self.run)
+        self._drawn_seen = state.seen
+        if self.journal is not None:
+            shown, self.diversity = self.grids.draw(generator)
+            path = self.journal.sheet("samples", shown, state.seen)
+            self.run.emit({"event": "grid", "path": path, "seen": state.seen})
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint, then drop those that need not stay."""
+        networks, training = state.capture(self.run)
+        self._saved_at, self._saved_seen = time.monotonic(), state.seen
+        if self.run.rank != 0:
+            return
+        parent, name = self.folder.checkpoints(), checkpoint.name_of(state.seen, self.attempt)
+        meta = {
+            "job": self.spec.model_dump(mode="json", by_alias=True),
+            "clock": state.clock(),
+            "data": self.rows.facts.as_dict(),
+            "metrics": self.latest,
+            "versions": versions(),
+            "world": self.run.world,
+            "created": time.time(),
+        }
+        if self.journal is not None:
+            self.journal.push()  # whoever resumes from it finds the curves up to here
+        written = checkpoint.write(parent, name, networks, training, meta)
+        keep = self.spec.keep
+        checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
+        self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
+
+    def _not_copied(self, text: str) -> None:
+        self.run.emit({"event": "warning", "text": text})
+
+    def _shown(self) -> dict[str, Any]:
+        """The job's keys and values; of a trial those that its sweep searches, as nothing else tells it apart."""
+        flat = _flat(self.spec.model_dump(mode="json", by_alias=True))
+        keys = tuple(f"{key}." for key in self.folder.searched())
+        return {key: value for key, value in flat.items() if f"{key}.".startswith(keys)} or flat
+
+    def _expected(self, state: TrainState) -> dict[str, float]:
+        names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]
+        measured = self.measuring.names if self.measuring else ()
+        return dict.fromkeys([*names, *(f"metric/{name}" for name in measured)], 0.0)
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {key: value}
+    return {name: leaf for part, inner in items for name, leaf in _flat(inner, f"{key}.{part}".lstrip(".")).items()}

@@ -1,0 +1,172 @@
+"""The whole of training. Only this file calls `backward`, steps optimisers and moves the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from gan_dist.contracts import Nets, Phase
+from gan_dist.distributed.runtime import Run
+from gan_dist.training.batches import Feed, Moment
+from gan_dist.training.stages import Stage
+from gan_dist.training.state import TrainState
+from gan_dist.training.stats import Stats
+
+Ending = Literal["finished", "stopped"]
+
+
+class Diverged(ValueError):
+    """A loss or gradient became NaN or infinite; the text says which was the first."""
+
+
+class Tasks(Protocol):
+    """What is done between iterations: reports, grids, metrics, checkpoints. `reached`: the run is good enough."""
+
+    def begin(self, state: TrainState) -> None: ...
+    def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool: ...
+    def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None: ...
+    def overdue(self) -> bool: ...
+    def reached(self) -> bool: ...
+    def end(self, state: TrainState, stage: Stage) -> None: ...
+
+
+@dataclass
+class Iteration:
+    """What an iteration needs and leaves behind."""
+
+    state: TrainState
+    nets: Nets
+    feed: Feed
+    run: Run
+    stats: Stats
+
+
+def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -> Ending:
+    """Train from where `state` stands to the end of the last stage, until it is good enough, or a stop is asked for.
+
+    Raises:
+        Diverged: something is no longer finite; nothing after the last good checkpoint is written.
+    """
+    control = Control(run)
+    iteration = Iteration(state, Nets(state.nets), feed, run, stats)
+    tasks.begin(state)
+    for stage in state.stages:
+        for net in state.nets.values():
+            net.forget()  # what was recorded of other stages' calls
+        state.enter(stage)
+        while state.seen < stage.ends and not tasks.reached():
+            finite = iterate(iteration, stage)
+            before, state.seen = state.seen, state.seen + stage.clock.batch
+            state.update_ema()
+            verdict = control.exchange(finite, stop=run.stopping(), overdue=tasks.overdue())
+            saves = verdict.stop or tasks.saves(state, before, stage, verdict.overdue)
+            if verdict.not_finite or (saves and control.now().not_finite):
+                raise Diverged(_divergence(stats, run, state.seen))
+            stats.next_iteration()
+            tasks.between(state, before, stage, verdict.overdue)
+            if verdict.stop:
+                tasks.end(state, stage)
+                return "stopped"
+    if control.flush().not_finite:
+        raise Diverged(_divergence(stats, run, state.seen))
+    tasks.end(state, state.stage())
+    return "finished"
+
+
+def iterate(it: Iteration, stage: Stage) -> Tensor:
+    """One iteration: every phase once. Returns the sum of gradient norms, which is finite when all is well."""
+    state, health = it.state, torch.zeros((), dtype=torch.float64, device=it.run.device)
+    stage.set_driven(state.seen)
+    for row, phase in enumerate(stage.phases):
+        moment = Moment(state.seen, state.reals_drawn, phase.name, row)
+        state.before_step(phase.train)
+        with state.training(phase.train):
+            means = accumulate(it, stage, phase, moment)
+        norms = state.step(phase.train, stage)
+        for name, norm in norms.items():
+            it.stats.add(f"gradient_norm/{name}", norm, 1.0)
+            health = health + norm.double()
+        it.stats.next_phase()
+        if stage.wants_means(phase, moment.seen):
+            stage.after_step(phase, it.nets, means, moment.seen)
+        state.reals_drawn += stage.clock.batch * phase.real
+    return health
+
+
+def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dict[str, Tensor]:
+    """Forward and backward over a phase's micro-batches, with one reduction of gradients at the last.
+
+    Returns the terms' means over the global batch where an objective wants them.
+    """
+    micros = it.feed.micros
+    trained = [it.state.nets[name] for name in phase.train]
+    shares: dict[str, Tensor] = {}
+    wanted = stage.wants_means(phase, moment.seen)
+    for number, batch in enumerate(it.feed.draw(moment, phase.real, phase.train)):
+        last = number == micros - 1
+        it.feed.reseed(moment, number)
+        with it.run.sync(trained, when=last):
+            parts = stage.parts(phase, it.nets, batch, moment.seen)
+            loss = stage.loss(parts, batch.n, it.run.world, last)
+            loss.backward()  # type: ignore[no-untyped-call]
+        for part in parts:
+            weight = 1.0 if part.term.weight is None else part.term.weight
+            it.stats.add(part.name, part.term.total, weight)
+            if wanted:
+                share = part.term.total.detach().double() / (weight * stage.clock.batch / batch.n)
+                shares[part.name] = shares.get(part.name, torch.zeros_like(share)) + share
+        it.stats.add(f"loss/{phase.name}", loss, 1.0 / (it.run.world * micros))
+    if not wanted:
+        return {}
+    sums = it.run.sum(torch.stack(list(shares.values())))
+    return dict(zip(shares, sums.unbind(), strict=True))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What all workers agreed on."""
+
+    not_finite: bool = False
+    stop: bool = False
+    overdue: bool = False
+
+
+class Control:
+    """One small reduction per iteration, read an iteration later so that nobody waits for it.
+
+    Training never depends on what it says, so the delay does not touch exactness.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._pending: Callable[[], Tensor] | None = None
+
+    def exchange(self, health: Tensor, stop: bool, overdue: bool) -> Verdict:
+        """Send this worker's flags; what all said in the iteration before."""
+        before = self.flush()
+        flags = torch.tensor([0.0, stop, overdue], dtype=torch.float64, device=self.run.device)
+        flags[0] = (~torch.isfinite(health)).double()
+        self._pending = self.run.sum_later(flags)
+        return before
+
+    def now(self) -> Verdict:
+        """What all said last, waited for before something is saved; it stays pending for the next exchange."""
+        if self._pending is None:
+            return Verdict()
+        flags = self._pending()
+        self._pending = lambda: flags
+        return Verdict(*(flag > 0 for flag in flags.tolist()))
+
+    def flush(self) -> Verdict:
+        """What all said last; nothing is pending afterwards."""
+        last = self.now()
+        self._pending = None
+        return last
+
+
+def _divergence(stats: Stats, run: Run, seen: int) -> str:
+    return f"training diverged near {seen} samples: not finite: {', '.join(stats.not_finite(run.sum))}"

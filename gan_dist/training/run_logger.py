@@ -1,0 +1,120 @@
+"""What rank 0 writes for people: TensorBoard, the same numbers as JSON lines, grids as PNG files.
+
+The x-axis is samples seen. A resumed run goes on with the same curves: what an interrupted attempt wrote after the
+checkpoint is cut off. On a storage that is no path of this machine, files are copied as they grow, at most every 20 s
+and with each checkpoint; TensorBoard's are begun anew before they are long.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from gan_dist.data.encoding.text import table
+from gan_dist.generation.samples import Sheet, save_sheet
+from gan_dist.runs.mirror import PUSH_S, Mirror
+from gan_dist.runs.storage import Folder
+
+LONG_BYTES = 8 << 20
+
+
+class Journal:
+    """Writes into a run folder.
+
+    Args:
+        folder: the run folder.
+        seen: where this attempt begins; later entries of earlier attempts are dropped.
+        warn: is told of what could not be copied to the storage.
+    """
+
+    def __init__(self, folder: Folder, seen: int, warn: Callable[[str], None]) -> None:
+        self.mirror = Mirror(folder, warn)
+        self.root = self.mirror.here
+        (self.root / "grids").mkdir(parents=True, exist_ok=True)
+        self._scalars = self.mirror.pull("scalars.jsonl")
+        self._cut_scalars(seen)
+        self.board = SummaryWriter(str(self.root / "tensorboard"), purge_step=seen + 1 if seen else 0)
+
+    def scalars(self, values: dict[str, float], seen: int) -> None:
+        for name, value in values.items():
+            self.board.add_scalar(name, value, seen)
+        line = {"seen": seen, "time": round(time.time(), 3), **values}
+        with self._scalars.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        self._written()
+
+    def sheet(self, name: str, shown: Sheet, seen: int) -> str:
+        """Store samples as `grids/<seen>.png` or `.txt` (real ones: `grids/real`), and in TensorBoard under `name`.
+
+        Returns where they lie on the storage.
+        """
+        if isinstance(shown, list):
+            self.board.add_text(name, table(shown), seen)
+        else:
+            self.board.add_image(name, np.asarray(shown.convert("RGB")), seen, dataformats="HWC")
+        path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))
+        self._written()
+        return f"{self.mirror.folder.uri}/grids/{path.name}"
+
+    def push(self) -> None:
+        """Bring the storage up to date now."""
+        self.board.flush()
+        self.mirror.push()
+
+    def _written(self) -> None:
+        self.board.flush()
+        self.mirror.push(PUSH_S)
+        if self.mirror.folder.local is None and self._board_bytes() > LONG_BYTES:
+            self.mirror.push()
+            self.board.close()  # the next entry begins a new file
+
+    def _board_bytes(self) -> int:
+        """Of TensorBoard's newest file."""
+        return max(self.root.glob("tensorboard/events.*"), key=lambda path: path.name).stat().st_size
+
+    def warning(self, text: str, seen: int) -> None:
+        """Show a warning beside the curves."""
+        self.board.add_text("warnings", text, seen)
+        self.board.flush()
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The numbers of earlier attempts, up to where this one begins."""
+        return [json.loads(line) for line in self._scalars.read_text().splitlines()] if self._scalars.exists() else []
+
+    def job(self, text: str) -> None:
+        """Show the job as it was submitted."""
+        indented = "".join(f"    {line}\n" for line in text.splitlines())
+        self.board.add_text("job", indented, 0)
+
+    def hyper_parameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
+        """The HParams page: the job's numbers and words beside the final metrics."""
+        writer: Any = self.board.file_writer
+        plain = {key: value for key, value in values.items() if isinstance(value, (int, float, str, bool))}
+        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
+            writer.add_summary(summary)
+
+    def close(self) -> None:
+        self.board.close()
+        self.mirror.close()
+
+    def _cut_scalars(self, seen: int) -> None:
+        if not self._scalars.exists():
+            return
+        kept = [line for line in self._scalars.read_text().splitlines() if _seen_of(line) <= seen]
+        beside = self._scalars.with_suffix(".part")  # a kill leaves the old curves or the new
+        beside.write_text("".join(f"{line}\n" for line in kept))
+        beside.replace(self._scalars)
+
+
+def _seen_of(line: str) -> float:
+    """Where a line belongs; a line that a kill cut short belongs nowhere."""
+    try:
+        return float(json.loads(line)["seen"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,222 @@
+"""A stage of training as the loop runs it: built objectives and penalties, and the loss they make together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from gan_dist.augment.augmented_discriminator import AugmentedNet
+from gan_dist.contracts import Augment, Batch, Nets, Objective, Penalty, Phase, Term
+from gan_dist.spec.optimizer import OptimizerSettings
+from gan_dist.spec.schedules import Schedule, Scheduled
+from gan_dist.training.schedule import Clock
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An objective in a sum."""
+
+    label: str
+    objective: Objective
+    weight: Scheduled
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A penalty that is due in every `every`-th iteration, with that gain."""
+
+    label: str
+    penalty: Penalty
+    every: int
+
+
+@dataclass(frozen=True)
+class Driven:
+    """An argument that follows a schedule: the loop sets the attribute before each iteration."""
+
+    label: str
+    component: object
+    attribute: str
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often something is written, in samples."""
+
+    report: int
+    grid: int
+    checkpoint: int
+    metrics: int
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """One term of a phase: its name in the logs, the term, and its factor in the loss."""
+
+    name: str
+    term: Term
+    factor: float
+
+
+@dataclass
+class Stage:
+    """One stage. `begins` and `ends` are samples seen."""
+
+    name: str
+    begins: int
+    ends: int
+    objectives: tuple[Weighted, ...]
+    penalties: tuple[Lazy, ...]
+    settings: dict[str, OptimizerSettings]
+    cadence: Cadence
+    driven: tuple[Driven, ...]
+    clock: Clock
+    augment: Augment | None = None
+    from_pairs: bool = False  # conditions come with real samples, which every phase then draws
+    train: tuple[str, ...] | None = None  # phases of other networks are left out; None for all
+    fresh_optimizer: bool = False  # whether it begins without moments
+    phases: tuple[Phase, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = self._chosen(merged_phases([part.objective for part in self.objectives]))
+        self.phases = tuple(row._replace(real=row.real or self.from_pairs) for row in rows)
+
+    def _chosen(self, rows: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        """The phases that train networks which this stage trains.
+
+        Raises:
+            ValueError: there is none for a network that is to be trained.
+        """
+        if self.train is None:
+            return rows
+        chosen = tuple(row for row in rows if set(row.train) <= set(self.train))
+        there = {name for row in chosen for name in row.train}
+        if unknown := [name for name in self.train if name not in there]:
+            phases = "; ".join(dict.fromkeys(f"{row.name}: {', '.join(row.train)}" for row in rows))
+            raise ValueError(
+                f"stages: {self.name}: train: {unknown[0]!r} is the network of no phase that the stage would have "
+                f"(its objective's: {phases})"
+            )
+        return chosen
+
+    def set_driven(self, seen: int) -> None:
+        """Give scheduled arguments their value at this position."""
+        for driven in self.driven:
+            setattr(driven.component, driven.attribute, self.clock.value(driven.schedule, seen - self.begins))
+
+    def scheduled_values(self, seen: int) -> dict[str, float]:
+        """Every number that follows a schedule, at this position, for the logs."""
+        values = {part.label: part.schedule for part in self.driven}
+        values |= {f"{w.label}.weight": w.weight for w in self.objectives if isinstance(w.weight, Schedule)}
+        return {name: self.clock.value(schedule, seen - self.begins) for name, schedule in values.items()}
+
+    def due(self, phase: Phase, seen: int) -> list[Lazy]:
+        """The penalties of this phase in the iteration that starts at `seen`."""
+        iteration = (seen - self.begins) // self.clock.batch
+        return [lazy for lazy in self.penalties if lazy.penalty.phase == phase.name and iteration % lazy.every == 0]
+
+    def parts(self, phase: Phase, nets: Nets, batch: Batch, seen: int) -> list[LossPart]:
+        """Every term of a phase on one micro-batch, objectives first."""
+        due = self.due(phase, seen)
+        if self.augment is not None:
+            nets = Nets({**nets.by_name, "discriminator": AugmentedNet(nets.D, self.augment, batch)})
+        batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
+        found = []
+        for weighted in self.objectives:
+            if phase.name not in (own.name for own in weighted.objective.phases):
+                continue
+            prefix = phase.name if len(self.objectives) == 1 else f"{phase.name}/{weighted.label}"
+            weight = self.clock.value(weighted.weight, seen - self.begins)
+            for name, term in weighted.objective.terms(phase.name, nets, batch).items():
+                found.append(LossPart(f"{prefix}/{name}", term, weight))
+        for lazy in due:
+            for name, term in lazy.penalty.terms(nets, batch).items():
+                found.append(LossPart(f"{phase.name}/{name}", term, float(lazy.every)))
+        if self.augment is not None and hasattr(self.augment, "terms") and watches_augment(phase):
+            for name, term in self.augment.terms(nets, batch).items():
+                found.append(LossPart(f"augment/{name}", term, 1.0))
+        return found
+
+    def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:
+        """This micro-batch's summand of the loss: the sum of gradients over micro-batches and `world` workers is the
+        gradient of the loss of the whole global batch.
+
+        Args:
+            parts: of a micro-batch of `n` samples.
+            last: whether it is the last micro-batch, where terms that do not depend on the batch are added.
+        """
+        total: Any = 0.0
+        for part in parts:
+            term = part.term
+            if term.watch:
+                continue
+            if term.weight is None:
+                total = total + part.factor * term.total * (float(last) / world)
+            else:
+                whole = term.weight * self.clock.batch / n
+                total = total + part.factor / whole * term.total
+        assert isinstance(total, Tensor), "a phase without a term that is trained"
+        return total
+
+    def after_step(self, phase: Phase, nets: Nets, means: dict[str, Tensor], seen: int) -> None:
+        """Tell all that ask for it the phase's means over the global batch."""
+        for weighted in self.objectives:
+            if hasattr(weighted.objective, "after_step"):
+                weighted.objective.after_step(phase.name, nets, means)
+        if self.augment is not None and hasattr(self.augment, "after_step") and watches_augment(phase):
+            self.augment.after_step(_under("augment/", means), self.clock.batch)
+        for lazy in self.due(phase, seen):
+            if hasattr(lazy.penalty, "after_step"):
+                lazy.penalty.after_step(_under(f"{phase.name}/", means))
+
+    def wants_means(self, phase: Phase, seen: int) -> bool:
+        """Whether anything has part in this phase that wants to know its means."""
+        asked: list[object] = [weighted.objective for weighted in self.objectives]
+        asked += [lazy.penalty for lazy in self.due(phase, seen)]
+        asked += [self.augment] if watches_augment(phase) else []
+        return any(hasattr(one, "after_step") for one in asked)
+
+
+def _under(prefix: str, means: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): mean for name, mean in means.items() if name.startswith(prefix)}
+
+
+def watches_augment(phase: Phase) -> bool:
+    """Whether D learns from real samples in this phase, on which an augmentation may depend."""
+    return phase.real and "discriminator" in phase.train
+
+
+def merged_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
+    """The rows of one iteration of a sum: those of the first objective, then rows that only later ones have.
+
+    Raises:
+        ValueError: two objectives train different networks in a phase of the same name.
+    """
+    rows = list(objectives[0].phases)
+    for objective in objectives[1:]:
+        for phase in objective.phases:
+            same = [row for row in rows if row.name == phase.name]
+            if not same:
+                rows.append(phase)
+            elif same[0].train != phase.train:
+                raise ValueError(
+                    f"objective: phase {phase.name!r} trains {', '.join(same[0].train)} in one objective and "
+                    f"{', '.join(phase.train)} in another"
+                )
+            elif phase.real and not same[0].real:
+                rows = [row._replace(real=True) if row.name == phase.name else row for row in rows]
+    return tuple(rows)
+
+
+def lazy_correction(stage: Stage, network: str) -> float:
+    """k/(k+1) for a network under a penalty of every k iterations, else 1 (Karras et al. 2020, appendix B)."""
+    intervals = [
+        lazy.every
+        for lazy in stage.penalties
+        for phase in stage.phases
+        if phase.name == lazy.penalty.phase and network in phase.train and lazy.every > 1
+    ]
+    return min((every / (every + 1) for every in intervals), default=1.0)

@@ -1,0 +1,240 @@
+"""Everything that resumes. If it is not here, it is not resumed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_dist.contracts import Nets
+from gan_dist.distributed.runtime import Run, WiredNet
+from gan_dist.runs.checkpoint import Checkpoint, load_weights
+from gan_dist.spec.optimizer import OptimizerSettings
+from gan_dist.training.adam import Adam
+from gan_dist.training.ema import Ema
+from gan_dist.training.stages import Stage, lazy_correction
+
+
+class TrainState:
+    """Networks, their optimisers and average, the objectives' own state, and the clock.
+
+    Attributes:
+        seen: samples seen; the one clock.
+        reals_drawn: samples of data drawn; the position in the data.
+        nets: networks by name, as objectives call them.
+        standing: sets the batch statistics of a generator that samples are made with; None keeps training's.
+    """
+
+    def __init__(
+        self,
+        nets: Mapping[str, WiredNet],
+        settings: Mapping[str, OptimizerSettings],
+        ema: Ema | None,
+        stages: list[Stage],
+        standing: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        self.nets, self.ema, self.stages, self.standing = dict(nets), ema, stages, standing
+        self.trainable = {
+            name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
+        }
+        self.moving = {
+            name: [part for part in net.module.modules() if hasattr(part, "before_step")]
+            for name, net in self.nets.items()
+        }
+        self.optimizers = {
+            name: Adam(parameters, decoupled=settings[name].use == "adamw")
+            for name, parameters in self.trainable.items()
+            if parameters
+        }
+        self.seen = 0
+        self.reals_drawn = 0
+        for net in self.nets.values():
+            net.module.train()
+        for stage in stages:
+            self._begin(stage)
+
+    def _begin(self, stage: Stage) -> None:
+        """Tell the objectives that want to know that their stage begins; forget the moments where it says so."""
+        for optimizer in self.optimizers.values() if stage.fresh_optimizer else ():
+            optimizer.state = {}
+        for weighted in stage.objectives:
+            if hasattr(weighted.objective, "begin"):
+                weighted.objective.begin(Nets(self.nets))
+
+    def module(self, name: str) -> nn.Module:
+        return self.nets[name].module
+
+    def stage(self) -> Stage:
+        """The stage that the clock is in; the last one when all are over."""
+        return next((stage for stage in self.stages if self.seen < stage.ends), self.stages[-1])
+
+    @contextmanager
+    def training(self, names: tuple[str, ...]) -> Iterator[None]:
+        """Only these networks want gradients inside."""
+        for name, parameters in self.trainable.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name in names)
+        yield
+
+    def before_step(self, names: tuple[str, ...]) -> None:
+        """Tell the parts of these networks that want to know that a step begins."""
+        for name in names:
+            for part in self.moving[name]:
+                moving: Any = part
+                moving.before_step()
+
+    def enter(self, stage: Stage) -> None:
+        """Give the optimisers the settings of a stage; their moments go on unless it wants them fresh."""
+        if self.seen == stage.begins:
+            self._begin(stage)
+        for name, optimizer in self.optimizers.items():
+            settings, lazy = stage.settings[name], lazy_correction(stage, name)
+            first, second = settings.betas
+            optimizer.betas = (first**lazy, second**lazy)
+            optimizer.eps, optimizer.weight_decay = settings.eps, settings.weight_decay
+
+    def learning_rate(self, stage: Stage, name: str) -> float:
+        """Of one network in the iteration that starts now, warm-up included."""
+        settings, elapsed = stage.settings[name], self.seen - stage.begins
+        warmup = stage.clock.samples(settings.warmup)
+        warm = min(1.0, (elapsed + stage.clock.batch) / warmup) if warmup else 1.0
+        return stage.clock.value(settings.lr, elapsed) * warm
+
+    def step(self, names: tuple[str, ...], stage: Stage) -> dict[str, Tensor]:
+        """Clip, step and clear the gradients of these networks; their gradient norms before clipping."""
+        norms = {}
+        for name in names:
+            gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
+            norms[name] = torch.nn.utils.get_total_norm(gradients)
+            if (most := stage.settings[name].clip) is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.trainable[name], most, norms[name])
+            optimizer = self.optimizers[name]
+            optimizer.lr = self.learning_rate(stage, name) * lazy_correction(stage, name)
+            optimizer.step()
+            optimizer.zero_grad()
+        return norms
+
+    def update_ema(self) -> None:
+        if self.ema is not None:
+            self.ema.update(self.seen)
+
+    def published(self, run: Run) -> nn.Module:
+        """The generator that samples are made with, in evaluation mode: the average where there is one, with
+        buffers averaged over workers and the job's standing statistics. Every worker must call this; training is not
+        touched."""
+        return self._for_samples(self.ema.module if self.ema is not None else self._copy(), run)
+
+    def _copy(self) -> nn.Module:
+        return copy.deepcopy(self.module("generator"))
+
+    def _for_samples(self, generator: nn.Module, run: Run) -> nn.Module:
+        generator.load_state_dict(averaged_buffers(self.module("generator"), run), strict=False)
+        if self.standing is not None:
+            self.standing(generator)
+        return generator.eval()
+
+    def capture(self, run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """What a checkpoint holds: networks by name, and the training state. Every worker must call this."""
+        networks = {}
+        for name, net in self.nets.items():
+            networks[name] = {**net.module.state_dict(), **averaged_buffers(net.module, run)}
+        if self.standing is not None:
+            networks["generator"] |= _floating_buffers(self._for_samples(self._copy(), run))
+        if self.ema is not None:
+            networks["generator_ema"] = dict(self.published(run).state_dict())
+        training = {
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "objectives": {key: _plain_state(value) for key, value in self._own_state().items()},
+            "buffers": {name: _buffers_of_all(net.module, run) for name, net in self.nets.items()},
+        }
+        return networks, training
+
+    def clock(self) -> dict[str, int]:
+        return {"seen": self.seen, "reals_drawn": self.reals_drawn}
+
+    def restore(self, checkpoint: Checkpoint, run: Run) -> None:
+        """Go on from a checkpoint. With as many workers as it had, each gets its own buffers back.
+
+        Raises:
+            ValueError: its networks are not this job's.
+        """
+        training = checkpoint.training()
+        for name, net in self.nets.items():
+            load_weights(net.module, checkpoint.tensors(name), name)
+            _set_buffers(net.module, training["buffers"][name], run)
+        if self.ema is not None:
+            name = "generator_ema" if checkpoint.has("generator_ema.safetensors") else "generator"
+            load_weights(self.ema.module, checkpoint.tensors(name), name)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(training["optimizers"][name])
+        self.seen, self.reals_drawn = (checkpoint.meta["clock"][name] for name in ("seen", "reals_drawn"))
+        for key, value in self._own_state().items():
+            _set_state(value, training["objectives"][key])
+
+    def _own_state(self) -> dict[str, Tensor | nn.Module]:
+        """What the augmentation, and objectives and penalties of stages that have begun, keep, by name."""
+        augment = self.stages[0].augment
+        own = augment.state() if augment is not None and hasattr(augment, "state") else {}
+        found = {f"augment.{name}": value for name, value in own.items()}
+        for number, stage in enumerate(one for one in self.stages if one.begins < self.seen):
+            for weighted in stage.objectives:
+                own = weighted.objective.state() if hasattr(weighted.objective, "state") else {}
+                found.update({f"{number}.{weighted.label}.{name}": value for name, value in own.items()})
+            for lazy in stage.penalties:
+                own = lazy.penalty.state() if hasattr(lazy.penalty, "state") else {}
+                found.update({f"{number}.penalty.{lazy.label}.{name}": value for name, value in own.items()})
+        return found
+
+
+def averaged_buffers(module: nn.Module, run: Run) -> dict[str, Tensor]:
+    """The floating buffers of a module, averaged over workers. Every worker must call this."""
+    floating = _floating_buffers(module)
+    if not floating or run.world == 1:
+        return floating
+    total = run.sum(_flat(floating)) / run.world
+    return _unflat(total, floating)
+
+
+def _buffers_of_all(module: nn.Module, run: Run) -> list[Tensor]:
+    """Each worker's floating buffers as one flat float64 vector."""
+    floating = _floating_buffers(module)
+    return [part.cpu() for part in run.gather(_flat(floating))] if floating else []
+
+
+def _set_buffers(module: nn.Module, of_all: list[Tensor], run: Run) -> None:
+    floating = _floating_buffers(module)
+    if floating and len(of_all) == run.world:
+        module.load_state_dict(_unflat(of_all[run.rank], floating), strict=False)
+
+
+def _floating_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Floating buffers that belong to the state dict, by name."""
+    saved = module.state_dict().keys()
+    return {n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()}
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().double().flatten() for tensor in tensors.values()])
+
+
+def _unflat(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    pieces = torch.split(flat, [tensor.numel() for tensor in like.values()])
+    return {
+        name: piece.view_as(tensor).to(tensor.device, tensor.dtype)
+        for (name, tensor), piece in zip(like.items(), pieces, strict=True)
+    }
+
+
+def _plain_state(value: Tensor | nn.Module) -> Any:
+    return value.state_dict() if isinstance(value, nn.Module) else value.detach().cpu()
+
+
+def _set_state(value: Tensor | nn.Module, stored: Any) -> None:
+    if isinstance(value, nn.Module):
+        value.load_state_dict(stored)
+    else:
+        value.copy_(stored)

@@ -1,0 +1,158 @@
+"""The composition root: a validated job and a runtime become data, networks, stages and writers, and are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gan_dist.data.encoding import image, pair, text
+from gan_dist.data.facts import DataFacts, facts_of
+from gan_dist.data.ingest import Memory, Rows, on_device
+from gan_dist.data.order import epoch_samples
+from gan_dist.distributed.device import has_bf16
+from gan_dist.distributed.gradient_reduction import is_dense
+from gan_dist.distributed.runtime import Autocast, Run
+from gan_dist.registry import lookup
+from gan_dist.registry.build import build_networks
+from gan_dist.runs import checkpoint
+from gan_dist.runs.checkpoint import Checkpoint, load_weights
+from gan_dist.runs.request import Start
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import DataSpec, ImageData, TextData
+from gan_dist.spec.job import JobSpec
+from gan_dist.training.batch_norm_statistics import Standing
+from gan_dist.training.batches import Encode, Feed
+from gan_dist.training.build import build_stages
+from gan_dist.training.callbacks import Desk
+from gan_dist.training.ema import Ema
+from gan_dist.training.loop import train
+from gan_dist.training.micro_batch import settle_micro_batch
+from gan_dist.training.schedule import Clock
+from gan_dist.training.state import TrainState
+from gan_dist.training.stats import Stats
+
+if TYPE_CHECKING:
+    from gan_dist.evaluation.metric_runner import Measuring
+
+
+def work(
+    spec: JobSpec, run: Run, rows: Rows, folder: RunFolder, attempt: int, start_from: Start | None = None
+) -> dict[str, Any]:
+    """Train a job on this worker, from the run's newest checkpoint if it has one.
+
+    Args:
+        start_from: whose weights a fresh run starts with.
+
+    Returns:
+        ending ("finished" or "stopped"), seen, and the last logged numbers.
+
+    Raises:
+        ValueError: the networks are not those of the checkpoint.
+        Diverged: a loss or gradient is no longer finite.
+    """
+    lookup.add_roots([spec.environment.code or "."])
+    clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
+    autocast, dtype = _numbers(spec.precision, run.device)
+    modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
+    stages = build_stages(spec, clock, modules)
+    ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
+    nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
+    standing = Standing(spec.standing, spec.batch, rows, spec.seed, run.device) if spec.standing else None
+    state = TrainState(nets, stages[0].settings, ema, stages, standing)
+    _restore(state, run, folder, rows.facts, start_from)
+    if isinstance(rows, Memory):
+        rows = on_device(rows, spec.data.ingest, run.device)
+    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype))
+    feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
+    stats = Stats(run.device)
+    desk = Desk(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
+    try:
+        ending = train(state, feed, run, stats, desk)
+    except Exception:
+        desk.close()
+        raise
+    return {"ending": ending, "seen": state.seen, "values": desk.latest}
+
+
+def _encode(data: DataSpec, run: Run, dtype: torch.dtype) -> Encode:
+    """From stored samples to what networks see."""
+    if isinstance(data, TextData):
+        return lambda rows, rng: (text.encode(rows, run.device), None)
+    encoded = image.encoder(run.device, dtype, data.xflip)
+    if isinstance(data, ImageData):
+        return lambda rows, rng: (encoded(rows, rng), None)
+    return lambda rows, rng: pair.parted(encoded(rows, rng))
+
+
+def _measuring(spec: JobSpec, run: Run, rows: Rows, folder: RunFolder) -> Measuring | None:
+    """The job's metrics. Imported only where there are any: workers without start sooner."""
+    if not spec.metrics:
+        return None
+    from gan_dist.evaluation.metric_runner import Measuring
+
+    return Measuring(spec.metrics, rows.facts, folder.measured(), run, [spec.environment.code or "."])
+
+
+def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A network on its device. Our own are laid out channels last, in which convolutions are faster; a person's own
+    may rely on the plain layout (`x.view(n, -1)` does)."""
+    placed = module.to(device, dtype)
+    for parameter in placed.parameters():
+        # Optimisers and reductions walk through memory; a view with gaps would be trained in part.
+        if not is_dense(parameter):
+            parameter.data = parameter.data.contiguous()
+    ours = type(module).__module__.startswith("gan_dist.networks.")
+    return placed.to(memory_format=torch.channels_last) if ours else placed
+
+
+def _restore(state: TrainState, run: Run, folder: RunFolder, facts: DataFacts, start_from: Start | None) -> None:
+    found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
+    if found is not None:
+        state.restore(found, run)
+    elif start_from is not None:
+        _transfer(state, start_from, facts)
+
+
+def _transfer(state: TrainState, start_from: Start, facts: DataFacts) -> None:
+    """Weights of another run, with a new clock and new optimisers; with its generator, its average becomes this run's.
+
+    Raises:
+        ValueError: its networks are others, or its tokens mean something else.
+    """
+    source = Checkpoint(Folder.at(start_from.folder))
+    if getattr(facts_of(source.meta["data"]), "codec", None) != getattr(facts, "codec", None):
+        raise ValueError(
+            f"--from: the tokens of {source.folder.uri} are not those of data.source, so that its weights mean other "
+            "words; prepare both with one vocabulary"
+        )
+    for name, net in state.nets.items():
+        if start_from.takes(name) and source.has(f"{name}.safetensors"):
+            load_weights(net.module, source.tensors(name), name)
+    if state.ema is not None and start_from.takes("generator"):
+        name = "generator_ema" if source.has("generator_ema.safetensors") else "generator"
+        load_weights(state.ema.module, source.tensors(name), name)
+
+
+def _warn(run: Run, text: str) -> None:
+    if run.rank == 0:
+        run.emit({"event": "warning", "text": text})
+
+
+def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtype]:
+    """How forward passes compute, and the type of weights, samples and noise."""
+    if precision == "fp64":
+        return nullcontext, torch.float64
+    if precision == "bf16" and device.type == "cuda" and not has_bf16(device):
+        raise ValueError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp32 or auto")
+    if precision == "bf16" or (precision == "auto" and has_bf16(device)):
+        return _bf16(device.type), torch.float32
+    return nullcontext, torch.float32
+
+
+def _bf16(device_type: str) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: torch.autocast(device_type, torch.bfloat16)
