@@ -10,11 +10,10 @@ import pytest
 import torch
 
 import gan_dist
+from gan_dist.errors import CheckpointError, JobError, NoSuchRun
 from gan_dist.generation.model import Model
-from gan_dist.runs.checkpoint import CheckpointError
 from gan_dist.runs.index import known_runs
-from gan_dist.runs.run_folder import NoSuchRun, RunFolder
-from gan_dist.spec.errors import JobError
+from gan_dist.runs.run_folder import RunFolder
 
 JOB = """
 version: 1

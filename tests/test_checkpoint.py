@@ -11,19 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.runs.checkpoint import (
-    FORMAT,
-    Checkpoint,
-    CheckpointError,
-    name_of,
-    newest,
-    newest_described,
-    prune,
-    ranked,
-    stored,
-    write,
-)
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.errors import CheckpointError, StorageError
+from gan_dist.runs.checkpoint import FORMAT, Checkpoint, name_of, newest, newest_described, prune, ranked, stored, write
+from gan_dist.runs.storage import Folder
 
 FILES = ["generator.safetensors", "training.pt", "meta.json"]
 

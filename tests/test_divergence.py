@@ -9,12 +9,12 @@ from unittest.mock import ANY
 import pytest
 import torch
 
+from gan_dist.errors import TrainingDiverged
 from gan_dist.execution.local import run_local
 from gan_dist.runs.checkpoint import newest, stored
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.loop import Diverged
 from tests.helpers import request_of, small, stop_at, train
 
 OWN = """
@@ -101,7 +101,7 @@ def test_the_term_is_named_where_a_checkpoint_is_due_at_once(
 
 
 def test_a_stop_does_not_save_what_diverged(tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match="not finite: D/fragile"):
+    with pytest.raises(TrainingDiverged, match="not finite: D/fragile"):
         train(spec_breaking(24, every="3 steps"), tmp_path / "run", stop_at(4))
     assert good(tmp_path / "run") == [24]
 

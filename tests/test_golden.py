@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.data.errors import DataError
+from gan_dist.errors import DataError
 from gan_dist.execution.local import read_rows
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.storage import Folder

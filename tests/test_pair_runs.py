@@ -18,10 +18,10 @@ from gan_dist.cli import main
 from gan_dist.data.encoding import image
 from gan_dist.data.order import shuffled
 from gan_dist.distributed.randomness import one_lane
+from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.image.paired import psnr
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.spec.errors import JobError
 from gan_dist.training.batch_norm_statistics import with_statistics
 from tests.helpers import CPU
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gan_dist.distributed.randomness import one_lane
+from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.networks.image.pix2pix import Discriminator, Generator
-from gan_dist.spec.errors import JobError
 
 SMALL: dict[str, Any] = {"channels": 1, "input_channels": 2, "width": 4}
 

@@ -12,6 +12,7 @@ import pytest
 
 from gan_dist import api
 from gan_dist.cli import main
+from gan_dist.errors import StorageError, StorageUnreachable
 from gan_dist.evaluation.reports.tensorboard import Copy, fetch
 from gan_dist.execution.attempt import Attempt
 from gan_dist.launch.load_job import load_job
@@ -21,7 +22,7 @@ from gan_dist.runs.index import find_run
 from gan_dist.runs.mirror import Mirror
 from gan_dist.runs.request import Request
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.runs.storage import Folder, StorageError, Unreachable
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.local import run_here
 from gan_dist.sweeps.reports.plots import pictures
@@ -105,7 +106,7 @@ def test_a_storage_that_is_away_for_a_moment_ends_no_training(bucket: str, monke
 def test_what_is_not_reached_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     folder = Folder("s3://elsewhere/runs")
-    with pytest.raises(Unreachable, match=r"storage 's3://elsewhere/runs' cannot be read: .*onnect"):
+    with pytest.raises(StorageUnreachable, match=r"storage 's3://elsewhere/runs' cannot be read: .*onnect"):
         folder.read_json("status.json")
     monkeypatch.setattr("sys.argv", ["gan-dist", "list", "--storage", "s3://elsewhere/runs"])
     with pytest.raises(SystemExit) as ended:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from gan_dist.cli import main
+from gan_dist.errors import NoSuchRun
 from gan_dist.evaluation.reports.results import results_of
 from gan_dist.execution.local import run_local
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.metric_history import Course, courses, training_seconds
-from gan_dist.runs.run_folder import NoSuchRun, RunFolder
+from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from tests.helpers import request_of, small

@@ -14,16 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
+from gan_dist.errors import CheckpointError, JobError
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import resume_problems
 from gan_dist.launch.plan import plan_resume
 from gan_dist.launch.resume_rules import MAY_CHANGE, resume_spec
-from gan_dist.runs.checkpoint import CheckpointError, stored
+from gan_dist.runs.checkpoint import stored
 from gan_dist.runs.request import Request, Start
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.training import callbacks
 from gan_dist.training.callbacks import Desk

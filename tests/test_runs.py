@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from gan_dist.errors import NoSuchRun
 from gan_dist.execution import attempt as attempts
 from gan_dist.execution import smoke
 from gan_dist.execution.attempt import Attempt
 from gan_dist.runs.index import find_run, forget, known_runs, new_run_id, remember, storage_root, stored_runs
-from gan_dist.runs.run_folder import LEASE_S, NoSuchRun, RunFolder
+from gan_dist.runs.run_folder import LEASE_S, RunFolder
 from gan_dist.runs.storage import Folder
 from tests.helpers import request_of, small
 

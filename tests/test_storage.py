@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.runs.storage import Folder, StorageError, is_uri
+from gan_dist.errors import StorageError
+from gan_dist.runs.storage import Folder, is_uri
 
 
 def test_write_read_and_replace(tmp_path: Path) -> None:

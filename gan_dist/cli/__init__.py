@@ -106,8 +106,7 @@ def main() -> None:
 
 
 def _code_of(error: ValueError) -> int:
-    from gan_dist.launch.cluster.local import ClusterError
-    from gan_dist.runs.run_folder import NoSuchRun
+    from gan_dist.errors import ClusterError, NoSuchRun
 
     if isinstance(error, ClusterError):
         return NO_CLUSTER

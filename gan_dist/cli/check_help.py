@@ -10,6 +10,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import emit, say
+from gan_dist.errors import UsageError
 
 
 def check(
@@ -52,9 +53,9 @@ def help_topic(
             say(f"{name:14} {path.read_text().splitlines()[0].lstrip('# ')}")
         return
     if topic not in pages:
-        from gan_dist.spec.errors import suggestion
+        from gan_dist.spec.problems import suggestion
 
-        raise ValueError(f"no topic {topic!r}{suggestion(topic, sorted(pages))}")
+        raise UsageError(f"no topic {topic!r}{suggestion(topic, sorted(pages))}")
     text = pages[topic].read_text()
     if not sys.stdout.isatty():
         say(text)

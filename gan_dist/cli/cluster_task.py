@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.cli.output import console
+from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.spec.sections import EnvironmentSpec
@@ -46,4 +47,4 @@ def carry_out(
     # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
     outcome = attend(Jobs(cluster), job, order.run_id, Follower(console(aside)), lambda: True)
     if outcome.exit_code != 0:
-        raise ValueError(f"the cluster did not {verb}: {outcome.message}")
+        raise UsageError(f"the cluster did not {verb}: {outcome.message}")

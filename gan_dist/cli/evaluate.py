@@ -9,6 +9,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import emit, say, table
+from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.query import Answer, Question
@@ -86,7 +87,7 @@ def evaluate(
 
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
-        raise ValueError("--out is for the curves of --temperature-grid; add it")
+        raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
     how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
     question = Question(a, b, metric or (), n, features, grid, twin, *how)
@@ -119,39 +120,39 @@ def _on_cluster(question: Question, workers: int, address: str | None, as_json: 
     from gan_dist.runs.index import new_run_id, storage_root
 
     if question.neighbours:
-        raise ValueError("--neighbours is a picture that is drawn in this process; leave out --workers")
+        raise UsageError("--neighbours is a picture that is drawn in this process; leave out --workers")
     plain, known = portable(question)
     folder = storage_root(None, None).child(".evaluations").child(new_run_id("answer"))
     what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
     try:
         carry_out("evaluate", "gan_dist.execution.ray.evaluate_task", what, known, address, as_json)
         if (plain_answer := folder.read_json(ANSWER)) is None:
-            raise ValueError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
+            raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
         return Answer.of(plain_answer)
     finally:
         folder.delete()
 
 
 def _held(split: str) -> Held:
-    from gan_dist.spec.errors import suggestion
     from gan_dist.spec.fields import HELD
+    from gan_dist.spec.problems import suggestion
 
     for held in HELD:
         if held == split:
             return held
-    raise ValueError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
+    raise UsageError(f"--split: {split!r} is neither test nor validation{suggestion(split, HELD)}")
 
 
 def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, bool]:
     """How two files of sentences are cut; a run's own data say how for others."""
     from gan_dist.data.codec import WAYS
     from gan_dist.evaluation.text_file import is_text_file
-    from gan_dist.spec.errors import suggestion
+    from gan_dist.spec.problems import suggestion
 
     if (tokens or lower) and not (is_text_file(a) and is_text_file(b or "")):
-        raise ValueError("--tokens and --lower are for two files of sentences; a run's are cut as its job says")
+        raise UsageError("--tokens and --lower are for two files of sentences; a run's are cut as its job says")
     if tokens is not None and tokens not in WAYS:
-        raise ValueError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
+        raise UsageError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
     return tokens or "words", lower
 
 

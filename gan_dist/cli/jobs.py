@@ -20,8 +20,8 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Check job files, all problems at once, without running anything. Exit code 2 when one is wrong."""
+    from gan_dist.errors import JobError
     from gan_dist.launch.load_job import load_job
-    from gan_dist.spec.errors import JobError
 
     reports = []
     for file in files:

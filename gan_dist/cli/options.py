@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from gan_dist.errors import UsageError
+
 
 def complete_run(incomplete: str) -> Iterator[tuple[str, str]]:
     """Ids of the local index, newest first, read without any library: completion must answer at once."""
@@ -67,4 +69,4 @@ Set = Annotated[
 def check_address(address: str | None, workers: int | None) -> None:
     """Raises ValueError where a cluster is named that is asked for nothing."""
     if address is not None and workers is None:
-        raise ValueError("--address is the cluster of --workers; add --workers N")
+        raise UsageError("--address is the cluster of --workers; add --workers N")

@@ -9,6 +9,7 @@ import typer
 
 from gan_dist.cli.options import Address, Json, check_address
 from gan_dist.cli.output import console, emit, say, size
+from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.data.facts import DataFacts
@@ -59,7 +60,7 @@ def prepare(
     from gan_dist.spec.merge import overrides_document
 
     if target is None:
-        raise ValueError("DST is missing: gan-dist prepare SRC DST")
+        raise UsageError("DST is missing: gan-dist prepare SRC DST")
     options: dict[str, Any] = {"labels": labels, "max_rejected": max_rejected}
     if length is not None:
         options |= {"modality": "text", "length": length}
@@ -115,7 +116,7 @@ def _make_on_cluster(
     )
     made = prepared(folder)
     if made is None:
-        raise ValueError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
+        raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
     return made
 
 
@@ -126,7 +127,7 @@ def _inspect(source: str, as_json: bool) -> None:
 
     found = prepared(Folder.at(source))
     if found is None:
-        raise ValueError(
+        raise UsageError(
             f"{source!r} is no prepared folder (no manifest.json in it); gan-dist prepare SRC DST makes one"
         )
     sheet = contact_sheet(found, Path(f"{Path(found.folder.uri).name}-sheet"))

@@ -11,6 +11,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
+from gan_dist.errors import UsageError
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
 BestJob = Annotated[
@@ -100,7 +101,7 @@ def results(
         results_of_sweep(here, best_job, plots, report, as_json)
         return
     if best_job is not None or plots is not None or report is not None:
-        raise ValueError(
+        raise UsageError(
             f"--best-job, --plots and --report are for sweeps; {here.id} is a run, its job {here.uri}/job.json"
         )
     found = results_of(here)
@@ -191,7 +192,7 @@ def stop(
         _stopped(found.id, {"status": "stopped"}, as_json, f"trial {found.id} has saved and ended; its sweep goes on")
         return
     if holder is not None and "submission" not in run_status.record_of(found):
-        raise ValueError(
+        raise UsageError(
             f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
         )
     say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
@@ -229,7 +230,7 @@ def delete(
 
     found = find_run(run, storage_root(storage, None))
     if (now := standing(found, address)["status"]) in OPEN:
-        raise ValueError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
+        raise UsageError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
     trials = trials_of(found)
     count = found.size() + sum(trial.size() for trial in trials)
     several = f" with {len(trials)} trials" if trials else ""

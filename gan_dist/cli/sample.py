@@ -11,6 +11,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import console, emit, say
+from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.generation.model import Model
@@ -101,7 +102,7 @@ def sample(
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
     options.check_address(address, workers)
     if device not in DEVICES:
-        raise ValueError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+        raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
     # A cluster's workers have devices of their own.
     here = Sampling(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
     model = here.model()
@@ -109,7 +110,7 @@ def sample(
         shown, path = _remade(model, inputs, seeds, out)
     elif picture or out is None:
         if workers is not None:
-            raise ValueError("--workers is for samples that go to --out, not for one picture; leave it out")
+            raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
         path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
         shown = "1 picture" if picture else f"{n * len(seeds)} samples"
     else:
@@ -133,13 +134,13 @@ def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tu
     from gan_dist.runs.storage import Folder
 
     if len(seeds) > 1:
-        raise ValueError("--inputs takes one --seed, not several")
+        raise UsageError("--inputs takes one --seed, not several")
     if out is None:
         path = Path(f"{model.name}-seed{seeds[0]}-made.png")
         Folder.at(path.parent).write(path.name, image.png(sheet(model, inputs, seeds[0])))
         return "pictures beside their inputs", path
     if out.suffix:
-        raise ValueError(f"--out {str(out)!r}: --inputs writes into a folder")
+        raise UsageError(f"--out {str(out)!r}: --inputs writes into a folder")
     return f"{write(model, inputs, seeds[0], out)} pictures", out
 
 
@@ -160,7 +161,7 @@ def _picture(
     from gan_dist.runs.storage import Folder
 
     if layers is not None and mix is None:
-        raise ValueError("--layers says which styles --mix takes; add --mix")
+        raise UsageError("--layers says which styles --mix takes; add --mix")
     stem = f"{model.name}-seed{written}"
     if way is None and mix is None:
         content, ending = _grid(model, seeds, n, cls)
@@ -175,7 +176,7 @@ def _picture(
         from gan_dist.generation.sampling import seeds_of
 
         if way is not None:
-            raise ValueError("--interpolate and --mix are two pictures; ask for one of them")
+            raise UsageError("--interpolate and --mix are two pictures; ask for one of them")
         path, columns = out or Path(f"{stem}-mix{mix}.png"), seeds_of(mix)
         _check_ending(path, "--mix", (".png",))
         table = mixed(model, seeds, columns, _layers(layers), cls)
@@ -200,10 +201,10 @@ def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[byte
 
 def _way(model: Model, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
     from gan_dist.generation.interpolation import WAYS, stops, walk
-    from gan_dist.spec.errors import suggestion
+    from gan_dist.spec.problems import suggestion
 
     if way not in WAYS:
-        raise ValueError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
+        raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
     classes = [] if cls is None else [one.strip() for one in cls.split(",")]
     return walk(model, stops(seeds, classes), steps, way)
 
@@ -213,13 +214,13 @@ def _layers(written: str | None) -> range | None:
         return None
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", written)
     if match is None:
-        raise ValueError(f"--layers {written!r} must be a number or a range, such as 0-3")
+        raise UsageError(f"--layers {written!r} must be a number or a range, such as 0-3")
     return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
 def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
     if path.suffix not in endings:
-        raise ValueError(f"--out {str(path)!r}: {option} makes a file of {' or '.join(endings)}")
+        raise UsageError(f"--out {str(path)!r}: {option} makes a file of {' or '.join(endings)}")
 
 
 def _deliver(sampling: Sampling, model: Model, out: Path, aside: bool) -> Path:

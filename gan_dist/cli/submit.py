@@ -9,6 +9,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import console, emit, say
+from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.launch.cluster.local import Cluster
@@ -60,11 +61,11 @@ def submit(
     from gan_dist.launch.plan import plan_new, plan_resume
 
     if (job is None) == (resume is None):
-        raise ValueError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
+        raise UsageError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
     if only and start_from is None:
-        raise ValueError("--only names networks whose weights come from another run: add --from RUN")
+        raise UsageError("--only names networks whose weights come from another run: add --from RUN")
     if resume is not None and (name or start_from or smoke or mle_twin):
-        raise ValueError(
+        raise UsageError(
             "--resume goes on with a run as it is; it cannot be combined with --name, --from, --smoke or --mle-twin"
         )
     if job is not None:

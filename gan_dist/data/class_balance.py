@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import Positions, epoch_samples, shuffled
 from gan_dist.distributed.randomness import Rng
-from gan_dist.spec.errors import suggestion
+from gan_dist.errors import DataError, UsageError
+from gan_dist.spec.problems import suggestion
 
 
 class WeightedPlan:
@@ -41,7 +41,7 @@ class WeightedPlan:
             ValueError: there are fewer samples than one batch.
         """
         if self.count < self.batch:
-            raise ValueError(f"batch: {self.batch} is larger than the data ({self.count} samples)")
+            raise UsageError(f"batch: {self.batch} is larger than the data ({self.count} samples)")
         epoch, offset = divmod(reals_drawn, epoch_samples(self.count, self.batch))
         return self._epoch(epoch)[offset : offset + self.batch]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.errors import DataError, UnreadableSample
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
@@ -130,20 +130,20 @@ class Codec:
         """
         tokens = self.splitting.split(text)
         if self.eos is None and (strange := [token for token in tokens if token not in self.ids]):
-            raise Unreadable(f"{strange[0]!r} is no token of the oracle")
+            raise UnreadableSample(f"{strange[0]!r} is no token of the oracle")
         return self.row([self.ids.get(token, UNK) for token in tokens])
 
     def row(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
         """Ids with the end marked, and filled up. Raises Unreadable."""
         if len(ids) == 0:
-            raise Unreadable("no token in it")
+            raise UnreadableSample("no token in it")
         if len(ids) > self.length and not self.cut:
-            raise Unreadable(f"{len(ids)} tokens, more than data.length: {self.length}")
+            raise UnreadableSample(f"{len(ids)} tokens, more than data.length: {self.length}")
         row = np.full(self.length, PAD, self.dtype)
         row[: len(ids)] = ids[: self.length]
         if len(ids) < self.length:
             if self.eos is None:
-                raise Unreadable(f"{len(ids)} tokens where all have {self.length}")
+                raise UnreadableSample(f"{len(ids)} tokens where all have {self.length}")
             row[len(ids)] = self.eos
         return row
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.errors import DataError
 from gan_dist.data.text.held_out import HeldOut
 from gan_dist.data.text.oracle import oracle_of
+from gan_dist.errors import DataError
 from gan_dist.spec.data import PictureData, TextData
 from gan_dist.spec.fields import Held
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from gan_dist.data.errors import Unreadable
+from gan_dist.errors import UnreadableSample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ORIENTATION, UPRIGHT = 0x0112, 1
@@ -59,16 +59,16 @@ def open_image(content: bytes) -> Image.Image:
         Unreadable: empty, truncated, not an image, or too large to be one.
     """
     if not content:
-        raise Unreadable("empty file")
+        raise UnreadableSample("empty file")
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
     except UnidentifiedImageError as error:
-        raise Unreadable("not an image") from error
+        raise UnreadableSample("not an image") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything on damaged files
-        raise Unreadable(str(error) or type(error).__name__) from error
+        raise UnreadableSample(str(error) or type(error).__name__) from error
     try:
         # Pillow takes half as long to look for notes as to decode a small picture; most have none.
         noted = hasattr(image, "tag_v2") or any(note in image.info for note in NOTES)

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.shards import write_shard
 from gan_dist.data.source import Part
-from gan_dist.runs.storage import Folder, StorageError, is_uri
+from gan_dist.errors import DataError, StorageError
+from gan_dist.runs.storage import Folder, is_uri
 
 Record = dict[str, Any]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.distributed.randomness import seed_of
+from gan_dist.errors import UsageError
 
 Positions = NDArray[np.int64]
 
@@ -66,7 +67,7 @@ class Plan:
 
     def _place(self, reals_drawn: int) -> tuple[int, int]:
         if self.count < self.batch:
-            raise ValueError(f"batch: {self.batch} is larger than the data ({self.count} samples)")
+            raise UsageError(f"batch: {self.batch} is larger than the data ({self.count} samples)")
         return divmod(reals_drawn, epoch_samples(self.count, self.batch))
 
     @cached_property

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from gan_dist.data.class_balance import weights_of
 from gan_dist.data.codec import Codec
-from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.facts import (
     DataFacts,
     ImageFacts,
@@ -37,7 +36,8 @@ from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources.random_samples import stand_in
 from gan_dist.data.sources.registry import find
 from gan_dist.data.text.held_out import described, write_held_out
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.errors import DataError, DataNotFound, StorageError
+from gan_dist.runs.storage import Folder
 from gan_dist.runs.versions import versions
 from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
 from gan_dist.spec.fields import HELD
@@ -91,7 +91,7 @@ def settle(
     """
     try:
         return _asked(_given(data) or _cached(find(data), data, cache, executor, progress), data)
-    except Absent:
+    except DataNotFound:
         if stand_in_of is None:
             raise
     found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)

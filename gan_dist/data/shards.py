@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.source import Part
 from gan_dist.data.sources.registry import read
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 
 FORM = b"gan_dist.form"

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.image_decoding import Look
+from gan_dist.errors import DataError, UnreadableSample
 
 FORMAT = 3  # of prepared data
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
 SPARSE = 100
-One = bytes | NDArray[Any] | Image.Image | Unreadable
+One = bytes | NDArray[Any] | Image.Image | UnreadableSample
 Content = One | str | tuple[One, One]
 Form = Look | Codec
 Label = str | int | None

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Memory, Rows
 from gan_dist.distributed.device import pick_device
 from gan_dist.distributed.runtime import LocalRun, Run
+from gan_dist.errors import DataError, UsageError
 from gan_dist.evaluation.fitted_features import everywhere
 from gan_dist.evaluation.held_out_overlap import held_back
 from gan_dist.evaluation.image_folder import images_of
@@ -63,7 +63,7 @@ def answer(question: Question, run: Run, scratch: Folder) -> Answer:
     add_roots(a.roots)
     measuring = Measuring(asked_of(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split)
     if problems := measuring.problems():
-        raise ValueError("\n".join(problems))
+        raise UsageError("\n".join(problems))
     pairs = pairs_of(measuring.names) if question.grid else ()
     curves = {
         which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
@@ -116,7 +116,7 @@ def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[S
         return _file_against(question, scratch)
     if _holds_images(question.a):
         if question.b is None:
-            raise ValueError(f"{question.a!r} is a folder of images; name a second one to compare it with")
+            raise UsageError(f"{question.a!r} is a folder of images; name a second one to compare it with")
         _check_options(question, question.a, of_text=False)
         return of_folder(question.a, scratch), images_of(question.b)
     model = load(question.a)
@@ -135,9 +135,9 @@ def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[S
 def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
     """Sentences of a file, and the data of a run or those of another file."""
     if question.b is None:
-        raise ValueError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
+        raise UsageError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
     if question.grid or question.twin:
-        raise ValueError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
+        raise UsageError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
     _check_options(question, question.a, of_text=True)
     if is_text_file(question.b):
         first = sentences_of(question.a, codec_for([question.a, question.b], question.tokens, question.lower))
@@ -148,7 +148,7 @@ def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
     model = load(question.b)
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
-        raise ValueError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
+        raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
     found = sentences_of(question.a, learnt.facts.codec)
     facts = replace(learnt.facts, codec=found.codec)
     a = samples_of(found, facts, prepared_beside(model).child(METRICS))
@@ -169,12 +169,12 @@ def _check_options(question: Question, where: str, of_text: bool) -> None:
         kinds = ("text", "is of images, which no temperature is drawn at")
     for option, value, remedy in wrong:
         if value:
-            raise ValueError(f"{option} is for {kinds[0]}, but {where} {kinds[1]}; {remedy}")
+            raise UsageError(f"{option} is for {kinds[0]}, but {where} {kinds[1]}; {remedy}")
 
 
 def _check_temperature(one: Samples, option: str) -> None:
     if not hasattr(one.generator, "drawing"):
-        raise ValueError(
+        raise UsageError(
             f"{option}: the generator of {one.where} has no temperature, for it does not write token by token; "
             "leave the option out, or evaluate a run of lstm, rmc or transformer"
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.prepare import prepared
 from gan_dist.data.sources.image_files import list_folder
 from gan_dist.data.sources.registry import Row, read, source_of
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
 

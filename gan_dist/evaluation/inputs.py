@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts
+from gan_dist.errors import UsageError
 from gan_dist.evaluation.image_folder import images_of
 from gan_dist.evaluation.metric_inputs import Draw, Labels
 from gan_dist.evaluation.sample_draws import labels_by, made_of, samples_by, wanted_by
@@ -84,7 +85,7 @@ def twin_of(ref: str, a: Samples, device: torch.device) -> Samples:
     ours, theirs = a.facts, twin.facts
     same = isinstance(ours, TextFacts) and isinstance(theirs, TextFacts) and ours.codec == theirs.codec
     if not same or ours.checksum != theirs.checksum:
-        raise ValueError(
+        raise UsageError(
             f"--twin: {twin.where} learnt from other data than {a.where} ({theirs.described} and {ours.described}; "
             f"checksums {theirs.checksum[:8]} and {ours.checksum[:8]}); gan-dist submit JOB --mle-twin trains one"
         )

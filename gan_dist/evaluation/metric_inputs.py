@@ -17,6 +17,7 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Rows
 from gan_dist.data.source import state_of
 from gan_dist.distributed.runtime import Run
+from gan_dist.errors import UsageError
 from gan_dist.metrics.features.fit import SEED, tenth
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, Spread
 from gan_dist.registry import lookup
@@ -52,7 +53,7 @@ def said_by(generator: nn.Module | None, one: Built, fake: Collected, run: Run) 
         ValueError: it says nothing.
     """
     if generator is None or not hasattr(generator, "log_prob"):
-        raise ValueError(f"metrics: '{one.spec.use}' needs a generator that gives log p of text (log_prob)")
+        raise UsageError(f"metrics: '{one.spec.use}' needs a generator that gives log p of text (log_prob)")
     metric: Any = one.metric
     assert isinstance(fake, FeatureRows)
     return FeatureRows(run.sum(metric.sums(generator, fake.rows, run.rank, run.world)))
@@ -143,7 +144,7 @@ def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) ->
         torch.manual_seed(SEED)
         built = lookup.build("extractor", features.use, features.args, facts.provided)
     if not isinstance(built, nn.Module):
-        raise ValueError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
+        raise UsageError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built.to(device).eval()
 
 
@@ -151,7 +152,7 @@ def check_logits(built: Sequence[Built], extractors: Mapping[str, nn.Module]) ->
     """Raises ValueError where a metric wants to know classes, and its features do not."""
     for one in built:
         if one.metric.needs == "logits" and not hasattr(extractors[key_of(one.spec)], "logits"):
-            raise ValueError(
+            raise UsageError(
                 f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
                 f"not {key_of(one.spec)!r}"
             )
@@ -190,7 +191,7 @@ def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
     pair: list[Any] = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
     found = one.metric.compare(*pair)
     if found.keys() != one.names.keys():
-        raise ValueError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
+        raise UsageError(f"metric '{one.spec.use}' gave {', '.join(found)}, where it says {', '.join(one.names)}")
     return [float(found[value]) for value in one.names]
 
 

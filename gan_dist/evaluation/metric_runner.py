@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Rows
 from gan_dist.distributed.runtime import Run
+from gan_dist.errors import UsageError
 from gan_dist.evaluation.fitted_features import everywhere, fitted
 from gan_dist.evaluation.metric_inputs import (
     KINDS,
@@ -111,7 +112,7 @@ class Measuring:
         with torch.no_grad():
             features = self.extractors[key_of(one.spec)](noise.to(self.run.device))
         if features.ndim != 2 or len(features) != len(noise):
-            raise ValueError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
+            raise UsageError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
         both = self._empty(one.fake()._replace(samples=len(noise)))
         if isinstance(both, ClassMoments):
             both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
@@ -191,7 +192,7 @@ class Measuring:
         if one.metric.needs != "pairs":
             return None
         if wanted is None:
-            raise ValueError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
+            raise UsageError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
         return summed_scores(one.metric, self.extractors[key_of(one.spec)], draw, wanted, one.samples, CHUNK, self.run)
 
     def _reference(self, rows: Rows) -> dict[Wanted, Collected]:
@@ -235,7 +236,7 @@ class Measuring:
                     features = embedded[one.features][: one.samples - start]
                     if one.needs == "classes":
                         if labels is None:
-                            raise ValueError("metrics: what compares class by class needs samples of known classes")
+                            raise UsageError("metrics: what compares class by class needs samples of known classes")
                         collected.add(start, features, labels(range(start, start + CHUNK))[: len(features)])
                     else:
                         collected.add(start, features)

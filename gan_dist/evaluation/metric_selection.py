@@ -8,6 +8,7 @@ import torch
 
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.distributed.runtime import LocalRun
+from gan_dist.errors import UsageError
 from gan_dist.evaluation.inputs import Samples
 from gan_dist.evaluation.metric_runner import Measuring
 from gan_dist.evaluation.query import Question
@@ -15,9 +16,9 @@ from gan_dist.registry.lookup import ALIASES, locate
 from gan_dist.registry.metric_names import is_of_text, names_of
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.errors import suggestion
 from gan_dist.spec.fields import HELD, Held
 from gan_dist.spec.job import FeaturesSpec, MetricSpec
+from gan_dist.spec.problems import suggestion
 
 
 def asked_of(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpec]:
@@ -34,14 +35,14 @@ def _check_split(asked: Sequence[MetricSpec], a: Samples, facts: DataFacts, held
     """Raises ValueError where a metric compares with held-out text of a kind that the data have not."""
     if not isinstance(facts, TextFacts):
         if held != HELD[0]:
-            raise ValueError(f"--split {held}: of {a.where} nothing is held out, as its data are {facts.described}")
+            raise UsageError(f"--split {held}: of {a.where} nothing is held out, as its data are {facts.described}")
         return
     if getattr(facts, held) is not None:
         return
     wants = [one.use for one in asked if read_constant(locate("metric", one.use), "by_split", a.roots)]
     other = next((key for key in HELD if getattr(facts, key) is not None), None)
     if wants and other is not None:
-        raise ValueError(
+        raise UsageError(
             f"--split {held}: {a.where} has no {held} sentences for {wants[0]}, as its job names no data.{held}; "
             f"--split {other} takes those of data.{other}"
         )
@@ -53,7 +54,7 @@ def changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> li
     if question.features is not None:
         changes["features"] = FeaturesSpec(use=question.features)
     if a.most is not None and (question.n or 0) > a.most:
-        raise ValueError(f"--n {question.n}: {a.where!r} holds {a.most} samples")
+        raise UsageError(f"--n {question.n}: {a.where!r} holds {a.most} samples")
     if (count := question.n or a.most) is not None:
         changes["samples"] = Amount(count)
     return [one.model_copy(update=changes) for one in metrics]
@@ -93,5 +94,5 @@ def _metric(name: str, a: Samples, held: Held) -> MetricSpec:
         spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
     if name not in spellings:
         near, kind = suggestion(name, sorted(spellings)), "text" if a.of_text else "images"
-        raise ValueError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {a.where} is of {kind}")
+        raise UsageError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {a.where} is of {kind}")
     return spellings[name]

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_dist.errors import UsageError
+
 DEFAULT = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 LEAST, MOST = 0.05, 20.0
 STEPS = 21
@@ -72,9 +74,9 @@ def parse(text: str) -> tuple[float, ...]:
         try:
             value = float(word)
         except ValueError:
-            raise ValueError(f"--inverse-temperatures: {word!r} is no number; write 0.7,1,1.3") from None
+            raise UsageError(f"--inverse-temperatures: {word!r} is no number; write 0.7,1,1.3") from None
         if not LEAST <= value <= MOST:
-            raise ValueError(f"--inverse-temperatures: {word.strip()} must be in [{LEAST:g}, {MOST:g}]")
+            raise UsageError(f"--inverse-temperatures: {word.strip()} must be in [{LEAST:g}, {MOST:g}]")
         found.append(value)
     return tuple(sorted(set(found)))
 
@@ -91,7 +93,7 @@ def pairs_of(names: Mapping[str, str]) -> tuple[Pair, ...]:
     by_value = {value: name for name, value in reversed(list(names.items()))}
     found = tuple(Pair(by_value[one], by_value[other]) for one, other in KNOWN if {one, other} <= by_value.keys())
     if not found:
-        raise ValueError(
+        raise UsageError(
             "--temperature-grid shows bleu5 against self_bleu5, nll_oracle against nll, or lm against reverse_lm, "
             f"and no pair is measured ({', '.join(names)}); add --metric bleu --metric self_bleu, "
             "--metric nll_oracle --metric nll, or --metric lm --metric reverse_lm"

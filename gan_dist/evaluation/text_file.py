@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.data.text.corpus import SUFFIXES
 from gan_dist.data.text.held_out import texts_of
 from gan_dist.data.text.sentences import How
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.evaluation.inputs import Samples
 from gan_dist.metrics.features.fit import SEED
 from gan_dist.runs.storage import Folder
@@ -61,7 +61,7 @@ def sentences_of(where: str, codec: Codec) -> Sentences:
     for text, tokens in zip(texts, cut, strict=True):
         try:
             rows += [encoded.encode(text)] if tokens else []
-        except Unreadable as error:
+        except UnreadableSample as error:
             raise DataError(f"{where!r}: {text!r} is no sentence of the oracle: {error}") from error
     if not rows:
         raise DataError(f"{where!r} holds no sentence")

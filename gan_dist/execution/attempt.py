@@ -12,36 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gan_dist.data.errors import DataError
-from gan_dist.runs.checkpoint import CheckpointError, newest
+from gan_dist.errors import CheckpointError, DataError, PreflightError, RunStopped, StorageError, UserCodeError
+from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.request import Request
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
 
 REFUSED = 2
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
-
-
-class UserCodeError(Exception):
-    """An exception in a person's own code; `text` is its traceback without our frames and Ray's."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text.strip().splitlines()[-1])
-        self.text = text
-
-
-class Refused(ValueError):
-    """Preflight found what would fail later; nothing was started."""
-
-
-class OutOfMemory(ValueError):
-    """Networks and batch do not fit; another try would meet it again."""
-
-
-class Stopped(Exception):
-    """A stop was asked for before training began."""
 
 
 @dataclass
@@ -89,12 +69,12 @@ class Attempt:
                 result = job(self)
                 ending = "stopped" if result["ending"] == "stopped" else "succeeded"
                 return self._finish(ending, result["seen"], "")
-            except Stopped:
+            except RunStopped:
                 return self._finish("stopped", self.seen, "stopped before training began")
             except UserCodeError as error:
                 print(error.text, file=sys.stderr, flush=True)
                 return self._finish("failed", self.seen, f"your code raised {error}")
-            except (Refused, DataError) as error:
+            except (PreflightError, DataError) as error:
                 return self._refuse(str(error))
             except (ValueError, OSError) as error:
                 return self._finish("failed", self.seen, str(error))

@@ -15,7 +15,8 @@ from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import settle
 from gan_dist.distributed.device import pick_device
 from gan_dist.distributed.runtime import LocalRun
-from gan_dist.execution.attempt import Attempt, Refused, UserCodeError, is_users, user_traceback
+from gan_dist.errors import PreflightError, UserCodeError
+from gan_dist.execution.attempt import Attempt, is_users, user_traceback
 from gan_dist.execution.events import preparing
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, stood_in
@@ -63,7 +64,7 @@ def train_here(
     before = earlier_window(attempt.folder)
     rows = read_rows(spec, attempt.folder.prepared(), smoke, attempt.emit, before)
     if problems := data_problems(spec, rows.facts, 1, attempt.folder):
-        raise Refused("\n".join(problems))
+        raise PreflightError("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(spec, rows.facts, 1, str(device))})
     run = LocalRun(device, attempt.on_event, attempt.stop.is_set)
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.text.held_out import check_there
 from gan_dist.distributed.randomness import lanes_of, one_lane
+from gan_dist.errors import CheckpointError, DataError, StorageError
 from gan_dist.execution.preflight_networks import augment_problems
 from gan_dist.execution.preflight_text import text_problems
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
-from gan_dist.runs.checkpoint import CheckpointError, newest_described
+from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.batch_norm_statistics import with_statistics
 from gan_dist.training.build import build_stages

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path
 
 from gan_dist.data.facts import PairFacts
+from gan_dist.errors import UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.export_programs import inputs_of, write_onnx, write_torch
 from gan_dist.generation.model import Model, load
@@ -24,7 +25,7 @@ from gan_dist.generation.training_data import trained_on
 from gan_dist.runs.metric_history import courses
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.errors import suggestion
+from gan_dist.spec.problems import suggestion
 
 Form = Literal["safetensors", "torch", "onnx"]
 FILES: dict[str, str] = {"safetensors": exported_model.WEIGHTS, "torch": "model.pt2", "onnx": "model.onnx"}
@@ -52,11 +53,11 @@ def export(
         NoSuchRun, CheckpointError: of the run.
     """
     if form not in get_args(Form):
-        raise ValueError(f"--format: unknown form {form!r}{suggestion(form, get_args(Form))}")
+        raise UsageError(f"--format: unknown form {form!r}{suggestion(form, get_args(Form))}")
     if not force and out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
+        raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
     if exported_model.is_exported(run):
-        raise ValueError(f"{run!r} is exported already; name the run or checkpoint it came from")
+        raise UsageError(f"{run!r} is exported already; name the run or checkpoint it came from")
     model = load(run, weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from gan_dist.data.facts import PairFacts
 from gan_dist.distributed.randomness import one_lane
+from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model
 
 TRACED, TRIED = 4, 3
@@ -69,7 +70,7 @@ def write_onnx(model: Model, path: Path) -> None:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"--format onnx needs {error.name}: pip install 'gan-dist[onnx]'") from None
+        raise UsageError(f"--format onnx needs {error.name}: pip install 'gan-dist[onnx]'") from None
     with _refused(model, "onnx"):
         given = inputs_of(model, TRACED)
         torch.onnx.export(_traced(model), (), path, kwargs=given, dynamo=True, external_data=False, verbose=False)
@@ -94,7 +95,7 @@ def _check(model: Model, form: str, made: Tensor, tried: dict[str, Any]) -> None
         wanted = Program(model.generator)(**tried)
     apart = (made.double() - wanted.double()).abs().max().item()
     if apart > TOLERANCE:
-        raise ValueError(f"--format {form}: its samples differ from the run's by {apart:.2g}, more than {TOLERANCE:g}")
+        raise UsageError(f"--format {form}: its samples differ from the run's by {apart:.2g}, more than {TOLERANCE:g}")
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def _refused(model: Model, form: str) -> Iterator[None]:
         while first.__cause__ is not None:
             first = first.__cause__
         lines = [line.strip() for line in str(first).splitlines() if line.strip()]
-        raise ValueError(
+        raise UsageError(
             f"--format {form}: the generator {model.spec.generator.use!r} cannot be exported: {type(first).__name__}: "
             f"{lines[0] if lines else 'no reason given'}; --format safetensors always can"
         ) from error

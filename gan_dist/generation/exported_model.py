@@ -18,6 +18,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from gan_dist.data.facts import DataFacts, facts_of
+from gan_dist.errors import UsageError
 from gan_dist.spec.job import JobSpec
 
 KIND, FORMAT = "gan-dist generator", 1
@@ -70,12 +71,12 @@ def read(folder: str | Path) -> Exported:
     root = Path(folder)
     config = json.loads((root / CONFIG).read_text())
     if config["format"] > FORMAT:
-        raise ValueError(f"{str(root)!r} has format {config['format']}; this gan-dist reads up to {FORMAT}")
+        raise UsageError(f"{str(root)!r} has format {config['format']}; this gan-dist reads up to {FORMAT}")
     if config["file"] != WEIGHTS:
-        raise ValueError(f"{str(root)!r} holds {config['file']}, a program of its own, see its README.md; not weights")
+        raise UsageError(f"{str(root)!r} holds {config['file']}, a program of its own, see its README.md; not weights")
     path = root / WEIGHTS
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != config["checksum"]:
-        raise ValueError(f"{str(path)!r} is missing or damaged (its checksum differs); export it again")
+        raise UsageError(f"{str(path)!r} is missing or damaged (its checksum differs); export it again")
     spec, facts = JobSpec.model_validate(config["job"]), facts_of(config["data"])
     return Exported(config["run"], spec, facts, config["samples_seen"], load(content))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gan_dist.data.encoding import image
 from gan_dist.data.facts import TextFacts
+from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import CHUNK, noise_of, over_leaves
 
@@ -34,9 +35,9 @@ def stops(seeds: Sequence[int], classes: Sequence[str]) -> list[Stop]:
     """
     count = max(len(seeds), len(classes))
     if count < 2:
-        raise ValueError("an interpolation needs two places or more: --seed 1-4, or --class 3,7, or both")
+        raise UsageError("an interpolation needs two places or more: --seed 1-4, or --class 3,7, or both")
     if len(seeds) not in (1, count) or len(classes) not in (0, 1, count):
-        raise ValueError(
+        raise UsageError(
             f"an interpolation needs as many classes as seeds, or one; not {len(classes)} and {len(seeds)}"
         )
     seeds = list(seeds) * (count if len(seeds) == 1 else 1)
@@ -55,9 +56,9 @@ def walk(model: Model, places: Sequence[Stop], steps: int, way: str) -> Tensor:
         ValueError: the model writes text, has no such class, or `steps` is below 2.
     """
     if isinstance(model.facts, TextFacts):
-        raise ValueError(f"{model.name} writes text, and there is nothing between two sentences; interpolate images")
+        raise UsageError(f"{model.name} writes text, and there is nothing between two sentences; interpolate images")
     if steps < 2:
-        raise ValueError(f"--steps {steps}: an interpolation needs at least its two ends")
+        raise UsageError(f"--steps {steps}: an interpolation needs at least its two ends")
     generator: Any = model.generator
     noise = noise_of(generator, [place.seed for place in places], _device(model))
     codes = _codes(model, [place.cls for place in places])
@@ -117,7 +118,7 @@ def mixed(model: Model, rows: Sequence[int], columns: Sequence[int], layers: ran
     """
     generator: Any = model.generator
     if not (hasattr(generator, "styles") and hasattr(generator, "synthesis")):
-        raise ValueError(
+        raise UsageError(
             f"--mix: the generator {model.spec.generator.use!r} of {model.name} has no styles; stylegan2 has"
         )
     seeds = [*columns, *rows]
@@ -127,7 +128,7 @@ def mixed(model: Model, rows: Sequence[int], columns: Sequence[int], layers: ran
         count = styles.shape[1]
         taken = range(count // 2) if layers is None else layers
         if not taken or taken.stop > count:
-            raise ValueError(f"--layers: the generator has layers 0 to {count - 1}, not {taken.start}-{taken.stop - 1}")
+            raise UsageError(f"--layers: the generator has layers 0 to {count - 1}, not {taken.start}-{taken.stop - 1}")
         alone = image.decode(generator.synthesis(styles, noise))
         blank = torch.full_like(alone[:1], EMPTY)
         made = [blank, alone[: len(columns)]]

@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from gan_dist.data.encoding.image import encode
 from gan_dist.data.encoding.text import lines
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_of
+from gan_dist.errors import CheckpointError, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.samples import generate_chunks
 from gan_dist.networks.text.autoregressive import Drawing
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import add_roots
-from gan_dist.runs.checkpoint import Checkpoint, CheckpointError, load_weights, newest
+from gan_dist.runs.checkpoint import Checkpoint, load_weights, newest
 from gan_dist.runs.index import find_run
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.errors import nearest
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.problems import nearest
 
 
 class Model:
@@ -58,7 +59,7 @@ class Model:
             ValueError: the model makes pictures of other pictures, or has no such class.
         """
         if isinstance(self.facts, PairFacts):
-            raise ValueError(
+            raise UsageError(
                 f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or made_of(pictures)"
             )
         device = next(self.generator.parameters()).device
@@ -75,10 +76,10 @@ class Model:
         """
         facts = self.facts
         if not isinstance(facts, PairFacts):
-            raise ValueError(f"{self.name} makes {facts.described} of noise alone; use sample()")
+            raise UsageError(f"{self.name} makes {facts.described} of noise alone; use sample()")
         wanted = (facts.input_channels, facts.size, facts.size)
         if tuple(pictures.shape[1:]) != wanted or pictures.dtype != torch.uint8:
-            raise ValueError(
+            raise UsageError(
                 f"pictures: {tuple(pictures.shape)} {pictures.dtype}; {self.name} wants uint8 [n, "
                 f"{', '.join(map(str, wanted))}]"
             )
@@ -93,7 +94,7 @@ class Model:
             ValueError: the model makes images.
         """
         if not isinstance(self.facts, TextFacts):
-            raise ValueError(f"{self.name} makes {self.facts.described}; use sample()")
+            raise UsageError(f"{self.name} makes {self.facts.described}; use sample()")
         return lines(self.sample(n, seed, cls), self.facts.codec)
 
     def draw_with(
@@ -111,7 +112,7 @@ class Model:
         """
         generator: Any = self.generator
         if not isinstance(self.facts, TextFacts) or not hasattr(generator, "drawing"):
-            raise ValueError(
+            raise UsageError(
                 f"temperature, top-k, top-p and prefix want a generator that writes token by token; {self.name}'s is "
                 f"{self.spec.generator.use!r}"
             )
@@ -120,9 +121,9 @@ class Model:
         if unknown := [word for word in words if word not in codec.ids]:
             near = nearest(unknown[0], codec.ids)
             guess = f"; did you mean {near!r}?" if near else ""
-            raise ValueError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
+            raise UsageError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
         if len(words) >= codec.length:
-            raise ValueError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
+            raise UsageError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
         generator.drawing = Drawing(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
         return self
 
@@ -138,7 +139,7 @@ class Model:
         number = names.index(str(cls)) if str(cls) in names else cls
         if not isinstance(number, int) or not 0 <= number < len(names):
             known = f"its classes: {', '.join(names)}" if names else "it is not class-conditional"
-            raise ValueError(f"class {cls!r}: the model has no such class; {known}")
+            raise UsageError(f"class {cls!r}: the model has no such class; {known}")
         return torch.full((n,), number)
 
 
@@ -156,7 +157,7 @@ def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | 
         CheckpointError: it has no whole checkpoint.
     """
     if weights not in ("ema", "raw"):
-        raise ValueError(f"weights: {weights!r}; allowed: ema, raw")
+        raise UsageError(f"weights: {weights!r}; allowed: ema, raw")
     if not isinstance(run, RunFolder) and exported_model.is_exported(run):
         known = exported_model.read(run)
         generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS, truncation)
@@ -184,9 +185,9 @@ def _built(
 
 def _truncate(generator: Any, use: str, truncation: float) -> None:
     if not hasattr(generator, "truncation"):
-        raise ValueError(f"truncation: {truncation}; the run's generator {use!r} has none; stylegan2 has")
+        raise UsageError(f"truncation: {truncation}; the run's generator {use!r} has none; stylegan2 has")
     if not 0 <= truncation <= 1:
-        raise ValueError(f"truncation: {truncation} must be in [0, 1]")
+        raise UsageError(f"truncation: {truncation} must be in [0, 1]")
     generator.truncation = truncation
 
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model
 from gan_dist.generation.output_formats import SUFFIXES, form_of, joined
 from gan_dist.generation.sampling import Executor, Sampling
@@ -24,13 +25,13 @@ WISH = "sampling.json"
 def check_free(out: Path, force: bool) -> None:
     """Raises ValueError where something is that must not be written over."""
     if out.is_file() and not out.suffix:
-        raise ValueError(f"--out {str(out)!r} is a file, where a folder is to be; choose another name")
+        raise UsageError(f"--out {str(out)!r} is a file, where a folder is to be; choose another name")
     if force:
         return
     if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
+        raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
     if out.is_file():
-        raise ValueError(f"--out {str(out)!r} is there already; choose another name, or --force")
+        raise UsageError(f"--out {str(out)!r} is there already; choose another name, or --force")
 
 
 def deliver(

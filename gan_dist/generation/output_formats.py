@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gan_dist.data.encoding import image, text
 from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.errors import UsageError
 
 SUFFIXES = {"png": ".zip", "parquet": ".parquet", "txt": ".txt"}
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -46,7 +47,7 @@ def form_of(out: Path, facts: DataFacts) -> str:
     suffix = out.suffix.lower() if not out.is_dir() else ""
     if suffix not in forms:
         known = ", ".join(filter(None, forms))
-        raise ValueError(f"--out {str(out)!r}: {facts.described} are written into a folder, or a file of {known}")
+        raise UsageError(f"--out {str(out)!r}: {facts.described} are written into a folder, or a file of {known}")
     return forms[suffix]
 
 

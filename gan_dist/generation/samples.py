@@ -21,6 +21,7 @@ from gan_dist.data.ingest import Rows
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.distributed.randomness import LEAST_LANE, Rng
+from gan_dist.errors import UsageError
 
 COLUMNS, ROWS = 8, 8
 CHUNK = 64
@@ -87,7 +88,7 @@ def generate_chunks(
     """
     assert first % CHUNK == 0
     if count < 1:
-        raise ValueError(f"samples: {count} were asked for; at least 1")
+        raise UsageError(f"samples: {count} were asked for; at least 1")
     parts: list[Tensor | None] = [None] * -(-count // CHUNK) if cond is None else list(torch.split(cond, CHUNK))
     starts = range(first, first + count, CHUNK)
     return (

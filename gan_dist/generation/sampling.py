@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from gan_dist.data.facts import DataFacts, ImageFacts
 from gan_dist.distributed.device import pick_device
+from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model, load
 from gan_dist.generation.output_formats import encoded
 from gan_dist.generation.samples import CHUNK
@@ -106,8 +107,8 @@ def seeds_of(written: str) -> list[int]:
     for part in written.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise ValueError(f"seeds: {written!r} must be a number, a range such as 1-4, or several: 1,5,7-9")
+            raise UsageError(f"seeds: {written!r} must be a number, a range such as 1-4, or several: 1,5,7-9")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     if len(set(found)) < len(found):
-        raise ValueError(f"seeds: {written!r} names a seed twice")
+        raise UsageError(f"seeds: {written!r} names a seed twice")
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, Rows, in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import settle
+from gan_dist.errors import DataError
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.model import Model
 from gan_dist.generation.paired_samples import compared_with

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from gan_dist.data.encoding import image
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import PairFacts
 from gan_dist.data.sources.registry import find, read
+from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.model import Model
 from gan_dist.generation.output_formats import put_in_place
 from gan_dist.generation.samples import CHUNK
@@ -37,7 +37,7 @@ def inputs_of(model: Model, source: str) -> Iterator[Stretch]:
     """
     facts, data = model.facts, model.spec.data
     if not isinstance(facts, PairFacts) or not isinstance(data, PairData):
-        raise ValueError(f"--inputs: {model.name} makes {facts.described} of noise alone; leave it out")
+        raise UsageError(f"--inputs: {model.name} makes {facts.described} of noise alone; leave it out")
     channels = facts.input_channels
     asked = {"source": source, "size": facts.size, "channels": channels, "fit": data.fit, "background": data.background}
     rows = chain.from_iterable(map(read, find(ImageData.model_validate(asked)).parts))
@@ -87,7 +87,7 @@ def write(model: Model, source: str, seed: int, out: Path) -> int:
                 path = fresh / Path(name).with_suffix(".png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if path.exists():
-                    raise ValueError(f"--inputs: two pictures of {source!r} would be called {path.relative_to(fresh)}")
+                    raise UsageError(f"--inputs: two pictures of {source!r} would be called {path.relative_to(fresh)}")
                 path.write_bytes(image.png(image.grid(pixels[None], 1)))
                 count += 1
         put_in_place(fresh, out)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gan_dist.errors import JobError, StorageError
 from gan_dist.registry.lookup import Roots, check_job
 from gan_dist.registry.metric_names import check_metrics
-from gan_dist.runs.storage import Folder, StorageError, is_uri
+from gan_dist.runs.storage import Folder, is_uri
 from gan_dist.spec.check import try_job
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document, read_job_file
 from gan_dist.spec.yaml import Document

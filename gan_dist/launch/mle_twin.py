@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from gan_dist.errors import UsageError
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec, OptimizerSpec, StageSpec
 
@@ -24,15 +25,15 @@ def mle_twin(spec: JobSpec) -> JobSpec:
         ValueError: the job makes images, is a sweep, or learns by likelihood alone already.
     """
     if spec.data.modality != "text":
-        raise ValueError("--mle-twin: likelihood is of text, and the job's data are images; leave it out")
+        raise UsageError("--mle-twin: likelihood is of text, and the job's data are images; leave it out")
     if spec.sweep is not None:
-        raise ValueError("--mle-twin: the job is a sweep; take the twin of the best job that it wrote out")
+        raise UsageError("--mle-twin: the job is a sweep; take the twin of the best job that it wrote out")
     plan = tuple(stage for stage in spec.phases_plan if stage.train is None or "generator" in stage.train)
     if not plan:
-        raise ValueError(f"--mle-twin: no stage of {spec.name} trains the generator")
+        raise UsageError(f"--mle-twin: no stage of {spec.name} trains the generator")
     by_likelihood = [stage for stage in plan if all(one.use == LIKELIHOOD for one in stage.objective)]
     if len(by_likelihood) == len(plan):
-        raise ValueError(f"--mle-twin: {spec.name} learns by likelihood alone, and is its own twin; submit it as it is")
+        raise UsageError(f"--mle-twin: {spec.name} learns by likelihood alone, and is its own twin; submit it as it is")
     job: dict[str, Any] = json.loads(spec.model_dump_json(by_alias=True))
     ours = by_likelihood[0].optimizer if by_likelihood else spec.optimizer
     assert ours is not None

@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gan_dist.errors import PackagingError
+
 LIMIT_BYTES = 200_000_000
 CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 SKIPPED = {".git", ".hg", ".venv", "venv", "node_modules"} | CACHES
 SKIPPED_AT_TOP = {"runs"}
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
-class PackagingError(ValueError):
-    """The code or the environment of a job cannot be sent as asked."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.launch.packaging import Environment, code_folder
 from gan_dist.runs.filesystems import FLAT
 from gan_dist.runs.index import find_run, known_runs, new_run_id, storage_root
 from gan_dist.runs.request import Request, Start
-from gan_dist.runs.run_folder import NoSuchRun, RunFolder
+from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def plan_new(
     spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
     run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
     if spec.sweep is not None and run.folder.local is None and run.folder.open()[0].type_name not in FLAT:
-        raise ValueError(f"storage: {run.uri!r}: a sweep's record wants a path or an object store, such as s3://")
+        raise UsageError(f"storage: {run.uri!r}: a sweep's record wants a path or an object store, such as s3://")
     if name and run.folder.exists("request.json"):
-        raise ValueError(
+        raise UsageError(
             f"a run named {name!r} exists: {run.uri}\n"
             f"go on with it (gan-dist submit --resume {name}), or choose another --name"
         )
@@ -88,7 +89,7 @@ def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = Non
 
     run = find_run(ref, storage_root(storage, None))
     if (holder := run.lease_holder()) is not None:
-        raise ValueError(
+        raise UsageError(
             f"run {run.id} is still running (attempt {holder['attempt']} on {holder['host']}); "
             f"follow it: gan-dist logs -f {run.id}, or stop it first: gan-dist stop {run.id}"
         )
@@ -136,7 +137,7 @@ def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:
 
     earlier = find_run(spec.sweep.start_from, storage_root(storage, spec.storage))
     if not is_sweep(earlier):
-        raise ValueError(f"sweep.start_from: {earlier.id} is no sweep")
+        raise UsageError(f"sweep.start_from: {earlier.id} is no sweep")
     return spec.model_copy(update={"sweep": spec.sweep.model_copy(update={"start_from": earlier.uri})})
 
 
@@ -156,22 +157,22 @@ def _fresh_id(job_name: str, name: str | None) -> str:
     if name is None:
         return new_run_id(job_name)
     if not _NAME.fullmatch(name) or name == "last":
-        raise ValueError(f"--name {name!r}: use letters, digits, '.', '_' and '-', and not `last`")
+        raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-', and not `last`")
     return name
 
 
 def _start(ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, warn: Callable[[str], None]) -> Start:
     """Weights of a checkpoint, or of a run's newest valid one."""
-    from gan_dist.spec.errors import suggestion
+    from gan_dist.spec.problems import suggestion
 
     if spec.sweep is not None:
-        raise ValueError("--from: the trials of a sweep begin from nothing; give a job without sweep")
+        raise UsageError("--from: the trials of a sweep begin from nothing; give a job without sweep")
     source, names = _checkpoint_of(ref, storage, warn), list(spec.network_specs)
     for name in only:
         if name not in names:
-            raise ValueError(f"--only: {name!r} is no network of this job{suggestion(name, names)}")
+            raise UsageError(f"--only: {name!r} is no network of this job{suggestion(name, names)}")
         if not source.has(f"{name}.safetensors"):
-            raise ValueError(f"--only: {source.folder.uri} has no {name}")
+            raise UsageError(f"--only: {source.folder.uri} has no {name}")
     return Start(source.folder.uri, only)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from gan_dist.data.order import epoch_samples
+from gan_dist.errors import JobError, UsageError
 from gan_dist.registry.lookup import check_job
 from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document
 from gan_dist.spec.yaml import Document
@@ -83,7 +83,7 @@ def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _allowed(key, may_change)]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed[:5])
-        raise ValueError(
+        raise UsageError(
             f"--resume goes on with the same data, networks, objective, seed and batch; changed: {shown}. "
             f"May change: {', '.join(may_change)}. For another job with these weights: --from"
         )
@@ -96,7 +96,7 @@ def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
     clock = Clock(spec.batch, epoch_samples(newest.meta["data"]["count"], spec.batch))
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
     if newest.seen >= ends:
-        raise ValueError(
+        raise UsageError(
             f"run {run.id} is finished ({newest.seen:,} of {ends:,} samples seen); to go on, raise until: "
             f"gan-dist submit --resume {run.id} -o until={2 * ends}"
         )

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gan_dist.errors import ClusterError, NoSuchJob
 from gan_dist.execution.events import parse
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve
-from gan_dist.launch.cluster.jobs_api import Jobs, NoSuchJob, Stopping
-from gan_dist.launch.cluster.local import ClusterError
+from gan_dist.launch.cluster.jobs_api import Jobs, Stopping
 from gan_dist.runs.index import known_runs, storage_root, stored_runs
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from gan_dist.launch.cluster.jobs_api import Jobs, Refused
-from gan_dist.launch.cluster.local import Cluster, ClusterError
+from gan_dist.errors import ClusterError, RequestRefused
+from gan_dist.launch.cluster.jobs_api import Jobs
+from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied, pack
 from gan_dist.runs.request import VARIABLE
 
@@ -104,7 +105,7 @@ def _submit_with_archive(jobs: Jobs, body: dict[str, Any]) -> str:
         return str(client.submit_job(**body))
     except (RuntimeError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Refused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None
+        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None
 
 
 def _same_python(one: str, other: str) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gan_dist.spec.errors import nearest, shown
+from gan_dist.spec.problems import nearest, shown
 from gan_dist.spec.schedules import Schedule, schedule_schema
 
 Check = Callable[[Any], bool]

@@ -10,6 +10,7 @@ from torch import nn
 
 from gan_dist.data.facts import DataFacts
 from gan_dist.distributed.randomness import seed_of
+from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.job import JobSpec
 
@@ -40,5 +41,5 @@ def _seeded(
         torch.manual_seed(seed_of(seed, "init", name))
         built = lookup.build(kind, use, args, provided)
     if not isinstance(built, nn.Module):
-        raise ValueError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")
+        raise UsageError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built

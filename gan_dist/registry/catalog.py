@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_dist.errors import UsageError
 from gan_dist.registry.lookup import ALIASES, PROVIDED, Kind, signature, slots
 from gan_dist.registry.python_source import read_module
 from gan_dist.registry.signatures import Param
-from gan_dist.spec.errors import suggestion
 from gan_dist.spec.merge import read_job_file
+from gan_dist.spec.problems import suggestion
 
 # Authors and a year in parentheses, up to what follows in other parentheses or after a semicolon.
 _PAPER = re.compile(r"\(([^();]*[A-Z][^();]*\b(?:19|20)\d\d\b[^();]*)")
@@ -52,7 +53,7 @@ def catalog(name: str | None = None) -> list[Entry]:
     ]
     if not found:
         names = {alias for aliases in ALIASES.values() for alias in aliases} | ALIASES.keys()
-        raise ValueError(f"unknown component {name!r}{suggestion(str(name), sorted(names))}")
+        raise UsageError(f"unknown component {name!r}{suggestion(str(name), sorted(names))}")
     return found
 
 

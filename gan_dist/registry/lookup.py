@@ -13,15 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import wrong_value
 from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities
 from gan_dist.registry.signatures import Param, Signature, read_signature
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import as_argument
-from gan_dist.spec.errors import Keys, Problem, suggestion, unknown_key
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.problems import Keys, Problem, suggestion, unknown_key
 from gan_dist.spec.schedules import Schedule
 
 __all__ = [
@@ -72,7 +73,7 @@ def locate(kind: Kind, use: str) -> str:
     if _TARGET.fullmatch(use):
         return use
     form = "or your own as 'package.module:Name'"
-    raise ValueError(f"unknown {kind} '{use}'{suggestion(use, sorted(ALIASES[kind]))}, {form}")
+    raise UsageError(f"unknown {kind} '{use}'{suggestion(use, sorted(ALIASES[kind]))}, {form}")
 
 
 def signature(target: str, roots: Roots = ()) -> Signature:
@@ -129,7 +130,7 @@ def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, 
     try:
         return factory(**supplied, **values)
     except ValueError as error:
-        raise ValueError(f"{kind} '{use}': {error}") from error
+        raise UsageError(f"{kind} '{use}': {error}") from error
 
 
 def add_roots(roots: Roots) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from gan_dist.errors import UsageError
 from gan_dist.registry.lookup import Roots, locate, signature
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import FeaturesSpec, MetricSpec
-from gan_dist.spec.errors import Keys, Problem, nearest
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.problems import Keys, Problem, nearest
 
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"
@@ -44,10 +45,10 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Hel
     target = locate("metric", metric.use)
     values, needs = (read_constant(target, name, roots) for name in ("values", "needs"))
     if not isinstance(values, tuple | list) or not values or not all(isinstance(one, str) for one in values):
-        raise ValueError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
+        raise UsageError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
     if needs not in NEEDS:
         known = ", ".join(f'"{one}"' for one in NEEDS)
-        raise ValueError(f"'{metric.use}' does not say what it gets; its class needs needs = one of {known}")
+        raise UsageError(f"'{metric.use}' does not say what it gets; its class needs needs = one of {known}")
     by_split = read_constant(target, "by_split", roots) or ()
     return {_name(value, metric, roots, against, held if value in by_split else ""): value for value in values}
 
@@ -112,10 +113,10 @@ def resolve(asked: str, names: Mapping[str, str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ValueError(f"{asked!r} may be {' or '.join(found)}; give the whole name")
+        raise UsageError(f"{asked!r} may be {' or '.join(found)}; give the whole name")
     near = nearest(asked, [*names, *names.values()])
     guess = f"; did you mean '{near}'?" if near else ""
-    raise ValueError(f"unknown metric {asked!r}{guess} (allowed: {', '.join(names) or 'none'})")
+    raise UsageError(f"unknown metric {asked!r}{guess} (allowed: {', '.join(names) or 'none'})")
 
 
 def check_metrics(job: JobSpec, origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gan_dist.spec.errors import nearest
+from gan_dist.errors import UsageError
+from gan_dist.spec.problems import nearest
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 MAX_HOPS = 20  # imports followed from one file to the next; circles end there
@@ -42,7 +43,7 @@ def read_module(name: str, roots: Sequence[str | Path] = ()) -> Module:
     candidates = (_file_in(folder, name) for folder in folders)
     file = next(filter(None, candidates), None) or _file_of_finders(name)
     if file is None:
-        raise ValueError(f"no module '{name}'{_near_module(name, folders if '.' in name else own)}")
+        raise UsageError(f"no module '{name}'{_near_module(name, folders if '.' in name else own)}")
     return Module(name, file, _parse(file, file.stat().st_mtime_ns) if file.suffix == ".py" else None)
 
 
@@ -66,7 +67,7 @@ def find(module: Module, name: str, roots: Sequence[str | Path] = ()) -> Found:
         except ValueError:
             return Found(module, None)
     if node is None and not _has_unseen_names(module.tree):
-        raise ValueError(f"no '{name}' in module '{module.name}'{_near_name(module.tree, name)}")
+        raise UsageError(f"no '{name}' in module '{module.name}'{_near_name(module.tree, name)}")
     return Found(module, None)
 
 
@@ -112,7 +113,7 @@ def _parse(file: Path, _changed: int) -> ast.Module:
         return ast.parse(file.read_bytes(), filename=str(file))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise ValueError(f"{file}:{line}: not valid Python: {getattr(error, 'msg', error)}") from None
+        raise UsageError(f"{file}:{line}: not valid Python: {getattr(error, 'msg', error)}") from None
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:

@@ -21,15 +21,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.errors import CheckpointError, StorageError, UsageError
+from gan_dist.runs.storage import Folder
 
 FORMAT = 1
 OWN_CHECKSUM = "meta_checksum"
 NO_POSITION = (-1, -1)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +266,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
     differing += [key for key in tensors if key not in own]
     if differing:
         shown = "; ".join(f"{key}: {_shape(own, key)} here, {_shape(tensors, key)} stored" for key in differing[:5])
-        raise ValueError(f"{name}: the stored weights are of another network ({shown})")
+        raise UsageError(f"{name}: the stored weights are of another network ({shown})")
     module.load_state_dict(dict(tensors))
 
 

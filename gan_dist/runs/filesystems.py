@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
+from gan_dist.errors import UsageError
+
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
@@ -32,7 +34,7 @@ def remote(uri: str) -> tuple[FileSystem, str]:
 
         system, path = fsspec.url_to_fs(uri)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{unknown}; {error}") from error
+        raise UsageError(f"{unknown}; {error}") from error
     return PyFileSystem(FSSpecHandler(system)), str(path)
 
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gan_dist.runs.run_folder import NoSuchRun, RunFolder
+from gan_dist.errors import NoSuchRun
+from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, home
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.errors import StorageError
+from gan_dist.runs.storage import Folder
 
 PUSH_S = 20.0
 

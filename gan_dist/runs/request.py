@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from gan_dist.errors import UsageError
 from gan_dist.runs.versions import versions
 
 VARIABLE = "GAN_DIST_REQUEST"
@@ -63,7 +64,7 @@ class Request:
             ValueError: the process was not started by `gan-dist submit`.
         """
         if VARIABLE not in environ:
-            raise ValueError(f"{VARIABLE} is not set: this module is started by `gan-dist submit`")
+            raise UsageError(f"{VARIABLE} is not set: this module is started by `gan-dist submit`")
         return cls.from_json(environ[VARIABLE])
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.runs.storage import Folder
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
@@ -28,10 +29,6 @@ PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
 LEASE_S = 45.0
-
-
-class NoSuchRun(ValueError):
-    """No run of that name is known; the command's exit code is 4."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +114,14 @@ class RunFolder:
             ValueError: another driver holds the run.
         """
         if (holder := self.lease_holder()) is not None:
-            raise ValueError(
+            raise UsageError(
                 f"run {self.id} is being written by attempt {holder['attempt']} on {holder['host']} "
                 f"(pid {holder['pid']}); stop it first: gan-dist stop {self.id}"
             )
         self.folder.delete("lease.json")
         lease = json.dumps(_lease(attempt)).encode()
         if not self.folder.create("lease.json", lease):
-            raise ValueError(f"run {self.id}: another driver took it at the same moment")
+            raise UsageError(f"run {self.id}: another driver took it at the same moment")
 
     def renew(self, attempt: int) -> bool:
         """Say that the writer is alive; False, and nothing is written, where another has become it meanwhile."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from gan_dist.errors import StorageError, StorageUnreachable
 from gan_dist.runs.file_listing import HIDDEN, Entry, walk
 from gan_dist.runs.filesystems import FLAT, remote
 
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
 
 SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
-
-
-class StorageError(ValueError):
-    """A folder that cannot be read or written; the text names the folder and the reason."""
-
-
-class Unreachable(OSError, StorageError):
-    """A remote storage that does not answer, or lets nobody in. Something that is not there is no such thing."""
 
 
 def home() -> Path:
@@ -93,7 +86,7 @@ class Folder:
         except OSError as error:
             if self.local is not None or isinstance(error, (FileNotFoundError, StorageError)):
                 raise
-            raise Unreachable(f"storage {self.uri!r} cannot be read: {error}") from error
+            raise StorageUnreachable(f"storage {self.uri!r} cannot be read: {error}") from error
 
     def exists(self, name: str) -> bool:
         from pyarrow.fs import FileType
@@ -193,7 +186,7 @@ class Folder:
         """A JSON file of this folder, or None when it is absent or cut short."""
         try:
             found = json.loads(self.read(name))
-        except Unreachable:
+        except StorageUnreachable:
             raise
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None

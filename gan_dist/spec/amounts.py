@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from gan_dist.spec.errors import nearest, shown
+from gan_dist.spec.problems import nearest, shown
 
 Unit = Literal["samples", "epochs", "steps"]
 

@@ -10,21 +10,12 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from gan_dist.errors import JobError
 from gan_dist.spec.constraints import conflicts
 from gan_dist.spec.data import SECTIONS, DataSpec
-from gan_dist.spec.errors import (
-    NOWHERE,
-    JobError,
-    Keys,
-    Origin,
-    Problem,
-    dotted,
-    shown,
-    suggestion,
-    unknown_key,
-)
 from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
 from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
+from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted, shown, suggestion, unknown_key
 from gan_dist.spec.yaml import Document
 
 Origins = Mapping[Keys, Origin]

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from gan_dist.spec.amounts import Amount, CountField
-from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import Section, Whole
+from gan_dist.spec.problems import shown
 from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
 
 PATHS = ("folder", "weights")  # arguments of components that name what lies on the user's machine

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gan_dist.spec.errors import suggestion
+from gan_dist.spec.problems import suggestion
 
 
 def conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from gan_dist.spec.amounts import Amount, CountField
-from gan_dist.spec.errors import shown, suggestion
 from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole
+from gan_dist.spec.problems import shown, suggestion
 
 Modality = Literal["image", "text", "pair"]
 MODALITIES = get_args(Modality)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from gan_dist.spec.errors import shown, suggestion, unknown_key
+from gan_dist.spec.problems import shown, suggestion, unknown_key
 
 
 class Section(BaseModel):

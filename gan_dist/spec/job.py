@@ -20,10 +20,10 @@ from gan_dist.spec.component_specs import (
 )
 from gan_dist.spec.constraints import conflicts
 from gan_dist.spec.data import DataSpec, ImageData, TextData
-from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.merge import merge_values
 from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.problems import shown
 from gan_dist.spec.sections import (
     EmaSpec,
     EnvironmentSpec,

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_dist.spec.errors import JobError, Keys, Origin, Problem, dotted
+from gan_dist.errors import JobError
+from gan_dist.spec.problems import Keys, Origin, Problem, dotted
 from gan_dist.spec.schedules import is_schedule
 from gan_dist.spec.yaml import OVERRIDE, Document, near_file, parse_value, read_document
 

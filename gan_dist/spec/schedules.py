@@ -12,7 +12,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.errors import shown, suggestion, unknown_key
+from gan_dist.spec.problems import shown, suggestion, unknown_key
 
 Kind = Literal["cosine", "linear", "exponential", "piecewise"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from gan_dist.spec.amounts import Amount, AmountField, AmountOrZero
-from gan_dist.spec.errors import shown
 from gan_dist.spec.fields import AutoOr, Number, Section, Whole, WorkerRange, parse_workers, plain_workers
+from gan_dist.spec.problems import shown
 from gan_dist.spec.schedules import Schedule, parse_schedule, schedule_schema
 
 COUNTS = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.errors import shown, suggestion, unknown_key
 from gan_dist.spec.fields import number
+from gan_dist.spec.problems import shown, suggestion, unknown_key
 
 Kind = Literal["choice", "grid", "uniform", "loguniform", "int", "logint", "normal", "same_as"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

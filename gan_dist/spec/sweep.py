@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from gan_dist.spec.amounts import AmountField
-from gan_dist.spec.errors import nearest, shown, suggestion
 from gan_dist.spec.fields import MetricNames, Modes, Number, Section, Whole, number
+from gan_dist.spec.problems import nearest, shown, suggestion
 from gan_dist.spec.space import LISTS, Parameter, ParameterField
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}

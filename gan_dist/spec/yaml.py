@@ -24,7 +24,8 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from gan_dist.spec.errors import JobError, Keys, Origin, Problem, nearest
+from gan_dist.errors import JobError
+from gan_dist.spec.problems import Keys, Origin, Problem, nearest
 
 MAX_BYTES = 256_000
 MAX_VALUES = 20_000

@@ -19,7 +19,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from gan_dist.distributed.randomness import lanes_of
-from gan_dist.execution.attempt import Attempt, Refused
+from gan_dist.errors import PreflightError
+from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import storage_problems
 from gan_dist.execution.ray.prepare_ahead import Reading
@@ -112,7 +113,7 @@ def search(attempt: Attempt, reading: Reading) -> dict[str, Any]:
 
     ask, places = places_for(spec, asked)
     if problems := [*resource_problems(spec.resources, ask, attempt.folder.folder), *_too_many(spec, ask, places)]:
-        raise Refused("\n".join(problems))
+        raise PreflightError("\n".join(problems))
     attempt.emit({"event": "stage", "text": "reading data"})
     data = serve(reading.result(), spec, nodes, None, attempt.emit)
     sweep = Sweep(attempt, data.facts, lambda one: asked(one).most)

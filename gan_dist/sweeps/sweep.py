@@ -10,7 +10,8 @@ import torch
 
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
-from gan_dist.execution.attempt import Attempt, Refused
+from gan_dist.errors import JobError, PreflightError
+from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.preflight import batch_problems, metric_problems, network_problems
 from gan_dist.execution.smoke import STEPS, fewer_trials, shortened
 from gan_dist.registry.build import build_networks
@@ -18,8 +19,8 @@ from gan_dist.registry.metric_names import job_names
 from gan_dist.runs.metric_history import curve, last_value
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.errors import JobError, suggestion
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.problems import suggestion
 from gan_dist.sweeps.reports.progress import Board
 from gan_dist.sweeps.reports.results import Told
 from gan_dist.sweeps.search.candidates import candidate, tag_of
@@ -60,7 +61,7 @@ class Sweep:
         assert spec.sweep is not None
         self.spec, self.sweep = spec, spec.sweep
         if problems := sweep_problems(spec, facts, workers, self.roots):
-            raise Refused("\n".join(problems))
+            raise PreflightError("\n".join(problems))
         clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
         end = sum(clock.samples(stage.length) for stage in spec.phases_plan)
         self.common = Common(
@@ -77,7 +78,7 @@ class Sweep:
         try:
             rule = rule_of(self.sweep, end, clock.samples)
         except ValueError as error:
-            raise Refused(str(error)) from None
+            raise PreflightError(str(error)) from None
         self.search = Search(self.sweep, rule, self.ledger, self._named, self._earlier(), self._wrong)
         self.board = Board(self.search, end, [tag.removeprefix("metric/") for tag in self.common.tags])
         self._began, self._told, self._spent = time.monotonic(), 0.0, self.ledger.seconds
@@ -87,7 +88,7 @@ class Sweep:
             # A rehearsal differs in them from the stored job.
             self.ledger.begin({"tags": self.common.tags, "seeds": self.sweep.seeds, "end": end})
         elif self.search.complete:
-            raise Refused(self._finished())
+            raise PreflightError(self._finished())
 
     def hand_out(self) -> Task | None:
         """The next task, ready to be trained; None when there is none now."""
@@ -190,7 +191,9 @@ class Sweep:
         told = Told(RunFolder(Folder(self.sweep.start_from)))
         if (told.tags, told.sweep.modes) != (self.common.tags, self.sweep.modes) and not self.smoke:
             was = ", ".join(f"{name} ({mode})" for name, mode in zip(told.metrics, told.sweep.modes, strict=True))
-            raise Refused(f"sweep.start_from: {told.run.id} was ranked by {was}, not by the metric of this sweep")
+            raise PreflightError(
+                f"sweep.start_from: {told.run.id} was ranked by {was}, not by the metric of this sweep"
+            )
         return told.history
 
     def _wrong(self, values: Values) -> str | None:

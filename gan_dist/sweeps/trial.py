@@ -13,21 +13,21 @@ from typing import Any, Literal
 
 import torch
 
+from gan_dist.errors import CheckpointError, OutOfMemory, StorageError, TrainingDiverged
 from gan_dist.evaluation.collapse import watched
-from gan_dist.execution.attempt import Attempt, OutOfMemory
+from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import MARK
-from gan_dist.runs.checkpoint import Checkpoint, CheckpointError, name_of, newest
+from gan_dist.runs.checkpoint import Checkpoint, name_of, newest
 from gan_dist.runs.log_file import logged
 from gan_dist.runs.metric_history import last_value
 from gan_dist.runs.request import Request
 from gan_dist.runs.run_folder import JOB, STOP, RunFolder
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.search.candidates import candidate, seeded
 from gan_dist.sweeps.search.history import Outcome, Task
 from gan_dist.sweeps.search.trial_log import trial_uri
-from gan_dist.training.loop import Diverged
 from gan_dist.training.schedule import Clock
 
 LINEAGE = "lineage.json"
@@ -172,7 +172,7 @@ class Trial:
 
 def failure(error: BaseException | None) -> str | None:
     """What kind of failure a trial's own doing is; None for any other."""
-    if isinstance(error, Diverged):
+    if isinstance(error, TrainingDiverged):
         return "diverged"
     return "out_of_memory" if isinstance(error, (OutOfMemory, MemoryError, torch.OutOfMemoryError)) else None
 

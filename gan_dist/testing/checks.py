@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Nets, Term
 from gan_dist.distributed.randomness import one_lane
+from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.data import Modality
 from gan_dist.testing.augment import augment_trial
@@ -44,7 +45,7 @@ def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = ("."
     """
     found = problems(use, kind, roots, **args)
     if found:
-        raise ValueError(f"{use}: " + "; ".join(found))
+        raise UsageError(f"{use}: " + "; ".join(found))
 
 
 def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> list[str]:

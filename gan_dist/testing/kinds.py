@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
-from gan_dist.spec.errors import suggestion
+from gan_dist.spec.problems import suggestion
 
 Kind = Literal["generator", "discriminator", "objective", "penalty", "augment"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,7 +26,7 @@ def kind_of(name: str) -> Kind:
     for kind in KINDS:
         if name == kind:
             return kind
-    raise ValueError(f"kind: {name!r}{suggestion(name, KINDS)}")
+    raise UsageError(f"kind: {name!r}{suggestion(name, KINDS)}")
 
 
 def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
@@ -39,7 +40,7 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
             return kind
     if ":" not in use:
         aliases = sorted({alias for kind in KINDS for alias in lookup.ALIASES[kind]})
-        raise ValueError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
+        raise UsageError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
     target = lookup.locate("generator", use)
     lookup.signature(target, tuple(roots))
     factory = lookup.load(target, tuple(roots))
@@ -51,7 +52,7 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
         return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
     if hasattr(factory, "forward") or (inspect.isclass(factory) and issubclass(factory, nn.Module)):
         return "discriminator"
-    raise ValueError(
+    raise UsageError(
         f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
         "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)) nor augmentation (__call__(x, rng))"
     )

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from gan_dist.contracts import Augment, Objective, Penalty
+from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
@@ -82,6 +83,6 @@ def _driven(label: str, component: object, args: Mapping[str, Any]) -> list[Driv
         if not isinstance(value, Schedule):
             continue
         if not isinstance(getattr(component, name, None), (int, float)):
-            raise ValueError(f"{label}.{name}: a schedule needs the component to read self.{name} as a plain number")
+            raise UsageError(f"{label}.{name}: a schedule needs the component to read self.{name} as a plain number")
         found.append(Driven(f"{label}.{name}", component, name, value))
     return found

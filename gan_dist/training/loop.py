@@ -11,16 +11,13 @@ from torch import Tensor
 
 from gan_dist.contracts import Nets, Phase
 from gan_dist.distributed.runtime import Run
+from gan_dist.errors import TrainingDiverged
 from gan_dist.training.batches import Feed, Moment
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 from gan_dist.training.stats import Stats
 
 Ending = Literal["finished", "stopped"]
-
-
-class Diverged(ValueError):
-    """A loss or gradient became NaN or infinite; the text says which was the first."""
 
 
 class Tasks(Protocol):
@@ -65,14 +62,14 @@ def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -
             verdict = control.exchange(finite, stop=run.stopping(), overdue=tasks.overdue())
             saves = verdict.stop or tasks.saves(state, before, stage, verdict.overdue)
             if verdict.not_finite or (saves and control.now().not_finite):
-                raise Diverged(_divergence(stats, run, state.seen))
+                raise TrainingDiverged(_divergence(stats, run, state.seen))
             stats.next_iteration()
             tasks.between(state, before, stage, verdict.overdue)
             if verdict.stop:
                 tasks.end(state, stage)
                 return "stopped"
     if control.flush().not_finite:
-        raise Diverged(_divergence(stats, run, state.seen))
+        raise TrainingDiverged(_divergence(stats, run, state.seen))
     tasks.end(state, state.stage())
     return "finished"
 

@@ -8,6 +8,7 @@ import torch
 
 from gan_dist.contracts import Nets
 from gan_dist.distributed.runtime import Run
+from gan_dist.errors import UsageError
 from gan_dist.training.batches import Feed, Moment
 from gan_dist.training.state import TrainState
 
@@ -29,7 +30,7 @@ def settle_micro_batch(asked: int | str, state: TrainState, feed: Feed, run: Run
                 net.forget()
             torch.cuda.empty_cache()
             if size <= feed.lane:
-                raise ValueError(
+                raise UsageError(
                     f"micro_batch: not even {feed.lane} samples fit in the memory of {run.device}; "
                     "make the networks narrower or data.size smaller"
                 )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gan_dist.augment.augmented_discriminator import AugmentedNet
 from gan_dist.contracts import Augment, Batch, Nets, Objective, Penalty, Phase, Term
+from gan_dist.errors import UsageError
 from gan_dist.spec.optimizer import OptimizerSettings
 from gan_dist.spec.schedules import Schedule, Scheduled
 from gan_dist.training.schedule import Clock
@@ -96,7 +97,7 @@ class Stage:
         there = {name for row in chosen for name in row.train}
         if unknown := [name for name in self.train if name not in there]:
             phases = "; ".join(dict.fromkeys(f"{row.name}: {', '.join(row.train)}" for row in rows))
-            raise ValueError(
+            raise UsageError(
                 f"stages: {self.name}: train: {unknown[0]!r} is the network of no phase that the stage would have "
                 f"(its objective's: {phases})"
             )
@@ -202,7 +203,7 @@ def merged_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
             if not same:
                 rows.append(phase)
             elif same[0].train != phase.train:
-                raise ValueError(
+                raise UsageError(
                     f"objective: phase {phase.name!r} trains {', '.join(same[0].train)} in one objective and "
                     f"{', '.join(phase.train)} in another"
                 )

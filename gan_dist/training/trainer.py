@@ -16,6 +16,7 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.device import has_bf16
 from gan_dist.distributed.gradient_reduction import is_dense
 from gan_dist.distributed.runtime import Autocast, Run
+from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
@@ -126,7 +127,7 @@ def _transfer(state: TrainState, start_from: Start, facts: DataFacts) -> None:
     """
     source = Checkpoint(Folder.at(start_from.folder))
     if getattr(facts_of(source.meta["data"]), "codec", None) != getattr(facts, "codec", None):
-        raise ValueError(
+        raise UsageError(
             f"--from: the tokens of {source.folder.uri} are not those of data.source, so that its weights mean other "
             "words; prepare both with one vocabulary"
         )
@@ -148,7 +149,7 @@ def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtyp
     if precision == "fp64":
         return nullcontext, torch.float64
     if precision == "bf16" and device.type == "cuda" and not has_bf16(device):
-        raise ValueError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp32 or auto")
+        raise UsageError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp32 or auto")
     if precision == "bf16" or (precision == "auto" and has_bf16(device)):
         return _bf16(device.type), torch.float32
     return nullcontext, torch.float32

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gan_dist.data.errors import DataError
+from gan_dist.errors import DataError
 from tests.data.corpus import encoded, ingest, noise, pixels_in, put, spec
 from tests.helpers import SHARED
 

@@ -10,12 +10,12 @@ import torch
 
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.encoding.image import decode, encode, grid, mirrored
-from gan_dist.data.errors import DataError
 from gan_dist.data.ingest import Memory, OnDevice, Stream, choose, in_memory, on_device
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import Prepared, settle
 from gan_dist.data.sources.random_samples import stand_in
 from gan_dist.data.sources.registry import find, read
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import ingest, noise, put, spec
 from tests.helpers import CPU, kill_at, small, train

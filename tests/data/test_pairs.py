@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from gan_dist.data.encoding import image, pair
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import PairFacts, facts_of
 from gan_dist.data.ingest import in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import Prepared, prepare_into, settle
 from gan_dist.data.source import Part
 from gan_dist.distributed.randomness import one_lane
+from gan_dist.errors import DataError
 from gan_dist.generation.paired_samples import Targets, chosen
 from gan_dist.generation.run_grids import Grids
 from gan_dist.runs.storage import Folder

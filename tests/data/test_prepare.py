@@ -13,13 +13,13 @@ import pytest
 
 from gan_dist.data import prepare as preparing
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.errors import DataError
 from gan_dist.data.image_decoding import Look
 from gan_dist.data.ingest import in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import MANIFEST, Prepared, prepared, settle
 from gan_dist.data.source import Part, cuts, rows_of_a_part
 from gan_dist.data.sources.registry import find
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import DataSpec
 from tests.data.corpus import many, noise, put, spec

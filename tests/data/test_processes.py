@@ -13,11 +13,11 @@ import pytest
 
 from gan_dist.data import on_processes
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.errors import DataError
 from gan_dist.data.on_processes import here
 from gan_dist.data.source import Part
 from gan_dist.data.sources.registry import find
-from gan_dist.runs.storage import Folder, StorageError
+from gan_dist.errors import DataError, StorageError
+from gan_dist.runs.storage import Folder
 from tests.data.corpus import many, spec
 
 

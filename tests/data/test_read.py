@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.image_decoding import Look, channels_of, open_image, to_pixels
+from gan_dist.errors import DataError, UnreadableSample
 from tests.data.corpus import encoded, ingest, many, noise, put, spec
 
 GREY = {"L": "PNG", "LA": "PNG", "1": "PNG"}
@@ -128,7 +128,7 @@ def test_a_file_cut_anywhere_is_decoded_or_rejected(form: str) -> None:
     for length in range(0, len(whole), 3):
         try:
             to_pixels(open_image(whole[:length]), Look(8, 3))
-        except Unreadable as error:
+        except UnreadableSample as error:
             assert str(error)
 
 
@@ -149,7 +149,7 @@ def _decode_or_reject(content: bytes) -> None:
         image = open_image(content)
         if image.width * image.height < 10**6:
             to_pixels(image, Look(8, 3))
-    except (Unreadable, OSError):
+    except (UnreadableSample, OSError):
         pass  # what the reader of folders takes for a rejection
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.ingest import Stream, in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import prepare_into, settle
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import many, pixels_in, put, spec
 from tests.data.test_containers import MEMBERS, zipped

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.image_decoding import SUFFIXES
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import settle
 from gan_dist.data.sources.registry import find, read
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import encoded, idx, ingest, many, noise, pixels_in, put, spec
 from tests.helpers import SHARED

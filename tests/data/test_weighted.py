@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan_dist.data.class_balance import WeightedPlan, class_shares, quotas, weights_of
-from gan_dist.data.errors import DataError
 from gan_dist.data.ingest import choose, in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.prepare import settle
+from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from tests.helpers import CPU, small
 

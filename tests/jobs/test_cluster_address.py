@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from gan_dist.errors import NoSuchJob, RequestRefused
 from gan_dist.launch.cluster.address import Cluster, ClusterError, http_address, resolve
-from gan_dist.launch.cluster.jobs_api import Jobs, NoSuchJob, Refused, find_token
+from gan_dist.launch.cluster.jobs_api import Jobs, find_token
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,7 @@ def test_unknown_job_and_refusal(server):
     with pytest.raises(NoSuchJob, match="Job x does not exist"):
         Jobs(Cluster(server.address)).info("x")
     server.code, server.text = 500, "ValueError: Job x already exists."
-    with pytest.raises(Refused, match="already exists"):
+    with pytest.raises(RequestRefused, match="already exists"):
         Jobs(Cluster(server.address)).submit({})
 
 

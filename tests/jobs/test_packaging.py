@@ -6,9 +6,10 @@ import zipfile
 
 import pytest
 
+from gan_dist.errors import PackagingError
 from gan_dist.launch import packaging
 from gan_dist.launch.cluster.local import Cluster
-from gan_dist.launch.packaging import Environment, PackagingError, code_folder, copied, files_to_send, pack
+from gan_dist.launch.packaging import Environment, code_folder, copied, files_to_send, pack
 from gan_dist.launch.submit import _same_python, entrypoint, runtime_env
 from gan_dist.runs.request import VARIABLE, Request
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gan_dist.launch.cluster.jobs_api import Jobs, NoSuchJob, Refused
-from gan_dist.launch.cluster.local import ClusterError, start_local, stop_local
+from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
+from gan_dist.launch.cluster.jobs_api import Jobs
+from gan_dist.launch.cluster.local import start_local, stop_local
 from gan_dist.launch.display import Follower
 from gan_dist.launch.follow import attend
 from gan_dist.launch.packaging import Environment
@@ -70,7 +71,7 @@ def test_exit_code_and_death(cluster):
 
 def test_ids_are_unique_and_unknown_ones_told(cluster):
     followed(cluster, request_of("twice"))
-    with pytest.raises(Refused, match=r"already exists"):
+    with pytest.raises(RequestRefused, match=r"already exists"):
         submit(request_of("twice"), cluster, HERE, "fake_driver")
     with pytest.raises(NoSuchJob):
         Jobs(cluster).info("never")

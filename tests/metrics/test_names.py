@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry.metric_names import job_names, names_of, resolve
 from gan_dist.spec.component_specs import MetricSpec
-from gan_dist.spec.errors import JobError
 from tests.helpers import small
 
 OWN = """\

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry.job_schema import job_schema
 from gan_dist.registry.lookup import ALIASES
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.fields import WorkerRange
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import read_job_file

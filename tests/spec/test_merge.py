@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gan_dist.spec.errors import JobError, Origin
+from gan_dist.errors import JobError
 from gan_dist.spec.merge import merge, merge_values, overrides_document, read_job_file
+from gan_dist.spec.problems import Origin
 from gan_dist.spec.yaml import Document
 
 

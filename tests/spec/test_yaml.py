@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gan_dist.spec.errors import JobError, Origin
+from gan_dist.errors import JobError
+from gan_dist.spec.problems import Origin
 from gan_dist.spec.yaml import parse_value, read_document, scalar
 
 

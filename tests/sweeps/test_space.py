@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.space import parse_parameter
 from gan_dist.sweeps.search.candidates import candidate

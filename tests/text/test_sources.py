@@ -12,16 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts, facts_of
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import settle
 from gan_dist.data.text.oracle import oracle_of
+from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.check import checked_data
 from gan_dist.spec.data import TextData
-from gan_dist.spec.errors import JobError
 from tests.helpers import SHARED
 
 TEXTS = ["the cat sat", "a dog", "the cat ran off"]

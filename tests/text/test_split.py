@@ -12,19 +12,18 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.data.errors import DataError
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, in_memory
 from gan_dist.data.on_processes import here
 from gan_dist.data.prepare import Prepared, prepare_into, settle
 from gan_dist.data.text.oracle import SEED, oracle_of
 from gan_dist.data.text.split import split_of
+from gan_dist.errors import DataError, JobError
 from gan_dist.evaluation.held_out_overlap import HeldBack, held_back
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import held_out_problems, metric_problems
 from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.errors import JobError
 from gan_dist.spec.job import JobSpec
 from tests.helpers import commanded, request_of, small
 from tests.text.test_sources import spec, texts

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_dist.data.codec import EOS, PAD, SPECIAL, UNK, Codec, Splitting, vocabulary_of
-from gan_dist.data.errors import DataError, Unreadable
+from gan_dist.errors import DataError, UnreadableSample
 
 CODEC = Codec(4, Splitting("blanks"), (*SPECIAL, "a", "b"))
 
@@ -68,7 +68,7 @@ def test_rows_are_filled_up() -> None:
 
 @pytest.mark.parametrize(("text", "reason"), [("", "no token"), ("a a a a a", "5 tokens, more than data.length: 4")])
 def test_what_cannot_be_a_row(text: str, reason: str) -> None:
-    with pytest.raises(Unreadable, match=reason):
+    with pytest.raises(UnreadableSample, match=reason):
         CODEC.encode(text)
 
 
@@ -79,7 +79,7 @@ def test_long_sentences_may_be_cut() -> None:
 def test_numbers_of_an_oracle_have_no_end() -> None:
     codec = Codec(3, Splitting("numbers"), ("0", "1", "2"))
     assert (codec.bos, codec.eos) == (0, None) and codec.row([2, 0, 1]).tolist() == [2, 0, 1]
-    with pytest.raises(Unreadable, match="2 tokens where all have 3"):
+    with pytest.raises(UnreadableSample, match="2 tokens where all have 3"):
         codec.row([1, 2])
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from gan_dist.data.facts import TextFacts
+from gan_dist.errors import TrainingDiverged
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import network_problems, resume_problems
 from gan_dist.generation.model import load
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.trial import cut
-from gan_dist.training.loop import Diverged
 from gan_dist.training.schedule import Clock
 from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
 
@@ -77,7 +77,7 @@ def test_a_stopped_text_run_goes_on_bit_for_bit(tmp_path: Path, name: str, k: in
 def test_a_generator_that_diverged_ends_the_run_as_such(tmp_path: Path) -> None:
     """Its logits are no numbers where the next batch is drawn, before any loss says so."""
     spec = spec_of("seqgan after mle", **ALONE, objective=SEQGAN, optimizer={"generator": {"lr": 1e38}})
-    with pytest.raises(Diverged, match="not finite"):
+    with pytest.raises(TrainingDiverged, match="not finite"):
         train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path))
 
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.source import Content, Found, Label, Listing, Part, folder_labels, state_of
 from gan_dist.data.sources.image_files import is_image
+from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
 
@@ -91,7 +91,7 @@ def _tar_member(stream: Any, name: str, place: int) -> Content:
             assert member is not None
             return _guarded(name, member.size, lambda: _extracted(opened, member))
     except BROKEN as error:
-        return Unreadable(str(error) or type(error).__name__)
+        return UnreadableSample(str(error) or type(error).__name__)
 
 
 def _streamed(stream: Any, members: list[tuple[str, int]]) -> list[Content]:
@@ -109,14 +109,14 @@ def _streamed(stream: Any, members: list[tuple[str, int]]) -> list[Content]:
 
 def _guarded(name: str, size: int, read: Any) -> Content:
     if posixpath.isabs(name) or ".." in name.split("/"):
-        return Unreadable("its name leads out of the archive")
+        return UnreadableSample("its name leads out of the archive")
     if size > LARGEST_BYTES:
-        return Unreadable(f"{size:,} bytes when unpacked; at most {LARGEST_BYTES:,} are read")
+        return UnreadableSample(f"{size:,} bytes when unpacked; at most {LARGEST_BYTES:,} are read")
     try:
         content: bytes = read()
         return content
     except BROKEN as error:
-        return Unreadable(str(error) or type(error).__name__)
+        return UnreadableSample(str(error) or type(error).__name__)
 
 
 def _extracted(opened: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -153,7 +153,7 @@ def _zip_members(stream: Any, labelled: bool) -> Members:
 def _stylegan_labels(opened: zipfile.ZipFile) -> dict[str, Label]:
     told = json.loads(opened.read("dataset.json"))
     if not isinstance(told, dict):
-        raise ValueError("its dataset.json is no mapping with `labels`")
+        raise UsageError("its dataset.json is no mapping with `labels`")
     return {str(name): label for name, label in told.get("labels") or []}
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.source import Content, Counted, Found, Label, Listing, Part, state_of
+from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.runs.file_listing import Entry
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -75,7 +75,7 @@ def _in_bytes(values: NDArray[Any], spread: str) -> Content:
         return values
     wide = values.astype(np.float64)
     if not np.isfinite(wide).all():
-        return Unreadable("holds values that are not finite")
+        return UnreadableSample("holds values that are not finite")
     if spread == "signed":
         wide = (wide + 1) / 2
     scale = {"bytes": 1.0, "wide": 1 / 257}.get(spread, 255.0)
@@ -157,7 +157,7 @@ def _of_npz(archive: Any, keys: tuple[str, ...], name: str) -> NDArray[Any]:
     if found is None and keys == IMAGES and len(archive.files) == 1:
         found = archive.files[0]
     if found is None:
-        raise ValueError(f"none of its arrays is named {', '.join(keys)}; it has {', '.join(archive.files)}")
+        raise UsageError(f"none of its arrays is named {', '.join(keys)}; it has {', '.join(archive.files)}")
     values: NDArray[Any] = archive[found]
     return values
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.source import Counted, Found, Listing, Part, state_of
+from gan_dist.errors import DataError
 from gan_dist.spec.data import ImageData
 
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.image_decoding import SUFFIXES
 from gan_dist.data.source import Found, Label, Listing, Part, folder_labels, state_of
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
 
@@ -57,7 +57,7 @@ def read_files(part: Part) -> Iterator[Found]:
         yield Found(name, read_image(root, name), label)
 
 
-def read_image(root: Folder, name: str) -> bytes | Unreadable:
+def read_image(root: Folder, name: str) -> bytes | UnreadableSample:
     """A file's bytes, or why there are none.
 
     Raises:
@@ -66,9 +66,9 @@ def read_image(root: Folder, name: str) -> bytes | Unreadable:
     try:
         return root.read(name)
     except FileNotFoundError:
-        return Unreadable("no such file")
+        return UnreadableSample("no such file")
     except (IsADirectoryError, PermissionError) as error:
-        return Unreadable(error.strerror or str(error))
+        return UnreadableSample(error.strerror or str(error))
     except OSError as error:
         raise DataError(f"data.source: {root.uri}/{name} cannot be read now: {error}") from error
 

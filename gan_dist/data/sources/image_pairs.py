@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from PIL import Image
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.image_decoding import SUFFIXES
 from gan_dist.data.source import Found, Listing, Part, state_of
 from gan_dist.data.sources.image_files import is_image, read_image
 from gan_dist.data.sources.reachability import reaching
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.file_listing import Entry
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import PairData
@@ -46,10 +46,10 @@ def read_pairs(part: Part) -> Iterator[Found]:
         name = first[0] or second[0]
         if len(first) > 1 or len(second) > 1:
             several = ", ".join(first if len(first) > 1 else second)
-            yield Found(name, Unreadable(f"several images of one name: {several}"), label)
+            yield Found(name, UnreadableSample(f"several images of one name: {several}"), label)
         elif not (first[0] and second[0]):
             where = part.note if first[0] else part.root
-            yield Found(name, Unreadable(f"no image of that name in {where!r}"), label)
+            yield Found(name, UnreadableSample(f"no image of that name in {where!r}"), label)
         else:
             yield Found(name, (read_image(made, first[0]), read_image(given, second[0])), label)
 
@@ -62,7 +62,7 @@ def halves(image: Image.Image, side: str) -> list[Image.Image]:
     """
     width, height = image.size
     if width % 2:
-        raise Unreadable(f"a width of {width} pixels has no two halves")
+        raise UnreadableSample(f"a width of {width} pixels has no two halves")
     left, right = image.crop((0, 0, width // 2, height)), image.crop((width // 2, 0, width, height))
     return [right, left] if side == "left" else [left, right]
 

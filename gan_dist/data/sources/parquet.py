@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.source import Content, Found, Label, Listing, Part, state_of
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
 
@@ -101,7 +101,7 @@ def _is_image(kind: pa.DataType) -> bool:
 
 def _content(value: Any) -> Content:
     content = value.get("bytes") if isinstance(value, dict) else value
-    return content if isinstance(content, bytes) else Unreadable("no bytes in this row")
+    return content if isinstance(content, bytes) else UnreadableSample("no bytes in this row")
 
 
 def _labels(opened: Any, name: str) -> list[Label]:

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from gan_dist.data.errors import Absent
-from gan_dist.runs.storage import StorageError
+from gan_dist.errors import DataNotFound, StorageError
 
 
 @contextmanager
@@ -22,9 +21,9 @@ def reaching(where: str, key: str = "data.source") -> Iterator[None]:
         yield
     except FileNotFoundError:
         near = "" if "://" in where else _nearest(Path(where).expanduser())
-        raise Absent(f"{key}: {where!r} does not exist{near}") from None
+        raise DataNotFound(f"{key}: {where!r} does not exist{near}") from None
     except (OSError, StorageError) as error:
-        raise Absent(f"{key}: {where!r} cannot be read: {error}") from error
+        raise DataNotFound(f"{key}: {where!r} cannot be read: {error}") from error
 
 
 def _nearest(path: Path) -> str:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.image_decoding import SUFFIXES, Look, array_to_image, channels_of, open_image, to_pixels
 from gan_dist.data.source import (
     FORMAT,
@@ -39,6 +38,7 @@ from gan_dist.data.sources.torchvision_datasets import SCHEME, list_torchvision,
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.file_listing import HIDDEN
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
@@ -110,7 +110,7 @@ def glance(listing: Listing, most: int) -> list[Image.Image]:
         for content in found.content if isinstance(found.content, tuple) else (found.content,):
             try:
                 seen.append(Image.open(io.BytesIO(content)) if isinstance(content, bytes) else _opened(content))
-            except (OSError, Unreadable, Image.DecompressionBombError):
+            except (OSError, UnreadableSample, Image.DecompressionBombError):
                 continue
     return seen
 
@@ -145,12 +145,12 @@ def read(part: Part) -> Iterator[Row]:
                 yield Row(found.name, pixels[0] if len(pixels) == 1 else np.concatenate(pixels), found.label, native)
             else:
                 yield Row(found.name, _encoded(found.content, part.form), found.label, "")
-        except Unreadable as error:
+        except UnreadableSample as error:
             yield Row(found.name, None, found.label, "", str(error))
 
 
 def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
-    if isinstance(content, Unreadable):
+    if isinstance(content, UnreadableSample):
         raise content
     if isinstance(content, str):
         return codec.encode(content)
@@ -167,7 +167,7 @@ def _images(content: Content, look: Look) -> list[Image.Image]:
 
 
 def _opened(content: One | str) -> Image.Image:
-    if isinstance(content, Unreadable):
+    if isinstance(content, UnreadableSample):
         raise content
     if isinstance(content, bytes):
         return open_image(content)

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from gan_dist.data.errors import Absent, DataError
 from gan_dist.data.source import Counted, Found, Label, Listing, Part, state_of
+from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import ImageData
 
@@ -52,7 +52,7 @@ def _data_set(name: str, download: bool) -> Any:
     try:
         return kind(**arguments)
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        raise Absent(
+        raise DataNotFound(
             f"data.source: torchvision could not make {name}: {error}; without a network, put the files it downloads "
             f"into {root / name if 'MNIST' in name else root} (they are named on torchvision's page of {name})"
         ) from error

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from gan_dist.data.codec import WAYS, Codec, Splitting, vocabulary_of
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
 from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.file_formats import sentences_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.data.text.sentences import How, LineNames, SomeNames, note_of
 from gan_dist.data.text.split import TRAIN, split_of
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.file_listing import Entry
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import TextData
-from gan_dist.spec.errors import suggestion
+from gan_dist.spec.problems import suggestion
 
 UNREADABLE = "\0"
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
@@ -125,7 +125,7 @@ def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry]
         before = len(found.places)
         for sentence in sentences_of(root, file.name, how):
             side = TRAIN
-            if not isinstance(sentence.content, Unreadable):
+            if not isinstance(sentence.content, UnreadableSample):
                 tokens = splitting.split(sentence.content)
                 side = split.side(tokens[: data.length])
                 if side == TRAIN:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.source import Found, Part
 from gan_dist.data.text.sentences import How, Sentence, columns_of, line_of, of_record, opened, text_of
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -45,7 +45,7 @@ class _Format(NamedTuple):
     """How one kind of file is read, from its beginning and at places."""
 
     all: Callable[[Folder, str, How], Iterator[Sentence]]
-    at: Callable[[Folder, str, How, list[int]], Iterator[str | Unreadable]]
+    at: Callable[[Folder, str, How, list[int]], Iterator[str | UnreadableSample]]
 
 
 def _format(file: str) -> _Format:
@@ -69,7 +69,7 @@ def _lines(root: Folder, file: str, how: How) -> Iterator[Sentence]:
             place, raw = stream.tell(), line_of(stream)
 
 
-def _lines_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+def _lines_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
     with opened(root, file) as stream:
         for place in places:
             if stream.tell() != place:
@@ -77,13 +77,13 @@ def _lines_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[
             yield _of_line(place, text_of(line_of(stream), how.encoding), file, how).content
 
 
-def _of_line(place: int, text: str | Unreadable, file: str, how: How) -> Sentence:
-    if isinstance(text, Unreadable) or not file.lower().endswith(".jsonl"):
+def _of_line(place: int, text: str | UnreadableSample, file: str, how: How) -> Sentence:
+    if isinstance(text, UnreadableSample) or not file.lower().endswith(".jsonl"):
         return Sentence(place, text)
     try:
         return of_record(place, json.loads(text), file, how)
     except json.JSONDecodeError as error:
-        return Sentence(place, Unreadable(f"no JSON: {error}"))
+        return Sentence(place, UnreadableSample(f"no JSON: {error}"))
 
 
 class _Counted:
@@ -100,7 +100,7 @@ class _Counted:
         if not raw:
             raise StopIteration
         text = text_of(raw, self.encoding)
-        if isinstance(text, Unreadable):
+        if isinstance(text, UnreadableSample):
             raise text
         return f"{text}\n"
 
@@ -114,22 +114,22 @@ def _table(root: Folder, file: str, how: How) -> Iterator[Sentence]:
                 cells = next(rows)
             except StopIteration:
                 return
-            except (Unreadable, csv.Error) as error:
-                yield Sentence(place, Unreadable(str(error)))
+            except (UnreadableSample, csv.Error) as error:
+                yield Sentence(place, UnreadableSample(str(error)))
                 continue
             if cells:
                 yield _of_cells(place, cells, header, file, how)
 
 
-def _table_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+def _table_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
     with opened(root, file) as stream:
         rows, header = _rows(stream, file, how)
         for place in places:
             stream.seek(place)
             try:
                 yield _of_cells(place, next(rows), header, file, how).content
-            except (Unreadable, csv.Error) as error:
-                yield Unreadable(str(error))
+            except (UnreadableSample, csv.Error) as error:
+                yield UnreadableSample(str(error))
 
 
 def _rows(stream: io.BufferedReader, file: str, how: How) -> tuple[Iterator[list[str]], list[str]]:
@@ -139,13 +139,13 @@ def _rows(stream: io.BufferedReader, file: str, how: How) -> tuple[Iterator[list
         return rows, next(rows)
     except StopIteration:
         raise DataError(f"data.source: {file!r} is empty; a table begins with the names of its columns") from None
-    except (Unreadable, csv.Error) as error:
+    except (UnreadableSample, csv.Error) as error:
         raise DataError(f"data.source: the first line of {file!r} cannot be read: {error}") from error
 
 
 def _of_cells(place: int, cells: list[str], header: list[str], file: str, how: How) -> Sentence:
     if len(cells) != len(header):
-        return Sentence(place, Unreadable(f"{len(cells)} cells where the table has {len(header)} columns"))
+        return Sentence(place, UnreadableSample(f"{len(cells)} cells where the table has {len(header)} columns"))
     record: dict[str, Any] = dict(zip(header, cells, strict=True))
     return of_record(place, record, file, how)
 
@@ -167,7 +167,7 @@ def _document(root: Folder, file: str, how: How) -> Iterator[Sentence]:
         yield of_record(place, record, file, how)
 
 
-def _document_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+def _document_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
     found = _parsed(root, file, how.encoding)
     return (of_record(place, found[place], file, how).content for place in places)
 
@@ -180,7 +180,7 @@ def _parquet(root: Folder, file: str, how: How) -> Iterator[Sentence]:
             place += 1
 
 
-def _parquet_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | Unreadable]:
+def _parquet_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
     opened, awaited = _parquet_file(root, file), iter(places)
     place, first = next(awaited, None), 0
     for number in range(opened.metadata.num_row_groups):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.text.file_formats import sentences_of
 from gan_dist.data.text.sentences import How
-from gan_dist.runs.storage import Folder, StorageError, locate
+from gan_dist.errors import DataError, StorageError, UnreadableSample
+from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import TextData
 from gan_dist.spec.fields import Held
 
@@ -61,7 +61,7 @@ class HeldOut:
         for text in self.texts:
             try:
                 rows.append(self.codec.encode(text))
-            except Unreadable:
+            except UnreadableSample:
                 continue
         if not rows:
             raise DataError(f"data.{self.held}: no sentence of {self.where!r} has at most {self.codec.length} tokens")
@@ -137,6 +137,6 @@ def texts_of(where: str, how: How, asked: str = "") -> list[str]:
         raise DataError(f"{asked}{where!r} holds no sentence")
     found = [text for text in read if isinstance(text, str)]
     if not found or len(read) - len(found) > MOST_BROKEN * len(read):
-        first = next((f" (first: {text})" for text in read if isinstance(text, Unreadable)), "")
+        first = next((f" (first: {text})" for text in read if isinstance(text, UnreadableSample)), "")
         raise DataError(f"{asked}{len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}")
     return found

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import NUMBERS, Codec, Splitting
-from gan_dist.data.errors import DataError
 from gan_dist.data.source import FORMAT, Contents, Counted, Found, Listing, Part, Parts, Source, numbered, state_of
 from gan_dist.data.sources.reachability import reaching
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import locate
 from gan_dist.spec.data import TextData
 

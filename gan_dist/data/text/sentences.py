@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from gan_dist.data.errors import DataError, Unreadable
 from gan_dist.data.source import Label
+from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.errors import suggestion
+from gan_dist.spec.problems import suggestion
 
 LONGEST_LINE = 1 << 20
 USUAL_COLUMNS = ("text", "sentence", "caption", "content", "body")
@@ -23,7 +23,7 @@ class Sentence(NamedTuple):
     """One sentence where it stands: a byte offset, or a row's number; a text, or why there is none."""
 
     place: int
-    content: str | Unreadable
+    content: str | UnreadableSample
     label: Label = None
 
 
@@ -88,15 +88,17 @@ def opened(root: Folder, file: str) -> io.BufferedReader:
     return io.BufferedReader(root.seekable(file), 1 << 20)
 
 
-def text_of(raw: bytes, encoding: str) -> str | Unreadable:
+def text_of(raw: bytes, encoding: str) -> str | UnreadableSample:
     """A line as text, without its end."""
     if len(raw) > LONGEST_LINE:
-        return Unreadable(f"a line of more than {LONGEST_LINE >> 20} MiB")
+        return UnreadableSample(f"a line of more than {LONGEST_LINE >> 20} MiB")
     try:
         text = raw.removeprefix(BOM).decode(encoding).strip("\r\n")
     except UnicodeDecodeError as error:
-        return Unreadable(f"no {encoding}: byte 0x{raw[error.start]:02x} at {error.start}; data.encoding says another")
-    return Unreadable("zeros, no text") if "\0" in text else text
+        return UnreadableSample(
+            f"no {encoding}: byte 0x{raw[error.start]:02x} at {error.start}; data.encoding says another"
+        )
+    return UnreadableSample("zeros, no text") if "\0" in text else text
 
 
 def line_of(stream: io.BufferedReader) -> bytes:
@@ -114,11 +116,11 @@ def of_record(place: int, record: object, file: str, how: How) -> Sentence:
     if isinstance(record, str):
         return Sentence(place, record)
     if not isinstance(record, dict):
-        return Sentence(place, Unreadable(f"a {type(record).__name__} where a text or a mapping is wanted"))
+        return Sentence(place, UnreadableSample(f"a {type(record).__name__} where a text or a mapping is wanted"))
     texts = [key for key, value in record.items() if isinstance(value, str)]
     parts = [record.get(column) for column in columns_of(texts, list(record), how, file)]
     words = [part for part in parts if isinstance(part, str)]
-    found = " ".join(words) if len(words) == len(parts) else Unreadable("no text in its column")
+    found = " ".join(words) if len(words) == len(parts) else UnreadableSample("no text in its column")
     return Sentence(place, found, _label(record, file, how))
 
 

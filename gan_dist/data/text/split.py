@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gan_dist.data.errors import DataError
+from gan_dist.errors import DataError
 
 TRAIN = "train"
 

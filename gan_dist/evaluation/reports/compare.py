@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.data.facts import PairFacts
+from gan_dist.errors import UsageError
 from gan_dist.evaluation.reports.plots import Panel, drawn
 from gan_dist.evaluation.reports.results import results_of
 from gan_dist.generation.model import Model, load
@@ -14,7 +15,7 @@ from gan_dist.generation.run_grids import Grids
 from gan_dist.generation.samples import Sheet, fixed_sheet
 from gan_dist.generation.training_data import trained_on
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.spec.errors import suggestion
+from gan_dist.spec.problems import suggestion
 
 ABSENT = "-"
 
@@ -49,7 +50,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
         CheckpointError: a run has no whole checkpoint.
     """
     if len(runs) < 2:
-        raise ValueError("name two runs or more: gan-dist compare RUN RUN")
+        raise UsageError("name two runs or more: gan-dist compare RUN RUN")
     jobs = [flat(run.request()["job"]) for run in runs]
     reports = {run.id: run.reports() for run in runs}
     tag = _tag(list(reports.values()), scalar)
@@ -91,11 +92,11 @@ def _tag(reports: Sequence[Sequence[Mapping[str, Any]]], scalar: str | None) -> 
     known = sorted(set().union(*tags))
     if scalar is not None:
         if scalar not in known:
-            raise ValueError(f"--scalar: no run logged {scalar!r}{suggestion(scalar, known)}")
+            raise UsageError(f"--scalar: no run logged {scalar!r}{suggestion(scalar, known)}")
         return scalar
     shared = sorted(set.intersection(*tags), key=lambda tag: (not tag.startswith("metric/"), tag))
     if not shared:
-        raise ValueError("the runs logged no number in common; name one of some with --scalar")
+        raise UsageError("the runs logged no number in common; name one of some with --scalar")
     return shared[0]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from gan_dist.errors import UsageError
 from gan_dist.execution.events import print_event
 from gan_dist.execution.ray.task import fulfil
 from gan_dist.runs.storage import Folder
@@ -52,7 +53,7 @@ def evaluate(question: str, out: str, workers: int) -> None:
     resources, folder = ResourcesSpec(workers=workers), Folder(out)
     ask = ask_of(resources, workers, cluster.cluster_resources(), cluster.nodes())
     if problems := resource_problems(resources, ask, folder):
-        raise ValueError("\n".join(problems).replace("resources.workers", "--workers"))
+        raise UsageError("\n".join(problems).replace("resources.workers", "--workers"))
     print_event({"event": "stage", "text": f"measuring by {ask.asked}"})
     desk: Any = ray.remote(num_cpus=0)(Desk).remote()
     config = {"question": question, "scratch": folder.child("scratch").uri, "desk": desk}
@@ -60,7 +61,7 @@ def evaluate(question: str, out: str, workers: int) -> None:
         result: Any = group(answer_on_worker, config, ask, folder.child("ray"), "evaluate").fit()
     except Exception as error:
         fatal = ray.get(desk.fatal.remote())
-        raise ValueError(fatal["text"] if fatal else f"the workers failed: {error}") from error
+        raise UsageError(fatal["text"] if fatal else f"the workers failed: {error}") from error
     folder.write_json(ANSWER, result.return_value)
 
 

@@ -16,7 +16,8 @@ from gan_dist.data.ingest import choose
 from gan_dist.data.on_ray import blocks_of
 from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.randomness import lanes_of
-from gan_dist.execution.attempt import Attempt, OutOfMemory, Refused, Stopped, UserCodeError
+from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
+from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.execution.ray.prepare_ahead import Reading
@@ -26,12 +27,11 @@ from gan_dist.runs.log_file import logged
 from gan_dist.runs.request import Request
 from gan_dist.runs.versions import version_differences, versions
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.loop import Diverged
 
 DRAIN_S = 0.3
 FATAL: dict[str, type[Exception]] = {
     "user": UserCodeError,
-    "diverged": Diverged,
+    "diverged": TrainingDiverged,
     "memory": OutOfMemory,
     "ours": ValueError,
 }
@@ -89,7 +89,7 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
     ask = ask_of(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
     if problems:
-        raise Refused("\n".join(problems))
+        raise PreflightError("\n".join(problems))
 
     for text in version_differences(attempt.request.versions, versions()):
         attempt.emit({"event": "warning", "text": text})
@@ -97,7 +97,7 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
     def prepare() -> Data:
         data = read()
         if problems := data_problems(spec, data.facts, ask.most, attempt.folder):
-            raise Refused("\n".join(problems))
+            raise PreflightError("\n".join(problems))
         attempt.emit({"event": "preflight", "lines": describe(spec, data.facts, ask.most, ask.words)})
         return data
 
@@ -148,11 +148,11 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]
         if attempt.stop.is_set() and not told:
             told = True
             if not started:
-                raise Stopped
+                raise RunStopped
             ray.get(desk.stop.remote())
             attempt.emit({"event": "stage", "text": "stopping: saving a checkpoint"})
         if not started and time.monotonic() > deadline:
-            raise ValueError(_late(spec, ask))
+            raise UsageError(_late(spec, ask))
         thread.join(DRAIN_S)
     for event in ray.get(desk.take.remote()):
         attempt.on_event(event)
@@ -191,7 +191,7 @@ class _Fit:
         if fatal is not None:
             raise FATAL[fatal["kind"]](fatal["text"])
         if self.error is not None:
-            raise ValueError(f"the workers failed for good: {_first_line(self.error)}") from self.error
+            raise UsageError(f"the workers failed for good: {_first_line(self.error)}") from self.error
         assert self.result is not None
         return self.result
 

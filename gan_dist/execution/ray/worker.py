@@ -80,15 +80,15 @@ def described(error: Exception) -> dict[str, str]:
     """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
     import torch
 
+    from gan_dist.errors import TrainingDiverged
     from gan_dist.execution.attempt import is_users, user_traceback
-    from gan_dist.training.loop import Diverged
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "memory"}
     if is_users(error):
         return {"text": user_traceback(error), "kind": "user"}
     if isinstance(error, ValueError):
-        return {"text": str(error), "kind": "diverged" if isinstance(error, Diverged) else "ours"}
+        return {"text": str(error), "kind": "diverged" if isinstance(error, TrainingDiverged) else "ours"}
     return {"text": f"{type(error).__name__}: {error}", "kind": "ours"}
 
 

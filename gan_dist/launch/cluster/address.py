@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from gan_dist.launch.cluster.local import Cluster, ClusterError, find_local, start_local, stop_local
+from gan_dist.errors import ClusterError
+from gan_dist.launch.cluster.local import Cluster, find_local, start_local, stop_local
 
 __all__ = ["Cluster", "ClusterError", "find_local", "http_address", "resolve", "start_local", "stop_local"]
 

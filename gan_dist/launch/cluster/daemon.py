@@ -24,8 +24,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gan_dist.errors import ClusterError
 from gan_dist.launch.cluster.jobs_api import Jobs
-from gan_dist.launch.cluster.local import Cluster, ClusterError, State, read_json, write_private
+from gan_dist.launch.cluster.local import Cluster, State, read_json, write_private
 
 IDLE_MINUTES = 10.0
 LOOK_S = 5.0

@@ -16,21 +16,14 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
 from gan_dist.execution.events import parse
-from gan_dist.launch.cluster.local import Cluster, ClusterError
+from gan_dist.launch.cluster.local import Cluster
 
 LOOK_S = 8.0
 CHANGE_S = 60.0
 STOP_AGAIN_S = 5.0
 SILENT_S = 20.0
-
-
-class NoSuchJob(ValueError):
-    """The cluster knows no job of that id."""
-
-
-class Refused(ClusterError):
-    """The cluster answered and did not do what was asked; the text is its own."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -139,7 +132,7 @@ class Jobs:
             return NoSuchJob(text)
         if error.code == 404:
             return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")
-        return Refused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
+        return RequestRefused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
 
     def _advice(self) -> str:
         return "; `gan-dist down` ends our local one" if self.cluster.local else ""

@@ -25,12 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_dist.errors import ClusterError
+
 START_S = 120.0
 STOP_S = 45.0
-
-
-class ClusterError(ValueError):
-    """No cluster can be reached or started; the text says why. The command's exit code is 5."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Protocol
 
-from gan_dist.launch.cluster.local import Cluster, ClusterError
+from gan_dist.errors import ClusterError
+from gan_dist.launch.cluster.local import Cluster
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TICK_S = 1.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gan_dist.data.errors import DataError
 from gan_dist.data.image_decoding import channels_of
 from gan_dist.data.source import Source
 from gan_dist.data.sources.registry import find, glance, list_source
+from gan_dist.errors import DataError, UsageError
 from gan_dist.spec.data import ImageData
 
 Labels = Literal["none", "folders", "source"]
@@ -53,7 +53,7 @@ def survey(source: str) -> Survey:
     listing = list_source(ImageData(source=source, size=_ANY_SIZE))
     seen = glance(listing, SAMPLED)
     if not seen:
-        raise ValueError(f"{source}: none of its images can be opened; are they whole?")
+        raise UsageError(f"{source}: none of its images can be opened; are they whole?")
     side = int(statistics.median(min(image.size) for image in seen))
     channels = 1 if sum(channels_of(image) == 1 for image in seen) > len(seen) / 2 else 3
     labels, classes, why = _labels(source)

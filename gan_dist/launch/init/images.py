@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from gan_dist.errors import UsageError
 from gan_dist.launch.init.image_survey import DIGITS, Survey, survey
 from gan_dist.launch.init.text import is_text, write_text_job
 from gan_dist.spec.amounts import Amount
@@ -49,11 +50,11 @@ def write_job(source: str, size: int | None = None) -> str:
     """
     if is_text(source):
         if size is not None:
-            raise ValueError(f"--size {size}: is for images, but {source} is text")
+            raise UsageError(f"--size {size}: is for images, but {source} is text")
         return write_text_job(source)
     if size is not None and size not in SIZES:
         near = min(SIZES, key=lambda one: abs(one - size))
-        raise ValueError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")
+        raise UsageError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")
     images = survey(source)
     machine = Machine(shutil.which("nvidia-smi") is not None, os.cpu_count() or 1)
     return render(images, machine, choose(images, machine, size))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_dist.data.codec import SPECIAL, Splitting
-from gan_dist.data.errors import DataError
 from gan_dist.data.sources.image_files import is_image
 from gan_dist.data.text.corpus import text_files
 from gan_dist.data.text.file_formats import sentences_of
 from gan_dist.data.text.sentences import How
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import locate
 from gan_dist.spec.amounts import Amount
 

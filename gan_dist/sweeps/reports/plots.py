@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.runs.metric_history import curve
-from gan_dist.spec.errors import shown
+from gan_dist.spec.problems import shown
 from gan_dist.spec.space import LISTS, Parameter
 from gan_dist.sweeps.reports.progress import means
 from gan_dist.sweeps.reports.results import Told

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_dist.spec.errors import shown
+from gan_dist.spec.problems import shown
 from gan_dist.sweeps.search.asha import Halving
 from gan_dist.sweeps.search.history import Outcome, Task
 from gan_dist.sweeps.search.ranking import Row, ranking

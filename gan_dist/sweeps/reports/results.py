@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
+from gan_dist.errors import UsageError
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -161,7 +162,7 @@ def best_job(run: RunFolder) -> tuple[str, int]:
     told = Told(run)
     rows = told.rows()
     if not rows or rows[0].mean is None:
-        raise ValueError(
+        raise UsageError(
             f"sweep {run.id}: no trial has a value of {' and '.join(told.metrics)} yet, so none is the best"
         )
     best = rows[0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gan_dist.errors import JobError
 from gan_dist.registry.lookup import Roots, check_job
 from gan_dist.registry.metric_names import check_metrics, job_names, resolve
 from gan_dist.spec.check import Origins, problem_at, try_job
-from gan_dist.spec.errors import JobError, Keys, Problem, shown
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document
+from gan_dist.spec.problems import Keys, Problem, shown
 from gan_dist.spec.sweep import SweepSpec, sweep_conflicts
 from gan_dist.spec.yaml import Document
 from gan_dist.sweeps.search.sampler import Values, planned, probes

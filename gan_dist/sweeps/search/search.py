@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gan_dist.errors import UsageError
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.sweep import SweepSpec
 from gan_dist.sweeps.search.asha import Halving, rungs
@@ -31,14 +32,14 @@ def rule_of(sweep: SweepSpec, end: int, samples: Callable[[Amount], int]) -> Hal
     if scheduler.use == "asha":
         first = samples(scheduler.first) if scheduler.first is not None else max(1, end // ASHA_PART)
         if first >= end:
-            raise ValueError(
+            raise UsageError(
                 f"sweep.scheduler.first: the first rung, {first:,} samples, is not before the end, {end:,}"
             )
         return Halving(rungs(first, scheduler.factor, end), scheduler.factor, sweep.seeds)
     if scheduler.use == "pbt":
         interval = samples(scheduler.interval) if scheduler.interval is not None else max(1, end // PBT_PART)
         if interval >= end:
-            raise ValueError(
+            raise UsageError(
                 f"sweep.scheduler.interval: {interval:,} samples leave no second generation before {end:,}"
             )
         assert sweep.wanted is not None

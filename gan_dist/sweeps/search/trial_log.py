@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gan_dist.errors import UsageError
 from gan_dist.runs.storage import Folder
 from gan_dist.sweeps.search.history import History, Mode, Outcome, Task
 
@@ -118,5 +119,5 @@ def _lines(content: bytes, where: str) -> list[dict[str, Any]]:
         try:
             found.append(json.loads(line))
         except ValueError:
-            raise ValueError(f"{where}:{number}: this line of the sweep's record is damaged") from None
+            raise UsageError(f"{where}:{number}: this line of the sweep's record is damaged") from None
     return found

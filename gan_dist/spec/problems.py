@@ -32,15 +32,6 @@ class Problem(NamedTuple):
         return ": ".join(part for part in (place, self.key, self.message) if part)
 
 
-class JobError(ValueError):
-    """A job that cannot be run as written; `problems` holds everything that was found."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(dict.fromkeys(problems))
-        assert self.problems
-        super().__init__("\n".join(map(str, self.problems)))
-
-
 def dotted(path: Keys) -> str:
     """`("penalties", 0, "gamma")` as `penalties[0].gamma`."""
     text = ""
