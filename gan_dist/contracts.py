@@ -93,7 +93,7 @@ class Nets:
 Which = Literal["real", "fakes"]
 
 
-class Judged(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """Samples as they went into D, and D's logits on them."""
 
     x: Tensor
@@ -123,7 +123,7 @@ class Batch:
     make_fakes: Callable[[Batch], Tensor]
     differentiated: frozenset[Which] = frozenset()
     _fakes: Tensor | None = field(default=None, repr=False)
-    _judged: dict[Which, Judged] = field(default_factory=dict, repr=False)
+    _judged: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
 
     @property
     def fakes(self) -> Tensor:
@@ -146,7 +146,7 @@ class Batch:
             raise ValueError("a gradient by token ids is asked for; give the generator `relax: gumbel`")
         return F.one_hot(found, self.fakes.shape[-1]).to(self.fakes.dtype)
 
-    def judged(self, nets: Nets, which: Which, differentiable: bool = False) -> Judged:
+    def judged(self, nets: Nets, which: Which, differentiable: bool = False) -> DiscriminatorOutput:
         """D on the real or the generated samples, passed through it once for the objectives and penalties of a phase.
 
         Args:
@@ -162,7 +162,7 @@ class Batch:
             assert x is not None, "a phase without real samples"
             if differentiable and not x.requires_grad:
                 x = x.detach().requires_grad_()
-            found = self._judged[which] = Judged(x, nets.D(x, self.cond))
+            found = self._judged[which] = DiscriminatorOutput(x, nets.D(x, self.cond))
         return found
 
 

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets
 from gan_dist.data.ingest import Memory, Rows, in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.randomness import Rng, one_lane
 from gan_dist.distributed.runtime import LocalRun
 from gan_dist.runs import checkpoint
 from gan_dist.runs.checkpoint import Checkpoint
-from gan_dist.runs.request import Request, Start
+from gan_dist.runs.request import InitialWeights, Request
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData, JobSpec
 from gan_dist.training.schedule import Clock
-from gan_dist.training.trainer import work
+from gan_dist.training.trainer import train_run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 CPU = torch.device("cpu")
@@ -57,7 +57,9 @@ def small(**changes: Any) -> JobSpec:
 def _digits(size: int, labels: str) -> Memory:
     data = ImageData(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as cache:
-        return in_memory(settle(data, Folder(cache), here, lambda done, total: None), 0, 1)
+        return in_memory(
+            prepare_or_load(data, Folder(cache), write_shards_on_processes, lambda done, total: None), 0, 1
+        )
 
 
 def rows_of(spec: JobSpec) -> Memory:
@@ -121,7 +123,7 @@ def train(
     root: Path | str,
     stopping: Callable[[], bool] = never,
     attempt: int = 1,
-    start_from: Start | None = None,
+    start_from: InitialWeights | None = None,
     rows: Rows | None = None,
     device: torch.device = CPU,
 ) -> Trained:
@@ -129,7 +131,7 @@ def train(
     trained = Trained(RunFolder(Folder.at(root)))
     run = LocalRun(device, trained.events.append, stopping)
     try:
-        trained.result = work(spec, run, rows or rows_of(spec), trained.run, attempt, start_from)
+        trained.result = train_run(spec, run, rows or rows_of(spec), trained.run, attempt, start_from)
     except Killed:
         trained.result = {"ending": "killed"}
     return trained

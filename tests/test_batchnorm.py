@@ -15,7 +15,7 @@ from gan_dist.generation.export import export
 from gan_dist.generation.model import load
 from gan_dist.registry.build import build_networks
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.batch_norm_statistics import Standing, with_statistics
+from gan_dist.training.batch_norm_statistics import StandingStatistics, with_statistics
 from tests.helpers import CPU, everything, rows_of, small, train
 
 DCGAN = {"use": "dcgan", "width": 2, "z": 8}
@@ -29,12 +29,12 @@ def job(**changes: Any) -> JobSpec:
     return small(**{"data": DATA, **networks, **changes})
 
 
-def ready(spec: JobSpec) -> tuple[nn.Module, Standing]:
+def ready(spec: JobSpec) -> tuple[nn.Module, StandingStatistics]:
     """An untrained generator in float64, and what estimates its statistics."""
     rows = rows_of(spec)
     assert spec.standing is not None
     generator = build_networks(spec, rows.facts)["generator"].double()
-    return generator, Standing(spec.standing, spec.batch, rows, spec.seed, CPU)
+    return generator, StandingStatistics(spec.standing, spec.batch, rows, spec.seed, CPU)
 
 
 def inputs_of_first_norm(generator: nn.Module, noise: Any, cond: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.cuda_graph_recording import Recording
-from gan_dist.distributed.runtime import WiredNet
+from gan_dist.distributed.runtime import WrappedNetwork
 from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.features.language_model import LanguageModel
 from gan_dist.networks.text.autoregressive import Autoregressive
@@ -53,7 +53,7 @@ def sentences(n: int) -> Tensor:
     return torch.randint(2, 200, (n, 7), generator=torch.Generator().manual_seed(1)).to(GPU)
 
 
-def called(net: WiredNet, method: str, *args: Any) -> tuple[list[Tensor], list[Tensor | None]]:
+def called(net: WrappedNetwork, method: str, *args: Any) -> tuple[list[Tensor], list[Tensor | None]]:
     """What a method makes, and the gradients of its sum."""
     torch.cuda.manual_seed(5)
     found = net(*args) if method == "forward" else net.call(method, *args)
@@ -65,11 +65,11 @@ def called(net: WiredNet, method: str, *args: Any) -> tuple[list[Tensor], list[T
     return [one.detach() for one in found], slopes
 
 
-def plain_and_recorded(generator: nn.Module, precision: str = "fp32") -> tuple[WiredNet, WiredNet]:
+def plain_and_recorded(generator: nn.Module, precision: str = "fp32") -> tuple[WrappedNetwork, WrappedNetwork]:
     autocast, _ = _numbers(precision, GPU)
-    plain = WiredNet(generator, False, autocast)
+    plain = WrappedNetwork(generator, False, autocast)
     plain._recorder = None
-    return plain, WiredNet(generator, False, autocast)
+    return plain, WrappedNetwork(generator, False, autocast)
 
 
 def assert_equal(one: Any, other: Any) -> None:

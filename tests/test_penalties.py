@@ -16,7 +16,7 @@ from gan_dist.penalties.r1 import R1
 from gan_dist.penalties.r2 import R2
 from gan_dist.penalties.wgan_gp import WganGp, gradient_length
 from gan_dist.spec.optimizer import OptimizerSpec
-from gan_dist.training.stages import Cadence, Lazy, Stage, Weighted, lazy_correction
+from gan_dist.training.stages import Cadence, LazyPenalty, Stage, Weighted, lazy_correction
 from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 
 X = torch.linspace(-1, 1, 4 * 6, dtype=torch.float64).view(4, 1, 2, 3).sin()
@@ -238,7 +238,7 @@ def passes_of(objective: Any, penalties: list[Any], seen: int = 0) -> tuple[list
     """D's passes in its phase, and the gradients of its weights."""
     net = Counting()
     stage = stage_with(2, weights=objective)
-    stage.penalties = tuple(Lazy("p", penalty, 2) for penalty in penalties)
+    stage.penalties = tuple(LazyPenalty("p", penalty, 2) for penalty in penalties)
     parts = stage.parts(stage.phases[0], nets_of(net), batch_of(X, FAKES), seen)
     stage.loss(parts, 4, world=1, last=True).backward()
     return net.passes, [p.grad for p in net.parameters() if p.grad is not None]
@@ -262,7 +262,7 @@ def test_only_what_a_due_penalty_asks_for_is_made_differentiable() -> None:
 
 def stage_with(every: int, begins: int = 0, weights: Any = NoLoss) -> Stage:
     settings = {name: OptimizerSpec().settings(name) for name in ("generator", "discriminator")}
-    lazy = Lazy("r1", R1(gamma=2.0), every)
+    lazy = LazyPenalty("r1", R1(gamma=2.0), every)
     objective = Weighted("none", weights(), 1.0)
     return Stage("test", begins, 10_000, (objective,), (lazy,), settings, Cadence(1, 1, 1, 1), (), CLOCK)
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gan_dist.data.facts import ImageFacts
 from gan_dist.execution.preflight import network_problems
-from gan_dist.execution.smoke import stood_in
+from gan_dist.execution.smoke import with_stand_in_networks
 from gan_dist.networks.image.projected import Discriminator, Head, Mixing
 from gan_dist.networks.layers import pretrained_backbone
 from gan_dist.networks.layers.pretrained_backbone import KNOWN, Taps, weights_file
@@ -202,7 +202,7 @@ def test_a_penalty_of_second_order_is_refused() -> None:
 def test_a_rehearsal_says_that_weights_are_random(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     asked = {"use": "projected", "backbone": "resnet50", "resolution": 64}
-    spec = stood_in(small(**{**JOB, "discriminator": asked}), events.append)
+    spec = with_stand_in_networks(small(**{**JOB, "discriminator": asked}), events.append)
     assert spec.discriminator is not None and spec.discriminator.args == {
         "backbone": "resnet50",
         "resolution": 64,
@@ -210,4 +210,4 @@ def test_a_rehearsal_says_that_weights_are_random(tmp_path: Path) -> None:
     }
     text = "discriminator: the weights of resnet50 are not at hand: rehearsing with random ones"
     assert events == [{"event": "warning", "text": text}]
-    assert stood_in(small(**JOB), events.append) == small(**JOB) and len(events) == 1
+    assert with_stand_in_networks(small(**JOB), events.append) == small(**JOB) and len(events) == 1

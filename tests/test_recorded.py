@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from gan_dist.distributed import cuda_graphs
 from gan_dist.distributed.cuda_graphs import MOST
-from gan_dist.distributed.runtime import WiredNet
+from gan_dist.distributed.runtime import WrappedNetwork
 from gan_dist.networks.text.lstm import Generator as Lstm
 
 
@@ -55,19 +55,19 @@ class Recording:
 
 
 @pytest.fixture
-def net(monkeypatch: pytest.MonkeyPatch) -> WiredNet:
+def net(monkeypatch: pytest.MonkeyPatch) -> WrappedNetwork:
     """A net whose device is said to be a GPU."""
     monkeypatch.setattr(cuda_graphs, "Recording", Recording)
     monkeypatch.setattr(cuda_graphs, "_records_on", lambda device: True)
     Recording.made, Recording.awaited = [], False
     monkeypatch.setattr(Doubling, "__module__", "gan_dist.networks.doubling")
-    return WiredNet(Doubling(), False, nullcontext)
+    return WrappedNetwork(Doubling(), False, nullcontext)
 
 
 X = torch.tensor([1.0, 2.0, 3.0])
 
 
-def test_one_recording_serves_calls_of_one_kind(net: WiredNet) -> None:
+def test_one_recording_serves_calls_of_one_kind(net: WrappedNetwork) -> None:
     for beta in (1.0, 2.0):
         net.module.beta = beta  # type: ignore[assignment]
         assert torch.equal(net({"noise": X}, None), beta * X)
@@ -76,7 +76,7 @@ def test_one_recording_serves_calls_of_one_kind(net: WiredNet) -> None:
 
 
 @pytest.mark.parametrize("change", ["shape", "dtype", "gradient", "trained", "attribute", "grad mode", "missing"])
-def test_another_kind_of_call_has_its_own(net: WiredNet, change: str) -> None:
+def test_another_kind_of_call_has_its_own(net: WrappedNetwork, change: str) -> None:
     net.call("twice", X)
     x = {"shape": X[None], "dtype": X.double(), "gradient": (X * 2).requires_grad_() * 1}.get(change, X)
     net.module.weight.requires_grad_(change != "trained")  # type: ignore[operator, union-attr]
@@ -87,7 +87,7 @@ def test_another_kind_of_call_has_its_own(net: WiredNet, change: str) -> None:
     assert Recording.made[1].parameters == (change != "trained")
 
 
-def test_plain_calls(net: WiredNet) -> None:
+def test_plain_calls(net: WrappedNetwork) -> None:
     """Of other methods, in evaluation, and while the call before awaits its backward pass."""
     net.call("other", X)
     net.module.eval()
@@ -100,7 +100,7 @@ def test_plain_calls(net: WiredNet) -> None:
     assert [one.calls for one in Recording.made] == [1]
 
 
-def test_no_more_recordings_than_so_many(net: WiredNet) -> None:
+def test_no_more_recordings_than_so_many(net: WrappedNetwork) -> None:
     for bos in range(2 * MOST):
         net.module.bos = bos  # type: ignore[assignment]
         assert torch.equal(net.call("twice", X), 2 * X)
@@ -112,7 +112,7 @@ def test_no_more_recordings_than_so_many(net: WiredNet) -> None:
 
 def test_a_network_without_recordings_is_called_as_ever() -> None:
     linear = nn.Linear(3, 1)
-    assert torch.equal(WiredNet(linear, False, nullcontext)(X), linear(X))
+    assert torch.equal(WrappedNetwork(linear, False, nullcontext)(X), linear(X))
 
 
 def test_a_network_that_is_compiled_need_not_be_true(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_network_that_is_compiled_need_not_be_true(monkeypatch: pytest.MonkeyP
 
     made = Compiled(3, 1)
     monkeypatch.setattr(torch, "compile", lambda module: made)
-    assert torch.equal(WiredNet(nn.Linear(3, 1), True, nullcontext)(X), made(X))
+    assert torch.equal(WrappedNetwork(nn.Linear(3, 1), True, nullcontext)(X), made(X))
 
 
 def test_a_person_s_network_is_called_plainly() -> None:
@@ -134,8 +134,8 @@ def test_a_person_s_network_is_called_plainly() -> None:
         pass
 
     shape: dict[str, Any] = {"vocabulary": 5, "length": 3, "bos": 0, "eos": None}
-    assert WiredNet(Own(**shape), False, nullcontext)._recorder is None
-    assert WiredNet(Lstm(**shape), False, nullcontext)._recorder is not None
+    assert WrappedNetwork(Own(**shape), False, nullcontext)._recorder is None
+    assert WrappedNetwork(Lstm(**shape), False, nullcontext)._recorder is not None
 
 
 class Graph:
@@ -162,19 +162,19 @@ def twice_on_cpu(self: Any, function: Callable[[list[Tensor]], Any]) -> None:
 
 
 @pytest.fixture
-def replayed(monkeypatch: pytest.MonkeyPatch) -> WiredNet:
+def replayed(monkeypatch: pytest.MonkeyPatch) -> WrappedNetwork:
     monkeypatch.setattr(cuda_graphs.Recording, "_record", twice_on_cpu)
     monkeypatch.setattr(cuda_graphs, "_records_on", lambda device: True)
     monkeypatch.setattr(Doubling, "__module__", "gan_dist.networks.doubling")
-    return WiredNet(Doubling(), False, nullcontext)
+    return WrappedNetwork(Doubling(), False, nullcontext)
 
 
-def weight_of(net: WiredNet) -> nn.Parameter:
+def weight_of(net: WrappedNetwork) -> nn.Parameter:
     module: Any = net.module
     return module.weight  # type: ignore[no-any-return]
 
 
-def test_gradients_of_replays(replayed: WiredNet) -> None:
+def test_gradients_of_replays(replayed: WrappedNetwork) -> None:
     """Of each call its own, added up as ever, with the hooks that sums over workers hang on."""
     weight, hooked = weight_of(replayed), []
     weight.register_post_accumulate_grad_hook(lambda one: hooked.append(1))
@@ -185,14 +185,14 @@ def test_gradients_of_replays(replayed: WiredNet) -> None:
     assert weight is weight_of(replayed) and replayed.module.beta == 1.0
 
 
-def test_a_call_while_another_awaits_its_gradient(replayed: WiredNet) -> None:
+def test_a_call_while_another_awaits_its_gradient(replayed: WrappedNetwork) -> None:
     first, second = replayed.call("twice", X), replayed.call("twice", 10 * X)
     (first.sum() + second.sum()).backward()
     grad = weight_of(replayed).grad
     assert grad is not None and torch.equal(grad, 22 * X)
 
 
-def test_what_a_recording_cannot_give_is_refused(replayed: WiredNet) -> None:
+def test_what_a_recording_cannot_give_is_refused(replayed: WrappedNetwork) -> None:
     weight = weight_of(replayed)
     made = replayed.call("twice", X)
     made.sum().backward(retain_graph=True)
@@ -202,7 +202,7 @@ def test_what_a_recording_cannot_give_is_refused(replayed: WiredNet) -> None:
         torch.autograd.grad(replayed.call("twice", X).sum(), weight, create_graph=True)
 
 
-def test_no_memory_for_a_recording(replayed: WiredNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_for_a_recording(replayed: WrappedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then calls are plain, and it is not tried again until the next stage."""
     tried = []
 
@@ -220,7 +220,7 @@ def test_no_memory_for_a_recording(replayed: WiredNet, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("asks", [True, False], ids=["input asks", "no input asks"])
 @pytest.mark.parametrize("enabled", [True, False], ids=["gradients", "no gradients"])
 def test_weights_of_which_no_gradient_is_wanted_say_they_are_trained(
-    net: WiredNet, monkeypatch: pytest.MonkeyPatch, frozen: bool, asks: bool, enabled: bool
+    net: WrappedNetwork, monkeypatch: pytest.MonkeyPatch, frozen: bool, asks: bool, enabled: bool
 ) -> None:
     """Autocast rounds those once in a call. With gradients off no graph comes of it."""
     seen = []

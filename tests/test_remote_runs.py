@@ -26,8 +26,8 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.local import run_here
 from gan_dist.sweeps.reports.plots import pictures
-from gan_dist.sweeps.reports.results import Told, best_job, results_of_sweep, trials_of
-from gan_dist.training.run_logger import Journal
+from gan_dist.sweeps.reports.results import StoredSweep, best_job, results_of_sweep, trials_of
+from gan_dist.training.run_logger import RunLogger
 from tests.helpers import SMALL, assert_same_state, kill_at, small, train
 
 JOB = """
@@ -177,7 +177,7 @@ def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatc
     sent: list[str] = []
     write = Folder.write
     monkeypatch.setattr(Folder, "write", lambda self, name, content: (sent.append(name), write(self, name, content)))
-    journal = Journal(folder, 0, never)
+    journal = RunLogger(folder, 0, never)
     for seen in range(25):
         journal.scalars({"loss/G": float(seen)}, seen)
     journal.close()
@@ -220,7 +220,7 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, bucket: str, monke
     found, other = results_of_sweep(here), results_of_sweep(there)
     assert [row["each"] for row in found["trials"]] == [row["each"] for row in other["trials"]]
     assert best_job(here)[0] == best_job(there)[0]
-    assert set(pictures(Told(there))) == set(pictures(Told(here))) > {"grids", "curves"}
+    assert set(pictures(StoredSweep(there))) == set(pictures(StoredSweep(here))) > {"grids", "curves"}
     assert all(b'"event": "end"' in one.folder.read("logs/attempt-1.log") for one in trials_of(there))
     trials = {one.id: one.folder.child("tensorboard") for one in trials_of(there)}
     Copy(there.folder.child("tensorboard"), tmp_path / "board", lambda: trials).renew()
@@ -236,7 +236,7 @@ def swept(uri: str) -> RunFolder:
 
 
 def outcomes(run: RunFolder) -> list[tuple[Any, ...]]:
-    history = Told(run).history
+    history = StoredSweep(run).history
     return [(key, history.tasks[key].values, one.kind, one.seen, one.value) for key, one in history.outcomes.items()]
 
 

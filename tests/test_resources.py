@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gan_dist.execution.ray.resources import Ask, ask_of, resource_problems
+from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.sections import ResourcesSpec
 
 NODES = [{"Alive": True}, {"Alive": False}]
 
 
-def asked(fed: int, workers: object = "auto", **cluster: float) -> Ask:
-    return ask_of(ResourcesSpec.model_validate({"workers": workers}), fed, cluster, NODES)
+def asked(fed: int, workers: object = "auto", **cluster: float) -> ResolvedResources:
+    return resolve_resources(ResourcesSpec.model_validate({"workers": workers}), fed, cluster, NODES)
 
 
 @pytest.mark.parametrize(

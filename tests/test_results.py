@@ -14,7 +14,7 @@ from gan_dist.evaluation.reports.results import results_of
 from gan_dist.execution.local import run_local
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import newest
-from gan_dist.runs.metric_history import Course, courses, training_seconds
+from gan_dist.runs.metric_history import MetricSummary, courses, training_seconds
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -85,4 +85,4 @@ def test_time_and_courses_by_hand() -> None:
         {"seen": 500, "speed/samples_per_s": 10.0, "metric/a": 2.0},
     ]
     assert training_seconds(reports) == pytest.approx(2 + 2 + 5 + 10)
-    assert courses(reports) == {"a": Course(last=(2.0, 500), lowest=(1.0, 400), highest=(3.0, 100))}
+    assert courses(reports) == {"a": MetricSummary(last=(2.0, 500), lowest=(1.0, 400), highest=(3.0, 100))}

@@ -20,13 +20,13 @@ from gan_dist.execution.preflight import resume_problems
 from gan_dist.launch.plan import plan_resume
 from gan_dist.launch.resume_rules import MAY_CHANGE, resume_spec
 from gan_dist.runs.checkpoint import stored
-from gan_dist.runs.request import Request, Start
+from gan_dist.runs.request import InitialWeights, Request
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
 from gan_dist.training import callbacks
-from gan_dist.training.callbacks import Desk
+from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.state import TrainState
 from tests.helpers import (
     MLP,
@@ -298,7 +298,7 @@ def test_a_run_never_starts_again_from_nothing(tmp_path: Path) -> None:
         (trained.local / "checkpoints" / name / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match="no other checkpoint is stored"):
         resume_spec(trained.run, [])
-    other = Start(train(small(), tmp_path / "other").newest.folder.uri)
+    other = InitialWeights(train(small(), tmp_path / "other").newest.folder.uri)
     with pytest.raises(CheckpointError, match="no other checkpoint is stored"):
         train(small(), tmp_path / "run", attempt=2, start_from=other)
     (problem,) = resume_problems(trained.run, rows_of(small()).facts)
@@ -310,7 +310,7 @@ def test_from_takes_the_weights_and_starts_a_new_clock(tmp_path: Path) -> None:
     source = train(small(ema=ema), tmp_path / "source").newest
     every = {"report": "1 steps", "grid": "1k", "checkpoint": "1 steps"}
     spec = small(ema=ema, until="1 steps", every=every, optimizer={"lr": 0.0}, seed=5)
-    new = train(spec, tmp_path / "new", start_from=Start(source.folder.uri)).newest
+    new = train(spec, tmp_path / "new", start_from=InitialWeights(source.folder.uri)).newest
     assert (new.seen, new.meta["clock"]["reals_drawn"]) == (8, 8)
     for name in ("generator", "discriminator"):
         torch.testing.assert_close(new.tensors(name), source.tensors(name), rtol=0, atol=0)
@@ -327,11 +327,13 @@ def test_from_takes_one_network_where_the_others_differ(tmp_path: Path) -> None:
     frozen = {"every": {"checkpoint": "1 steps"}, "until": "1 steps", "optimizer": {"lr": 0.0}, "seed": 5}
     other = small(discriminator={"use": "mlp", "hidden": 4, "layers": 1}, **frozen)
     with pytest.raises(ValueError, match="discriminator: the stored weights are of another network"):
-        train(other, tmp_path / "both", start_from=Start(source.folder.uri))
-    new = train(other, tmp_path / "one", start_from=Start(source.folder.uri, ("generator",))).newest
+        train(other, tmp_path / "both", start_from=InitialWeights(source.folder.uri))
+    new = train(other, tmp_path / "one", start_from=InitialWeights(source.folder.uri, ("generator",))).newest
     torch.testing.assert_close(new.tensors("generator"), source.tensors("generator"), rtol=0, atol=0)
 
-    judge = train(small(**frozen), tmp_path / "judge", start_from=Start(source.folder.uri, ("discriminator",))).newest
+    judge = train(
+        small(**frozen), tmp_path / "judge", start_from=InitialWeights(source.folder.uri, ("discriminator",))
+    ).newest
     torch.testing.assert_close(judge.tensors("discriminator"), source.tensors("discriminator"), rtol=0, atol=0)
     fresh = train(small(**frozen), tmp_path / "fresh").newest
     torch.testing.assert_close(judge.tensors("generator"), fresh.tensors("generator"), rtol=0, atol=0)
@@ -342,13 +344,13 @@ def test_the_average_comes_with_the_generator(tmp_path: Path, only: str, publish
     job = {"ema": {"half_life": 64}, "optimizer": {"lr": 0.0}}
     source = train(small(seed=9, **job), tmp_path / "source").newest
     fresh = train(small(seed=5, **job), tmp_path / "fresh").newest
-    new = train(small(seed=5, **job), tmp_path / "new", start_from=Start(source.folder.uri, (only,))).newest
+    new = train(small(seed=5, **job), tmp_path / "new", start_from=InitialWeights(source.folder.uri, (only,))).newest
     expected = {"source": source, "fresh": fresh}[published].tensors("generator_ema")
     torch.testing.assert_close(new.tensors("generator_ema"), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_run_that_never_saved_begins_where_it_was_to_begin(tmp_path: Path) -> None:
-    start = Start("file:///elsewhere/checkpoints/000000000064-a1", ("generator",))
+    start = InitialWeights("file:///elsewhere/checkpoints/000000000064-a1", ("generator",))
     request = request_of(small(), tmp_path / "run", start_from=start)
     Folder.at(tmp_path / "run").write_json("request.json", request.record())
     assert plan_resume(str(tmp_path / "run"), []).request.start_from == start
@@ -356,7 +358,7 @@ def test_a_run_that_never_saved_begins_where_it_was_to_begin(tmp_path: Path) -> 
 
 
 def test_from_is_not_repeated_on_resume(tmp_path: Path) -> None:
-    source = Start(train(small(), tmp_path / "source").newest.folder.uri)
+    source = InitialWeights(train(small(), tmp_path / "source").newest.folder.uri)
     straight = train(small(seed=2), tmp_path / "straight", start_from=source)
     train(small(seed=2), tmp_path / "twice", stop_at(3), start_from=source)
     twice = train(small(seed=2), tmp_path / "twice", attempt=2, start_from=source)
@@ -444,13 +446,13 @@ def test_curves_hold_every_term_and_scheduled_value(tmp_path: Path) -> None:
 
 
 def test_the_speed_of_steps_is_without_grids_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pause_s, plain = 0.2, Desk.grid
+    pause_s, plain = 0.2, RunCallbacks.grid
 
-    def slow(self: Desk, state: TrainState) -> None:
+    def slow(self: RunCallbacks, state: TrainState) -> None:
         time.sleep(pause_s)
         plain(self, state)
 
-    monkeypatch.setattr(Desk, "grid", slow)
+    monkeypatch.setattr(RunCallbacks, "grid", slow)
     every = {"report": "2 steps", "grid": "2 steps", "checkpoint": "2 steps"}
     train(small(every=every), tmp_path)
     for line in (tmp_path / "scalars.jsonl").read_text().splitlines()[1:]:

@@ -23,15 +23,15 @@ from torch import Tensor
 import gan_dist
 from gan_dist.cli import main
 from gan_dist.data.facts import ImageFacts
-from gan_dist.data.on_processes import here as read_here
-from gan_dist.data.prepare import settle
+from gan_dist.data.on_processes import write_shards_on_processes as read_here
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.execution.ray.sample_task import Maker
 from gan_dist.generation.export import export
 from gan_dist.generation.model import Model
-from gan_dist.generation.output import deliver
+from gan_dist.generation.output import write_samples
 from gan_dist.generation.paired_samples import real_pairs
 from gan_dist.generation.samples import real_samples
-from gan_dist.generation.sampling import Sampling, Stretch, here, seeds_of
+from gan_dist.generation.sampling import SampleRange, Sampling, here, seeds_of
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
 
@@ -102,7 +102,7 @@ def test_stretches_are_bounded_by_number_and_by_size() -> None:
     found = sampling.stretches(ImageFacts(count=1, size=32, channels=3, checksum=""))
     assert len(found) == 2 * 49 and max(one.many for one in found) == 1024
     assert [one.number for one in found] == list(range(98)) and sum(one.many for one in found) == 100_000
-    assert found[49] == Stretch(49, 4, 0, 1024)
+    assert found[49] == SampleRange(49, 4, 0, 1024)
     large = sampling.stretches(ImageFacts(count=1, size=1024, channels=3, checksum=""))
     assert max(one.many for one in large) == 64
 
@@ -112,10 +112,10 @@ def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp
     model = runs["pictures"]
     expected = {seed: model.sample(150, seed) for seed in (3, 4)}
     asked = Sampling(model.uri, [3, 4], 150)
-    folder = deliver(asked, model, tmp_path / "folder", here, silent)
+    folder = write_samples(asked, model, tmp_path / "folder", here, silent)
     assert len(list(folder.iterdir())) == 300
-    archive = zipfile.ZipFile(deliver(asked, model, tmp_path / "some.zip", here, silent))
-    table = pq.read_table(deliver(replace(asked, form="parquet"), model, tmp_path / "some.parquet", here, silent))
+    archive = zipfile.ZipFile(write_samples(asked, model, tmp_path / "some.zip", here, silent))
+    table = pq.read_table(write_samples(replace(asked, form="parquet"), model, tmp_path / "some.parquet", here, silent))
     rows = table.to_pylist()
     assert len(rows) == 300 and len(archive.namelist()) == 301
     for row in rows:
@@ -128,7 +128,7 @@ def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp
 
 def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path: Path) -> None:
     (tmp_path / "some.zip").mkdir()
-    out = deliver(Sampling(runs["pictures"].uri, [0], 3), runs["pictures"], tmp_path / "some.zip", here, silent)
+    out = write_samples(Sampling(runs["pictures"].uri, [0], 3), runs["pictures"], tmp_path / "some.zip", here, silent)
     assert len(list(out.glob("*.png"))) == 3
 
 
@@ -136,34 +136,34 @@ def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path
 def test_what_is_written_can_be_trained_on(runs: dict[str, Model], tmp_path: Path, name: str) -> None:
     model = runs["pictures"]
     form = "png" if name.endswith("zip") else "parquet"
-    deliver(Sampling(model.uri, [0], 30, form), model, tmp_path / name, here, silent)
+    write_samples(Sampling(model.uri, [0], 30, form), model, tmp_path / name, here, silent)
     data = ImageData(source=str(tmp_path / name), size=8, labels="source")
-    found = settle(data, Folder.at(tmp_path / "cache"), read_here, silent)
+    found = prepare_or_load(data, Folder.at(tmp_path / "cache"), read_here, silent)
     assert found.facts.class_counts == (3,) * 10 and found.facts.count == 30
 
 
 @pytest.mark.usefixtures("small_stretches")
 def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp_path: Path) -> None:
     model, asked, out = runs["pictures"], Sampling(runs["pictures"].uri, [0], 200), tmp_path / "some.zip"
-    whole = deliver(asked, model, tmp_path / "whole.zip", here, silent).read_bytes()
+    whole = write_samples(asked, model, tmp_path / "whole.zip", here, silent).read_bytes()
     made: list[int] = []
 
-    def dying(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
+    def dying(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
         for number, content in here(sampling, list(stretches)[::-1]):
             if made:
                 raise KeyboardInterrupt
             made.append(number)
             yield number, content
 
-    def rest(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
+    def rest(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
         made.extend(one.number for one in stretches)
         return here(sampling, stretches)
 
     with pytest.raises(KeyboardInterrupt):
-        deliver(asked, model, out, dying, silent)
+        write_samples(asked, model, out, dying, silent)
     assert not out.exists()
     told: list[tuple[int, int]] = []
-    deliver(asked, model, out, rest, lambda *counts: told.append(counts))
+    write_samples(asked, model, out, rest, lambda *counts: told.append(counts))
     assert made == [3, 0, 1, 2] and told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert out.read_bytes() == whole
 
@@ -173,13 +173,13 @@ def test_what_was_left_of_another_wish_is_not_used(runs: dict[str, Model], tmp_p
     model, out = runs["pictures"], tmp_path / "some.zip"
     for seed in (0, 1):
         with pytest.raises(RuntimeError):
-            deliver(Sampling(model.uri, [seed], 128), model, out, interrupted, silent)
-    deliver(Sampling(model.uri, [1], 128), model, out, here, silent)
+            write_samples(Sampling(model.uri, [seed], 128), model, out, interrupted, silent)
+    write_samples(Sampling(model.uri, [1], 128), model, out, here, silent)
     content = zipfile.ZipFile(out).read("000000.png")
     assert torch.equal(pixels_of(content), model.sample(1, 1)[0])
 
 
-def interrupted(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
+def interrupted(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
     yield from here(sampling, stretches[:1])
     raise RuntimeError("interrupted")
 
@@ -190,9 +190,9 @@ def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> 
     expected = model.sentences(100, 5)
     (tmp_path / "version.2").mkdir()
     for out in (tmp_path / "some.txt", tmp_path / "folder", tmp_path / "version.2"):
-        path = deliver(Sampling(model.uri, [5], 100, "txt"), model, out, here, silent)
+        path = write_samples(Sampling(model.uri, [5], 100, "txt"), model, out, here, silent)
         assert path.read_text().splitlines() == expected
-    out = deliver(Sampling(model.uri, [5], 100, "parquet"), model, tmp_path / "some.parquet", here, silent)
+    out = write_samples(Sampling(model.uri, [5], 100, "parquet"), model, tmp_path / "some.parquet", here, silent)
     assert pq.read_table(out)["text"].to_pylist() == expected
     assert pq.ParquetFile(out).metadata.row_group(0).column(0).compression == "ZSTD"
 

@@ -19,7 +19,7 @@ from gan_dist.distributed.runtime import LocalRun
 from gan_dist.registry.build import build_networks
 from gan_dist.runs.checkpoint import load_weights, stored
 from gan_dist.spec.job import EmaSpec, JobSpec
-from gan_dist.training.batches import Feed, Moment
+from gan_dist.training.batches import BatchFactory, StepKey
 from gan_dist.training.build import build_stages
 from gan_dist.training.ema import Ema
 from gan_dist.training.loop import Iteration, accumulate, iterate
@@ -38,7 +38,7 @@ def ready(spec: JobSpec, micro: int | None = None) -> Iteration:
     nets = {name: run.wire(module, False, torch.enable_grad) for name, module in modules.items()}
     state = TrainState(nets, stages[0].settings, None, stages)
     state.enter(stages[0])
-    feed = Feed(
+    feed = BatchFactory(
         rows,
         nets["generator"],
         run,
@@ -55,7 +55,7 @@ def gradients(it: Iteration, row: int) -> dict[str, Tensor]:
     stage = it.state.stages[0]
     phase = stage.phases[row]
     with it.state.training(phase.train):
-        accumulate(it, stage, phase, Moment(0, 0, phase.name, row))
+        accumulate(it, stage, phase, StepKey(0, 0, phase.name, row))
     return {
         f"{name}.{key}": parameter.grad.clone()
         for name, net in it.state.nets.items()
@@ -65,7 +65,7 @@ def gradients(it: Iteration, row: int) -> dict[str, Tensor]:
 
 
 def test_a_person_s_own_randomness_is_seeded_as_torch_would() -> None:
-    feed, moment = ready(small()).feed, Moment(16, 32, "G", 1)
+    feed, moment = ready(small()).feed, StepKey(16, 32, "G", 1)
     torch.manual_seed(seed_of(0, 16, 1, "global", 2, 0))
     expected = torch.rand(5)
     feed.reseed(moment, 2)
@@ -131,7 +131,7 @@ def test_one_step_of_adam_is_adam() -> None:
     gradient = list(gradients(copy.deepcopy(it), 0).values())
     stage = it.state.stages[0]
     with it.state.training(("discriminator",)):
-        accumulate(it, stage, stage.phases[0], Moment(0, 0, "D", 0))
+        accumulate(it, stage, stage.phases[0], StepKey(0, 0, "D", 0))
     it.state.step(("discriminator",), stage)
     for before, slope, after in zip(weights, gradient, it.state.trainable["discriminator"], strict=True):
         # In the first step both moments are the gradient and its square, whatever the betas.

@@ -14,7 +14,7 @@ from PIL import Image
 
 import gan_dist
 from gan_dist.data.encoding.image import gif
-from gan_dist.generation.interpolation import EMPTY, Stop, arc, line, mixed, stops, walk
+from gan_dist.generation.interpolation import EMPTY, Keyframe, arc, interpolate, line, stops, style_mix
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import noise_of
 from tests.helpers import CPU
@@ -63,7 +63,7 @@ def test_an_arc_keeps_lengths_and_has_equal_angles() -> None:
 @pytest.mark.parametrize("way", ["line", "sphere"])
 def test_a_way_begins_and_ends_at_samples(models: dict[str, Model], way: str) -> None:
     model = models["mlp"]
-    found = walk(model, [Stop(3), Stop(9), Stop(4, "7")], 5, way)
+    found = interpolate(model, [Keyframe(3), Keyframe(9), Keyframe(4, "7")], 5, way)
     assert found.shape == (10, 1, 8, 8) and found.dtype == torch.uint8
     for place, seed, cls in ((0, 3, 0), (4, 9, 0), (5, 9, 0), (9, 4, 7)):
         assert near(found[place : place + 1], model.sample(1, seed, cls))
@@ -73,7 +73,7 @@ def test_a_way_begins_and_ends_at_samples(models: dict[str, Model], way: str) ->
 def test_classes_blend(models: dict[str, Model]) -> None:
     """Half way between two classes the network gets half of each one's code."""
     model = models["mlp"]
-    found = walk(model, stops([3], ["2", "5"]), 3, "line")
+    found = interpolate(model, stops([3], ["2", "5"]), 3, "line")
     code = torch.zeros(1, 10)
     code[0, [2, 5]] = 0.5
     noise = noise_of(model.generator, [3], CPU)
@@ -83,7 +83,7 @@ def test_classes_blend(models: dict[str, Model]) -> None:
 
 def test_a_line_between_styles_starts_at_a_sample_and_keeps_its_pixels_noise(models: dict[str, Model]) -> None:
     model = models["stylegan2"]
-    found = walk(model, [Stop(3), Stop(9)], 3, "line")
+    found = interpolate(model, [Keyframe(3), Keyframe(9)], 3, "line")
     assert near(found[:1], model.sample(1, 3))
     generator, noise = model.generator, noise_of(model.generator, [3, 9], CPU)
     styles = generator.styles(noise, torch.zeros(2, dtype=torch.int64))
@@ -93,8 +93,11 @@ def test_a_line_between_styles_starts_at_a_sample_and_keeps_its_pixels_noise(mod
 
 
 def test_places_are_seeds_and_classes_side_by_side() -> None:
-    assert stops([1, 2], []) == [Stop(1), Stop(2)] and stops([1], ["a", "b"]) == [Stop(1, "a"), Stop(1, "b")]
-    assert stops([1, 2], ["a"]) == [Stop(1, "a"), Stop(2, "a")]
+    assert stops([1, 2], []) == [Keyframe(1), Keyframe(2)] and stops([1], ["a", "b"]) == [
+        Keyframe(1, "a"),
+        Keyframe(1, "b"),
+    ]
+    assert stops([1, 2], ["a"]) == [Keyframe(1, "a"), Keyframe(2, "a")]
     with pytest.raises(ValueError, match="as many classes as seeds, or one; not 3 and 2"):
         stops([1, 2], ["a", "b", "c"])
 
@@ -102,7 +105,7 @@ def test_places_are_seeds_and_classes_side_by_side() -> None:
 def test_mixed_styles(models: dict[str, Model]) -> None:
     model = models["stylegan2"]
     rows, columns = [1, 2], [5, 6, 7]
-    found = mixed(model, rows, columns, None, "4").view(3, 4, 1, 8, 8)
+    found = style_mix(model, rows, columns, None, "4").view(3, 4, 1, 8, 8)
     assert (found[0, 0] == EMPTY).all()
     for place, seed in enumerate(columns):
         assert near(found[0, place + 1], model.sample(1, seed, 4)[0])
@@ -116,14 +119,14 @@ def test_mixed_styles(models: dict[str, Model]) -> None:
     made = (model.generator.synthesis(both, own) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     assert near(found[2, 3], made[0])
     with pytest.raises(ValueError, match=f"the generator has layers 0 to {layers - 1}, not 2-{layers}"):
-        mixed(model, rows, columns, range(2, layers + 1), "4")
+        style_mix(model, rows, columns, range(2, layers + 1), "4")
 
 
 def test_what_has_no_way(models: dict[str, Model]) -> None:
     with pytest.raises(ValueError, match="has no styles; stylegan2 has"):
-        mixed(models["mlp"], [1], [2], None, None)
+        style_mix(models["mlp"], [1], [2], None, None)
     with pytest.raises(ValueError, match="class 'ten': the model has no such class"):
-        walk(models["mlp"], stops([1], ["1", "ten"]), 3, "line")
+        interpolate(models["mlp"], stops([1], ["1", "ten"]), 3, "line")
 
 
 def test_a_gif_holds_every_picture(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_of_one_class_any_network_makes_a_way(models: dict[str, Model]) -> None:
     model = models["mlp"]
     seen: list[torch.Tensor] = []
     with model.generator.register_forward_pre_hook(lambda module, given: seen.append(given[1])):
-        walk(model, [Stop(1, "3"), Stop(2, "3")], 3, "line")
-        walk(model, [Stop(1, "3"), Stop(2, "4")], 3, "line")
+        interpolate(model, [Keyframe(1, "3"), Keyframe(2, "3")], 3, "line")
+        interpolate(model, [Keyframe(1, "3"), Keyframe(2, "4")], 3, "line")
     assert seen[0].tolist() == [3, 3, 3] and seen[0].dtype == torch.int64
     assert seen[1].shape == (3, 10) and seen[1][1, 3] == seen[1][1, 4] == 0.5

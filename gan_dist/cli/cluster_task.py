@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gan_dist.spec.sections import EnvironmentSpec
 
 
-def carry_out(
+def run_on_cluster(
     verb: str,
     module: str,
     what: Mapping[str, Any],
@@ -33,18 +33,18 @@ def carry_out(
         ValueError: the job failed.
     """
     from gan_dist.cli.submit import cluster_of
-    from gan_dist.execution.ray.task import Order
+    from gan_dist.execution.ray.task import TaskRequest
     from gan_dist.launch.cluster.jobs_api import Jobs
-    from gan_dist.launch.display import Follower
-    from gan_dist.launch.follow import attend
+    from gan_dist.launch.display import LiveDisplay
+    from gan_dist.launch.follow import follow_job
     from gan_dist.launch.packaging import Environment
     from gan_dist.launch.submit import submit
     from gan_dist.runs.index import new_run_id
 
-    cluster, order = cluster_of(address, aside), Order(new_run_id(verb), what)
+    cluster, order = cluster_of(address, aside), TaskRequest(new_run_id(verb), what)
     environment = Environment() if known is None else Environment(known.code, known.pip, known.image, known.env)
     job = submit(order, cluster, environment, module)
     # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
-    outcome = attend(Jobs(cluster), job, order.run_id, Follower(console(aside)), lambda: True)
+    outcome = follow_job(Jobs(cluster), job, order.run_id, LiveDisplay(console(aside)), lambda: True)
     if outcome.exit_code != 0:
         raise UsageError(f"the cluster did not {verb}: {outcome.message}")

@@ -12,7 +12,7 @@ from gan_dist.cli.output import emit, say, table
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
-    from gan_dist.evaluation.query import Answer, Question
+    from gan_dist.evaluation.query import EvaluationRequest, EvaluationResult
     from gan_dist.spec.fields import Held
 
 
@@ -82,7 +82,7 @@ def evaluate(
 ) -> None:
     """Measure how good samples are: of images against images, of text with real text beside it."""
     from gan_dist.evaluation.evaluate import evaluate as answer
-    from gan_dist.evaluation.query import Question
+    from gan_dist.evaluation.query import EvaluationRequest
     from gan_dist.evaluation.temperature_sweep import DEFAULT, parse
 
     grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
@@ -90,7 +90,7 @@ def evaluate(
         raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
     how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
-    question = Question(a, b, metric or (), n, features, grid, twin, *how)
+    question = EvaluationRequest(a, b, metric or (), n, features, grid, twin, *how)
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
@@ -111,11 +111,11 @@ def evaluate(
         say(f"neighbours: {neighbours}")
 
 
-def _on_cluster(question: Question, workers: int, address: str | None, as_json: bool) -> Answer:
+def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, as_json: bool) -> EvaluationResult:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import carry_out
+    from gan_dist.cli.cluster_task import run_on_cluster
     from gan_dist.evaluation.evaluate import portable
-    from gan_dist.evaluation.query import Answer
+    from gan_dist.evaluation.query import EvaluationResult
     from gan_dist.execution.ray.evaluate_task import ANSWER
     from gan_dist.runs.index import new_run_id, storage_root
 
@@ -125,10 +125,10 @@ def _on_cluster(question: Question, workers: int, address: str | None, as_json: 
     folder = storage_root(None, None).child(".evaluations").child(new_run_id("answer"))
     what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
     try:
-        carry_out("evaluate", "gan_dist.execution.ray.evaluate_task", what, known, address, as_json)
+        run_on_cluster("evaluate", "gan_dist.execution.ray.evaluate_task", what, known, address, as_json)
         if (plain_answer := folder.read_json(ANSWER)) is None:
             raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
-        return Answer.of(plain_answer)
+        return EvaluationResult.of(plain_answer)
     finally:
         folder.delete()
 
@@ -156,7 +156,7 @@ def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, b
     return tokens or "words", lower
 
 
-def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
+def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:
     document: dict[str, Any] = {"a": found.a, "b": found.b, "samples_of_b": found.reals, "samples_seen": found.seen}
     if found.held is not None:
         document |= {"split": found.held.split, "samples_of_split": found.held.count}
@@ -171,13 +171,13 @@ def _document(found: Answer, plot: Path | None) -> dict[str, Any]:
     return document
 
 
-def _verdicts(found: Answer) -> list[Any]:
+def _verdicts(found: EvaluationResult) -> list[Any]:
     from gan_dist.evaluation.temperature_sweep import verdict
 
     return [verdict(pair, found.curves) for pair in found.pairs] if "twin" in found.curves else []
 
 
-def _show_values(found: Answer) -> None:
+def _show_values(found: EvaluationResult) -> None:
     beside = {name: values for name, values in (("twin", found.twin), ("real", found.real)) if values}
     if not beside:
         table(("metric", "value"), [(name, _number(value)) for name, value in found.values.items()])
@@ -186,7 +186,7 @@ def _show_values(found: Answer) -> None:
     table(("metric", "model", *beside), rows)
 
 
-def _show_curves(found: Answer) -> None:
+def _show_curves(found: EvaluationResult) -> None:
     names = [name for pair in found.pairs for name in pair]
     rows = [
         [which, f"{inverse:g}", *(_number(values[name]) for name in names)]
@@ -201,8 +201,8 @@ def _show_curves(found: Answer) -> None:
         say(str(one))
 
 
-def _plotted(found: Answer, out: Path | None) -> Path:
-    from gan_dist.evaluation.reports.plots import Panel, drawn
+def _plotted(found: EvaluationResult, out: Path | None) -> Path:
+    from gan_dist.evaluation.reports.plots import Panel, render_png
 
     panels = []
     for pair in found.pairs:
@@ -214,7 +214,7 @@ def _plotted(found: Answer, out: Path | None) -> Path:
         dots = {"real": (found.real[pair.quality], found.real[pair.diversity])} if has_real else {}
         panels.append(Panel(pair.quality, pair.diversity, lines, dots, ".-"))  # type: ignore[arg-type]
     path = out or Path(f"{found.a}-temperatures.png")
-    path.write_bytes(drawn(panels))
+    path.write_bytes(render_png(panels))
     return path
 
 

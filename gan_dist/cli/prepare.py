@@ -84,7 +84,7 @@ def prepare(
 def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gan_dist.data.on_processes import here
+    from gan_dist.data.on_processes import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
     from gan_dist.spec.check import checked_data
 
@@ -92,21 +92,23 @@ def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Pre
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("shards", total=None)
-        return prepare_into(data, target, here, lambda done, total: bar.update(task, completed=done, total=total))
+        return prepare_into(
+            data, target, write_shards_on_processes, lambda done, total: bar.update(task, completed=done, total=total)
+        )
 
 
 def _make_on_cluster(
     source: str, target: str, options: dict[str, Any], workers: int, address: str | None, as_json: bool
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import carry_out
+    from gan_dist.cli.cluster_task import run_on_cluster
     from gan_dist.data.prepare import prepared
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.check import checked_data
 
     folder = Folder.at(target)
     data = checked_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
-    carry_out(
+    run_on_cluster(
         "prepare",
         "gan_dist.execution.ray.prepare_task",
         {"data": data, "target": folder.uri, "workers": workers},

@@ -29,9 +29,9 @@ Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, wit
 
 def list_runs(storage: options.Storage = None, as_json: options.Json = False) -> None:
     """Every run: those started from here, and those stored in --storage."""
-    from gan_dist.launch.run_status import all_runs, standing
+    from gan_dist.launch.run_status import all_runs, run_status
 
-    rows = [standing(run) for run in all_runs(storage)]
+    rows = [run_status(run) for run in all_runs(storage)]
     if as_json:
         emit(rows)
     elif not rows:
@@ -52,12 +52,12 @@ def status(
 ) -> None:
     """Where a run stands; of a sweep, with its trials."""
     from gan_dist.cli.sweeps import say_standing
-    from gan_dist.launch.run_status import standing
+    from gan_dist.launch.run_status import run_status
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.reports.results import is_sweep
 
     here = find_run(run, storage_root(storage, None))
-    found = standing(here, address)
+    found = run_status(here, address)
     if as_json:
         emit(found)
         return
@@ -151,11 +151,11 @@ def logs(
     job = job_or_none(found, address)
     if follow and job is not None and job.alive:
         from gan_dist.cli.submit import finish
-        from gan_dist.launch.display import Follower
-        from gan_dist.launch.follow import ask_at_terminal, attend
+        from gan_dist.launch.display import LiveDisplay
+        from gan_dist.launch.follow import ask_at_terminal, follow_job
 
         ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
-        finish(found.id, found.uri, attend(job.jobs, job.id, found.id, Follower(console(as_json)), ask), as_json)
+        finish(found.id, found.uri, follow_job(job.jobs, job.id, found.id, LiveDisplay(console(as_json)), ask), as_json)
     lines = log_lines(found, job)
     if as_json:
         emit({"run": found.id, "lines": list(lines)})
@@ -163,9 +163,9 @@ def logs(
         for line in lines:
             say(line)
     else:
-        from gan_dist.launch.display import Follower
+        from gan_dist.launch.display import LiveDisplay
 
-        follower = Follower(console(), live=False, everything=True)
+        follower = LiveDisplay(console(), live=False, everything=True)
         for line in lines:
             follower.feed(line)
 
@@ -182,7 +182,7 @@ def stop(
     from gan_dist.sweeps.reports.results import is_sweep
 
     found = find_run(run, storage_root(storage, None))
-    before = run_status.standing(found, address)["status"]
+    before = run_status.run_status(found, address)["status"]
     if before not in run_status.OPEN:
         _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
         return
@@ -224,12 +224,12 @@ def delete(
     as_json: options.Json = False,
 ) -> None:
     """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
-    from gan_dist.launch.run_status import OPEN, standing
+    from gan_dist.launch.run_status import OPEN, run_status
     from gan_dist.runs.index import find_run, forget, storage_root
     from gan_dist.sweeps.reports.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
-    if (now := standing(found, address)["status"]) in OPEN:
+    if (now := run_status(found, address)["status"]) in OPEN:
         raise UsageError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
     trials = trials_of(found)
     count = found.size() + sum(trial.size() for trial in trials)

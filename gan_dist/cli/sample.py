@@ -172,14 +172,14 @@ def _picture(
         frames = _way(model, seeds, cls, str(way), steps)
         content = image.gif(frames) if path.suffix == ".gif" else image.png(image.enlarged(image.grid(frames, steps)))
     else:
-        from gan_dist.generation.interpolation import mixed
+        from gan_dist.generation.interpolation import style_mix
         from gan_dist.generation.sampling import seeds_of
 
         if way is not None:
             raise UsageError("--interpolate and --mix are two pictures; ask for one of them")
         path, columns = out or Path(f"{stem}-mix{mix}.png"), seeds_of(mix)
         _check_ending(path, "--mix", (".png",))
-        table = mixed(model, seeds, columns, _layers(layers), cls)
+        table = style_mix(model, seeds, columns, _layers(layers), cls)
         content = image.png(image.enlarged(image.grid(table, len(columns) + 1)))
     Folder.at(path.parent).write(path.name, content)
     return path
@@ -200,13 +200,13 @@ def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[byte
 
 
 def _way(model: Model, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
-    from gan_dist.generation.interpolation import WAYS, stops, walk
+    from gan_dist.generation.interpolation import WAYS, interpolate, stops
     from gan_dist.spec.problems import suggestion
 
     if way not in WAYS:
         raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
     classes = [] if cls is None else [one.strip() for one in cls.split(",")]
-    return walk(model, stops(seeds, classes), steps, way)
+    return interpolate(model, stops(seeds, classes), steps, way)
 
 
 def _layers(written: str | None) -> range | None:
@@ -226,19 +226,21 @@ def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
 def _deliver(sampling: Sampling, model: Model, out: Path, aside: bool) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gan_dist.generation.output import deliver
+    from gan_dist.generation.output import write_samples
     from gan_dist.generation.sampling import here
 
     columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("parts", total=None)
-        return deliver(sampling, model, out, here, lambda done, total: bar.update(task, completed=done, total=total))
+        return write_samples(
+            sampling, model, out, here, lambda done, total: bar.update(task, completed=done, total=total)
+        )
 
 
 def _on_cluster(sampling: Sampling, model: Model, out: Path, workers: int, address: str | None, as_json: bool) -> None:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import carry_out
+    from gan_dist.cli.cluster_task import run_on_cluster
 
     model.classes_of(1, sampling.cls)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
-    carry_out("sample", "gan_dist.execution.ray.sample_task", what, model.spec.environment, address, as_json)
+    run_on_cluster("sample", "gan_dist.execution.ray.sample_task", what, model.spec.environment, address, as_json)

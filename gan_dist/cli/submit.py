@@ -113,7 +113,7 @@ def finish(run_id: str, uri: str, outcome: Outcome, as_json: bool) -> None:
 
 
 def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
-    from gan_dist.launch.display import Follower
+    from gan_dist.launch.display import LiveDisplay
     from gan_dist.runs.index import remember
     from gan_dist.sweeps.local import run_here
 
@@ -121,15 +121,15 @@ def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
     say(f"run {plan.run.id}, in this process", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.
-    follower = Follower(console(as_json), live=False)
+    follower = LiveDisplay(console(as_json), live=False)
     run_here(plan.request, follower.event)
     return follower.outcome
 
 
 def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool) -> Outcome | None:
     from gan_dist.launch.cluster.jobs_api import Jobs
-    from gan_dist.launch.display import Follower
-    from gan_dist.launch.follow import ask_at_terminal, attend
+    from gan_dist.launch.display import LiveDisplay
+    from gan_dist.launch.follow import ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit as send
     from gan_dist.runs.index import remember
 
@@ -152,8 +152,8 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
         _detached(plan, submission, cluster, as_json)
         return None
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    follower = Follower(console(as_json))
-    return attend(Jobs(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
+    follower = LiveDisplay(console(as_json))
+    return follow_job(Jobs(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
 
 
 def cluster_of(address: str | None, as_json: bool) -> Cluster:

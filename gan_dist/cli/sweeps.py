@@ -24,7 +24,7 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, pa
     if plots is not None:
         from gan_dist.sweeps.reports.plots import draw_plots
 
-        written += draw_plots(results.Told(run), plots)
+        written += draw_plots(results.StoredSweep(run), plots)
     if page is not None:
         from gan_dist.sweeps.reports.page import html
 

@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageForm:
     """What every sample is brought to.
 
     Attributes:
@@ -79,7 +79,7 @@ def open_image(content: bytes) -> Image.Image:
     return image
 
 
-def to_pixels(image: Image.Image, look: Look) -> Pixels:
+def to_pixels(image: Image.Image, look: ImageForm) -> Pixels:
     """uint8 [C, S, S], perhaps a view: brought to a square as `look.fit` says, with Lanczos' antialiasing filter."""
     image = _flat(image, look) if look.channels != 4 else _in_eight_bits(image).convert("RGBA")
     side = (look.size, look.size)
@@ -100,7 +100,7 @@ def array_to_image(values: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(flat, np.uint8))
 
 
-def _flat(image: Image.Image, look: Look) -> Image.Image:
+def _flat(image: Image.Image, look: ImageForm) -> Image.Image:
     """Grey or RGB, with transparency laid on the background."""
     if "A" in image.mode or "transparency" in image.info:
         coloured = image.convert("RGBA")
@@ -115,7 +115,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
 
 
-def _fill(look: Look) -> Any:
+def _fill(look: ImageForm) -> Any:
     """The background as a colour of the picture's mode; transparent where it has transparency."""
     if look.channels == 4:
         return (0, 0, 0, 0)

@@ -24,7 +24,7 @@ from gan_dist.runs.storage import Folder, is_uri
 Record = dict[str, Any]
 
 
-def here(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:
+def write_shards_on_processes(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:
     """Writes the shards of all parts; their records, as they come.
 
     Raises:

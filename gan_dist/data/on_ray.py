@@ -17,7 +17,7 @@ from gan_dist.runs.storage import Folder
 READ_HERE_BYTES = 256 << 20
 
 
-def on_ray(cpus: int) -> Executor:
+def write_shards_on_ray(cpus: int) -> Executor:
     """Decodes parts as Ray Data tasks, `cpus` at a time; the records come as they are done."""
 
     def execute(parts: Sequence[Part], folder: Folder) -> Iterator[Record]:

@@ -77,7 +77,7 @@ class Prepared:
         return _column(self.folder, list(self.shards), name)
 
 
-def settle(
+def prepare_or_load(
     data: DataSpec, cache: Folder, executor: Executor, progress: Progress, stand_in_of: int | None = None
 ) -> Prepared:
     """The job's data as shards: as prepared before, or prepared now under `cache`.

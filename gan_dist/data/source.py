@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.image_decoding import Look
+from gan_dist.data.image_decoding import ImageForm
 from gan_dist.errors import DataError, UnreadableSample
 
 FORMAT = 3  # of prepared data
@@ -23,11 +23,11 @@ LEAST_ROWS, MOST_ROWS = 64, 8192
 SPARSE = 100
 One = bytes | NDArray[Any] | Image.Image | UnreadableSample
 Content = One | str | tuple[One, One]
-Form = Look | Codec
+Form = ImageForm | Codec
 Label = str | int | None
 
 
-class Found(NamedTuple):
+class RawSample(NamedTuple):
     """One sample as its source holds it: a file's bytes, text, an array of pixels or token ids, a picture, a pair of
     such (what is to be made, and of what), or why there is none."""
 
@@ -63,7 +63,7 @@ class Part:
     def of(cls, record: Mapping[str, Any]) -> Part:
         """From `dataclasses.asdict` by way of JSON, which knows no tuples."""
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else Look(**record["form"])
+        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else ImageForm(**record["form"])
         return cls(**known | {"form": form})
 
     def rows(self) -> Iterator[tuple[str, int, int]]:

@@ -1,6 +1,6 @@
 """A worker's place among the workers: rank, device, how gradients are reduced, how ranks talk. No Ray here.
 
-`LocalRun` is one process alone; `GroupRun` is one of several in a `torch.distributed` group, which Ray Train (or a
+`LocalRun` is one process alone; `DistributedRuntime` is one of several in a `torch.distributed` group, which Ray Train (or a
 test) has set up. Both are given what differs by launcher: where events go and who asks for a stop.
 """
 
@@ -20,7 +20,7 @@ Emit = Callable[[dict[str, Any]], None]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
-class WiredNet:
+class WrappedNetwork:
     """A network as objectives see it (`contracts.Net`)."""
 
     def __init__(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> None:
@@ -30,7 +30,7 @@ class WiredNet:
         self._compiled: Callable[..., Any] | None = torch.compile(module) if compiles else None
 
     @property
-    def raw(self) -> WiredNet:
+    def raw(self) -> WrappedNetwork:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,15 +57,15 @@ class WiredNet:
         return made.float() if isinstance(made, Tensor) and made.dtype == torch.bfloat16 else made
 
 
-class Run(Protocol):
+class WorkerRuntime(Protocol):
     """What the loop asks of its runtime."""
 
     rank: int
     world: int
     device: torch.device
 
-    def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WiredNet: ...
-    def sync(self, nets: list[WiredNet], when: bool) -> AbstractContextManager[None]: ...
+    def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WrappedNetwork: ...
+    def sync(self, nets: list[WrappedNetwork], when: bool) -> AbstractContextManager[None]: ...
     def sum(self, value: Tensor) -> Tensor: ...
     def sum_later(self, value: Tensor) -> Callable[[], Tensor]: ...
     def gather(self, value: Tensor) -> list[Tensor]: ...
@@ -81,10 +81,10 @@ class LocalRun:
     def __init__(self, device: torch.device, emit: Emit, stopping: Callable[[], bool]) -> None:
         self.device, self.emit, self.stopping = device, emit, stopping
 
-    def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WiredNet:
-        return WiredNet(module, compile_forward, autocast)
+    def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WrappedNetwork:
+        return WrappedNetwork(module, compile_forward, autocast)
 
-    def sync(self, nets: list[WiredNet], when: bool) -> AbstractContextManager[None]:
+    def sync(self, nets: list[WrappedNetwork], when: bool) -> AbstractContextManager[None]:
         return nullcontext()
 
     def sum(self, value: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class LocalRun:
         return [value]
 
 
-class GroupRun:
+class DistributedRuntime:
     """One of `world` processes of the default `torch.distributed` group."""
 
     def __init__(self, device: torch.device, emit: Emit, stopping: Callable[[], bool]) -> None:
@@ -105,12 +105,12 @@ class GroupRun:
 
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.device, self.emit, self.stopping = device, emit, stopping
-        self._sums: dict[WiredNet, GradientSum] = {}
+        self._sums: dict[WrappedNetwork, GradientSum] = {}
 
-    def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WiredNet:
+    def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WrappedNetwork:
         """A network whose workers all start from the first one's weights."""
         self._share(module)
-        net = WiredNet(module, compile_forward, autocast)
+        net = WrappedNetwork(module, compile_forward, autocast)
         if trained := [parameter for parameter in module.parameters() if parameter.requires_grad]:
             self._sums[net] = GradientSum(trained)
         return net
@@ -124,7 +124,7 @@ class GroupRun:
                 dist.broadcast(whole, src=0)
                 tensor.copy_(whole)
 
-    def sync(self, nets: list[WiredNet], when: bool) -> AbstractContextManager[None]:
+    def sync(self, nets: list[WrappedNetwork], when: bool) -> AbstractContextManager[None]:
         """Sum gradients of the backward inside, or with `when=False` keep adding them up locally."""
         return summing([self._sums[net] for net in nets if net in self._sums]) if when else nullcontext()
 

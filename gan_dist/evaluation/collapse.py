@@ -21,7 +21,7 @@ Report = Mapping[str, float]
 
 
 @dataclass
-class Course:
+class TagHistory:
     """What a tag has done so far: its last value, its first, lowest and highest, and bad values in a row."""
 
     tag: str
@@ -38,7 +38,7 @@ class Course:
 
 
 # (course, report) -> whether it is so
-Says = Callable[[Course, Report], bool]
+Says = Callable[[TagHistory, Report], bool]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Rule:
     collapse: bool = False
 
 
-def _paired(course: Course, report: Report) -> float:
+def _paired(course: TagHistory, report: Report) -> float:
     """BLEU of the same order as a Self-BLEU's, of the same report; infinite where it is not measured."""
     order = re.match(r"metric/self_(bleu\d)", course.tag)
     assert order is not None
@@ -148,7 +148,7 @@ class Watch:
     until: int
     active: dict[str, str] = field(default_factory=dict)
     _rules: dict[str, Rule | None] = field(default_factory=dict)
-    _courses: dict[str, Course] = field(default_factory=dict)
+    _courses: dict[str, TagHistory] = field(default_factory=dict)
 
     def add(self, report: Report) -> list[str]:
         """Take a report (`seen` and values by tag): what begins with it, with what usually helps, and what is over."""
@@ -172,13 +172,13 @@ class Watch:
             self._rules[tag] = next((rule for rule in RULES if rule.tags.fullmatch(tag)), None)
         return self._rules[tag]
 
-    def _moved(self, tag: str, value: float) -> Course:
-        course = self._courses.setdefault(tag, Course(tag, value, value, value, value))
+    def _moved(self, tag: str, value: float) -> TagHistory:
+        course = self._courses.setdefault(tag, TagHistory(tag, value, value, value, value))
         course.last, course.lowest = value, min(course.lowest, value)
         course.highest = max(course.highest, value)
         return course
 
-    def _told(self, rule: Rule, course: Course, report: Report) -> list[str]:
+    def _told(self, rule: Rule, course: TagHistory, report: Report) -> list[str]:
         course.bad = course.bad + 1 if rule.bad(course, report) else 0
         if course.tag in self.active:
             if not rule.well(course, report):
@@ -191,7 +191,7 @@ class Watch:
         self.active[course.tag] = words
         return [f"{words}. What usually helps: {rule.helps}"]
 
-    def _learns_yet(self, course: Course, report: Report) -> bool:
+    def _learns_yet(self, course: TagHistory, report: Report) -> bool:
         early = report["seen"] < LEARNING * self.until
         return course.tag == DIVERSITY and course.highest < 0.2 and early
 

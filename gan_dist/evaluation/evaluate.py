@@ -13,16 +13,16 @@ import torch
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Memory, Rows
 from gan_dist.distributed.device import pick_device
-from gan_dist.distributed.runtime import LocalRun, Run
+from gan_dist.distributed.runtime import LocalRun, WorkerRuntime
 from gan_dist.errors import DataError, UsageError
-from gan_dist.evaluation.fitted_features import everywhere
+from gan_dist.evaluation.fitted_features import all_ranks
 from gan_dist.evaluation.held_out_overlap import held_back
 from gan_dist.evaluation.image_folder import images_of
-from gan_dist.evaluation.inputs import Samples, of_folder, of_model, twin_of
-from gan_dist.evaluation.metric_runner import Measuring
-from gan_dist.evaluation.metric_selection import asked_of, changed
+from gan_dist.evaluation.inputs import EvaluationSamples, of_folder, of_model, twin_of
+from gan_dist.evaluation.metric_runner import MetricRunner
+from gan_dist.evaluation.metric_selection import select_metrics, with_overrides
 from gan_dist.evaluation.nearest_neighbors import METRIC, Neighbours, neighbours
-from gan_dist.evaluation.query import Answer, Question
+from gan_dist.evaluation.query import EvaluationRequest, EvaluationResult
 from gan_dist.evaluation.temperature_sweep import pairs_of
 from gan_dist.evaluation.text_file import codec_for, is_text_file, rows_of, samples_of, sentences_of
 from gan_dist.generation.exported_model import is_exported
@@ -37,14 +37,14 @@ from gan_dist.spec.job import MetricSpec
 from gan_dist.spec.sections import EnvironmentSpec
 
 
-def evaluate(question: Question) -> Answer:
+def evaluate(question: EvaluationRequest) -> EvaluationResult:
     """Measure in this process; nothing is trained. Raises what `answer` raises."""
     with tempfile.TemporaryDirectory() as scratch:
         run = LocalRun(pick_device("auto"), lambda event: None, lambda: False)
         return answer(question, run, Folder(scratch))
 
 
-def answer(question: Question, run: Run, scratch: Folder) -> Answer:
+def answer(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> EvaluationResult:
     """Measure with all workers of a run, every one of which calls this; nothing is trained.
 
     Args:
@@ -61,7 +61,9 @@ def answer(question: Question, run: Run, scratch: Folder) -> Answer:
     where = question.b or f"the data of {a.where}"
     _check_same_shape(a.where, a.facts, where, b.facts)
     add_roots(a.roots)
-    measuring = Measuring(asked_of(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split)
+    measuring = MetricRunner(
+        select_metrics(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split
+    )
     if problems := measuring.problems():
         raise UsageError("\n".join(problems))
     pairs = pairs_of(measuring.names) if question.grid else ()
@@ -77,10 +79,12 @@ def answer(question: Question, run: Run, scratch: Folder) -> Answer:
     kept = None if is_text_file(question.b or "") else held_back(measuring, b, question.split)
     warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
     count = b.facts.count
-    return Answer(first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept)
+    return EvaluationResult(
+        first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept
+    )
 
 
-def portable(question: Question) -> tuple[Question, EnvironmentSpec | None]:
+def portable(question: EvaluationRequest) -> tuple[EvaluationRequest, EnvironmentSpec | None]:
     """The same question with names that any machine understands, and what code its first run wants, if it has one.
 
     Raises:
@@ -94,23 +98,23 @@ def portable(question: Question) -> tuple[Question, EnvironmentSpec | None]:
     return replace(question, **places), next((run.spec.environment for run in runs.values()), None)
 
 
-def _sides_once(question: Question, scratch: Folder, run: Run) -> tuple[Samples, Rows]:
+def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime) -> tuple[EvaluationSamples, Rows]:
     """The same on each worker, errors too. The first decodes what is not prepared, before the others look."""
     if run.rank > 0:
-        everywhere(run, True)
+        all_ranks(run, True)
         return _sides(question, scratch, run.device)
     try:
         return _sides(question, scratch, run.device)
     finally:
-        everywhere(run, True)
+        all_ranks(run, True)
 
 
-def _neighbours(question: Question, a: Samples, b: Rows, run: Run) -> Neighbours:
-    asked = changed(question, a, [MetricSpec(use=METRIC)])
-    return neighbours(Measuring(asked, b.facts, a.cache, run, a.roots), a, b)
+def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Rows, run: WorkerRuntime) -> Neighbours:
+    asked = with_overrides(question, a, [MetricSpec(use=METRIC)])
+    return neighbours(MetricRunner(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
-def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[Samples, Rows]:
+def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Rows]:
     """A and B, if what is asked of them can be answered."""
     if is_text_file(question.a):
         return _file_against(question, scratch)
@@ -132,7 +136,7 @@ def _sides(question: Question, scratch: Folder, device: torch.device) -> tuple[S
     return replace(a, warnings=found.warnings), rows_of(found)
 
 
-def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
+def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[EvaluationSamples, Rows]:
     """Sentences of a file, and the data of a run or those of another file."""
     if question.b is None:
         raise UsageError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
@@ -155,7 +159,7 @@ def _file_against(question: Question, scratch: Folder) -> tuple[Samples, Rows]:
     return replace(a, warnings=found.warnings), Memory(learnt.blocks, learnt.labels, facts, 0, 1)
 
 
-def _check_options(question: Question, where: str, of_text: bool) -> None:
+def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> None:
     """Raises ValueError where an option is of the other kind of data."""
     wrong: list[tuple[str, object, str]]
     if of_text:
@@ -172,7 +176,7 @@ def _check_options(question: Question, where: str, of_text: bool) -> None:
             raise UsageError(f"{option} is for {kinds[0]}, but {where} {kinds[1]}; {remedy}")
 
 
-def _check_temperature(one: Samples, option: str) -> None:
+def _check_temperature(one: EvaluationSamples, option: str) -> None:
     if not hasattr(one.generator, "drawing"):
         raise UsageError(
             f"{option}: the generator of {one.where} has no temperature, for it does not write token by token; "
@@ -180,7 +184,7 @@ def _check_temperature(one: Samples, option: str) -> None:
         )
 
 
-def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str, float]:
+def _at(measuring: MetricRunner, one: EvaluationSamples, b: Rows, inverse: float) -> dict[str, float]:
     """Every number of samples that are drawn at an inverse temperature."""
     if inverse != 1:
         _check_temperature(one, "--temperature-grid")
@@ -193,7 +197,7 @@ def _at(measuring: Measuring, one: Samples, b: Rows, inverse: float) -> dict[str
             generator.drawing = Drawing()
 
 
-def _of_real(measuring: Measuring, a: Samples, b: Rows, question: Question) -> dict[str, float]:
+def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Rows, question: EvaluationRequest) -> dict[str, float]:
     """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
     those that were held out from features that were trained on the data."""
     found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]
@@ -204,11 +208,11 @@ def _of_real(measuring: Measuring, a: Samples, b: Rows, question: Question) -> d
         return found
     shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
     specs, against = [one.spec for one in built], _against(question)
-    of_real = Measuring(specs, b.facts, a.cache, measuring.run, a.roots, against, question.split)
+    of_real = MetricRunner(specs, b.facts, a.cache, measuring.run, a.roots, against, question.split)
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
 
 
-def _against(question: Question) -> str:
+def _against(question: EvaluationRequest) -> str:
     """What the samples are compared with, for the names of numbers; nothing where that is a run's data."""
     if question.b is None or (is_text_file(question.a) and not is_text_file(question.b)):
         return ""

@@ -9,12 +9,12 @@ from safetensors.torch import load, save
 
 from gan_dist.data.ingest import Rows
 from gan_dist.data.source import state_of
-from gan_dist.distributed.runtime import Run
+from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.metric_inputs import FORMAT, contiguous
 from gan_dist.runs.storage import Folder
 
 
-def fitted(extractor: Any, key: str, rows: Rows, cache: Folder, run: Run) -> None:
+def fit_or_load_extractor(extractor: Any, key: str, rows: Rows, cache: Folder, run: WorkerRuntime) -> None:
     """Give an extractor what it learns of the data; the first worker trains it, and the others read what it stored.
 
     Args:
@@ -28,7 +28,7 @@ def fitted(extractor: Any, key: str, rows: Rows, cache: Folder, run: Run) -> Non
     # The same data have more words where a file with words of its own is compared with them.
     shapes = {name: list(tensor.shape) for name, tensor in extractor.state_dict().items()}
     name = f"extractor-{state_of([FORMAT, facts.checksum, facts.classes, key, shapes])}"
-    if not everywhere(run, cache.exists(f"{name}.safetensors")) and run.rank == 0:
+    if not all_ranks(run, cache.exists(f"{name}.safetensors")) and run.rank == 0:
         run.emit({"event": "stage", "text": f"metrics: training features {key}"})
         with torch.random.fork_rng(devices=[]):
             found = extractor.fit(rows.rows, facts.count)
@@ -36,11 +36,11 @@ def fitted(extractor: Any, key: str, rows: Rows, cache: Folder, run: Run) -> Non
         cache.write(f"{name}.safetensors", save(contiguous(extractor.state_dict())))
         told = ", ".join(f"{fact} {value:.4g}" for fact, value in found.items())
         run.emit({"event": "stage", "text": f"metrics: features {key} trained ({told})"})
-    everywhere(run, True)
+    all_ranks(run, True)
     extractor.load_state_dict(load(cache.read(f"{name}.safetensors")))
 
 
-def everywhere(run: Run, truth: bool) -> bool:
+def all_ranks(run: WorkerRuntime, truth: bool) -> bool:
     """Whether it is true for all workers; who is first waits for the others."""
     votes = torch.tensor([float(truth)], device=run.device)
     return round(run.sum(votes).item()) == run.world

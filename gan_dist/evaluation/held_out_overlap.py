@@ -10,14 +10,14 @@ import numpy as np
 from gan_dist.data.codec import UNK
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Rows
-from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.spec.fields import Held
 
 CHUNK = 2**14
 
 
 @dataclass(frozen=True)
-class HeldBack:
+class HeldOutOverlap:
     """What was compared with.
 
     Attributes:
@@ -37,7 +37,7 @@ class HeldBack:
         return [f"{self.known:,} of {self.count:,} {self.split} sentences are in the training text too"]
 
 
-def held_back(measuring: Measuring, rows: Rows, split: Held) -> HeldBack | None:
+def held_back(measuring: MetricRunner, rows: Rows, split: Held) -> HeldOutOverlap | None:
     """The held-out sentences that metrics compare with; None where none does.
 
     Args:
@@ -56,4 +56,4 @@ def held_back(measuring: Measuring, rows: Rows, split: Held) -> HeldBack | None:
     for start in range(0, facts.count, CHUNK):
         learnt = rows.rows(np.arange(start, min(start + CHUNK, facts.count)))[0].numpy().astype(np.int64)
         seen |= asked.keys() & {row.tobytes() for row in learnt}
-    return HeldBack(split, len(kept.texts), sum(asked[row] for row in seen))
+    return HeldOutOverlap(split, len(kept.texts), sum(asked[row] for row in seen))

@@ -13,9 +13,9 @@ from gan_dist.data.facts import DataFacts, PairFacts, TextFacts
 from gan_dist.errors import UsageError
 from gan_dist.evaluation.image_folder import images_of
 from gan_dist.evaluation.metric_inputs import Draw, Labels
-from gan_dist.evaluation.sample_draws import labels_by, made_of, samples_by, wanted_by
+from gan_dist.evaluation.sample_draws import generator_draw, labels_by, paired_generator_draw, target_draw
 from gan_dist.generation.model import Model, load
-from gan_dist.generation.paired_samples import compared_with
+from gan_dist.generation.paired_samples import real_rows
 from gan_dist.generation.training_data import prepared_beside, trained_on
 from gan_dist.metrics.features.fit import SEED
 from gan_dist.registry.lookup import Roots
@@ -25,7 +25,7 @@ from gan_dist.spec.job import MetricSpec
 
 
 @dataclass(frozen=True)
-class Samples:
+class EvaluationSamples:
     """A. `most` is how many a folder or file holds; a generator makes any number. `metrics` are those of the run's job,
     `warnings` what is to be known of the samples."""
 
@@ -47,35 +47,37 @@ class Samples:
         return isinstance(self.facts, TextFacts)
 
 
-def of_model(model: Model, device: torch.device) -> Samples:
+def of_model(model: Model, device: torch.device) -> EvaluationSamples:
     """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
     rows = trained_on(model) if isinstance(facts, PairFacts) else None
-    return Samples(
+    return EvaluationSamples(
         model.name,
-        facts if rows is None else compared_with(rows).facts,
-        samples_by(generator, facts, seed, device) if rows is None else made_of(rows, generator, seed, device),
+        facts if rows is None else real_rows(rows).facts,
+        generator_draw(generator, facts, seed, device)
+        if rows is None
+        else paired_generator_draw(rows, generator, seed, device),
         prepared_beside(model).child(METRICS),
         labels_by(generator, facts, seed, device),
         seen=model.seen,
         metrics=model.spec.metrics,
         roots=[model.spec.environment.code or "."],
         generator=generator,
-        wanted=None if rows is None else wanted_by(rows, seed),
+        wanted=None if rows is None else target_draw(rows, seed),
     )
 
 
-def of_folder(where: str, cache: Folder) -> Samples:
+def of_folder(where: str, cache: Folder) -> EvaluationSamples:
     ours = images_of(where)
     shuffled = np.random.RandomState(SEED).permutation(ours.facts.count)
 
     def draw(part: range) -> torch.Tensor:
         return ours.rows(shuffled[part.start : part.stop])[0]
 
-    return Samples(where, ours.facts, draw, cache, most=len(shuffled))
+    return EvaluationSamples(where, ours.facts, draw, cache, most=len(shuffled))
 
 
-def twin_of(ref: str, a: Samples, device: torch.device) -> Samples:
+def twin_of(ref: str, a: EvaluationSamples, device: torch.device) -> EvaluationSamples:
     """The run beside A.
 
     Raises:

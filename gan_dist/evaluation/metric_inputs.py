@@ -16,7 +16,7 @@ from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Rows
 from gan_dist.data.source import state_of
-from gan_dist.distributed.runtime import Run
+from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
 from gan_dist.metrics.features.fit import SEED, tenth
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, Spread
@@ -27,8 +27,8 @@ from gan_dist.spec.job import MetricSpec
 
 
 @torch.no_grad()
-def summed_scores(
-    metric: Any, extractor: Any, draw: Draw, wanted: Draw, samples: int, chunk: int, run: Run
+def sum_paired_scores(
+    metric: Any, extractor: Any, draw: Draw, wanted: Draw, samples: int, chunk: int, run: WorkerRuntime
 ) -> FeatureRows:
     """The sum of a metric's scores and their number, [2] in float64, over all workers, each of which takes every
     `world`-th chunk.
@@ -46,7 +46,9 @@ def summed_scores(
 
 
 @torch.no_grad()
-def said_by(generator: nn.Module | None, one: Built, fake: Collected, run: Run) -> FeatureRows:
+def sum_log_likelihood(
+    generator: nn.Module | None, one: BoundMetric, fake: Collected, run: WorkerRuntime
+) -> FeatureRows:
     """What a generator says of samples, summed over workers.
 
     Raises:
@@ -77,7 +79,7 @@ Draw = Callable[[range], Tensor]  # samples by their numbers
 Labels = Callable[[range], Tensor]  # their classes
 
 
-class Wanted(NamedTuple):
+class FeatureRequest(NamedTuple):
     """What is collected of a set of samples: by which extractor, in which form, of how many."""
 
     features: str
@@ -86,7 +88,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Built:
+class BoundMetric:
     """A metric of the job, ready to compare. `names` are exact names by value."""
 
     spec: MetricSpec
@@ -101,8 +103,8 @@ class Built:
     def least(self) -> int:
         return int(getattr(self.metric, "least", 2))
 
-    def fake(self) -> Wanted:
-        return Wanted(key_of(self.spec), self.metric.needs, self.samples)
+    def fake(self) -> FeatureRequest:
+        return FeatureRequest(key_of(self.spec), self.metric.needs, self.samples)
 
     @property
     def title(self) -> str:
@@ -119,7 +121,7 @@ class Built:
         """Whether it looks at real samples."""
         return self.metric.needs not in ("logits", "pairs")
 
-    def real(self, count: int) -> Wanted:
+    def real(self, count: int) -> FeatureRequest:
         if self.held_out:
             return self.fake()._replace(samples=tenth(count))
         whole = self.metric.needs in ("moments", "classes", "all")
@@ -132,9 +134,9 @@ def key_of(spec: MetricSpec) -> str:
     return f"{features.use} {features.args}" if features.args else features.use
 
 
-def build_metric(spec: MetricSpec, facts: DataFacts, roots: lookup.Roots, against: str, held: Held) -> Built:
+def build_metric(spec: MetricSpec, facts: DataFacts, roots: lookup.Roots, against: str, held: Held) -> BoundMetric:
     metric: Metric = lookup.build("metric", spec.use, spec.args, facts.for_metrics(held))
-    return Built(spec, metric, {value: name for name, value in names_of(spec, roots, against, held).items()})
+    return BoundMetric(spec, metric, {value: name for name, value in names_of(spec, roots, against, held).items()})
 
 
 def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
@@ -148,7 +150,7 @@ def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) ->
     return built.to(device).eval()
 
 
-def check_logits(built: Sequence[Built], extractors: Mapping[str, nn.Module]) -> None:
+def check_logits(built: Sequence[BoundMetric], extractors: Mapping[str, nn.Module]) -> None:
     """Raises ValueError where a metric wants to know classes, and its features do not."""
     for one in built:
         if one.metric.needs == "logits" and not hasattr(extractors[key_of(one.spec)], "logits"):
@@ -158,7 +160,7 @@ def check_logits(built: Sequence[Built], extractors: Mapping[str, nn.Module]) ->
             )
 
 
-def empty(wanted: Wanted, dim: int, classes: int, device: torch.device) -> Collected:
+def empty(wanted: FeatureRequest, dim: int, classes: int, device: torch.device) -> Collected:
     """What is wanted, of no samples yet."""
     kind = KINDS[wanted.needs]
     if kind is ClassMoments:
@@ -168,7 +170,7 @@ def empty(wanted: Wanted, dim: int, classes: int, device: torch.device) -> Colle
     return Moments.empty(dim, device) if kind is Moments else Spread.empty(dim, device)
 
 
-def stored_as(wanted: Wanted, facts: DataFacts, extractor: nn.Module) -> str | None:
+def stored_as(wanted: FeatureRequest, facts: DataFacts, extractor: nn.Module) -> str | None:
     """The file that keeps the data's features: by the data's content and the extractor's weights. None for a person's
     own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
     state = extractor.state_dict()
@@ -186,7 +188,7 @@ def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
-def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
+def compare(one: BoundMetric, real: Collected | None, fake: Collected) -> list[float]:
     """The metric's numbers in the order of its values."""
     pair: list[Any] = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
     found = one.metric.compare(*pair)
@@ -195,7 +197,7 @@ def compare(one: Built, real: Collected | None, fake: Collected) -> list[float]:
     return [float(found[value]) for value in one.names]
 
 
-def reader(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
+def draw_real(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
     """Draws the real samples at these positions."""
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
 

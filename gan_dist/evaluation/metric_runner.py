@@ -12,28 +12,28 @@ from torch import Tensor, nn
 
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Rows
-from gan_dist.distributed.runtime import Run
+from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.fitted_features import everywhere, fitted
+from gan_dist.evaluation.fitted_features import all_ranks, fit_or_load_extractor
 from gan_dist.evaluation.metric_inputs import (
     KINDS,
-    Built,
+    BoundMetric,
     Collected,
     Draw,
+    FeatureRequest,
     Labels,
-    Wanted,
     build_extractor,
     build_metric,
     check_logits,
     classes_at,
     compare,
     contiguous,
+    draw_real,
     empty,
     key_of,
-    reader,
-    said_by,
     stored_as,
-    summed_scores,
+    sum_log_likelihood,
+    sum_paired_scores,
 )
 from gan_dist.metrics.features.fit import SEED
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows
@@ -46,7 +46,7 @@ from gan_dist.spec.job import MetricSpec
 CHUNK = 64  # samples that are drawn and embedded at a time, whatever the number of workers
 
 
-class Measuring:
+class MetricRunner:
     """The metrics of a job, or of one question.
 
     Args:
@@ -67,7 +67,7 @@ class Measuring:
         metrics: Sequence[MetricSpec],
         facts: DataFacts,
         cache: Folder,
-        run: Run,
+        run: WorkerRuntime,
         roots: lookup.Roots = (),
         against: str = "",
         held: Held = "validation",
@@ -75,7 +75,7 @@ class Measuring:
         self.facts, self.cache, self.run = facts, cache, run
         self.built = [build_metric(spec, facts, roots, against, held) for spec in metrics]
         self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
-        self._real: dict[Wanted, Collected] = {}
+        self._real: dict[FeatureRequest, Collected] = {}
         check_logits(self.built, self.extractors)
 
     @property
@@ -105,7 +105,7 @@ class Measuring:
                 found.append(f"{one.title}: {one.samples} samples are too few for {dim} features; it is far too high")
         return found
 
-    def try_out(self, one: Built) -> None:
+    def try_out(self, one: BoundMetric) -> None:
         """Compare noise with itself. Raises what the metric or its extractor raises."""
         shape = (max(one.least, CHUNK), *self.facts.shape)
         noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
@@ -162,7 +162,7 @@ class Measuring:
         return found
 
     @torch.no_grad()
-    def _judged(self, one: Built, found: Collected) -> Collected:
+    def _judged(self, one: BoundMetric, found: Collected) -> Collected:
         """What a metric gets of samples: what was collected of them, or what their features say of classes."""
         if one.metric.needs != "logits":
             return found
@@ -180,32 +180,34 @@ class Measuring:
 
     def _asked(
         self,
-        one: Built,
-        fakes: Mapping[Wanted, Collected],
+        one: BoundMetric,
+        fakes: Mapping[FeatureRequest, Collected],
         generator: nn.Module | None,
         draw: Draw,
         wanted: Draw | None,
     ) -> FeatureRows | None:
         """What is summed over workers in another way than by collecting features, for a metric that wants it."""
         if one.metric.needs == "generator":
-            return said_by(generator, one, fakes[one.fake()], self.run)
+            return sum_log_likelihood(generator, one, fakes[one.fake()], self.run)
         if one.metric.needs != "pairs":
             return None
         if wanted is None:
             raise UsageError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
-        return summed_scores(one.metric, self.extractors[key_of(one.spec)], draw, wanted, one.samples, CHUNK, self.run)
+        return sum_paired_scores(
+            one.metric, self.extractors[key_of(one.spec)], draw, wanted, one.samples, CHUNK, self.run
+        )
 
-    def _reference(self, rows: Rows) -> dict[Wanted, Collected]:
+    def _reference(self, rows: Rows) -> dict[FeatureRequest, Collected]:
         """What is known of the data: found once, and kept for this and every later run."""
         if self._real:
             return self._real
         for key, extractor in self.extractors.items():
             if hasattr(extractor, "fit"):
-                fitted(extractor, key, rows, self.cache, self.run)
+                fit_or_load_extractor(extractor, key, rows, self.cache, self.run)
         missing = set()
         for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
             file = stored_as(wanted, self.facts, self.extractors[wanted.features])
-            if file is not None and everywhere(self.run, self.cache.exists(file)):
+            if file is not None and all_ranks(self.run, self.cache.exists(file)):
                 kind = KINDS[wanted.needs]
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
             else:
@@ -214,7 +216,7 @@ class Measuring:
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
             chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
             asked = [one for one in missing if one.samples == samples]
-            found = self._collect(reader(rows, chosen), asked, classes_at(rows, chosen))
+            found = self._collect(draw_real(rows, chosen), asked, classes_at(rows, chosen))
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
                 if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
@@ -222,9 +224,13 @@ class Measuring:
         return self._real
 
     @torch.no_grad()
-    def _collect(self, draw: Draw, wanted: Iterable[Wanted], labels: Labels | None = None) -> dict[Wanted, Collected]:
+    def _collect(
+        self, draw: Draw, wanted: Iterable[FeatureRequest], labels: Labels | None = None
+    ) -> dict[FeatureRequest, Collected]:
         """Features of samples, from all workers; each embeds every `world`-th chunk."""
-        found: dict[Wanted, Any] = {one: self._empty(one) for one in sorted(wanted)}  # all workers sum in one order
+        found: dict[FeatureRequest, Any] = {
+            one: self._empty(one) for one in sorted(wanted)
+        }  # all workers sum in one order
         most = max((one.samples for one in found), default=0)
         for start in range(CHUNK * self.run.rank, most, CHUNK * self.run.world):
             pixels = draw(range(start, start + CHUNK)).to(self.run.device)
@@ -242,7 +248,7 @@ class Measuring:
                         collected.add(start, features)
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
-    def _empty(self, wanted: Wanted) -> Collected:
+    def _empty(self, wanted: FeatureRequest) -> Collected:
         return empty(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
 
     @torch.no_grad()

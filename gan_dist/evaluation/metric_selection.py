@@ -9,9 +9,9 @@ import torch
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.distributed.runtime import LocalRun
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.inputs import Samples
-from gan_dist.evaluation.metric_runner import Measuring
-from gan_dist.evaluation.query import Question
+from gan_dist.evaluation.inputs import EvaluationSamples
+from gan_dist.evaluation.metric_runner import MetricRunner
+from gan_dist.evaluation.query import EvaluationRequest
 from gan_dist.registry.lookup import ALIASES, locate
 from gan_dist.registry.metric_names import is_of_text, names_of
 from gan_dist.registry.signatures import read_constant
@@ -21,17 +21,17 @@ from gan_dist.spec.job import FeaturesSpec, MetricSpec
 from gan_dist.spec.problems import suggestion
 
 
-def asked_of(question: Question, a: Samples, facts: DataFacts) -> list[MetricSpec]:
+def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
     """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
     named = [_metric(name, a, question.split) for name in question.metrics]
-    found = changed(question, a, named or a.metrics or _ours(a))
+    found = with_overrides(question, a, named or a.metrics or _ours(a))
     if not named and not a.metrics:
         found = [one for one in found if _fits(one, a, facts, question.split)]
     _check_split(found, a, facts, question.split)
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
-def _check_split(asked: Sequence[MetricSpec], a: Samples, facts: DataFacts, held: Held) -> None:
+def _check_split(asked: Sequence[MetricSpec], a: EvaluationSamples, facts: DataFacts, held: Held) -> None:
     """Raises ValueError where a metric compares with held-out text of a kind that the data have not."""
     if not isinstance(facts, TextFacts):
         if held != HELD[0]:
@@ -48,7 +48,9 @@ def _check_split(asked: Sequence[MetricSpec], a: Samples, facts: DataFacts, held
         )
 
 
-def changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> list[MetricSpec]:
+def with_overrides(
+    question: EvaluationRequest, a: EvaluationSamples, metrics: Sequence[MetricSpec]
+) -> list[MetricSpec]:
     """Metrics with the samples and features that the question names."""
     changes: dict[str, object] = {}
     if question.features is not None:
@@ -60,18 +62,18 @@ def changed(question: Question, a: Samples, metrics: Sequence[MetricSpec]) -> li
     return [one.model_copy(update=changes) for one in metrics]
 
 
-def _ours(a: Samples) -> list[MetricSpec]:
+def _ours(a: EvaluationSamples) -> list[MetricSpec]:
     """The shipped metrics of A's kind of data."""
     shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
     return [one for one in shipped if is_of_text(one) == a.of_text]
 
 
-def _fits(spec: MetricSpec, a: Samples, facts: DataFacts, held: Held) -> bool:
+def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) -> bool:
     """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
     so cheap that nobody has to ask for it by name."""
     try:
         run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
-        found = Measuring([spec], facts, a.cache, run, held=held)
+        found = MetricRunner([spec], facts, a.cache, run, held=held)
     except ValueError:
         return False
     needs = found.built[0].metric.needs
@@ -84,7 +86,7 @@ def _fits(spec: MetricSpec, a: Samples, facts: DataFacts, held: Held) -> bool:
     return needs != "generator" or hasattr(a.generator, "log_prob")
 
 
-def _metric(name: str, a: Samples, held: Held) -> MetricSpec:
+def _metric(name: str, a: EvaluationSamples, held: Held) -> MetricSpec:
     """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job."""
     if ":" in name:
         return MetricSpec(use=name)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from gan_dist.data.encoding import image
 from gan_dist.data.ingest import Rows
-from gan_dist.evaluation.inputs import Samples
-from gan_dist.evaluation.metric_runner import CHUNK, Measuring
+from gan_dist.evaluation.inputs import EvaluationSamples
+from gan_dist.evaluation.metric_runner import CHUNK, MetricRunner
 from gan_dist.metrics.image.memorization import nearest
 
 SHOWN, BESIDE = 8, 5
@@ -27,7 +27,7 @@ class Neighbours(NamedTuple):
     picture: Image.Image
 
 
-def neighbours(measuring: Measuring, a: Samples, b: Rows) -> Neighbours:
+def neighbours(measuring: MetricRunner, a: EvaluationSamples, b: Rows) -> Neighbours:
     """The samples of A and their nearest neighbours among all of B.
 
     The picture has a row for each of the eight samples that are closest to the data: the sample, its nearest

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gan_dist.evaluation.held_out_overlap import HeldBack
+from gan_dist.evaluation.held_out_overlap import HeldOutOverlap
 from gan_dist.evaluation.nearest_neighbors import Neighbours
 from gan_dist.evaluation.temperature_sweep import Curves, Pair
 from gan_dist.spec.fields import Held
 
 
 @dataclass(frozen=True)
-class Question:
+class EvaluationRequest:
     """What is compared by which metrics.
 
     Attributes:
@@ -45,12 +45,12 @@ class Question:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Question:
+    def from_json(cls, text: str) -> EvaluationRequest:
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
-class Answer:
+class EvaluationResult:
     """Every number by its exact name, what was compared, samples in B, and samples that A's generator had seen.
 
     Attributes:
@@ -74,7 +74,7 @@ class Answer:
     pairs: tuple[Pair, ...]
     neighbours: Neighbours | None
     warnings: tuple[str, ...]
-    held: HeldBack | None
+    held: HeldOutOverlap | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them; without the picture of neighbours."""
@@ -82,8 +82,8 @@ class Answer:
         return {**vars(self), "curves": curves, "neighbours": None, "held": self.held and asdict(self.held)}
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Answer:
+    def of(cls, plain: dict[str, Any]) -> EvaluationResult:
         curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
         pairs = tuple(Pair(*pair) for pair in plain["pairs"])
-        held = plain["held"] and HeldBack(**plain["held"])
+        held = plain["held"] and HeldOutOverlap(**plain["held"])
         return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held})

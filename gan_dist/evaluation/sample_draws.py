@@ -11,16 +11,16 @@ from gan_dist.data.class_balance import class_shares
 from gan_dist.data.facts import DataFacts, PairFacts
 from gan_dist.data.ingest import Rows
 from gan_dist.generation.paired_samples import measured_pairs, wanted_of
-from gan_dist.generation.samples import measured, measured_classes
+from gan_dist.generation.samples import measured_classes, metric_samples
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_inputs import Draw, Labels
 
 
-def samples_by(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Draw:
+def generator_draw(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Draw:
     """Draws samples by their numbers, of classes as often as the data have them."""
     shares = class_shares(facts, device)
-    return lambda part: measured(generator, part, seed, shares, device)
+    return lambda part: metric_samples(generator, part, seed, shares, device)
 
 
 def labels_by(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Labels | None:
@@ -29,13 +29,13 @@ def labels_by(generator: nn.Module, facts: DataFacts, seed: int, device: torch.d
     return None if shares is None else lambda part: measured_classes(generator, part, seed, shares, device)
 
 
-def made_of(rows: Rows, generator: nn.Module, seed: int, device: torch.device) -> Draw:
+def paired_generator_draw(rows: Rows, generator: nn.Module, seed: int, device: torch.device) -> Draw:
     """Draws what a generator makes, of pairs from the data's own inputs."""
     if isinstance(rows.facts, PairFacts):
         return lambda part: measured_pairs(generator, part, seed, rows, device)
-    return samples_by(generator, rows.facts, seed, device)
+    return generator_draw(generator, rows.facts, seed, device)
 
 
-def wanted_by(rows: Rows, seed: int) -> Draw | None:
-    """Gives what the samples of `made_of` should be, of pairs; else None."""
+def target_draw(rows: Rows, seed: int) -> Draw | None:
+    """Gives what the samples of `paired_generator_draw` should be, of pairs; else None."""
     return (lambda part: wanted_of(rows, seed, part)) if isinstance(rows.facts, PairFacts) else None

@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CurveComparison:
     """Model and twin at equal quality.
 
     Attributes:
@@ -101,15 +101,15 @@ def pairs_of(names: Mapping[str, str]) -> tuple[Pair, ...]:
     return found
 
 
-def verdict(pair: Pair, curves: Curves) -> Verdict:
+def verdict(pair: Pair, curves: Curves) -> CurveComparison:
     """Which of `model` and `twin` is more diverse at equal quality, by straight lines between their points."""
     model, twin = (_line(pair, curves[which]) for which in ("model", "twin"))
     low, high = max(model[0][0], twin[0][0]), min(model[0][-1], twin[0][-1])
     if low >= high:
-        return Verdict(pair, low, low, 0.0, 0.0, 0.0)
+        return CurveComparison(pair, low, low, 0.0, 0.0, 0.0)
     at = np.linspace(low, high, STEPS)
     apart = np.interp(at, *model) - np.interp(at, *twin)
-    return Verdict(pair, low, high, float((apart < 0).mean()), float((apart > 0).mean()), float(apart.mean()))
+    return CurveComparison(pair, low, high, float((apart < 0).mean()), float((apart > 0).mean()), float(apart.mean()))
 
 
 def _line(pair: Pair, points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

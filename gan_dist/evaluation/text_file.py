@@ -17,9 +17,9 @@ from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.data.text.corpus import SUFFIXES
 from gan_dist.data.text.held_out import texts_of
-from gan_dist.data.text.sentences import How
+from gan_dist.data.text.sentences import TextReadOptions
 from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.evaluation.inputs import Samples
+from gan_dist.evaluation.inputs import EvaluationSamples
 from gan_dist.metrics.features.fit import SEED
 from gan_dist.runs.storage import Folder
 
@@ -76,7 +76,7 @@ def codec_for(files: Sequence[str], tokens: str, lower: bool) -> Codec:
     return replace(codec, length=max(longest, 1))
 
 
-def samples_of(found: Sentences, facts: TextFacts, cache: Folder) -> Samples:
+def samples_of(found: Sentences, facts: TextFacts, cache: Folder) -> EvaluationSamples:
     """The sentences of a file in place of generated ones, in an order of chance.
 
     Args:
@@ -89,7 +89,7 @@ def samples_of(found: Sentences, facts: TextFacts, cache: Folder) -> Samples:
     def draw(part: range) -> torch.Tensor:
         return torch.from_numpy(shuffled[part.start : part.stop])
 
-    return Samples(found.where, replace(facts, codec=found.codec), draw, cache, most=len(shuffled))
+    return EvaluationSamples(found.where, replace(facts, codec=found.codec), draw, cache, most=len(shuffled))
 
 
 def rows_of(found: Sentences) -> Memory:
@@ -103,4 +103,4 @@ def rows_of(found: Sentences) -> Memory:
 
 
 def _texts(where: str) -> Sequence[str]:
-    return texts_of(str(Path(where).absolute()), How())
+    return texts_of(str(Path(where).absolute()), TextReadOptions())

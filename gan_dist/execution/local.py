@@ -11,20 +11,20 @@ from typing import Any
 import psutil
 
 from gan_dist.data.ingest import Memory, Stream, choose, in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.device import pick_device
 from gan_dist.distributed.runtime import LocalRun
 from gan_dist.errors import PreflightError, UserCodeError
 from gan_dist.execution.attempt import Attempt, is_users, user_traceback
 from gan_dist.execution.events import preparing
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
-from gan_dist.execution.smoke import Rehearsal, rehearse, stood_in
+from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.runs.log_file import logged
 from gan_dist.runs.request import Request
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.trainer import work
+from gan_dist.training.trainer import train_run
 
 
 def run_local(
@@ -60,7 +60,7 @@ def train_here(
     device = pick_device(spec.resources.device)
     attempt.emit({"event": "stage", "text": "reading data"})
     smoke = attempt.request.mode == "smoke"
-    spec = stood_in(spec, attempt.emit) if smoke else spec
+    spec = with_stand_in_networks(spec, attempt.emit) if smoke else spec
     before = earlier_window(attempt.folder)
     rows = read_rows(spec, attempt.folder.prepared(), smoke, attempt.emit, before)
     if problems := data_problems(spec, rows.facts, 1, attempt.folder):
@@ -70,7 +70,7 @@ def train_here(
 
     def once(one: JobSpec) -> dict[str, Any]:
         try:
-            return work(one, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
+            return train_run(one, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
         except Exception as error:
             if is_users(error):
                 raise UserCodeError(user_traceback(error)) from error
@@ -96,7 +96,7 @@ def read_rows(
     Raises:
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
-    found = settle(spec.data, cache, here, preparing(emit), spec.batch if smoke else None)
+    found = prepare_or_load(spec.data, cache, write_shards_on_processes, preparing(emit), spec.batch if smoke else None)
     chosen = choose(spec.data, found.bytes, psutil.virtual_memory().available, before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
     if chosen.kind == "stream":

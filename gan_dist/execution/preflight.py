@@ -28,7 +28,7 @@ from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage
 
 if TYPE_CHECKING:
-    from gan_dist.evaluation.metric_runner import Measuring
+    from gan_dist.evaluation.metric_runner import MetricRunner
 
 BATCH = 2
 # Whose networks have a method that objectives or penalties call.
@@ -111,13 +111,13 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     if not spec.metrics:
         return []
     from gan_dist.distributed.runtime import LocalRun
-    from gan_dist.evaluation.metric_runner import Measuring
+    from gan_dist.evaluation.metric_runner import MetricRunner
 
     roots = [spec.environment.code or "."]
     lookup.add_roots(roots)
     run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
     try:
-        measuring = Measuring(spec.metrics, facts, Folder(""), run, roots)
+        measuring = MetricRunner(spec.metrics, facts, Folder(""), run, roots)
     except (ValueError, TypeError) as error:
         return [str(error)]
     return measuring.problems() or list(_own_metric_problems(measuring))
@@ -134,7 +134,7 @@ def held_out_problems(facts: DataFacts) -> list[str]:
     return []
 
 
-def _own_metric_problems(measuring: Measuring) -> Iterator[str]:
+def _own_metric_problems(measuring: MetricRunner) -> Iterator[str]:
     """What a person's own metrics and features get wrong, tried on noise: else it would show hours later."""
     for one in measuring.built:
         if ":" in one.spec.use + one.spec.features.use:

@@ -47,7 +47,7 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
     return result
 
 
-def stood_in(spec: JobSpec, emit: Callable[[dict[str, Any]], None]) -> JobSpec:
+def with_stand_in_networks(spec: JobSpec, emit: Callable[[dict[str, Any]], None]) -> JobSpec:
     """The job with what its networks need and is not at hand replaced, as far as they can be rehearsed without: a class
     of networks may have `stand_in(args)`, which gives arguments and a word on them."""
     found = {}

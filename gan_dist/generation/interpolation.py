@@ -20,14 +20,14 @@ PARALLEL = 1e-4  # radians between vectors, below which an arc is a line
 EMPTY = 245
 
 
-class Stop(NamedTuple):
+class Keyframe(NamedTuple):
     """A place on the way: the first sample of a seed, and its class by name or number."""
 
     seed: int
     cls: str | None = None
 
 
-def stops(seeds: Sequence[int], classes: Sequence[str]) -> list[Stop]:
+def stops(seeds: Sequence[int], classes: Sequence[str]) -> list[Keyframe]:
     """Seeds and classes side by side; one of either stays the same all the way.
 
     Raises:
@@ -42,10 +42,10 @@ def stops(seeds: Sequence[int], classes: Sequence[str]) -> list[Stop]:
         )
     seeds = list(seeds) * (count if len(seeds) == 1 else 1)
     named: list[str | None] = list(classes) or [None]
-    return [Stop(*place) for place in zip(seeds, named * (count if len(named) == 1 else 1), strict=True)]
+    return [Keyframe(*place) for place in zip(seeds, named * (count if len(named) == 1 else 1), strict=True)]
 
 
-def walk(model: Model, places: Sequence[Stop], steps: int, way: str) -> Tensor:
+def interpolate(model: Model, places: Sequence[Keyframe], steps: int, way: str) -> Tensor:
     """Pictures along the way, uint8 [(len(places) - 1) * steps, C, H, W]; each leg has its two ends.
 
     Vectors of noise travel: on a line, or on the arc that keeps their length, which suits normal noise. In a network
@@ -106,7 +106,9 @@ def arc(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
     return (before[:, None] * start + after[:, None] * end) / torch.sin(angle)
 
 
-def mixed(model: Model, rows: Sequence[int], columns: Sequence[int], layers: range | None, cls: str | None) -> Tensor:
+def style_mix(
+    model: Model, rows: Sequence[int], columns: Sequence[int], layers: range | None, cls: str | None
+) -> Tensor:
     """A table of pictures, uint8 [(1 + rows) * (1 + columns), C, H, W]: the samples of the columns' seeds, then in each
     row that of the row's seed, followed by it with the styles of each column in some layers.
 

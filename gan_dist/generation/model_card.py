@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gan_dist.generation.model import Model
-from gan_dist.runs.metric_history import Course
+from gan_dist.runs.metric_history import MetricSummary
 
 USES = {
     "safetensors": """import gan_dist
@@ -23,7 +23,13 @@ samples = session.run(None, {...})[0]  # in this order: INPUTS""",
 
 
 def card(
-    model: Model, form: str, weights: str, license_name: str, courses: Mapping[str, Course], inputs: str, sheet: str
+    model: Model,
+    form: str,
+    weights: str,
+    license_name: str,
+    courses: Mapping[str, MetricSummary],
+    inputs: str,
+    sheet: str,
 ) -> str:
     """Markdown with the front matter that model hubs read.
 
@@ -68,7 +74,7 @@ The whole job is in `config.json`.
 """
 
 
-def _metrics(courses: Mapping[str, Course]) -> str:
+def _metrics(courses: Mapping[str, MetricSummary]) -> str:
     if not courses:
         return "None were measured."
     rows = [f"| {name} | {course.last[0]:.6g} | {course.last[1]:,} |" for name, course in courses.items()]

@@ -34,7 +34,7 @@ def check_free(out: Path, force: bool) -> None:
         raise UsageError(f"--out {str(out)!r} is there already; choose another name, or --force")
 
 
-def deliver(
+def write_samples(
     sampling: Sampling, model: Model, out: Path, executor: Executor, progress: Callable[[int, int], None]
 ) -> Path:
     """Make what is missing, then the result; its path: the target, or the text file in a folder.

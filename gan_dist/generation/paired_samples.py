@@ -14,7 +14,7 @@ from gan_dist.data.encoding import image, pair
 from gan_dist.data.facts import ImageFacts, PairFacts
 from gan_dist.data.ingest import Rows
 from gan_dist.data.order import shuffled
-from gan_dist.generation.samples import generate, measured
+from gan_dist.generation.samples import generate, metric_samples
 
 SHOWN, TRIPLES = 24, 3
 
@@ -73,7 +73,7 @@ def wanted_of(rows: Rows, seed: int, numbers: range) -> Tensor:
 
 def measured_pairs(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
     """What is made of the inputs with these numbers, uint8 [n, C, H, W]; whole lanes."""
-    return measured(generator, wanted, seed, None, device, given_to(generator, wanted, seed, rows, device))
+    return metric_samples(generator, wanted, seed, None, device, given_to(generator, wanted, seed, rows, device))
 
 
 def given_to(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
@@ -86,6 +86,6 @@ def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:
     return image.encode(given, device, next(generator.parameters()).dtype)
 
 
-def compared_with(rows: Rows) -> Rows:
+def real_rows(rows: Rows) -> Rows:
     """Real samples of what a generator makes."""
     return Targets(rows) if isinstance(rows.facts, PairFacts) else rows

@@ -125,7 +125,7 @@ def over_leaves(change: Callable[..., Tensor], *noises: Any) -> Any:
     return type(noises[0])(over_leaves(change, *parts) for parts in zip(*noises, strict=True))
 
 
-def measured(
+def metric_samples(
     generator: nn.Module,
     wanted: range,
     seed: int,

@@ -20,7 +20,7 @@ MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
-class Stretch(NamedTuple):
+class SampleRange(NamedTuple):
     """Consecutive samples of one seed, `many` from `first` on; `number` counts stretches."""
 
     number: int
@@ -63,16 +63,18 @@ class Sampling:
         found.generator.to(pick_device(self.device))
         return found
 
-    def stretches(self, facts: DataFacts) -> list[Stretch]:
+    def stretches(self, facts: DataFacts) -> list[SampleRange]:
         """What is to be made, at most 1024 samples or 64 MiB of pixels at a time."""
         size = MOST
         if isinstance(facts, ImageFacts):
             each = facts.channels * facts.size**2
             size = min(MOST, max(1, MOST_BYTES // each // CHUNK) * CHUNK)
         places = [(seed, first) for seed in self.seeds for first in range(0, self.n, size)]
-        return [Stretch(number, seed, first, min(size, self.n - first)) for number, (seed, first) in enumerate(places)]
+        return [
+            SampleRange(number, seed, first, min(size, self.n - first)) for number, (seed, first) in enumerate(places)
+        ]
 
-    def content(self, model: Model, stretch: Stretch) -> bytes:
+    def content(self, model: Model, stretch: SampleRange) -> bytes:
         """A stretch as a file's content."""
         prefix = f"seed{stretch.seed}-" if len(self.seeds) > 1 else ""
         classes = model.classes_of(stretch.many, self.cls, stretch.first)
@@ -87,10 +89,10 @@ class Sampling:
         return cls(**json.loads(text))
 
 
-Executor = Callable[[Sampling, Sequence[Stretch]], Iterator[tuple[int, bytes]]]
+Executor = Callable[[Sampling, Sequence[SampleRange]], Iterator[tuple[int, bytes]]]
 
 
-def here(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
+def here(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
     """The executor of this process: each stretch's number and content."""
     model = sampling.model()
     for stretch in stretches:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, Rows, in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import DataError
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.model import Model
-from gan_dist.generation.paired_samples import compared_with
+from gan_dist.generation.paired_samples import real_rows
 from gan_dist.runs.run_folder import PREPARED, RunFolder
 from gan_dist.runs.storage import Folder, home
 
@@ -23,7 +23,7 @@ def prepared_beside(model: Model) -> Folder:
 
 def training_data(model: Model) -> Rows:
     """Real samples of what the run's generator makes. Raises what `trained_on` raises."""
-    return compared_with(trained_on(model))
+    return real_rows(trained_on(model))
 
 
 def trained_on(model: Model) -> Memory:
@@ -32,7 +32,7 @@ def trained_on(model: Model) -> Memory:
     Raises:
         DataError: it is no longer there, or has changed.
     """
-    data = settle(model.spec.data, prepared_beside(model), here, lambda done, total: None)
+    data = prepare_or_load(model.spec.data, prepared_beside(model), write_shards_on_processes, lambda done, total: None)
     if data.facts.checksum != model.facts.checksum:
         remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
         raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")

@@ -22,10 +22,10 @@ from gan_dist.generation.samples import CHUNK
 from gan_dist.spec.data import ImageData, PairData
 
 SHOWN, ROWS = 24, 8
-Stretch = tuple[list[str], Tensor]
+NamedImages = tuple[list[str], Tensor]
 
 
-def inputs_of(model: Model, source: str) -> Iterator[Stretch]:
+def inputs_of(model: Model, source: str) -> Iterator[NamedImages]:
     """Names and pixels, uint8 [n, C, H, W], of 64 pictures at a time, brought to the form that the model learnt from.
 
     Args:
@@ -55,7 +55,7 @@ def inputs_of(model: Model, source: str) -> Iterator[Stretch]:
         yield names, torch.stack(pixels)
 
 
-def remade(model: Model, given: Iterator[Stretch], seed: int) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+def translate(model: Model, given: Iterator[NamedImages], seed: int) -> Iterator[tuple[list[str], Tensor, Tensor]]:
     """Names, inputs and what is made of them; the noise of each belongs to the seed and its number."""
     first = 0
     for names, pixels in given:
@@ -65,7 +65,7 @@ def remade(model: Model, given: Iterator[Stretch], seed: int) -> Iterator[tuple[
 
 def sheet(model: Model, source: str, seed: int) -> Image.Image:
     """The first 24 pictures, each beside what is made of it."""
-    _, given, made = next(remade(model, inputs_of(model, source), seed))
+    _, given, made = next(translate(model, inputs_of(model, source), seed))
     side_by_side = torch.stack([given[:SHOWN], made[:SHOWN]], 1).flatten(0, 1)
     return image.enlarged(image.grid(side_by_side, 2 * min(len(given), SHOWN // ROWS)))
 
@@ -82,7 +82,7 @@ def write(model: Model, source: str, seed: int, out: Path) -> int:
     shutil.rmtree(fresh, ignore_errors=True)
     count = 0
     try:
-        for names, _, made in remade(model, inputs_of(model, source), seed):
+        for names, _, made in translate(model, inputs_of(model, source), seed):
             for name, pixels in zip(names, made, strict=True):
                 path = fresh / Path(name).with_suffix(".png")
                 path.parent.mkdir(parents=True, exist_ok=True)

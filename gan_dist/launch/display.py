@@ -29,7 +29,7 @@ class Outcome:
 
 
 @dataclass
-class Follower:
+class LiveDisplay:
     """Renders a job's log, fed line by line. Use as a context manager; the live display ends with it."""
 
     console: Console
@@ -44,7 +44,7 @@ class Follower:
     _live: Live | None = None
     _turning: Spinner | None = None
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> LiveDisplay:
         if self.live and self.console.is_terminal:
             from rich.live import Live
 

@@ -23,7 +23,7 @@ def main() -> int:
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
-    from gan_dist.execution.ray.prepare_ahead import Reading
+    from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
     from gan_dist.runs.request import Request
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
@@ -39,15 +39,15 @@ def main() -> int:
         cpus = min(cpus, spec.resources.data_cpus)
     cache = RunFolder(Folder(request.uri)).prepared()
     stand_in_of = spec.batch if request.mode == "smoke" else None
-    reading = Reading(spec.data, cache, cpus, stand_in_of, preparing(print_event))
+    reading = BackgroundPreparation(spec.data, cache, cpus, stand_in_of, preparing(print_event))
     # Torch comes with these imports and takes seconds, in which the data are read.
     if spec.sweep is not None:
         from gan_dist.sweeps.ray_tune import conduct_sweep
 
         return conduct_sweep(request, stop, reading)
-    from gan_dist.execution.ray.run import conduct
+    from gan_dist.execution.ray.run import run_job
 
-    return conduct(request, stop, reading)
+    return run_job(request, stop, reading)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.launch.cluster.jobs_api import Jobs, Stopping
-from gan_dist.launch.display import Follower, Outcome
+from gan_dist.launch.cluster.jobs_api import Jobs, StopRequest
+from gan_dist.launch.display import LiveDisplay, Outcome
 
 LEFT = 130
 
@@ -42,13 +42,13 @@ class Interrupts:
         self.count += 1
 
 
-def attend(jobs: Jobs, job: str, run_id: str, follower: Follower, ask: Callable[[], bool] | None) -> Outcome:
+def follow_job(jobs: Jobs, job: str, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None) -> Outcome:
     """Show a job until it ends or the user leaves it running (exit code 130).
 
     `ask` puts the question of the first Ctrl-C: whether to stop the run; None where nobody can answer.
     """
     interrupts, heeded = Interrupts(), 0
-    stopping: Stopping | None = None
+    stopping: StopRequest | None = None
     with follower, interrupts.caught():
         for line in jobs.tail(job):
             if line is not None:
@@ -60,13 +60,13 @@ def attend(jobs: Jobs, job: str, run_id: str, follower: Follower, ask: Callable[
             if stopping is not None or not _wants_stop(follower, ask, interrupts):
                 follower.pause()
                 return _left(run_id, stopping is not None)
-            heeded, stopping = interrupts.count, Stopping(jobs, job)
+            heeded, stopping = interrupts.count, StopRequest(jobs, job)
             stopping.ask()
             follower.stage("stopping: saving a checkpoint")
     return outcome_of(jobs.info(job), follower.outcome, run_id)
 
 
-def _wants_stop(follower: Follower, ask: Callable[[], bool] | None, interrupts: Interrupts) -> bool:
+def _wants_stop(follower: LiveDisplay, ask: Callable[[], bool] | None, interrupts: Interrupts) -> bool:
     if ask is None:
         return False
     follower.pause()

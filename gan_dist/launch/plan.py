@@ -12,7 +12,7 @@ from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.launch.packaging import Environment, code_folder
 from gan_dist.runs.filesystems import FLAT
 from gan_dist.runs.index import find_run, known_runs, new_run_id, storage_root
-from gan_dist.runs.request import Request, Start
+from gan_dist.runs.request import InitialWeights, Request
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
@@ -97,7 +97,7 @@ def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = Non
     remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
     attempt = max(run.status().get("attempt", 0), remembered) + 1
     # A run that ended before its first checkpoint begins anew, from where it was to begin.
-    start = Start.read(run.request().get("start_from"))
+    start = InitialWeights.read(run.request().get("start_from"))
     request = Request(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt)
     return Plan(run, spec, request, environment)
 
@@ -161,7 +161,9 @@ def _fresh_id(job_name: str, name: str | None) -> str:
     return name
 
 
-def _start(ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, warn: Callable[[str], None]) -> Start:
+def _start(
+    ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, warn: Callable[[str], None]
+) -> InitialWeights:
     """Weights of a checkpoint, or of a run's newest valid one."""
     from gan_dist.spec.problems import suggestion
 
@@ -173,7 +175,7 @@ def _start(ref: str, only: tuple[str, ...], spec: JobSpec, storage: str | None, 
             raise UsageError(f"--only: {name!r} is no network of this job{suggestion(name, names)}")
         if not source.has(f"{name}.safetensors"):
             raise UsageError(f"--only: {source.folder.uri} has no {name}")
-    return Start(source.folder.uri, only)
+    return InitialWeights(source.folder.uri, only)
 
 
 def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -> Checkpoint:

@@ -10,7 +10,7 @@ from typing import Any
 from gan_dist.errors import ClusterError, NoSuchJob
 from gan_dist.execution.events import parse
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve
-from gan_dist.launch.cluster.jobs_api import Jobs, Stopping
+from gan_dist.launch.cluster.jobs_api import Jobs, StopRequest
 from gan_dist.runs.index import known_runs, storage_root, stored_runs
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
@@ -70,7 +70,7 @@ def job_or_none(run: RunFolder, address: str | None = None) -> RunJob | None:
         return None
 
 
-def standing(run: RunFolder, address: str | None = None) -> dict[str, Any]:
+def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
     """The run's status record, completed: `lost` is a run whose driver and cluster are gone, untold."""
     record = record_of(run)
     found = {"id": run.id, "uri": run.uri, **run.status()}
@@ -112,7 +112,7 @@ def stop(job: RunJob) -> dict[str, Any]:
     Raises:
         ClusterError: it had not ended after 150 s.
     """
-    deadline, asking = time.monotonic() + STOP_S, Stopping(job.jobs, job.id)
+    deadline, asking = time.monotonic() + STOP_S, StopRequest(job.jobs, job.id)
     while job.alive:
         if time.monotonic() > deadline:
             raise ClusterError(f"job {job.id} was asked to stop {STOP_S:.0f} s ago and has not ended")

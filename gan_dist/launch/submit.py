@@ -28,7 +28,7 @@ FIXED = STOP | {
 }
 
 
-class Asked(Protocol):
+class SubmittedRequest(Protocol):
     """What a driver is told: a `Request`, or what else a module of ours reads from the same variable."""
 
     @property
@@ -46,7 +46,7 @@ def entrypoint(cluster: Cluster, environment: Environment, module: str = DRIVER)
 
 
 def runtime_env(
-    request: Asked, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
+    request: SubmittedRequest, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """Ray's runtime environment for a job, without the archive that `submit` adds for other clusters."""
     variables = FIXED | copied(environment.env, environ) | {VARIABLE: request.to_json()}
@@ -63,7 +63,7 @@ def runtime_env(
     return result
 
 
-def submit(request: Asked, cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
+def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
     """Send the request to the cluster; returns the submission id.
 
     Raises:

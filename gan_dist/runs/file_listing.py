@@ -18,7 +18,7 @@ class Entry(NamedTuple):
     changed: int
 
 
-def walk(root: Path) -> Iterator[Entry]:
+def list_files(root: Path) -> Iterator[Entry]:
     """Every file below, through links too, each folder once; hidden folders are passed over.
 
     Raises:

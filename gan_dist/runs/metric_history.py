@@ -9,7 +9,7 @@ from gan_dist.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Course:
+class MetricSummary:
     """A metric over a run: its last value, its lowest and its highest, each with the samples seen there."""
 
     last: tuple[float, int]
@@ -17,14 +17,14 @@ class Course:
     highest: tuple[float, int]
 
 
-def courses(reports: list[dict[str, Any]]) -> dict[str, Course]:
+def courses(reports: list[dict[str, Any]]) -> dict[str, MetricSummary]:
     """Every metric that was measured."""
     measured: dict[str, list[tuple[float, int]]] = {}
     for report in reports:
         for name, value in report.items():
             if name.startswith("metric/"):
                 measured.setdefault(name.removeprefix("metric/"), []).append((value, int(report["seen"])))
-    return {name: Course(values[-1], min(values), max(values)) for name, values in sorted(measured.items())}
+    return {name: MetricSummary(values[-1], min(values), max(values)) for name, values in sorted(measured.items())}
 
 
 def training_seconds(reports: list[dict[str, Any]]) -> float:

@@ -29,7 +29,7 @@ class Request:
     spec: str
     mode: Literal["train", "smoke"] = "train"
     resume: bool = False
-    start_from: Start | None = None
+    start_from: InitialWeights | None = None
     attempt: int = 1
     versions: Mapping[str, str] = field(default_factory=versions)
 
@@ -54,7 +54,7 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> Request:
         told = json.loads(text)
-        return cls(**told | {"start_from": Start.read(told["start_from"])})
+        return cls(**told | {"start_from": InitialWeights.read(told["start_from"])})
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Request:
@@ -69,7 +69,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """Weights of another run.
 
     Args:
@@ -81,7 +81,7 @@ class Start:
     only: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, told: Mapping[str, Any] | None) -> Start | None:
+    def read(cls, told: Mapping[str, Any] | None) -> InitialWeights | None:
         """What a request's JSON says."""
         return None if told is None else cls(told["folder"], tuple(told["only"]))
 

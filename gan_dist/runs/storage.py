@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable
-from gan_dist.runs.file_listing import HIDDEN, Entry, walk
+from gan_dist.runs.file_listing import HIDDEN, Entry, list_files
 from gan_dist.runs.filesystems import FLAT, remote
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Folder:
     def below(self) -> Iterator[Entry]:
         """Every file below, through links too, each folder once; hidden folders are passed over."""
         if self.local is not None:
-            yield from walk(self.local)
+            yield from list_files(self.local)
             return
         from pyarrow.fs import FileSelector, FileType
 

@@ -13,7 +13,7 @@ from gan_dist.runs.request import Request
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.search.history import Task
 from gan_dist.sweeps.sweep import Sweep
-from gan_dist.sweeps.trial import Trial, cut
+from gan_dist.sweeps.trial import Trial, truncate_job
 from gan_dist.training.schedule import Clock
 
 LOOK_S = 0.3
@@ -52,7 +52,7 @@ def _trial(sweep: Sweep, task: Task) -> Trial:
             sweep.progress(task, event["seen"])
 
     def shorten(spec: JobSpec, count: int) -> JobSpec:
-        return cut(spec, task.until, Clock(spec.batch, epoch_samples(count, spec.batch)))
+        return truncate_job(spec, task.until, Clock(spec.batch, epoch_samples(count, spec.batch)))
 
     return Trial(sweep.common, task, lambda attempt, spec: train_here(attempt, spec, shorten), on_event)
 

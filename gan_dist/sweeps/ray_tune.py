@@ -23,9 +23,9 @@ from gan_dist.errors import PreflightError
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import storage_problems
-from gan_dist.execution.ray.prepare_ahead import Reading
-from gan_dist.execution.ray.resources import Ask, ask_of, resource_problems
-from gan_dist.execution.ray.run import DRAIN_S, serve
+from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
+from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
+from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store
 from gan_dist.runs.log_file import logged
 from gan_dist.runs.request import Request
 from gan_dist.spec.job import JobSpec
@@ -86,7 +86,7 @@ class Suggestions(Searcher):
         return Suggestions, (None,)
 
 
-def conduct_sweep(request: Request, stop: threading.Event, reading: Reading) -> int:
+def conduct_sweep(request: Request, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a sweep to its end, or until `stop` is set; the exit code. Ray is up."""
     attempt = Attempt(request, print_event, stop)
     if problems := storage_problems(attempt.folder.folder):
@@ -96,7 +96,7 @@ def conduct_sweep(request: Request, stop: threading.Event, reading: Reading) -> 
         return attempt.conclude(lambda attempt: search(attempt, reading))
 
 
-def search(attempt: Attempt, reading: Reading) -> dict[str, Any]:
+def search(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
     """Everything between the lease and the record of the end.
 
     Raises:
@@ -108,14 +108,14 @@ def search(attempt: Attempt, reading: Reading) -> dict[str, Any]:
     spec = attempt.spec
     there, nodes = cluster.cluster_resources(), cluster.nodes()
 
-    def asked(one: JobSpec) -> Ask:
-        return ask_of(one.resources, len(lanes_of(one.batch)), there, nodes)
+    def asked(one: JobSpec) -> ResolvedResources:
+        return resolve_resources(one.resources, len(lanes_of(one.batch)), there, nodes)
 
     ask, places = places_for(spec, asked)
     if problems := [*resource_problems(spec.resources, ask, attempt.folder.folder), *_too_many(spec, ask, places)]:
         raise PreflightError("\n".join(problems))
     attempt.emit({"event": "stage", "text": "reading data"})
-    data = serve(reading.result(), spec, nodes, None, attempt.emit)
+    data = load_into_object_store(reading.result(), spec, nodes, None, attempt.emit)
     sweep = Sweep(attempt, data.facts, lambda one: asked(one).most)
     assert spec.sweep is not None
     concurrent = min(spec.sweep.concurrent or places, max(1, places))
@@ -166,7 +166,7 @@ def _fit(sweep: Sweep, concurrent: int, data: Any) -> None:
     tuner.fit()
 
 
-def places_for(spec: JobSpec, asked: Callable[[JobSpec], Ask]) -> tuple[Ask, int]:
+def places_for(spec: JobSpec, asked: Callable[[JobSpec], ResolvedResources]) -> tuple[ResolvedResources, int]:
     """The largest ask among the trials, and how many of it the cluster holds."""
     asks = [asked(one) for one in _jobs(spec)]
     ask = max(asks, key=lambda one: (one.least * one.cpus_per_worker, one.least))
@@ -188,7 +188,7 @@ def _jobs(spec: JobSpec) -> list[JobSpec]:
     ]
 
 
-def _too_many(spec: JobSpec, ask: Ask, places: int) -> list[str]:
+def _too_many(spec: JobSpec, ask: ResolvedResources, places: int) -> list[str]:
     asked = spec.sweep.concurrent if spec.sweep else None
     if asked is None or asked <= places or places == 0:
         return []
@@ -198,7 +198,7 @@ def _too_many(spec: JobSpec, ask: Ask, places: int) -> list[str]:
     ]
 
 
-def _plan(sweep: Sweep, concurrent: int, ask: Ask) -> list[str]:
+def _plan(sweep: Sweep, concurrent: int, ask: ResolvedResources) -> list[str]:
     """The plan in a few lines, for people."""
     section, search = sweep.sweep, sweep.search
     seeds = "" if section.seeds == 1 else f" x {section.seeds} seeds"

@@ -22,15 +22,15 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import suggestion
 from gan_dist.sweeps.reports.progress import Board
-from gan_dist.sweeps.reports.results import Told
+from gan_dist.sweeps.reports.results import StoredSweep
 from gan_dist.sweeps.search.candidates import candidate, tag_of
 from gan_dist.sweeps.search.history import History, Outcome, Task
-from gan_dist.sweeps.search.median_stopping import hopeless
+from gan_dist.sweeps.search.median_stopping import is_below_median
 from gan_dist.sweeps.search.ranking import noise_words
 from gan_dist.sweeps.search.sampler import Values, planned, probes
 from gan_dist.sweeps.search.search import ASHA_PART, Search, rule_of
 from gan_dist.sweeps.search.trial_log import Ledger
-from gan_dist.sweeps.trial import Common, show_in_tensorboard, take_over
+from gan_dist.sweeps.trial import SweepContext, show_in_tensorboard, take_over
 from gan_dist.training.build import build_stages
 from gan_dist.training.schedule import Clock
 
@@ -64,7 +64,7 @@ class Sweep:
             raise PreflightError("\n".join(problems))
         clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
         end = sum(clock.samples(stage.length) for stage in spec.phases_plan)
-        self.common = Common(
+        self.common = SweepContext(
             attempt.folder.uri,
             spec.model_dump(mode="json", by_alias=True),
             attempt.request.mode,
@@ -166,7 +166,7 @@ class Sweep:
         tag = self.common.tags[0]
         ended = [key[:2] for key, outcome in self.ledger.history.outcomes.items() if outcome.usable]
         others = [curve(self.common.run(trial), tag) for trial in ended]
-        return hopeless(curve(self.common.run(task.trial), tag), others, self._first, self.sweep.modes[0])
+        return is_below_median(curve(self.common.run(task.trial), tag), others, self._first, self.sweep.modes[0])
 
     def _out_of_time(self) -> bool:
         budget = self.sweep.time_budget
@@ -188,7 +188,7 @@ class Sweep:
         """What is known from `sweep.start_from`, if it was measured in the same way."""
         if self.sweep.start_from is None:
             return History()
-        told = Told(RunFolder(Folder(self.sweep.start_from)))
+        told = StoredSweep(RunFolder(Folder(self.sweep.start_from)))
         if (told.tags, told.sweep.modes) != (self.common.tags, self.sweep.modes) and not self.smoke:
             was = ", ".join(f"{name} ({mode})" for name, mode in zip(told.metrics, told.sweep.modes, strict=True))
             raise PreflightError(

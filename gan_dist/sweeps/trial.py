@@ -39,7 +39,7 @@ Train = Callable[[Attempt, JobSpec], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Common:
+class SweepContext:
     """What all trials of a sweep's attempt share, in plain values.
 
     Attributes:
@@ -87,7 +87,11 @@ class Trial:
     """
 
     def __init__(
-        self, common: Common, task: Task, train: Train, on_event: Callable[[dict[str, Any]], None] = lambda event: None
+        self,
+        common: SweepContext,
+        task: Task,
+        train: Train,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
     ) -> None:
         self.common, self.task, self._train, self._on_event = common, task, train, on_event
         self.run, self.spec = common.run(task.trial), common.spec(task)
@@ -205,7 +209,7 @@ def await_lease(run: RunFolder, stop: threading.Event) -> None:
         pass
 
 
-def cut(spec: JobSpec, until: int | None, clock: Clock) -> JobSpec:
+def truncate_job(spec: JobSpec, until: int | None, clock: Clock) -> JobSpec:
     """The job up to so many samples; None for all of it. Schedules and everything else stay as they are."""
     if until is None:
         return spec

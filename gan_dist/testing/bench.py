@@ -13,7 +13,7 @@ from torch import Tensor
 from gan_dist.contracts import Batch, Nets
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.distributed.randomness import Rng, one_lane
-from gan_dist.distributed.runtime import LocalRun, WiredNet
+from gan_dist.distributed.runtime import LocalRun, WrappedNetwork
 from gan_dist.networks.image import dcgan, fastgan, stylegan2
 from gan_dist.networks.text import lstm, textcnn, textlstm
 from gan_dist.registry import lookup
@@ -89,7 +89,7 @@ def bench(
     run = LocalRun(CPU, lambda event: None, lambda: False)
     classes = CLASSES if "classify" in judges else 0
     modules = _modules(modality, per_token, classes, "reconstructed" in judges)
-    wired: dict[str, WiredNet] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
+    wired: dict[str, WrappedNetwork] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
     for name, module in modules.items():
         module.requires_grad_(name in train)
 

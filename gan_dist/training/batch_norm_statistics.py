@@ -27,7 +27,7 @@ def with_statistics(network: nn.Module) -> list[BatchNorm]:
     return [layer for layer in found if layer.running_mean is not None]
 
 
-class Standing:
+class StandingStatistics:
     """Sets a generator's batch statistics to their averages over batches of fresh noise.
 
     The noise, and classes as often as the data have them or inputs of pairs, depend on the seed alone, and every worker

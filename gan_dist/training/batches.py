@@ -16,14 +16,14 @@ from gan_dist.contracts import Batch
 from gan_dist.data.class_balance import class_shares, drawn_classes
 from gan_dist.data.ingest import Rows
 from gan_dist.distributed.randomness import Rng, lane_size, seed_of, share_of
-from gan_dist.distributed.runtime import Run, WiredNet
+from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 
 # Stored samples to what networks see of them, and to conditions that are part of the samples.
 Encode = Callable[[Tensor, Callable[[str], Rng]], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepKey:
     """Where in the run a phase is: the key of its randomness. `row` is its place in the iteration."""
 
     seen: int
@@ -32,7 +32,7 @@ class Moment:
     row: int
 
 
-class Feed:
+class BatchFactory:
     """Draws what one phase needs.
 
     Args:
@@ -48,8 +48,8 @@ class Feed:
     def __init__(
         self,
         rows: Rows,
-        generator: WiredNet,
-        run: Run,
+        generator: WrappedNetwork,
+        run: WorkerRuntime,
         seed: int,
         batch: int,
         micro_batch: int,
@@ -74,13 +74,13 @@ class Feed:
         """Micro-batches of this worker in each phase."""
         return len(self._micro_lanes())
 
-    def draw(self, moment: Moment, real: bool, train: tuple[str, ...]) -> Iterator[Batch]:
+    def draw(self, moment: StepKey, real: bool, train: tuple[str, ...]) -> Iterator[Batch]:
         """The micro-batches of a phase on this worker, in order, each made when asked for."""
         positions = self.rows.positions(moment.reals_drawn) if real else None
         for lanes in self._micro_lanes():
             yield self._micro(moment, lanes, positions, train)
 
-    def reseed(self, moment: Moment, micro: int) -> None:
+    def reseed(self, moment: StepKey, micro: int) -> None:
         """Seed torch's global generator, for code that knows no other (a person's dropout)."""
         seed = seed_of(self.seed, moment.seen, moment.row, "global", micro, self.run.rank)
         # Not torch.manual_seed, which looks for every kind of accelerator and takes half a millisecond.
@@ -94,7 +94,7 @@ class Feed:
         return [self.lanes[start : start + each] for start in range(0, len(self.lanes), each)]
 
     def _micro(
-        self, moment: Moment, lanes: list[range], positions: NDArray[np.int64] | None, train: tuple[str, ...]
+        self, moment: StepKey, lanes: list[range], positions: NDArray[np.int64] | None, train: tuple[str, ...]
     ) -> Batch:
         def rng(purpose: str) -> Rng:
             key = (self.seed, moment.seen, moment.phase, moment.row, purpose)
@@ -123,7 +123,7 @@ class Feed:
 class _Maker:
     """Makes a batch's fakes, with a graph to the generator only where the phase trains it."""
 
-    generator: WiredNet
+    generator: WrappedNetwork
     trained: bool
 
     def __call__(self, batch: Batch) -> Tensor:

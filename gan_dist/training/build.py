@@ -14,7 +14,7 @@ from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Schedule
 from gan_dist.training.schedule import Clock
-from gan_dist.training.stages import Cadence, Driven, Lazy, Stage, Weighted
+from gan_dist.training.stages import Cadence, LazyPenalty, ScheduledArgument, Stage, Weighted
 
 CADENCES = ("report", "grid", "checkpoint", "metrics")
 
@@ -56,7 +56,7 @@ def _stage(
     for other in plan.penalties:
         penalty: Penalty = lookup.build("penalty", other.use, other.args, {})
         label = other.use.rpartition(":")[2]
-        penalties.append(Lazy(label, penalty, other.every))
+        penalties.append(LazyPenalty(label, penalty, other.every))
         driven += _driven(label, penalty, other.args)
     cadence = Cadence(*(clock.samples(getattr(plan.every, name)) for name in CADENCES))
     return Stage(
@@ -76,7 +76,7 @@ def _stage(
     )
 
 
-def _driven(label: str, component: object, args: Mapping[str, Any]) -> list[Driven]:
+def _driven(label: str, component: object, args: Mapping[str, Any]) -> list[ScheduledArgument]:
     """The scheduled arguments of a component, which must be plain attributes of the same name."""
     found = []
     for name, value in args.items():
@@ -84,5 +84,5 @@ def _driven(label: str, component: object, args: Mapping[str, Any]) -> list[Driv
             continue
         if not isinstance(getattr(component, name, None), (int, float)):
             raise UsageError(f"{label}.{name}: a schedule needs the component to read self.{name} as a plain number")
-        found.append(Driven(f"{label}.{name}", component, name, value))
+        found.append(ScheduledArgument(f"{label}.{name}", component, name, value))
     return found

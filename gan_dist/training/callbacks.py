@@ -10,41 +10,41 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gan_dist.data.ingest import Rows
-from gan_dist.distributed.runtime import Run
+from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.collapse import DIVERSITY, Watch, watched
-from gan_dist.evaluation.sample_draws import labels_by, made_of, wanted_by
-from gan_dist.generation.paired_samples import compared_with
+from gan_dist.evaluation.sample_draws import labels_by, paired_generator_draw, target_draw
+from gan_dist.generation.paired_samples import real_rows
 from gan_dist.generation.run_grids import Grids
 from gan_dist.runs import checkpoint
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.versions import versions
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.batches import Feed
-from gan_dist.training.run_logger import Journal
+from gan_dist.training.batches import BatchFactory
+from gan_dist.training.run_logger import RunLogger
 from gan_dist.training.schedule import crossed, early
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 from gan_dist.training.stats import Stats, memory_gib
 
 if TYPE_CHECKING:
-    from gan_dist.evaluation.metric_runner import Measuring
+    from gan_dist.evaluation.metric_runner import MetricRunner
 
 LONGEST_WITHOUT_CHECKPOINT_S = 15 * 60
 
 
-class Desk:
+class RunCallbacks:
     """Keeps the run's records up to date (`loop.Tasks`)."""
 
     def __init__(
         self,
         spec: JobSpec,
-        run: Run,
+        run: WorkerRuntime,
         rows: Rows,
-        feed: Feed,
+        feed: BatchFactory,
         stats: Stats,
         folder: RunFolder,
         attempt: int,
-        measuring: Measuring | None = None,
+        measuring: MetricRunner | None = None,
     ) -> None:
         self.spec, self.run, self.rows, self.feed, self.stats = spec, run, rows, feed, stats
         self.folder, self.attempt, self.measuring = folder, attempt, measuring
@@ -52,7 +52,7 @@ class Desk:
         if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
             self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
         self.grids = Grids(rows, spec.seed, run.device)
-        self.journal: Journal | None = None
+        self.journal: RunLogger | None = None
         self.watch: Watch | None = None
         self.diversity: float | None = None
         self.latest: dict[str, float] = {}
@@ -65,7 +65,7 @@ class Desk:
         """Before the first iteration of this attempt."""
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
-            self.journal = Journal(self.folder.folder, state.seen, self._not_copied)
+            self.journal = RunLogger(self.folder.folder, state.seen, self._not_copied)
             self.watch = watched(self.journal.reports(), state.stages[-1].ends)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
@@ -144,11 +144,11 @@ class Desk:
         began = time.perf_counter()
         generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
         self.metrics = self.measuring.measure(
-            made_of(self.rows, generator, seed, device),
-            compared_with(self.rows),
+            paired_generator_draw(self.rows, generator, seed, device),
+            real_rows(self.rows),
             generator,
             labels_by(generator, self.rows.facts, seed, device),
-            wanted_by(self.rows, seed),
+            target_draw(self.rows, seed),
         )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from gan_dist.contracts import Nets, Phase
-from gan_dist.distributed.runtime import Run
+from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import TrainingDiverged
-from gan_dist.training.batches import Feed, Moment
+from gan_dist.training.batches import BatchFactory, StepKey
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 from gan_dist.training.stats import Stats
@@ -37,12 +37,12 @@ class Iteration:
 
     state: TrainState
     nets: Nets
-    feed: Feed
-    run: Run
+    feed: BatchFactory
+    run: WorkerRuntime
     stats: Stats
 
 
-def train(state: TrainState, feed: Feed, run: Run, stats: Stats, tasks: Tasks) -> Ending:
+def train(state: TrainState, feed: BatchFactory, run: WorkerRuntime, stats: Stats, tasks: Tasks) -> Ending:
     """Train from where `state` stands to the end of the last stage, until it is good enough, or a stop is asked for.
 
     Raises:
@@ -79,7 +79,7 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
     state, health = it.state, torch.zeros((), dtype=torch.float64, device=it.run.device)
     stage.set_driven(state.seen)
     for row, phase in enumerate(stage.phases):
-        moment = Moment(state.seen, state.reals_drawn, phase.name, row)
+        moment = StepKey(state.seen, state.reals_drawn, phase.name, row)
         state.before_step(phase.train)
         with state.training(phase.train):
             means = accumulate(it, stage, phase, moment)
@@ -94,7 +94,7 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
     return health
 
 
-def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: Moment) -> dict[str, Tensor]:
+def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> dict[str, Tensor]:
     """Forward and backward over a phase's micro-batches, with one reduction of gradients at the last.
 
     Returns the terms' means over the global batch where an objective wants them.
@@ -138,7 +138,7 @@ class Control:
     Training never depends on what it says, so the delay does not touch exactness.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: WorkerRuntime) -> None:
         self.run = run
         self._pending: Callable[[], Tensor] | None = None
 
@@ -165,5 +165,5 @@ class Control:
         return last
 
 
-def _divergence(stats: Stats, run: Run, seen: int) -> str:
+def _divergence(stats: Stats, run: WorkerRuntime, seen: int) -> str:
     return f"training diverged near {seen} samples: not finite: {', '.join(stats.not_finite(run.sum))}"

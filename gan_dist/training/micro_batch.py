@@ -7,13 +7,13 @@ import copy
 import torch
 
 from gan_dist.contracts import Nets
-from gan_dist.distributed.runtime import Run
+from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
-from gan_dist.training.batches import Feed, Moment
+from gan_dist.training.batches import BatchFactory, StepKey
 from gan_dist.training.state import TrainState
 
 
-def settle_micro_batch(asked: int | str, state: TrainState, feed: Feed, run: Run) -> int:
+def settle_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, run: WorkerRuntime) -> int:
     """The micro-batch in samples, the same on every worker.
 
     `auto` tries every stage's phases on the worker's whole share and halves until it fits; a CPU takes the whole share.
@@ -41,12 +41,12 @@ def settle_micro_batch(asked: int | str, state: TrainState, feed: Feed, run: Run
     return size
 
 
-def _fits_everywhere(state: TrainState, feed: Feed, run: Run, size: int) -> bool:
+def _fits_everywhere(state: TrainState, feed: BatchFactory, run: WorkerRuntime, size: int) -> bool:
     refused = torch.tensor(float(not _fits(state, feed, size)), dtype=torch.float64, device=run.device)
     return run.sum(refused).item() == 0
 
 
-def _fits(state: TrainState, feed: Feed, size: int) -> bool:
+def _fits(state: TrainState, feed: BatchFactory, size: int) -> bool:
     """Whether every stage's forward and backward fit; networks' buffers and gradients are as before afterwards."""
     before, feed.micro_batch = feed.micro_batch, size
     buffers = {name: copy.deepcopy(dict(net.module.named_buffers())) for name, net in state.nets.items()}
@@ -62,11 +62,11 @@ def _fits(state: TrainState, feed: Feed, size: int) -> bool:
     return True
 
 
-def _try_phases(state: TrainState, feed: Feed) -> None:
+def _try_phases(state: TrainState, feed: BatchFactory) -> None:
     nets = Nets(state.nets)
     for stage in state.stages:
         for row, phase in enumerate(stage.phases):
-            moment = Moment(state.seen, state.reals_drawn, phase.name, row)
+            moment = StepKey(state.seen, state.reals_drawn, phase.name, row)
             with state.training(phase.train):
                 batch = next(feed.draw(moment, phase.real, phase.train))
                 parts = stage.parts(phase, nets, batch, stage.begins)

@@ -24,7 +24,7 @@ from gan_dist.runs.storage import Folder
 LONG_BYTES = 8 << 20
 
 
-class Journal:
+class RunLogger:
     """Writes into a run folder.
 
     Args:

@@ -25,7 +25,7 @@ class Weighted:
 
 
 @dataclass(frozen=True)
-class Lazy:
+class LazyPenalty:
     """A penalty that is due in every `every`-th iteration, with that gain."""
 
     label: str
@@ -34,7 +34,7 @@ class Lazy:
 
 
 @dataclass(frozen=True)
-class Driven:
+class ScheduledArgument:
     """An argument that follows a schedule: the loop sets the attribute before each iteration."""
 
     label: str
@@ -70,10 +70,10 @@ class Stage:
     begins: int
     ends: int
     objectives: tuple[Weighted, ...]
-    penalties: tuple[Lazy, ...]
+    penalties: tuple[LazyPenalty, ...]
     settings: dict[str, OptimizerSettings]
     cadence: Cadence
-    driven: tuple[Driven, ...]
+    driven: tuple[ScheduledArgument, ...]
     clock: Clock
     augment: Augment | None = None
     from_pairs: bool = False  # conditions come with real samples, which every phase then draws
@@ -114,7 +114,7 @@ class Stage:
         values |= {f"{w.label}.weight": w.weight for w in self.objectives if isinstance(w.weight, Schedule)}
         return {name: self.clock.value(schedule, seen - self.begins) for name, schedule in values.items()}
 
-    def due(self, phase: Phase, seen: int) -> list[Lazy]:
+    def due(self, phase: Phase, seen: int) -> list[LazyPenalty]:
         """The penalties of this phase in the iteration that starts at `seen`."""
         iteration = (seen - self.begins) // self.clock.batch
         return [lazy for lazy in self.penalties if lazy.penalty.phase == phase.name and iteration % lazy.every == 0]

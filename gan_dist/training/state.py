@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Nets
-from gan_dist.distributed.runtime import Run, WiredNet
+from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 from gan_dist.runs.checkpoint import Checkpoint, load_weights
 from gan_dist.spec.optimizer import OptimizerSettings
 from gan_dist.training.adam import Adam
@@ -31,7 +31,7 @@ class TrainState:
 
     def __init__(
         self,
-        nets: Mapping[str, WiredNet],
+        nets: Mapping[str, WrappedNetwork],
         settings: Mapping[str, OptimizerSettings],
         ema: Ema | None,
         stages: list[Stage],
@@ -122,7 +122,7 @@ class TrainState:
         if self.ema is not None:
             self.ema.update(self.seen)
 
-    def published(self, run: Run) -> nn.Module:
+    def published(self, run: WorkerRuntime) -> nn.Module:
         """The generator that samples are made with, in evaluation mode: the average where there is one, with
         buffers averaged over workers and the job's standing statistics. Every worker must call this; training is not
         touched."""
@@ -131,13 +131,13 @@ class TrainState:
     def _copy(self) -> nn.Module:
         return copy.deepcopy(self.module("generator"))
 
-    def _for_samples(self, generator: nn.Module, run: Run) -> nn.Module:
+    def _for_samples(self, generator: nn.Module, run: WorkerRuntime) -> nn.Module:
         generator.load_state_dict(averaged_buffers(self.module("generator"), run), strict=False)
         if self.standing is not None:
             self.standing(generator)
         return generator.eval()
 
-    def capture(self, run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    def capture(self, run: WorkerRuntime) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """What a checkpoint holds: networks by name, and the training state. Every worker must call this."""
         networks = {}
         for name, net in self.nets.items():
@@ -156,7 +156,7 @@ class TrainState:
     def clock(self) -> dict[str, int]:
         return {"seen": self.seen, "reals_drawn": self.reals_drawn}
 
-    def restore(self, checkpoint: Checkpoint, run: Run) -> None:
+    def restore(self, checkpoint: Checkpoint, run: WorkerRuntime) -> None:
         """Go on from a checkpoint. With as many workers as it had, each gets its own buffers back.
 
         Raises:
@@ -190,7 +190,7 @@ class TrainState:
         return found
 
 
-def averaged_buffers(module: nn.Module, run: Run) -> dict[str, Tensor]:
+def averaged_buffers(module: nn.Module, run: WorkerRuntime) -> dict[str, Tensor]:
     """The floating buffers of a module, averaged over workers. Every worker must call this."""
     floating = _floating_buffers(module)
     if not floating or run.world == 1:
@@ -199,13 +199,13 @@ def averaged_buffers(module: nn.Module, run: Run) -> dict[str, Tensor]:
     return _unflat(total, floating)
 
 
-def _buffers_of_all(module: nn.Module, run: Run) -> list[Tensor]:
+def _buffers_of_all(module: nn.Module, run: WorkerRuntime) -> list[Tensor]:
     """Each worker's floating buffers as one flat float64 vector."""
     floating = _floating_buffers(module)
     return [part.cpu() for part in run.gather(_flat(floating))] if floating else []
 
 
-def _set_buffers(module: nn.Module, of_all: list[Tensor], run: Run) -> None:
+def _set_buffers(module: nn.Module, of_all: list[Tensor], run: WorkerRuntime) -> None:
     floating = _floating_buffers(module)
     if floating and len(of_all) == run.world:
         module.load_state_dict(_unflat(of_all[run.rank], floating), strict=False)

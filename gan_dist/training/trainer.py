@@ -15,21 +15,21 @@ from gan_dist.data.ingest import Memory, Rows, on_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.device import has_bf16
 from gan_dist.distributed.gradient_reduction import is_dense
-from gan_dist.distributed.runtime import Autocast, Run
+from gan_dist.distributed.runtime import Autocast, WorkerRuntime
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
 from gan_dist.runs.checkpoint import Checkpoint, load_weights
-from gan_dist.runs.request import Start
+from gan_dist.runs.request import InitialWeights
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.batch_norm_statistics import Standing
-from gan_dist.training.batches import Encode, Feed
+from gan_dist.training.batch_norm_statistics import StandingStatistics
+from gan_dist.training.batches import BatchFactory, Encode
 from gan_dist.training.build import build_stages
-from gan_dist.training.callbacks import Desk
+from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.ema import Ema
 from gan_dist.training.loop import train
 from gan_dist.training.micro_batch import settle_micro_batch
@@ -38,11 +38,16 @@ from gan_dist.training.state import TrainState
 from gan_dist.training.stats import Stats
 
 if TYPE_CHECKING:
-    from gan_dist.evaluation.metric_runner import Measuring
+    from gan_dist.evaluation.metric_runner import MetricRunner
 
 
-def work(
-    spec: JobSpec, run: Run, rows: Rows, folder: RunFolder, attempt: int, start_from: Start | None = None
+def train_run(
+    spec: JobSpec,
+    run: WorkerRuntime,
+    rows: Rows,
+    folder: RunFolder,
+    attempt: int,
+    start_from: InitialWeights | None = None,
 ) -> dict[str, Any]:
     """Train a job on this worker, from the run's newest checkpoint if it has one.
 
@@ -63,15 +68,17 @@ def work(
     stages = build_stages(spec, clock, modules)
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = Standing(spec.standing, spec.batch, rows, spec.seed, run.device) if spec.standing else None
+    standing = StandingStatistics(spec.standing, spec.batch, rows, spec.seed, run.device) if spec.standing else None
     state = TrainState(nets, stages[0].settings, ema, stages, standing)
     _restore(state, run, folder, rows.facts, start_from)
     if isinstance(rows, Memory):
         rows = on_device(rows, spec.data.ingest, run.device)
-    feed = Feed(rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype))
+    feed = BatchFactory(
+        rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype)
+    )
     feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
-    desk = Desk(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
+    desk = RunCallbacks(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
     try:
         ending = train(state, feed, run, stats, desk)
     except Exception:
@@ -80,7 +87,7 @@ def work(
     return {"ending": ending, "seen": state.seen, "values": desk.latest}
 
 
-def _encode(data: DataSpec, run: Run, dtype: torch.dtype) -> Encode:
+def _encode(data: DataSpec, run: WorkerRuntime, dtype: torch.dtype) -> Encode:
     """From stored samples to what networks see."""
     if isinstance(data, TextData):
         return lambda rows, rng: (text.encode(rows, run.device), None)
@@ -90,13 +97,13 @@ def _encode(data: DataSpec, run: Run, dtype: torch.dtype) -> Encode:
     return lambda rows, rng: pair.parted(encoded(rows, rng))
 
 
-def _measuring(spec: JobSpec, run: Run, rows: Rows, folder: RunFolder) -> Measuring | None:
+def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Rows, folder: RunFolder) -> MetricRunner | None:
     """The job's metrics. Imported only where there are any: workers without start sooner."""
     if not spec.metrics:
         return None
-    from gan_dist.evaluation.metric_runner import Measuring
+    from gan_dist.evaluation.metric_runner import MetricRunner
 
-    return Measuring(spec.metrics, rows.facts, folder.measured(), run, [spec.environment.code or "."])
+    return MetricRunner(spec.metrics, rows.facts, folder.measured(), run, [spec.environment.code or "."])
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -111,7 +118,9 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     return placed.to(memory_format=torch.channels_last) if ours else placed
 
 
-def _restore(state: TrainState, run: Run, folder: RunFolder, facts: DataFacts, start_from: Start | None) -> None:
+def _restore(
+    state: TrainState, run: WorkerRuntime, folder: RunFolder, facts: DataFacts, start_from: InitialWeights | None
+) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
         state.restore(found, run)
@@ -119,7 +128,7 @@ def _restore(state: TrainState, run: Run, folder: RunFolder, facts: DataFacts, s
         _transfer(state, start_from, facts)
 
 
-def _transfer(state: TrainState, start_from: Start, facts: DataFacts) -> None:
+def _transfer(state: TrainState, start_from: InitialWeights, facts: DataFacts) -> None:
     """Weights of another run, with a new clock and new optimisers; with its generator, its average becomes this run's.
 
     Raises:
@@ -139,7 +148,7 @@ def _transfer(state: TrainState, start_from: Start, facts: DataFacts) -> None:
         load_weights(state.ema.module, source.tensors(name), name)
 
 
-def _warn(run: Run, text: str) -> None:
+def _warn(run: WorkerRuntime, text: str) -> None:
     if run.rank == 0:
         run.emit({"event": "warning", "text": text})
 

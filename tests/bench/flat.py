@@ -43,11 +43,13 @@ def data(folder: Path) -> dict[str, Any]:
 
 
 def prepare(folder: Path) -> None:
-    from gan_dist.data.on_processes import here
+    from gan_dist.data.on_processes import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
     from gan_dist.spec.check import checked_data
 
-    prepare_into(checked_data(data(folder)), str(folder / "shards"), here, lambda done, total: None)
+    prepare_into(
+        checked_data(data(folder)), str(folder / "shards"), write_shards_on_processes, lambda done, total: None
+    )
 
 
 def stream(folder: Path) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from gan_dist.data.ingest import Memory, Stream, in_memory
-from gan_dist.data.on_processes import here
+from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into
 from gan_dist.spec.check import checked_data
 
@@ -67,7 +67,7 @@ def of_files(folder: Path) -> float:
 
 def prepare(folder: Path) -> Prepared:
     data = checked_data({"source": sys.argv[1], "size": SIZE, "channels": 3})
-    return prepare_into(data, str(folder / "shards"), here, lambda done, total: None)
+    return prepare_into(data, str(folder / "shards"), write_shards_on_processes, lambda done, total: None)
 
 
 def main() -> None:

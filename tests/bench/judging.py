@@ -25,9 +25,9 @@ from side_by_side import Rates, compare_rates
 from gan_dist.data.encoding.image import decode
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
-from gan_dist.distributed.runtime import GroupRun
-from gan_dist.evaluation.metric_runner import Measuring
-from gan_dist.generation.samples import measured
+from gan_dist.distributed.runtime import DistributedRuntime
+from gan_dist.evaluation.metric_runner import MetricRunner
+from gan_dist.generation.samples import metric_samples
 from gan_dist.metrics.features.random_network import RandomNetwork
 from gan_dist.metrics.image.frechet import Frechet
 from gan_dist.metrics.statistics import Moments
@@ -64,15 +64,15 @@ def plain() -> Rates:
 def member(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORKERS)
-    run = GroupRun(CPU, lambda event: None, lambda: False)
+    run = DistributedRuntime(CPU, lambda event: None, lambda: False)
     pixels, made = real(), generator()
     facts = ImageFacts(count=REAL, size=SIZE, channels=3, checksum="noise")
     rows: Any = Memory([pixels.numpy()], np.zeros(REAL, np.int64), facts, 0, 1)
     spec = MetricSpec.model_validate({"use": "frechet", "samples": SAMPLES})
-    measuring = Measuring([spec], facts, Folder(folder), run)
+    measuring = MetricRunner([spec], facts, Folder(folder), run)
     measuring._reference(rows)
     began, used = time.perf_counter(), time.process_time()
-    measuring.measure(lambda part: measured(made, part, 0, None, CPU), rows)
+    measuring.measure(lambda part: metric_samples(made, part, 0, None, CPU), rows)
     rates = Rates(SAMPLES / (time.perf_counter() - began), SAMPLES / (time.process_time() - used))
     (Path(folder) / f"rates-{rank}").write_text(json.dumps(rates))
     dist.destroy_process_group()

@@ -41,7 +41,7 @@ from gan_dist.training.build import build_stages
 from gan_dist.training.loop import train
 from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage
-from gan_dist.training.trainer import work
+from gan_dist.training.trainer import train_run
 
 # The job of each, and what is changed in it.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -264,7 +264,7 @@ def ours(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None
 
     with tempfile.TemporaryDirectory() as root, patch("gan_dist.training.trainer.train", keep):
         run = LocalRun(device, lambda event: None, lambda: False)
-        work(spec, run, rows, RunFolder(Folder.at(root)), 1)
+        train_run(spec, run, rows, RunFolder(Folder.at(root)), 1)
 
     def go(iterations: int) -> None:
         train(*handed, tasks=Counted(iterations))

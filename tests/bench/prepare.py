@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from side_by_side import Rates, compare, compare_rates
 
-from gan_dist.data.on_processes import here
+from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_into
 from gan_dist.spec.check import checked_data
 
@@ -34,7 +34,7 @@ def ours() -> Rates:
     with tempfile.TemporaryDirectory() as folder:
         began, alone, shared = time.perf_counter(), time.process_time(), children()
         data = checked_data({"source": str(SOURCE), "size": SIZE, "channels": 3})
-        count = prepare_into(data, f"{folder}/x", here, lambda done, total: None).facts.count
+        count = prepare_into(data, f"{folder}/x", write_shards_on_processes, lambda done, total: None).facts.count
         used = time.process_time() - alone + (children() - shared) / len(os.sched_getaffinity(0))
         return Rates(count / (time.perf_counter() - began), count / used)
 

@@ -11,8 +11,8 @@ import torch
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.encoding.image import decode, encode, grid, mirrored
 from gan_dist.data.ingest import Memory, OnDevice, Stream, choose, in_memory, on_device
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import Prepared, settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import Prepared, prepare_or_load
 from gan_dist.data.sources.random_samples import stand_in
 from gan_dist.data.sources.registry import find, read
 from gan_dist.errors import DataError
@@ -89,7 +89,7 @@ def shards(tmp_path: Path, count: int = 40) -> Prepared:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
         data = spec(tmp_path / "in", labels="folders")
-        return settle(data, Folder.at(tmp_path / "cache"), here, lambda done, total: None)
+        return prepare_or_load(data, Folder.at(tmp_path / "cache"), write_shards_on_processes, lambda done, total: None)
 
 
 @pytest.mark.parametrize("window", [1, 3, 50])

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import prepare_into, settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_into, prepare_or_load
 from gan_dist.data.source import numbered
 from gan_dist.data.sources import registry
 from gan_dist.data.sources.arrays import idx_images
 from gan_dist.errors import DataError, StorageError
-from gan_dist.runs.file_listing import walk
+from gan_dist.runs.file_listing import list_files
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import encoded, ingest, many, noise, pixels_in, put, spec
 from tests.data.test_containers import PIXELS, png, zipped
@@ -47,9 +47,14 @@ def test_a_read_error_of_the_moment_is_no_rejection(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Folder, "read", fails)
     with pytest.raises(DataError, match=r"002\.png cannot be read now: .*Input/output error"):
-        settle(spec(tmp_path / "in", max_rejected=1), Folder.at(tmp_path / "c"), here, quiet)
+        prepare_or_load(
+            spec(tmp_path / "in", max_rejected=1), Folder.at(tmp_path / "c"), write_shards_on_processes, quiet
+        )
     monkeypatch.undo()
-    assert settle(spec(tmp_path / "in"), Folder.at(tmp_path / "c"), here, quiet).facts.count == 4
+    assert (
+        prepare_or_load(spec(tmp_path / "in"), Folder.at(tmp_path / "c"), write_shards_on_processes, quiet).facts.count
+        == 4
+    )
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +71,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(OSError, match="Permission denied"):
-        list(walk(tmp_path))
+        list(list_files(tmp_path))
     with pytest.raises(DataError, match="Permission denied"):
         registry.find(spec(tmp_path))
 
@@ -77,8 +82,20 @@ def test_a_stand_in_is_only_for_what_is_not_there(tmp_path: Path, labels: str) -
     if labels == "none":
         put(tmp_path / "in", "bad.png", b"")
     with pytest.raises(DataError):
-        settle(spec(tmp_path / "in", labels=labels), Folder.at(tmp_path / "c"), here, quiet, stand_in_of=8)
-    found = settle(spec(tmp_path / "gone", labels=labels), Folder.at(tmp_path / "c"), here, quiet, stand_in_of=8)
+        prepare_or_load(
+            spec(tmp_path / "in", labels=labels),
+            Folder.at(tmp_path / "c"),
+            write_shards_on_processes,
+            quiet,
+            stand_in_of=8,
+        )
+    found = prepare_or_load(
+        spec(tmp_path / "gone", labels=labels),
+        Folder.at(tmp_path / "c"),
+        write_shards_on_processes,
+        quiet,
+        stand_in_of=8,
+    )
     assert found.facts.stand_in
 
 
@@ -156,9 +173,9 @@ def test_a_uri_with_a_query_is_refused() -> None:
 
 def test_prepared_data_are_not_prepared_again(tmp_path: Path) -> None:
     many(tmp_path / "in", 4)
-    prepare_into(spec(tmp_path / "in"), str(tmp_path / "ready"), here, quiet)
+    prepare_into(spec(tmp_path / "in"), str(tmp_path / "ready"), write_shards_on_processes, quiet)
     with pytest.raises(DataError, match="is prepared already"):
-        prepare_into(spec(tmp_path / "ready"), str(tmp_path / "again"), here, quiet)
+        prepare_into(spec(tmp_path / "ready"), str(tmp_path / "again"), write_shards_on_processes, quiet)
     put(tmp_path, "other/source.json", b'{"name": "mine"}')
     with pytest.raises(DataError, match="is not empty, and no preparation"):
-        prepare_into(spec(tmp_path / "in"), str(tmp_path / "other"), here, quiet)
+        prepare_into(spec(tmp_path / "in"), str(tmp_path / "other"), write_shards_on_processes, quiet)

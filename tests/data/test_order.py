@@ -12,7 +12,7 @@ from gan_dist.data import order
 from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import Plan, epoch_samples
 from gan_dist.distributed.runtime import LocalRun
-from gan_dist.training.batches import Feed, Moment
+from gan_dist.training.batches import BatchFactory, StepKey
 from tests.helpers import CPU, never, rows_of, small
 
 sizes = st.integers(1, 200).flatmap(lambda batch: st.tuples(st.just(batch), st.integers(batch, 700)))
@@ -111,7 +111,7 @@ def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
     from gan_dist.registry.build import build_networks
 
     wired = run.wire(build_networks(spec, rows.facts)["generator"], False, torch.no_grad)
-    feed = Feed(
+    feed = BatchFactory(
         rows,
         wired,
         run,
@@ -121,7 +121,7 @@ def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
         torch.float64,
         lambda pixels, _: (encode(pixels, run.device, torch.float64), None),
     )
-    batches = list(feed.draw(Moment(0, drawn, "D", 0), True, ("discriminator",)))
+    batches = list(feed.draw(StepKey(0, drawn, "D", 0), True, ("discriminator",)))
     assert len(batches) == feed.micros and all(len(batch.real) == batch.n for batch in batches)
     return torch.cat([torch.cat([b.real.flatten(1), b.cond[:, None], b.noise], 1) for b in batches])
 

@@ -13,8 +13,8 @@ from PIL import Image
 from gan_dist.data.encoding import image, pair
 from gan_dist.data.facts import PairFacts, facts_of
 from gan_dist.data.ingest import in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import Prepared, prepare_into, settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
 from gan_dist.data.source import Part
 from gan_dist.distributed.randomness import one_lane
 from gan_dist.errors import DataError
@@ -36,7 +36,7 @@ def save(folder: Path, name: str, one: Image.Image) -> None:
 
 def read(tmp_path: Path, **data: Any) -> Prepared:
     spec = PairData(**{"modality": "pair", "size": 8, "max_rejected": 0.9, **data})
-    return settle(spec, Folder.at(tmp_path / "cache"), here, lambda *_: None)
+    return prepare_or_load(spec, Folder.at(tmp_path / "cache"), write_shards_on_processes, lambda *_: None)
 
 
 def values(found: Prepared) -> list[tuple[int, int]]:
@@ -127,14 +127,19 @@ def test_a_changed_input_is_prepared_anew(folders: Path) -> None:
 
 def test_a_prepared_folder_serves_pairs_and_nothing_else(folders: Path) -> None:
     data = PairData(modality="pair", size=8, source=str(folders / "made"), inputs=str(folders / "given"))
-    prepare_into(data, str(folders / "ready"), here, lambda *_: None)
+    prepare_into(data, str(folders / "ready"), write_shards_on_processes, lambda *_: None)
     assert values(read(folders, source=str(folders / "ready"))) == [(10, 110), (20, 120), (30, 130)]
     from gan_dist.spec.data import ImageData
 
     with pytest.raises(DataError, match=r"data.inputs: .*ready' is prepared and holds both sides of its pairs"):
         read(folders, source=str(folders / "ready"), inputs=str(folders / "given"))
     with pytest.raises(DataError, match=r"data.modality: image, but .*ready' was prepared with pairs of images"):
-        settle(ImageData(source=str(folders / "ready"), size=8), Folder.at(folders / "c"), here, lambda *_: None)
+        prepare_or_load(
+            ImageData(source=str(folders / "ready"), size=8),
+            Folder.at(folders / "c"),
+            write_shards_on_processes,
+            lambda *_: None,
+        )
 
 
 def test_parts_survive_json(folders: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from gan_dist.data import prepare as preparing
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.image_decoding import Look
+from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.ingest import in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import MANIFEST, Prepared, prepared, settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import MANIFEST, Prepared, prepare_or_load, prepared
 from gan_dist.data.source import Part, cuts, rows_of_a_part
 from gan_dist.data.sources.registry import find
 from gan_dist.errors import DataError
@@ -37,7 +37,7 @@ class Counting:
             if number == self.dies_after:
                 raise KeyboardInterrupt
             self.parts.append(part.first)
-            yield from here([part], folder)
+            yield from write_shards_on_processes([part], folder)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,8 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
 
 
-def ready(data: DataSpec, cache: Path, executor: Any = here, **keys: Any) -> Prepared:
-    return settle(data, Folder.at(cache), executor, keys.pop("progress", lambda done, total: None), **keys)
+def ready(data: DataSpec, cache: Path, executor: Any = write_shards_on_processes, **keys: Any) -> Prepared:
+    return prepare_or_load(data, Folder.at(cache), executor, keys.pop("progress", lambda done, total: None), **keys)
 
 
 def test_a_second_reading_decodes_nothing(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_stand_in_is_marked_and_only_made_when_asked_for(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("size", "channels", "rows"), [(8, 1, 8192), (32, 3, 5461), (256, 3, 85), (1024, 3, 64)])
 def test_shards_are_of_some_megabytes(size: int, channels: int, rows: int) -> None:
-    assert rows_of_a_part(Look(size, channels)) == rows
+    assert rows_of_a_part(ImageForm(size, channels)) == rows
 
 
 def test_cuts_cover_every_row_once() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.data.image_decoding import Look, channels_of, open_image, to_pixels
+from gan_dist.data.image_decoding import ImageForm, channels_of, open_image, to_pixels
 from gan_dist.errors import DataError, UnreadableSample
 from tests.data.corpus import encoded, ingest, many, noise, put, spec
 
@@ -19,7 +19,7 @@ GREY = {"L": "PNG", "LA": "PNG", "1": "PNG"}
 
 
 def pixels(image: Image.Image, size: int, channels: int, form: str = "PNG", **options: Any) -> Any:
-    return to_pixels(open_image(encoded(image, form, **options)), Look(size, channels))
+    return to_pixels(open_image(encoded(image, form, **options)), ImageForm(size, channels))
 
 
 def rejected(root: Path, **keys: Any) -> str:
@@ -64,7 +64,7 @@ def test_grey_of_16_bits_keeps_its_upper_8(byte_order: str) -> None:
     image = Image.frombytes(mode, (8, 8), values.astype(byte_order).tobytes())
     opened = open_image(encoded(image, "TIFF"))
     assert channels_of(opened) == 1
-    assert np.array_equal(to_pixels(opened, Look(8, 1))[0], np.arange(64).reshape(8, 8))
+    assert np.array_equal(to_pixels(opened, ImageForm(8, 1))[0], np.arange(64).reshape(8, 8))
 
 
 def test_png_of_16_bits() -> None:
@@ -127,7 +127,7 @@ def test_a_file_cut_anywhere_is_decoded_or_rejected(form: str) -> None:
     whole = encoded(noise(6), form)
     for length in range(0, len(whole), 3):
         try:
-            to_pixels(open_image(whole[:length]), Look(8, 3))
+            to_pixels(open_image(whole[:length]), ImageForm(8, 3))
         except UnreadableSample as error:
             assert str(error)
 
@@ -148,7 +148,7 @@ def _decode_or_reject(content: bytes) -> None:
     try:
         image = open_image(content)
         if image.width * image.height < 10**6:
-            to_pixels(image, Look(8, 3))
+            to_pixels(image, ImageForm(8, 3))
     except (UnreadableSample, OSError):
         pass  # what the reader of folders takes for a rejection
 

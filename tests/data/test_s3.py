@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gan_dist.data.ingest import Stream, in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import prepare_into, settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_into, prepare_or_load
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import many, pixels_in, put, spec
@@ -27,10 +27,14 @@ def test_a_folder_prepared_from_and_to_s3(tmp_path: Path, bucket: str) -> None:
     many(tmp_path / "in", 10)
     put(tmp_path / "in", "broken.png", b"")
     remote = upload(tmp_path / "in", f"{bucket}/in")
-    local = settle(spec(tmp_path / "in", max_rejected=0.5), Folder.at(tmp_path / "c"), here, lambda *_: None)
-    found = prepare_into(spec(remote, max_rejected=0.5), f"{bucket}/ready", here, lambda *_: None)
+    local = prepare_or_load(
+        spec(tmp_path / "in", max_rejected=0.5), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None
+    )
+    found = prepare_into(spec(remote, max_rejected=0.5), f"{bucket}/ready", write_shards_on_processes, lambda *_: None)
     assert found.facts.checksum == local.facts.checksum and found.facts.rejected == (("broken.png", "empty file"),)
-    served = settle(spec(f"{bucket}/ready", max_rejected=0.5), Folder.at(tmp_path / "c"), here, lambda *_: None)
+    served = prepare_or_load(
+        spec(f"{bucket}/ready", max_rejected=0.5), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None
+    )
     expected = pixels_in(in_memory(local, 0, 2))
     assert np.array_equal(pixels_in(in_memory(served, 0, 2)), expected)
     stream = Stream(served, 2, 0, 2)
@@ -41,12 +45,16 @@ def test_a_folder_prepared_from_and_to_s3(tmp_path: Path, bucket: str) -> None:
 def test_an_archive_on_s3(tmp_path: Path, bucket: str) -> None:
     path = zipped(tmp_path / "x.zip", MEMBERS)
     Folder(bucket).write("x.zip", path.read_bytes())
-    there = settle(spec(f"{bucket}/x.zip", labels="folders"), Folder.at(tmp_path / "c"), here, lambda *_: None)
-    here_too = settle(spec(path, labels="folders"), Folder.at(tmp_path / "d"), here, lambda *_: None)
+    there = prepare_or_load(
+        spec(f"{bucket}/x.zip", labels="folders"), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None
+    )
+    here_too = prepare_or_load(
+        spec(path, labels="folders"), Folder.at(tmp_path / "d"), write_shards_on_processes, lambda *_: None
+    )
     assert there.facts == here_too.facts
 
 
 def test_what_is_not_on_s3_is_named(tmp_path: Path, bucket: str) -> None:
     for source in (f"{bucket}/nothing", "s3://no-such-bucket/x"):
         with pytest.raises(DataError, match=source):
-            settle(spec(source), Folder.at(tmp_path / "c"), here, lambda *_: None)
+            prepare_or_load(spec(source), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None)

@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.data.sources.registry import find, read
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
@@ -215,6 +215,8 @@ def test_a_source_that_only_fsspec_reaches(tmp_path: Path) -> None:
     system = fsspec.filesystem("memory")
     for path in (tmp_path / "in").iterdir():
         system.pipe(f"/hub/{path.name}", path.read_bytes())
-    there = settle(spec("memory://hub"), Folder.at(tmp_path / "c"), here, lambda *_: None)
-    local = settle(spec(tmp_path / "in"), Folder.at(tmp_path / "d"), here, lambda *_: None)
+    there = prepare_or_load(spec("memory://hub"), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None)
+    local = prepare_or_load(
+        spec(tmp_path / "in"), Folder.at(tmp_path / "d"), write_shards_on_processes, lambda *_: None
+    )
     assert there.facts.checksum == local.facts.checksum

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gan_dist.data.class_balance import WeightedPlan, class_shares, quotas, weights_of
 from gan_dist.data.ingest import choose, in_memory
-from gan_dist.data.on_processes import here
+from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.order import epoch_samples
-from gan_dist.data.prepare import settle
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -100,7 +100,7 @@ def test_wrong_weights_are_named(written: Any, said: str, tmp_path: Any) -> None
 
 def test_real_and_generated_classes_follow_the_weights_and_metrics_the_data(tmp_path: Any) -> None:
     data = ImageData(source="digits", size=8, labels="source", class_weights={"7": 9.0, "0": 0})
-    found = settle(data, Folder.at(tmp_path), here, lambda *_: None)
+    found = prepare_or_load(data, Folder.at(tmp_path), write_shards_on_processes, lambda *_: None)
     rows = in_memory(found, 0, 64)
     _, labels = rows.rows(np.concatenate([rows.positions(drawn) for drawn in range(0, 1792, 64)]))
     counts = np.bincount(labels.numpy(), minlength=10)
@@ -119,7 +119,11 @@ def test_a_weighted_run_resumes_exactly(tmp_path: Any) -> None:
     from tests.helpers import assert_same_state, train
 
     spec = small(data={"source": "digits", "size": 8, "labels": "source", "class_weights": "equal"}, batch=600)
-    rows = in_memory(settle(spec.data, Folder.at(tmp_path / "c"), here, lambda *_: None), spec.seed, spec.batch)
+    rows = in_memory(
+        prepare_or_load(spec.data, Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None),
+        spec.seed,
+        spec.batch,
+    )
     whole = train(spec, tmp_path / "whole", rows=rows)
     train(JobSpec.model_validate(spec.model_dump() | {"until": 2400}), tmp_path / "parts", rows=rows)
     parts = train(spec, tmp_path / "parts", attempt=2, rows=rows)

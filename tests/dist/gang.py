@@ -20,11 +20,11 @@ from gan_dist.data.ingest import Memory
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.execution.local import read_rows
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.distributed.runtime import GroupRun, LocalRun, Run
+from gan_dist.distributed.runtime import DistributedRuntime, LocalRun, WorkerRuntime
 from gan_dist.spec.data import PairData, TextData
 from gan_dist.spec.job import JobSpec
 from gan_dist.runs.storage import Folder
-from gan_dist.training.trainer import work
+from gan_dist.training.trainer import train_run
 
 SAMPLES = 61
 
@@ -80,11 +80,11 @@ def sentences(spec: JobSpec, data: TextData) -> Memory:
     return Memory([rows], np.zeros(SAMPLES, np.int64), facts, spec.seed, spec.batch)
 
 
-def train_one(training: Training, run: Run) -> dict[str, Any]:
+def train_one(training: Training, run: WorkerRuntime) -> dict[str, Any]:
     spec = JobSpec.model_validate(training.job)
     folder = RunFolder(Folder(training.folder))
     data = read_rows(spec, folder.prepared(), False, run.emit) if training.data == "job" else rows(spec)
-    return work(spec, run, data, folder, training.attempt)
+    return train_run(spec, run, data, folder, training.attempt)
 
 
 def train_alone(training: Training) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _member(rank: int, world: int, rendezvous: str, trainings: list[Training]) -
     torch.set_num_threads(1)
     for number, training in enumerate(trainings):
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}{number}", rank=rank, world_size=world)
-        train_one(training, GroupRun(torch.device("cpu"), lambda event: None, Asking(training.stop_after)))
+        train_one(training, DistributedRuntime(torch.device("cpu"), lambda event: None, Asking(training.stop_after)))
         dist.destroy_process_group()
     leave()
 

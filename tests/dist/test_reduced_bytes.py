@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from gan_dist.distributed.runtime import GroupRun, WiredNet
+from gan_dist.distributed.runtime import DistributedRuntime, WrappedNetwork
 from tests.dist.gang import Training, leave, train_one
 from tests.dist.test_rank_equality import job
 
@@ -26,14 +26,14 @@ JOBS = {
 }
 
 
-class CountingRun(GroupRun):
+class CountingRun(DistributedRuntime):
     """Notes how many numbers and tensors each network trains."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.sizes: list[tuple[int, int]] = []
 
-    def wire(self, *args: Any) -> WiredNet:
+    def wire(self, *args: Any) -> WrappedNetwork:
         net = super().wire(*args)
         parameters = list(net.module.parameters())
         self.sizes.append((sum(p.numel() for p in parameters), len(parameters)))

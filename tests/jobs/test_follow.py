@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gan_dist.execution.events import own_print, parse
-from gan_dist.launch.display import Follower, Outcome, clock, short
+from gan_dist.launch.display import LiveDisplay, Outcome, clock, short
 from gan_dist.launch.follow import outcome_of
 
 
@@ -30,7 +30,7 @@ def progress(seen, **more):
 def fed(*lines, times=None, **how):
     ticks = iter(times or range(0, 10_000, 10))
     file = io.StringIO()
-    follower = Follower(Console(file=file, width=120), clock=lambda: next(ticks), **how)
+    follower = LiveDisplay(Console(file=file, width=120), clock=lambda: next(ticks), **how)
     with follower:
         for line in lines:
             follower.feed(line)
@@ -102,7 +102,7 @@ def test_prints_of_workers_lose_rays_prefix():
 
 def test_live_display_and_lines_above_it():
     file = io.StringIO()
-    follower = Follower(Console(file=file, width=100, force_terminal=True, color_system=None))
+    follower = LiveDisplay(Console(file=file, width=100, force_terminal=True, color_system=None))
     with follower:
         follower.feed("before")
         follower.feed(progress(2_500))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gan_dist.launch.cluster import jobs_api
-from gan_dist.launch.cluster.jobs_api import Stopping
+from gan_dist.launch.cluster.jobs_api import StopRequest
 
 
 class Starting:
@@ -40,7 +40,7 @@ class Starting:
 )
 def test_the_last_word_is_said_to_a_running_job(statuses: tuple[str, ...], asked: list[str]) -> None:
     cluster: Any = Starting(*statuses)
-    stopping = Stopping(cluster, "job")
+    stopping = StopRequest(cluster, "job")
     for _ in statuses:
         stopping.ask()
     assert cluster.asked == asked
@@ -49,7 +49,7 @@ def test_the_last_word_is_said_to_a_running_job(statuses: tuple[str, ...], asked
 def test_a_pending_job_is_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_api, "STOP_AGAIN_S", 0.0)
     cluster: Any = Starting("PENDING", "PENDING", "PENDING")
-    stopping = Stopping(cluster, "job")
+    stopping = StopRequest(cluster, "job")
     for _ in range(3):
         stopping.ask()
     assert cluster.asked == ["PENDING"] * 3
@@ -60,7 +60,7 @@ def test_a_job_whose_shell_only_starts_is_not_asked_yet(monkeypatch: pytest.Monk
     monkeypatch.setattr(jobs_api.time, "monotonic", lambda: next(clock))
     cluster: Any = Starting("RUNNING", "RUNNING", "RUNNING")
     said, cluster.said = cluster.said, ""
-    stopping = Stopping(cluster, "job")
+    stopping = StopRequest(cluster, "job")
     stopping.ask()
     cluster.said = "Running entrypoint for job x: python -m gan_dist.launch.driver"  # Ray's own word
     stopping.ask()
@@ -75,7 +75,7 @@ def test_a_job_that_says_nothing_is_asked_in_the_end(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(jobs_api.time, "monotonic", lambda: next(clock))
     cluster: Any = Starting("RUNNING", "RUNNING", "RUNNING")
     cluster.said = ""
-    stopping = Stopping(cluster, "job")
+    stopping = StopRequest(cluster, "job")
     for expected in ([], [], ["RUNNING"]):
         stopping.ask()
         assert cluster.asked == expected

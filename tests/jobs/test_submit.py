@@ -16,10 +16,10 @@ from rich.console import Console
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
 from gan_dist.launch.cluster.jobs_api import Jobs
 from gan_dist.launch.cluster.local import start_local, stop_local
-from gan_dist.launch.display import Follower
-from gan_dist.launch.follow import attend
+from gan_dist.launch.display import LiveDisplay
+from gan_dist.launch.follow import follow_job
 from gan_dist.launch.packaging import Environment
-from gan_dist.launch.run_status import RunJob, job_of, log_lines, standing, stop
+from gan_dist.launch.run_status import RunJob, job_of, log_lines, run_status, stop
 from gan_dist.launch.submit import submit
 from gan_dist.runs.index import remember
 from gan_dist.runs.request import Request
@@ -47,7 +47,7 @@ def request_of(name, **spec):
 def followed(cluster, request, environment=HERE):
     job = submit(request, cluster, environment, "fake_driver")
     printed = io.StringIO()
-    outcome = attend(Jobs(cluster), job, request.run_id, Follower(Console(file=printed, width=200)), None)
+    outcome = follow_job(Jobs(cluster), job, request.run_id, LiveDisplay(Console(file=printed, width=200)), None)
     return outcome, printed.getvalue()
 
 
@@ -104,11 +104,11 @@ def test_stop_waits_for_the_checkpoint(cluster, tmp_path):
     remember(run, submission=job, local=True, address=cluster.address, attempt=1)
     jobs = Jobs(cluster)
     wait_for(lambda: "adversarial" in jobs.logs(job))
-    assert standing(run)["status"] == "running"
+    assert run_status(run)["status"] == "running"
     events = stop(job_of(run))
     assert events["end"]["status"] == "stopped"
     assert events["checkpoint"]["path"].startswith(f"{run.uri}/checkpoints/")
-    assert standing(run)["status"] != "running"
+    assert run_status(run)["status"] != "running"
     assert any("a print of the user" in line for line in log_lines(run, job_of(run)))
 
 
@@ -132,8 +132,8 @@ def test_interrupt_asks(cluster, answer):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    follower = Follower(Console(file=io.StringIO()))
-    outcome = attend(jobs, job, request.run_id, follower, lambda: answer == "stop")
+    follower = LiveDisplay(Console(file=io.StringIO()))
+    outcome = follow_job(jobs, job, request.run_id, follower, lambda: answer == "stop")
     thread.join()
     if answer == "stop":
         assert (outcome.status, outcome.exit_code) == ("stopped", 3)

@@ -15,7 +15,7 @@ import gan_dist
 from gan_dist.distributed.runtime import LocalRun
 from gan_dist.evaluation.image_folder import images_of
 from gan_dist.evaluation.inputs import of_folder
-from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.nearest_neighbors import neighbours
 from gan_dist.generation.export import export
 from gan_dist.metrics.features.random_network import RandomNetwork
@@ -207,7 +207,7 @@ def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> N
     one = pictures(tmp_path / "one", 100)
     a, b = of_folder(one, Folder.at(tmp_path / "cache")), images_of(one)
     spec = MetricSpec.model_validate({"use": "memorised", "samples": 100})
-    found = neighbours(Measuring([spec], b.facts, a.cache, LocalRun(CPU, lambda event: None, lambda: False)), a, b)
+    found = neighbours(MetricRunner([spec], b.facts, a.cache, LocalRun(CPU, lambda event: None, lambda: False)), a, b)
     assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))
 

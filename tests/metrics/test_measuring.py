@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from gan_dist.distributed.runtime import LocalRun
 from gan_dist.evaluation import metric_runner
-from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import metric_problems
 from gan_dist.execution.smoke import shortened
-from gan_dist.generation.samples import measured
+from gan_dist.generation.samples import metric_samples
 from gan_dist.metrics.statistics import Moments
 from gan_dist.registry.metric_names import job_names
 from gan_dist.runs.checkpoint import stored
@@ -109,7 +109,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
 
     def spy(generator: nn.Module, *rest: Any) -> Tensor:
         seen.append((generator.training, generator))
-        return measured(generator, *rest)
+        return metric_samples(generator, *rest)
 
     monkeypatch.setattr("gan_dist.evaluation.sample_draws.measured", spy)
     spec = small(ema={"half_life": 1000}, every=EVERY, metrics=FEW)
@@ -122,7 +122,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
 
 
 def test_samples_are_rounded_as_the_protocol_says() -> None:
-    found = measured(Constant().eval(), range(64), 0, None, CPU)
+    found = metric_samples(Constant().eval(), range(64), 0, None, CPU)
     assert found.dtype == torch.uint8 and found.shape == (64, 1, 8, 8) and found.unique().tolist() == [200]
 
 
@@ -131,8 +131,8 @@ def test_samples_do_not_depend_on_how_they_are_cut() -> None:
 
     generator = Generator(size=8, channels=1, classes=3).eval()
     shares = torch.tensor([0.2, 0.2, 1.0]).double()
-    whole = measured(generator, range(128), 5, shares, CPU)
-    halves = [measured(generator, range(start, start + 64), 5, shares, CPU) for start in (0, 64)]
+    whole = metric_samples(generator, range(128), 5, shares, CPU)
+    halves = [metric_samples(generator, range(start, start + 64), 5, shares, CPU) for start in (0, 64)]
     assert torch.equal(whole, torch.cat(halves))
 
 
@@ -145,17 +145,17 @@ def test_classes_come_as_often_as_in_the_data() -> None:
             classes.append(cond)
             return super().forward(noise)
 
-    measured(Listening().eval(), range(4000), 0, torch.tensor([0.7, 0.7, 1.0]).double(), CPU)
+    metric_samples(Listening().eval(), range(4000), 0, torch.tensor([0.7, 0.7, 1.0]).double(), CPU)
     counts = torch.cat(classes).bincount(minlength=3)
     assert counts[1] == 0 and counts[0] / counts.sum() == pytest.approx(0.7, abs=0.03)
 
 
-def question(root: Path, metrics: list[dict[str, Any]], labels: str = "none") -> tuple[Measuring, Any]:
+def question(root: Path, metrics: list[dict[str, Any]], labels: str = "none") -> tuple[MetricRunner, Any]:
     spec = small(data={"source": "digits", "size": 8, "labels": labels})
     rows = rows_of(spec)
     specs = [MetricSpec.model_validate(one) for one in metrics]
     run = LocalRun(CPU, lambda event: None, never)
-    return Measuring(specs, rows.facts, Folder.at(root), run, [root]), rows
+    return MetricRunner(specs, rows.facts, Folder.at(root), run, [root]), rows
 
 
 @pytest.mark.parametrize("chunk", [16, 100])

@@ -16,7 +16,7 @@ from gan_dist.runs.request import Request
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.sweeps.local import run_here
-from gan_dist.sweeps.reports.results import Told
+from gan_dist.sweeps.reports.results import StoredSweep
 from tests.ray.conftest import Site, wait_for
 
 pytestmark = pytest.mark.ray
@@ -25,7 +25,7 @@ JOB = str(Path(__file__).with_name("sweep.yaml"))
 
 def outcomes(folder: Path) -> dict[int, Any]:
     """Each configuration's final value."""
-    return {row.number: row.mean for row in Told(RunFolder(Folder.at(folder))).rows()}
+    return {row.number: row.mean for row in StoredSweep(RunFolder(Folder.at(folder))).rows()}
 
 
 def alive(site: Site, what: str, name: str) -> list[str]:
@@ -117,7 +117,7 @@ def test_the_median_rule_stops_a_trial_that_trains(site: Site) -> None:
     words = ["submit", JOB, "--name", "median", "-o", rates, *rule, "-o", "sweep.mode=max", "-o", "until=400 steps"]
     done = site.run(*words, "-o", "sweep.concurrent=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = Told(RunFolder(Folder.at(site.folder("median")))).rows()
+    rows = StoredSweep(RunFolder(Folder.at(site.folder("median")))).rows()
     assert [(row.number, row.state) for row in rows] == [*((n, "finished") for n in range(3)), (3, "pruned")]
     assert rows[-1].seen < rows[0].seen and site.status("median-t003")["status"] == "stopped"
     assert alive(site, "placement_groups", "state") == []

@@ -16,7 +16,7 @@ from gan_dist.sweeps.search.history import History, Outcome, Task
 from gan_dist.sweeps.search.pareto import distances, dominates, fronts
 from gan_dist.sweeps.search.ranking import noise_words, ranking
 from gan_dist.sweeps.search.sampler import Values
-from gan_dist.sweeps.search.tpe import asked, importances, study_of
+from gan_dist.sweeps.search.tpe import importances, study_of, suggest
 from gan_dist.sweeps.search.trial_log import Ledger
 from tests.sweeps.simulated import opened, section
 from tests.sweeps.test_trials import last, submit, told
@@ -69,7 +69,7 @@ def test_optuna_is_told_every_metric_and_seeks_the_front() -> None:
     assert [trial.values for trial in study.trials] == [[1.0, -2.0], [6.0, 1.0], [3.0, -5.0]], "worse than the worst"
     history = History(sweep.modes)
     for number in range(40):
-        values = asked(sweep, number, history, History(sweep.modes))
+        values = suggest(sweep, number, history, History(sweep.modes))
         task, rate = Task(number, 0, 0, values), values["optimizer.lr"]
         history.give(task)
         # Both are best at 0.8, beyond which each is bought with the other.

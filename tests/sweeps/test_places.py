@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from gan_dist.distributed.randomness import lanes_of
-from gan_dist.execution.ray.resources import Ask, ask_of
+from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.ray_tune import places_for
 from gan_dist.sweeps.sweep import sweep_problems
 from tests.helpers import SMALL, rows_of
 
 
-def asked(one: JobSpec) -> Ask:
+def asked(one: JobSpec) -> ResolvedResources:
     """On a machine of four CPUs."""
-    return ask_of(one.resources, len(lanes_of(one.batch)), {"CPU": 4.0}, [{"Alive": True}])
+    return resolve_resources(one.resources, len(lanes_of(one.batch)), {"CPU": 4.0}, [{"Alive": True}])
 
 
 def searched(space: dict[str, Any]) -> JobSpec:

@@ -11,10 +11,10 @@ import pytest
 
 from gan_dist.sweeps.search.asha import rungs
 from gan_dist.sweeps.search.history import WORST, History, Outcome, Task
-from gan_dist.sweeps.search.median_stopping import hopeless
+from gan_dist.sweeps.search.median_stopping import is_below_median
 from gan_dist.sweeps.search.pbt import lineage
 from gan_dist.sweeps.search.sampler import Values, planned
-from gan_dist.sweeps.search.tpe import asked
+from gan_dist.sweeps.search.tpe import suggest
 from tests.sweeps.simulated import END, SPACE, by_rate, opened, outcome_of, section, simulate
 
 PLACES = (1, 2, 5)
@@ -196,11 +196,11 @@ def test_a_sweep_begins_with_the_results_of_an_earlier_one(tmp_path: Path) -> No
     earlier = simulate(section(trials=12), tmp_path / "first")
     best = min(earlier.values(number)["optimizer.lr"] for number in range(12))
     sweep = section(trials=4, search="optuna")
-    fresh = [asked(sweep, number, History(), History())["optimizer.lr"] for number in range(4)]
-    warm = [asked(sweep, number, History(), earlier)["optimizer.lr"] for number in range(4)]
+    fresh = [suggest(sweep, number, History(), History())["optimizer.lr"] for number in range(4)]
+    warm = [suggest(sweep, number, History(), earlier)["optimizer.lr"] for number in range(4)]
     assert max(abs(rate - best) for rate in warm) < 0.3 < max(abs(rate - best) for rate in fresh)
     narrow = section(space={"optimizer.lr": {"uniform": [2, 3]}}, trials=4, search="optuna")
-    assert asked(narrow, 0, History(), earlier) == asked(narrow, 0, History(), History()), "none of them fits"
+    assert suggest(narrow, 0, History(), earlier) == suggest(narrow, 0, History(), History()), "none of them fits"
 
 
 def test_importance_is_that_of_the_key_that_matters(tmp_path: Path) -> None:
@@ -262,12 +262,12 @@ def test_mutated_values_stay_within_their_limits(tmp_path: Path) -> None:
 
 def test_the_median_rule() -> None:
     others = [[(10, 1.0), (20, 1.0)], [(10, 2.0), (20, 4.0)], [(10, 3.0), (20, 3.0)]]  # averages 1, 3, 3
-    assert hopeless([(10, 9.0), (20, 3.5)], others, 20, "min")
-    assert not hopeless([(10, 2.9), (20, 9.0)], others, 20, "min"), "its best counts"
-    assert not hopeless([(10, 9.0)], others, 20, "min"), "too early"
-    assert not hopeless([(20, 9.0)], others[:2], 20, "min"), "too few others"
-    assert hopeless([(20, 2.5)], others, 20, "max") and not hopeless([(20, 3.5)], others, 20, "max")
-    assert not hopeless([], others, 0, "min")
+    assert is_below_median([(10, 9.0), (20, 3.5)], others, 20, "min")
+    assert not is_below_median([(10, 2.9), (20, 9.0)], others, 20, "min"), "its best counts"
+    assert not is_below_median([(10, 9.0)], others, 20, "min"), "too early"
+    assert not is_below_median([(20, 9.0)], others[:2], 20, "min"), "too few others"
+    assert is_below_median([(20, 2.5)], others, 20, "max") and not is_below_median([(20, 3.5)], others, 20, "max")
+    assert not is_below_median([], others, 0, "min")
 
 
 def test_a_rung_that_is_no_rung(tmp_path: Path) -> None:

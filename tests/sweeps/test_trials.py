@@ -22,10 +22,10 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps import local
 from gan_dist.sweeps.local import run_here
-from gan_dist.sweeps.reports.results import Told, best_job, results_of_sweep
+from gan_dist.sweeps.reports.results import StoredSweep, best_job, results_of_sweep
 from gan_dist.sweeps.search.history import History
 from gan_dist.sweeps.search.pbt import lineage
-from gan_dist.sweeps.trial import LINEAGE, cut, take_over
+from gan_dist.sweeps.trial import LINEAGE, take_over, truncate_job
 from gan_dist.training.schedule import Clock
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
 
@@ -43,8 +43,8 @@ def again(root: Path, spec: JobSpec, name: str = "s", **changes: Any) -> tuple[i
     return run_here(request, events.append), events
 
 
-def told(root: Path, name: str = "s") -> Told:
-    return Told(RunFolder(Folder.at(root / name)))
+def told(root: Path, name: str = "s") -> StoredSweep:
+    return StoredSweep(RunFolder(Folder.at(root / name)))
 
 
 def last(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_a_cut_job_and_its_rest_are_the_whole_job(tmp_path: Path) -> None:
     }.items():
         whole = train(spec, tmp_path / f"{name}-whole")
         for attempt, until in enumerate((8, 32, None), 1):
-            cut_run = train(cut(spec, until, Clock(8, CLOCK.epoch)), tmp_path / f"{name}-cut", attempt=attempt)
+            cut_run = train(truncate_job(spec, until, Clock(8, CLOCK.epoch)), tmp_path / f"{name}-cut", attempt=attempt)
             assert cut_run.result["seen"] == (until or 48)
         assert_same_state(whole.newest, cut_run.newest)
 
@@ -125,7 +125,7 @@ def test_a_trial_that_took_over_goes_on_as_its_source_would(tmp_path: Path) -> N
     assert take_over(source.run, other.run, leg=1).name == taken.name, "once for a leg"
     lineage = other.run.folder.read_json(LINEAGE)
     assert lineage is not None and [one["source"] for one in lineage["taken"]] == ["source"]
-    step = cut(changed, 32, Clock(8, CLOCK.epoch))
+    step = truncate_job(changed, 32, Clock(8, CLOCK.epoch))
     went_on = train(step, tmp_path / "other", attempt=2)
     resumed = train(step, tmp_path / "source", attempt=2)
     assert went_on.newest.seen == 32

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gan_dist.data.codec import Codec, Splitting
 from gan_dist.data.facts import TextFacts
 from gan_dist.distributed.runtime import LocalRun
-from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.metrics.features.fit import held_out
 from gan_dist.metrics.features.language_model import LanguageModel, per_token
 from gan_dist.metrics.features.text_classifier import TextClassifier
@@ -132,10 +132,10 @@ def test_the_same_text_has_the_same_score_whatever_was_drawn_before() -> None:
     assert reverse(rows, steps=30) != one
 
 
-def measuring(metrics: list[dict[str, Any]], data: Sentences, cache: Path) -> tuple[Measuring, list[str]]:
+def measuring(metrics: list[dict[str, Any]], data: Sentences, cache: Path) -> tuple[MetricRunner, list[str]]:
     told: list[str] = []
     run = LocalRun(CPU, lambda event: told.append(event["text"]), lambda: False)
-    return Measuring([MetricSpec.model_validate(one) for one in metrics], data.facts, Folder.at(cache), run), told
+    return MetricRunner([MetricSpec.model_validate(one) for one in metrics], data.facts, Folder.at(cache), run), told
 
 
 def drawn(rows: NDArray[np.int64]) -> Any:

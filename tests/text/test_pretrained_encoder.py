@@ -12,7 +12,7 @@ import torch
 
 from gan_dist.data.facts import TextFacts
 from gan_dist.distributed.runtime import LocalRun
-from gan_dist.evaluation.metric_runner import Measuring
+from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import metric_problems, network_problems
 from gan_dist.metrics.features.sentence_encoder import SentenceEncoder
@@ -150,7 +150,7 @@ def test_the_distance_is_named_after_the_folder_and_kept_for_the_next_run(tmp_pa
     rows = read_rows(job, Folder.at(tmp_path / "prepared"), False, lambda event: None)
     assert metric_problems(job, rows.facts) == []
     run = LocalRun(CPU, lambda event: None, lambda: False)
-    measuring = Measuring([known], rows.facts, Folder.at(tmp_path / "cache"), run)
+    measuring = MetricRunner([known], rows.facts, Folder.at(tmp_path / "cache"), run)
     real = rows.rows(np.arange(32))[0]
     same = measuring.measure(lambda part: real[[at % 32 for at in part]], rows)["fd_mini-lm-6_16"]
     other = measuring.measure(lambda part: real[[0 for _ in part]], rows)["fd_mini-lm-6_16"]

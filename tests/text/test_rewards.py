@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets
 from gan_dist.distributed.randomness import one_lane
-from gan_dist.distributed.runtime import WiredNet
+from gan_dist.distributed.runtime import WrappedNetwork
 from gan_dist.networks.text.autoregressive import drawn
 from gan_dist.networks.text.lstm import Generator
 from gan_dist.networks.text.textcnn import Discriminator
@@ -80,8 +80,8 @@ class Fixed(nn.Module):
         return self.table[torch.arange(x.shape[1]), x].sum(1)
 
 
-def wired(module: nn.Module) -> WiredNet:
-    return WiredNet(module, False, nullcontext)
+def wired(module: nn.Module) -> WrappedNetwork:
+    return WrappedNetwork(module, False, nullcontext)
 
 
 def test_the_policy_gradient_is_the_exact_one() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from gan_dist.data.facts import TextFacts, facts_of
 from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import prepare_or_load
 from gan_dist.data.text.oracle import oracle_of
 from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder
@@ -34,7 +34,9 @@ def spec(source: Path | str, **keys: Any) -> TextData:
 
 def read(source: Path | str, stand_in_of: int | None = None, **keys: Any) -> Memory:
     with tempfile.TemporaryDirectory() as cache:
-        found = settle(spec(source, **keys), Folder(cache), here, lambda done, total: None, stand_in_of)
+        found = prepare_or_load(
+            spec(source, **keys), Folder(cache), write_shards_on_processes, lambda done, total: None, stand_in_of
+        )
         return in_memory(found, 0, 1)
 
 
@@ -186,7 +188,7 @@ def test_a_changed_file_is_prepared_anew_and_an_equal_one_is_not_read(tmp_path: 
     path, cache = write(tmp_path, ".txt"), Folder(str(tmp_path / "cache"))
 
     def settled() -> Any:
-        return settle(spec(path), cache, here, lambda done, total: None)
+        return prepare_or_load(spec(path), cache, write_shards_on_processes, lambda done, total: None)
 
     first = settled()
     assert settled().folder == first.folder and len(cache.names()) == 1

@@ -14,12 +14,12 @@ import torch
 import gan_dist
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.on_processes import here
-from gan_dist.data.prepare import Prepared, prepare_into, settle
+from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
 from gan_dist.data.text.oracle import SEED, oracle_of
 from gan_dist.data.text.split import split_of
 from gan_dist.errors import DataError, JobError
-from gan_dist.evaluation.held_out_overlap import HeldBack, held_back
+from gan_dist.evaluation.held_out_overlap import HeldOutOverlap, held_back
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import held_out_problems, metric_problems
 from gan_dist.registry.metric_names import check_metrics
@@ -32,7 +32,9 @@ LINES = [f"number {n} is {'big' if n % 3 else 'small'}" for n in range(200)]
 
 
 def settled(root: Path, source: Path | str, **keys: Any) -> Prepared:
-    return settle(spec(source, **keys), Folder(str(root / "cache")), here, lambda done, total: None)
+    return prepare_or_load(
+        spec(source, **keys), Folder(str(root / "cache")), write_shards_on_processes, lambda done, total: None
+    )
 
 
 def sides(found: Prepared) -> dict[str, list[str]]:
@@ -117,9 +119,11 @@ def test_an_oracle_draws_further_sentences(tmp_path: Path) -> None:
 
 def test_a_prepared_folder_keeps_its_split(tmp_path: Path) -> None:
     source = write(tmp_path / "x.txt", LINES)
-    made = prepare_into(spec(source, test=0.1), str(tmp_path / "made"), here, lambda done, total: None)
+    made = prepare_into(
+        spec(source, test=0.1), str(tmp_path / "made"), write_shards_on_processes, lambda done, total: None
+    )
     assert sides(settled(tmp_path, made.folder.uri)) == sides(settled(tmp_path, source, test=0.1))
-    whole = prepare_into(spec(source), str(tmp_path / "whole"), here, lambda done, total: None)
+    whole = prepare_into(spec(source), str(tmp_path / "whole"), write_shards_on_processes, lambda done, total: None)
     with pytest.raises(DataError, match=r"data.test: 0.1, but .* was prepared without; .* with -o test=0.1"):
         settled(tmp_path, whole.folder.uri, test=0.1)
     for share in (0.2, 0):
@@ -229,7 +233,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
     monkeypatch.setattr(memory, "rows", rows)
     monkeypatch.setattr("gan_dist.evaluation.held_out_overlap.CHUNK", 64, raising=False)
     measuring: Any = SimpleNamespace(built=[SimpleNamespace(metric=SimpleNamespace(by_split=("bleu",)))])
-    assert held_back(measuring, memory, "test") == HeldBack("test", 8, 7)
+    assert held_back(measuring, memory, "test") == HeldOutOverlap("test", 8, 7)
     assert read == [64, 64, 64, 8]
 
 

@@ -17,7 +17,7 @@ from gan_dist.execution.preflight import network_problems, resume_problems
 from gan_dist.generation.model import load
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.sweeps.trial import cut
+from gan_dist.sweeps.trial import truncate_job
 from gan_dist.training.schedule import Clock
 from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
 
@@ -97,7 +97,7 @@ def test_a_sweep_s_cuts_of_a_staged_job_are_the_whole_job(tmp_path: Path) -> Non
     rows = rows_of(spec, tmp_path)
     whole = train(spec, tmp_path / "whole", rows=rows)
     for attempt, until in enumerate((16, 40, 56, None), 1):
-        leg = train(cut(spec, until, Clock(8, 64)), tmp_path / "cut", attempt=attempt, rows=rows)
+        leg = train(truncate_job(spec, until, Clock(8, 64)), tmp_path / "cut", attempt=attempt, rows=rows)
         assert leg.newest.seen == (until or 72)
     assert_same_state(whole.newest, leg.newest)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from gan_dist.data.source import Content, Found, Label, Listing, Part, folder_labels, state_of
+from gan_dist.data.source import Content, Label, Listing, Part, RawSample, folder_labels, state_of
 from gan_dist.data.sources.image_files import is_image
 from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.runs.storage import Folder
@@ -59,7 +59,7 @@ def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
     return Listing("archive", where, state, root.uri, shown, labels, places)
 
 
-def read_archive(part: Part) -> Iterator[Found]:
+def read_archive(part: Part) -> Iterator[RawSample]:
     root = Folder(part.root)
     for archive, group in groupby(part.rows(), lambda row: _split(row[0])[0]):
         wanted = list(group)
@@ -67,7 +67,7 @@ def read_archive(part: Part) -> Iterator[Found]:
         with root.seekable(archive) as stream:
             contents = _contents(stream, archive, members)
             for (name, _, label), content in zip(wanted, contents, strict=True):
-                yield Found(name, content, label)
+                yield RawSample(name, content, label)
 
 
 def _contents(stream: Any, archive: str, members: list[tuple[str, int]]) -> Iterator[Content]:

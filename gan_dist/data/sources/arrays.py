@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.source import Content, Counted, Found, Label, Listing, Part, state_of
+from gan_dist.data.source import Content, Counted, Label, Listing, Part, RawSample, state_of
 from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.runs.file_listing import Entry
 from gan_dist.runs.storage import Folder
@@ -61,12 +61,12 @@ def list_array(data: ImageData, root: Folder, name: str) -> Listing:
     return Listing("array", where, state, where, names, labels, note=_range(images))
 
 
-def read_array(part: Part) -> Iterator[Found]:
+def read_array(part: Part) -> Iterator[RawSample]:
     root, _, name = part.root.rpartition("/")
     images = _array(root, name, IMAGES)
     images = _last_channels(images) if images.ndim == 4 else images
     for shown, place, label in part.rows():
-        yield Found(shown, _in_bytes(images[place], part.note), label)
+        yield RawSample(shown, _in_bytes(images[place], part.note), label)
 
 
 def _in_bytes(values: NDArray[Any], spread: str) -> Content:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.source import Counted, Found, Listing, Part, state_of
+from gan_dist.data.source import Counted, Listing, Part, RawSample, state_of
 from gan_dist.errors import DataError
 from gan_dist.spec.data import ImageData
 
@@ -24,10 +24,10 @@ def list_digits(data: ImageData) -> Listing:
     return Listing("digits", "digits", state_of(["digits"]), "", names, labels)
 
 
-def read_digits(part: Part) -> Iterator[Found]:
+def read_digits(part: Part) -> Iterator[RawSample]:
     greys, _ = load_digits()
     for name, place, label in part.rows():
-        yield Found(name, np.rint(greys[place] * (255 / 16)), label)
+        yield RawSample(name, np.rint(greys[place] * (255 / 16)), label)
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.source import Found, Label, Listing, Part, folder_labels, state_of
+from gan_dist.data.source import Label, Listing, Part, RawSample, folder_labels, state_of
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -51,10 +51,10 @@ def list_table(data: ImageData, root: Folder, name: str) -> Listing:
     return Listing("files", f"{root.uri}/{name}", state, root.uri, names, labels)
 
 
-def read_files(part: Part) -> Iterator[Found]:
+def read_files(part: Part) -> Iterator[RawSample]:
     root = Folder(part.root)
     for name, _, label in part.rows():
-        yield Found(name, read_image(root, name), label)
+        yield RawSample(name, read_image(root, name), label)
 
 
 def read_image(root: Folder, name: str) -> bytes | UnreadableSample:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from PIL import Image
 
 from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.source import Found, Listing, Part, state_of
+from gan_dist.data.source import Listing, Part, RawSample, state_of
 from gan_dist.data.sources.image_files import is_image, read_image
 from gan_dist.data.sources.reachability import reaching
 from gan_dist.errors import DataError, UnreadableSample
@@ -39,19 +39,19 @@ def list_pairs(data: PairData) -> Listing:
     return Listing("pairs", made.uri, state, made.uri, names, note=given.uri)
 
 
-def read_pairs(part: Part) -> Iterator[Found]:
+def read_pairs(part: Part) -> Iterator[RawSample]:
     made, given = Folder(part.root), Folder(part.note)
     for joined, _, label in part.rows():
         first, second = (side.split(SAME) for side in joined.split(SIDES))
         name = first[0] or second[0]
         if len(first) > 1 or len(second) > 1:
             several = ", ".join(first if len(first) > 1 else second)
-            yield Found(name, UnreadableSample(f"several images of one name: {several}"), label)
+            yield RawSample(name, UnreadableSample(f"several images of one name: {several}"), label)
         elif not (first[0] and second[0]):
             where = part.note if first[0] else part.root
-            yield Found(name, UnreadableSample(f"no image of that name in {where!r}"), label)
+            yield RawSample(name, UnreadableSample(f"no image of that name in {where!r}"), label)
         else:
-            yield Found(name, (read_image(made, first[0]), read_image(given, second[0])), label)
+            yield RawSample(name, (read_image(made, first[0]), read_image(given, second[0])), label)
 
 
 def halves(image: Image.Image, side: str) -> list[Image.Image]:

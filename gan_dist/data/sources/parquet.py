@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.source import Content, Found, Label, Listing, Part, state_of
+from gan_dist.data.source import Content, Label, Listing, Part, RawSample, state_of
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -46,14 +46,14 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
     return Listing("parquet", where, state, root.uri, shown, labels, places)
 
 
-def read_parquet(part: Part) -> Iterator[Found]:
+def read_parquet(part: Part) -> Iterator[RawSample]:
     root = Folder(part.root)
     named = [(shown.rpartition("!")[0], shown, place, label) for shown, place, label in part.rows()]
     for name, group in groupby(named, lambda row: row[0]):
         wanted = list(group)
         values = _values(_opened(root, name), name, [place for _, _, place, _ in wanted])
         for (_, shown, _, label), value in zip(wanted, values, strict=True):
-            yield Found(shown, _content(value), label)
+            yield RawSample(shown, _content(value), label)
 
 
 def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.image_decoding import SUFFIXES, Look, array_to_image, channels_of, open_image, to_pixels
+from gan_dist.data.image_decoding import SUFFIXES, ImageForm, array_to_image, channels_of, open_image, to_pixels
 from gan_dist.data.source import (
     FORMAT,
     Content,
     Contents,
-    Found,
     Listing,
     One,
     Part,
     Parts,
+    RawSample,
     Source,
     numbered,
     state_of,
@@ -43,7 +43,7 @@ from gan_dist.runs.file_listing import HIDDEN
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
 
-READERS: dict[str, Callable[[Part], Iterator[Found]]] = {
+READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
     "files": read_files,
     "pairs": read_pairs,
@@ -90,7 +90,7 @@ def source_of(data: PictureData, listing: Listing) -> Source:
     classes, numbers = numbered(listing.labels, listing.names)
     given = data.channels != "auto"
     channels = data.channels if data.channels != "auto" else _channels(listing)
-    look = Look(data.size, channels, data.fit, data.background, _pair(data))
+    look = ImageForm(data.size, channels, data.fit, data.background, _pair(data))
     contents = Contents(Parts(listing, look, numbers), classes, look, given)
     key = state_of([FORMAT, listing.state, look, listing.kind, numbers, classes, given])
     return Source(listing.where, key, lambda: contents)
@@ -106,7 +106,7 @@ def glance(listing: Listing, most: int) -> list[Image.Image]:
     """Some evenly spaced pictures, of which only the beginning is looked at; those that cannot be are left out."""
     rows = range(0, len(listing.names), max(1, len(listing.names) // most))
     seen = []
-    for found in READERS[listing.kind](listing.part(rows, Look(1, 3))):
+    for found in READERS[listing.kind](listing.part(rows, ImageForm(1, 3))):
         for content in found.content if isinstance(found.content, tuple) else (found.content,):
             try:
                 seen.append(Image.open(io.BytesIO(content)) if isinstance(content, bytes) else _opened(content))
@@ -138,7 +138,7 @@ def read(part: Part) -> Iterator[Row]:
     """Every row of a part, rejected ones with their reason."""
     for found in READERS[part.kind](part):
         try:
-            if isinstance(part.form, Look):
+            if isinstance(part.form, ImageForm):
                 images = _images(found.content, part.form)
                 pixels = [to_pixels(image, part.form) for image in images]
                 native = str(max(map(channels_of, images)))
@@ -158,7 +158,7 @@ def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
     return codec.row(content)
 
 
-def _images(content: Content, look: Look) -> list[Image.Image]:
+def _images(content: Content, look: ImageForm) -> list[Image.Image]:
     """The picture of a sample; of a pair what is to be made, then what it is made of."""
     if isinstance(content, tuple):
         return [_opened(one) for one in content]

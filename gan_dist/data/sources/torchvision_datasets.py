@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from gan_dist.data.source import Counted, Found, Label, Listing, Part, state_of
+from gan_dist.data.source import Counted, Label, Listing, Part, RawSample, state_of
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import ImageData
@@ -27,10 +27,10 @@ def list_torchvision(data: ImageData) -> Listing:
     return Listing("torchvision", data.source, state_of([name, len(found)]), name, names, labels)
 
 
-def read_torchvision(part: Part) -> Iterator[Found]:
+def read_torchvision(part: Part) -> Iterator[RawSample]:
     found = _data_set(part.root, download=False)
     for name, place, label in part.rows():
-        yield Found(name, found[place][0], label)
+        yield RawSample(name, found[place][0], label)
 
 
 @lru_cache(maxsize=1)

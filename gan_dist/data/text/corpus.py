@@ -13,7 +13,7 @@ from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source
 from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.file_formats import sentences_of
 from gan_dist.data.text.oracle import find_oracle
-from gan_dist.data.text.sentences import How, LineNames, SomeNames, note_of
+from gan_dist.data.text.sentences import LineNames, SomeNames, TextReadOptions, note_of
 from gan_dist.data.text.split import TRAIN, split_of
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.file_listing import Entry
@@ -91,7 +91,7 @@ class _Found:
 
 def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, files: list[Entry]) -> Contents:
     """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
-    how = How(data.encoding, data.columns, data.label_column if data.labels == "column" else None)
+    how = TextReadOptions(data.encoding, data.columns, data.label_column if data.labels == "column" else None)
     found = _look(data, splitting, root, files, how)
     names, places, labels = found.names, found.places, found.labels
     if not places:
@@ -116,7 +116,7 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
     return Contents(parts, classes, codec, held_out=found.held_out, shares=data.shares)
 
 
-def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: How) -> _Found:
+def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: TextReadOptions) -> _Found:
     read = (one.content for file in files for one in sentences_of(root, file.name, how))
     texts = (text for text in read if isinstance(text, str))
     split = split_of((splitting.split(text)[: data.length] for text in texts), data.shares)

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.source import Found, Part
-from gan_dist.data.text.sentences import How, Sentence, columns_of, line_of, of_record, opened, text_of
+from gan_dist.data.source import Part, RawSample
+from gan_dist.data.text.sentences import Sentence, TextReadOptions, columns_of, line_of, of_record, opened, text_of
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 
 
-def sentences_of(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+def sentences_of(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     """Every sentence of a file, in order; lines without any character are passed over.
 
     Raises:
@@ -30,22 +30,22 @@ def sentences_of(root: Folder, file: str, how: How) -> Iterator[Sentence]:
     return _format(file).all(root, file, how)
 
 
-def read_sentences(part: Part) -> Iterator[Found]:
+def read_sentences(part: Part) -> Iterator[RawSample]:
     """The sentences of a part at their places."""
-    root, how = Folder(part.root), How.of(part.note)
+    root, how = Folder(part.root), TextReadOptions.of(part.note)
     named = [(name.rpartition(":")[0], name, place, label) for name, place, label in part.rows()]
     for file, group in groupby(named, lambda row: row[0]):
         wanted = list(group)
         contents = _format(file).at(root, file, how, [place for _, _, place, _ in wanted])
         for (_, name, _, label), content in zip(wanted, contents, strict=True):
-            yield Found(name, content, label)
+            yield RawSample(name, content, label)
 
 
 class _Format(NamedTuple):
     """How one kind of file is read, from its beginning and at places."""
 
-    all: Callable[[Folder, str, How], Iterator[Sentence]]
-    at: Callable[[Folder, str, How, list[int]], Iterator[str | UnreadableSample]]
+    all: Callable[[Folder, str, TextReadOptions], Iterator[Sentence]]
+    at: Callable[[Folder, str, TextReadOptions, list[int]], Iterator[str | UnreadableSample]]
 
 
 def _format(file: str) -> _Format:
@@ -59,7 +59,7 @@ def _format(file: str) -> _Format:
     return _Format(_lines, _lines_at)
 
 
-def _lines(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+def _lines(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     """Lines of text, or of JSON (`.jsonl`)."""
     with opened(root, file) as stream:
         place, raw = 0, line_of(stream)
@@ -69,7 +69,7 @@ def _lines(root: Folder, file: str, how: How) -> Iterator[Sentence]:
             place, raw = stream.tell(), line_of(stream)
 
 
-def _lines_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
+def _lines_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
     with opened(root, file) as stream:
         for place in places:
             if stream.tell() != place:
@@ -77,7 +77,7 @@ def _lines_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[
             yield _of_line(place, text_of(line_of(stream), how.encoding), file, how).content
 
 
-def _of_line(place: int, text: str | UnreadableSample, file: str, how: How) -> Sentence:
+def _of_line(place: int, text: str | UnreadableSample, file: str, how: TextReadOptions) -> Sentence:
     if isinstance(text, UnreadableSample) or not file.lower().endswith(".jsonl"):
         return Sentence(place, text)
     try:
@@ -105,7 +105,7 @@ class _Counted:
         return f"{text}\n"
 
 
-def _table(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+def _table(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     with opened(root, file) as stream:
         rows, header = _rows(stream, file, how)
         while True:
@@ -121,7 +121,7 @@ def _table(root: Folder, file: str, how: How) -> Iterator[Sentence]:
                 yield _of_cells(place, cells, header, file, how)
 
 
-def _table_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
+def _table_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
     with opened(root, file) as stream:
         rows, header = _rows(stream, file, how)
         for place in places:
@@ -132,7 +132,7 @@ def _table_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[
                 yield UnreadableSample(str(error))
 
 
-def _rows(stream: io.BufferedReader, file: str, how: How) -> tuple[Iterator[list[str]], list[str]]:
+def _rows(stream: io.BufferedReader, file: str, how: TextReadOptions) -> tuple[Iterator[list[str]], list[str]]:
     delimiter = next(mark for end, mark in TABLES.items() if file.lower().endswith(end))
     rows = csv.reader(iter(_Counted(stream, how.encoding)), delimiter=delimiter)
     try:
@@ -143,7 +143,7 @@ def _rows(stream: io.BufferedReader, file: str, how: How) -> tuple[Iterator[list
         raise DataError(f"data.source: the first line of {file!r} cannot be read: {error}") from error
 
 
-def _of_cells(place: int, cells: list[str], header: list[str], file: str, how: How) -> Sentence:
+def _of_cells(place: int, cells: list[str], header: list[str], file: str, how: TextReadOptions) -> Sentence:
     if len(cells) != len(header):
         return Sentence(place, UnreadableSample(f"{len(cells)} cells where the table has {len(header)} columns"))
     record: dict[str, Any] = dict(zip(header, cells, strict=True))
@@ -162,17 +162,17 @@ def _parsed(root: Folder, file: str, encoding: str) -> list[Any]:
     return found
 
 
-def _document(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+def _document(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     for place, record in enumerate(_parsed(root, file, how.encoding)):
         yield of_record(place, record, file, how)
 
 
-def _document_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
+def _document_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
     found = _parsed(root, file, how.encoding)
     return (of_record(place, found[place], file, how).content for place in places)
 
 
-def _parquet(root: Folder, file: str, how: How) -> Iterator[Sentence]:
+def _parquet(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     opened, place = _parquet_file(root, file), 0
     for batch in opened.iter_batches(columns=_parquet_columns(opened, file, how)):
         for record in batch.to_pylist():
@@ -180,7 +180,7 @@ def _parquet(root: Folder, file: str, how: How) -> Iterator[Sentence]:
             place += 1
 
 
-def _parquet_at(root: Folder, file: str, how: How, places: list[int]) -> Iterator[str | UnreadableSample]:
+def _parquet_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
     opened, awaited = _parquet_file(root, file), iter(places)
     place, first = next(awaited, None), 0
     for number in range(opened.metadata.num_row_groups):
@@ -201,7 +201,7 @@ def _parquet_file(root: Folder, file: str) -> Any:
         raise DataError(f"data.source: {root.uri}/{file} cannot be read: {error}") from error
 
 
-def _parquet_columns(opened: Any, file: str, how: How) -> list[str]:
+def _parquet_columns(opened: Any, file: str, how: TextReadOptions) -> list[str]:
     schema = opened.schema_arrow
     texts = [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
     wanted = list(columns_of(texts, schema.names, how, file))

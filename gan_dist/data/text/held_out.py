@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec
 from gan_dist.data.text.file_formats import sentences_of
-from gan_dist.data.text.sentences import How
+from gan_dist.data.text.sentences import TextReadOptions
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import TextData
@@ -33,7 +33,7 @@ class HeldOut:
         Raises:
             DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
         """
-        how = How(described["encoding"], tuple(described["columns"]))
+        how = TextReadOptions(described["encoding"], tuple(described["columns"]))
         check_there(held, described["where"])
         return cls(held, described["where"], codec, texts_of(described["where"], how, f"data.{held}: "))
 
@@ -118,7 +118,7 @@ def check_there(held: Held, where: str) -> None:
         raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
 
 
-def texts_of(where: str, how: How, asked: str = "") -> list[str]:
+def texts_of(where: str, how: TextReadOptions, asked: str = "") -> list[str]:
     """The sentences of a file.
 
     Args:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import NUMBERS, Codec, Splitting
-from gan_dist.data.source import FORMAT, Contents, Counted, Found, Listing, Part, Parts, Source, numbered, state_of
+from gan_dist.data.source import FORMAT, Contents, Counted, Listing, Part, Parts, RawSample, Source, numbered, state_of
 from gan_dist.data.sources.reachability import reaching
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import locate
@@ -159,14 +159,14 @@ def _besides(parts: Parts, count: int, shares: Mapping[str, float]) -> dict[str,
     return found
 
 
-def read_oracle(part: Part) -> Iterator[Found]:
+def read_oracle(part: Part) -> Iterator[RawSample]:
     """The sentences of a part; each is decided by its number among all."""
     assert isinstance(part.form, Codec)
     description = {"file": part.root} if part.root else {"vocabulary": len(part.form.vocabulary), "seed": SEED}
     uniforms = np.stack([np.random.default_rng([SEED, place]).random(part.form.length) for place in part.places])
     drawn = oracle_of(description).sample(uniforms)
     for (name, _, label), sentence in zip(part.rows(), drawn, strict=True):
-        yield Found(name, sentence, label)
+        yield RawSample(name, sentence, label)
 
 
 @lru_cache(maxsize=2)

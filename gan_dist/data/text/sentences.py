@@ -28,7 +28,7 @@ class Sentence(NamedTuple):
 
 
 @dataclass(frozen=True)
-class How:
+class TextReadOptions:
     """How a file is read: its encoding, and which columns of a table hold the text (those of several are joined; the
     usual one where none is named) and the label."""
 
@@ -37,7 +37,7 @@ class How:
     label: str | None = None
 
     @classmethod
-    def of(cls, note: str) -> How:
+    def of(cls, note: str) -> TextReadOptions:
         """From `note_of`."""
         record = json.loads(note)
         return cls(**record | {"columns": tuple(record["columns"])})
@@ -79,7 +79,7 @@ class SomeNames(Sequence[str]):
         return [self.names[one] for one in self.chosen[at]] if isinstance(at, slice) else self.names[self.chosen[at]]
 
 
-def note_of(how: How) -> str:
+def note_of(how: TextReadOptions) -> str:
     """What a part needs to know to read its sentences again."""
     return json.dumps(asdict(how))
 
@@ -111,7 +111,7 @@ def line_of(stream: io.BufferedReader) -> bytes:
     return raw
 
 
-def of_record(place: int, record: object, file: str, how: How) -> Sentence:
+def of_record(place: int, record: object, file: str, how: TextReadOptions) -> Sentence:
     """A sentence out of a text alone, or of a mapping."""
     if isinstance(record, str):
         return Sentence(place, record)
@@ -124,7 +124,7 @@ def of_record(place: int, record: object, file: str, how: How) -> Sentence:
     return Sentence(place, found, _label(record, file, how))
 
 
-def columns_of(texts: list[str], there: list[str], how: How, file: str) -> tuple[str, ...]:
+def columns_of(texts: list[str], there: list[str], how: TextReadOptions, file: str) -> tuple[str, ...]:
     """The columns that hold the text.
 
     Raises:
@@ -141,7 +141,7 @@ def columns_of(texts: list[str], there: list[str], how: How, file: str) -> tuple
     return ((usual or texts)[0],)
 
 
-def _label(record: dict[str, Any], file: str, how: How) -> Label:
+def _label(record: dict[str, Any], file: str, how: TextReadOptions) -> Label:
     if how.label is None:
         return None
     if how.label not in record:

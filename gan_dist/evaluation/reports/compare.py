@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_dist.data.facts import PairFacts
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.reports.plots import Panel, drawn
+from gan_dist.evaluation.reports.plots import Panel, render_png
 from gan_dist.evaluation.reports.results import results_of
 from gan_dist.generation.model import Model, load
 from gan_dist.generation.run_grids import Grids
@@ -60,7 +60,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     }
     models = [load(run) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
-    curve = drawn([Panel("samples seen", tag, lines, style=".-")])
+    curve = render_png([Panel("samples seen", tag, lines, style=".-")])
     return Comparison([run.id for run in runs], differing(jobs), _results(runs), curve, sheets)
 
 

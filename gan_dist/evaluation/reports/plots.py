@@ -29,7 +29,7 @@ class Panel:
     style: Literal["-", ".-"] = "-"
 
 
-def drawn(panels: Sequence[Panel]) -> bytes:
+def render_png(panels: Sequence[Panel]) -> bytes:
     """Panels side by side as a PNG file's content."""
     # Without pyplot, which would choose a window system and keep every figure.
     from matplotlib.figure import Figure

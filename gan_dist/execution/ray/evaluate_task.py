@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_dist.errors import UsageError
 from gan_dist.execution.events import print_event
-from gan_dist.execution.ray.task import fulfil
+from gan_dist.execution.ray.task import run_task
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.sections import ResourcesSpec
 
@@ -23,15 +23,15 @@ def answer_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     import torch
     from ray.train.torch import get_device
 
-    from gan_dist.distributed.runtime import GroupRun
+    from gan_dist.distributed.runtime import DistributedRuntime
     from gan_dist.evaluation.evaluate import answer
-    from gan_dist.evaluation.query import Question
+    from gan_dist.evaluation.query import EvaluationRequest
     from gan_dist.execution.ray.worker import described
 
     torch.set_num_threads(config["threads"])
-    run = GroupRun(get_device(), emit=lambda event: None, stopping=lambda: False)
+    run = DistributedRuntime(get_device(), emit=lambda event: None, stopping=lambda: False)
     try:
-        return answer(Question.from_json(config["question"]), run, Folder(config["scratch"])).as_dict()
+        return answer(EvaluationRequest.from_json(config["question"]), run, Folder(config["scratch"])).as_dict()
     except ValueError as error:
         ray.get(config["desk"].fail.remote(described(error)))
         raise
@@ -45,20 +45,20 @@ def evaluate(question: str, out: str, workers: int) -> None:
     """
     import ray
 
-    from gan_dist.execution.ray.mailbox import Desk
-    from gan_dist.execution.ray.resources import ask_of, resource_problems
-    from gan_dist.execution.ray.worker_group import group
+    from gan_dist.execution.ray.mailbox import DriverMailbox
+    from gan_dist.execution.ray.resources import resolve_resources, resource_problems
+    from gan_dist.execution.ray.worker_group import make_torch_trainer
 
     cluster: Any = ray
     resources, folder = ResourcesSpec(workers=workers), Folder(out)
-    ask = ask_of(resources, workers, cluster.cluster_resources(), cluster.nodes())
+    ask = resolve_resources(resources, workers, cluster.cluster_resources(), cluster.nodes())
     if problems := resource_problems(resources, ask, folder):
         raise UsageError("\n".join(problems).replace("resources.workers", "--workers"))
     print_event({"event": "stage", "text": f"measuring by {ask.asked}"})
-    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    desk: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
     config = {"question": question, "scratch": folder.child("scratch").uri, "desk": desk}
     try:
-        result: Any = group(answer_on_worker, config, ask, folder.child("ray"), "evaluate").fit()
+        result: Any = make_torch_trainer(answer_on_worker, config, ask, folder.child("ray"), "evaluate").fit()
     except Exception as error:
         fatal = ray.get(desk.fatal.remote())
         raise UsageError(fatal["text"] if fatal else f"the workers failed: {error}") from error
@@ -67,4 +67,4 @@ def evaluate(question: str, out: str, workers: int) -> None:
 
 if __name__ == "__main__":
     # An error comes by the desk, as its text; the workers' own log would show where in our code it was raised.
-    sys.exit(fulfil(evaluate, show_workers=False))
+    sys.exit(run_task(evaluate, show_workers=False))

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 
-class Desk:
+class DriverMailbox:
     """An actor between driver and workers: events go one way, the data and a stop the other."""
 
     def __init__(self) -> None:

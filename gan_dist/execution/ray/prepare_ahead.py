@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from gan_dist.data.on_ray import on_ray
-from gan_dist.data.prepare import Prepared, Progress, settle
+from gan_dist.data.on_ray import write_shards_on_ray
+from gan_dist.data.prepare import Prepared, Progress, prepare_or_load
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import DataSpec
 
 
-class Reading:
+class BackgroundPreparation:
     """Data being prepared in a thread.
 
     Args:
@@ -27,7 +27,7 @@ class Reading:
 
         def read() -> None:
             try:
-                self._found = settle(data, cache, on_ray(cpus), progress, stand_in_of)
+                self._found = prepare_or_load(data, cache, write_shards_on_ray(cpus), progress, stand_in_of)
             except Exception as error:
                 self._error = error
 

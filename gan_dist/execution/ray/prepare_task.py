@@ -6,17 +6,17 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from gan_dist.data.on_ray import on_ray
+from gan_dist.data.on_ray import write_shards_on_ray
 from gan_dist.data.prepare import prepare_into
 from gan_dist.execution.events import preparing, print_event
-from gan_dist.execution.ray.task import fulfil
+from gan_dist.execution.ray.task import run_task
 from gan_dist.spec.check import checked_data
 
 
 def prepare(data: dict[str, Any], target: str, workers: int) -> None:
     """Write the shards of a job's `data` into a folder, so many at a time. Raises what `prepare_into` raises."""
-    prepare_into(checked_data(data), target, on_ray(workers), preparing(print_event))
+    prepare_into(checked_data(data), target, write_shards_on_ray(workers), preparing(print_event))
 
 
 if __name__ == "__main__":
-    sys.exit(fulfil(prepare))
+    sys.exit(run_task(prepare))

@@ -14,7 +14,7 @@ WORKERS_ON_CPU = 2
 
 
 @dataclass(frozen=True)
-class Ask:
+class ResolvedResources:
     """Resolved resources.
 
     Attributes:
@@ -57,7 +57,9 @@ class Ask:
         return f"{self.cluster_cpus:g} CPUs and {self.cluster_gpus:g} GPUs on {self.nodes} node(s)"
 
 
-def ask_of(resources: ResourcesSpec, fed: int, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]) -> Ask:
+def resolve_resources(
+    resources: ResourcesSpec, fed: int, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
+) -> ResolvedResources:
     """The `resources` section on a cluster: `auto` is one worker per GPU, else two on CPU, but no more than the `fed`
     that there is work for."""
     gpus, cpus = cluster.get("GPU", 0.0), cluster.get("CPU", 0.0)
@@ -71,10 +73,10 @@ def ask_of(resources: ResourcesSpec, fed: int, cluster: Mapping[str, float], nod
         workers = int(resources.workers)
     each = 1.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
     alive = sum(bool(node.get("Alive")) for node in nodes)
-    return Ask(workers, gpu, each, cpus, gpus, alive)
+    return ResolvedResources(workers, gpu, each, cpus, gpus, alive)
 
 
-def resource_problems(resources: ResourcesSpec, ask: Ask, storage: Folder) -> list[str]:
+def resource_problems(resources: ResourcesSpec, ask: ResolvedResources, storage: Folder) -> list[str]:
     """What the cluster can never give, and a storage that its nodes would not share."""
     found = []
     if ask.least * ask.cpus_per_worker > ask.cluster_cpus:

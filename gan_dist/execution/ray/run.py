@@ -20,9 +20,9 @@ from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiv
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
-from gan_dist.execution.ray.prepare_ahead import Reading
-from gan_dist.execution.ray.resources import Ask, ask_of, resource_problems
-from gan_dist.execution.smoke import Rehearsal, rehearse, stood_in
+from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
+from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
+from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.runs.log_file import logged
 from gan_dist.runs.request import Request
 from gan_dist.runs.versions import version_differences, versions
@@ -50,7 +50,7 @@ class Data:
         return self.found.facts
 
 
-def conduct(request: Request, stop: threading.Event, reading: Reading) -> int:
+def run_job(request: Request, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
     attempt = Attempt(request, print_event, stop)
     problems = storage_problems(attempt.folder.folder)
@@ -61,7 +61,7 @@ def conduct(request: Request, stop: threading.Event, reading: Reading) -> int:
         return attempt.conclude(lambda attempt: run(attempt, reading))
 
 
-def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
+def run(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
     """Everything between the lease and the record of the end.
 
     Raises:
@@ -74,7 +74,9 @@ def run(attempt: Attempt, reading: Reading) -> dict[str, Any]:
 
     def read() -> Data:
         attempt.emit({"event": "stage", "text": "reading data"})
-        return serve(reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit)
+        return load_into_object_store(
+            reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit
+        )
 
     return run_on(attempt, attempt.spec, read)
 
@@ -84,9 +86,9 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
     import ray
 
     smoke = attempt.request.mode == "smoke"
-    spec = stood_in(spec, attempt.emit) if smoke else spec
+    spec = with_stand_in_networks(spec, attempt.emit) if smoke else spec
     cluster: Any = ray
-    ask = ask_of(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
+    ask = resolve_resources(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
     problems = resource_problems(spec.resources, ask, attempt.folder.folder)
     if problems:
         raise PreflightError("\n".join(problems))
@@ -108,7 +110,7 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
     return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
 
 
-def serve(
+def load_into_object_store(
     found: Prepared, spec: JobSpec, nodes: list[dict[str, Any]], before: int | None, emit: Callable[..., None]
 ) -> Data:
     """Decide how the data are served, and put them where the workers find them."""
@@ -122,7 +124,7 @@ def serve(
     return Data(found, blocks_of(found), ray.put(found.column("label")))
 
 
-def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]) -> dict[str, Any]:
+def train(attempt: Attempt, spec: JobSpec, ask: ResolvedResources, prepare: Callable[[], Data]) -> dict[str, Any]:
     """One Ray Train run; the result of rank 0. The data are prepared while the workers start.
 
     Raises:
@@ -131,9 +133,9 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]
     """
     import ray
 
-    from gan_dist.execution.ray.mailbox import Desk
+    from gan_dist.execution.ray.mailbox import DriverMailbox
 
-    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    desk: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
     fit = _Fit(attempt, spec, ask, desk)
     thread = threading.Thread(target=fit.go, daemon=True)
     thread.start()
@@ -165,14 +167,14 @@ def train(attempt: Attempt, spec: JobSpec, ask: Ask, prepare: Callable[[], Data]
 class _Fit:
     """`TorchTrainer.fit()` off the main thread, where Train installs no signal handler of its own."""
 
-    def __init__(self, attempt: Attempt, spec: JobSpec, ask: Ask, desk: Any) -> None:
+    def __init__(self, attempt: Attempt, spec: JobSpec, ask: ResolvedResources, desk: Any) -> None:
         self.attempt, self.spec, self.ask, self.desk = attempt, spec, ask, desk
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
 
     def go(self) -> None:
         from gan_dist.execution.ray.worker import train_on_worker
-        from gan_dist.execution.ray.worker_group import group
+        from gan_dist.execution.ray.worker_group import make_torch_trainer
 
         config = {
             "request": self.attempt.request.to_json(),
@@ -180,7 +182,7 @@ class _Fit:
             "desk": self.desk,
         }
         folder, name = self.attempt.folder.folder.child("ray"), self.attempt.request.submission_id
-        trainer = group(train_on_worker, config, self.ask, folder, name, self.spec.resources.max_failures)
+        trainer = make_torch_trainer(train_on_worker, config, self.ask, folder, name, self.spec.resources.max_failures)
         try:
             result: Any = trainer.fit()
             self.result = result.return_value
@@ -196,7 +198,7 @@ class _Fit:
         return self.result
 
 
-def _late(spec: JobSpec, ask: Ask) -> str:
+def _late(spec: JobSpec, ask: ResolvedResources) -> str:
     return (
         f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
         f"{ask.asked}; it has {ask.available}"

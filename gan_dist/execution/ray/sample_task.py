@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from gan_dist.execution.events import print_event
-from gan_dist.execution.ray.task import fulfil
-from gan_dist.generation.output import deliver
-from gan_dist.generation.sampling import Executor, Sampling, Stretch
+from gan_dist.execution.ray.task import run_task
+from gan_dist.generation.output import write_samples
+from gan_dist.generation.sampling import Executor, SampleRange, Sampling
 
 
 class Maker:
@@ -29,7 +29,7 @@ class Maker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Numbers and contents of stretches. In Arrow throughout: numpy would cut the zeros at the end of bytes."""
-        asked = [Stretch(*json.loads(text)) for text in batch["stretch"].to_pylist()]
+        asked = [SampleRange(*json.loads(text)) for text in batch["stretch"].to_pylist()]
         contents = pa.array([self.sampling.content(self.model, one) for one in asked], pa.large_binary())
         return pa.table({"number": [one.number for one in asked], "content": contents})
 
@@ -37,7 +37,7 @@ class Maker:
 def on_ray(workers: int) -> Executor:
     """Makes stretches by so many workers at a time, with a CPU each, and a GPU where the sampling is for one."""
 
-    def execute(sampling: Sampling, stretches: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
+    def execute(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
         import ray
 
         cluster: Any = ray
@@ -64,7 +64,7 @@ def sample(sampling: str, out: str, workers: int) -> None:
     """Make a sampling, as JSON, by so many workers, into a path. Raises what `deliver` raises."""
     asked = Sampling.from_json(sampling)
     # What is drawn is known on any machine; that of the driver may have no accelerator.
-    deliver(asked, replace(asked, device="cpu").model(), Path(out), on_ray(workers), _told)
+    write_samples(asked, replace(asked, device="cpu").model(), Path(out), on_ray(workers), _told)
 
 
 def _told(done: int, total: int) -> None:
@@ -72,4 +72,4 @@ def _told(done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(fulfil(sample))
+    sys.exit(run_task(sample))

@@ -14,7 +14,7 @@ from gan_dist.runs.request import VARIABLE
 
 
 @dataclass(frozen=True)
-class Order:
+class TaskRequest:
     """A job's name, and in plain values what it is to do."""
 
     name: str
@@ -32,7 +32,7 @@ class Order:
         return json.dumps(asdict(self))
 
 
-def fulfil(do: Callable[..., None], show_workers: bool = True) -> int:
+def run_task(do: Callable[..., None], show_workers: bool = True) -> int:
     """Do what the order in the environment says, as keywords of `do`, in Ray; the exit code.
 
     Args:
@@ -41,7 +41,7 @@ def fulfil(do: Callable[..., None], show_workers: bool = True) -> int:
     """
     import ray
 
-    order = Order(**json.loads(os.environ[VARIABLE]))
+    order = TaskRequest(**json.loads(os.environ[VARIABLE]))
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=show_workers, logging_level=logging.WARNING)
     code, message = 0, ""

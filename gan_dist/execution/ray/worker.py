@@ -33,12 +33,12 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from gan_dist.distributed.runtime import GroupRun
+    from gan_dist.distributed.runtime import DistributedRuntime
     from gan_dist.runs.request import Request
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.job import JobSpec
-    from gan_dist.training.trainer import work
+    from gan_dist.training.trainer import train_run
 
     desk = config["desk"]
     if ray.get(desk.fatal.remote()) is not None:
@@ -47,13 +47,13 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(config["spec"])
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
-    run = GroupRun(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
+    run = DistributedRuntime(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     folder = RunFolder(Folder(request.uri))
     try:
         rows = _rows(ray.get(desk.data.remote()), spec)
-        return work(spec, run, rows, folder, request.attempt, request.start_from)
+        return train_run(spec, run, rows, folder, request.attempt, request.start_from)
     except Exception as raised:
         # A task's own exception, such as that of a damaged shard, comes wrapped.
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised

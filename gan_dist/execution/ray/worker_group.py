@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gan_dist.execution.ray.resources import Ask
+from gan_dist.execution.ray.resources import ResolvedResources
 from gan_dist.runs.storage import Folder
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 
-def group(
+def make_torch_trainer(
     worker: Callable[[dict[str, Any]], Any],
     config: dict[str, Any],
-    ask: Ask,
+    ask: ResolvedResources,
     folder: Folder,
     name: str,
     max_failures: int = 0,

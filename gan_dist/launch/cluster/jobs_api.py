@@ -150,7 +150,7 @@ def _plain(reason: object) -> str:
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
-class Stopping:
+class StopRequest:
     """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before.
 
     Ray runs a job by a shell, which loses an interrupt that comes while it starts, and asks a job once only. Where Ray

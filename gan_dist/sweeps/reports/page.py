@@ -10,7 +10,7 @@ from gan_dist.evaluation.reports.html import lines, page, picture, table
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.sweeps.reports.plots import pictures
 from gan_dist.sweeps.reports.progress import cells, headings
-from gan_dist.sweeps.reports.results import Told, best_job, lines_on
+from gan_dist.sweeps.reports.results import StoredSweep, best_job, lines_on
 
 HEADINGS = {
     "grids": "Samples of the best",
@@ -35,7 +35,7 @@ def html(run: RunFolder, found: Mapping[str, Any]) -> str:
         f"t{row['number']:03d} {row['state'].replace('_', ' ')}: {row['message']}" for row in trials if row["message"]
     ]
     ranked = table(headings(metrics), [cells(row, len(metrics)) for row in trials])
-    drawn = pictures(Told(run))
+    drawn = pictures(StoredSweep(run))
     parts = [f"<p>{escape(told)}</p>", ranked, lines([*lines_on(found), *failed])]
     parts += [f"<h2>{words}</h2>{picture(drawn[name])}" for name, words in HEADINGS.items() if name in drawn]
     if found["best"] is not None:

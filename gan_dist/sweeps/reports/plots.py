@@ -13,7 +13,7 @@ from gan_dist.runs.metric_history import curve
 from gan_dist.spec.problems import shown
 from gan_dist.spec.space import LISTS, Parameter
 from gan_dist.sweeps.reports.progress import means
-from gan_dist.sweeps.reports.results import Told
+from gan_dist.sweeps.reports.results import StoredSweep
 from gan_dist.sweeps.search.pbt import lineage
 from gan_dist.sweeps.search.ranking import Row
 from gan_dist.sweeps.search.sampler import differing
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BEST = 5
 
 
-def pictures(told: Told) -> dict[str, bytes]:
+def pictures(told: StoredSweep) -> dict[str, bytes]:
     """PNG files by name: `curves`, `front`, `lineage`, `parallel`, `slices` and `grids`; what there is nothing to draw
     of is left out."""
     rows = [row for row in told.rows() if row.mean is not None]
@@ -40,7 +40,7 @@ def pictures(told: Told) -> dict[str, bytes]:
     return {name: _png(figure) for name, figure in made.items() if figure is not None}
 
 
-def draw_plots(told: Told, folder: Path) -> list[Path]:
+def draw_plots(told: StoredSweep, folder: Path) -> list[Path]:
     """Write the pictures as `curves.png` and so on; the files' paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -50,7 +50,7 @@ def draw_plots(told: Told, folder: Path) -> list[Path]:
     return written
 
 
-def curves(told: Told) -> Figure | None:
+def curves(told: StoredSweep) -> Figure | None:
     """Each metric over samples seen, one line for each run; the best configurations in colour."""
     figure, many = _figure(len(told.tags))
     drawn = False
@@ -69,7 +69,7 @@ def curves(told: Told) -> Figure | None:
     return figure if drawn else None
 
 
-def front(told: Told, rows: Sequence[Row]) -> Figure | None:
+def front(told: StoredSweep, rows: Sequence[Row]) -> Figure | None:
     """The first metric against each other one; the Pareto front is filled and joined where there are two."""
     if len(told.tags) < 2 or not rows:
         return None
@@ -88,7 +88,7 @@ def front(told: Told, rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def lineages(told: Told) -> Figure | None:
+def lineages(told: StoredSweep) -> Figure | None:
     """Of a population: each member as a line over samples seen, an arrow where it took over from another, and the way
     of the best one's weights in colour."""
     history = told.history
@@ -111,7 +111,7 @@ def lineages(told: Told) -> Figure | None:
     return figure
 
 
-def _start(told: Told, number: int, repetition: int, leg: int) -> int:
+def _start(told: StoredSweep, number: int, repetition: int, leg: int) -> int:
     """Samples seen where a leg began: where its own last leg ended, or that of whom it took over from."""
     if leg == 0:
         return 0
@@ -119,7 +119,7 @@ def _start(told: Told, number: int, repetition: int, leg: int) -> int:
     return told.history.outcomes[number if source is None else source, repetition, leg - 1].seen
 
 
-def parallel(told: Told, rows: Sequence[Row]) -> Figure | None:
+def parallel(told: StoredSweep, rows: Sequence[Row]) -> Figure | None:
     """One line for each configuration through its values, coloured by rank, the best on top."""
     keys = [key for key in differing([row.values for row in rows]) if told.sweep.space[key].kind != "same_as"]
     if len(rows) < 2 or not keys:
@@ -144,7 +144,7 @@ def parallel(told: Told, rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def slices(told: Told, rows: Sequence[Row]) -> Figure | None:
+def slices(told: StoredSweep, rows: Sequence[Row]) -> Figure | None:
     """Each key against each metric; configurations left at a rung are hollow."""
     keys = [key for key in differing([row.values for row in rows]) if told.sweep.space[key].kind != "same_as"]
     if len(rows) < 2 or not keys:
@@ -171,7 +171,7 @@ def _slice(axes: Axes, one: Parameter, key: str, rows: Sequence[Row], metric: in
         axes.set_xticks(range(len(one.values)), list(map(_label, one.values)))
 
 
-def grids(told: Told, rows: Sequence[Row]) -> Figure | None:
+def grids(told: StoredSweep, rows: Sequence[Row]) -> Figure | None:
     """The last samples of the best configurations side by side."""
     from PIL import Image
 
@@ -186,7 +186,7 @@ def grids(told: Told, rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _last_grid(told: Told, row: Row) -> bytes | None:
+def _last_grid(told: StoredSweep, row: Row) -> bytes | None:
     run = told.trial(row.number)
     found = [name for name in run.grids() if name.endswith(".png")]
     return run.folder.read(f"grids/{found[-1]}") if found else None

@@ -27,7 +27,7 @@ def is_sweep(run: RunFolder) -> bool:
     return run.folder.exists(NAME)
 
 
-class Told:
+class StoredSweep:
     """A stored sweep.
 
     Args:
@@ -69,7 +69,7 @@ def trials_of(run: RunFolder) -> list[RunFolder]:
     """The runs of a sweep's trials that are stored; none for what is no sweep."""
     if not is_sweep(run):
         return []
-    told = Told(run)
+    told = StoredSweep(run)
     trials = [told.trial(*trial) for trial in dict.fromkeys(task.trial for task in told.history.tasks.values())]
     return [trial for trial in trials if trial.folder.exists("request.json")]
 
@@ -84,7 +84,7 @@ def results_of_sweep(run: RunFolder, importance: bool = True) -> dict[str, Any]:
     Raises:
         NoSuchRun: the folder holds no run.
     """
-    told = Told(run)
+    told = StoredSweep(run)
     status, rows = run.status(), told.rows()
     best = rows[0].number if rows and rows[0].mean is not None else None
     return {
@@ -124,7 +124,7 @@ def lines_on(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _importance(told: Told) -> dict[str, dict[str, float]]:
+def _importance(told: StoredSweep) -> dict[str, dict[str, float]]:
     """How much each key matters, by metric."""
     from gan_dist.sweeps.search.tpe import importances
 
@@ -138,12 +138,12 @@ def _importance(told: Told) -> dict[str, dict[str, float]]:
     }
 
 
-def _trial(told: Told, row: Row) -> dict[str, Any]:
+def _trial(told: StoredSweep, row: Row) -> dict[str, Any]:
     runs = [told.trial(row.number, repetition).id for repetition in range(told.seeds)]
     return {**vars(row), "each": list(row.each), "runs": runs}
 
 
-def _lineage(told: Told, number: int) -> list[dict[str, Any]]:
+def _lineage(told: StoredSweep, number: int) -> list[dict[str, Any]]:
     """From whom the best member's weights come, and how long each did as it did; oldest first."""
     legs = lineage(told.history, number)
     return [
@@ -159,7 +159,7 @@ def best_job(run: RunFolder) -> tuple[str, int]:
     Raises:
         ValueError: no trial has a value yet.
     """
-    told = Told(run)
+    told = StoredSweep(run)
     rows = told.rows()
     if not rows or rows[0].mean is None:
         raise UsageError(
@@ -180,7 +180,7 @@ def best_job(run: RunFolder) -> tuple[str, int]:
     return head + _yaml(plain), best.number
 
 
-def _over_time(told: Told, number: int) -> Values:
+def _over_time(told: StoredSweep, number: int) -> Values:
     """A population's values as schedules: what the best member's weights were trained with, from leg to leg."""
     legs = lineage(told.history, number)
     starts = [0, *(told.history.outcomes[task.number, 0, task.leg].seen for task in legs[:-1])]

@@ -9,7 +9,7 @@ Course = Sequence[tuple[int, float]]
 FEWEST = 3
 
 
-def hopeless(course: Course, others: Sequence[Course], first: int, mode: str) -> bool:
+def is_below_median(course: Course, others: Sequence[Course], first: int, mode: str) -> bool:
     """Whether the best of a trial's values so far is worse than the median of the others' running averages there.
 
     Args:

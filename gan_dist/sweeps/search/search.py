@@ -123,6 +123,6 @@ class Search:
             return None
         if self._planned is not None:
             return self._planned[number]
-        from gan_dist.sweeps.search.tpe import asked
+        from gan_dist.sweeps.search.tpe import suggest
 
-        return asked(self.sweep, number, self.ledger.history, self.earlier)
+        return suggest(self.sweep, number, self.ledger.history, self.earlier)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STARTUP = 8
 
 
-def asked(sweep: SweepSpec, number: int, history: History, earlier: History) -> Values:
+def suggest(sweep: SweepSpec, number: int, history: History, earlier: History) -> Values:
     """The `number`-th configuration, given what came of those before it, here and in an earlier sweep. As long as that
     is little, configurations are drawn at random."""
     import optuna
