@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gan_dist.api import train
-    from gan_dist.generation.model import load
+    from gan_dist.generation.model import Model, load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "train"]
+
+# Where the public names are. They come with torch, so each is imported when first asked for.
+_PUBLIC = {"Model": "gan_dist.generation.model", "load": "gan_dist.generation.model", "train": "gan_dist.api"}
+__all__ = ["Model", "__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> object:
-    """`train` and `load` come with torch, so they are imported when first asked for."""
-    if name in ("load", "train"):
-        from gan_dist import api
-
-        return getattr(api, name)
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'gan_dist' has no attribute {name!r}")

@@ -19,6 +19,7 @@ from gan_dist.data.encoding import image
 from gan_dist.data.order import shuffled
 from gan_dist.distributed.randomness import one_lane
 from gan_dist.errors import JobError
+from gan_dist.generation.model import load
 from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.image.paired import psnr
 from gan_dist.runs.run_folder import RunFolder
@@ -76,7 +77,7 @@ def test_standing_statistics_are_of_the_data_s_inputs(scene: Any, monkeypatch: p
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
     changes = {"generator": {"use": "pix2pix", "width": 2, "norm": "batch"}, "standing": {"batches": 2, "batch": 5}}
     run = api.train(root / "job.yaml", changes, storage=str(root / "standing"))
-    generator: Any = api.load(run).generator
+    generator: Any = load(run).generator
     pictures = [np.asarray(Image.open(root / "given" / f"{number}.png")) for number in range(9)]
     order = shuffled(9, 0, "shown")
     means = []
@@ -113,7 +114,7 @@ def test_psnr_of_the_run_by_hand(scene: Any) -> None:
     from gan_dist.generation.training_data import trained_on
 
     _, run = scene
-    model = api.load(run)
+    model = load(run)
     rows = trained_on(model)
     wanted = target_draw(rows, model.spec.seed)
     assert wanted is not None
@@ -127,7 +128,7 @@ def test_pictures_are_made_of_ones_own(scene: Any, gan_dist: Any, tmp_path: Path
     code, said = gan_dist("sample", run.uri, "--inputs", root / "given", "--out", "made")
     assert code == 0, said
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [f"{number}.png" for number in range(9)]
-    model = api.load(run)
+    model = load(run)
     given = torch.from_numpy(np.stack([np.asarray(Image.open(root / "given" / f"{n}.png"))[None] for n in range(9)]))
     expected = model.made_of(given)
     found = np.stack([np.asarray(Image.open(tmp_path / "made" / f"{n}.png"))[None] for n in range(9)])
@@ -151,7 +152,7 @@ def test_what_a_model_of_pairs_cannot_do_is_said(scene: Any, gan_dist: Any, tmp_
     assert code == 2 and "--inputs: a.png in 'bad' cannot be used: not an image" in said
     assert not (tmp_path / "out").exists() and not (tmp_path / ".out.new").exists()
     with pytest.raises(ValueError, match=r"wants uint8 \[n, 1, 16, 16\]"):
-        api.load(run).made_of(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+        load(run).made_of(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
 
 def test_compare_and_export(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_compare_and_export(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
         code, said = gan_dist("export", run.uri, "--out", form, "--format", form)
         assert code == 0, said
     given = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
-    assert api.load(tmp_path / "safetensors").made_of(given).equal(api.load(run).made_of(given))
+    assert load(tmp_path / "safetensors").made_of(given).equal(load(run).made_of(given))
     assert "pictures [B, 1, 16, 16]" in (tmp_path / "torch" / "README.md").read_text()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import gan_dist
 from gan_dist import api
 from gan_dist.cli import main
 from gan_dist.errors import StorageError, StorageUnreachable
@@ -63,7 +64,7 @@ def test_a_run_on_s3_is_the_run_on_a_disk(tmp_path: Path, bucket: str, monkeypat
     assert {name for name, _ in here.folder.files()} >= {n for n in names if "events." not in n}
     assert b"succeeded" not in there.folder.read("request.json")
     assert len([name for name in names if name.startswith("grids/")]) == len(here.grids()) + 1
-    assert api.load(there.uri).sample(3).equal(api.load(here.uri).sample(3))
+    assert gan_dist.load(there.uri).sample(3).equal(gan_dist.load(here.uri).sample(3))
     monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "another"))
     assert find_run(there.id, Folder.at(f"{bucket}/runs")).uri == there.uri
     assert load_job(f"{there.uri}/job.json").name == "small"

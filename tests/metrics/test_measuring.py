@@ -111,7 +111,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
         seen.append((generator.training, generator))
         return metric_samples(generator, *rest)
 
-    monkeypatch.setattr("gan_dist.evaluation.sample_draws.measured", spy)
+    monkeypatch.setattr("gan_dist.evaluation.sample_draws.metric_samples", spy)
     spec = small(ema={"half_life": 1000}, every=EVERY, metrics=FEW)
     trained = train(spec, tmp_path / "run")
     assert seen and not any(training for training, _ in seen)
@@ -247,9 +247,9 @@ def test_an_own_metric_that_fails_is_told_before_training(tmp_path: Path, monkey
     spec = small(metrics=asked, environment={"code": str(tmp_path)})
     assert metric_problems(spec, rows_of(spec).facts) == [
         "metrics: 'broken_metric:Raising' with features 'random' raised KeyError: 'oops'",
-        "metrics: 'broken_metric:Other' with features 'random' raised ValueError: metric 'broken_metric:Other' gave "
+        "metrics: 'broken_metric:Other' with features 'random' raised UsageError: metric 'broken_metric:Other' gave "
         "brighter, count, where it says one, two",
-        "metrics: 'frechet' with features 'broken_metric:Flat' raised ValueError: features of 64 images are [4096], "
+        "metrics: 'frechet' with features 'broken_metric:Flat' raised UsageError: features of 64 images are [4096], "
         "where [B, d] is wanted",
     ]
 

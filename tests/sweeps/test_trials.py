@@ -183,7 +183,7 @@ def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
 ) -> None:
     from gan_dist.execution import local
 
-    work, calls = local.work, list[int]()
+    work, calls = local.train_run, list[int]()
 
     def failing(*arguments: Any) -> Any:
         calls.append(len(calls))
@@ -193,7 +193,7 @@ def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
             raise RuntimeError("shapes do not fit")
         return work(*arguments)
 
-    monkeypatch.setattr(local, "work", failing)
+    monkeypatch.setattr(local, "train_run", failing)
     code, _ = submit(tmp_path, {"trials": 3})
     assert code == 0 and len(calls) == 3
     states = {row.number: row.state for row in told(tmp_path).rows()}
@@ -278,7 +278,7 @@ def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(trial, "LOOK_S", 0.001)
     monkeypatch.setattr(sweep, "TOLD_EVERY_S", 0.0)
-    monkeypatch.setattr(sweep, "hopeless", lambda course, others, first, mode: len(others) == 3)
+    monkeypatch.setattr(sweep, "is_below_median", lambda course, others, first, mode: len(others) == 3)
     every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
     code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="800 steps", every=every)
     assert code == 0
