@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.launch.load_job import load_job
-from gan_dist.runs.index import new_run_id, remember, storage_root
-from gan_dist.runs.request import Request
+from gan_dist.runs.index import new_run_id, remember_run, storage_root
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.sweeps.local import run_here
 
@@ -34,8 +34,8 @@ def train(
     """
     spec = load_job(job, overrides)
     run = RunFolder(storage_root(storage, spec.storage).child(new_run_id(spec.name)))
-    remember(run, attempt=1)
-    code = run_here(Request(run.id, run.uri, spec.model_dump_json(by_alias=True)), on_event)
+    remember_run(run, attempt=1)
+    code = run_here(RunRequest(run.id, run.uri, spec.model_dump_json(by_alias=True)), on_event)
     if code not in (0, 3):
         raise RuntimeError(f"run {run.id} failed: {run.status().get('message')}")
     return run

@@ -10,7 +10,7 @@ import pyarrow.fs as fs
 import pytest
 import torch
 
-from gan_dist.runs.filesystems import remote
+from gan_dist.runs.filesystems import remote_filesystem
 
 torch.set_num_threads(1)
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")
@@ -47,7 +47,7 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         endpoint = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": "us-east-1"}
         fs.S3FileSystem(allow_bucket_creation=True, **endpoint).create_dir("photos")
-        remote.cache_clear()
+        remote_filesystem.cache_clear()
         yield "s3://photos"
-        remote.cache_clear()
+        remote_filesystem.cache_clear()
     running.stop()

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets
-from gan_dist.data.ingest import Memory, Rows, in_memory
+from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
-from gan_dist.distributed.randomness import Rng, one_lane
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.randomness import Rng, single_lane_rng
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.runs import checkpoint
 from gan_dist.runs.checkpoint import Checkpoint
-from gan_dist.runs.request import InitialWeights, Request
+from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData, JobSpec
@@ -57,7 +57,7 @@ def small(**changes: Any) -> JobSpec:
 def _digits(size: int, labels: str) -> Memory:
     data = ImageData(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as cache:
-        return in_memory(
+        return load_into_memory(
             prepare_or_load(data, Folder(cache), write_shards_on_processes, lambda done, total: None), 0, 1
         )
 
@@ -124,12 +124,12 @@ def train(
     stopping: Callable[[], bool] = never,
     attempt: int = 1,
     start_from: InitialWeights | None = None,
-    rows: Rows | None = None,
+    rows: Ingest | None = None,
     device: torch.device = CPU,
 ) -> Trained:
     """One attempt at the run in `root`, in this process; a death is survived by the test alone."""
     trained = Trained(RunFolder(Folder.at(root)))
-    run = LocalRun(device, trained.events.append, stopping)
+    run = LocalRuntime(device, trained.events.append, stopping)
     try:
         trained.result = train_run(spec, run, rows or rows_of(spec), trained.run, attempt, start_from)
     except Killed:
@@ -137,8 +137,8 @@ def train(
     return trained
 
 
-def request_of(spec: JobSpec, root: Path, **changes: Any) -> Request:
-    return Request(root.name, str(root), spec.model_dump_json(by_alias=True), **changes)
+def request_of(spec: JobSpec, root: Path, **changes: Any) -> RunRequest:
+    return RunRequest(root.name, str(root), spec.model_dump_json(by_alias=True), **changes)
 
 
 def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -197,7 +197,7 @@ def batch_of(real: Tensor | None, fakes: Tensor, cond: Tensor | None = None) -> 
     """A batch made by hand; its fakes are given."""
 
     def rng(purpose: str) -> Rng:
-        return one_lane(("test", purpose), len(fakes), CPU, torch.float64)
+        return single_lane_rng(("test", purpose), len(fakes), CPU, torch.float64)
 
     return Batch(len(fakes), real, cond, None, rng, lambda batch: fakes)
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from gan_dist.augment import color
 from gan_dist.augment.ada import Ada, rotation
-from gan_dist.augment.affine import SYM6, resampled
-from gan_dist.augment.augmented_discriminator import AugmentedNet
+from gan_dist.augment.affine import SYM6, resample_affine
+from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.augment.diffaugment import DiffAugment
-from gan_dist.augment.pixel_ops import cut_out, flipped, moved, turned
+from gan_dist.augment.pixel_ops import cutout, flip, rotate_quarters, shift_pixels
 from gan_dist.contracts import Phase
 from gan_dist.data.facts import ImageFacts
-from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.execution.preflight import network_problems
 from gan_dist.penalties.r1 import R1
 from gan_dist.training.stages import watches_augment
@@ -28,7 +28,7 @@ WIDE = torch.float64
 
 
 def rng_of(n: int, key: str = "augment") -> Rng:
-    return one_lane((key,), n, CPU, WIDE)
+    return single_lane_rng((key,), n, CPU, WIDE)
 
 
 def pictures(n: int = 6, channels: int = 3, size: int = 16) -> Tensor:
@@ -51,9 +51,9 @@ def maps(linear: Tensor, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
 def test_flips_and_turns_are_torchs() -> None:
     x = pictures(4)
     which = torch.tensor([True, False, True, False])
-    made = flipped(x, which)
+    made = flip(x, which)
     assert torch.equal(made[0], x[0].flip(2)) and torch.equal(made[1], x[1])
-    made = turned(x, torch.arange(4))
+    made = rotate_quarters(x, torch.arange(4))
     for quarter in range(4):
         assert torch.equal(made[quarter], x[quarter].rot90(quarter, (1, 2)))
 
@@ -63,13 +63,13 @@ def test_moves_are_those_of_a_padded_picture(mirrored: bool) -> None:
     x = pictures(3, size=8)
     shift = torch.tensor([[3, -2], [0, 0], [-7, 7]])
     padded = nn.functional.pad(x, (7, 7, 7, 7), mode="reflect" if mirrored else "constant")
-    for made, big, (right, down) in zip(moved(x, shift, mirrored), padded, shift.tolist(), strict=True):
+    for made, big, (right, down) in zip(shift_pixels(x, shift, mirrored), padded, shift.tolist(), strict=True):
         assert torch.equal(made, big[:, 7 - down : 15 - down, 7 - right : 15 - right])
 
 
 def test_a_hole_is_a_square_of_zeros_that_may_lie_over_the_edge() -> None:
     x = torch.ones(2, 1, 8, 8)
-    made = cut_out(x, torch.tensor([[0.0, 0.0], [0.5, 0.7]]), 0.5)
+    made = cutout(x, torch.tensor([[0.0, 0.0], [0.5, 0.7]]), 0.5)
     assert made[0].sum() == 64 - 4, "around the corner pixel, a quarter of the square is inside"
     rows, columns = made[1, 0].sum(1), made[1, 0].sum(0)
     assert rows.tolist().count(4) == 4 and columns.tolist().count(4) == 4
@@ -90,17 +90,17 @@ def test_the_filter_is_orthonormal_to_its_shifts_by_two() -> None:
 def test_the_map_that_moves_nothing_gives_the_picture_back(size: int) -> None:
     x = pictures(2, size=size)
     eye = torch.eye(2, 3, dtype=WIDE).expand(2, 2, 3)
-    assert torch.allclose(resampled(x, eye), x, atol=1e-10)
+    assert torch.allclose(resample_affine(x, eye), x, atol=1e-10)
 
 
 def test_maps_do_what_they_say() -> None:
     x = blob()
     quarter = rotation(torch.tensor([math.pi / 2], dtype=WIDE))
-    assert torch.allclose(resampled(x, maps(quarter)), x.rot90(1, (2, 3)), atol=2e-3)
+    assert torch.allclose(resample_affine(x, maps(quarter)), x.rot90(1, (2, 3)), atol=2e-3)
     mirror = torch.tensor([[[-1.0, 0], [0, 1]]], dtype=WIDE)
-    assert torch.allclose(resampled(x, maps(mirror)), x.flip(3), atol=2e-3)
+    assert torch.allclose(resample_affine(x, maps(mirror)), x.flip(3), atol=2e-3)
     eye = torch.eye(2, dtype=WIDE)[None]
-    left = resampled(x, maps(eye, (2 * 3 / 32, 0.0)))
+    left = resample_affine(x, maps(eye, (2 * 3 / 32, 0.0)))
     assert torch.allclose(left[..., :-3], x[..., 3:], atol=1e-6)
     mirrored = x[..., -3:].flip(3)
     assert torch.allclose(left[..., -3:], mirrored, atol=2e-3), "what lies beyond the edge"
@@ -110,7 +110,7 @@ def test_scaling_is_about_the_middle_with_little_loss() -> None:
     at = torch.linspace(-31 / 32, 31 / 32, 32, dtype=WIDE)
     wave = torch.cos(3 * at)[None, None, None, :].expand(1, 1, 32, 32)
     half = torch.eye(2, dtype=WIDE)[None] / 2
-    assert torch.allclose(resampled(wave, maps(half)), torch.cos(1.5 * at).expand(1, 1, 32, 32), atol=2e-3)
+    assert torch.allclose(resample_affine(wave, maps(half)), torch.cos(1.5 * at).expand(1, 1, 32, 32), atol=2e-3)
 
 
 # --- colour ----------------------------------------------------------------------------------------------------------
@@ -121,19 +121,19 @@ def test_colours_by_their_definitions() -> None:
     by = rng_of(n, "by").uniform() + 0.2
     mean = x.mean(1, keepdim=True)
     each = by[:, None, None, None]
-    assert torch.allclose(color.recoloured(x, color.brightness(by)), x + each)
-    assert torch.allclose(color.recoloured(x, color.contrast(by)), each * x)
-    assert torch.allclose(color.recoloured(x, color.saturation(by)), mean + each * (x - mean))
+    assert torch.allclose(color.apply_color_matrix(x, color.brightness(by)), x + each)
+    assert torch.allclose(color.apply_color_matrix(x, color.contrast(by)), each * x)
+    assert torch.allclose(color.apply_color_matrix(x, color.saturation(by)), mean + each * (x - mean))
     once = torch.ones(n, dtype=WIDE)
-    assert torch.allclose(color.recoloured(x, color.luma_flip(once)), x - 2 * mean)
-    assert torch.equal(color.recoloured(x, color.luma_flip(0 * once)), x)
+    assert torch.allclose(color.apply_color_matrix(x, color.luma_flip(once)), x - 2 * mean)
+    assert torch.equal(color.apply_color_matrix(x, color.luma_flip(0 * once)), x)
 
 
 def test_hue_turns_about_grey() -> None:
     x = pictures(4)
     third = torch.full((4,), 2 * math.pi / 3, dtype=WIDE)
-    assert torch.allclose(color.recoloured(x, color.hue(third)), x[:, [2, 0, 1]]), "red becomes green"
-    turned_x = color.recoloured(x, color.hue(rng_of(4).uniform() * 6))
+    assert torch.allclose(color.apply_color_matrix(x, color.hue(third)), x[:, [2, 0, 1]]), "red becomes green"
+    turned_x = color.apply_color_matrix(x, color.hue(rng_of(4).uniform() * 6))
     assert torch.allclose(turned_x.mean(1), x.mean(1))
     assert torch.allclose(turned_x.square().sum(1), x.square().sum(1))
 
@@ -141,9 +141,9 @@ def test_hue_turns_about_grey() -> None:
 def test_grey_stays_grey_and_transparency_stays() -> None:
     angle = rng_of(4).uniform()
     grey = pictures(4, channels=1)
-    assert torch.allclose(color.recoloured(grey, color.hue(angle)), grey)
+    assert torch.allclose(color.apply_color_matrix(grey, color.hue(angle)), grey)
     clear = pictures(4, channels=4)
-    made = color.recoloured(clear, color.contrast(angle))
+    made = color.apply_color_matrix(clear, color.contrast(angle))
     assert torch.equal(made[:, 3], clear[:, 3]) and made.shape == clear.shape
 
 
@@ -229,7 +229,7 @@ class Summing(nn.Module):
 def test_r1_is_taken_by_the_picture_before_the_change() -> None:
     x = pictures(3, channels=1, size=4)
     nets, batch = nets_of(Summing()), batch_of(x, x)
-    nets.by_name["discriminator"] = AugmentedNet(Bare(Summing()), Doubling(), batch)
+    nets.by_name["discriminator"] = AugmentedDiscriminator(Bare(Summing()), Doubling(), batch)
     penalty = R1(gamma=2.0).terms(nets, batch)["r1"]
     assert penalty.total.item() == pytest.approx(3 * 16 * 2**2)
     assert torch.equal(nets.D.raw(x), x.flatten(1).sum(1)), "raw D sees the picture itself"
@@ -238,7 +238,7 @@ def test_r1_is_taken_by_the_picture_before_the_change() -> None:
 def test_real_and_fake_samples_are_changed_independently() -> None:
     x = pictures(4)
     batch = batch_of(x, x.clone())
-    net = AugmentedNet(Bare(nn.Identity()), Ada(p=0.9), batch)
+    net = AugmentedDiscriminator(Bare(nn.Identity()), Ada(p=0.9), batch)
     assert not torch.equal(net(x), net(x))
 
 

@@ -15,7 +15,7 @@ from gan_dist.generation.export import export
 from gan_dist.generation.model import load
 from gan_dist.registry.build import build_networks
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.batch_norm_statistics import StandingStatistics, with_statistics
+from gan_dist.training.batch_norm_statistics import StandingStatistics, batch_norms_of
 from tests.helpers import CPU, everything, rows_of, small, train
 
 DCGAN = {"use": "dcgan", "width": 2, "z": 8}
@@ -40,7 +40,7 @@ def ready(spec: JobSpec) -> tuple[nn.Module, StandingStatistics]:
 def inputs_of_first_norm(generator: nn.Module, noise: Any, cond: Tensor | None) -> Tensor:
     """What comes to the first batch normalisation, whose inputs depend on no other."""
     found: list[Tensor] = []
-    hook = with_statistics(generator)[0].register_forward_pre_hook(lambda module, args: found.append(args[0]))
+    hook = batch_norms_of(generator)[0].register_forward_pre_hook(lambda module, args: found.append(args[0]))
     with torch.no_grad():
         generator(noise, cond)
     hook.remove()
@@ -59,7 +59,7 @@ def test_statistics_are_averages_over_the_batches(labels: str) -> None:
         means.append(x.mean(1))
         variances.append(x.var(1, unbiased=True))
     assert not torch.equal(means[0], means[1]), "batches differ"
-    first = with_statistics(generator)[0]
+    first = batch_norms_of(generator)[0]
     torch.testing.assert_close(first.running_mean, torch.stack(means).mean(0), rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(first.running_var, torch.stack(variances).mean(0), rtol=1e-12, atol=1e-14)
 
@@ -76,7 +76,7 @@ def test_of_one_batch_samples_are_normalised_by_themselves() -> None:
 
 def test_it_leaves_a_generator_as_it_found_it_but_for_statistics() -> None:
     generator, standing = ready(job(standing={}))
-    momenta = [layer.momentum for layer in with_statistics(generator)]
+    momenta = [layer.momentum for layer in batch_norms_of(generator)]
     weights = [parameter.clone() for parameter in generator.parameters()]
     torch.manual_seed(3)
     state = torch.get_rng_state()
@@ -84,7 +84,7 @@ def test_it_leaves_a_generator_as_it_found_it_but_for_statistics() -> None:
     first = {name: buffer.clone() for name, buffer in generator.named_buffers()}
     standing(generator)
     assert torch.equal(torch.get_rng_state(), state)
-    assert [layer.momentum for layer in with_statistics(generator)] == momenta
+    assert [layer.momentum for layer in batch_norms_of(generator)] == momenta
     assert not any(module.training for module in generator.modules())
     assert all(map(torch.equal, weights, generator.parameters()))
     assert all(torch.equal(first[name], buffer) for name, buffer in generator.named_buffers()), "the same each time"

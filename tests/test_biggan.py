@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gan_dist.networks.image.biggan import Discriminator, Generator, truncated
+from gan_dist.networks.image.biggan import Discriminator, Generator, truncated_normal
 from gan_dist.networks.layers.attention import SelfAttention
-from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, normalised
+from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, normalize_spectral
 
 
 def count(module: torch.nn.Module) -> int:
@@ -66,7 +66,7 @@ def test_each_chunk_of_noise_reaches_its_block_and_those_after() -> None:
 def test_truncated_noise_is_of_the_truncated_normal(bound: float) -> None:
     """Moments of the truncated normal distribution in closed form; the order of samples stays."""
     noise = torch.randn(400_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = truncated(noise, bound)
+    found = truncated_normal(noise, bound)
     density = torch.distributions.Normal(0.0, 1.0)
     inside = 2 * density.cdf(torch.tensor(bound, dtype=torch.float64)) - 1
     variance = 1 - 2 * bound * density.log_prob(torch.tensor(bound, dtype=torch.float64)).exp() / inside
@@ -81,7 +81,7 @@ def test_truncation_is_for_samples_and_its_end_is_the_mode() -> None:
     assert torch.equal(generator(noise), generator(torch.zeros(2, 8)))
     generator.truncation = 1.0
     assert not torch.equal(generator(noise), generator(torch.zeros(2, 8)))
-    extreme = truncated(torch.tensor([-9.0, 9.0]), 0.5)
+    extreme = truncated_normal(torch.tensor([-9.0, 9.0]), 0.5)
     assert extreme.tolist() == pytest.approx([-0.5, 0.5], abs=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_pooled_attention_equals_a_slow_one() -> None:
     x = torch.randn(2, 8, 4, 4, dtype=torch.float64)
 
     def through(conv: SpectralConv, maps: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(maps, normalised(conv.weight, conv.u, conv.v))
+        return F.conv2d(maps, normalize_spectral(conv.weight, conv.u, conv.v))
 
     f, g, h = (through(conv, x) for conv in (layer.f, layer.g, layer.h))
     assert (f.shape[1], h.shape[1]) == (1, 4)
@@ -115,7 +115,7 @@ def test_weights_begin_orthogonal_and_their_norms_are_known() -> None:
         matrix = layer.weight.detach().flatten(1)
         small = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
         assert torch.allclose(small, torch.eye(len(small)), atol=1e-5)
-        weight = normalised(layer.weight, layer.u, layer.v).detach().flatten(1)
+        weight = normalize_spectral(layer.weight, layer.u, layer.v).detach().flatten(1)
         assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=1e-4)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.evaluation.collapse import DIVERSITY, Watch, watched
-from gan_dist.generation.samples import nearest
+from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
+from gan_dist.generation.samples import mean_nearest_distance
 from gan_dist.spec.job import JobSpec
 from tests.helpers import SMALL, Trained, kill_at, train
 
@@ -23,7 +23,7 @@ def history(tag: str, values: Sequence[float], first: int = 5000, **others: floa
 
 
 def told(reports: Sequence[dict[str, float]]) -> list[list[str]]:
-    watch = Watch(END)
+    watch = CollapseMonitor(END)
     return [watch.add(report) for report in reports]
 
 
@@ -83,20 +83,20 @@ def test_sentences_nearer_to_each_other_than_to_the_data() -> None:
 
 
 def test_kinds_that_lose_variety_count_as_collapse_and_others_do_not() -> None:
-    assert watched(history(DIVERSITY, [1.0, 0.01, 0.01]), END).collapsed == (
+    assert watch_reports(history(DIVERSITY, [1.0, 0.01, 0.01]), END).collapsed == (
         "samples are alike: their distance to the nearest other one is 0.01 of that of real samples"
     )
-    assert watched(history(DIVERSITY, [1.0, 0.01, 0.01, 1.0]), END).collapsed is None
-    assert watched(history("D/accuracy", [1.0] * 9), END).collapsed is None
+    assert watch_reports(history(DIVERSITY, [1.0, 0.01, 0.01, 1.0]), END).collapsed is None
+    assert watch_reports(history("D/accuracy", [1.0] * 9), END).collapsed is None
 
 
 def test_distance_to_the_nearest() -> None:
     pixels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
-    assert nearest(pixels) == 0
+    assert mean_nearest_distance(pixels) == 0
     pixels[1], pixels[2, 0, 0, 0] = 255, 51  # from black: 2 and 0.2; between them: 1.91
-    assert nearest(pixels) == pytest.approx((0.2 + (3 + 0.8**2) ** 0.5 + 0.2) / 3, rel=1e-6)
+    assert mean_nearest_distance(pixels) == pytest.approx((0.2 + (3 + 0.8**2) ** 0.5 + 0.2) / 3, rel=1e-6)
     ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5], [9, 9, 9, 4]])
-    assert nearest(ids) == pytest.approx((0.25 + 0.25 + 0.75) / 3)
+    assert mean_nearest_distance(ids) == pytest.approx((0.25 + 0.25 + 0.75) / 3)
 
 
 COLLAPSING: dict[str, Any] = {

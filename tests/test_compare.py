@@ -12,7 +12,7 @@ import pytest
 
 import gan_dist
 from gan_dist.cli import main
-from gan_dist.evaluation.reports.compare import differing, flat
+from gan_dist.evaluation.reports.compare import differing_keys, flatten_job
 from gan_dist.runs.run_folder import RunFolder
 
 JOB = """
@@ -104,6 +104,9 @@ def test_faults_are_told_in_words(runs: dict[str, RunFolder], compare) -> None:
 
 
 def test_only_what_differs_is_shown() -> None:
-    one, two = flat({"a": {"b": 1, "c": [1, {"d": 2}]}, "e": None}), flat({"a": {"b": 1, "c": [1]}, "e": None})
+    one, two = (
+        flatten_job({"a": {"b": 1, "c": [1, {"d": 2}]}, "e": None}),
+        flatten_job({"a": {"b": 1, "c": [1]}, "e": None}),
+    )
     assert one == {"a.b": "1", "a.c.0": "1", "a.c.1.d": "2", "e": "None"}
-    assert differing([one, two]) == {"a.c.1.d": ["2", "-"]}
+    assert differing_keys([one, two]) == {"a.c.1.d": ["2", "-"]}

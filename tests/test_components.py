@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gan_dist.registry.lookup import ALIASES, build, check_arguments, locate, signature
+from gan_dist.registry.lookup import ALIASES, build_component, check_arguments, resolve_target, signature
 
 NETS = '''\
 import dataclasses
@@ -183,7 +183,7 @@ def test_wrong_names(use: str, message: str, root: Path) -> None:
 def test_every_alias_is_there_and_takes_what_the_data_gives() -> None:
     for kind, aliases in ALIASES.items():
         for alias in aliases:
-            found = {param.name: param for param in signature(locate(kind, alias)).params}
+            found = {param.name: param for param in signature(resolve_target(kind, alias)).params}
             assert all(param.doc for param in found.values()), alias
             if kind in ("generator", "discriminator"):
                 assert {"size", "channels"} <= found.keys() or {"vocabulary", "length"} <= found.keys()
@@ -191,10 +191,10 @@ def test_every_alias_is_there_and_takes_what_the_data_gives() -> None:
 
 
 def test_build_passes_what_is_taken_and_names_what_refuses(root: Path) -> None:
-    made = build("generator", "plain_base:Shared", {"depth": 3}, {"size": 16, "channels": 1}, [root])
+    made = build_component("generator", "plain_base:Shared", {"depth": 3}, {"size": 16, "channels": 1}, [root])
     assert made.depth == 3
     with pytest.raises(ValueError, match="generator 'plain_base:Shared': depth 9 is too much"):
-        build("generator", "plain_base:Shared", {"depth": 9}, {}, [root])
+        build_component("generator", "plain_base:Shared", {"depth": 9}, {}, [root])
 
 
 def test_checking_imports_nothing_heavy() -> None:

@@ -12,7 +12,7 @@ import torch
 
 import gan_dist
 from gan_dist.cli import main
-from gan_dist.generation.export_programs import inputs_of
+from gan_dist.generation.export_programs import example_inputs
 from gan_dist.runs.run_folder import RunFolder
 
 IMAGES = """
@@ -85,7 +85,7 @@ def test_a_torch_program(runs: dict[str, RunFolder], export, tmp_path: Path, kin
     code, said = export(runs[kind].uri, "--out", tmp_path / "out", "--format", "torch")
     assert code == 0, said
     model, program = gan_dist.load(runs[kind]), torch.export.load(tmp_path / "out" / "model.pt2").module()
-    given = inputs_of(model, 7)
+    given = example_inputs(model, 7)
     assert torch.allclose(program(**given), model.generator(*given.values()), atol=1e-6)
     with pytest.raises(ValueError, match=r"holds model\.pt2, a program of its own"):
         gan_dist.load(tmp_path / "out")
@@ -96,7 +96,7 @@ def test_an_onnx_program(runs: dict[str, RunFolder], export, tmp_path: Path) -> 
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
     code, said = export(runs["images"].uri, "--out", tmp_path / "out", "--format", "onnx")
     assert code == 0, said
-    model, given = gan_dist.load(runs["images"]), inputs_of(gan_dist.load(runs["images"]), 5)
+    model, given = gan_dist.load(runs["images"]), example_inputs(gan_dist.load(runs["images"]), 5)
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     made = session.run(None, {name: value.numpy() for name, value in given.items()})[0]
     assert torch.allclose(torch.from_numpy(made), model.generator(*given.values()), atol=1e-4)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gan_dist.augment.augmented_discriminator import AugmentedNet
+from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.contracts import Batch, Nets
-from gan_dist.distributed.randomness import one_lane
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.randomness import single_lane_rng
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.execution.preflight import network_problems
 from gan_dist.networks.image import fastgan
-from gan_dist.networks.image.fastgan import Excitation, UpBlock
+from gan_dist.networks.image.fastgan import SkipLayerExcitation, UpBlock
 from gan_dist.objectives.decoder_reconstruction import Reconstruction
 from gan_dist.objectives.perceptual import Distance
 from tests.helpers import CPU, batch_of, nets_of, never, rows_of, small
@@ -32,7 +32,7 @@ def generator(size: int = 16, **args: Any) -> fastgan.Generator:
 def test_it_makes_images_of_every_size(size: int, classes: int) -> None:
     net = generator(size, classes=classes, channels=1)
     cond = torch.tensor([0, 2]) if classes else None
-    made = net(net.draw(2, one_lane((), 2, CPU)), cond)
+    made = net(net.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, 1, size, size) and made.abs().max() <= 1
 
 
@@ -53,7 +53,7 @@ def test_parameters_are_those_of_its_layers() -> None:
 
 
 def test_a_gate_is_its_formula() -> None:
-    gate = Excitation(3, 5).double()
+    gate = SkipLayerExcitation(3, 5).double()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     pooled = x.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
 
@@ -80,7 +80,7 @@ def test_a_block_of_two_adds_noise_before_each_normalisation() -> None:
 
 def test_the_same_noise_in_any_company() -> None:
     net = generator(32)
-    noise = net.draw(8, one_lane((), 8, CPU))
+    noise = net.draw(8, single_lane_rng((), 8, CPU))
     assert [tuple(one.shape) for one in noise["pixels"]] == [(8, 2, 8, 8), (8, 2, 32, 32)]
     with torch.no_grad():
         for block in net.blocks:
@@ -171,16 +171,16 @@ def test_a_class_adds_its_product_with_the_last_map() -> None:
 def judged(objective: Reconstruction, x: torch.Tensor, augment: Any = None) -> tuple[Any, fastgan.Discriminator]:
     """The objective's terms in D's phase, and D."""
     judging = discriminator(64).double()
-    wired: Any = LocalRun(CPU, lambda event: None, never).wire(judging, False, nullcontext)
-    batch = Batch(len(x), x, None, None, lambda purpose: one_lane((purpose,), len(x), CPU), lambda batch: x)
-    net = wired if augment is None else AugmentedNet(wired, augment, batch)
+    wired: Any = LocalRuntime(CPU, lambda event: None, never).wire(judging, False, nullcontext)
+    batch = Batch(len(x), x, None, None, lambda purpose: single_lane_rng((purpose,), len(x), CPU), lambda batch: x)
+    net = wired if augment is None else AugmentedDiscriminator(wired, augment, batch)
     return objective.terms("D", Nets({"discriminator": net}), batch), judging
 
 
 def test_the_loss_is_the_sum_of_three_distances() -> None:
     x = torch.rand(4, 3, 64, 64, dtype=torch.float64) * 2 - 1
     terms, judging = judged(Reconstruction(), x)
-    part = one_lane(("part",), 4, CPU).integers(4)
+    part = single_lane_rng(("part",), 4, CPU).integers(4)
     assert len(part.unique()) > 1
     again = discriminator(64).double().reconstructed(x, part)
     expected = sum((made - shown).abs().mean() for made, shown in again)
@@ -203,7 +203,7 @@ def test_the_perceptual_distance_is_between_the_same_pictures() -> None:
     x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     terms, _ = judged(Reconstruction("perceptual", weights="random"), x)
     apart = Distance("vgg16", "random")
-    pairs = discriminator(64).double().reconstructed(x, one_lane(("part",), 2, CPU).integers(4))
+    pairs = discriminator(64).double().reconstructed(x, single_lane_rng(("part",), 2, CPU).integers(4))
     expected = sum(apart(made, shown).sum() for made, shown in pairs)
     assert terms["reconstruction"].total.item() == pytest.approx(expected.item(), rel=1e-9)  # type: ignore[union-attr]
 
@@ -243,7 +243,7 @@ def test_a_distance_has_the_digits_of_float32(distance: Any) -> None:
     """What D makes in bfloat16 is compared with the image in float32."""
     x = torch.rand(2, 3, 64, 64)
     judging = discriminator(64)
-    wired: Any = LocalRun(CPU, lambda event: None, never).wire(
+    wired: Any = LocalRuntime(CPU, lambda event: None, never).wire(
         judging, False, lambda: torch.autocast("cpu", torch.bfloat16)
     )
     (term,) = Reconstruction(distance, weights="random").terms("D", nets_of(judging), batch_of(x, x)).values()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import dcgan, mlp
 from tests.helpers import CPU
 
@@ -28,7 +28,7 @@ def pair(kind: Any, size: int, channels: int, classes: int, **args: int) -> tupl
 def test_dcgan_fits_together_at_every_size(size: int, channels: int, classes: int) -> None:
     generator, discriminator = pair(dcgan, size, channels, classes, width=2)
     cond = torch.tensor([0, 2]) if classes else None
-    made = generator(generator.draw(2, one_lane((), 2, CPU)), cond)
+    made = generator(generator.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, channels, size, size) and made.abs().max() <= 1
     assert discriminator(made, cond).shape == (2,)
 
@@ -39,7 +39,7 @@ def test_dcgan_fits_together_at_every_size(size: int, channels: int, classes: in
 def test_mlp_fits_together_at_any_size(size: int, channels: int, classes: int) -> None:
     generator, discriminator = pair(mlp, size, channels, classes, hidden=4)
     cond = torch.tensor([0, 2]) if classes else None
-    made = generator(generator.draw(2, one_lane((), 2, CPU)), cond)
+    made = generator(generator.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, channels, size, size) and made.abs().max() <= 1
     assert discriminator(made, cond).shape == (2,)
 

@@ -16,14 +16,14 @@ from PIL import Image
 from gan_dist import api
 from gan_dist.cli import main
 from gan_dist.data.encoding import image
-from gan_dist.data.order import shuffled
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.data.order import shuffle
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import JobError
 from gan_dist.generation.model import load
 from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.image.paired import psnr
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.training.batch_norm_statistics import with_statistics
+from gan_dist.training.batch_norm_statistics import batch_norms_of
 from tests.helpers import CPU
 
 JOB = """
@@ -79,20 +79,20 @@ def test_standing_statistics_are_of_the_data_s_inputs(scene: Any, monkeypatch: p
     run = api.train(root / "job.yaml", changes, storage=str(root / "standing"))
     generator: Any = load(run).generator
     pictures = [np.asarray(Image.open(root / "given" / f"{number}.png")) for number in range(9)]
-    order = shuffled(9, 0, "shown")
+    order = shuffle(9, 0, "shown")
     means = []
     for batch in (order[[0, 1, 2, 3, 4]], order[[5, 6, 7, 8, 0]]):
         given = image.encode(torch.tensor(np.stack([pictures[one] for one in batch]))[:, None], CPU, torch.float32)
         means.append(before_first_norm(generator, given).mean((0, 2, 3)))
-    found = with_statistics(generator)[0].running_mean
+    found = batch_norms_of(generator)[0].running_mean
     torch.testing.assert_close(found, torch.stack(means).mean(0), rtol=1e-5, atol=1e-6)
 
 
 def before_first_norm(generator: Any, given: torch.Tensor) -> torch.Tensor:
     seen: list[torch.Tensor] = []
-    hook = with_statistics(generator)[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    hook = batch_norms_of(generator)[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with torch.no_grad():
-        generator(generator.draw(len(given), one_lane((), len(given), CPU)), given)
+        generator(generator.draw(len(given), single_lane_rng((), len(given), CPU)), given)
     hook.remove()
     return seen[0]
 

@@ -14,9 +14,9 @@ from gan_dist.objectives.adversarial import Hinge
 from gan_dist.penalties.dragan import Dragan
 from gan_dist.penalties.r1 import R1
 from gan_dist.penalties.r2 import R2
-from gan_dist.penalties.wgan_gp import WganGp, gradient_length
+from gan_dist.penalties.wgan_gp import WganGp, gradient_norm
 from gan_dist.spec.optimizer import OptimizerSpec
-from gan_dist.training.stages import Cadence, LazyPenalty, Stage, Weighted, lazy_correction
+from gan_dist.training.stages import Cadence, LazyPenalty, Stage, WeightedObjective, lazy_correction
 from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 
 X = torch.linspace(-1, 1, 4 * 6, dtype=torch.float64).view(4, 1, 2, 3).sin()
@@ -187,7 +187,7 @@ def test_penalties_leave_the_samples_alone(penalty: Any) -> None:
 
 def test_lengths_are_summed_in_float32() -> None:
     x = torch.full((1, 1, 1, 1000), 0.5, dtype=torch.bfloat16, requires_grad=True)
-    length = gradient_length(x.square().sum((1, 2, 3)), x)
+    length = gradient_norm(x.square().sum((1, 2, 3)), x)
     assert length.dtype == torch.float32 and length.item() == pytest.approx(1000**0.5, rel=1e-6)
 
 
@@ -263,7 +263,7 @@ def test_only_what_a_due_penalty_asks_for_is_made_differentiable() -> None:
 def stage_with(every: int, begins: int = 0, weights: Any = NoLoss) -> Stage:
     settings = {name: OptimizerSpec().settings(name) for name in ("generator", "discriminator")}
     lazy = LazyPenalty("r1", R1(gamma=2.0), every)
-    objective = Weighted("none", weights(), 1.0)
+    objective = WeightedObjective("none", weights(), 1.0)
     return Stage("test", begins, 10_000, (objective,), (lazy,), settings, Cadence(1, 1, 1, 1), (), CLOCK)
 
 

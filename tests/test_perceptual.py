@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.contracts import Batch, Nets
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.execution.preflight import network_problems
 from gan_dist.networks.image import dcgan
-from gan_dist.networks.layers.pretrained_backbone import Taps
+from gan_dist.networks.layers.pretrained_backbone import FeatureTaps
 from gan_dist.objectives.auxiliary import AuxiliaryClassifier
 from gan_dist.objectives.perceptual import Perceptual
 from tests.helpers import CPU, rows_of, small
@@ -26,7 +26,7 @@ def batch_of(real: Tensor, fakes: Tensor, cond: Tensor | None = None) -> Batch:
 
 
 def nets_of(**modules: nn.Module) -> Nets:
-    run = LocalRun(CPU, lambda event: None, lambda: False)
+    run = LocalRuntime(CPU, lambda event: None, lambda: False)
     from contextlib import nullcontext
 
     return Nets({name: run.wire(module, False, nullcontext) for name, module in modules.items()})
@@ -40,7 +40,7 @@ def test_perceptual_is_the_sum_over_maps_of_mean_squares(channels: int) -> None:
     real, fakes = torch.rand(2, channels, 32, 32), torch.rand(2, channels, 32, 32, requires_grad=True)
     term = objective.terms("G", nets, batch_of(real, fakes))["perceptual"]
     torch.manual_seed(0)
-    taps = Taps("vgg16", "random")
+    taps = FeatureTaps("vgg16", "random")
     colour = [one.expand(2, 3, 32, 32) for one in (fakes, real)]
     maps = list(zip(*map(taps, colour), strict=True))
     expected = sum((f[n] - r[n]).square().mean().item() for f, r in maps for n in range(2)) / 2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.networks.image.pix2pix import Discriminator, Generator
@@ -32,7 +32,7 @@ def test_parameters_are_those_of_the_authors_code() -> None:
 def test_any_power_of_two(size: int, norm: Any) -> None:
     generator = Generator(size=size, **SMALL, norm=norm)
     given = torch.rand(3, 2, size, size) * 2 - 1
-    made = generator(generator.draw(3, one_lane(("t",), 3, torch.device("cpu"))), given)
+    made = generator(generator.draw(3, single_lane_rng(("t",), 3, torch.device("cpu"))), given)
     assert made.shape == (3, 1, size, size) and made.abs().max() < 1
     logits = Discriminator(size=size, **SMALL, norm=norm, layers=2)(made, given)
     assert logits.shape == (3, size // 4 - 2, size // 4 - 2)
@@ -51,7 +51,7 @@ def test_a_logit_judges_a_patch(layers: int, wide: int) -> None:
 
 def test_noise_leaves_out_half_and_keeps_the_mean() -> None:
     generator = Generator(size=32, channels=1, input_channels=1, width=16)
-    noise = generator.draw(64, one_lane(("t",), 64, torch.device("cpu")))
+    noise = generator.draw(64, single_lane_rng(("t",), 64, torch.device("cpu")))
     assert [tuple(one.shape[1:]) for one in noise] == [(128, 2, 2), (64, 4, 4), (32, 8, 8)]
     assert all(set(one.unique().tolist()) == {0.0, 2.0} for one in noise)
     assert abs(torch.cat([one.flatten() for one in noise]).mean() - 1) < 0.01
@@ -61,11 +61,11 @@ def test_other_noise_another_picture_also_in_evaluation() -> None:
     torch.manual_seed(0)
     generator = Generator(size=16, **SMALL).eval()
     given = torch.rand(2, 2, 16, 16)
-    one, other = (generator.draw(2, one_lane((key,), 2, torch.device("cpu"))) for key in ("a", "b"))
+    one, other = (generator.draw(2, single_lane_rng((key,), 2, torch.device("cpu"))) for key in ("a", "b"))
     assert not torch.allclose(generator(one, given), generator(other, given))
     assert torch.equal(generator(one, given), generator(one, given))
     sure = Generator(size=16, **SMALL, dropout=0.0)
-    assert sure.draw(2, one_lane(("a",), 2, torch.device("cpu"))) == []
+    assert sure.draw(2, single_lane_rng(("a",), 2, torch.device("cpu"))) == []
 
 
 def test_what_cannot_be_made_is_refused() -> None:

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from gan_dist.data.facts import ImageFacts
 from gan_dist.execution.preflight import network_problems
 from gan_dist.execution.smoke import with_stand_in_networks
-from gan_dist.networks.image.projected import Discriminator, Head, Mixing
+from gan_dist.networks.image.projected import CrossScaleMixing, Discriminator, Head
 from gan_dist.networks.layers import pretrained_backbone
-from gan_dist.networks.layers.pretrained_backbone import KNOWN, Taps, weights_file
+from gan_dist.networks.layers.pretrained_backbone import KNOWN, FeatureTaps, weights_file
 from tests.helpers import assert_same_state, small, stop_at, train
 
 WIDE = torch.float64
@@ -38,7 +38,7 @@ def no_weights_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_maps_have_four_sizes(name: str) -> None:
     if name == "efficientnet_lite0" and find_spec("timm") is None:
         pytest.skip("efficientnet_lite0 needs timm, which is not installed")
-    taps = Taps(name, "random")
+    taps = FeatureTaps(name, "random")
     found = taps(torch.rand(1, 3, 64, 64))
     assert [tuple(one.shape[1:]) for one in found] == [
         (channels, 64 // stride, 64 // stride) for channels, stride in zip(taps.channels, (4, 8, 16, 32), strict=True)
@@ -46,7 +46,7 @@ def test_maps_have_four_sizes(name: str) -> None:
 
 
 def test_images_are_scaled_as_the_network_wants_them() -> None:
-    taps = Taps("vgg16", "random")
+    taps = FeatureTaps("vgg16", "random")
     seen: list[Tensor] = []
     taps.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     taps(torch.zeros(1, 3, 32, 32))
@@ -70,7 +70,7 @@ def test_at_the_paper_s_size_each_map_is_halved_as_there() -> None:
 
 def test_mixing_is_its_definition() -> None:
     torch.manual_seed(0)
-    mixing = Mixing((3, 5, 7), 2).to(WIDE)
+    mixing = CrossScaleMixing((3, 5, 7), 2).to(WIDE)
     maps = [
         torch.randn(2, channels, 8 // 2**scale, 8 // 2**scale, dtype=WIDE) for scale, channels in enumerate((3, 5, 7))
     ]
@@ -130,8 +130,8 @@ def saved(folder: Path, tensors: dict[str, Tensor], name: str = "mine.pth") -> s
 
 
 def test_weights_come_from_their_file(tmp_path: Path) -> None:
-    stored = Taps("vgg16", "random").network.state_dict()
-    taps = Taps("vgg16", saved(tmp_path, {**stored, "classifier.0.weight": torch.zeros(3)}))
+    stored = FeatureTaps("vgg16", "random").network.state_dict()
+    taps = FeatureTaps("vgg16", saved(tmp_path, {**stored, "classifier.0.weight": torch.zeros(3)}))
     assert all(torch.equal(one, stored[key]) for key, one in taps.network.state_dict().items())
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import r3gan
 from gan_dist.networks.image.r3gan import Block
 from gan_dist.networks.layers.resample import Downsample, Upsample
@@ -41,7 +41,7 @@ def awake(net: nn.Module) -> nn.Module:
 def test_it_fits_together_at_every_size(size: int, channels: int, classes: int) -> None:
     generator, discriminator = pair(size, channels, classes, width=16)
     cond = torch.tensor([0, 2]) if classes else None
-    made = generator(generator.draw(2, one_lane((), 2, CPU)), cond)
+    made = generator(generator.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, channels, size, size)
     assert discriminator(made, cond).shape == (2,)
 
@@ -200,7 +200,7 @@ def test_the_smallest_stage_stays_in_float32_under_autocast() -> None:
     seen: dict[str, torch.dtype] = {}
     for name, module in (("G 4x4", generator.first), ("D 4x4", discriminator.last), ("D 16x16", discriminator.first)):
         module.register_forward_hook(lambda _, given, made, name=name: seen.update({name: made.dtype}))
-    noise, cond = generator.draw(2, one_lane((), 2, CPU)), torch.tensor([0, 2])
+    noise, cond = generator.draw(2, single_lane_rng((), 2, CPU)), torch.tensor([0, 2])
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(noise, cond)
         logits = discriminator(made, cond)

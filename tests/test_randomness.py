@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gan_dist.distributed.randomness import Rng, lane_size, lanes_of, one_lane, seed_of, share_of
+from gan_dist.distributed.randomness import Rng, lane_size, lanes_of, lanes_of_rank, seed_of, single_lane_rng
 from tests.helpers import CPU
 
 
@@ -16,7 +16,7 @@ from tests.helpers import CPU
 def test_lanes_cover_the_batch_for_any_world(batch: int) -> None:
     lanes = lanes_of(batch)
     for world in range(1, len(lanes) + 1):
-        shares = [share_of(batch, rank, world) for rank in range(world)]
+        shares = [lanes_of_rank(batch, rank, world) for rank in range(world)]
         assert [sample for share in shares for lane in share for sample in lane] == list(range(batch))
         counts = [len(share) for share in shares]
         assert min(counts) >= 1 and max(counts) - min(counts) <= 1
@@ -31,7 +31,7 @@ def test_lanes_are_few_and_of_one_size(batch: int) -> None:
 
 def test_more_workers_than_lanes_are_refused() -> None:
     with pytest.raises(ValueError) as caught:
-        share_of(64, 0, 17)
+        lanes_of_rank(64, 0, 17)
     assert str(caught.value) == (
         "batch: 64 gives work to at most 16 workers, not 17 (one lane of 4 samples each); "
         "raise batch or lower resources.workers"
@@ -51,14 +51,14 @@ def test_numbers_do_not_depend_on_the_split(world: int, micro: int) -> None:
     whole = numbers(lanes_of(26))
     pieces = []
     for rank in range(world):
-        share = share_of(26, rank, world)
+        share = lanes_of_rank(26, rank, world)
         pieces += [numbers(share[start : start + micro]) for start in range(0, len(share), micro)]
     for kind, expected in enumerate(whole):
         assert torch.equal(torch.cat([piece[kind] for piece in pieces]), expected)
 
 
 def test_successive_draws_differ() -> None:
-    rng = one_lane(("key",), 8, CPU)
+    rng = single_lane_rng(("key",), 8, CPU)
     assert not torch.equal(rng.normal(4), rng.normal(4))
 
 
@@ -83,7 +83,7 @@ def test_lanes_and_keys_are_independent_of_each_other() -> None:
 
 
 def test_numbers_are_standard_normal_uniform_and_below_the_bound() -> None:
-    rng = one_lane(("statistics",), 4096, CPU)
+    rng = single_lane_rng(("statistics",), 4096, CPU)
     normal, uniform, integers = rng.normal(4), rng.uniform(4), rng.integers(5, 4)
     assert normal.mean().abs() < 0.05 and (normal.std() - 1).abs() < 0.05
     assert uniform.min() >= 0 and uniform.max() < 1 and (uniform.mean() - 0.5).abs() < 0.02

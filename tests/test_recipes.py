@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gan_dist.launch.init.image_survey import Survey, survey
-from gan_dist.launch.init.images import Machine, choose, render, write_job
+from gan_dist.launch.init.image_survey import ImageSurvey, survey_images
+from gan_dist.launch.init.images import Machine, choose_recipe, render_job, write_job
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec, TextData
 
@@ -39,10 +39,10 @@ def images(folder: Path, count: int, side: int = 40, mode: str = "RGB") -> None:
 def test_real_folders(name: str, count: int, side: int, channels: int, labels: str, tmp_path: Path) -> None:
     if not (DATA / name).is_dir():
         pytest.skip(f"{DATA / name} is not on this machine")
-    found = survey(str(DATA / name))
+    found = survey_images(str(DATA / name))
     assert (found.count, found.side, found.channels, found.labels) == (count, side, channels, labels)
     for machine in (Machine(gpu=False, cpus=2), Machine(gpu=True, cpus=16)):
-        spec = loaded(render(found, machine, choose(found, machine)), tmp_path)
+        spec = loaded(render_job(found, machine, choose_recipe(found, machine)), tmp_path)
         assert (spec.data.labels, spec.data.channels) == (labels, channels)
 
 
@@ -69,16 +69,20 @@ def test_a_folder_with_an_awkward_name(tmp_path: Path) -> None:
 def test_classes_need_enough_images(smallest: int, labels: str, tmp_path: Path) -> None:
     images(tmp_path / "set" / "a", 60, side=8)
     images(tmp_path / "set" / "b", smallest, side=8)
-    assert survey(str(tmp_path / "set")).labels == labels
+    assert survey_images(str(tmp_path / "set")).labels == labels
 
 
 def test_numbers_follow_images_and_machine() -> None:
-    few = Survey("x", 500, 200, 3, "none", 0, "", 0)
-    many = Survey("x", 200_000, 200, 3, "none", 0, "", 0)
+    few = ImageSurvey("x", 500, 200, 3, "none", 0, "", 0)
+    many = ImageSurvey("x", 200_000, 200, 3, "none", 0, "", 0)
     cpu, gpu = Machine(False, 2), Machine(True, 16)
-    assert (choose(few, cpu).size, choose(few, gpu).size, choose(few, cpu, 64).size) == (32, 128, 64)
-    assert choose(few, gpu).few and not choose(many, gpu).few
-    assert choose(few, cpu).until < choose(many, gpu).until
+    assert (choose_recipe(few, cpu).size, choose_recipe(few, gpu).size, choose_recipe(few, cpu, 64).size) == (
+        32,
+        128,
+        64,
+    )
+    assert choose_recipe(few, gpu).few and not choose_recipe(many, gpu).few
+    assert choose_recipe(few, cpu).until < choose_recipe(many, gpu).until
 
 
 def test_refused(tmp_path: Path) -> None:

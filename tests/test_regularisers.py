@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.augment.augmented_discriminator import AugmentedNet
+from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import Rng
 from gan_dist.execution.preflight import network_problems
@@ -17,7 +17,7 @@ from gan_dist.networks.image import dcgan
 from gan_dist.networks.text import textcnn
 from gan_dist.penalties.bcr import Bcr
 from gan_dist.penalties.lecam import LeCam
-from gan_dist.penalties.orthogonal import Orthogonal, overlap
+from gan_dist.penalties.orthogonal import Orthogonal, row_overlap
 from gan_dist.penalties.output_l2 import OutputL2
 from tests.helpers import Bare, Passing, assert_same_state, batch_of, finite_difference, nets_of, small, stop_at, train
 
@@ -112,7 +112,7 @@ def test_consistency_is_of_d_without_augmentation() -> None:
     flat = torch.ones(8, 1, 8, 8, dtype=WIDE)
     batch = batch_of(flat, flat)
     nets = nets_of(Summing())
-    nets.by_name["discriminator"] = AugmentedNet(Bare(Summing()), Noising(), batch)
+    nets.by_name["discriminator"] = AugmentedDiscriminator(Bare(Summing()), Noising(), batch)
     assert Bcr().terms(nets, batch)["bcr_real"].total.item() == pytest.approx(0)
 
 
@@ -123,15 +123,15 @@ def test_overlap_is_the_sum_over_pairs_of_filters() -> None:
     weight = torch.randn(4, 3, 2, 2, dtype=WIDE)
     rows = [row.flatten() for row in weight]
     wanted = sum(float((a @ b) ** 2) for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j)
-    assert overlap(weight).item() == pytest.approx(wanted)
-    assert overlap(5 * torch.eye(3, dtype=WIDE)).item() == pytest.approx(0), "lengths do not count"
+    assert row_overlap(weight).item() == pytest.approx(wanted)
+    assert row_overlap(5 * torch.eye(3, dtype=WIDE)).item() == pytest.approx(0), "lengths do not count"
 
 
 def test_orthogonal_takes_the_weights_that_are_trained() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Embedding(5, 3), nn.Linear(2, 2)).to(WIDE)
     net[2].requires_grad_(False)
     term = Orthogonal(beta=2.0, network="discriminator").terms(nets_of(net), batch_of(None, pictures(0)))["orthogonal"]
-    assert term.weight is None and term.total.item() == pytest.approx(2 * overlap(net[0].weight).item())
+    assert term.weight is None and term.total.item() == pytest.approx(2 * row_overlap(net[0].weight).item())
     assert Orthogonal().phase == "G" and Orthogonal(network="discriminator").phase == "D"
 
 

@@ -112,4 +112,4 @@ def test_what_couples_the_batch_says_so() -> None:
 
 
 def coupled(target: str) -> bool:
-    return getattr(lookup.load(target), "couples_batch", False)
+    return getattr(lookup.load_object(target), "couples_batch", False)

@@ -14,14 +14,14 @@ import gan_dist
 from gan_dist import api
 from gan_dist.cli import main
 from gan_dist.errors import StorageError, StorageUnreachable
-from gan_dist.evaluation.reports.tensorboard import Copy, fetch
+from gan_dist.evaluation.reports.tensorboard import EventFileCopy, copy_event_files
 from gan_dist.execution.attempt import Attempt
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs import mirror as mirrors
 from gan_dist.runs.checkpoint import stored
 from gan_dist.runs.index import find_run
 from gan_dist.runs.mirror import Mirror
-from gan_dist.runs.request import Request
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -91,13 +91,13 @@ def test_a_run_that_fails_leaves_its_last_numbers(bucket: str) -> None:
 
 def test_a_storage_that_is_away_for_a_moment_ends_no_training(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
-    attempt = Attempt(Request("away", f"{bucket}/away", small().model_dump_json(by_alias=True)), told.append)
+    attempt = Attempt(RunRequest("away", f"{bucket}/away", small().model_dump_json(by_alias=True)), told.append)
 
     def away(*_: object) -> None:
         raise StorageError("storage is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write", away)
+        patch.setattr(Folder, "write_images", away)
         attempt.on_event({"event": "progress", "seen": 8, "until": 56})
     assert [one["event"] for one in told] == ["warning", "progress"] and "storage is away" in told[0]["text"]
     attempt.on_event({"event": "progress", "seen": 16, "until": 56})
@@ -157,7 +157,7 @@ def test_what_a_mirror_could_not_copy_is_said_and_tried_again(bucket: str, monke
         raise StorageError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write", full)
+        patch.setattr(Folder, "write_images", full)
         mirror.push()
     assert told == ["full"]
     mirror.close()
@@ -177,7 +177,9 @@ def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatc
     folder = Folder(f"{bucket}/long")
     sent: list[str] = []
     write = Folder.write
-    monkeypatch.setattr(Folder, "write", lambda self, name, content: (sent.append(name), write(self, name, content)))
+    monkeypatch.setattr(
+        Folder, "write_images", lambda self, name, content: (sent.append(name), write(self, name, content))
+    )
     journal = RunLogger(folder, 0, never)
     for seen in range(25):
         journal.scalars({"loss/G": float(seen)}, seen)
@@ -186,10 +188,10 @@ def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatc
     assert len(events) > 1
     assert max(size for _, size in folder.child("tensorboard").files()) < 2000
     sizes: dict[Path, int] = {}
-    fetch(folder.child("tensorboard"), tmp_path, sizes)
+    copy_event_files(folder.child("tensorboard"), tmp_path, sizes)
     assert read_scalars(tmp_path) == [(seen, float(seen)) for seen in range(25)]
     before = dict(sizes)
-    fetch(folder.child("tensorboard"), tmp_path, sizes)
+    copy_event_files(folder.child("tensorboard"), tmp_path, sizes)
     assert sizes == before and len(sent) > 25
 
 
@@ -224,14 +226,14 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, bucket: str, monke
     assert set(pictures(StoredSweep(there))) == set(pictures(StoredSweep(here))) > {"grids", "curves"}
     assert all(b'"event": "end"' in one.folder.read("logs/attempt-1.log") for one in trials_of(there))
     trials = {one.id: one.folder.child("tensorboard") for one in trials_of(there)}
-    Copy(there.folder.child("tensorboard"), tmp_path / "board", lambda: trials).renew()
+    EventFileCopy(there.folder.child("tensorboard"), tmp_path / "board", lambda: trials).renew()
     assert {path.name for path in (tmp_path / "board").iterdir()} >= set(trials)
     assert all(list((tmp_path / "board" / name).glob("events.*")) for name in trials)
 
 
 def swept(uri: str) -> RunFolder:
     section = {"metric": "loss/D", "space": {"optimizer.lr": {"choice": [1e-4, 1e-3, 1e-2]}}, "trials": 3}
-    request = Request("s", uri, JobSpec.model_validate({**SMALL, "sweep": section}).model_dump_json(by_alias=True))
+    request = RunRequest("s", uri, JobSpec.model_validate({**SMALL, "sweep": section}).model_dump_json(by_alias=True))
     assert run_here(request, lambda event: None) == 0
     return RunFolder(Folder(uri))
 
@@ -247,6 +249,6 @@ def test_a_sweep_on_s3_goes_on_from_its_record(bucket: str, monkeypatch: pytest.
     lines = run.folder.read("trials.jsonl").splitlines(keepends=True)
     whole, first = outcomes(run), next(n for n, line in enumerate(lines) if b'"outcome"' in line)
     run.folder.write("trials.jsonl", b"".join(lines[: first + 2]) + lines[first + 2][:9])
-    request = Request("s", run.uri, json.dumps(run.request()["job"]), resume=True, attempt=2)
+    request = RunRequest("s", run.uri, json.dumps(run.request()["job"]), resume=True, attempt=2)
     assert run_here(request, lambda event: None) == 0
     assert outcomes(run) == whole

@@ -10,11 +10,11 @@ import pytest
 
 from gan_dist.cli import main
 from gan_dist.errors import NoSuchRun
-from gan_dist.evaluation.reports.results import results_of
+from gan_dist.evaluation.reports.results import run_results
 from gan_dist.execution.local import run_local
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import newest
-from gan_dist.runs.metric_history import MetricSummary, courses, training_seconds
+from gan_dist.runs.metric_history import MetricSummary, summarize_metrics, training_seconds
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_a_run_that_ended(run: RunFolder) -> None:
-    found = results_of(run)
+    found = run_results(run)
     reports = [json.loads(line) for line in run.folder.read("scalars.jsonl").splitlines()]
     values = [report["metric/fd_random_64"] for report in reports]
     assert (found["status"], found["seen"], found["attempts"], found["workers"]) == ("succeeded", 64, 1, 1)
@@ -48,7 +48,7 @@ def test_a_run_that_ended(run: RunFolder) -> None:
 
 
 def test_its_job_can_be_submitted_again(run: RunFolder) -> None:
-    assert load_job(results_of(run)["repeat"].removeprefix("gan-dist submit ")) == job()
+    assert load_job(run_results(run)["repeat"].removeprefix("gan-dist submit ")) == job()
 
 
 def test_the_command(run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,10 +65,10 @@ def test_the_command(run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_a_run_that_never_began(tmp_path: Path) -> None:
     with pytest.raises(NoSuchRun):
-        results_of(RunFolder(Folder.at(tmp_path)))
+        run_results(RunFolder(Folder.at(tmp_path)))
     folder = RunFolder(Folder.at(tmp_path))
     folder.folder.write_json("request.json", {"versions": {"torch": "2"}})
-    found = results_of(folder)
+    found = run_results(folder)
     assert (found["status"], found["metrics"], found["device_hours"], found["checkpoint"]) == (
         "pending",
         {},
@@ -85,4 +85,4 @@ def test_time_and_courses_by_hand() -> None:
         {"seen": 500, "speed/samples_per_s": 10.0, "metric/a": 2.0},
     ]
     assert training_seconds(reports) == pytest.approx(2 + 2 + 5 + 10)
-    assert courses(reports) == {"a": MetricSummary(last=(2.0, 500), lowest=(1.0, 400), highest=(3.0, 100))}
+    assert summarize_metrics(reports) == {"a": MetricSummary(last=(2.0, 500), lowest=(1.0, 400), highest=(3.0, 100))}

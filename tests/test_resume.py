@@ -20,7 +20,7 @@ from gan_dist.execution.preflight import resume_problems
 from gan_dist.launch.plan import plan_resume
 from gan_dist.launch.resume_rules import MAY_CHANGE, resume_spec
 from gan_dist.runs.checkpoint import stored
-from gan_dist.runs.request import InitialWeights, Request
+from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
@@ -354,7 +354,7 @@ def test_a_run_that_never_saved_begins_where_it_was_to_begin(tmp_path: Path) -> 
     request = request_of(small(), tmp_path / "run", start_from=start)
     Folder.at(tmp_path / "run").write_json("request.json", request.record())
     assert plan_resume(str(tmp_path / "run"), []).request.start_from == start
-    assert Request.from_json(request.to_json()) == request
+    assert RunRequest.from_json(request.to_json()) == request
 
 
 def test_from_is_not_repeated_on_resume(tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ def test_the_speed_of_steps_is_without_grids_and_checkpoints(tmp_path: Path, mon
         time.sleep(pause_s)
         plain(self, state)
 
-    monkeypatch.setattr(RunCallbacks, "grid", slow)
+    monkeypatch.setattr(RunCallbacks, "make_grid", slow)
     every = {"report": "2 steps", "grid": "2 steps", "checkpoint": "2 steps"}
     train(small(every=every), tmp_path)
     for line in (tmp_path / "scalars.jsonl").read_text().splitlines()[1:]:

@@ -16,7 +16,7 @@ from gan_dist.errors import NoSuchRun
 from gan_dist.execution import attempt as attempts
 from gan_dist.execution import smoke
 from gan_dist.execution.attempt import Attempt
-from gan_dist.runs.index import find_run, forget, known_runs, new_run_id, remember, storage_root, stored_runs
+from gan_dist.runs.index import find_run, forget_run, known_runs, new_run_id, remember_run, storage_root, stored_runs
 from gan_dist.runs.run_folder import LEASE_S, RunFolder
 from gan_dist.runs.storage import Folder
 from tests.helpers import request_of, small
@@ -46,7 +46,7 @@ def test_storage_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_run_is_found_by_id_beginning_last_folder_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate(("mlp-1-aaaa", "mlp-2-bbbb", "dcgan-1-cccc")):
-        remember(make(tmp_path / "elsewhere", name), created=number)
+        remember_run(make(tmp_path / "elsewhere", name), created=number)
     assert find_run("mlp-1-aaaa").id == "mlp-1-aaaa"
     assert find_run("mlp-2").id == "mlp-2-bbbb"
     assert find_run("last").id == "dcgan-1-cccc"
@@ -56,7 +56,7 @@ def test_a_run_is_found_by_id_beginning_last_folder_and_path(tmp_path: Path, mon
 
 def test_an_exact_id_wins_over_a_longer_one(tmp_path: Path) -> None:
     for name in ("mlp-1", "mlp-10"):
-        remember(make(tmp_path, name))
+        remember_run(make(tmp_path, name))
     assert find_run("mlp-1").id == "mlp-1"
 
 
@@ -70,7 +70,7 @@ def test_runs_that_only_the_storage_knows(tmp_path: Path) -> None:
 
 def test_last_is_the_newest_wherever_it_is_known_from(tmp_path: Path) -> None:
     make(tmp_path, "old-20200101-000000-aaaa", created=1.0)
-    remember(make(tmp_path, "new-20261101-000000-bbbb"))
+    remember_run(make(tmp_path, "new-20261101-000000-bbbb"))
     assert find_run("last", Folder.at(tmp_path)).id == "new-20261101-000000-bbbb"
     make(tmp_path, "newer", created=time.time() + 60)
     assert find_run("last", Folder.at(tmp_path)).id == "newer"
@@ -78,12 +78,12 @@ def test_last_is_the_newest_wherever_it_is_known_from(tmp_path: Path) -> None:
 
 def test_last_is_no_rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    remember(RunFolder(Folder.at(tmp_path / "elsewhere" / "one")), created=1, mode="smoke")
+    remember_run(RunFolder(Folder.at(tmp_path / "elsewhere" / "one")), created=1, mode="smoke")
     with pytest.raises(NoSuchRun, match=r"^no run 'last'"):
         find_run("last")
-    remember(make(tmp_path / "elsewhere", "two"), created=2)
-    remember(RunFolder(Folder.at(tmp_path / "elsewhere" / "three")), created=3, mode="smoke")
-    remember(make(tmp_path / "elsewhere", "four", mode="smoke"), created=4)
+    remember_run(make(tmp_path / "elsewhere", "two"), created=2)
+    remember_run(RunFolder(Folder.at(tmp_path / "elsewhere" / "three")), created=3, mode="smoke")
+    remember_run(make(tmp_path / "elsewhere", "four", mode="smoke"), created=4)
     make(tmp_path / "runs", "five", created=5, mode="smoke")
     assert find_run("last").id == "two" and find_run("four").id == "four"
 
@@ -93,7 +93,7 @@ def test_what_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(NoSuchRun, match=r"^no run 'last'; `gan-dist list` shows what there is$"):
         find_run("last")
     for name in ("dcgan-digits-1", "dcgan-digits-2"):
-        remember(make(tmp_path / "elsewhere", name))
+        remember_run(make(tmp_path / "elsewhere", name))
     with pytest.raises(NoSuchRun, match=r"^no run 'dcgan-digit5-1'; did you mean 'dcgan-digits-1'\?; `gan-dist list`"):
         find_run("dcgan-digit5-1")
     with pytest.raises(NoSuchRun, match=r"^'dcgan' is the beginning of 2 runs: dcgan-digits-1, dcgan-digits-2$"):
@@ -104,17 +104,17 @@ def test_what_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_index_remembers_and_forgets(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
-    remember(run, address="http://head:8265")
-    remember(run, attempt=2)
+    remember_run(run, address="http://head:8265")
+    remember_run(run, attempt=2)
     (row,) = known_runs()
     assert (row["id"], row["uri"], row["address"], row["attempt"]) == ("a", run.uri, "http://head:8265", 2)
-    forget(run)
+    forget_run(run)
     assert known_runs() == []
 
 
 def test_a_damaged_index_entry_hides_only_itself(tmp_path: Path) -> None:
-    remember(make(tmp_path, "a"))
-    remember(make(tmp_path, "b"))
+    remember_run(make(tmp_path, "a"))
+    remember_run(make(tmp_path, "b"))
     (tmp_path / "home" / "runs" / "a.json").write_text('{"uri": "/')
     assert [row["id"] for row in known_runs()] == ["b"]
 

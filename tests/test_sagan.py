@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import sagan
 from gan_dist.networks.image.sagan import DownBlock
 from gan_dist.networks.layers.attention import SelfAttention
@@ -65,7 +65,7 @@ def test_it_fits_together_at_every_size(size: int, classes: int) -> None:
     for net in (generator, discriminator):
         net.attention.register_forward_hook(lambda module, args, made: seen.append(made.shape[-1]))
     cond = torch.tensor([0, 2]) if classes else None
-    made = generator(generator.draw(2, one_lane((), 2, CPU)), cond)
+    made = generator(generator.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, 1 + 2 * (size == 32), size, size) and made.abs().max() <= 1
     assert discriminator(made, cond).shape == (2,)
     assert seen == [min(32, size // 2)] * 2

@@ -25,13 +25,13 @@ from gan_dist.cli import main
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.on_processes import write_shards_on_processes as read_here
 from gan_dist.data.prepare import prepare_or_load
-from gan_dist.execution.ray.sample_task import Maker
+from gan_dist.execution.ray.sample_task import SampleMaker
 from gan_dist.generation.export import export
 from gan_dist.generation.model import Model
 from gan_dist.generation.output import write_samples
 from gan_dist.generation.paired_samples import real_pairs
 from gan_dist.generation.samples import real_samples
-from gan_dist.generation.sampling import SampleRange, Sampling, here, seeds_of
+from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
 
@@ -91,14 +91,14 @@ def pixels_of(content: bytes) -> Tensor:
 
 
 def test_seeds_are_a_number_a_range_or_several() -> None:
-    assert seeds_of("7") == [7] and seeds_of("1-3") == [1, 2, 3] and seeds_of("5, 1-2") == [5, 1, 2]
+    assert parse_seeds("7") == [7] and parse_seeds("1-3") == [1, 2, 3] and parse_seeds("5, 1-2") == [5, 1, 2]
     for wrong in ("", "3-1", "a", "1-", "-1"):
         with pytest.raises(ValueError, match="must be a number, a range such as 1-4, or several"):
-            seeds_of(wrong)
+            parse_seeds(wrong)
 
 
 def test_stretches_are_bounded_by_number_and_by_size() -> None:
-    sampling = Sampling("x", [3, 4], 50_000)
+    sampling = SamplingPlan("x", [3, 4], 50_000)
     found = sampling.stretches(ImageFacts(count=1, size=32, channels=3, checksum=""))
     assert len(found) == 2 * 49 and max(one.many for one in found) == 1024
     assert [one.number for one in found] == list(range(98)) and sum(one.many for one in found) == 100_000
@@ -111,11 +111,13 @@ def test_stretches_are_bounded_by_number_and_by_size() -> None:
 def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp_path: Path) -> None:
     model = runs["pictures"]
     expected = {seed: model.sample(150, seed) for seed in (3, 4)}
-    asked = Sampling(model.uri, [3, 4], 150)
-    folder = write_samples(asked, model, tmp_path / "folder", here, silent)
+    asked = SamplingPlan(model.uri, [3, 4], 150)
+    folder = write_samples(asked, model, tmp_path / "folder", sample_in_process, silent)
     assert len(list(folder.iterdir())) == 300
-    archive = zipfile.ZipFile(write_samples(asked, model, tmp_path / "some.zip", here, silent))
-    table = pq.read_table(write_samples(replace(asked, form="parquet"), model, tmp_path / "some.parquet", here, silent))
+    archive = zipfile.ZipFile(write_samples(asked, model, tmp_path / "some.zip", sample_in_process, silent))
+    table = pq.read_table(
+        write_samples(replace(asked, form="parquet"), model, tmp_path / "some.parquet", sample_in_process, silent)
+    )
     rows = table.to_pylist()
     assert len(rows) == 300 and len(archive.namelist()) == 301
     for row in rows:
@@ -128,7 +130,9 @@ def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp
 
 def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path: Path) -> None:
     (tmp_path / "some.zip").mkdir()
-    out = write_samples(Sampling(runs["pictures"].uri, [0], 3), runs["pictures"], tmp_path / "some.zip", here, silent)
+    out = write_samples(
+        SamplingPlan(runs["pictures"].uri, [0], 3), runs["pictures"], tmp_path / "some.zip", sample_in_process, silent
+    )
     assert len(list(out.glob("*.png"))) == 3
 
 
@@ -136,7 +140,7 @@ def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path
 def test_what_is_written_can_be_trained_on(runs: dict[str, Model], tmp_path: Path, name: str) -> None:
     model = runs["pictures"]
     form = "png" if name.endswith("zip") else "parquet"
-    write_samples(Sampling(model.uri, [0], 30, form), model, tmp_path / name, here, silent)
+    write_samples(SamplingPlan(model.uri, [0], 30, form), model, tmp_path / name, sample_in_process, silent)
     data = ImageData(source=str(tmp_path / name), size=8, labels="source")
     found = prepare_or_load(data, Folder.at(tmp_path / "cache"), read_here, silent)
     assert found.facts.class_counts == (3,) * 10 and found.facts.count == 30
@@ -144,20 +148,20 @@ def test_what_is_written_can_be_trained_on(runs: dict[str, Model], tmp_path: Pat
 
 @pytest.mark.usefixtures("small_stretches")
 def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp_path: Path) -> None:
-    model, asked, out = runs["pictures"], Sampling(runs["pictures"].uri, [0], 200), tmp_path / "some.zip"
-    whole = write_samples(asked, model, tmp_path / "whole.zip", here, silent).read_bytes()
+    model, asked, out = runs["pictures"], SamplingPlan(runs["pictures"].uri, [0], 200), tmp_path / "some.zip"
+    whole = write_samples(asked, model, tmp_path / "whole.zip", sample_in_process, silent).read_bytes()
     made: list[int] = []
 
-    def dying(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
-        for number, content in here(sampling, list(stretches)[::-1]):
+    def dying(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+        for number, content in sample_in_process(sampling, list(stretches)[::-1]):
             if made:
                 raise KeyboardInterrupt
             made.append(number)
             yield number, content
 
-    def rest(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+    def rest(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
         made.extend(one.number for one in stretches)
-        return here(sampling, stretches)
+        return sample_in_process(sampling, stretches)
 
     with pytest.raises(KeyboardInterrupt):
         write_samples(asked, model, out, dying, silent)
@@ -173,14 +177,14 @@ def test_what_was_left_of_another_wish_is_not_used(runs: dict[str, Model], tmp_p
     model, out = runs["pictures"], tmp_path / "some.zip"
     for seed in (0, 1):
         with pytest.raises(RuntimeError):
-            write_samples(Sampling(model.uri, [seed], 128), model, out, interrupted, silent)
-    write_samples(Sampling(model.uri, [1], 128), model, out, here, silent)
+            write_samples(SamplingPlan(model.uri, [seed], 128), model, out, interrupted, silent)
+    write_samples(SamplingPlan(model.uri, [1], 128), model, out, sample_in_process, silent)
     content = zipfile.ZipFile(out).read("000000.png")
     assert torch.equal(pixels_of(content), model.sample(1, 1)[0])
 
 
-def interrupted(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
-    yield from here(sampling, stretches[:1])
+def interrupted(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+    yield from sample_in_process(sampling, stretches[:1])
     raise RuntimeError("interrupted")
 
 
@@ -190,26 +194,28 @@ def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> 
     expected = model.sentences(100, 5)
     (tmp_path / "version.2").mkdir()
     for out in (tmp_path / "some.txt", tmp_path / "folder", tmp_path / "version.2"):
-        path = write_samples(Sampling(model.uri, [5], 100, "txt"), model, out, here, silent)
+        path = write_samples(SamplingPlan(model.uri, [5], 100, "txt"), model, out, sample_in_process, silent)
         assert path.read_text().splitlines() == expected
-    out = write_samples(Sampling(model.uri, [5], 100, "parquet"), model, tmp_path / "some.parquet", here, silent)
+    out = write_samples(
+        SamplingPlan(model.uri, [5], 100, "parquet"), model, tmp_path / "some.parquet", sample_in_process, silent
+    )
     assert pq.read_table(out)["text"].to_pylist() == expected
     assert pq.ParquetFile(out).metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 def test_sampling_survives_the_way_to_a_worker() -> None:
-    sampling = Sampling("x", [1, 2], 5, "parquet", cls="3", truncation=0.5)
-    assert Sampling.from_json(sampling.to_json()) == sampling
+    sampling = SamplingPlan("x", [1, 2], 5, "parquet", cls="3", truncation=0.5)
+    assert SamplingPlan.from_json(sampling.to_json()) == sampling
 
 
 @pytest.mark.usefixtures("small_stretches")
 def test_a_worker_of_a_cluster_makes_the_same_bytes(runs: dict[str, Model]) -> None:
     """What Ray Data calls, without Ray; a zip ends with zeros, which must not be lost on the way."""
-    model, asked = runs["pictures"], Sampling(runs["pictures"].uri, [0], 100)
+    model, asked = runs["pictures"], SamplingPlan(runs["pictures"].uri, [0], 100)
     stretches = asked.stretches(model.facts)
-    made = Maker(asked.to_json())(pa.table({"stretch": [json.dumps(one) for one in stretches]}))
+    made = SampleMaker(asked.to_json())(pa.table({"stretch": [json.dumps(one) for one in stretches]}))
     assert made["number"].to_pylist() == [0, 1]
-    assert made["content"].to_pylist() == [content for _, content in here(asked, stretches)]
+    assert made["content"].to_pylist() == [content for _, content in sample_in_process(asked, stretches)]
 
 
 def test_the_command(runs: dict[str, Model], tmp_path: Path, sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.schedules import parse_schedule
-from gan_dist.training.schedule import Clock, crossed, early
+from gan_dist.training.schedule import Clock, is_due, is_early_look
 
 CLOCK = Clock(batch=64, epoch=1000)
 
@@ -60,26 +60,26 @@ def test_amounts_in_samples(amount: str, samples: int) -> None:
 
 
 def test_a_cadence_that_the_batch_does_not_divide_fires_at_the_first_iteration_past_it() -> None:
-    fired = [seen for seen in range(64, 1025, 64) if crossed(seen - 64, seen, 100)]
+    fired = [seen for seen in range(64, 1025, 64) if is_due(seen - 64, seen, 100)]
     assert fired == [128, 256, 320, 448, 512, 640, 704, 832, 960, 1024]
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 50))
 def test_every_multiple_of_a_cadence_is_met_by_one_iteration(batch: int, every: int, steps: int) -> None:
-    fired = sum(crossed(step * batch, (step + 1) * batch, every) for step in range(steps))
+    fired = sum(is_due(step * batch, (step + 1) * batch, every) for step in range(steps))
     multiples = steps * batch // every
     assert fired == min(multiples, steps) if batch % every == 0 or every >= batch else fired <= multiples
 
 
 def test_a_cadence_shorter_than_the_batch_fires_at_each_iteration() -> None:
-    assert all(crossed(seen, seen + 64, 10) for seen in range(0, 640, 64))
+    assert all(is_due(seen, seen + 64, 10) for seen in range(0, 640, 64))
 
 
 def test_the_first_looks_come_at_1k_2k_4k_below_the_cadence() -> None:
-    fired = [seen for seen in range(64, 40_000, 64) if early(seen - 64, seen, 16_000)]
+    fired = [seen for seen in range(64, 40_000, 64) if is_early_look(seen - 64, seen, 16_000)]
     assert fired == [1024, 2048, 4032, 8000]
 
 
 @pytest.mark.parametrize("every", [1, 999, 1000])
 def test_no_early_looks_where_the_cadence_is_early_itself(every: int) -> None:
-    assert not any(early(seen, seen + 64, every) for seen in range(0, 5000, 64))
+    assert not any(is_early_look(seen, seen + 64, every) for seen in range(0, 5000, 64))

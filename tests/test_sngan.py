@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import sngan
-from gan_dist.networks.image.sngan import ClassNorm, DownBlock, UpBlock
+from gan_dist.networks.image.sngan import ConditionalBatchNorm, DownBlock, UpBlock
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 from gan_dist.training.loop import iterate as iteration
 from tests.helpers import CPU, finite_difference, small
@@ -30,7 +30,7 @@ def pair(size: int = 16, channels: int = 1, classes: int = 0, width: int = 4) ->
 def test_it_fits_together_at_every_size(size: int, channels: int, classes: int) -> None:
     generator, discriminator = pair(size, channels, classes)
     cond = torch.tensor([0, 2]) if classes else None
-    made = generator(generator.draw(2, one_lane((), 2, CPU)), cond)
+    made = generator(generator.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, channels, size, size) and made.abs().max() <= 1
     assert discriminator(made, cond).shape == (2,)
 
@@ -49,7 +49,7 @@ def test_d_has_no_other_normalisation_and_g_no_spectral_one() -> None:
 
 
 def test_class_norm_is_its_formula() -> None:
-    norm = ClassNorm(3, 2).double()
+    norm = ConditionalBatchNorm(3, 2).double()
     nn.init.normal_(norm.scale)
     nn.init.normal_(norm.shift)
     x, cond = torch.randn(4, 3, 2, 5, dtype=torch.float64), [0, 1, 1, 0]

@@ -15,7 +15,7 @@ from gan_dist.contracts import Nets
 from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.randomness import seed_of
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.registry.build import build_networks
 from gan_dist.runs.checkpoint import load_weights, stored
 from gan_dist.spec.job import EmaSpec, JobSpec
@@ -31,7 +31,7 @@ from tests.helpers import CPU, everything, never, rows_of, small, train
 
 def ready(spec: JobSpec, micro: int | None = None) -> Iteration:
     """Everything an iteration needs, in float64."""
-    rows, run = rows_of(spec), LocalRun(CPU, lambda event: None, never)
+    rows, run = rows_of(spec), LocalRuntime(CPU, lambda event: None, never)
     clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
     modules = {name: module.double() for name, module in build_networks(spec, rows.facts).items()}
     stages = build_stages(spec, clock, modules)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.networks.image import stylegan2
-from gan_dist.networks.image.stylegan2 import Mapping, group_deviation
-from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, unit_length
-from gan_dist.networks.layers.modulated_conv import StyledConv, ToPicture, modulated
+from gan_dist.networks.image.stylegan2 import Mapping, minibatch_stddev
+from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, normalize_2nd_moment
+from gan_dist.networks.layers.modulated_conv import StyledConv, ToRGB, modulated_conv2d
 from gan_dist.penalties.r1 import squared_gradient
 from tests.helpers import CPU
 from tests.test_networks import count
@@ -30,7 +30,7 @@ def pair(size: int = 16, channels: int = 1, classes: int = 0, **args: Any) -> tu
 
 
 def rng_of(n: int) -> Rng:
-    return one_lane(("test",), n, CPU, WIDE)
+    return single_lane_rng(("test",), n, CPU, WIDE)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -43,7 +43,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def test_it_fits_together(size: int, channels: int, classes: int) -> None:
     generator, discriminator = pair(size, channels, classes)
     cond = torch.tensor([0, 2]) if classes else None
-    made = generator(generator.draw(2, one_lane((), 2, CPU)), cond)
+    made = generator(generator.draw(2, single_lane_rng((), 2, CPU)), cond)
     assert made.shape == (2, channels, size, size) and discriminator(made, cond).shape == (2,)
 
 
@@ -82,7 +82,7 @@ def naive_weights(weight: Tensor, style: Tensor) -> Tensor:
 
 def test_a_modulated_convolution_has_weights_of_its_own_for_each_sample() -> None:
     x, weight, style = random(3, 4, 6, 6), random(5, 4, 3, 3, seed=1), random(3, 4, seed=2)
-    made = modulated(x, weight, style)
+    made = modulated_conv2d(x, weight, style)
     for sample in range(3):
         wanted = F.conv2d(x[sample, None], naive_weights(weight, style[sample]), padding=1)
         assert torch.allclose(made[sample, None], wanted, atol=1e-12)
@@ -109,7 +109,7 @@ def filtered(x: Tensor, before: int, after: int) -> Tensor:
 
 def test_a_doubling_convolution_is_zeros_between_pixels_then_kernel_then_filter() -> None:
     x, weight, style = random(2, 3, 5, 5), random(4, 3, 3, 3, seed=1), random(2, 3, seed=2)
-    made = modulated(x, weight, style, doubled=True)
+    made = modulated_conv2d(x, weight, style, doubled=True)
     for sample in range(2):
         # A transposed convolution has its kernel turned about.
         kernel = naive_weights(weight, style[sample]).flip(2, 3)
@@ -131,7 +131,7 @@ def test_layers_have_equalised_rates() -> None:
     assert linear.weight.std().item() == pytest.approx(100, rel=0.02)
     made = linear(torch.randn(1, 50))
     assert made.mean().item() == pytest.approx(1.0, abs=0.1) and made.std().item() == pytest.approx(1.0, rel=0.4)
-    assert unit_length(random(2, 7)).square().mean(1).tolist() == pytest.approx([1, 1])
+    assert normalize_2nd_moment(random(2, 7)).square().mean(1).tolist() == pytest.approx([1, 1])
 
 
 def test_a_layer_is_its_formula() -> None:
@@ -141,9 +141,9 @@ def test_a_layer_is_its_formula() -> None:
         layer.bias.copy_(random(2))
     x, w, noise = random(2, 3, 4, 4), random(2, 5, seed=1), random(2, 1, 4, 4, seed=2)
     style = w @ layer.style.weight.T / math.sqrt(5) + 1
-    inner = modulated(x, layer.weight, style) + 0.3 * noise + layer.bias[:, None, None]
+    inner = modulated_conv2d(x, layer.weight, style) + 0.3 * noise + layer.bias[:, None, None]
     assert torch.allclose(layer(x, w, noise), torch.where(inner > 0, inner, 0.2 * inner) * math.sqrt(2))
-    picture = ToPicture(3, 1, w=5).to(WIDE)
+    picture = ToRGB(3, 1, w=5).to(WIDE)
     scale = w @ picture.style.weight.T / math.sqrt(5) + 1
     wanted = torch.einsum("oi,bi,bihw->bohw", picture.weight[:, :, 0, 0], scale, x) / math.sqrt(3)
     assert torch.allclose(picture(x, w), wanted)
@@ -155,7 +155,7 @@ def test_a_layer_is_its_formula() -> None:
 def test_styles_are_mixed_in_training_only() -> None:
     generator, _ = pair()
     generator.mixing = 1.0
-    noise = generator.draw(64, one_lane((), 64, CPU))
+    noise = generator.draw(64, single_lane_rng((), 64, CPU))
     own, other = generator.map(noise["z"]), generator.map(noise["other"])
     styles = generator.styles(noise)
     layers = styles.shape[1]
@@ -171,21 +171,21 @@ def test_styles_are_mixed_in_training_only() -> None:
 def test_as_many_are_mixed_as_asked() -> None:
     generator, _ = pair()
     generator.mixing = 0.3
-    change = generator.draw(2000, one_lane((), 2000, CPU))["change"]
+    change = generator.draw(2000, single_lane_rng((), 2000, CPU))["change"]
     assert (change <= 5).double().mean().item() == pytest.approx(0.3, abs=0.04)
 
 
 def test_truncation_draws_styles_to_their_mean() -> None:
     generator, _ = pair(classes=3)
     generator.eval()
-    noise, cond = generator.draw(4, one_lane((), 4, CPU)), torch.tensor([0, 1, 2, 0])
+    noise, cond = generator.draw(4, single_lane_rng((), 4, CPU)), torch.tensor([0, 1, 2, 0])
     whole = generator.styles(noise, cond)
     generator.truncation = 0.0
     centre = generator.styles(noise, cond)
     assert torch.allclose(centre, centre[:1].expand_as(centre))
     generator.truncation = 0.5
     assert torch.allclose(generator.styles(noise, cond), (whole + centre) / 2, atol=1e-6)
-    many = generator.draw(5000, one_lane(("many",), 5000, CPU))
+    many = generator.draw(5000, single_lane_rng(("many",), 5000, CPU))
     generator.truncation = 1.0
     mean = generator.styles(many, torch.arange(5000) % 3).mean(0)
     assert torch.allclose(mean, centre[0], atol=0.1)
@@ -198,7 +198,7 @@ def test_classes_have_vectors_of_their_own() -> None:
     mapping = Mapping(4, 3, 5, 1)
     z = torch.randn(2, 4)
     embedded = mapping.embed.weight.T[[0, 2]] / math.sqrt(3)  # type: ignore[union-attr]
-    inputs = torch.cat([unit_length(z), unit_length(embedded)], 1)
+    inputs = torch.cat([normalize_2nd_moment(z), normalize_2nd_moment(embedded)], 1)
     assert torch.allclose(mapping(z, torch.tensor([0, 2])), mapping.layers(inputs), atol=1e-6)
 
 
@@ -207,7 +207,7 @@ def test_classes_have_vectors_of_their_own() -> None:
 
 def test_deviations_are_those_of_consecutive_groups() -> None:
     x = random(10, 2, 3, 3)
-    made = group_deviation(x, 4)
+    made = minibatch_stddev(x, 4)
     for members in (range(4), range(4, 8), range(8, 10)):
         stacked = [x[one].flatten().tolist() for one in members]
         deviations = []

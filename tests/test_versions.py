@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gan_dist.runs.request import Request
-from gan_dist.runs.versions import version_differences, versions
+from gan_dist.runs.request import RunRequest
+from gan_dist.runs.versions import installed_versions, version_differences
 
 
 def test_equal_versions_are_no_news() -> None:
-    assert version_differences(versions(), versions()) == []
+    assert version_differences(installed_versions(), installed_versions()) == []
 
 
 def test_another_torch_is_named() -> None:
@@ -16,5 +16,5 @@ def test_another_torch_is_named() -> None:
 
 
 def test_a_request_carries_the_versions_it_was_made_with() -> None:
-    request = Request("a", "/a", "{}")
-    assert Request.from_json(request.to_json()).versions == versions()
+    request = RunRequest("a", "/a", "{}")
+    assert RunRequest.from_json(request.to_json()).versions == installed_versions()

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 import gan_dist
-from gan_dist.data.encoding.image import gif
-from gan_dist.generation.interpolation import EMPTY, Keyframe, arc, interpolate, line, stops, style_mix
+from gan_dist.data.encoding.image import encode_gif
+from gan_dist.generation.interpolation import EMPTY, Keyframe, interpolate, lerp, parse_keyframes, slerp, style_mix
 from gan_dist.generation.model import Model
-from gan_dist.generation.samples import noise_of
+from gan_dist.generation.samples import first_noise
 from tests.helpers import CPU
 
 JOB = """
@@ -52,12 +52,12 @@ def near(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def test_an_arc_keeps_lengths_and_has_equal_angles() -> None:
     start, end = torch.tensor([2.0, 0, 0]).double(), torch.tensor([0, 2.0, 0]).double()
-    found = arc(start, end, torch.linspace(0, 1, 4).double())
+    found = slerp(start, end, torch.linspace(0, 1, 4).double())
     angles = torch.arange(4).double() * math.pi / 6
     wanted = 2 * torch.stack([angles.cos(), angles.sin(), torch.zeros(4).double()], 1)
     assert torch.allclose(found, wanted, atol=1e-12)
-    assert torch.equal(arc(start, start, torch.tensor([0.0, 0.5]).double()), start.expand(2, -1))
-    assert torch.allclose(line(start, end, torch.tensor([0.5]).double()), torch.tensor([[1.0, 1, 0]]).double())
+    assert torch.equal(slerp(start, start, torch.tensor([0.0, 0.5]).double()), start.expand(2, -1))
+    assert torch.allclose(lerp(start, end, torch.tensor([0.5]).double()), torch.tensor([[1.0, 1, 0]]).double())
 
 
 @pytest.mark.parametrize("way", ["line", "sphere"])
@@ -73,10 +73,10 @@ def test_a_way_begins_and_ends_at_samples(models: dict[str, Model], way: str) ->
 def test_classes_blend(models: dict[str, Model]) -> None:
     """Half way between two classes the network gets half of each one's code."""
     model = models["mlp"]
-    found = interpolate(model, stops([3], ["2", "5"]), 3, "line")
+    found = interpolate(model, parse_keyframes([3], ["2", "5"]), 3, "line")
     code = torch.zeros(1, 10)
     code[0, [2, 5]] = 0.5
-    noise = noise_of(model.generator, [3], CPU)
+    noise = first_noise(model.generator, [3], CPU)
     half = (model.generator(noise, code) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     assert near(found[1:2], half) and near(found[2:], model.sample(1, 3, 5))
 
@@ -85,7 +85,7 @@ def test_a_line_between_styles_starts_at_a_sample_and_keeps_its_pixels_noise(mod
     model = models["stylegan2"]
     found = interpolate(model, [Keyframe(3), Keyframe(9)], 3, "line")
     assert near(found[:1], model.sample(1, 3))
-    generator, noise = model.generator, noise_of(model.generator, [3, 9], CPU)
+    generator, noise = model.generator, first_noise(model.generator, [3, 9], CPU)
     styles = generator.styles(noise, torch.zeros(2, dtype=torch.int64))
     first = {**noise, "pixels": [one[:1] for one in noise["pixels"]]}
     half = generator.synthesis(styles.mean(0, keepdim=True), first)
@@ -93,13 +93,13 @@ def test_a_line_between_styles_starts_at_a_sample_and_keeps_its_pixels_noise(mod
 
 
 def test_places_are_seeds_and_classes_side_by_side() -> None:
-    assert stops([1, 2], []) == [Keyframe(1), Keyframe(2)] and stops([1], ["a", "b"]) == [
+    assert parse_keyframes([1, 2], []) == [Keyframe(1), Keyframe(2)] and parse_keyframes([1], ["a", "b"]) == [
         Keyframe(1, "a"),
         Keyframe(1, "b"),
     ]
-    assert stops([1, 2], ["a"]) == [Keyframe(1, "a"), Keyframe(2, "a")]
+    assert parse_keyframes([1, 2], ["a"]) == [Keyframe(1, "a"), Keyframe(2, "a")]
     with pytest.raises(ValueError, match="as many classes as seeds, or one; not 3 and 2"):
-        stops([1, 2], ["a", "b", "c"])
+        parse_keyframes([1, 2], ["a", "b", "c"])
 
 
 def test_mixed_styles(models: dict[str, Model]) -> None:
@@ -111,7 +111,7 @@ def test_mixed_styles(models: dict[str, Model]) -> None:
         assert near(found[0, place + 1], model.sample(1, seed, 4)[0])
     for place, seed in enumerate(rows):
         assert near(found[place + 1, 0], model.sample(1, seed, 4)[0])
-    noise = noise_of(model.generator, [2, 7], CPU)
+    noise = first_noise(model.generator, [2, 7], CPU)
     styles = model.generator.styles(noise, torch.full((2,), 4))
     layers = styles.shape[1]
     both = torch.cat([styles[1:, : layers // 2], styles[:1, layers // 2 :]], 1)
@@ -126,12 +126,12 @@ def test_what_has_no_way(models: dict[str, Model]) -> None:
     with pytest.raises(ValueError, match="has no styles; stylegan2 has"):
         style_mix(models["mlp"], [1], [2], None, None)
     with pytest.raises(ValueError, match="class 'ten': the model has no such class"):
-        interpolate(models["mlp"], stops([1], ["1", "ten"]), 3, "line")
+        interpolate(models["mlp"], parse_keyframes([1], ["1", "ten"]), 3, "line")
 
 
 def test_a_gif_holds_every_picture(tmp_path: Path) -> None:
     pixels = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).mul(40).expand(-1, 1, 8, 8)
-    with Image.open(io.BytesIO(gif(pixels))) as opened:
+    with Image.open(io.BytesIO(encode_gif(pixels))) as opened:
         assert opened.n_frames == 5 and opened.size == (240, 240)
         for number in range(5):
             opened.seek(number)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gan_dist.augment import color as colours
-from gan_dist.augment.affine import resampled
-from gan_dist.augment.pixel_ops import cut_out, flipped, moved, turned
+from gan_dist.augment.affine import resample_affine
+from gan_dist.augment.pixel_ops import cutout, flip, rotate_quarters, shift_pixels
 from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.distributed.randomness import Rng
 
@@ -77,7 +77,7 @@ class Ada:
         x = self._transformed(x, dice)
         x = self._recoloured(x, dice)
         chosen, centre = dice.chosen(self.p * self.cutout), torch.stack([dice.uniform(), dice.uniform()], 1)
-        return torch.where(_each(chosen), cut_out(x, centre, 1 / 2), x)
+        return torch.where(_each(chosen), cutout(x, centre, 1 / 2), x)
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
         logits = batch.judged(nets, "real").logits
@@ -102,11 +102,11 @@ class Ada:
 
     def _blitted(self, x: Tensor, dice: _Dice) -> Tensor:
         p = self.p * self.blit
-        x = flipped(x, dice.chosen(p) & (dice.uniform() < 0.5))
-        x = turned(x, dice.chosen(p) * (4 * dice.uniform()).floor().long())
+        x = flip(x, dice.chosen(p) & (dice.uniform() < 0.5))
+        x = rotate_quarters(x, dice.chosen(p) * (4 * dice.uniform()).floor().long())
         chosen, shift = dice.chosen(p), torch.stack([dice.uniform(), dice.uniform()], 1)
         most = x.shape[-1] / 8
-        return moved(x, chosen[:, None] * ((2 * shift - 1) * most).round().long(), mirrored=True)
+        return shift_pixels(x, chosen[:, None] * ((2 * shift - 1) * most).round().long(), mirrored=True)
 
     def _transformed(self, x: Tensor, dice: _Dice) -> Tensor:
         p = self.p * self.geometry
@@ -121,7 +121,7 @@ class Ada:
         stretched = torch.diag_embed(torch.stack([1 / stretch, stretch], 1))
         source = rotation(first) @ stretched @ rotation(second) / scale[:, None, None]
         whole = torch.cat([source, source @ -shift[:, :, None]], 2)
-        return torch.where(_each(changed), resampled(x, whole), x)
+        return torch.where(_each(changed), resample_affine(x, whole), x)
 
     def _recoloured(self, x: Tensor, dice: _Dice) -> Tensor:
         p = self.p * self.colour
@@ -133,7 +133,7 @@ class Ada:
         changed = (bright != 0) | (scale != 1) | (flip != 0) | (turn != 0) | (colourful != 1)
         matrix = colours.contrast(scale) @ colours.brightness(bright)
         matrix = colours.saturation(colourful) @ colours.hue(turn) @ colours.luma_flip(flip) @ matrix
-        return torch.where(_each(changed), colours.recoloured(x, matrix), x)
+        return torch.where(_each(changed), colours.apply_color_matrix(x, matrix), x)
 
 
 class _Dice:

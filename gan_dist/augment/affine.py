@@ -36,7 +36,7 @@ MARGIN = TAPS // 2 + REACH // 2
 BILINEAR, BORDER = 0, 1  # as `torch.ops` numbers them
 
 
-def resampled(x: Tensor, source: Tensor) -> Tensor:
+def resample_affine(x: Tensor, source: Tensor) -> Tensor:
     """[B, C, N, N] at the places where `source` says that each pixel comes from; beyond its edges it is mirrored.
 
     Args:

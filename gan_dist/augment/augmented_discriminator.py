@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gan_dist.contracts import Augment, Batch, Net
 
 
-class AugmentedNet:
+class AugmentedDiscriminator:
     """D after augmentation, for one micro-batch (`contracts.Net`).
 
     Each pass through it draws its own numbers, so that real and fake samples are changed independently. What

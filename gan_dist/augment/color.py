@@ -44,7 +44,7 @@ def saturation(by: Tensor) -> Tensor:
     return grey + by[:, None, None] * (_identity(by) - grey) + (1 - by[:, None, None]) * _corner(by)
 
 
-def recoloured(x: Tensor, matrix: Tensor) -> Tensor:
+def apply_color_matrix(x: Tensor, matrix: Tensor) -> Tensor:
     """Pictures [B, C, H, W] under maps [B, 4, 4]. A grey one is taken for three equal channels and stays grey; the
     fourth channel, transparency, stays as it is."""
     colours = x[:, :3].expand(-1, 3, -1, -1)

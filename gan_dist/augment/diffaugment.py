@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gan_dist.augment.pixel_ops import cut_out, moved
+from gan_dist.augment.pixel_ops import cutout, shift_pixels
 from gan_dist.distributed.randomness import Rng
 
 POLICIES = ("color", "translation", "cutout")
@@ -49,9 +49,9 @@ class DiffAugment:
             x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, _each(contrast + 0.5))
         if "translation" in self.policy:
             most = round(SHIFT * x.shape[-1])
-            x = moved(x, (shift * (2 * most + 1)).floor().long() - most, mirrored=False)
+            x = shift_pixels(x, (shift * (2 * most + 1)).floor().long() - most, mirrored=False)
         if "cutout" in self.policy:
-            x = cut_out(x, hole, HOLE)
+            x = cutout(x, hole, HOLE)
         return x
 
 

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 
-def flipped(x: Tensor, which: Tensor) -> Tensor:
+def flip(x: Tensor, which: Tensor) -> Tensor:
     """Mirrored left to right where `which` [B] is true."""
     return torch.where(which[:, None, None, None], x.flip(3), x)
 
 
-def turned(x: Tensor, quarters: Tensor) -> Tensor:
+def rotate_quarters(x: Tensor, quarters: Tensor) -> Tensor:
     """Turned anticlockwise by 0 to 3 `quarters` [B] of a circle."""
     for quarter in (1, 2, 3):
         x = torch.where((quarters == quarter)[:, None, None, None], x.rot90(quarter, (2, 3)), x)
     return x
 
 
-def moved(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
+def shift_pixels(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
     """Moved by whole pixels, `shift` [B, 2] right and down; the picture continues mirrored, or else with zeros."""
     for axis, by in ((3, shift[:, 0]), (2, shift[:, 1])):
         size = x.shape[axis]
@@ -35,7 +35,7 @@ def moved(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
     return x
 
 
-def cut_out(x: Tensor, centre: Tensor, share: float) -> Tensor:
+def cutout(x: Tensor, centre: Tensor, share: float) -> Tensor:
     """Zero in a square of `share` of the side; `centre` [B, 2] in [0, 1) says which pixel it is around."""
     size = x.shape[-1]
     hole = round(share * size)

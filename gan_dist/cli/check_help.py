@@ -26,10 +26,10 @@ def check(
     """Say what is wrong with your own network, objective, penalty or augmentation, in one call."""
     from gan_dist.spec.merge import overrides_document
     from gan_dist.testing.checks import problems
-    from gan_dist.testing.kinds import guess_kind, kind_of
+    from gan_dist.testing.kinds import guess_kind, parse_kind
 
     arguments = overrides_document(sets or []).value
-    settled = guess_kind(use, [code]) if kind is None else kind_of(kind)
+    settled = guess_kind(use, [code]) if kind is None else parse_kind(kind)
     found = problems(use, settled, [code], **arguments)
     if as_json:
         emit({"use": use, "kind": settled, "problems": found})

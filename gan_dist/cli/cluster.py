@@ -47,13 +47,13 @@ def dashboard(
     browse: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Where Ray's own pages are: jobs, workers, logs."""
-    from gan_dist.launch.cluster.address import ClusterError, resolve
-    from gan_dist.launch.cluster.jobs_api import Jobs
+    from gan_dist.launch.cluster.address import ClusterError, resolve_address
+    from gan_dist.launch.cluster.jobs_api import JobsClient
 
-    cluster = resolve(address)
+    cluster = resolve_address(address)
     if cluster is None:
         raise ClusterError("no cluster is named and no local one runs: gan-dist up, or --address URL")
-    version = Jobs(cluster).version()
+    version = JobsClient(cluster).version()
     if browse:
         import webbrowser
 
@@ -79,7 +79,7 @@ def tensorboard(
     port: Annotated[int | None, typer.Option(help="Its port. Default: a free one from 6006 on.")] = None,
 ) -> None:
     """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
-    from gan_dist.evaluation.reports.tensorboard import show
+    from gan_dist.evaluation.reports.tensorboard import run_tensorboard
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.runs.storage import Folder
 
@@ -95,4 +95,4 @@ def tensorboard(
         return {one.id.removeprefix(f"{found.id}-"): one.folder.child("tensorboard") for one in trials_of(found)}
 
     say(f"TensorBoard of {folder.uri}; Ctrl-C ends it", aside=True)
-    show(folder, port, trials)
+    run_tensorboard(folder, port, trials)

@@ -34,7 +34,7 @@ def run_on_cluster(
     """
     from gan_dist.cli.submit import cluster_of
     from gan_dist.execution.ray.task import TaskRequest
-    from gan_dist.launch.cluster.jobs_api import Jobs
+    from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.display import LiveDisplay
     from gan_dist.launch.follow import follow_job
     from gan_dist.launch.packaging import Environment
@@ -45,6 +45,6 @@ def run_on_cluster(
     environment = Environment() if known is None else Environment(known.code, known.pip, known.image, known.env)
     job = submit(order, cluster, environment, module)
     # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
-    outcome = follow_job(Jobs(cluster), job, order.run_id, LiveDisplay(console(aside)), lambda: True)
+    outcome = follow_job(JobsClient(cluster), job, order.run_id, LiveDisplay(console(aside)), lambda: True)
     if outcome.exit_code != 0:
         raise UsageError(f"the cluster did not {verb}: {outcome.message}")

@@ -83,9 +83,9 @@ def evaluate(
     """Measure how good samples are: of images against images, of text with real text beside it."""
     from gan_dist.evaluation.evaluate import evaluate as answer
     from gan_dist.evaluation.query import EvaluationRequest
-    from gan_dist.evaluation.temperature_sweep import DEFAULT, parse
+    from gan_dist.evaluation.temperature_sweep import DEFAULT, parse_temperatures
 
-    grid = parse(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
+    grid = parse_temperatures(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
@@ -114,14 +114,14 @@ def evaluate(
 def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, as_json: bool) -> EvaluationResult:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster_task import run_on_cluster
-    from gan_dist.evaluation.evaluate import portable
+    from gan_dist.evaluation.evaluate import to_portable_request
     from gan_dist.evaluation.query import EvaluationResult
     from gan_dist.execution.ray.evaluate_task import ANSWER
     from gan_dist.runs.index import new_run_id, storage_root
 
     if question.neighbours:
         raise UsageError("--neighbours is a picture that is drawn in this process; leave out --workers")
-    plain, known = portable(question)
+    plain, known = to_portable_request(question)
     folder = storage_root(None, None).child(".evaluations").child(new_run_id("answer"))
     what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
     try:
@@ -172,9 +172,9 @@ def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:
 
 
 def _verdicts(found: EvaluationResult) -> list[Any]:
-    from gan_dist.evaluation.temperature_sweep import verdict
+    from gan_dist.evaluation.temperature_sweep import compare_curves
 
-    return [verdict(pair, found.curves) for pair in found.pairs] if "twin" in found.curves else []
+    return [compare_curves(pair, found.curves) for pair in found.pairs] if "twin" in found.curves else []
 
 
 def _show_values(found: EvaluationResult) -> None:

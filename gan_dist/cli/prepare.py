@@ -86,9 +86,9 @@ def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Pre
 
     from gan_dist.data.on_processes import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
-    from gan_dist.spec.check import checked_data
+    from gan_dist.spec.check import validate_data
 
-    data = checked_data({"source": source, **options})
+    data = validate_data({"source": source, **options})
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("shards", total=None)
@@ -102,12 +102,12 @@ def _make_on_cluster(
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster_task import run_on_cluster
-    from gan_dist.data.prepare import prepared
+    from gan_dist.data.prepare import open_prepared
     from gan_dist.runs.storage import Folder
-    from gan_dist.spec.check import checked_data
+    from gan_dist.spec.check import validate_data
 
     folder = Folder.at(target)
-    data = checked_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
+    data = validate_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
     run_on_cluster(
         "prepare",
         "gan_dist.execution.ray.prepare_task",
@@ -116,18 +116,18 @@ def _make_on_cluster(
         address,
         as_json,
     )
-    made = prepared(folder)
+    made = open_prepared(folder)
     if made is None:
         raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
     return made
 
 
 def _inspect(source: str, as_json: bool) -> None:
-    from gan_dist.data.prepare import prepared
+    from gan_dist.data.prepare import open_prepared
     from gan_dist.generation.samples import contact_sheet
     from gan_dist.runs.storage import Folder
 
-    found = prepared(Folder.at(source))
+    found = open_prepared(Folder.at(source))
     if found is None:
         raise UsageError(
             f"{source!r} is no prepared folder (no manifest.json in it); gan-dist prepare SRC DST makes one"

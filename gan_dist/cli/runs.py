@@ -92,7 +92,7 @@ def results(
 ) -> None:
     """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
     from gan_dist.cli.sweeps import results_of_sweep
-    from gan_dist.evaluation.reports.results import results_of
+    from gan_dist.evaluation.reports.results import run_results
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.reports.results import is_sweep
 
@@ -104,7 +104,7 @@ def results(
         raise UsageError(
             f"--best-job, --plots and --report are for sweeps; {here.id} is a run, its job {here.uri}/job.json"
         )
-    found = results_of(here)
+    found = run_results(here)
     if as_json:
         emit(found)
         return
@@ -225,7 +225,7 @@ def delete(
 ) -> None:
     """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
     from gan_dist.launch.run_status import OPEN, run_status
-    from gan_dist.runs.index import find_run, forget, storage_root
+    from gan_dist.runs.index import find_run, forget_run, storage_root
     from gan_dist.sweeps.reports.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
@@ -239,7 +239,7 @@ def delete(
         raise typer.Exit(1)
     for one in (*trials, found):
         one.folder.delete()
-        forget(one)
+        forget_run(one)
     if as_json:
         emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True})
     else:
@@ -247,7 +247,7 @@ def delete(
 
 
 def _seen(row: dict[str, Any]) -> str:
-    from gan_dist.launch.display import short
+    from gan_dist.launch.display import shorten
 
-    seen = short(row.get("seen") or 0)
-    return f"{seen} / {short(row['until'])}" if row.get("until") else seen
+    seen = shorten(row.get("seen") or 0)
+    return f"{seen} / {shorten(row['until'])}" if row.get("until") else seen

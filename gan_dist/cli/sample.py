@@ -15,7 +15,7 @@ from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.generation.model import Model
-    from gan_dist.generation.sampling import Sampling
+    from gan_dist.generation.sampling import SamplingPlan
 
 ROW = 8
 DEVICES = ("auto", "cpu", "cuda")
@@ -90,12 +90,12 @@ def sample(
 ) -> None:
     """Draw samples from a run's generator: a grid, any number of files, a way between samples; of text, lines."""
     from gan_dist.generation.output import check_free
-    from gan_dist.generation.output_formats import form_of
-    from gan_dist.generation.sampling import Sampling, seeds_of
+    from gan_dist.generation.output_formats import output_format
+    from gan_dist.generation.sampling import SamplingPlan, parse_seeds
 
     if out is not None:
         check_free(out, force)
-    seeds = seeds_of(seed)
+    seeds = parse_seeds(seed)
     if n is None:
         n = 64 if len(seeds) == 1 else ROW
     picture = interpolate is not None or mix is not None
@@ -104,7 +104,7 @@ def sample(
     if device not in DEVICES:
         raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
     # A cluster's workers have devices of their own.
-    here = Sampling(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
+    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
     model = here.model()
     if inputs is not None:
         shown, path = _remade(model, inputs, seeds, out)
@@ -114,7 +114,7 @@ def sample(
         path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
         shown = "1 picture" if picture else f"{n * len(seeds)} samples"
     else:
-        sampling = Sampling(model.uri, seeds, n, form_of(out, model.facts), *drawn, device)
+        sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
             _on_cluster(sampling, model, out, workers, address, as_json)
@@ -130,18 +130,18 @@ def sample(
 def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
     """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
     from gan_dist.data.encoding import image
-    from gan_dist.generation.translation import sheet, write
+    from gan_dist.generation.translation import render_sheet, write_images
     from gan_dist.runs.storage import Folder
 
     if len(seeds) > 1:
         raise UsageError("--inputs takes one --seed, not several")
     if out is None:
         path = Path(f"{model.name}-seed{seeds[0]}-made.png")
-        Folder.at(path.parent).write(path.name, image.png(sheet(model, inputs, seeds[0])))
+        Folder.at(path.parent).write(path.name, image.encode_png(render_sheet(model, inputs, seeds[0])))
         return "pictures beside their inputs", path
     if out.suffix:
         raise UsageError(f"--out {str(out)!r}: --inputs writes into a folder")
-    return f"{write(model, inputs, seeds[0], out)} pictures", out
+    return f"{write_images(model, inputs, seeds[0], out)} pictures", out
 
 
 def _picture(
@@ -170,17 +170,21 @@ def _picture(
         path = out or Path(f"{stem}-{way}.png")
         _check_ending(path, "--interpolate", (".png", ".gif"))
         frames = _way(model, seeds, cls, str(way), steps)
-        content = image.gif(frames) if path.suffix == ".gif" else image.png(image.enlarged(image.grid(frames, steps)))
+        content = (
+            image.encode_gif(frames)
+            if path.suffix == ".gif"
+            else image.encode_png(image.enlarge(image.make_grid(frames, steps)))
+        )
     else:
         from gan_dist.generation.interpolation import style_mix
-        from gan_dist.generation.sampling import seeds_of
+        from gan_dist.generation.sampling import parse_seeds
 
         if way is not None:
             raise UsageError("--interpolate and --mix are two pictures; ask for one of them")
-        path, columns = out or Path(f"{stem}-mix{mix}.png"), seeds_of(mix)
+        path, columns = out or Path(f"{stem}-mix{mix}.png"), parse_seeds(mix)
         _check_ending(path, "--mix", (".png",))
         table = style_mix(model, seeds, columns, _layers(layers), cls)
-        content = image.png(image.enlarged(image.grid(table, len(columns) + 1)))
+        content = image.encode_png(image.enlarge(image.make_grid(table, len(columns) + 1)))
     Folder.at(path.parent).write(path.name, content)
     return path
 
@@ -190,23 +194,23 @@ def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[byte
     import torch
 
     from gan_dist.data.encoding import image
-    from gan_dist.generation.samples import sheet
+    from gan_dist.generation.samples import render_sheet
 
     samples = torch.cat([model.sample(n, seed, cls) for seed in seeds])
-    shown: Any = sheet(samples, model.facts)
+    shown: Any = render_sheet(samples, model.facts)
     if isinstance(shown, list):
         return "".join(f"{line}\n" for line in shown).encode(), ".txt"
-    return image.png(image.enlarged(image.grid(samples, n)) if len(seeds) > 1 else shown), ".png"
+    return image.encode_png(image.enlarge(image.make_grid(samples, n)) if len(seeds) > 1 else shown), ".png"
 
 
 def _way(model: Model, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
-    from gan_dist.generation.interpolation import WAYS, interpolate, stops
+    from gan_dist.generation.interpolation import WAYS, interpolate, parse_keyframes
     from gan_dist.spec.problems import suggestion
 
     if way not in WAYS:
         raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
     classes = [] if cls is None else [one.strip() for one in cls.split(",")]
-    return interpolate(model, stops(seeds, classes), steps, way)
+    return interpolate(model, parse_keyframes(seeds, classes), steps, way)
 
 
 def _layers(written: str | None) -> range | None:
@@ -223,21 +227,23 @@ def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
         raise UsageError(f"--out {str(path)!r}: {option} makes a file of {' or '.join(endings)}")
 
 
-def _deliver(sampling: Sampling, model: Model, out: Path, aside: bool) -> Path:
+def _deliver(sampling: SamplingPlan, model: Model, out: Path, aside: bool) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.generation.output import write_samples
-    from gan_dist.generation.sampling import here
+    from gan_dist.generation.sampling import sample_in_process
 
     columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("parts", total=None)
         return write_samples(
-            sampling, model, out, here, lambda done, total: bar.update(task, completed=done, total=total)
+            sampling, model, out, sample_in_process, lambda done, total: bar.update(task, completed=done, total=total)
         )
 
 
-def _on_cluster(sampling: Sampling, model: Model, out: Path, workers: int, address: str | None, as_json: bool) -> None:
+def _on_cluster(
+    sampling: SamplingPlan, model: Model, out: Path, workers: int, address: str | None, as_json: bool
+) -> None:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster_task import run_on_cluster
 

@@ -13,8 +13,8 @@ from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.launch.cluster.local import Cluster
-    from gan_dist.launch.display import Outcome
-    from gan_dist.launch.plan import Plan
+    from gan_dist.launch.display import RunOutcome
+    from gan_dist.launch.plan import LaunchPlan
 
 Job = Annotated[
     str | None,
@@ -91,7 +91,7 @@ def submit(
         finish(plan.run.id, plan.run.uri, outcome, as_json)
 
 
-def finish(run_id: str, uri: str, outcome: Outcome, as_json: bool) -> None:
+def finish(run_id: str, uri: str, outcome: RunOutcome, as_json: bool) -> None:
     """Print how a run ended, and leave with its exit code."""
     if as_json:
         emit(
@@ -112,12 +112,12 @@ def finish(run_id: str, uri: str, outcome: Outcome, as_json: bool) -> None:
     raise typer.Exit(outcome.exit_code)
 
 
-def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
+def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
     from gan_dist.launch.display import LiveDisplay
-    from gan_dist.runs.index import remember
+    from gan_dist.runs.index import remember_run
     from gan_dist.sweeps.local import run_here
 
-    remember(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
+    remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
     say(f"run {plan.run.id}, in this process", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.
@@ -126,19 +126,19 @@ def _run_here(plan: Plan, as_json: bool) -> Outcome | None:
     return follower.outcome
 
 
-def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool) -> Outcome | None:
-    from gan_dist.launch.cluster.jobs_api import Jobs
+def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json: bool) -> RunOutcome | None:
+    from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.display import LiveDisplay
     from gan_dist.launch.follow import ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit as send
-    from gan_dist.runs.index import remember
+    from gan_dist.runs.index import remember_run
 
     cluster = cluster_of(address, as_json)
     if cluster.local and not plan.run.folder.exists("request.json"):
         # From here on the run is known, even if its driver never starts.
         plan.run.folder.write_json("request.json", plan.request.record())
     submission = send(plan.request, cluster, plan.environment)
-    remember(
+    remember_run(
         plan.run,
         address=cluster.address,
         local=cluster.local,
@@ -153,14 +153,14 @@ def _run_on_cluster(plan: Plan, address: str | None, detach: bool, as_json: bool
         return None
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     follower = LiveDisplay(console(as_json))
-    return follow_job(Jobs(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
+    return follow_job(JobsClient(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
 
 
 def cluster_of(address: str | None, as_json: bool) -> Cluster:
     """The cluster that is named, or a local Ray, started where none runs."""
-    from gan_dist.launch.cluster.address import resolve, start_local
+    from gan_dist.launch.cluster.address import resolve_address, start_local
 
-    if (cluster := resolve(address)) is not None:
+    if (cluster := resolve_address(address)) is not None:
         return cluster
     say(
         "no cluster is named: starting a local Ray (it ends itself when idle; `gan-dist down` ends it now)",
@@ -169,7 +169,7 @@ def cluster_of(address: str | None, as_json: bool) -> Cluster:
     return start_local()
 
 
-def _detached(plan: Plan, submission: str, cluster: Cluster, as_json: bool) -> None:
+def _detached(plan: LaunchPlan, submission: str, cluster: Cluster, as_json: bool) -> None:
     run = plan.run.id
     if as_json:
         emit({"run": run, "uri": plan.run.uri, "submission": submission, "address": cluster.address})
@@ -179,18 +179,18 @@ def _detached(plan: Plan, submission: str, cluster: Cluster, as_json: bool) -> N
     say(f"  stop it     gan-dist stop {run}")
 
 
-def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> None:
+def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool) -> None:
     """Everything that would be sent; the values of copied variables are not shown."""
     import json
     from dataclasses import asdict
 
-    from gan_dist.launch.cluster.address import Cluster, resolve
-    from gan_dist.launch.plan import resolved
+    from gan_dist.launch.cluster.address import Cluster, resolve_address
+    from gan_dist.launch.plan import resolve_job
     from gan_dist.launch.submit import entrypoint, runtime_env
-    from gan_dist.registry.metric_names import job_names
+    from gan_dist.registry.metric_names import job_metric_names
     from gan_dist.runs.request import VARIABLE
 
-    found = None if local else resolve(address)
+    found = None if local else resolve_address(address)
     cluster = found or Cluster("a local Ray, to be started", local=True)
     sent = runtime_env(plan.request, cluster, plan.environment)
     hidden = {name: "(copied from here)" for name in plan.environment.env} | {VARIABLE: "(the request)"}
@@ -202,8 +202,8 @@ def _show_plan(plan: Plan, address: str | None, local: bool, as_json: bool) -> N
         "run": plan.run.id,
         "uri": plan.run.uri,
         "cluster": "this process" if local else cluster.address,
-        "in_samples": resolved(plan.spec),
-        "metrics": list(job_names(plan.spec, [plan.environment.code or "."])),
+        "in_samples": resolve_job(plan.spec),
+        "metrics": list(job_metric_names(plan.spec, [plan.environment.code or "."])),
         "job": json.loads(request.pop("spec")),
         "request": request,
     }

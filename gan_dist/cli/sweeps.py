@@ -40,10 +40,10 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, pa
 
 def say_results(found: dict[str, Any]) -> None:
     """The final word on a sweep, for people."""
-    from gan_dist.launch.display import clock
+    from gan_dist.launch.display import format_clock
     from gan_dist.sweeps.reports.results import lines_on
 
-    say(f"{found['id']}: {found['status']}, {len(found['trials'])} configurations in {clock(found['seconds'])}")
+    say(f"{found['id']}: {found['status']}, {len(found['trials'])} configurations in {format_clock(found['seconds'])}")
     if found["message"]:
         say(f"message     {found['message']}")
     _table(found["metrics"], found["trials"])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.order import Positions, epoch_samples, shuffled
+from gan_dist.data.order import Positions, epoch_samples, shuffle
 from gan_dist.distributed.randomness import Rng
 from gan_dist.errors import DataError, UsageError
 from gan_dist.spec.problems import suggestion
@@ -31,7 +31,7 @@ class WeightedPlan:
     def __init__(self, seed: int, batch: int, labels: Positions, weights: Sequence[float]) -> None:
         self.seed, self.batch, self.count = seed, batch, len(labels)
         self._members = [np.flatnonzero(labels == number) for number in range(len(weights))]
-        self._quotas = quotas(self.count, weights)
+        self._quotas = class_quotas(self.count, weights)
         self._epoch = lru_cache(maxsize=2)(self._ordered)
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -47,7 +47,7 @@ class WeightedPlan:
 
     def _ordered(self, epoch: int) -> Positions:
         held = np.concatenate([self._of_class(number, epoch) for number in range(len(self._members))])
-        return held[shuffled(len(held), self.seed, "order", epoch)]
+        return held[shuffle(len(held), self.seed, "order", epoch)]
 
     def _of_class(self, number: int, epoch: int) -> Positions:
         """The samples of a class that an epoch holds, out of its permutations laid end to end."""
@@ -57,12 +57,12 @@ class WeightedPlan:
         first, end, length = epoch * quota, (epoch + 1) * quota, len(members)
         orders = []
         for one in range(first // length, -(-end // length)):
-            order = shuffled(length, self.seed, "class", number, one)
+            order = shuffle(length, self.seed, "class", number, one)
             orders.append(members[order[max(0, first - one * length) : end - one * length]])
         return np.concatenate(orders)
 
 
-def quotas(count: int, weights: Sequence[float]) -> list[int]:
+def class_quotas(count: int, weights: Sequence[float]) -> list[int]:
     """Whole numbers in proportion to the weights that sum to `count`; what is left over goes to the largest rests."""
     exact = count * np.asarray(weights, np.float64) / sum(weights)
     whole = np.floor(exact).astype(int)
@@ -71,7 +71,9 @@ def quotas(count: int, weights: Sequence[float]) -> list[int]:
     return [int(number) for number in whole]
 
 
-def weights_of(asked: str | Mapping[str, float], classes: Sequence[str], counts: Sequence[int]) -> tuple[float, ...]:
+def resolve_class_weights(
+    asked: str | Mapping[str, float], classes: Sequence[str], counts: Sequence[int]
+) -> tuple[float, ...]:
     """The job's `data.class_weights` as one for each class; empty where classes come as the data have them.
 
     Raises:
@@ -90,7 +92,7 @@ def weights_of(asked: str | Mapping[str, float], classes: Sequence[str], counts:
         raise DataError(f"data.class_weights.{empty[0]}: the data have no sample of that class")
     if not sum(found):
         raise DataError("data.class_weights: all are 0, so nothing would be served")
-    for name, weight, quota in zip(classes, found, quotas(sum(counts), found), strict=True):
+    for name, weight, quota in zip(classes, found, class_quotas(sum(counts), found), strict=True):
         if weight and not quota:
             raise DataError(f"data.class_weights.{name}: {weight:g} is so little that no sample would be served; use 0")
     return found
@@ -105,6 +107,6 @@ def class_shares(facts: DataFacts, device: torch.device, weights: Sequence[float
     return (shares.cumsum(0) / shares.sum()).to(device)
 
 
-def drawn_classes(shares: Tensor, rng: Rng) -> Tensor:
+def draw_classes(shares: Tensor, rng: Rng) -> Tensor:
     """A class for each sample, as often as `class_shares` says."""
     return torch.searchsorted(shares, rng.uniform().double(), right=True).clamp_max(len(shares) - 1)

@@ -161,7 +161,7 @@ class Codec:
         return self.splitting.join(self.sentence(row))
 
 
-def vocabulary_of(counts: Counter[str], min_count: int, most: int | None) -> tuple[str, ...]:
+def build_vocabulary(counts: Counter[str], min_count: int, most: int | None) -> tuple[str, ...]:
     """The special tokens, then the others by how often they come, and by the alphabet among equals.
 
     Args:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.text.held_out import HeldOut
-from gan_dist.data.text.oracle import oracle_of
+from gan_dist.data.text.held_out import HeldOutText
+from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError
 from gan_dist.spec.data import PictureData, TextData
 from gan_dist.spec.fields import Held
@@ -131,22 +131,24 @@ class TextFacts(DataFacts):
         return self.codec.shape
 
     def for_metrics(self, held: Held) -> dict[str, Any]:
-        oracle = None if self.oracle is None else oracle_of(self.oracle)
+        oracle = None if self.oracle is None else open_oracle(self.oracle)
         return {**super().for_metrics(held), "codec": self.codec, "oracle": oracle, "held_out": self.held_out(held)}
 
-    def held_out(self, held: Held) -> HeldOut | None:
+    def held_out(self, held: Held) -> HeldOutText | None:
         """Sentences that nothing is learnt from, where the job keeps some. Raises DataError."""
         where: Mapping[str, Any] | None = getattr(self, held)
         if where is None:
             return None
-        return HeldOut.stand_in(held, where, self.codec) if self.stand_in else HeldOut.of(held, where, self.codec)
+        return (
+            HeldOutText.stand_in(held, where, self.codec) if self.stand_in else HeldOutText.of(held, where, self.codec)
+        )
 
     @property
     def described(self) -> str:
         return f"sentences of at most {self.codec.length} of {len(self.codec.vocabulary):,} tokens"
 
 
-def facts_of(record: Mapping[str, Any]) -> DataFacts:
+def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
     """From `as_dict`, or a mapping that holds more."""
     kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}

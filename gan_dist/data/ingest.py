@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gan_dist.data.class_balance import WeightedPlan
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.order import Plan, Positions
+from gan_dist.data.order import Positions, ServingOrder
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.errors import DataError
@@ -40,7 +40,7 @@ class Memory:
         self.blocks, self.labels, self.facts = list(blocks), labels, facts
         lengths = tuple(len(block) for block in blocks)
         weights = facts.class_weights
-        self.plan = WeightedPlan(seed, batch, labels, weights) if weights else Plan(seed, batch, lengths)
+        self.plan = WeightedPlan(seed, batch, labels, weights) if weights else ServingOrder(seed, batch, lengths)
         self._ends = np.cumsum(lengths)
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -49,7 +49,7 @@ class Memory:
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         """Block uint8 [n, C, S, S] and labels [n] at canonical positions."""
-        return gathered(self.blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
+        return gather_rows(self.blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
 
 
 class OnDevice:
@@ -79,7 +79,7 @@ class Stream:
 
     def __init__(self, found: Prepared, window: int, seed: int, batch: int) -> None:
         self.found, self.facts, self.labels = found, found.facts, found.column("label")
-        self.plan = Plan(seed, batch, tuple(found.shards.values()), window)
+        self.plan = ServingOrder(seed, batch, tuple(found.shards.values()), window)
         self._files = list(found.shards)
         self._ends = np.cumsum(self.plan.shards)
         self._held: OrderedDict[int, Future[Block]] = OrderedDict()
@@ -94,7 +94,7 @@ class Stream:
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         shards = np.searchsorted(self._ends, positions, side="right")
         blocks = {int(shard): self._send_for(int(shard)).result() for shard in np.unique(shards)}
-        return gathered(blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
+        return gather_rows(blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
 
     def _send_for(self, shard: int) -> Future[Block]:
         """The shard, read or being read; what was not asked for longest is let go."""
@@ -109,7 +109,7 @@ class Stream:
         return samples_of(read_shard(self.found.folder, file, [SAMPLE]))
 
 
-def gathered(blocks: Sequence[Block] | dict[int, Block], ends: Positions, positions: Positions) -> Tensor:
+def gather_rows(blocks: Sequence[Block] | dict[int, Block], ends: Positions, positions: Positions) -> Tensor:
     """The samples at positions, [n, ...], out of blocks that end at `ends`."""
     block = np.searchsorted(ends, positions, side="right")
     first = blocks[int(block[0])]
@@ -121,13 +121,13 @@ def gathered(blocks: Sequence[Block] | dict[int, Block], ends: Positions, positi
     return torch.from_numpy(out)
 
 
-def in_memory(found: Prepared, seed: int, batch: int) -> Memory:
+def load_into_memory(found: Prepared, seed: int, batch: int) -> Memory:
     """Prepared data read into this process."""
     blocks = [samples_of(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
     return Memory(blocks, found.column("label"), found.facts, seed, batch)
 
 
-def on_device(rows: Memory, asked: str, device: torch.device) -> Memory | OnDevice:
+def move_to_device(rows: Memory, asked: str, device: torch.device) -> Memory | OnDevice:
     """Rows moved to the accelerator, where the job asks for it or, left open, where they take little of it."""
     held = sum(block.nbytes for block in rows.blocks)
     if asked == "device" or (asked == "auto" and device.type == "cuda" and held <= _room(device)):
@@ -141,7 +141,7 @@ def _room(device: torch.device) -> float:
     return DEVICE_SHARE * free
 
 
-class Rows(Protocol):
+class Ingest(Protocol):
     """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position."""
 
     @property
@@ -157,7 +157,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Ingest:
+class IngestChoice:
     """`window` is how many shards a stream mixes at a time; 0 where all samples are mixed. `why` is for people."""
 
     kind: Literal["memory", "stream"]
@@ -165,12 +165,12 @@ class Ingest:
     why: str
 
 
-def weighted(data: DataSpec) -> bool:
+def has_class_weights(data: DataSpec) -> bool:
     """Whether classes are served in another proportion than that of the data."""
     return not isinstance(data, PairData) and data.class_weights != "data"
 
 
-def choose(data: DataSpec, held: int, room: int, before: int | None) -> Ingest:
+def choose_ingest(data: DataSpec, held: int, room: int, before: int | None) -> IngestChoice:
     """The ingest of a run.
 
     Args:
@@ -181,7 +181,9 @@ def choose(data: DataSpec, held: int, room: int, before: int | None) -> Ingest:
     Raises:
         DataError: the samples have to be in memory, and do not fit.
     """
-    if weighted(data) and (before or data.ingest == "stream" or (data.ingest == "auto" and held > SHARE * room)):
+    if has_class_weights(data) and (
+        before or data.ingest == "stream" or (data.ingest == "auto" and held > SHARE * room)
+    ):
         raise DataError(
             f"data.class_weights: a stream serves {held / GIB:.2f} GiB of shards as they lie; set data.ingest: memory, "
             "or leave the weights out"
@@ -189,14 +191,14 @@ def choose(data: DataSpec, held: int, room: int, before: int | None) -> Ingest:
     size = f"{held / GIB:.2f} GiB in {room / GIB:.1f} GiB of memory for data"
     fits = held <= SHARE * room
     if before:
-        return Ingest("stream", before, "the order of the run's earlier attempts")
+        return IngestChoice("stream", before, "the order of the run's earlier attempts")
     if data.ingest == "stream" and before is None:
-        return Ingest("stream", data.window, "the job says so")
+        return IngestChoice("stream", data.window, "the job says so")
     if before == 0 or data.ingest in ("memory", "device"):
         reason = f"data.ingest: {data.ingest}" if before is None else "this run's order mixes all samples at once"
         if held > room:
             raise DataError(f"{reason}, but the samples do not fit: {size}")
-        return Ingest("memory", 0, f"{reason}; {size}")
+        return IngestChoice("memory", 0, f"{reason}; {size}")
     if fits:
-        return Ingest("memory", 0, size)
-    return Ingest("stream", data.window, f"{size} is more than half")
+        return IngestChoice("memory", 0, size)
+    return IngestChoice("stream", data.window, f"{size} is more than half")

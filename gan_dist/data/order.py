@@ -20,7 +20,7 @@ def epoch_samples(count: int, batch: int) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServingOrder:
     """The order of a run's samples, by their canonical positions: shards end to end.
 
     Attributes:
@@ -45,7 +45,7 @@ class Plan:
         """
         epoch, offset = self._place(reals_drawn)
         if self.window == 0:
-            return shuffled(self.count, self.seed, "order", epoch)[offset : offset + self.batch]
+            return shuffle(self.count, self.seed, "order", epoch)[offset : offset + self.batch]
         ends = self._ends(epoch)
         first = int(np.searchsorted(ends, offset, side="right"))
         last = int(np.searchsorted(ends, offset + self.batch - 1, side="right"))
@@ -77,12 +77,12 @@ class Plan:
 
     def _window(self, epoch: int, number: int) -> Positions:
         """The shards of one window of an epoch."""
-        order = shuffled(len(self.shards), self.seed, "shards", epoch)
+        order = shuffle(len(self.shards), self.seed, "shards", epoch)
         return order[number * self.window : (number + 1) * self.window]
 
     def _ends(self, epoch: int) -> Positions:
         """How many samples the windows of an epoch hold together with those before."""
-        rows = np.asarray(self.shards)[shuffled(len(self.shards), self.seed, "shards", epoch)]
+        rows = np.asarray(self.shards)[shuffle(len(self.shards), self.seed, "shards", epoch)]
         sums = np.add.reduceat(rows, np.arange(0, len(rows), self.window))
         return np.cumsum(sums)
 
@@ -91,10 +91,10 @@ class Plan:
         """The samples of one window in their order."""
         shards = self._window(epoch, number)
         held = np.concatenate([self._first[shard] + np.arange(self.shards[shard]) for shard in shards])
-        return held[shuffled(len(held), self.seed, "window", epoch, number)]
+        return held[shuffle(len(held), self.seed, "window", epoch, number)]
 
 
 @lru_cache(maxsize=8)
-def shuffled(count: int, *key: object) -> Positions:
+def shuffle(count: int, *key: object) -> Positions:
     """The numbers below `count`, each once, in the order that belongs to the key."""
     return np.random.Generator(np.random.Philox(seed_of(*key))).permutation(count)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.class_balance import weights_of
+from gan_dist.data.class_balance import resolve_class_weights
 from gan_dist.data.codec import Codec
 from gan_dist.data.facts import (
     DataFacts,
@@ -29,16 +29,16 @@ from gan_dist.data.facts import (
     check_images,
     check_rejected,
     check_text,
-    facts_of,
+    facts_from_record,
 )
 from gan_dist.data.shards import numbers_of, read_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources.random_samples import stand_in
 from gan_dist.data.sources.registry import find
-from gan_dist.data.text.held_out import described, write_held_out
+from gan_dist.data.text.held_out import describe_held_out, write_held_out
 from gan_dist.errors import DataError, DataNotFound, StorageError
 from gan_dist.runs.storage import Folder
-from gan_dist.runs.versions import versions
+from gan_dist.runs.versions import installed_versions
 from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
 from gan_dist.spec.fields import HELD
 
@@ -57,7 +57,7 @@ class Prepared:
 
     @property
     def facts(self) -> DataFacts:
-        return facts_of(self.manifest)
+        return facts_from_record(self.manifest)
 
     @property
     def shards(self) -> dict[str, int]:
@@ -107,12 +107,14 @@ def _asked(found: Prepared, data: DataSpec) -> Prepared:
     if not isinstance(data, PairData):
         facts = found.facts
         asked = "equal" if facts.stand_in and data.class_weights != "data" else data.class_weights
-        weights = weights_of(asked, facts.classes, facts.class_counts)
+        weights = resolve_class_weights(asked, facts.classes, facts.class_counts)
         found = replace(found, manifest={**found.manifest, "class_weights": list(weights)})
     if not isinstance(data, TextData):
         return found
     shares = found.manifest.get("shares", {})
-    held: Record = {key: described(data, key, found.folder, shares.get(key), found.facts.stand_in) for key in HELD}
+    held: Record = {
+        key: describe_held_out(data, key, found.folder, shares.get(key), found.facts.stand_in) for key in HELD
+    }
     return replace(found, manifest={**found.manifest, **held})
 
 
@@ -143,7 +145,7 @@ def prepare(source: Source, folder: Folder, executor: Executor, progress: Progre
         "held_out": {key: len(texts) for key, texts in kept.items()},
         "shares": dict(source.contents.shares),
         "shards": shards,
-        "versions": versions(),
+        "versions": installed_versions(),
     }
     folder.write_json(MANIFEST, manifest)
     return Prepared(folder, manifest)
@@ -171,7 +173,7 @@ def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Prog
     return _in(folder, source, data, executor, progress)
 
 
-def prepared(folder: Folder) -> Prepared | None:
+def open_prepared(folder: Folder) -> Prepared | None:
     """What a folder holds, or None when no manifest is there.
 
     Raises:
@@ -193,7 +195,7 @@ def _given(data: DataSpec) -> Prepared | None:
     if data.source == "digits" or (isinstance(data, TextData) and data.from_oracle):
         return None
     try:
-        found = prepared(Folder.at(data.source))
+        found = open_prepared(Folder.at(data.source))
     except (OSError, StorageError):
         found = None  # whoever lists the source says why it cannot be reached
     if found is None:
@@ -220,7 +222,7 @@ def _cached(source: Source, data: DataSpec, cache: Folder, executor: Executor, p
 
 
 def _in(folder: Folder, source: Source, data: DataSpec, executor: Executor, progress: Progress) -> Prepared:
-    found = prepared(folder)
+    found = open_prepared(folder)
     if found is None:
         return prepare(source, folder, executor, progress, data.max_rejected)
     check_rejected(source.where, found.facts, data.max_rejected)

@@ -26,7 +26,7 @@ FORM = b"gan_dist.form"
 SAMPLE = "sample"
 
 
-def name_of(part: Part) -> str:
+def shard_name(part: Part) -> str:
     return f"shard-{part.first:09d}"
 
 
@@ -39,7 +39,7 @@ def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     Raises:
         StorageError: the folder cannot be written.
     """
-    name = name_of(part)
+    name = shard_name(part)
     if (done := folder.read_json(f"{name}.json")) is not None:
         return done
     good, rejected, native = _decoded(part)

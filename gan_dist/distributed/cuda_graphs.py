@@ -103,7 +103,7 @@ class Recorder:
                 return None
 
 
-def recorder_of(module: nn.Module, run: Callable[..., Any]) -> Recorder | None:
+def make_recorder(module: nn.Module, run: Callable[..., Any]) -> Recorder | None:
     """Of a network that is recorded."""
     ours, numbers = type(module).__module__.startswith("gan_dist.networks."), getattr(module, "recorded", None)
     return Recorder(module, numbers, run) if ours and numbers else None

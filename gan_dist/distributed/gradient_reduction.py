@@ -110,7 +110,7 @@ class _Queue:
 
 
 @contextmanager
-def summing(sums: Sequence[GradientSum]) -> Iterator[None]:
+def reduce_gradients(sums: Sequence[GradientSum]) -> Iterator[None]:
     """Inside, one `backward` ends with every gradient of these networks being the sum over workers.
 
     Every worker must enter, with the same networks in the same order.

@@ -34,7 +34,7 @@ def lanes_of(batch: int) -> list[range]:
     return [range(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
-def share_of(batch: int, rank: int, world: int) -> list[range]:
+def lanes_of_rank(batch: int, rank: int, world: int) -> list[range]:
     """The lanes that one worker computes: consecutive, and as equal in number as whole lanes allow.
 
     Raises:
@@ -100,6 +100,6 @@ class Rng:
         return generator
 
 
-def one_lane(key: tuple[object, ...], n: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Rng:
+def single_lane_rng(key: tuple[object, ...], n: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Rng:
     """Randomness for `n` samples outside training: grids, samples, checks."""
     return Rng(key, [(lane, len(rows)) for lane, rows in enumerate(lanes_of(n))], device, dtype)

@@ -1,6 +1,6 @@
 """A worker's place among the workers: rank, device, how gradients are reduced, how ranks talk. No Ray here.
 
-`LocalRun` is one process alone; `DistributedRuntime` is one of several in a `torch.distributed` group, which Ray Train (or a
+`LocalRuntime` is one process alone; `DistributedRuntime` is one of several in a `torch.distributed` group, which Ray Train (or a
 test) has set up. Both are given what differs by launcher: where events go and who asks for a stop.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gan_dist.distributed.cuda_graphs import recorder_of
-from gan_dist.distributed.gradient_reduction import GradientSum, summing
+from gan_dist.distributed.cuda_graphs import make_recorder
+from gan_dist.distributed.gradient_reduction import GradientSum, reduce_gradients
 
 Emit = Callable[[dict[str, Any]], None]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -25,7 +25,7 @@ class WrappedNetwork:
 
     def __init__(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> None:
         self.module, self.autocast = module, autocast
-        self._recorder = recorder_of(module, self._run)
+        self._recorder = make_recorder(module, self._run)
         compiles = compile_forward and self._recorder is None
         self._compiled: Callable[..., Any] | None = torch.compile(module) if compiles else None
 
@@ -73,7 +73,7 @@ class WorkerRuntime(Protocol):
     def stopping(self) -> bool: ...
 
 
-class LocalRun:
+class LocalRuntime:
     """One process, nothing to reduce."""
 
     rank, world = 0, 1
@@ -126,7 +126,7 @@ class DistributedRuntime:
 
     def sync(self, nets: list[WrappedNetwork], when: bool) -> AbstractContextManager[None]:
         """Sum gradients of the backward inside, or with `when=False` keep adding them up locally."""
-        return summing([self._sums[net] for net in nets if net in self._sums]) if when else nullcontext()
+        return reduce_gradients([self._sums[net] for net in nets if net in self._sums]) if when else nullcontext()
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over workers of one small tensor, on every worker."""

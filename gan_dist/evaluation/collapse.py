@@ -42,7 +42,7 @@ Says = Callable[[TagHistory, Report], bool]
 
 
 @dataclass(frozen=True)
-class Rule:
+class CollapseRule:
     """One way in which training goes wrong.
 
     Attributes:
@@ -75,7 +75,7 @@ RULES = (
     # The mean distance to the nearest of 64 others is steady to some percent. Blurred or plain samples have half of
     # what real ones have; a third is reached only where many are nearly the same (Arora and Zhang 2017, arXiv
     # 1706.08224, look for such pairs too). Below a tenth all are.
-    Rule(
+    CollapseRule(
         re.compile(re.escape(DIVERSITY)),
         2,
         lambda course, report: course.last < max(0.1, course.most / 3),
@@ -86,7 +86,7 @@ RULES = (
         collapse=True,
     ),
     # Coverage and recall of a thousand samples move by a few hundredths; half of them lost is modes lost.
-    Rule(
+    CollapseRule(
         re.compile(r"metric/(coverage|recall)(_.*)?"),
         2,
         lambda course, report: course.highest >= 0.2 and course.last < course.highest / 2,
@@ -96,7 +96,7 @@ RULES = (
         collapse=True,
     ),
     # One generator measured twice differs by a few percent, and a healthy run wavers by tens; not by twice.
-    Rule(
+    CollapseRule(
         re.compile(r"metric/(fid|fd_.*)"),
         2,
         lambda course, report: course.last > 2 * course.lowest,
@@ -106,7 +106,7 @@ RULES = (
         "penalty, augmentation for few data",
     ),
     # A DCGAN on digits that turns out well has three such reports in a row at its start.
-    Rule(
+    CollapseRule(
         re.compile(r"D(/[^/]+)?/accuracy"),
         8,
         lambda course, report: course.last >= 0.995,
@@ -115,7 +115,7 @@ RULES = (
         "a lower learning rate or fewer steps of D, a gradient penalty, augmentation for few data (augment: ada)",
     ),
     # A share of all sentences; a fifth is far from what chance or a short vocabulary adds within a run.
-    Rule(
+    CollapseRule(
         re.compile(r"metric/duplicates(_.*)?"),
         2,
         lambda course, report: course.last > course.lowest + 0.2,
@@ -126,7 +126,7 @@ RULES = (
     ),
     # BLEU has more references than Self-BLEU, so sentences as varied as the data are nearer to the data than to each
     # other. Both rise while a model learns its first words; only then is one above the other a loss.
-    Rule(
+    CollapseRule(
         re.compile(r"metric/self_bleu\d(_.*)?"),
         2,
         lambda course, report: course.last > course.first and course.last > _paired(course, report) + 0.05,
@@ -138,7 +138,7 @@ RULES = (
 
 
 @dataclass
-class Watch:
+class CollapseMonitor:
     """Follows a run.
 
     Args:
@@ -147,7 +147,7 @@ class Watch:
 
     until: int
     active: dict[str, str] = field(default_factory=dict)
-    _rules: dict[str, Rule | None] = field(default_factory=dict)
+    _rules: dict[str, CollapseRule | None] = field(default_factory=dict)
     _courses: dict[str, TagHistory] = field(default_factory=dict)
 
     def add(self, report: Report) -> list[str]:
@@ -167,7 +167,7 @@ class Watch:
         lost = ((text, self._rule_of(tag)) for tag, text in self.active.items())
         return next((text for text, rule in lost if rule is not None and rule.collapse), None)
 
-    def _rule_of(self, tag: str) -> Rule | None:
+    def _rule_of(self, tag: str) -> CollapseRule | None:
         if tag not in self._rules:
             self._rules[tag] = next((rule for rule in RULES if rule.tags.fullmatch(tag)), None)
         return self._rules[tag]
@@ -178,7 +178,7 @@ class Watch:
         course.highest = max(course.highest, value)
         return course
 
-    def _told(self, rule: Rule, course: TagHistory, report: Report) -> list[str]:
+    def _told(self, rule: CollapseRule, course: TagHistory, report: Report) -> list[str]:
         course.bad = course.bad + 1 if rule.bad(course, report) else 0
         if course.tag in self.active:
             if not rule.well(course, report):
@@ -196,9 +196,9 @@ class Watch:
         return course.tag == DIVERSITY and course.highest < 0.2 and early
 
 
-def watched(reports: Iterable[Report], until: int) -> Watch:
+def watch_reports(reports: Iterable[Report], until: int) -> CollapseMonitor:
     """A watch that has taken these reports."""
-    watch = Watch(until)
+    watch = CollapseMonitor(until)
     for report in reports:
         watch.add(report)
     return watch

@@ -11,26 +11,26 @@ import numpy as np
 import torch
 
 from gan_dist.data.facts import DataFacts, TextFacts
-from gan_dist.data.ingest import Memory, Rows
+from gan_dist.data.ingest import Ingest, Memory
 from gan_dist.distributed.device import pick_device
-from gan_dist.distributed.runtime import LocalRun, WorkerRuntime
+from gan_dist.distributed.runtime import LocalRuntime, WorkerRuntime
 from gan_dist.errors import DataError, UsageError
 from gan_dist.evaluation.fitted_features import all_ranks
-from gan_dist.evaluation.held_out_overlap import held_back
-from gan_dist.evaluation.image_folder import images_of
-from gan_dist.evaluation.inputs import EvaluationSamples, of_folder, of_model, twin_of
+from gan_dist.evaluation.held_out_overlap import find_held_out_overlap
+from gan_dist.evaluation.image_folder import read_image_folder
+from gan_dist.evaluation.inputs import EvaluationSamples, samples_of_folder, samples_of_model, samples_of_twin
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.metric_selection import select_metrics, with_overrides
-from gan_dist.evaluation.nearest_neighbors import METRIC, Neighbours, neighbours
+from gan_dist.evaluation.nearest_neighbors import METRIC, NearestNeighbors, find_nearest_neighbors
 from gan_dist.evaluation.query import EvaluationRequest, EvaluationResult
-from gan_dist.evaluation.temperature_sweep import pairs_of
-from gan_dist.evaluation.text_file import codec_for, is_text_file, rows_of, samples_of, sentences_of
+from gan_dist.evaluation.temperature_sweep import curves_of
+from gan_dist.evaluation.text_file import codec_for, file_as_data, file_samples, is_text_file, read_sentence_file
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.model import load
 from gan_dist.generation.training_data import prepared_beside, trained_on, training_data
 from gan_dist.metrics.features.fit import SEED
-from gan_dist.networks.text.autoregressive import Drawing
-from gan_dist.registry.lookup import add_roots
+from gan_dist.networks.text.autoregressive import SamplingOptions
+from gan_dist.registry.lookup import add_import_roots
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
@@ -38,13 +38,13 @@ from gan_dist.spec.sections import EnvironmentSpec
 
 
 def evaluate(question: EvaluationRequest) -> EvaluationResult:
-    """Measure in this process; nothing is trained. Raises what `answer` raises."""
+    """Measure in this process; nothing is trained. Raises what `evaluate_on_workers` raises."""
     with tempfile.TemporaryDirectory() as scratch:
-        run = LocalRun(pick_device("auto"), lambda event: None, lambda: False)
-        return answer(question, run, Folder(scratch))
+        run = LocalRuntime(pick_device("auto"), lambda event: None, lambda: False)
+        return evaluate_on_workers(question, run, Folder(scratch))
 
 
-def answer(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> EvaluationResult:
+def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> EvaluationResult:
     """Measure with all workers of a run, every one of which calls this; nothing is trained.
 
     Args:
@@ -56,17 +56,17 @@ def answer(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> 
         NoSuchRun, CheckpointError: for a run.
     """
     a, b = _sides_once(question, scratch, run)
-    others = {} if question.twin is None else {"twin": twin_of(question.twin, a, run.device)}
+    others = {} if question.twin is None else {"twin": samples_of_twin(question.twin, a, run.device)}
     against = _against(question)
     where = question.b or f"the data of {a.where}"
     _check_same_shape(a.where, a.facts, where, b.facts)
-    add_roots(a.roots)
+    add_import_roots(a.roots)
     measuring = MetricRunner(
         select_metrics(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split
     )
     if problems := measuring.problems():
         raise UsageError("\n".join(problems))
-    pairs = pairs_of(measuring.names) if question.grid else ()
+    pairs = curves_of(measuring.names) if question.grid else ()
     curves = {
         which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
         for which, one in {"model": a, **others}.items()
@@ -76,7 +76,7 @@ def answer(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> 
     first = {which: points[1.0] for which, points in curves.items()}
     twin = first.get("twin", {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
-    kept = None if is_text_file(question.b or "") else held_back(measuring, b, question.split)
+    kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
     warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
     count = b.facts.count
     return EvaluationResult(
@@ -84,7 +84,7 @@ def answer(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> 
     )
 
 
-def portable(question: EvaluationRequest) -> tuple[EvaluationRequest, EnvironmentSpec | None]:
+def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest, EnvironmentSpec | None]:
     """The same question with names that any machine understands, and what code its first run wants, if it has one.
 
     Raises:
@@ -98,7 +98,7 @@ def portable(question: EvaluationRequest) -> tuple[EvaluationRequest, Environmen
     return replace(question, **places), next((run.spec.environment for run in runs.values()), None)
 
 
-def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime) -> tuple[EvaluationSamples, Rows]:
+def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime) -> tuple[EvaluationSamples, Ingest]:
     """The same on each worker, errors too. The first decodes what is not prepared, before the others look."""
     if run.rank > 0:
         all_ranks(run, True)
@@ -109,12 +109,12 @@ def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime
         all_ranks(run, True)
 
 
-def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Rows, run: WorkerRuntime) -> Neighbours:
+def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Ingest, run: WorkerRuntime) -> NearestNeighbors:
     asked = with_overrides(question, a, [MetricSpec(use=METRIC)])
-    return neighbours(MetricRunner(asked, b.facts, a.cache, run, a.roots), a, b)
+    return find_nearest_neighbors(MetricRunner(asked, b.facts, a.cache, run, a.roots), a, b)
 
 
-def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Rows]:
+def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Ingest]:
     """A and B, if what is asked of them can be answered."""
     if is_text_file(question.a):
         return _file_against(question, scratch)
@@ -122,21 +122,21 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
         if question.b is None:
             raise UsageError(f"{question.a!r} is a folder of images; name a second one to compare it with")
         _check_options(question, question.a, of_text=False)
-        return of_folder(question.a, scratch), images_of(question.b)
+        return samples_of_folder(question.a, scratch), read_image_folder(question.b)
     model = load(question.a)
-    a = of_model(model, device)
+    a = samples_of_model(model, device)
     _check_options(question, a.where, a.of_text)
     if question.grid:
         _check_temperature(a, "--temperature-grid")
     if question.b is None:
         return a, training_data(model)
     if not isinstance(a.facts, TextFacts):
-        return a, images_of(question.b)
-    found = sentences_of(question.b, a.facts.codec)
-    return replace(a, warnings=found.warnings), rows_of(found)
+        return a, read_image_folder(question.b)
+    found = read_sentence_file(question.b, a.facts.codec)
+    return replace(a, warnings=found.warnings), file_as_data(found)
 
 
-def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[EvaluationSamples, Rows]:
+def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[EvaluationSamples, Ingest]:
     """Sentences of a file, and the data of a run or those of another file."""
     if question.b is None:
         raise UsageError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
@@ -144,18 +144,18 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
         raise UsageError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
     _check_options(question, question.a, of_text=True)
     if is_text_file(question.b):
-        first = sentences_of(question.a, codec_for([question.a, question.b], question.tokens, question.lower))
-        second = sentences_of(question.b, first.codec)
-        b = rows_of(second)
+        first = read_sentence_file(question.a, codec_for([question.a, question.b], question.tokens, question.lower))
+        second = read_sentence_file(question.b, first.codec)
+        b = file_as_data(second)
         assert isinstance(b.facts, TextFacts)
-        return samples_of(replace(first, codec=second.codec), b.facts, scratch), b
+        return file_samples(replace(first, codec=second.codec), b.facts, scratch), b
     model = load(question.b)
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
         raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
-    found = sentences_of(question.a, learnt.facts.codec)
+    found = read_sentence_file(question.a, learnt.facts.codec)
     facts = replace(learnt.facts, codec=found.codec)
-    a = samples_of(found, facts, prepared_beside(model).child(METRICS))
+    a = file_samples(found, facts, prepared_beside(model).child(METRICS))
     return replace(a, warnings=found.warnings), Memory(learnt.blocks, learnt.labels, facts, 0, 1)
 
 
@@ -184,20 +184,20 @@ def _check_temperature(one: EvaluationSamples, option: str) -> None:
         )
 
 
-def _at(measuring: MetricRunner, one: EvaluationSamples, b: Rows, inverse: float) -> dict[str, float]:
+def _at(measuring: MetricRunner, one: EvaluationSamples, b: Ingest, inverse: float) -> dict[str, float]:
     """Every number of samples that are drawn at an inverse temperature."""
     if inverse != 1:
         _check_temperature(one, "--temperature-grid")
         generator: Any = one.generator
-        generator.drawing = Drawing(1 / inverse)
+        generator.drawing = SamplingOptions(1 / inverse)
     try:
         return measuring.measure(one.draw, b, one.generator, one.labels, one.wanted)
     finally:
         if inverse != 1:
-            generator.drawing = Drawing()
+            generator.drawing = SamplingOptions()
 
 
-def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Rows, question: EvaluationRequest) -> dict[str, float]:
+def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question: EvaluationRequest) -> dict[str, float]:
     """The numbers of real sentences in place of generated ones, where no generator is asked and there are enough; of
     those that were held out from features that were trained on the data."""
     found, known = measuring.of_held_out(b), [one for one in measuring.built if one.metric.needs != "generator"]

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.data.source import state_of
 from gan_dist.distributed.runtime import WorkerRuntime
-from gan_dist.evaluation.metric_inputs import FORMAT, contiguous
+from gan_dist.evaluation.metric_inputs import FORMAT, make_contiguous
 from gan_dist.runs.storage import Folder
 
 
-def fit_or_load_extractor(extractor: Any, key: str, rows: Rows, cache: Folder, run: WorkerRuntime) -> None:
+def fit_or_load_extractor(extractor: Any, key: str, rows: Ingest, cache: Folder, run: WorkerRuntime) -> None:
     """Give an extractor what it learns of the data; the first worker trains it, and the others read what it stored.
 
     Args:
@@ -33,7 +33,7 @@ def fit_or_load_extractor(extractor: Any, key: str, rows: Rows, cache: Folder, r
         with torch.random.fork_rng(devices=[]):
             found = extractor.fit(rows.rows, facts.count)
         cache.write_json(f"{name}.json", {"features": key, "format": FORMAT, **found})
-        cache.write(f"{name}.safetensors", save(contiguous(extractor.state_dict())))
+        cache.write(f"{name}.safetensors", save(make_contiguous(extractor.state_dict())))
         told = ", ".join(f"{fact} {value:.4g}" for fact, value in found.items())
         run.emit({"event": "stage", "text": f"metrics: features {key} trained ({told})"})
     all_ranks(run, True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gan_dist.data.codec import UNK
 from gan_dist.data.facts import TextFacts
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.spec.fields import Held
 
@@ -37,7 +37,7 @@ class HeldOutOverlap:
         return [f"{self.known:,} of {self.count:,} {self.split} sentences are in the training text too"]
 
 
-def held_back(measuring: MetricRunner, rows: Rows, split: Held) -> HeldOutOverlap | None:
+def find_held_out_overlap(measuring: MetricRunner, rows: Ingest, split: Held) -> HeldOutOverlap | None:
     """The held-out sentences that metrics compare with; None where none does.
 
     Args:

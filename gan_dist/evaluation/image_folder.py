@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from gan_dist.data.facts import ImageFacts
-from gan_dist.data.ingest import Memory, in_memory
-from gan_dist.data.prepare import prepared
+from gan_dist.data.ingest import Memory, load_into_memory
+from gan_dist.data.prepare import open_prepared
 from gan_dist.data.sources.image_files import list_folder
 from gan_dist.data.sources.registry import Row, read, source_of
 from gan_dist.errors import DataError
@@ -19,7 +19,7 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
 
 
-def images_of(where: str) -> Memory:
+def read_image_folder(where: str) -> Memory:
     """The images of a folder, or of prepared data, as they are: nothing is resized.
 
     Raises:
@@ -27,8 +27,8 @@ def images_of(where: str) -> Memory:
     """
     if not Path(where).is_dir():
         raise DataError(f"{where!r} is no folder of images")
-    if (found := prepared(Folder.at(where))) is not None:
-        return in_memory(found, 0, 1)
+    if (found := open_prepared(Folder.at(where))) is not None:
+        return load_into_memory(found, 0, 1)
     rows = list(_rows(Path(where)))
     pixels = np.stack([row.sample for row in rows if row.sample is not None])
     count, channels, size, _ = pixels.shape

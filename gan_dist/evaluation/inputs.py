@@ -11,9 +11,9 @@ from torch import nn
 
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.image_folder import images_of
+from gan_dist.evaluation.image_folder import read_image_folder
 from gan_dist.evaluation.metric_inputs import Draw, Labels
-from gan_dist.evaluation.sample_draws import generator_draw, labels_by, paired_generator_draw, target_draw
+from gan_dist.evaluation.sample_draws import generator_draw, generator_labels, paired_generator_draw, target_draw
 from gan_dist.generation.model import Model, load
 from gan_dist.generation.paired_samples import real_rows
 from gan_dist.generation.training_data import prepared_beside, trained_on
@@ -47,7 +47,7 @@ class EvaluationSamples:
         return isinstance(self.facts, TextFacts)
 
 
-def of_model(model: Model, device: torch.device) -> EvaluationSamples:
+def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
     rows = trained_on(model) if isinstance(facts, PairFacts) else None
@@ -58,7 +58,7 @@ def of_model(model: Model, device: torch.device) -> EvaluationSamples:
         if rows is None
         else paired_generator_draw(rows, generator, seed, device),
         prepared_beside(model).child(METRICS),
-        labels_by(generator, facts, seed, device),
+        generator_labels(generator, facts, seed, device),
         seen=model.seen,
         metrics=model.spec.metrics,
         roots=[model.spec.environment.code or "."],
@@ -67,8 +67,8 @@ def of_model(model: Model, device: torch.device) -> EvaluationSamples:
     )
 
 
-def of_folder(where: str, cache: Folder) -> EvaluationSamples:
-    ours = images_of(where)
+def samples_of_folder(where: str, cache: Folder) -> EvaluationSamples:
+    ours = read_image_folder(where)
     shuffled = np.random.RandomState(SEED).permutation(ours.facts.count)
 
     def draw(part: range) -> torch.Tensor:
@@ -77,13 +77,13 @@ def of_folder(where: str, cache: Folder) -> EvaluationSamples:
     return EvaluationSamples(where, ours.facts, draw, cache, most=len(shuffled))
 
 
-def twin_of(ref: str, a: EvaluationSamples, device: torch.device) -> EvaluationSamples:
+def samples_of_twin(ref: str, a: EvaluationSamples, device: torch.device) -> EvaluationSamples:
     """The run beside A.
 
     Raises:
         ValueError: it learnt from other data.
     """
-    twin = of_model(load(ref), device)
+    twin = samples_of_model(load(ref), device)
     ours, theirs = a.facts, twin.facts
     same = isinstance(ours, TextFacts) and isinstance(theirs, TextFacts) and ours.codec == theirs.codec
     if not same or ours.checksum != theirs.checksum:

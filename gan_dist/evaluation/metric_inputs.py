@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.data.source import state_of
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
 from gan_dist.metrics.features.fit import SEED, tenth
-from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, Spread
+from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, PairwiseDistances
 from gan_dist.registry import lookup
-from gan_dist.registry.metric_names import features_of, names_of
+from gan_dist.registry.metric_names import metric_features, metric_value_names
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import MetricSpec
 
@@ -62,11 +62,11 @@ def sum_log_likelihood(
 
 
 FORMAT = 1
-Collected = Moments | ClassMoments | Spread | FeatureRows
-KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[Spread] | type[FeatureRows]] = {
+Collected = Moments | ClassMoments | PairwiseDistances | FeatureRows
+KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[PairwiseDistances] | type[FeatureRows]] = {
     "moments": Moments,
     "classes": ClassMoments,
-    "spread": Spread,
+    "spread": PairwiseDistances,
     "rows": FeatureRows,
     "all": FeatureRows,
     "logits": FeatureRows,
@@ -104,7 +104,7 @@ class BoundMetric:
         return int(getattr(self.metric, "least", 2))
 
     def fake(self) -> FeatureRequest:
-        return FeatureRequest(key_of(self.spec), self.metric.needs, self.samples)
+        return FeatureRequest(extractor_key(self.spec), self.metric.needs, self.samples)
 
     @property
     def title(self) -> str:
@@ -128,23 +128,25 @@ class BoundMetric:
         return self.fake()._replace(samples=count if whole else min(count, self.samples))
 
 
-def key_of(spec: MetricSpec) -> str:
+def extractor_key(spec: MetricSpec) -> str:
     """An extractor's name and arguments."""
-    features = features_of(spec)
+    features = metric_features(spec)
     return f"{features.use} {features.args}" if features.args else features.use
 
 
 def build_metric(spec: MetricSpec, facts: DataFacts, roots: lookup.Roots, against: str, held: Held) -> BoundMetric:
-    metric: Metric = lookup.build("metric", spec.use, spec.args, facts.for_metrics(held))
-    return BoundMetric(spec, metric, {value: name for name, value in names_of(spec, roots, against, held).items()})
+    metric: Metric = lookup.build_component("metric", spec.use, spec.args, facts.for_metrics(held))
+    return BoundMetric(
+        spec, metric, {value: name for name, value in metric_value_names(spec, roots, against, held).items()}
+    )
 
 
 def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
     """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
-    features = features_of(spec)
+    features = metric_features(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        built = lookup.build("extractor", features.use, features.args, facts.provided)
+        built = lookup.build_component("extractor", features.use, features.args, facts.provided)
     if not isinstance(built, nn.Module):
         raise UsageError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built.to(device).eval()
@@ -153,24 +155,24 @@ def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) ->
 def check_logits(built: Sequence[BoundMetric], extractors: Mapping[str, nn.Module]) -> None:
     """Raises ValueError where a metric wants to know classes, and its features do not."""
     for one in built:
-        if one.metric.needs == "logits" and not hasattr(extractors[key_of(one.spec)], "logits"):
+        if one.metric.needs == "logits" and not hasattr(extractors[extractor_key(one.spec)], "logits"):
             raise UsageError(
                 f"metric '{one.spec.use}' needs features that know classes (inception, classifier or resnet50), "
-                f"not {key_of(one.spec)!r}"
+                f"not {extractor_key(one.spec)!r}"
             )
 
 
-def empty(wanted: FeatureRequest, dim: int, classes: int, device: torch.device) -> Collected:
+def empty_accumulator(wanted: FeatureRequest, dim: int, classes: int, device: torch.device) -> Collected:
     """What is wanted, of no samples yet."""
     kind = KINDS[wanted.needs]
     if kind is ClassMoments:
         return ClassMoments.empty(classes, dim, device)
     if kind is FeatureRows:
         return FeatureRows.empty(wanted.samples, dim, device)
-    return Moments.empty(dim, device) if kind is Moments else Spread.empty(dim, device)
+    return Moments.empty(dim, device) if kind is Moments else PairwiseDistances.empty(dim, device)
 
 
-def stored_as(wanted: FeatureRequest, facts: DataFacts, extractor: nn.Module) -> str | None:
+def cache_file_name(wanted: FeatureRequest, facts: DataFacts, extractor: nn.Module) -> str | None:
     """The file that keeps the data's features: by the data's content and the extractor's weights. None for a person's
     own extractor, whose code may change unseen, and for one without weights, which costs nothing."""
     state = extractor.state_dict()
@@ -183,12 +185,12 @@ def stored_as(wanted: FeatureRequest, facts: DataFacts, extractor: nn.Module) ->
     return f"{wanted.needs}-{state_of(key)}.safetensors"
 
 
-def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def make_contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as a file takes them."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
-def compare(one: BoundMetric, real: Collected | None, fake: Collected) -> list[float]:
+def compute_metric(one: BoundMetric, real: Collected | None, fake: Collected) -> list[float]:
     """The metric's numbers in the order of its values."""
     pair: list[Any] = [side.rows if isinstance(side, FeatureRows) else side for side in (real, fake)]
     found = one.metric.compare(*pair)
@@ -197,11 +199,11 @@ def compare(one: BoundMetric, real: Collected | None, fake: Collected) -> list[f
     return [float(found[value]) for value in one.names]
 
 
-def draw_real(rows: Rows, chosen: NDArray[np.int64]) -> Draw:
+def draw_real(rows: Ingest, chosen: NDArray[np.int64]) -> Draw:
     """Draws the real samples at these positions."""
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
 
 
-def classes_at(rows: Rows, chosen: NDArray[np.int64]) -> Labels:
+def labels_at(rows: Ingest, chosen: NDArray[np.int64]) -> Labels:
     """Gives their classes."""
     return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
 from gan_dist.evaluation.fitted_features import all_ranks, fit_or_load_extractor
@@ -24,21 +24,21 @@ from gan_dist.evaluation.metric_inputs import (
     Labels,
     build_extractor,
     build_metric,
+    cache_file_name,
     check_logits,
-    classes_at,
-    compare,
-    contiguous,
+    compute_metric,
     draw_real,
-    empty,
-    key_of,
-    stored_as,
+    empty_accumulator,
+    extractor_key,
+    labels_at,
+    make_contiguous,
     sum_log_likelihood,
     sum_paired_scores,
 )
 from gan_dist.metrics.features.fit import SEED
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows
 from gan_dist.registry import lookup
-from gan_dist.registry.metric_names import resolve
+from gan_dist.registry.metric_names import resolve_metric
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import MetricSpec
@@ -74,7 +74,7 @@ class MetricRunner:
     ) -> None:
         self.facts, self.cache, self.run = facts, cache, run
         self.built = [build_metric(spec, facts, roots, against, held) for spec in metrics]
-        self.extractors = {key_of(spec): build_extractor(spec, facts, run.device) for spec in metrics}
+        self.extractors = {extractor_key(spec): build_extractor(spec, facts, run.device) for spec in metrics}
         self._real: dict[FeatureRequest, Collected] = {}
         check_logits(self.built, self.extractors)
 
@@ -85,7 +85,7 @@ class MetricRunner:
 
     def resolve(self, asked: str) -> str:
         """The exact name that is meant. Raises ValueError."""
-        return resolve(asked, self.names)
+        return resolve_metric(asked, self.names)
 
     def problems(self) -> list[str]:
         """Which metrics have too few samples to compare."""
@@ -101,7 +101,7 @@ class MetricRunner:
         """Which distances are of fewer samples than features: their covariance has no full rank."""
         found = []
         for one in self.built:
-            if one.metric.needs == "moments" and one.samples <= (dim := self._dim(key_of(one.spec))):
+            if one.metric.needs == "moments" and one.samples <= (dim := self._dim(extractor_key(one.spec))):
                 found.append(f"{one.title}: {one.samples} samples are too few for {dim} features; it is far too high")
         return found
 
@@ -110,7 +110,7 @@ class MetricRunner:
         shape = (max(one.least, CHUNK), *self.facts.shape)
         noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
         with torch.no_grad():
-            features = self.extractors[key_of(one.spec)](noise.to(self.run.device))
+            features = self.extractors[extractor_key(one.spec)](noise.to(self.run.device))
         if features.ndim != 2 or len(features) != len(noise):
             raise UsageError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
         both = self._empty(one.fake()._replace(samples=len(noise)))
@@ -118,12 +118,12 @@ class MetricRunner:
             both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
         else:
             both.add(0, features)
-        compare(one, both if one.compares else None, self._judged(one, both))
+        compute_metric(one, both if one.compares else None, self._judged(one, both))
 
     def measure(
         self,
         draw: Draw,
-        rows: Rows,
+        rows: Ingest,
         generator: nn.Module | None = None,
         labels: Labels | None = None,
         wanted: Draw | None = None,
@@ -148,17 +148,17 @@ class MetricRunner:
             found: list[float] = []
             for place, one in enumerate(self.built):
                 known = real[one.real(self.facts.count)] if one.compares else None
-                found += compare(one, known, asked[place] or self._judged(one, fake[one.fake()]))
+                found += compute_metric(one, known, asked[place] or self._judged(one, fake[one.fake()]))
             values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
-    def of_held_out(self, rows: Rows) -> dict[str, float]:
+    def of_held_out(self, rows: Ingest) -> dict[str, float]:
         """The numbers of held-out samples in place of generated ones, for metrics that compare with these."""
         found: dict[str, float] = {}
         for one in self.built:
             if one.held_out:
                 known = self._reference(rows)[one.real(self.facts.count)]
-                found |= zip(one.names.values(), compare(one, known, known), strict=True)
+                found |= zip(one.names.values(), compute_metric(one, known, known), strict=True)
         return found
 
     @torch.no_grad()
@@ -166,11 +166,11 @@ class MetricRunner:
         """What a metric gets of samples: what was collected of them, or what their features say of classes."""
         if one.metric.needs != "logits":
             return found
-        extractor: Any = self.extractors[key_of(one.spec)]
+        extractor: Any = self.extractors[extractor_key(one.spec)]
         assert isinstance(found, FeatureRows)
         return FeatureRows(extractor.logits(found.rows))
 
-    def features(self, draw: Draw, rows: Rows) -> tuple[Tensor, Tensor]:
+    def features(self, draw: Draw, rows: Ingest) -> tuple[Tensor, Tensor]:
         """Features [N, d] of all real samples in canonical order, and of generated ones, for the first metric, which is
         one that needs "all"."""
         (one, *_), real = self.built, self._reference(rows)
@@ -194,10 +194,10 @@ class MetricRunner:
         if wanted is None:
             raise UsageError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
         return sum_paired_scores(
-            one.metric, self.extractors[key_of(one.spec)], draw, wanted, one.samples, CHUNK, self.run
+            one.metric, self.extractors[extractor_key(one.spec)], draw, wanted, one.samples, CHUNK, self.run
         )
 
-    def _reference(self, rows: Rows) -> dict[FeatureRequest, Collected]:
+    def _reference(self, rows: Ingest) -> dict[FeatureRequest, Collected]:
         """What is known of the data: found once, and kept for this and every later run."""
         if self._real:
             return self._real
@@ -206,7 +206,7 @@ class MetricRunner:
                 fit_or_load_extractor(extractor, key, rows, self.cache, self.run)
         missing = set()
         for wanted in sorted({one.real(self.facts.count) for one in self.built if one.compares}):
-            file = stored_as(wanted, self.facts, self.extractors[wanted.features])
+            file = cache_file_name(wanted, self.facts, self.extractors[wanted.features])
             if file is not None and all_ranks(self.run, self.cache.exists(file)):
                 kind = KINDS[wanted.needs]
                 self._real[wanted] = kind.from_state(load(self.cache.read(file)), self.run.device)
@@ -216,11 +216,11 @@ class MetricRunner:
             # Whoever needs fewer than all gets a fair choice, read in canonical order: a stream reads whole shards.
             chosen = np.sort(np.random.RandomState(SEED).permutation(self.facts.count)[:samples])
             asked = [one for one in missing if one.samples == samples]
-            found = self._collect(draw_real(rows, chosen), asked, classes_at(rows, chosen))
+            found = self._collect(draw_real(rows, chosen), asked, labels_at(rows, chosen))
             self._real |= found
             for wanted, known in found.items() if self.run.rank == 0 else ():
-                if (file := stored_as(wanted, self.facts, self.extractors[wanted.features])) is not None:
-                    self.cache.write(file, save(contiguous(known.state())))
+                if (file := cache_file_name(wanted, self.facts, self.extractors[wanted.features])) is not None:
+                    self.cache.write(file, save(make_contiguous(known.state())))
         return self._real
 
     @torch.no_grad()
@@ -249,7 +249,7 @@ class MetricRunner:
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
     def _empty(self, wanted: FeatureRequest) -> Collected:
-        return empty(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
+        return empty_accumulator(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
 
     @torch.no_grad()
     def _dim(self, features: str) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from gan_dist.data.facts import DataFacts, TextFacts
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.errors import UsageError
 from gan_dist.evaluation.inputs import EvaluationSamples
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.query import EvaluationRequest
-from gan_dist.registry.lookup import ALIASES, locate
-from gan_dist.registry.metric_names import is_of_text, names_of
+from gan_dist.registry.lookup import ALIASES, resolve_target
+from gan_dist.registry.metric_names import is_text_metric, metric_value_names
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.fields import HELD, Held
@@ -39,7 +39,7 @@ def _check_split(asked: Sequence[MetricSpec], a: EvaluationSamples, facts: DataF
         return
     if getattr(facts, held) is not None:
         return
-    wants = [one.use for one in asked if read_constant(locate("metric", one.use), "by_split", a.roots)]
+    wants = [one.use for one in asked if read_constant(resolve_target("metric", one.use), "by_split", a.roots)]
     other = next((key for key in HELD if getattr(facts, key) is not None), None)
     if wants and other is not None:
         raise UsageError(
@@ -65,14 +65,14 @@ def with_overrides(
 def _ours(a: EvaluationSamples) -> list[MetricSpec]:
     """The shipped metrics of A's kind of data."""
     shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
-    return [one for one in shipped if is_of_text(one) == a.of_text]
+    return [one for one in shipped if is_text_metric(one) == a.of_text]
 
 
 def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) -> bool:
     """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
     so cheap that nobody has to ask for it by name."""
     try:
-        run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
+        run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
         found = MetricRunner([spec], facts, a.cache, run, held=held)
     except ValueError:
         return False
@@ -92,7 +92,7 @@ def _metric(name: str, a: EvaluationSamples, held: Held) -> MetricSpec:
         return MetricSpec(use=name)
     spellings: dict[str, MetricSpec] = {}
     for known in (*a.metrics, *_ours(a)):
-        found = names_of(known, a.roots, held=held)
+        found = metric_value_names(known, a.roots, held=held)
         spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
     if name not in spellings:
         near, kind = suggestion(name, sorted(spellings)), "text" if a.of_text else "images"

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.encoding import image
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.evaluation.inputs import EvaluationSamples
 from gan_dist.evaluation.metric_runner import CHUNK, MetricRunner
-from gan_dist.metrics.image.memorization import nearest
+from gan_dist.metrics.image.memorization import nearest_distances
 
 SHOWN, BESIDE = 8, 5
 METRIC = "memorised"
 
 
-class Neighbours(NamedTuple):
+class NearestNeighbors(NamedTuple):
     """Of each sample, the place of the nearest training sample and the distance; and the closest pairs as a picture."""
 
     places: NDArray[np.int64]
@@ -27,7 +27,7 @@ class Neighbours(NamedTuple):
     picture: Image.Image
 
 
-def neighbours(measuring: MetricRunner, a: EvaluationSamples, b: Rows) -> Neighbours:
+def find_nearest_neighbors(measuring: MetricRunner, a: EvaluationSamples, b: Ingest) -> NearestNeighbors:
     """The samples of A and their nearest neighbours among all of B.
 
     The picture has a row for each of the eight samples that are closest to the data: the sample, its nearest
@@ -37,7 +37,7 @@ def neighbours(measuring: MetricRunner, a: EvaluationSamples, b: Rows) -> Neighb
         measuring: of the metric `memorised` alone.
     """
     real, fake = measuring.features(a.draw, b)
-    distances, places = nearest(fake, real)
+    distances, places = nearest_distances(fake, real)
     chosen = distances.argsort()[:SHOWN]
     far = torch.cdist(fake[chosen].double(), real.double())
     beside = far.argsort(1)[:, : min(BESIDE, len(real))].cpu()
@@ -47,5 +47,5 @@ def neighbours(measuring: MetricRunner, a: EvaluationSamples, b: Rows) -> Neighb
         start = number // CHUNK * CHUNK
         rows.append(a.draw(range(start, start + CHUNK))[number - start : number - start + 1].cpu())
         rows.append(b.rows(near.numpy())[0])
-    picture = image.enlarged(image.grid(torch.cat(rows), 1 + beside.shape[1]))
-    return Neighbours(places.cpu().numpy(), distances.cpu().numpy(), picture)
+    picture = image.enlarge(image.make_grid(torch.cat(rows), 1 + beside.shape[1]))
+    return NearestNeighbors(places.cpu().numpy(), distances.cpu().numpy(), picture)

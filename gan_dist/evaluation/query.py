@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gan_dist.evaluation.held_out_overlap import HeldOutOverlap
-from gan_dist.evaluation.nearest_neighbors import Neighbours
-from gan_dist.evaluation.temperature_sweep import Curves, Pair
+from gan_dist.evaluation.nearest_neighbors import NearestNeighbors
+from gan_dist.evaluation.temperature_sweep import CurveAxes, Curves
 from gan_dist.spec.fields import Held
 
 
@@ -71,8 +71,8 @@ class EvaluationResult:
     real: dict[str, float]
     twin: dict[str, float]
     curves: Curves
-    pairs: tuple[Pair, ...]
-    neighbours: Neighbours | None
+    pairs: tuple[CurveAxes, ...]
+    neighbours: NearestNeighbors | None
     warnings: tuple[str, ...]
     held: HeldOutOverlap | None
 
@@ -84,6 +84,6 @@ class EvaluationResult:
     @classmethod
     def of(cls, plain: dict[str, Any]) -> EvaluationResult:
         curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
-        pairs = tuple(Pair(*pair) for pair in plain["pairs"])
+        pairs = tuple(CurveAxes(*pair) for pair in plain["pairs"])
         held = plain["held"] and HeldOutOverlap(**plain["held"])
         return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held})

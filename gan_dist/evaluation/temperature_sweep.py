@@ -24,7 +24,7 @@ Points = Mapping[float, Mapping[str, float]]
 Curves = Mapping[str, Points]
 
 
-class Pair(NamedTuple):
+class CurveAxes(NamedTuple):
     """Exact names of a number for quality, and of one for diversity that is better when lower."""
 
     quality: str
@@ -42,7 +42,7 @@ class CurveComparison:
         difference: diversity number of the model less the twin's, meant over it.
     """
 
-    pair: Pair
+    pair: CurveAxes
     low: float
     high: float
     model: float
@@ -63,7 +63,7 @@ class CurveComparison:
         )
 
 
-def parse(text: str) -> tuple[float, ...]:
+def parse_temperatures(text: str) -> tuple[float, ...]:
     """Inverse temperatures from a list with commas, in rising order.
 
     Raises:
@@ -81,7 +81,7 @@ def parse(text: str) -> tuple[float, ...]:
     return tuple(sorted(set(found)))
 
 
-def pairs_of(names: Mapping[str, str]) -> tuple[Pair, ...]:
+def curves_of(names: Mapping[str, str]) -> tuple[CurveAxes, ...]:
     """The curves that can be drawn.
 
     Args:
@@ -91,7 +91,7 @@ def pairs_of(names: Mapping[str, str]) -> tuple[Pair, ...]:
         ValueError: there is none.
     """
     by_value = {value: name for name, value in reversed(list(names.items()))}
-    found = tuple(Pair(by_value[one], by_value[other]) for one, other in KNOWN if {one, other} <= by_value.keys())
+    found = tuple(CurveAxes(by_value[one], by_value[other]) for one, other in KNOWN if {one, other} <= by_value.keys())
     if not found:
         raise UsageError(
             "--temperature-grid shows bleu5 against self_bleu5, nll_oracle against nll, or lm against reverse_lm, "
@@ -101,7 +101,7 @@ def pairs_of(names: Mapping[str, str]) -> tuple[Pair, ...]:
     return found
 
 
-def verdict(pair: Pair, curves: Curves) -> CurveComparison:
+def compare_curves(pair: CurveAxes, curves: Curves) -> CurveComparison:
     """Which of `model` and `twin` is more diverse at equal quality, by straight lines between their points."""
     model, twin = (_line(pair, curves[which]) for which in ("model", "twin"))
     low, high = max(model[0][0], twin[0][0]), min(model[0][-1], twin[0][-1])
@@ -112,7 +112,7 @@ def verdict(pair: Pair, curves: Curves) -> CurveComparison:
     return CurveComparison(pair, low, high, float((apart < 0).mean()), float((apart > 0).mean()), float(apart.mean()))
 
 
-def _line(pair: Pair, points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _line(pair: CurveAxes, points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A curve's qualities in rising order, and its diversities there."""
     both = np.array(sorted((values[pair.quality], values[pair.diversity]) for values in points.values()))
     return both[:, 0], both[:, 1]

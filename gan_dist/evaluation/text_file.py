@@ -16,7 +16,7 @@ from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.data.text.corpus import SUFFIXES
-from gan_dist.data.text.held_out import texts_of
+from gan_dist.data.text.held_out import held_out_texts
 from gan_dist.data.text.sentences import TextReadOptions
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.evaluation.inputs import EvaluationSamples
@@ -25,7 +25,7 @@ from gan_dist.runs.storage import Folder
 
 
 @dataclass(frozen=True)
-class Sentences:
+class SentenceFile:
     """What a file holds, by the ids of a codec that knows all its words.
 
     Attributes:
@@ -45,7 +45,7 @@ def is_text_file(where: str) -> bool:
     return Path(where).is_file() and where.lower().endswith(SUFFIXES)
 
 
-def sentences_of(where: str, codec: Codec) -> Sentences:
+def read_sentence_file(where: str, codec: Codec) -> SentenceFile:
     """A file's sentences, cut into tokens as a codec cuts them.
 
     Raises:
@@ -66,7 +66,7 @@ def sentences_of(where: str, codec: Codec) -> Sentences:
     if not rows:
         raise DataError(f"{where!r} holds no sentence")
     told = [f"{too_long:,} of {len(cut):,} sentences of {where} are longer than {codec.length} tokens: they are cut"]
-    return Sentences(where, np.stack(rows).astype(np.int64), codec, tuple(told if too_long else ()))
+    return SentenceFile(where, np.stack(rows).astype(np.int64), codec, tuple(told if too_long else ()))
 
 
 def codec_for(files: Sequence[str], tokens: str, lower: bool) -> Codec:
@@ -76,7 +76,7 @@ def codec_for(files: Sequence[str], tokens: str, lower: bool) -> Codec:
     return replace(codec, length=max(longest, 1))
 
 
-def samples_of(found: Sentences, facts: TextFacts, cache: Folder) -> EvaluationSamples:
+def file_samples(found: SentenceFile, facts: TextFacts, cache: Folder) -> EvaluationSamples:
     """The sentences of a file in place of generated ones, in an order of chance.
 
     Args:
@@ -92,7 +92,7 @@ def samples_of(found: Sentences, facts: TextFacts, cache: Folder) -> EvaluationS
     return EvaluationSamples(found.where, replace(facts, codec=found.codec), draw, cache, most=len(shuffled))
 
 
-def rows_of(found: Sentences) -> Memory:
+def file_as_data(found: SentenceFile) -> Memory:
     """The sentences of a file in place of a run's data: as training text, and as held-out text."""
     # Two files may differ in nothing but words that their codecs number alike.
     words = json.dumps(found.codec.vocabulary).encode()
@@ -103,4 +103,4 @@ def rows_of(found: Sentences) -> Memory:
 
 
 def _texts(where: str) -> Sequence[str]:
-    return texts_of(str(Path(where).absolute()), TextReadOptions())
+    return held_out_texts(str(Path(where).absolute()), TextReadOptions())

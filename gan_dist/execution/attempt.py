@@ -14,7 +14,7 @@ from typing import Any
 
 from gan_dist.errors import CheckpointError, DataError, PreflightError, RunStopped, StorageError, UserCodeError
 from gan_dist.runs.checkpoint import newest
-from gan_dist.runs.request import Request
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
@@ -33,7 +33,7 @@ class Attempt:
         emit: where events go besides the records (a job's log, or a live display).
     """
 
-    request: Request
+    request: RunRequest
     emit: Callable[[dict[str, Any]], None]
     stop: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
@@ -176,7 +176,7 @@ def user_traceback(error: BaseException) -> str:
     return "Traceback (most recent call last):\n" + text
 
 
-def is_users(error: BaseException) -> bool:
+def is_user_code(error: BaseException) -> bool:
     """Whether an exception came out of code that is neither ours nor a library's."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and not any(

@@ -32,7 +32,7 @@ def print_event(event: dict[str, Any]) -> None:
     print(MARK + json.dumps(event), flush=True)
 
 
-def preparing(emit: Callable[[dict[str, Any]], None]) -> Callable[[int, int], None]:
+def preparation_progress(emit: Callable[[dict[str, Any]], None]) -> Callable[[int, int], None]:
     """Tells how many shards of how many are done, every other second."""
     told = float("-inf")
 
@@ -45,7 +45,7 @@ def preparing(emit: Callable[[dict[str, Any]], None]) -> Callable[[int, int], No
     return progress
 
 
-def parse(line: str) -> dict[str, Any] | None:
+def parse_event(line: str) -> dict[str, Any] | None:
     """The event a log line carries, or None. A line cut short is no event."""
     if not line.startswith(MARK):
         return None
@@ -56,7 +56,7 @@ def parse(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
 
 
-def own_print(line: str) -> str | None:
+def printed_by_user(line: str) -> str | None:
     """What the user's code printed: the line without Ray's prefix, or None for Ray's own talk."""
     text = _ANSI.sub("", line.rsplit("\r", 1)[-1]).rstrip()
     actor = _ACTOR.match(text)

@@ -10,25 +10,25 @@ from typing import Any
 
 import psutil
 
-from gan_dist.data.ingest import Memory, Stream, choose, in_memory
+from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.device import pick_device
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.errors import PreflightError, UserCodeError
-from gan_dist.execution.attempt import Attempt, is_users, user_traceback
-from gan_dist.execution.events import preparing
+from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
+from gan_dist.execution.events import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
-from gan_dist.runs.log_file import logged
-from gan_dist.runs.request import Request
+from gan_dist.runs.log_file import log_prints
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.trainer import train_run
 
 
 def run_local(
-    request: Request,
+    request: RunRequest,
     on_event: Callable[[dict[str, Any]], None],
     job: Callable[[Attempt], dict[str, Any]] | None = None,
 ) -> int:
@@ -42,7 +42,7 @@ def run_local(
     if problems:
         on_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
-    with logged(attempt.folder, request.attempt), _stop_on_interrupt(attempt):
+    with log_prints(attempt.folder, request.attempt), _stop_on_interrupt(attempt):
         return attempt.conclude(job or (lambda attempt: train_here(attempt, attempt.spec)))
 
 
@@ -66,13 +66,13 @@ def train_here(
     if problems := data_problems(spec, rows.facts, 1, attempt.folder):
         raise PreflightError("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(spec, rows.facts, 1, str(device))})
-    run = LocalRun(device, attempt.on_event, attempt.stop.is_set)
+    run = LocalRuntime(device, attempt.on_event, attempt.stop.is_set)
 
     def once(one: JobSpec) -> dict[str, Any]:
         try:
             return train_run(one, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
         except Exception as error:
-            if is_users(error):
+            if is_user_code(error):
                 raise UserCodeError(user_traceback(error)) from error
             raise
 
@@ -96,12 +96,14 @@ def read_rows(
     Raises:
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
-    found = prepare_or_load(spec.data, cache, write_shards_on_processes, preparing(emit), spec.batch if smoke else None)
-    chosen = choose(spec.data, found.bytes, psutil.virtual_memory().available, before)
+    found = prepare_or_load(
+        spec.data, cache, write_shards_on_processes, preparation_progress(emit), spec.batch if smoke else None
+    )
+    chosen = choose_ingest(spec.data, found.bytes, psutil.virtual_memory().available, before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
     if chosen.kind == "stream":
         return Stream(found.served(chosen.window), chosen.window, spec.seed, spec.batch)
-    return in_memory(found, spec.seed, spec.batch)
+    return load_into_memory(found, spec.seed, spec.batch)
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_of
+from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.order import epoch_samples
-from gan_dist.data.text.held_out import check_there
-from gan_dist.distributed.randomness import lanes_of, one_lane
+from gan_dist.data.text.held_out import check_held_out_exists
+from gan_dist.distributed.randomness import lanes_of, single_lane_rng
 from gan_dist.errors import CheckpointError, DataError, StorageError
 from gan_dist.execution.preflight_networks import augment_problems
 from gan_dist.execution.preflight_text import text_problems
@@ -22,7 +22,7 @@ from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.training.batch_norm_statistics import with_statistics
+from gan_dist.training.batch_norm_statistics import batch_norms_of
 from gan_dist.training.build import build_stages
 from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage
@@ -72,7 +72,7 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
         return [str(error)]
     if newest is None:
         return []
-    before = facts_of(newest.meta["data"])
+    before = facts_from_record(newest.meta["data"])
     for key in ("size", "channels", "input_channels", "codec", "oracle", "count", "checksum"):
         was, now = getattr(before, key, None), getattr(facts, key, None)
         if was != now:
@@ -92,7 +92,7 @@ def earlier_window(folder: RunFolder) -> int | None:
 
 def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     """Whether the networks can be built and fit together at this size; run on the meta device, without memory."""
-    lookup.add_roots([spec.environment.code or "."])
+    lookup.add_import_roots([spec.environment.code or "."])
     try:
         with torch.device("meta"):
             networks = build_networks(spec, facts)
@@ -101,7 +101,7 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     except (ValueError, TypeError) as error:
         return [str(error)]
     found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
-    if spec.standing is not None and not with_statistics(networks["generator"]):
+    if spec.standing is not None and not batch_norms_of(networks["generator"]):
         found.append(f"standing: generator '{spec.generator.use}' has no batch normalisation; leave `standing` out")
     return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
 
@@ -110,12 +110,12 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     """Whether the job's metrics can be built and have samples enough."""
     if not spec.metrics:
         return []
-    from gan_dist.distributed.runtime import LocalRun
+    from gan_dist.distributed.runtime import LocalRuntime
     from gan_dist.evaluation.metric_runner import MetricRunner
 
     roots = [spec.environment.code or "."]
-    lookup.add_roots(roots)
-    run = LocalRun(torch.device("cpu"), lambda event: None, lambda: False)
+    lookup.add_import_roots(roots)
+    run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
     try:
         measuring = MetricRunner(spec.metrics, facts, Folder(""), run, roots)
     except (ValueError, TypeError) as error:
@@ -128,7 +128,7 @@ def held_out_problems(facts: DataFacts) -> list[str]:
     if not isinstance(facts, TextFacts) or facts.test is None or facts.stand_in:
         return []
     try:
-        check_there("test", facts.test["where"])
+        check_held_out_exists("test", facts.test["where"])
     except DataError as error:
         return [str(error)]
     return []
@@ -227,7 +227,7 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
 
 def _made(generator: Any, facts: DataFacts) -> Any:
     """Samples on the meta device."""
-    noise = _to_meta(generator.draw(BATCH, one_lane(("preflight",), BATCH, torch.device("cpu"))))
+    noise = _to_meta(generator.draw(BATCH, single_lane_rng(("preflight",), BATCH, torch.device("cpu"))))
     return generator(noise, _conditions(facts))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.training.stages import Stage
 
 BATCH = 2
@@ -23,7 +23,7 @@ def augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
         return [f"augment: changes pictures, but the data are {facts.described}; remove it"]
     if isinstance(facts, PairFacts):
         return ["augment: would change a picture and not the one it is made of; remove it, or use data.xflip"]
-    rng = one_lane(("preflight",), BATCH, torch.device("cpu"))
+    rng = single_lane_rng(("preflight",), BATCH, torch.device("cpu"))
     pictures = rng.uniform(facts.channels, facts.size, facts.size)
     try:
         changed: Any = augment(pictures, rng)

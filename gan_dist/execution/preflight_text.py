@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.data.facts import DataFacts, TextFacts
-from gan_dist.registry.lookup import locate
+from gan_dist.registry.lookup import resolve_target
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.stages import Stage
@@ -30,7 +30,10 @@ def text_problems(
     relaxed = made.is_floating_point()
     if not hasattr(networks["generator"], "log_prob"):
         for metric in spec.metrics:
-            if read_constant(locate("metric", metric.use), "needs", [spec.environment.code or "."]) == "generator":
+            if (
+                read_constant(resolve_target("metric", metric.use), "needs", [spec.environment.code or "."])
+                == "generator"
+            ):
                 yield f"metrics: {metric.use} needs a generator with log_prob, as lstm has it; remove it"
     for stage in stages:
         if isinstance(facts, TextFacts) and not relaxed:

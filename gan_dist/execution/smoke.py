@@ -39,11 +39,11 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
     if rehearsal.facts.stand_in:
         text = f"data.source {rehearsal.spec.data.source!r} is not at hand: rehearsing on random images of that shape"
         rehearsal.emit({"event": "warning", "text": text})
-    first = train(shortened(rehearsal.spec, STEPS))
+    first = train(shorten_job(rehearsal.spec, STEPS))
     if first["ending"] == "stopped":
         return first
-    result = train(shortened(rehearsal.spec, STEPS + TIMED))
-    rehearsal.emit({"event": "preflight", "lines": needs(rehearsal)})
+    result = train(shorten_job(rehearsal.spec, STEPS + TIMED))
+    rehearsal.emit({"event": "preflight", "lines": estimate_needs(rehearsal)})
     return result
 
 
@@ -52,7 +52,9 @@ def with_stand_in_networks(spec: JobSpec, emit: Callable[[dict[str, Any]], None]
     of networks may have `stand_in(args)`, which gives arguments and a word on them."""
     found = {}
     for name, one in spec.network_specs.items():
-        factory = lookup.load(lookup.locate(KINDS.get(name, "network"), one.use), [spec.environment.code or "."])
+        factory = lookup.load_object(
+            lookup.resolve_target(KINDS.get(name, "network"), one.use), [spec.environment.code or "."]
+        )
         if instead := getattr(factory, "stand_in", lambda args: None)(one.args):
             args, text = instead
             emit({"event": "warning", "text": f"{name}: {text}"})
@@ -61,7 +63,7 @@ def with_stand_in_networks(spec: JobSpec, emit: Callable[[dict[str, Any]], None]
     return spec.model_copy(update={**pair, "networks": spec.networks | {n: found[n] for n in found.keys() - KINDS}})
 
 
-def shortened(spec: JobSpec, steps: int) -> JobSpec:
+def shorten_job(spec: JobSpec, steps: int) -> JobSpec:
     """The job with every stage cut to two iterations, the last one to `steps`, and every task after `steps`; metrics
     look at few samples."""
     turn = Amount(steps, "steps")
@@ -76,7 +78,7 @@ def shortened(spec: JobSpec, steps: int) -> JobSpec:
     return spec.model_copy(update={"stages": tuple(cut), "every": every})
 
 
-def fewer_trials(spec: JobSpec) -> JobSpec:
+def shorten_sweep(spec: JobSpec) -> JobSpec:
     """The sweep with two of its configurations, each rehearsed once."""
     sweep = spec.sweep
     assert sweep is not None
@@ -88,7 +90,7 @@ def _fewer(samples: Amount) -> Amount:
     return min(samples, Amount(MEASURED), key=lambda amount: amount.value)
 
 
-def needs(rehearsal: Rehearsal) -> list[str]:
+def estimate_needs(rehearsal: Rehearsal) -> list[str]:
     """Time, memory and disk of the full run, from what the rehearsal measured."""
     spec, folder = rehearsal.spec, rehearsal.folder.folder
     reports = [json.loads(line) for line in folder.read("scalars.jsonl").splitlines()]

@@ -16,13 +16,13 @@ from torch.utils._pytree import tree_flatten_with_path
 from gan_dist.data.facts import PairFacts
 from gan_dist.errors import UsageError
 from gan_dist.generation import exported_model
-from gan_dist.generation.export_programs import inputs_of, write_onnx, write_torch
+from gan_dist.generation.export_programs import example_inputs, write_onnx, write_torch
 from gan_dist.generation.model import Model, load
 from gan_dist.generation.model_card import card
-from gan_dist.generation.run_grids import Grids
-from gan_dist.generation.samples import Sheet, save_sheet, sheet
+from gan_dist.generation.run_grids import SampleGrids
+from gan_dist.generation.samples import Sheet, render_sheet, save_sheet
 from gan_dist.generation.training_data import trained_on
-from gan_dist.runs.metric_history import courses
+from gan_dist.runs.metric_history import summarize_metrics
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.problems import suggestion
@@ -82,7 +82,7 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
     config = exported_model.config_of(model.name, model.spec, model.facts, model.seen, named, path)
     (folder / exported_model.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
     shown = save_sheet(_shown(model), folder / "samples")
-    found = courses([one for one in _run_of(model).reports() if one["seen"] <= model.seen])
+    found = summarize_metrics([one for one in _run_of(model).reports() if one["seen"] <= model.seen])
     text = card(model, form, named, license_name, found, described_inputs(model), shown.name)
     (folder / "README.md").write_text(text)
     return [path, folder / exported_model.CONFIG, folder / "README.md", shown]
@@ -91,9 +91,9 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
 def _shown(model: Model) -> Sheet:
     """Samples for the model card; of pairs, made of inputs that it was trained on."""
     if isinstance(model.facts, PairFacts):
-        return Grids(trained_on(model), model.spec.seed, torch.device("cpu")).draw(model.generator)[0]
+        return SampleGrids(trained_on(model), model.spec.seed, torch.device("cpu")).draw(model.generator)[0]
     cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
-    return sheet(model.sample(SHOWN), model.facts, cond)
+    return render_sheet(model.sample(SHOWN), model.facts, cond)
 
 
 def _run_of(model: Model) -> RunFolder:
@@ -102,7 +102,7 @@ def _run_of(model: Model) -> RunFolder:
 
 def described_inputs(model: Model) -> str:
     """A program's inputs with their shapes: `noise [B, 128], classes [B]`."""
-    leaves: list[tuple[Any, Tensor]] = tree_flatten_with_path(inputs_of(model, 2))[0]
+    leaves: list[tuple[Any, Tensor]] = tree_flatten_with_path(example_inputs(model, 2))[0]
     found = []
     for path, tensor in leaves:
         name = ".".join(str(getattr(key, "key", getattr(key, "idx", ""))) for key in path)

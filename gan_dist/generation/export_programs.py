@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gan_dist.data.facts import PairFacts
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model
 
@@ -36,11 +36,11 @@ class Program(nn.Module):
         return made
 
 
-def inputs_of(model: Model, n: int) -> dict[str, Any]:
+def example_inputs(model: Model, n: int) -> dict[str, Any]:
     """Noise as the generator draws it, and classes or pictures where it has some, for n samples."""
     generator: Any = model.generator
     device, dtype = torch.device("cpu"), next(generator.parameters()).dtype
-    rng = one_lane(("export", n), n, device, dtype)
+    rng = single_lane_rng(("export", n), n, device, dtype)
     noise = generator.draw(n, rng)
     if isinstance(model.facts, PairFacts):
         return {"noise": noise, "pictures": rng.normal(model.facts.input_channels, model.facts.size, model.facts.size)}
@@ -56,7 +56,7 @@ def write_torch(model: Model, path: Path) -> None:
     with _refused(model, "torch"):
         torch.export.save(_traced(model), path)
         program = torch.export.load(path).module()
-    tried = inputs_of(model, TRIED)
+    tried = example_inputs(model, TRIED)
     _check(model, "torch", program(**tried), tried)
 
 
@@ -72,10 +72,10 @@ def write_onnx(model: Model, path: Path) -> None:
     except ImportError as error:
         raise UsageError(f"--format onnx needs {error.name}: pip install 'gan-dist[onnx]'") from None
     with _refused(model, "onnx"):
-        given = inputs_of(model, TRACED)
+        given = example_inputs(model, TRACED)
         torch.onnx.export(_traced(model), (), path, kwargs=given, dynamo=True, external_data=False, verbose=False)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        tried = inputs_of(model, TRIED)
+        tried = example_inputs(model, TRIED)
         leaves = [leaf.numpy() for leaf in tree_leaves(tried)]
         named = dict(zip((one.name for one in session.get_inputs()), leaves, strict=True))
         made = torch.from_numpy(session.run(None, named)[0])
@@ -84,7 +84,7 @@ def write_onnx(model: Model, path: Path) -> None:
 
 def _traced(model: Model) -> torch.export.ExportedProgram:
     """The generator traced with a batch that may be any number."""
-    given, batch = inputs_of(model, TRACED), torch.export.Dim("batch")
+    given, batch = example_inputs(model, TRACED), torch.export.Dim("batch")
     shapes: dict[str, Any] = tree_map(lambda leaf: {0: batch}, given)
     # Only a strict trace follows `len(noise)`; the other kind takes the batch for a constant.
     return torch.export.export(Program(model.generator), (), given, dynamic_shapes=shapes, strict=True)

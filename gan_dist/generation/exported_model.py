@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import load
 from torch import Tensor
 
-from gan_dist.data.facts import DataFacts, facts_of
+from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.errors import UsageError
 from gan_dist.spec.job import JobSpec
 
@@ -62,7 +62,7 @@ def is_exported(folder: str | Path) -> bool:
         return False
 
 
-def read(folder: str | Path) -> Exported:
+def read_exported(folder: str | Path) -> Exported:
     """The generator of a folder.
 
     Raises:
@@ -78,5 +78,5 @@ def read(folder: str | Path) -> Exported:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != config["checksum"]:
         raise UsageError(f"{str(path)!r} is missing or damaged (its checksum differs); export it again")
-    spec, facts = JobSpec.model_validate(config["job"]), facts_of(config["data"])
+    spec, facts = JobSpec.model_validate(config["job"]), facts_from_record(config["data"])
     return Exported(config["run"], spec, facts, config["samples_seen"], load(content))

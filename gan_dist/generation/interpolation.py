@@ -13,7 +13,7 @@ from gan_dist.data.encoding import image
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model
-from gan_dist.generation.samples import CHUNK, noise_of, over_leaves
+from gan_dist.generation.samples import CHUNK, first_noise, map_tensors
 
 WAYS = ("line", "sphere")
 PARALLEL = 1e-4  # radians between vectors, below which an arc is a line
@@ -27,7 +27,7 @@ class Keyframe(NamedTuple):
     cls: str | None = None
 
 
-def stops(seeds: Sequence[int], classes: Sequence[str]) -> list[Keyframe]:
+def parse_keyframes(seeds: Sequence[int], classes: Sequence[str]) -> list[Keyframe]:
     """Seeds and classes side by side; one of either stays the same all the way.
 
     Raises:
@@ -60,7 +60,7 @@ def interpolate(model: Model, places: Sequence[Keyframe], steps: int, way: str) 
     if steps < 2:
         raise UsageError(f"--steps {steps}: an interpolation needs at least its two ends")
     generator: Any = model.generator
-    noise = noise_of(generator, [place.seed for place in places], _device(model))
+    noise = first_noise(generator, [place.seed for place in places], _device(model))
     codes = _codes(model, [place.cls for place in places])
     shares = torch.linspace(0, 1, steps, device=_device(model), dtype=_dtype(model))
     by_styles = way == "line" and hasattr(generator, "styles") and hasattr(generator, "synthesis")
@@ -70,9 +70,9 @@ def interpolate(model: Model, places: Sequence[Keyframe], steps: int, way: str) 
         # The last of a leg is the first of the next, and is shown in both.
         for start, end in pairwise(range(len(places))):
             for share in torch.split(shares, CHUNK):
-                between = over_leaves(_mover(start, end, share, arc if way == "sphere" else line), noise)
+                between = map_tensors(_mover(start, end, share, slerp if way == "sphere" else lerp), noise)
                 if styles is not None:
-                    pictures = generator.synthesis(line(styles[start], styles[end], share), between)
+                    pictures = generator.synthesis(lerp(styles[start], styles[end], share), between)
                 else:
                     pictures = generator(between, _between(codes, start, end, share))
                 made.append(image.decode(pictures))
@@ -90,18 +90,18 @@ def _mover(start: int, end: int, shares: Tensor, between: Callable[..., Tensor])
     return moved
 
 
-def line(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+def lerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
     """Tensors [...] to those on the line between them, [S, ...]."""
     return torch.lerp(start[None], end[None], shares.view(-1, *[1] * start.ndim))
 
 
-def arc(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+def slerp(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
     """Vectors [d] to those on the arc between them, [S, d], at equal angles (Shoemake 1985); a line where they point
     the same way."""
     cosine = torch.dot(start, end) / (start.norm() * end.norm())
     angle = torch.arccos(cosine.clamp(-1, 1))
     if angle < PARALLEL:
-        return line(start, end, shares)
+        return lerp(start, end, shares)
     before, after = torch.sin((1 - shares) * angle), torch.sin(shares * angle)
     return (before[:, None] * start + after[:, None] * end) / torch.sin(angle)
 
@@ -124,7 +124,7 @@ def style_mix(
             f"--mix: the generator {model.spec.generator.use!r} of {model.name} has no styles; stylegan2 has"
         )
     seeds = [*columns, *rows]
-    noise, codes = noise_of(generator, seeds, _device(model)), _codes(model, [cls] * len(seeds))
+    noise, codes = first_noise(generator, seeds, _device(model)), _codes(model, [cls] * len(seeds))
     with torch.no_grad():
         styles = generator.styles(noise, codes)
         count = styles.shape[1]
@@ -137,7 +137,7 @@ def style_mix(
         for row in range(len(columns), len(seeds)):
             both = styles[row].repeat(len(columns), 1, 1)
             both[:, taken.start : taken.stop] = styles[: len(columns), taken.start : taken.stop]
-            of_row = over_leaves(lambda leaf, row=row: leaf[row].expand(len(columns), *leaf.shape[1:]), noise)
+            of_row = map_tensors(lambda leaf, row=row: leaf[row].expand(len(columns), *leaf.shape[1:]), noise)
             made += [alone[row : row + 1], image.decode(generator.synthesis(both, of_row))]
     return torch.cat(made)
 
@@ -146,7 +146,7 @@ def _between(codes: Tensor | None, start: int, end: int, shares: Tensor) -> Tens
     """The classes or mixtures of them on the way from one place to another, one for each share."""
     if codes is None or codes.ndim == 1:
         return None if codes is None else codes[start].expand(len(shares))
-    return line(codes[start], codes[end], shares)
+    return lerp(codes[start], codes[end], shares)
 
 
 def _codes(model: Model, classes: Sequence[str | None]) -> Tensor | None:

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.data.encoding.image import encode
-from gan_dist.data.encoding.text import lines
-from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_of
+from gan_dist.data.encoding.text import decode_lines
+from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.errors import CheckpointError, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.samples import generate_chunks
-from gan_dist.networks.text.autoregressive import Drawing
+from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
-from gan_dist.registry.lookup import add_roots
+from gan_dist.registry.lookup import add_import_roots
 from gan_dist.runs.checkpoint import Checkpoint, load_weights, newest
 from gan_dist.runs.index import find_run
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.problems import nearest
+from gan_dist.spec.problems import nearest_name
 
 
 class Model:
@@ -95,7 +95,7 @@ class Model:
         """
         if not isinstance(self.facts, TextFacts):
             raise UsageError(f"{self.name} makes {self.facts.described}; use sample()")
-        return lines(self.sample(n, seed, cls), self.facts.codec)
+        return decode_lines(self.sample(n, seed, cls), self.facts.codec)
 
     def draw_with(
         self, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0, prefix: str = ""
@@ -119,12 +119,12 @@ class Model:
         codec = self.facts.codec
         words = codec.splitting.split(prefix)
         if unknown := [word for word in words if word not in codec.ids]:
-            near = nearest(unknown[0], codec.ids)
+            near = nearest_name(unknown[0], codec.ids)
             guess = f"; did you mean {near!r}?" if near else ""
             raise UsageError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
         if len(words) >= codec.length:
             raise UsageError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
-        generator.drawing = Drawing(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
+        generator.drawing = SamplingOptions(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
         return self
 
     def classes_of(self, n: int, cls: int | str | None = None, first: int = 0) -> Tensor | None:
@@ -159,11 +159,11 @@ def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | 
     if weights not in ("ema", "raw"):
         raise UsageError(f"weights: {weights!r}; allowed: ema, raw")
     if not isinstance(run, RunFolder) and exported_model.is_exported(run):
-        known = exported_model.read(run)
+        known = exported_model.read_exported(run)
         generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS, truncation)
         return Model(generator, known.spec, known.facts, known.seen, str(run), known.run)
     found = _checkpoint(run)
-    spec, facts = JobSpec.model_validate(found.meta["job"]), facts_of(found.meta["data"])
+    spec, facts = JobSpec.model_validate(found.meta["job"]), facts_from_record(found.meta["data"])
     name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
     generator = _built(spec, facts, found.tensors(name), name, truncation)
     return Model(generator, spec, facts, found.seen, found.folder.uri, found.folder.uri.split("/")[-3])
@@ -173,7 +173,7 @@ def _built(
     spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str, truncation: float | None
 ) -> nn.Module:
     """The job's generator with these weights, in evaluation mode."""
-    add_roots([spec.environment.code or "."])
+    add_import_roots([spec.environment.code or "."])
     generator = build_networks(spec, facts)["generator"]
     if truncation is not None:
         _truncate(generator, spec.generator.use, truncation)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model
-from gan_dist.generation.output_formats import SUFFIXES, form_of, joined
-from gan_dist.generation.sampling import Executor, Sampling
+from gan_dist.generation.output_formats import SUFFIXES, join_parts, output_format
+from gan_dist.generation.sampling import Executor, SamplingPlan
 from gan_dist.runs.storage import Folder
 
 WISH = "sampling.json"
@@ -35,7 +35,7 @@ def check_free(out: Path, force: bool) -> None:
 
 
 def write_samples(
-    sampling: Sampling, model: Model, out: Path, executor: Executor, progress: Callable[[int, int], None]
+    sampling: SamplingPlan, model: Model, out: Path, executor: Executor, progress: Callable[[int, int], None]
 ) -> Path:
     """Make what is missing, then the result; its path: the target, or the text file in a folder.
 
@@ -48,7 +48,7 @@ def write_samples(
         ValueError: samples of this kind have no such form, or what one asks of the model it has not.
         StorageError: it cannot be written.
     """
-    assert sampling.form == form_of(out, model.facts)
+    assert sampling.form == output_format(out, model.facts)
     if sampling.form == "txt" and (out.is_dir() or not out.suffix):
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
@@ -65,13 +65,13 @@ def write_samples(
         done += 1
         progress(done, len(stretches))
     folder = Path(parts.uri)
-    count = joined([folder / names[one.number] for one in stretches], out, sampling.form)
+    count = join_parts([folder / names[one.number] for one in stretches], out, sampling.form)
     assert count == sampling.n * len(sampling.seeds)
     shutil.rmtree(folder)
     return out
 
 
-def _parts(sampling: Sampling, model: Model, out: Path) -> Folder:
+def _parts(sampling: SamplingPlan, model: Model, out: Path) -> Folder:
     """Where the parts are; those of another wish, or of other weights, are thrown away."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Folder.at(out.with_name(f".{out.name}.parts"))

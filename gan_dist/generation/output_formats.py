@@ -1,6 +1,6 @@
 """The forms in which many samples are kept: pictures as PNG files, rows of a Parquet table, lines of text.
 
-A stretch of samples is one file: a zip of pictures, a Parquet file, or a text file. `joined` makes one result of them.
+A stretch of samples is one file: a zip of pictures, a Parquet file, or a text file. `join_parts` makes one result of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIXES = {"png": ".zip", "parquet": ".parquet", "txt": ".txt"}
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
-class Place(Protocol):
+class SampleSlice(Protocol):
     """Which samples: so many of a seed, from a number on."""
 
     @property
@@ -35,7 +35,7 @@ class Place(Protocol):
     def first(self) -> int: ...
 
 
-def form_of(out: Path, facts: DataFacts) -> str:
+def output_format(out: Path, facts: DataFacts) -> str:
     """The form that a path asks for by its ending; without one it is a folder.
 
     Raises:
@@ -51,11 +51,11 @@ def form_of(out: Path, facts: DataFacts) -> str:
     return forms[suffix]
 
 
-def encoded(
+def encode_samples(
     chunks: Iterable[Tensor],
     form: str,
     facts: DataFacts,
-    place: Place,
+    place: SampleSlice,
     prefix: str,
     classes: Sequence[int] | None,
 ) -> bytes:
@@ -70,7 +70,7 @@ def encoded(
     """
     if form == "txt":
         assert isinstance(facts, TextFacts)
-        return "".join(f"{line}\n" for chunk in chunks for line in text.lines(chunk, facts.codec)).encode()
+        return "".join(f"{line}\n" for chunk in chunks for line in text.decode_lines(chunk, facts.codec)).encode()
     if form == "parquet":
         return _table(chunks, facts, place, prefix, classes)
     buffer = io.BytesIO()
@@ -84,16 +84,16 @@ def encoded(
 
 
 def _pictures(chunks: Iterable[Tensor]) -> Iterable[bytes]:
-    return (image.png(image.grid(pixels[None], 1)) for chunk in chunks for pixels in chunk)
+    return (image.encode_png(image.make_grid(pixels[None], 1)) for chunk in chunks for pixels in chunk)
 
 
 def _table(
-    chunks: Iterable[Tensor], facts: DataFacts, place: Place, prefix: str, classes: Sequence[int] | None
+    chunks: Iterable[Tensor], facts: DataFacts, place: SampleSlice, prefix: str, classes: Sequence[int] | None
 ) -> bytes:
     """Columns seed, number, label with classes, and image ({bytes, path}, as dataset hubs have it) or text."""
     columns: dict[str, Any] = {}
     if isinstance(facts, TextFacts):
-        columns["text"] = [line for chunk in chunks for line in text.lines(chunk, facts.codec)]
+        columns["text"] = [line for chunk in chunks for line in text.decode_lines(chunk, facts.codec)]
     else:
         columns["image"] = [
             {"bytes": content, "path": f"{prefix}{place.first + number:06d}.png"}
@@ -117,7 +117,7 @@ def _compression(columns: Collection[str]) -> str:
     return "zstd" if "text" in columns else "none"
 
 
-def joined(parts: Sequence[Path], out: Path, form: str) -> int:
+def join_parts(parts: Sequence[Path], out: Path, form: str) -> int:
     """Make one result of the parts' files, whole or not at all; how many samples are in it."""
     fresh = out.with_name(f".{out.name}.new")
     if form == "png" and (out.is_dir() or out.suffix.lower() != ".zip"):
@@ -144,11 +144,11 @@ def _unpacked(parts: Sequence[Path], out: Path, fresh: Path) -> int:
         with zipfile.ZipFile(part) as archive:
             archive.extractall(fresh)
     count = len(os.listdir(fresh))
-    put_in_place(fresh, out)
+    move_into_place(fresh, out)
     return count
 
 
-def put_in_place(fresh: Path, out: Path) -> None:
+def move_into_place(fresh: Path, out: Path) -> None:
     """Let a full folder appear; where one with other files is, those of the same names are replaced."""
     if not out.is_dir() or not any(out.iterdir()):
         os.replace(fresh, out)

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from gan_dist.data.encoding import image, pair
 from gan_dist.data.facts import ImageFacts, PairFacts
-from gan_dist.data.ingest import Rows
-from gan_dist.data.order import shuffled
+from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import shuffle
 from gan_dist.generation.samples import generate, metric_samples
 
 SHOWN, TRIPLES = 24, 3
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetImages:
     """What is to be made, without what it is made of: the images that metrics compare with."""
 
-    pairs: Rows
+    pairs: Ingest
 
     @property
     def facts(self) -> ImageFacts:
@@ -41,51 +41,51 @@ class Targets:
 
     def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         stored, labels = self.pairs.rows(positions)
-        return pair.parted(stored)[0], labels
+        return pair.split_pair(stored)[0], labels
 
 
-def chosen(rows: Rows, seed: int, wanted: range) -> NDArray[np.int64]:
+def choose_pairs(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
     """Positions of the pairs with these numbers in an order of `seed`, which begins anew after all."""
-    order = shuffled(rows.facts.count, seed, "shown")
+    order = shuffle(rows.facts.count, seed, "shown")
     return order[np.arange(wanted.start, wanted.stop) % len(order)]
 
 
-def real_pairs(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
+def real_pairs(rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
     """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
-    return pair.parted(rows.rows(chosen(rows, seed, range(SHOWN)))[0].cpu())
+    return pair.split_pair(rows.rows(choose_pairs(rows, seed, range(SHOWN)))[0].cpu())
 
 
-def given_and_made(generator: nn.Module, seed: int, rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
+def inputs_and_outputs(generator: nn.Module, seed: int, rows: Ingest, device: torch.device) -> tuple[Tensor, Tensor]:
     """The inputs of these pairs, and what a generator makes of them on fixed noise, uint8."""
     _, given = real_pairs(rows, seed)
     return given, generate(generator, SHOWN, seed, _seen(given, generator, device), device)
 
 
-def triples(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
+def input_output_target(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
     """Three pictures for each pair: the input, what is made of it, and what it should be."""
-    return image.enlarged(image.grid(pair.in_rows(given, made, real), 3 * TRIPLES))
+    return image.enlarge(image.make_grid(pair.in_rows(given, made, real), 3 * TRIPLES))
 
 
-def wanted_of(rows: Rows, seed: int, numbers: range) -> Tensor:
+def targets_at(rows: Ingest, seed: int, numbers: range) -> Tensor:
     """What should be made of the inputs with these numbers, uint8 [n, C, H, W]."""
-    return pair.parted(rows.rows(chosen(rows, seed, numbers))[0])[0]
+    return pair.split_pair(rows.rows(choose_pairs(rows, seed, numbers))[0])[0]
 
 
-def measured_pairs(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
+def metric_outputs(generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
     """What is made of the inputs with these numbers, uint8 [n, C, H, W]; whole lanes."""
-    return metric_samples(generator, wanted, seed, None, device, given_to(generator, wanted, seed, rows, device))
+    return metric_samples(generator, wanted, seed, None, device, inputs_at(generator, wanted, seed, rows, device))
 
 
-def given_to(generator: nn.Module, wanted: range, seed: int, rows: Rows, device: torch.device) -> Tensor:
+def inputs_at(generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
     """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
-    stored, _ = rows.rows(chosen(rows, seed, wanted))
-    return _seen(pair.parted(stored)[1], generator, device)
+    stored, _ = rows.rows(choose_pairs(rows, seed, wanted))
+    return _seen(pair.split_pair(stored)[1], generator, device)
 
 
 def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:
     return image.encode(given, device, next(generator.parameters()).dtype)
 
 
-def real_rows(rows: Rows) -> Rows:
+def real_rows(rows: Ingest) -> Ingest:
     """Real samples of what a generator makes."""
-    return Targets(rows) if isinstance(rows.facts, PairFacts) else rows
+    return TargetImages(rows) if isinstance(rows.facts, PairFacts) else rows

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.data.class_balance import drawn_classes
+from gan_dist.data.class_balance import draw_classes
 from gan_dist.data.codec import EOS
 from gan_dist.data.encoding import image, text
 from gan_dist.data.facts import DataFacts, TextFacts
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.distributed.randomness import LEAST_LANE, Rng
@@ -33,7 +33,7 @@ Sheet = Image.Image | list[str]
 def fixed_sheet(generator: nn.Module, seed: int, facts: DataFacts, device: torch.device) -> Sheet:
     """Samples on the noise that belongs to `seed`, 8 a row, or as lines; with classes, 8 of each."""
     samples, cond = fixed_samples(generator, seed, facts, device)
-    return sheet(samples, facts, cond)
+    return render_sheet(samples, facts, cond)
 
 
 def fixed_samples(
@@ -46,17 +46,17 @@ def fixed_samples(
     return generate(generator, count, seed, cond, device), cond
 
 
-def sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Sheet:
+def render_sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Sheet:
     """Samples as people look at them: one picture, or lines of text with their classes."""
     if not isinstance(facts, TextFacts):
-        return image.enlarged(image.grid(samples, min(COLUMNS, len(samples))))
-    lines = text.lines(samples, facts.codec)
+        return image.enlarge(image.make_grid(samples, min(COLUMNS, len(samples))))
+    lines = text.decode_lines(samples, facts.codec)
     if cond is None:
         return lines
     return [f"{facts.classes[number]}: {line}" for number, line in zip(cond.tolist(), lines, strict=True)]
 
 
-def real_samples(rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
+def real_samples(rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
     """Real samples for a sheet, 64 or 8 of each class, and their labels, on the CPU."""
     shuffled = np.random.Generator(np.random.Philox(seed)).permutation(rows.facts.count)
     of_class = [shuffled[rows.labels[shuffled] == label] for label in range(len(rows.facts.classes))]
@@ -106,23 +106,23 @@ def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, 
     return _made(generator, rng, cond)[: len(wanted)]
 
 
-def noise_of(generator: nn.Module, seeds: Sequence[int], device: torch.device) -> Any:
+def first_noise(generator: nn.Module, seeds: Sequence[int], device: torch.device) -> Any:
     """The noise of the first sample of each seed, in the generator's own form with one row for each."""
     maker: Any = generator
     drawn = []
     for seed in seeds:
         rng = _rng(generator, range(1), (seed, "sample"), device)
-        drawn.append(over_leaves(lambda leaf: leaf[:1], maker.draw(rng.n, rng)))
-    return over_leaves(lambda *leaves: torch.cat(leaves), *drawn)
+        drawn.append(map_tensors(lambda leaf: leaf[:1], maker.draw(rng.n, rng)))
+    return map_tensors(lambda *leaves: torch.cat(leaves), *drawn)
 
 
-def over_leaves(change: Callable[..., Tensor], *noises: Any) -> Any:
+def map_tensors(change: Callable[..., Tensor], *noises: Any) -> Any:
     """Noises of one form, changed together tensor by tensor."""
     if isinstance(noises[0], Tensor):
         return change(*noises)
     if isinstance(noises[0], dict):
-        return {key: over_leaves(change, *(noise[key] for noise in noises)) for key in noises[0]}
-    return type(noises[0])(over_leaves(change, *parts) for parts in zip(*noises, strict=True))
+        return {key: map_tensors(change, *(noise[key] for noise in noises)) for key in noises[0]}
+    return type(noises[0])(map_tensors(change, *parts) for parts in zip(*noises, strict=True))
 
 
 def metric_samples(
@@ -140,13 +140,13 @@ def metric_samples(
         given: of pairs, what each is made of.
     """
     if shares is not None:
-        given = measured_classes(generator, wanted, seed, shares, device)
+        given = metric_classes(generator, wanted, seed, shares, device)
     return _made(generator, _rng(generator, wanted, (seed, "metric"), device), given)
 
 
-def measured_classes(generator: nn.Module, wanted: range, seed: int, shares: Tensor, device: torch.device) -> Tensor:
+def metric_classes(generator: nn.Module, wanted: range, seed: int, shares: Tensor, device: torch.device) -> Tensor:
     """Their classes, of whole lanes too."""
-    return drawn_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
+    return draw_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
 
 
 def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: torch.device) -> Rng:
@@ -170,7 +170,7 @@ def save_sheet(shown: Sheet, stem: Path) -> Path:
         path.write_text("".join(f"{line}\n" for line in shown))
     else:
         path = stem.with_name(f"{stem.name}.png")
-        path.write_bytes(image.png(shown))
+        path.write_bytes(image.encode_png(shown))
     return path
 
 
@@ -189,7 +189,7 @@ def contact_sheet(found: Prepared, stem: Path) -> Path:
         if len(here):
             shown.append(samples_of(read_shard(found.folder, file, [SAMPLE]))[here])
         first += rows
-    return save_sheet(sheet(torch.from_numpy(np.concatenate(shown)), found.facts), stem)
+    return save_sheet(render_sheet(torch.from_numpy(np.concatenate(shown)), found.facts), stem)
 
 
 COMPARED = 64
@@ -198,7 +198,7 @@ COMPARED = 64
 LARGEST = 64  # pixels, which tell samples apart as well as more do
 
 
-def nearest(samples: Tensor) -> float:
+def mean_nearest_distance(samples: Tensor) -> float:
     """Mean distance of each of the first 64 samples to the nearest other one.
 
     Args:

@@ -13,7 +13,7 @@ from gan_dist.data.facts import DataFacts, ImageFacts
 from gan_dist.distributed.device import pick_device
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model, load
-from gan_dist.generation.output_formats import encoded
+from gan_dist.generation.output_formats import encode_samples
 from gan_dist.generation.samples import CHUNK
 
 MOST, MOST_BYTES = 1024, 64 << 20
@@ -30,7 +30,7 @@ class SampleRange(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingPlan:
     """What is drawn: all that decides a sample, and the form it is kept in.
 
     Attributes:
@@ -79,27 +79,29 @@ class Sampling:
         prefix = f"seed{stretch.seed}-" if len(self.seeds) > 1 else ""
         classes = model.classes_of(stretch.many, self.cls, stretch.first)
         chunks = model.sample_chunks(stretch.many, stretch.seed, self.cls, stretch.first)
-        return encoded(chunks, self.form, model.facts, stretch, prefix, None if classes is None else classes.tolist())
+        return encode_samples(
+            chunks, self.form, model.facts, stretch, prefix, None if classes is None else classes.tolist()
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Sampling:
+    def from_json(cls, text: str) -> SamplingPlan:
         return cls(**json.loads(text))
 
 
-Executor = Callable[[Sampling, Sequence[SampleRange]], Iterator[tuple[int, bytes]]]
+Executor = Callable[[SamplingPlan, Sequence[SampleRange]], Iterator[tuple[int, bytes]]]
 
 
-def here(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+def sample_in_process(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
     """The executor of this process: each stretch's number and content."""
     model = sampling.model()
     for stretch in stretches:
         yield stretch.number, sampling.content(model, stretch)
 
 
-def seeds_of(written: str) -> list[int]:
+def parse_seeds(written: str) -> list[int]:
     """`7`, `1-4` or `1,5,7-9` as a list of seeds, in this order.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gan_dist.data.facts import TextFacts
-from gan_dist.data.ingest import Memory, Rows, in_memory
+from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import DataError
@@ -21,7 +21,7 @@ def prepared_beside(model: Model) -> Folder:
     return RunFolder(Folder(model.uri.rsplit("/", 2)[0])).prepared()
 
 
-def training_data(model: Model) -> Rows:
+def training_data(model: Model) -> Ingest:
     """Real samples of what the run's generator makes. Raises what `trained_on` raises."""
     return real_rows(trained_on(model))
 
@@ -36,4 +36,4 @@ def trained_on(model: Model) -> Memory:
     if data.facts.checksum != model.facts.checksum:
         remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
         raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")
-    return in_memory(data, 0, 1)
+    return load_into_memory(data, 0, 1)

@@ -17,7 +17,7 @@ from gan_dist.data.facts import PairFacts
 from gan_dist.data.sources.registry import find, read
 from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.model import Model
-from gan_dist.generation.output_formats import put_in_place
+from gan_dist.generation.output_formats import move_into_place
 from gan_dist.generation.samples import CHUNK
 from gan_dist.spec.data import ImageData, PairData
 
@@ -25,7 +25,7 @@ SHOWN, ROWS = 24, 8
 NamedImages = tuple[list[str], Tensor]
 
 
-def inputs_of(model: Model, source: str) -> Iterator[NamedImages]:
+def read_inputs(model: Model, source: str) -> Iterator[NamedImages]:
     """Names and pixels, uint8 [n, C, H, W], of 64 pictures at a time, brought to the form that the model learnt from.
 
     Args:
@@ -63,14 +63,14 @@ def translate(model: Model, given: Iterator[NamedImages], seed: int) -> Iterator
         first += len(names)
 
 
-def sheet(model: Model, source: str, seed: int) -> Image.Image:
+def render_sheet(model: Model, source: str, seed: int) -> Image.Image:
     """The first 24 pictures, each beside what is made of it."""
-    _, given, made = next(translate(model, inputs_of(model, source), seed))
+    _, given, made = next(translate(model, read_inputs(model, source), seed))
     side_by_side = torch.stack([given[:SHOWN], made[:SHOWN]], 1).flatten(0, 1)
-    return image.enlarged(image.grid(side_by_side, 2 * min(len(given), SHOWN // ROWS)))
+    return image.enlarge(image.make_grid(side_by_side, 2 * min(len(given), SHOWN // ROWS)))
 
 
-def write(model: Model, source: str, seed: int, out: Path) -> int:
+def write_images(model: Model, source: str, seed: int, out: Path) -> int:
     """One PNG file for each picture, with its name, into a folder that appears when it is full; how many. In a folder
     with other files, those of the same names are replaced.
 
@@ -82,15 +82,15 @@ def write(model: Model, source: str, seed: int, out: Path) -> int:
     shutil.rmtree(fresh, ignore_errors=True)
     count = 0
     try:
-        for names, _, made in translate(model, inputs_of(model, source), seed):
+        for names, _, made in translate(model, read_inputs(model, source), seed):
             for name, pixels in zip(names, made, strict=True):
                 path = fresh / Path(name).with_suffix(".png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if path.exists():
                     raise UsageError(f"--inputs: two pictures of {source!r} would be called {path.relative_to(fresh)}")
-                path.write_bytes(image.png(image.grid(pixels[None], 1)))
+                path.write_bytes(image.encode_png(image.make_grid(pixels[None], 1)))
                 count += 1
-        put_in_place(fresh, out)
+        move_into_place(fresh, out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return count

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gan_dist.execution.events import own_print, parse
+from gan_dist.execution.events import parse_event, printed_by_user
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,7 +19,7 @@ BAR = 24
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a job ended; `exit_code` follows the command's table (0 done, 1 failed, 2 refused, 3 stopped)."""
 
     status: str
@@ -36,7 +36,7 @@ class LiveDisplay:
     live: bool = True  # at a terminal
     everything: bool = False  # also Ray's own talk, and every report
     clock: Callable[[], float] = time.monotonic
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
     checkpoint: str | None = None
     _progress: dict[str, Any] = field(default_factory=dict)
     _stage: str = "waiting for the cluster"
@@ -66,11 +66,11 @@ class LiveDisplay:
 
     def feed(self, line: str) -> None:
         """Show one line of the log."""
-        if (event := parse(line)) is not None:
+        if (event := parse_event(line)) is not None:
             self.event(event)
         elif self.everything:
             self.say(line)
-        elif (text := own_print(line)) is not None:
+        elif (text := printed_by_user(line)) is not None:
             self.say(text)
 
     def event(self, event: Mapping[str, Any]) -> None:
@@ -91,9 +91,9 @@ class LiveDisplay:
                 self.say(str(event["text"]))
             case "checkpoint":
                 self.checkpoint = event["path"]
-                self.say(f"checkpoint at {short(event['seen'])}: {_in_run(event['path'])}", "dim")
+                self.say(f"checkpoint at {shorten(event['seen'])}: {_in_run(event['path'])}", "dim")
             case "grid":
-                self.say(f"grid at {short(event['seen'])}: {_in_run(event['path'])}", "dim")
+                self.say(f"grid at {shorten(event['seen'])}: {_in_run(event['path'])}", "dim")
             case "end":
                 self._end(event)
 
@@ -109,7 +109,7 @@ class LiveDisplay:
 
     def _end(self, event: Mapping[str, Any]) -> None:
         self._plain_progress(last=True)
-        self.outcome = Outcome(
+        self.outcome = RunOutcome(
             event["status"], event["exit_code"], event.get("message") or "", tuple(event.get("summary") or ())
         )
         self._stage = "ending"
@@ -122,7 +122,15 @@ class LiveDisplay:
         if last or self.everything or now - self._printed >= PLAIN_EVERY_S:
             self._printed = now
             self._progress["shown"] = True
-            self.say("  ".join([position(self._progress), *pace(self._progress), *numbers(self._progress)]))
+            self.say(
+                "  ".join(
+                    [
+                        describe_position(self._progress),
+                        *describe_pace(self._progress),
+                        *describe_numbers(self._progress),
+                    ]
+                )
+            )
 
     def _display(self) -> RenderableType:
         from rich.console import Group
@@ -140,28 +148,28 @@ class LiveDisplay:
             row.add_row(*cells)
             return row
         bar = ProgressBar(total=max(found["until"], 1), completed=found["seen"], width=BAR)
-        row.add_row(*cells, bar, Text(position(found)), Text("  ".join(pace(found)), style="cyan"))
-        last = Text("   " + "  ".join(numbers(found)), style="green", overflow="ellipsis", no_wrap=True)
+        row.add_row(*cells, bar, Text(describe_position(found)), Text("  ".join(describe_pace(found)), style="cyan"))
+        last = Text("   " + "  ".join(describe_numbers(found)), style="green", overflow="ellipsis", no_wrap=True)
         trials = Table.grid(padding=(0, 2))
         for line in found.get("table", ()):
             trials.add_row("  ", *(Text(str(cell), overflow="ellipsis", no_wrap=True) for cell in line))
         return Group(row, last, trials)
 
 
-def position(found: Mapping[str, Any]) -> str:
+def describe_position(found: Mapping[str, Any]) -> str:
     """`128k / 1M (12.8%)`."""
     share = min(100 * found["seen"] / max(found["until"], 1), 100.0)
-    return f"{short(found['seen'])} / {short(found['until'])} ({share:.1f}%)"
+    return f"{shorten(found['seen'])} / {shorten(found['until'])} ({share:.1f}%)"
 
 
-def pace(found: Mapping[str, Any]) -> list[str]:
+def describe_pace(found: Mapping[str, Any]) -> list[str]:
     """Speed and remaining time, as far as they are known."""
     rate, eta = found.get("rate"), found.get("eta")
     parts = [f"{rate:,.0f} {found.get('unit', 'samples')}/s"] if rate is not None else []
-    return parts + ([f"eta {clock(eta)}"] if eta is not None else [])
+    return parts + ([f"eta {format_clock(eta)}"] if eta is not None else [])
 
 
-def numbers(found: Mapping[str, Any]) -> list[str]:
+def describe_numbers(found: Mapping[str, Any]) -> list[str]:
     """Losses, then metrics, then how many workers there are."""
     known = {**(found.get("losses") or {}), **(found.get("metrics") or {})}
     parts = [f"{name} {value:.4g}" for name, value in known.items() if value is not None]
@@ -175,7 +183,7 @@ def _in_run(path: str) -> str:
     return "/".join(path.split("/")[-2:])
 
 
-def short(count: float) -> str:
+def shorten(count: float) -> str:
     """A count as people write it: 640, 12.8k, 1M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
@@ -183,7 +191,7 @@ def short(count: float) -> str:
     return f"{count:g}"
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """`0:07`, `4:12`, `2:03:04`, `3 d 4 h`."""
     whole = int(seconds)
     if whole >= 86400:

@@ -18,18 +18,18 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    from gan_dist.execution.events import preparing, print_event
+    from gan_dist.execution.events import preparation_progress, print_event
 
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
     from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
-    from gan_dist.runs.request import Request
+    from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.job import JobSpec
 
-    request = Request.from_env()
+    request = RunRequest.from_env()
     spec = JobSpec.model_validate_json(request.spec)
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
@@ -39,7 +39,7 @@ def main() -> int:
         cpus = min(cpus, spec.resources.data_cpus)
     cache = RunFolder(Folder(request.uri)).prepared()
     stand_in_of = spec.batch if request.mode == "smoke" else None
-    reading = BackgroundPreparation(spec.data, cache, cpus, stand_in_of, preparing(print_event))
+    reading = BackgroundPreparation(spec.data, cache, cpus, stand_in_of, preparation_progress(print_event))
     # Torch comes with these imports and takes seconds, in which the data are read.
     if spec.sweep is not None:
         from gan_dist.sweeps.ray_tune import conduct_sweep

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.launch.cluster.jobs_api import Jobs, StopRequest
-from gan_dist.launch.display import LiveDisplay, Outcome
+from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
+from gan_dist.launch.display import LiveDisplay, RunOutcome
 
 LEFT = 130
 
@@ -42,7 +42,9 @@ class Interrupts:
         self.count += 1
 
 
-def follow_job(jobs: Jobs, job: str, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None) -> Outcome:
+def follow_job(
+    jobs: JobsClient, job: str, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None
+) -> RunOutcome:
     """Show a job until it ends or the user leaves it running (exit code 130).
 
     `ask` puts the question of the first Ctrl-C: whether to stop the run; None where nobody can answer.
@@ -86,31 +88,31 @@ def ask_at_terminal() -> bool:
     return sys.stdin.readline().strip().lower() in ("s", "stop")
 
 
-def _left(run_id: str, stopping: bool) -> Outcome:
+def _left(run_id: str, stopping: bool) -> RunOutcome:
     state = "it is stopping" if stopping else "it goes on"
     hints = (
         f"left run {run_id}: {state}",
         f"  follow it   gan-dist logs -f {run_id}",
         f"  stop it     gan-dist stop {run_id}",
     )
-    return Outcome("running", LEFT, summary=hints)
+    return RunOutcome("running", LEFT, summary=hints)
 
 
-def outcome_of(info: dict[str, Any], told: Outcome | None, run_id: str) -> Outcome:
+def outcome_of(info: dict[str, Any], told: RunOutcome | None, run_id: str) -> RunOutcome:
     """What a job's end means: what its driver said last, or, where it said nothing, what Ray knows."""
     if told is not None:
         return told
     status, message = info["status"], _reason(info.get("message"))
     resume = f"gan-dist submit --resume {run_id}"
     if status == "STOPPED":
-        return Outcome("stopped", 3, "stopped before its driver could report", (f"resume: {resume}",))
+        return RunOutcome("stopped", 3, "stopped before its driver could report", (f"resume: {resume}",))
     if status == "SUCCEEDED":
-        return Outcome("failed", 1, "the driver ended without a result", (f"resume: {resume}",))
+        return RunOutcome("failed", 1, "the driver ended without a result", (f"resume: {resume}",))
     if info.get("driver_exit_code") is None:
         hint = f"log: gan-dist logs {run_id}"
-        return Outcome("failed", 1, f"Ray could not run the job: {message}", (hint,))
+        return RunOutcome("failed", 1, f"Ray could not run the job: {message}", (hint,))
     died = f"the driver died (exit status {info['driver_exit_code']}) without a last word"
-    return Outcome("failed", 1, died, (f"resume: {resume}", f"log:    gan-dist logs {run_id}"))
+    return RunOutcome("failed", 1, died, (f"resume: {resume}", f"log:    gan-dist logs {run_id}"))
 
 
 def _reason(message: str | None) -> str:

@@ -14,7 +14,7 @@ from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.storage import Folder, is_uri
 from gan_dist.spec.check import try_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.merge import merge, overrides_document, read_job_file
+from gan_dist.spec.merge import merge_documents, overrides_document, read_job_file
 from gan_dist.spec.yaml import Document
 from gan_dist.sweeps.search.candidates import check_sweep
 
@@ -38,7 +38,7 @@ def load_job(
         JobError: with all problems of the file, its overrides and its components.
     """
     with _at_hand(str(path)) as file:
-        document = merge(read_job_file(file), overrides_document(overrides))
+        document = merge_documents(read_job_file(file), overrides_document(overrides))
     if storage is not None:
         document = Document({**document.value, "storage": storage}, document.origins)
     spec, problems = try_job(document)

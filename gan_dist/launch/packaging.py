@@ -43,7 +43,7 @@ def code_folder(option: str | None, base: Path) -> str | None:
     return str(folder)
 
 
-def copied(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
+def copied_to_cluster(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
     """The variables of `environment.env`, with their values here.
 
     Raises:

@@ -12,7 +12,7 @@ from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.launch.packaging import Environment, code_folder
 from gan_dist.runs.filesystems import FLAT
 from gan_dist.runs.index import find_run, known_runs, new_run_id, storage_root
-from gan_dist.runs.request import InitialWeights, Request
+from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
@@ -25,12 +25,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchPlan:
     """Everything that is decided before a cluster is asked."""
 
     run: RunFolder
     spec: JobSpec
-    request: Request
+    request: RunRequest
     environment: Environment
 
 
@@ -46,7 +46,7 @@ def plan_new(
     smoke: bool = False,
     twin: bool = False,
     warn: Callable[[str], None] = print,
-) -> Plan:
+) -> LaunchPlan:
     """A new run of the job in a file, or with `twin` of its maximum-likelihood twin.
 
     Args:
@@ -75,11 +75,13 @@ def plan_new(
         )
     mode: Literal["train", "smoke"] = "smoke" if smoke else "train"
     start = None if start_from is None else _start(start_from, tuple(only), spec, storage, warn)
-    request = Request(run.id, run.uri, _json(spec), mode=mode, start_from=start)
-    return Plan(run, spec, request, environment)
+    request = RunRequest(run.id, run.uri, _json(spec), mode=mode, start_from=start)
+    return LaunchPlan(run, spec, request, environment)
 
 
-def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None) -> Plan:
+def plan_resume(
+    ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None
+) -> LaunchPlan:
     """A further attempt at a run, which goes on where it stood.
 
     Raises:
@@ -98,11 +100,11 @@ def plan_resume(ref: str, overrides: Sequence[str], *, storage: str | None = Non
     attempt = max(run.status().get("attempt", 0), remembered) + 1
     # A run that ended before its first checkpoint begins anew, from where it was to begin.
     start = InitialWeights.read(run.request().get("start_from"))
-    request = Request(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt)
-    return Plan(run, spec, request, environment)
+    request = RunRequest(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt)
+    return LaunchPlan(run, spec, request, environment)
 
 
-def resolved(spec: JobSpec) -> list[dict[str, object]]:
+def resolve_job(spec: JobSpec) -> list[dict[str, object]]:
     """Each stage's length and cadence in samples; what is given in epochs stays so until the data are read."""
 
     def shown(amount: Amount) -> int | str:

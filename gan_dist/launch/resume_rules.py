@@ -13,7 +13,7 @@ from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.merge import merge, overrides_document
+from gan_dist.spec.merge import merge_documents, overrides_document
 from gan_dist.spec.yaml import Document
 from gan_dist.sweeps.search.candidates import check_sweep
 from gan_dist.training.schedule import Clock
@@ -61,7 +61,7 @@ def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
     """
     stored_job: dict[str, Any] = run.request()["job"]
     changes = overrides_document(overrides)
-    document = merge(Document(stored_job, {}), changes)
+    document = merge_documents(Document(stored_job, {}), changes)
     spec = parse_job(document)
     roots = [spec.environment.code or "."]
     problems = check_job(document.value, document.origins, roots)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.errors import ClusterError, NoSuchJob
-from gan_dist.execution.events import parse
-from gan_dist.launch.cluster.address import Cluster, find_local, resolve
-from gan_dist.launch.cluster.jobs_api import Jobs, StopRequest
+from gan_dist.execution.events import parse_event
+from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
+from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import known_runs, storage_root, stored_runs
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
@@ -24,7 +24,7 @@ STOP_S = 150.0
 class RunJob:
     """A run's newest Ray job on a cluster that answers and knows it."""
 
-    jobs: Jobs
+    jobs: JobsClient
     id: str
 
     def info(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
         NoSuchJob: the cluster does not know the run.
     """
     record = record_of(run)
-    jobs = Jobs(_cluster_of(record, address))
+    jobs = JobsClient(_cluster_of(record, address))
     submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
     jobs.info(submission)
     return RunJob(jobs, submission)
@@ -56,7 +56,7 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
 
 def _cluster_of(record: dict[str, Any], address: str | None) -> Cluster:
     ours = address is None and record.get("local")
-    cluster = find_local() if ours else resolve(address or record.get("address"))
+    cluster = find_local() if ours else resolve_address(address or record.get("address"))
     if cluster is None:
         raise ClusterError("the run's cluster is gone" if record else "no cluster is known for this run")
     return cluster
@@ -118,7 +118,7 @@ def stop(job: RunJob) -> dict[str, Any]:
             raise ClusterError(f"job {job.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
         asking.ask()
         time.sleep(0.5)
-    events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse(line)) is not None]
+    events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse_event(line)) is not None]
     return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}
 
 

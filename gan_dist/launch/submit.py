@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gan_dist.errors import ClusterError, RequestRefused
-from gan_dist.launch.cluster.jobs_api import Jobs
+from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import Cluster
-from gan_dist.launch.packaging import PACKAGE, Environment, copied, pack
+from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.runs.request import VARIABLE
 
 DRIVER = "gan_dist.launch.driver"
@@ -49,7 +49,7 @@ def runtime_env(
     request: SubmittedRequest, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """Ray's runtime environment for a job, without the archive that `submit` adds for other clusters."""
-    variables = FIXED | copied(environment.env, environ) | {VARIABLE: request.to_json()}
+    variables = FIXED | copied_to_cluster(environment.env, environ) | {VARIABLE: request.to_json()}
     if cluster.gcs is not None:
         # Ray's helper processes would not know which of several Rays on the machine is theirs.
         variables["RAY_ADDRESS"] = cluster.gcs
@@ -81,7 +81,7 @@ def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment
         "runtime_env": runtime_env(request, cluster, environment),
         "metadata": {"gan_dist_run": request.run_id},
     }
-    jobs = Jobs(cluster)
+    jobs = JobsClient(cluster)
     jobs.version()
     if cluster.local:
         return jobs.submit(body)
@@ -92,7 +92,7 @@ def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment
         return _submit_with_archive(jobs, body)
 
 
-def _submit_with_archive(jobs: Jobs, body: dict[str, Any]) -> str:
+def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:
     """Ray's own client sends the archive to the cluster's store, unless it is there, and then the job."""
     import logging
 

@@ -119,14 +119,14 @@ class ClassMoments:
         return cls(*(state[name].to(device) for name in ("counts", "totals", "outers")))
 
 
-class Spread:
+class PairwiseDistances:
     """Count, sum and sum of squares of features in float64, which is all that the mean distance of pairs needs."""
 
     def __init__(self, count: int, total: Tensor, squares: Tensor) -> None:
         self.count, self.total, self.squares = count, total, squares
 
     @classmethod
-    def empty(cls, dim: int, device: torch.device) -> Spread:
+    def empty(cls, dim: int, device: torch.device) -> PairwiseDistances:
         """Of no features yet."""
         zeros = torch.zeros(dim + 1, dtype=torch.float64, device=device)
         return cls(0, zeros[1:], zeros[0])
@@ -137,11 +137,11 @@ class Spread:
         self.total += features.sum(0, dtype=torch.float64)
         self.squares += features.double().square().sum()
 
-    def summed(self, over: Sum) -> Spread:
+    def summed(self, over: Sum) -> PairwiseDistances:
         """That of all workers."""
         count = torch.tensor([float(self.count)], dtype=torch.float64, device=self.total.device)
         flat = over(torch.cat([count, self.squares.view(1), self.total]))
-        return Spread(round(flat[0].item()), flat[2:], flat[1])
+        return PairwiseDistances(round(flat[0].item()), flat[2:], flat[1])
 
     @property
     def of_pairs(self) -> float:
@@ -154,7 +154,7 @@ class Spread:
         return {"count": torch.tensor([self.count]), "total": self.total, "squares": self.squares}
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor], device: torch.device) -> Spread:
+    def from_state(cls, state: dict[str, Tensor], device: torch.device) -> PairwiseDistances:
         return cls(int(state["count"]), state["total"].to(device), state["squares"].to(device))
 
 

@@ -25,12 +25,12 @@ class NonSaturating:
     """
 
     def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0) -> None:
-        self.phases = alternating(d_steps)
+        self.phases = alternating_phases(d_steps)
         self.label_smoothing = _smoothing(label_smoothing)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         real = _log_loss_of_real(self.label_smoothing)
-        return adversarial(phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake))
+        return adversarial_terms(phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake))
 
 
 class Minimax:
@@ -42,12 +42,12 @@ class Minimax:
     """
 
     def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0) -> None:
-        self.phases = alternating(d_steps)
+        self.phases = alternating_phases(d_steps)
         self.label_smoothing = _smoothing(label_smoothing)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         real = _log_loss_of_real(self.label_smoothing)
-        return adversarial(phase, nets, batch, real, F.softplus, lambda fake: -F.softplus(fake))
+        return adversarial_terms(phase, nets, batch, real, F.softplus, lambda fake: -F.softplus(fake))
 
 
 class LeastSquares:
@@ -58,10 +58,10 @@ class LeastSquares:
     """
 
     def __init__(self, *, d_steps: int = 1) -> None:
-        self.phases = alternating(d_steps)
+        self.phases = alternating_phases(d_steps)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        return adversarial(
+        return adversarial_terms(
             phase,
             nets,
             batch,
@@ -80,10 +80,10 @@ class Hinge:
     """
 
     def __init__(self, *, d_steps: int = 1) -> None:
-        self.phases = alternating(d_steps)
+        self.phases = alternating_phases(d_steps)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        return adversarial(
+        return adversarial_terms(
             phase,
             nets,
             batch,
@@ -93,7 +93,7 @@ class Hinge:
         )
 
 
-def alternating(d_steps: int) -> tuple[Phase, ...]:
+def alternating_phases(d_steps: int) -> tuple[Phase, ...]:
     """`d_steps` rows that train D, then one that trains G and needs no real data.
 
     Raises:
@@ -104,7 +104,7 @@ def alternating(d_steps: int) -> tuple[Phase, ...]:
     return (Phase("D", ("discriminator",)),) * d_steps + (Phase("G", ("generator",), real=False),)
 
 
-def adversarial(
+def adversarial_terms(
     phase: str,
     nets: Nets,
     batch: Batch,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over
-from gan_dist.networks.layers.pretrained_backbone import RANDOM, Backbone, Taps, weights_file
+from gan_dist.networks.layers.pretrained_backbone import RANDOM, Backbone, FeatureTaps, weights_file
 
 
 class Distance:
@@ -25,13 +25,13 @@ class Distance:
         if weights != RANDOM:
             weights_file(backbone, weights)
         self.backbone, self.weights = backbone, weights
-        self.taps: Taps | None = None
+        self.taps: FeatureTaps | None = None
 
     def begin(self, like: Tensor) -> None:
         """Load the network beside a tensor."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.taps = Taps(self.backbone, self.weights).to(like.device, like.dtype)
+            self.taps = FeatureTaps(self.backbone, self.weights).to(like.device, like.dtype)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Of images [B, C, H, W] each, [B]."""

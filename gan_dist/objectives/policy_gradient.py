@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.contracts import Batch, Nets, Term, watch
-from gan_dist.networks.text.autoregressive import drawn
+from gan_dist.networks.text.autoregressive import draw_tokens
 
 Judge = Callable[[Tensor, Tensor | None], Tensor]
 JudgeEndings = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -19,7 +19,7 @@ ROWS_ON_CPU, JUDGED_ON_CPU = 128, 512  # more at a time are slower there
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
     """The module without dropout."""
     before = module.training
     module.eval()
@@ -30,7 +30,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def completions(policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor) -> Tensor:
+def complete_prefixes(policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor) -> Tensor:
     """Every beginning of each sentence, written to its end several times: ids [B, T - 1, R, T].
 
     Place g - 1 holds the beginning of g tokens. The states of all beginnings come from one pass over the given tokens;
@@ -75,7 +75,7 @@ def _written_on(
     for start in range(0, len(rows), most):
         part = slice(start, start + most)
         logits, after = policy.step(rows[part], tuple(one[part] for one in state))
-        tokens.append(policy.first + drawn(logits, numbers[part]))
+        tokens.append(policy.first + draw_tokens(logits, numbers[part]))
         states.append(after)
     return torch.cat(tokens), tuple(map(torch.cat, zip(*states, strict=True)))
 
@@ -93,10 +93,10 @@ def rollout_rewards(
 
     Args:
         judge: answers [n] to sentences [n, T] of classes [n].
-        policy, tokens, cond, uniforms: of `completions`.
+        policy, tokens, cond, uniforms: of `complete_prefixes`.
         endings: answers [B, T - 1, R] to sentences [B, T] as they were completed; `judge` does it where there is none.
     """
-    written = completions(policy, tokens, cond, uniforms)
+    written = complete_prefixes(policy, tokens, cond, uniforms)
     batch, begun, copies, length = written.shape
     if endings is None:
         classes = None if cond is None else cond.repeat_interleave(begun * copies)
@@ -106,7 +106,7 @@ def rollout_rewards(
     return torch.cat([answers.mean(2), judge(tokens, cond)[:, None]], 1)
 
 
-def judged_tokens(nets: Nets, batch: Batch) -> dict[str, Term]:
+def tokens_to_judge(nets: Nets, batch: Batch) -> dict[str, Term]:
     """D's binary cross-entropy at each token of real and generated sentences, divided by the longest length.
 
     Raises:
@@ -126,12 +126,12 @@ def judged_tokens(nets: Nets, batch: Batch) -> dict[str, Term]:
     }
 
 
-def mean_named(means: dict[str, Tensor], name: str) -> Tensor:
+def logged_mean(means: dict[str, Tensor], name: str) -> Tensor:
     """What `after_step` is told of a term."""
     return next(value for key, value in means.items() if key.rpartition("/")[2] == name)
 
 
-def discounted(rewards: Tensor, gamma: float) -> Tensor:
+def discount_rewards(rewards: Tensor, gamma: float) -> Tensor:
     """R_t = r_t + gamma R_(t+1) of rewards [B, T]."""
     total = torch.zeros_like(rewards[:, 0])
     found = []

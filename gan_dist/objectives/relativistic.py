@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
-from gan_dist.objectives.adversarial import alternating
+from gan_dist.objectives.adversarial import alternating_phases
 
 
 class Relativistic:
@@ -20,14 +20,14 @@ class Relativistic:
     """
 
     def __init__(self, *, d_steps: int = 1) -> None:
-        self.phases = with_reals_for_g(d_steps)
+        self.phases = phases_with_reals(d_steps)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        real, fake = judged(nets, batch)
+        real, fake = scores_of_both(nets, batch)
         ahead = real - fake
         if phase == "G":
             return {"adversarial": mean_over(F.softplus(ahead))}
-        return {"adversarial": mean_over(F.softplus(-ahead)), **watched(real, fake), "accuracy": watch(ahead > 0)}
+        return {"adversarial": mean_over(F.softplus(-ahead)), **watch_scores(real, fake), "accuracy": watch(ahead > 0)}
 
 
 class RelativisticAverage:
@@ -44,30 +44,30 @@ class RelativisticAverage:
     couples_batch = True
 
     def __init__(self, *, d_steps: int = 1) -> None:
-        self.phases = with_reals_for_g(d_steps)
+        self.phases = phases_with_reals(d_steps)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        real, fake = judged(nets, batch)
+        real, fake = scores_of_both(nets, batch)
         real_ahead, fake_ahead = real - fake.mean(0), fake - real.mean(0)
         if phase == "G":
             return {"adversarial": mean_over(F.softplus(real_ahead) + F.softplus(-fake_ahead))}
         right = (real_ahead > 0).float() + (fake_ahead < 0).float()
         return {
             "adversarial": mean_over(F.softplus(-real_ahead) + F.softplus(fake_ahead)),
-            **watched(real, fake),
+            **watch_scores(real, fake),
             "accuracy": watch(right / 2),
         }
 
 
-def with_reals_for_g(d_steps: int) -> tuple[Phase, ...]:
+def phases_with_reals(d_steps: int) -> tuple[Phase, ...]:
     """The rows of `alternating`, with real data in G's too."""
-    return tuple(phase._replace(real=True) for phase in alternating(d_steps))
+    return tuple(phase._replace(real=True) for phase in alternating_phases(d_steps))
 
 
-def judged(nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
+def scores_of_both(nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
     """D's logits on the real and on the fake samples, which go through D apart."""
     return batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
 
 
-def watched(real: Tensor, fake: Tensor) -> dict[str, Term]:
+def watch_scores(real: Tensor, fake: Tensor) -> dict[str, Term]:
     return {"real_logits": watch(real), "fake_logits": watch(fake)}

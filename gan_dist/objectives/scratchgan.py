@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
-from gan_dist.objectives.adversarial import alternating
-from gan_dist.objectives.policy_gradient import discounted, evaluating, judged_tokens, mean_named
+from gan_dist.objectives.adversarial import alternating_phases
+from gan_dist.objectives.policy_gradient import discount_rewards, in_eval_mode, logged_mean, tokens_to_judge
 
 
 class ScratchGan:
@@ -35,7 +35,7 @@ class ScratchGan:
             raise ValueError(f"gamma must be in [0, 1], not {gamma}")
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), not {decay}")
-        self.phases: tuple[Phase, ...] = alternating(d_steps)
+        self.phases: tuple[Phase, ...] = alternating_phases(d_steps)
         self.gamma, self.decay = gamma, decay
         self.baseline = torch.zeros(1, dtype=torch.float64)
 
@@ -47,11 +47,11 @@ class ScratchGan:
         return {"baseline": self.baseline}
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-        return judged_tokens(nets, batch) if phase == "D" else self._write(nets, batch)
+        return tokens_to_judge(nets, batch) if phase == "D" else self._write(nets, batch)
 
     def after_step(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:
         if phase == "G":
-            mean = mean_named(means, "return_sum") / mean_named(means, "tokens")
+            mean = logged_mean(means, "return_sum") / logged_mean(means, "tokens")
             self.baseline.lerp_(mean.to(self.baseline), 1 - self.decay)
 
     def _write(self, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -59,9 +59,9 @@ class ScratchGan:
         if tokens.is_floating_point():
             raise ValueError("scratchgan learns from token ids; give the generator `relax: none`")
         mask = nets.G.call("mask", tokens)
-        with torch.no_grad(), evaluating(nets.D.module):
+        with torch.no_grad(), in_eval_mode(nets.D.module):
             rewards = (2 * torch.sigmoid(nets.D(tokens, batch.cond)) - 1) * mask
-        returns = discounted(rewards, self.gamma) * mask
+        returns = discount_rewards(rewards, self.gamma) * mask
         advantage = (returns - self.baseline.to(returns)) * mask
         log_p, entropy = nets.G.call("scored", tokens, batch.cond)
         return {

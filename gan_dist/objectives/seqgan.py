@@ -11,8 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
-from gan_dist.objectives.adversarial import adversarial, alternating
-from gan_dist.objectives.policy_gradient import JUDGED_ON_CPU, evaluating, judged_tokens, mean_named, rollout_rewards
+from gan_dist.objectives.adversarial import adversarial_terms, alternating_phases
+from gan_dist.objectives.policy_gradient import (
+    JUDGED_ON_CPU,
+    in_eval_mode,
+    logged_mean,
+    rollout_rewards,
+    tokens_to_judge,
+)
 
 REWARDS = ("rollout", "dense", "terminal")
 
@@ -58,7 +64,7 @@ class SeqGan:
             raise ValueError(f"update_rate must be in [0, 1), not {update_rate}")
         if entropy < 0:
             raise ValueError(f"entropy must be at least 0, not {entropy}")
-        self.phases: tuple[Phase, ...] = alternating(d_steps)
+        self.phases: tuple[Phase, ...] = alternating_phases(d_steps)
         self.reward, self.rollouts, self.update_rate = reward, rollouts, update_rate
         self.baseline, self.entropy, self.chunk = baseline, entropy, chunk
         self.policy: nn.Module | None = None
@@ -78,7 +84,7 @@ class SeqGan:
         if phase != "G":
             assert batch.real is not None
             per_token = batch.judged(nets, "real").logits.shape == batch.real.shape
-            return judged_tokens(nets, batch) if per_token else _judged_sentences(phase, nets, batch)
+            return tokens_to_judge(nets, batch) if per_token else _judged_sentences(phase, nets, batch)
         tokens = batch.fakes
         if tokens.is_floating_point():
             raise ValueError("seqgan learns from token ids; give the generator `relax: none`")
@@ -99,7 +105,7 @@ class SeqGan:
     def after_step(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:
         if phase != "G":
             return
-        mean = mean_named(means, "reward_sum") / mean_named(means, "tokens")
+        mean = logged_mean(means, "reward_sum") / logged_mean(means, "tokens")
         self.expected.lerp_(mean.to(self.expected), 0.1)
         if self.policy is not None:
             fresh = 1 - self.update_rate
@@ -116,7 +122,7 @@ class SeqGan:
             classes = [None] * len(parts) if cond is None else torch.split(cond, most)
             return torch.cat([_answers(nets, part, cls) for part, cls in zip(parts, classes, strict=True)])
 
-        with torch.no_grad(), evaluating(nets.D.module):
+        with torch.no_grad(), in_eval_mode(nets.D.module):
             if self.reward == "dense":
                 logits = nets.D(tokens, batch.cond)
                 if logits.shape != tokens.shape:
@@ -135,7 +141,7 @@ class SeqGan:
 
 
 def _judged_sentences(phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
-    return adversarial(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
+    return adversarial_terms(phase, nets, batch, lambda real: F.softplus(-real), F.softplus, F.softplus)
 
 
 def _judges_endings(judge: type[nn.Module]) -> bool:

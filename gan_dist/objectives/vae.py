@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
-from gan_dist.distributed.randomness import one_lane
-from gan_dist.networks.image.vae import drawn
+from gan_dist.distributed.randomness import single_lane_rng
+from gan_dist.networks.image.vae import reparametrize
 
 
 class Vae:
@@ -36,7 +36,7 @@ class Vae:
     def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         """What keeps it from training these networks."""
         generator: Any = networks["generator"]
-        noise = generator.draw(1, one_lane(("vae",), 1, torch.device("cpu")))
+        noise = generator.draw(1, single_lane_rng(("vae",), 1, torch.device("cpu")))
         if not isinstance(noise, Tensor) or noise.ndim != 2:
             yield "the generator's noise is not one row of numbers a sample, as that of dcgan and mlp is"
             return
@@ -47,9 +47,9 @@ class Vae:
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         assert batch.real is not None
         known = nets["encoder"](batch.real, batch.cond)
-        made: Any = nets.G(drawn(known, batch.rng("latent")), batch.cond)
+        made: Any = nets.G(reparametrize(known, batch.rng("latent")), batch.cond)
         squares = (made - batch.real).square().flatten(1)
-        divergence = kl(known)
+        divergence = gaussian_kl(known)
         # The constant of the normal distribution moves no weight, and makes the number the one that others report.
         constant = squares.shape[1] * math.log(self.sigma * math.sqrt(2 * math.pi))
         unlikelihood = squares.sum(1) / (2 * self.sigma**2) + constant
@@ -61,7 +61,7 @@ class Vae:
         }
 
 
-def kl(known: Tensor) -> Tensor:
+def gaussian_kl(known: Tensor) -> Tensor:
     """KL(N(mean, variance) | N(0, 1)) of means and log-variances [B, 2z], summed over dimensions, [B] (appendix B)."""
     mean, log_variance = known.chunk(2, 1)
     return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2

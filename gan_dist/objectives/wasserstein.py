@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.contracts import Batch, Nets, Term, mean_over, watch
-from gan_dist.objectives.adversarial import alternating
+from gan_dist.objectives.adversarial import alternating_phases
 
 
 class Wasserstein:
@@ -20,7 +20,7 @@ class Wasserstein:
     """
 
     def __init__(self, *, d_steps: int = 5, clip: float | None = None) -> None:
-        self.phases = alternating(d_steps)
+        self.phases = alternating_phases(d_steps)
         self.clip = clip
         if clip is not None:
             if clip <= 0:

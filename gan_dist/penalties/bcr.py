@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_dist.augment.pixel_ops import flipped, moved
+from gan_dist.augment.pixel_ops import flip, shift_pixels
 from gan_dist.contracts import Batch, Nets, Term, Which
 
 
@@ -48,5 +48,5 @@ def _inconsistency(nets: Nets, batch: Batch, which: Which) -> Tensor:
     mirror, right, down = batch.rng(f"bcr {which}").uniform(3).unbind(1)
     most = x.shape[-1] // 8
     shift = (torch.stack([right, down], 1) * (2 * most + 1)).floor().long() - most
-    changed: Tensor = plain(moved(flipped(x, mirror < 0.5), shift, mirrored=True), batch.cond)
+    changed: Tensor = plain(shift_pixels(flip(x, mirror < 0.5), shift, mirrored=True), batch.cond)
     return changed - judged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gan_dist.contracts import Batch, Nets, Term
-from gan_dist.penalties.wgan_gp import check_strength, gradient_length, off_target
+from gan_dist.penalties.wgan_gp import check_strength, gradient_norm, squared_distance_to_target
 
 
 class Dragan:
@@ -30,5 +30,9 @@ class Dragan:
         real = batch.numbers("real")
         noise = batch.rng("dragan").normal(*real.shape[1:])
         x = (real + self.noise * noise).detach().requires_grad_()
-        lengths = gradient_length(nets.D(x, batch.cond), x)
-        return {"dragan": Term(self.gamma * off_target(lengths, self.target, one_sided=False), float(batch.n))}
+        lengths = gradient_norm(nets.D(x, batch.cond), x)
+        return {
+            "dragan": Term(
+                self.gamma * squared_distance_to_target(lengths, self.target, one_sided=False), float(batch.n)
+            )
+        }

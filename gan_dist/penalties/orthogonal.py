@@ -32,11 +32,11 @@ class Orthogonal:
         self.phase = "G" if network == "generator" else "D"
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        overlaps = [overlap(weight) for weight in _weights(nets[self.network].module)]
+        overlaps = [row_overlap(weight) for weight in _weights(nets[self.network].module)]
         return {"orthogonal": Term(self.beta * torch.stack(overlaps).sum(), None)}
 
 
-def overlap(weight: Tensor) -> Tensor:
+def row_overlap(weight: Tensor) -> Tensor:
     """The sum of squared products of different filters of [outputs, ...]."""
     rows = weight.flatten(1)
     products = rows @ rows.T

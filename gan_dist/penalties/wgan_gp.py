@@ -27,11 +27,15 @@ class WganGp:
         real = batch.numbers("real")
         u = batch.rng("wgan_gp").uniform(*[1] * (real.ndim - 1))
         x = torch.lerp(batch.fakes.detach(), real, u).requires_grad_()
-        lengths = gradient_length(nets.D(x, batch.cond), x)
-        return {"wgan_gp": Term(self.gamma * off_target(lengths, self.target, self.one_sided), float(batch.n))}
+        lengths = gradient_norm(nets.D(x, batch.cond), x)
+        return {
+            "wgan_gp": Term(
+                self.gamma * squared_distance_to_target(lengths, self.target, self.one_sided), float(batch.n)
+            )
+        }
 
 
-def gradient_length(logits: Tensor, x: Tensor) -> Tensor:
+def gradient_norm(logits: Tensor, x: Tensor) -> Tensor:
     """|d logits / d x| of each sample, [B], in at least float32 and differentiable again, also where it is 0."""
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     wide = torch.promote_types(gradient.dtype, torch.float32)
@@ -39,7 +43,7 @@ def gradient_length(logits: Tensor, x: Tensor) -> Tensor:
     return lengths
 
 
-def off_target(lengths: Tensor, target: float, one_sided: bool) -> Tensor:
+def squared_distance_to_target(lengths: Tensor, target: float, one_sided: bool) -> Tensor:
     """The sum of (length - target)^2; one-sided, of those above the target."""
     off = lengths - target
     return (off.clamp_min(0) if one_sided else off).square().sum()

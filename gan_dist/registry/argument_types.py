@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gan_dist.spec.problems import nearest, shown
+from gan_dist.spec.problems import nearest_name, show_value
 from gan_dist.spec.schedules import Schedule, schedule_schema
 
 Check = Callable[[Any], bool]
@@ -22,7 +22,7 @@ _SCALARS: dict[str, tuple[str, Check]] = {
 _LISTS = {"list", "tuple", "Sequence", "List", "Tuple", "set", "frozenset", "Iterable"}
 
 
-def wrong_value(annotation: str | None, value: Any) -> str | None:
+def explain_mismatch(annotation: str | None, value: Any) -> str | None:
     """What is wrong with a value for an annotation, given as source; None when it fits or cannot be told."""
     if annotation is None:
         return None
@@ -34,7 +34,7 @@ def wrong_value(annotation: str | None, value: Any) -> str | None:
         return None if _takes_float(kind) else f"cannot be a schedule; it must be {_words(kind)}"
     if _fits(kind, value):
         return None
-    return f"{shown(value)} must be {_words(kind)}{_near_choice(kind, value)}"
+    return f"{show_value(value)} must be {_words(kind)}{_near_choice(kind, value)}"
 
 
 def _fits(kind: ast.expr, value: Any) -> bool:
@@ -97,7 +97,7 @@ def _words(kind: ast.expr) -> str:
     if name == "Union":
         return " or ".join(_words(one) for one in inner)
     if name == "Literal":
-        return "one of " + ", ".join(shown(choice) for choice in _choices(inner))
+        return "one of " + ", ".join(show_value(choice) for choice in _choices(inner))
     if name not in _LISTS:
         return ast.unparse(kind)
     if not inner:
@@ -110,7 +110,7 @@ def _words(kind: ast.expr) -> str:
 def _near_choice(kind: ast.expr, value: Any) -> str:
     name, inner = _parts(kind)
     choices = [choice for choice in _choices(inner) if isinstance(choice, str)] if name == "Literal" else []
-    near = nearest(value, choices) if isinstance(value, str) else None
+    near = nearest_name(value, choices) if isinstance(value, str) else None
     return f"; did you mean '{near}'?" if near else ""
 
 

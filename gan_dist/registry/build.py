@@ -39,7 +39,7 @@ def _seeded(
 ) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "init", name))
-        built = lookup.build(kind, use, args, provided)
+        built = lookup.build_component(kind, use, args, provided)
     if not isinstance(built, nn.Module):
         raise UsageError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")
     return built

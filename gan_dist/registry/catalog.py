@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import UsageError
-from gan_dist.registry.lookup import ALIASES, PROVIDED, Kind, signature, slots
+from gan_dist.registry.lookup import ALIASES, PROVIDED, Kind, component_slots, signature
 from gan_dist.registry.python_source import read_module
 from gan_dist.registry.signatures import Param
 from gan_dist.spec.merge import read_job_file
@@ -21,7 +21,7 @@ _PAPER = re.compile(r"\(([^();]*[A-Z][^();]*\b(?:19|20)\d\d\b[^();]*)")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """A component: what it is, where it is from, what it takes, and the shipped jobs that show it."""
 
     kind: Kind
@@ -38,7 +38,7 @@ class Entry:
         return {**own, "parameters": [param._asdict() for param in self.params]}
 
 
-def catalog(name: str | None = None) -> list[Entry]:
+def catalog(name: str | None = None) -> list[CatalogEntry]:
     """All components, or those of a kind or name.
 
     Raises:
@@ -64,14 +64,16 @@ def shipped_jobs() -> list[Path]:
     return sorted(folder.glob("*.yaml"))
 
 
-def _entry(kind: Kind, name: str, target: str, jobs: tuple[str, ...]) -> Entry:
+def _entry(kind: Kind, name: str, target: str, jobs: tuple[str, ...]) -> CatalogEntry:
     takes = signature(target)
     module = read_module(target.partition(":")[0])
     assert module.tree is not None
     of_module = ast.get_docstring(module.tree) or ""
     of_class = re.split(r"^\s*(?:Args|Raises|Attributes):", takes.doc, flags=re.MULTILINE)[0]
     params = tuple(param for param in takes.params if param.name not in PROVIDED[kind])
-    return Entry(kind, name, target, _first(of_class or of_module), _paper(of_class) or _paper(of_module), params, jobs)
+    return CatalogEntry(
+        kind, name, target, _first(of_class or of_module), _paper(of_class) or _paper(of_module), params, jobs
+    )
 
 
 def _first(doc: str) -> str:
@@ -88,7 +90,7 @@ def _shown_by() -> Mapping[tuple[Kind, str], tuple[str, ...]]:
     """Kind and name to the shipped jobs that use it."""
     found: dict[tuple[Kind, str], tuple[str, ...]] = {}
     for path in shipped_jobs():
-        for slot in slots(read_job_file(path).value):
+        for slot in component_slots(read_job_file(path).value):
             key = (slot.kind, slot.written["use"])
             found[key] = tuple(dict.fromkeys((*found.get(key, ()), path.name)))
     return found

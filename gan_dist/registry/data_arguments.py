@@ -22,7 +22,7 @@ PROVIDED["metric"] |= {"class_counts": "data.labels"}
 PLURAL: dict[Modality, str] = {"image": "images", "pair": "pairs of images", "text": "text"}
 
 
-def modalities(takes: Signature) -> tuple[Modality, ...]:
+def modalities_of(takes: Signature) -> tuple[Modality, ...]:
     """What kinds of data a network can be built for, by what it must be told of them."""
     needs = {param.name for param in takes.params if param.required}
     if needs & _OF_TEXT.keys():

@@ -1,6 +1,6 @@
 """The only rule from a name in a job to an object: a shipped alias, or your own `package.module:Name`.
 
-Checking reads source and imports nothing; only `build` runs a component's code.
+Checking reads source and imports nothing; only `build_component` runs a component's code.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
-from gan_dist.registry.argument_types import wrong_value
-from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities
+from gan_dist.registry.argument_types import explain_mismatch
+from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities_of
 from gan_dist.registry.signatures import Param, Signature, read_signature
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import as_argument
@@ -31,11 +31,11 @@ __all__ = [
     "Kind",
     "Param",
     "Signature",
-    "build",
+    "build_component",
     "check_arguments",
     "check_job",
-    "locate",
-    "slots",
+    "resolve_target",
+    "component_slots",
 ]
 
 Roots = Sequence[str | Path]
@@ -52,7 +52,7 @@ _OWN_KEYS: dict[str, set[str]] = {
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-class Slot(NamedTuple):
+class ComponentSlot(NamedTuple):
     """A component as a job has it, in plain values."""
 
     kind: Kind
@@ -66,7 +66,7 @@ class Slot(NamedTuple):
         return {key: value for key, value in self.written.items() if key not in own}
 
 
-def locate(kind: Kind, use: str) -> str:
+def resolve_target(kind: Kind, use: str) -> str:
     """The `module:Name` behind a `use`. Raises ValueError for what is neither an alias nor of that form."""
     if use in ALIASES[kind]:
         return ALIASES[kind][use]
@@ -84,7 +84,7 @@ def signature(target: str, roots: Roots = ()) -> Signature:
 def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots = ()) -> list[tuple[str, str]]:
     """(argument, message) for all that is wrong with a component's arguments; "use" where its name is."""
     try:
-        takes = signature(locate(kind, use), roots)
+        takes = signature(resolve_target(kind, use), roots)
     except ValueError as error:
         return [("use", str(error))]
     given = {param.name for param in takes.params} - PROVIDED[kind].keys()
@@ -101,13 +101,15 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     """Every problem with the components of a job, which may be plain values that have other faults too."""
     tree = job.model_dump() if isinstance(job, JobSpec) else job
     found: list[tuple[Keys, str]] = [
-        ((*slot.keys, key), text) for slot in slots(tree) for key, text in _check(slot, tree, roots)
+        ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
     found += [*_check_opponent(tree), *_check_optimizers(tree)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 
-def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, Any], roots: Roots = ()) -> Any:
+def build_component(
+    kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, Any], roots: Roots = ()
+) -> Any:
     """Imports and constructs a component.
 
     Args:
@@ -120,7 +122,7 @@ def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, 
     Raises:
         ValueError: the component refuses its arguments; its message after the kind and name.
     """
-    factory = load(locate(kind, use), roots)
+    factory = load_object(resolve_target(kind, use), roots)
     # torch's own constructor says that it takes anything, and refuses it.
     bare = getattr(getattr(factory, "__init__", None), "__module__", "") == "torch.nn.modules.module"
     takes = {} if bare else inspect.signature(factory).parameters
@@ -133,21 +135,21 @@ def build(kind: Kind, use: str, args: Mapping[str, Any], provided: Mapping[str, 
         raise UsageError(f"{kind} '{use}': {error}") from error
 
 
-def add_roots(roots: Roots) -> None:
+def add_import_roots(roots: Roots) -> None:
     """Let Python find a user's own modules in these folders."""
     for root in (str(Path(root).resolve()) for root in roots):
         if root not in sys.path:
             sys.path.insert(0, root)
 
 
-def load(target: str, roots: Roots = ()) -> Any:
+def load_object(target: str, roots: Roots = ()) -> Any:
     """The object behind `module:Name`; folders with a user's own modules are searched first."""
-    add_roots(roots)
+    add_import_roots(roots)
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
+def component_slots(tree: Mapping[str, Any]) -> Iterator[ComponentSlot]:
     """Every component that a job names."""
     yield from _slot("generator", ("generator",), tree.get("generator"))
     yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
@@ -165,7 +167,7 @@ def slots(tree: Mapping[str, Any]) -> Iterator[Slot]:
             yield from _terms(("stages", index), stage)
 
 
-def _terms(keys: Keys, part: Mapping[str, Any]) -> Iterator[Slot]:
+def _terms(keys: Keys, part: Mapping[str, Any]) -> Iterator[ComponentSlot]:
     objective = part.get("objective")
     lone = isinstance(objective, Mapping | str)
     for index, written in enumerate([objective] if lone else _listed(objective)):
@@ -174,17 +176,17 @@ def _terms(keys: Keys, part: Mapping[str, Any]) -> Iterator[Slot]:
         yield from _slot("penalty", (*keys, "penalties", index), written)
 
 
-def _slot(kind: Kind, keys: Keys, written: Any) -> Iterator[Slot]:
+def _slot(kind: Kind, keys: Keys, written: Any) -> Iterator[ComponentSlot]:
     mapping = {"use": written} if isinstance(written, str) else written
     if isinstance(mapping, Mapping) and isinstance(mapping.get("use"), str):
-        yield Slot(kind, keys, mapping)
+        yield ComponentSlot(kind, keys, mapping)
 
 
 def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _check(slot: Slot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[str, str]]:
+def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[str, str]]:
     use = slot.written["use"]
     wrong = check_arguments(slot.kind, use, slot.args, roots)
     yield from wrong
@@ -192,11 +194,11 @@ def _check(slot: Slot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[
         return
     data = tree.get("data")
     written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
-    takes = signature(locate(slot.kind, use), roots)
+    takes = signature(resolve_target(slot.kind, use), roots)
     names = {param.name for param in takes.params}
     if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
-    modality, fit = written.get("modality", "image"), modalities(takes)
+    modality, fit = written.get("modality", "image"), modalities_of(takes)
     if modality in PLURAL and modality not in fit:
         yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
 
@@ -209,7 +211,7 @@ def _wrong_argument(
     if key not in params:
         return None if is_open else unknown_key(key, given)
     try:
-        return wrong_value(params[key].annotation, as_argument(value))
+        return explain_mismatch(params[key].annotation, as_argument(value))
     except ValueError as error:
         return str(error)
 
@@ -222,7 +224,7 @@ def _missing(param: Param, use: str) -> str:
 def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
     """Objectives and penalties of ours that are about a discriminator need one."""
     if tree.get("discriminator") is None:
-        for slot in slots(tree):
+        for slot in component_slots(tree):
             use = slot.written["use"]
             ours = ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR)
             if ours and use not in _WITHOUT_DISCRIMINATOR:

@@ -13,13 +13,13 @@ from pathlib import PurePath
 from typing import Any
 
 from gan_dist.errors import UsageError
-from gan_dist.registry.lookup import Roots, locate, signature
+from gan_dist.registry.lookup import Roots, resolve_target, signature
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import FeaturesSpec, MetricSpec
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.problems import Keys, Problem, nearest
+from gan_dist.spec.problems import Keys, Problem, nearest_name
 
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"
@@ -30,7 +30,9 @@ UNNAMED = ("tokens", "language_model", "text_classifier", "pixels")  # the metri
 OF_TEXT = ("tokens", "language_model", "text_classifier", "sentence_encoder")
 
 
-def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Held = "validation") -> dict[str, str]:
+def metric_value_names(
+    metric: MetricSpec, roots: Roots = (), against: str = "", held: Held = "validation"
+) -> dict[str, str]:
     """Exact name -> value, for every number a metric gives.
 
     Args:
@@ -42,7 +44,7 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Hel
     Raises:
         ValueError: there is no such metric, or it does not say what it gives and gets.
     """
-    target = locate("metric", metric.use)
+    target = resolve_target("metric", metric.use)
     values, needs = (read_constant(target, name, roots) for name in ("values", "needs"))
     if not isinstance(values, tuple | list) or not values or not all(isinstance(one, str) for one in values):
         raise UsageError(f"'{metric.use}' does not say what it gives; its class needs values = (\"name\", ...)")
@@ -55,7 +57,7 @@ def names_of(metric: MetricSpec, roots: Roots = (), against: str = "", held: Hel
 
 def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str) -> str:
     changed = list(_changed("metric", metric.use, metric.args, roots))
-    features = features_of(metric, roots)
+    features = metric_features(metric, roots)
     is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
     if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
         return PUBLISHED[value]
@@ -66,16 +68,16 @@ def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str)
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
 
 
-def features_of(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
+def metric_features(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
     """What samples are compared by: the metric's only features, with arguments where the job names these; or those
     that the job names."""
-    own = read_constant(locate("metric", metric.use), "features", roots)
+    own = read_constant(resolve_target("metric", metric.use), "features", roots)
     return FeaturesSpec(use=own) if isinstance(own, str) and metric.features.use != own else metric.features
 
 
-def is_of_text(metric: MetricSpec, roots: Roots = ()) -> bool:
+def is_text_metric(metric: MetricSpec, roots: Roots = ()) -> bool:
     """Whether a metric is of sentences."""
-    return features_of(metric, roots).use in OF_TEXT
+    return metric_features(metric, roots).use in OF_TEXT
 
 
 def _label(features: FeaturesSpec) -> str:
@@ -89,18 +91,18 @@ def _label(features: FeaturesSpec) -> str:
 
 def _changed(kind: Any, use: str, args: Mapping[str, Any], roots: Roots) -> Iterator[str]:
     """Numbers among the arguments that are not the default, as `k3`: another protocol, another name."""
-    defaults = {param.name: param.default for param in signature(locate(kind, use), roots).params}
+    defaults = {param.name: param.default for param in signature(resolve_target(kind, use), roots).params}
     for key, value in args.items():
         if isinstance(value, int | float) and value != defaults.get(key):
             yield f"{key}{value:g}" if not isinstance(value, bool) else f"{key}{value}"
 
 
-def job_names(job: JobSpec, roots: Roots = ()) -> dict[str, str]:
+def job_metric_names(job: JobSpec, roots: Roots = ()) -> dict[str, str]:
     """Exact name -> value, for all metrics of a job. Raises ValueError."""
-    return {name: value for metric in job.metrics for name, value in names_of(metric, roots).items()}
+    return {name: value for metric in job.metrics for name, value in metric_value_names(metric, roots).items()}
 
 
-def resolve(asked: str, names: Mapping[str, str]) -> str:
+def resolve_metric(asked: str, names: Mapping[str, str]) -> str:
     """The exact name that a person means: itself, a value's (`fd`), or the only one that begins so.
 
     Raises:
@@ -114,7 +116,7 @@ def resolve(asked: str, names: Mapping[str, str]) -> str:
         return found[0]
     if found:
         raise UsageError(f"{asked!r} may be {' or '.join(found)}; give the whole name")
-    near = nearest(asked, [*names, *names.values()])
+    near = nearest_name(asked, [*names, *names.values()])
     guess = f"; did you mean '{near}'?" if near else ""
     raise UsageError(f"unknown metric {asked!r}{guess} (allowed: {', '.join(names) or 'none'})")
 
@@ -128,16 +130,16 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
     names: dict[str, str] = {}
     for index, metric in enumerate(job.metrics):
         try:
-            found = names_of(metric, roots)
+            found = metric_value_names(metric, roots)
         except ValueError as error:
             yield ("metrics", index, "use"), str(error)
             continue
         if again := sorted(found.keys() & names.keys()):
             yield ("metrics", index), f"measures {', '.join(again)} once more; remove one of the two"
-        if is_of_text(metric, roots) != (job.data.modality == "text"):
+        if is_text_metric(metric, roots) != (job.data.modality == "text"):
             made = "images" if job.data.modality == "text" else "text"
             yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
-        needs = read_constant(locate("metric", metric.use), "needs", roots)
+        needs = read_constant(resolve_target("metric", metric.use), "needs", roots)
         if needs == "pairs" and job.data.modality == "image":
             yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
         if needs == "classes" and job.data.labels == "none":
@@ -158,6 +160,6 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
     for keys, name in asked:
         try:
             if name is not None:
-                resolve(name, names)
+                resolve_metric(name, names)
         except ValueError as error:
             yield keys, str(error) if names else f"{error}; the job has no `metrics`"

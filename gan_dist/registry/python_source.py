@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gan_dist.errors import UsageError
-from gan_dist.spec.problems import nearest
+from gan_dist.spec.problems import nearest_name
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 MAX_HOPS = 20  # imports followed from one file to the next; circles end there
@@ -103,7 +103,7 @@ def _near_module(name: str, folders: Iterable[Path]) -> str:
         place = folder.joinpath(*parent.split(".")) if parent else folder
         if place.is_dir():
             beside |= {entry.stem for entry in place.iterdir() if entry.suffix == ".py" or entry.is_dir()}
-    near = nearest(last, beside - {"__init__", "__pycache__"})
+    near = nearest_name(last, beside - {"__init__", "__pycache__"})
     return f"; did you mean '{f'{parent}.{near}' if parent else near}'?" if near else ""
 
 
@@ -156,6 +156,6 @@ def _has_unseen_names(tree: ast.Module | None) -> bool:
 def _near_name(tree: ast.Module | None, name: str) -> str:
     nodes = _statements(tree.body if tree else ())
     public = sorted(node.name for node in nodes if isinstance(node, Definition) and node.name[0] != "_")
-    near = nearest(name, public)
+    near = nearest_name(name, public)
     guess = f"; did you mean '{near}'?" if near else ""
     return f"{guess} (it has: {', '.join(public[:20]) or 'nothing public'})"

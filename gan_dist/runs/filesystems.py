@@ -16,7 +16,7 @@ FLAT = ("s3", "gcs", "abfs")  # no folders: names with slashes
 
 
 @lru_cache(maxsize=256)
-def remote(uri: str) -> tuple[FileSystem, str]:
+def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     """The file system of a URI, and the path in it.
 
     Raises:

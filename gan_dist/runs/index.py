@@ -27,14 +27,14 @@ def new_run_id(name: str) -> str:
     return f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{tail}"
 
 
-def remember(run: RunFolder, **facts: Any) -> None:
+def remember_run(run: RunFolder, **facts: Any) -> None:
     """Note in the local index where a run lives (and its cluster's address, submission id, ...)."""
     index = Folder.at(home() / "runs")
     known = index.read_json(f"{run.id}.json") or {"created": time.time()}
     index.write_json(f"{run.id}.json", {**known, "uri": run.uri, **facts})
 
 
-def forget(run: RunFolder) -> None:
+def forget_run(run: RunFolder) -> None:
     Folder.at(home() / "runs").delete(f"{run.id}.json")
 
 

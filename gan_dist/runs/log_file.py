@@ -11,7 +11,7 @@ from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.run_folder import RunFolder
 
 
-class Log:
+class AttemptLog:
     """An attempt's log, which `mirror` brings to the storage."""
 
     def __init__(self, file: TextIO, mirror: Mirror) -> None:
@@ -26,7 +26,7 @@ class Log:
 class LogTee:
     """A text stream that also writes to a log."""
 
-    def __init__(self, stream: TextIO, log: Log) -> None:
+    def __init__(self, stream: TextIO, log: AttemptLog) -> None:
         self.stream, self.log = stream, log
 
     def write(self, text: str) -> int:
@@ -41,13 +41,13 @@ class LogTee:
 
 
 @contextlib.contextmanager
-def logged(folder: RunFolder, attempt: int) -> Iterator[Log]:
+def log_prints(folder: RunFolder, attempt: int) -> Iterator[AttemptLog]:
     """Everything printed inside also goes to `logs/attempt-N.log` of a run folder, which is given."""
     out, err = sys.stdout, sys.stderr
     mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
     path = mirror.pull(f"logs/attempt-{attempt}.log")
     with path.open("a") as file:
-        log = Log(file, mirror)
+        log = AttemptLog(file, mirror)
         sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
         try:
             yield log

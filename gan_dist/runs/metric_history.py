@@ -17,7 +17,7 @@ class MetricSummary:
     highest: tuple[float, int]
 
 
-def courses(reports: list[dict[str, Any]]) -> dict[str, MetricSummary]:
+def summarize_metrics(reports: list[dict[str, Any]]) -> dict[str, MetricSummary]:
     """Every metric that was measured."""
     measured: dict[str, list[tuple[float, int]]] = {}
     for report in reports:
@@ -38,10 +38,10 @@ def training_seconds(reports: list[dict[str, Any]]) -> float:
 
 def last_value(run: RunFolder, tag: str) -> float | None:
     """The newest value of a tag in a run's reports; None where it was never reported."""
-    course = curve(run, tag)
+    course = tag_curve(run, tag)
     return course[-1][1] if course else None
 
 
-def curve(run: RunFolder, tag: str) -> list[tuple[int, float]]:
+def tag_curve(run: RunFolder, tag: str) -> list[tuple[int, float]]:
     """(samples seen, value) of each report of a run that has the tag."""
     return [(int(report["seen"]), float(report[tag])) for report in run.reports() if tag in report]

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from gan_dist.errors import UsageError
-from gan_dist.runs.versions import versions
+from gan_dist.runs.versions import installed_versions
 
 VARIABLE = "GAN_DIST_REQUEST"
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """One attempt at one run.
 
     `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` says whose
@@ -31,7 +31,7 @@ class Request:
     resume: bool = False
     start_from: InitialWeights | None = None
     attempt: int = 1
-    versions: Mapping[str, str] = field(default_factory=versions)
+    versions: Mapping[str, str] = field(default_factory=installed_versions)
 
     @property
     def submission_id(self) -> str:
@@ -52,12 +52,12 @@ class Request:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Request:
+    def from_json(cls, text: str) -> RunRequest:
         told = json.loads(text)
         return cls(**told | {"start_from": InitialWeights.read(told["start_from"])})
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Request:
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> RunRequest:
         """The request this process was started with.
 
         Raises:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable
 from gan_dist.runs.file_listing import HIDDEN, Entry, list_files
-from gan_dist.runs.filesystems import FLAT, remote
+from gan_dist.runs.filesystems import FLAT, remote_filesystem
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -70,7 +70,7 @@ class Folder:
         if self.local is not None:
             return LocalFileSystem(), str(self.local)
         try:
-            return remote(self.uri)
+            return remote_filesystem(self.uri)
         except (OSError, ValueError, ImportError) as error:
             raise StorageError(f"{self.uri!r} cannot be reached: {error}") from error
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 PACKAGES = ("gan-dist", "ray", "torch", "pyarrow", "numpy", "safetensors")
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Version of Python and of each package that matters; absent ones are left out."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from gan_dist.spec.problems import nearest, shown
+from gan_dist.spec.problems import nearest_name, show_value
 
 Unit = Literal["samples", "epochs", "steps"]
 
@@ -44,7 +44,7 @@ class Amount:
         elif isinstance(written, int | float) and not isinstance(written, bool):
             value, unit = float(written), get_args(Unit)[0]
         else:
-            raise ValueError(f"{shown(written)} is no amount; {FORMS}")
+            raise ValueError(f"{show_value(written)} is no amount; {FORMS}")
         _check(value, unit, written, zero)
         return cls(value, unit)
 
@@ -76,7 +76,7 @@ class Amount:
 def _from_text(text: str) -> tuple[float, Unit]:
     match = re.match(PATTERN, text)
     if not match:
-        raise ValueError(f"{shown(text)} is no amount; {FORMS}")
+        raise ValueError(f"{show_value(text)} is no amount; {FORMS}")
     digits, exponent, word = match.groups()
     value = float(f"{digits}e{exponent or 0}")
     if word in MULTIPLES or not word:
@@ -89,19 +89,19 @@ def _from_text(text: str) -> tuple[float, Unit]:
 
 def _unknown_unit(text: str, word: str) -> str:
     other_case = {"K": "k", "m": "M", "g": "G", "B": "G", "b": "G"}.get(word)
-    near = other_case or nearest(word, get_args(Unit))
+    near = other_case or nearest_name(word, get_args(Unit))
     guess = f"; did you mean '{near}'?" if near else ""
-    return f"unknown unit '{word}' in {shown(text)}{guess} (allowed: k, M, G, samples, epochs, steps)"
+    return f"unknown unit '{word}' in {show_value(text)}{guess} (allowed: k, M, G, samples, epochs, steps)"
 
 
 def _check(value: float, unit: Unit, written: object, zero: bool) -> None:
     if not math.isfinite(value) or value > LARGEST:
-        raise ValueError(f"{shown(written)} is too large for an amount; at most {LARGEST}")
+        raise ValueError(f"{show_value(written)} is too large for an amount; at most {LARGEST}")
     if value < 0 or (value == 0 and not zero):
         limit = "at least 0" if zero else "more than 0"
-        raise ValueError(f"{shown(written)} is out of range; must be {limit}")
+        raise ValueError(f"{show_value(written)} is out of range; must be {limit}")
     if unit != "epochs" and value != int(value):
-        raise ValueError(f"{shown(written)} is not a whole number of {unit}")
+        raise ValueError(f"{show_value(written)} is not a whole number of {unit}")
 
 
 def _number(value: float) -> str:
@@ -115,7 +115,7 @@ def _or_zero(written: object) -> Amount:
 def _count(written: object) -> Amount:
     amount = Amount.parse(written)
     if amount.unit != "samples":
-        raise ValueError(f"{shown(written)} must be a number of samples, such as 5000 or 5k")
+        raise ValueError(f"{show_value(written)} must be a number of samples, such as 5000 or 5k")
     return amount
 
 

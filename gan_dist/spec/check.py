@@ -11,11 +11,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from gan_dist.errors import JobError
-from gan_dist.spec.constraints import conflicts
+from gan_dist.spec.constraints import find_conflicts
 from gan_dist.spec.data import SECTIONS, DataSpec
 from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
 from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
-from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted, shown, suggestion, unknown_key
+from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted_key, show_value, suggestion, unknown_key
 from gan_dist.spec.yaml import Document
 
 Origins = Mapping[Keys, Origin]
@@ -31,7 +31,7 @@ def parse_job(document: Document) -> JobSpec:
 
 def try_job(document: Document) -> tuple[JobSpec | None, list[Problem]]:
     """The job, if its values allow one, and everything wrong with them."""
-    found = [problem_at(document.origins, _keys(key), text) for key, text in conflicts(document.value)]
+    found = [problem_at(document.origins, _keys(key), text) for key, text in find_conflicts(document.value)]
     try:
         return JobSpec.model_validate(document.value), found
     except ValidationError as error:
@@ -39,7 +39,7 @@ def try_job(document: Document) -> tuple[JobSpec | None, list[Problem]]:
         return None, [*(one for detail in details for one in _problems(detail, document.origins)), *found]
 
 
-def checked_data(written: Mapping[str, Any]) -> DataSpec:
+def validate_data(written: Mapping[str, Any]) -> DataSpec:
     """A `data` section on its own, as a command's options give it. Raises JobError with all its problems."""
     try:
         return TypeAdapter[DataSpec](DataSpec).validate_python(written)
@@ -51,7 +51,7 @@ def checked_data(written: Mapping[str, Any]) -> DataSpec:
 def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:
     """A problem at a key, with the line of the nearest key that was written."""
     known, origin = _written(origins, keys)
-    return Problem(origin.file, origin.line, dotted(known), message)
+    return Problem(origin.file, origin.line, dotted_key(known), message)
 
 
 def _problems(detail: ErrorDetails, origins: Origins) -> Iterator[Problem]:
@@ -87,10 +87,10 @@ def _message(detail: ErrorDetails, keys: Keys) -> str:
     if kind == "value_error":
         return str(limits["error"])
     if kind == "literal_error":
-        return f"{shown(value)} is not allowed{_choices(value, str(limits['expected']))}"
+        return f"{show_value(value)} is not allowed{_choices(value, str(limits['expected']))}"
     if kind in _WORDS:
         return _WORDS[kind](value, limits)
-    return f"{shown(value)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    return f"{show_value(value)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
 
 
 def _choices(value: object, expected: str) -> str:
@@ -99,20 +99,20 @@ def _choices(value: object, expected: str) -> str:
 
 
 def _out_of_range(words: str, limit: str) -> Callable[[Any, dict[str, Any]], str]:
-    return lambda value, limits: f"{shown(value)} is out of range; must be {words} {limits[limit]:g}"
+    return lambda value, limits: f"{show_value(value)} is out of range; must be {words} {limits[limit]:g}"
 
 
 def _too_few(value: Any, _: dict[str, Any]) -> str:
-    return f"{shown(value)} is empty; give at least one"
+    return f"{show_value(value)} is empty; give at least one"
 
 
 def _wrong(words: str) -> Callable[[Any, dict[str, Any]], str]:
-    return lambda value, _: f"{shown(value)} must be {words}"
+    return lambda value, _: f"{show_value(value)} must be {words}"
 
 
 def _length(value: Any, limits: dict[str, Any]) -> str:
     wanted = limits.get("min_length", limits.get("max_length"))
-    return _too_few(value, limits) if not value else f"{shown(value)} must have {wanted} values"
+    return _too_few(value, limits) if not value else f"{show_value(value)} must have {wanted} values"
 
 
 _WORDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.fields import Section, Whole
-from gan_dist.spec.problems import shown
-from gan_dist.spec.schedules import Scheduled, Within, is_schedule, parse_schedule
+from gan_dist.spec.problems import show_value
+from gan_dist.spec.schedules import BoundedNumber, Scheduled, is_schedule, parse_schedule
 
 PATHS = ("folder", "weights")  # arguments of components that name what lies on the user's machine
 RANDOM = "random"  # weights that are no file
@@ -47,7 +47,9 @@ class ComponentSpec(Section):
 class ObjectiveSpec(ComponentSpec):
     """A term of what is minimised."""
 
-    weight: Annotated[Scheduled, Within(ge=0)] = Field(default=1.0, description="Factor of this objective in the sum.")
+    weight: Annotated[Scheduled, BoundedNumber(ge=0)] = Field(
+        default=1.0, description="Factor of this objective in the sum."
+    )
 
 
 class PenaltySpec(ComponentSpec):
@@ -95,4 +97,4 @@ def one_or_more(written: object) -> object:
         return written
     if isinstance(written, str | Mapping | ObjectiveSpec):
         return [written]
-    raise ValueError(f"{shown(written)} must be a mapping with `use`, or a list of them")
+    raise ValueError(f"{show_value(written)} must be a mapping with `use`, or a list of them")

@@ -9,7 +9,7 @@ from typing import Any
 from gan_dist.spec.problems import suggestion
 
 
-def conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:
+def find_conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, message) of every impossible combination in plain values, which may have other faults."""
     return [*_what_is_trained(job), *_sizes(job), *_stage_names(job), *_stage_networks(job)]
 

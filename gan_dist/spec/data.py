@@ -17,7 +17,7 @@ from pydantic import (
 
 from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole
-from gan_dist.spec.problems import shown, suggestion
+from gan_dist.spec.problems import show_value, suggestion
 
 Modality = Literal["image", "text", "pair"]
 MODALITIES = get_args(Modality)
@@ -29,7 +29,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 def _known(written: object) -> object:
     if written not in MODALITIES:
-        raise ValueError(f"{shown(written)} is not allowed{suggestion(str(written), MODALITIES)}")
+        raise ValueError(f"{show_value(written)} is not allowed{suggestion(str(written), MODALITIES)}")
     return written
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from gan_dist.spec.problems import shown, suggestion, unknown_key
+from gan_dist.spec.problems import show_value, suggestion, unknown_key
 
 
 class Section(BaseModel):
@@ -38,24 +38,24 @@ class Section(BaseModel):
     )
 
 
-def whole(written: object) -> int:
+def parse_whole_number(written: object) -> int:
     """A whole number; 1e3 is one, true and "64" are not. Raises ValueError."""
     if isinstance(written, bool) or not isinstance(written, int | float) or written != written // 1:
-        raise ValueError(f"{shown(written)} is not a whole number")
+        raise ValueError(f"{show_value(written)} is not a whole number")
     return int(written)
 
 
-def number(written: object) -> float:
+def parse_number(written: object) -> float:
     """A finite number; true and "0.5" are none. Raises ValueError."""
     if isinstance(written, bool) or not isinstance(written, int | float):
-        raise ValueError(f"{shown(written)} is not a number")
+        raise ValueError(f"{show_value(written)} is not a number")
     if not math.isfinite(written):
-        raise ValueError(f"{shown(written)} is not a finite number")
+        raise ValueError(f"{show_value(written)} is not a finite number")
     return float(written)
 
 
-Whole = Annotated[int, BeforeValidator(whole)]
-Number = Annotated[float, BeforeValidator(number)]
+Whole = Annotated[int, BeforeValidator(parse_whole_number)]
+Number = Annotated[float, BeforeValidator(parse_number)]
 Truth = Annotated[bool, Field(strict=True)]
 
 
@@ -71,8 +71,8 @@ class AutoOr:
         if written == "auto":
             return "auto"
         if isinstance(written, str):
-            raise ValueError(f"{shown(written)} is neither a number nor 'auto'")
-        value = whole(written) if self.whole else number(written)
+            raise ValueError(f"{show_value(written)} is neither a number nor 'auto'")
+        value = parse_whole_number(written) if self.whole else parse_number(written)
         if value < self.ge:
             raise ValueError(f"{value:g} is out of range; must be at least {self.ge:g}, or 'auto'")
         return value
@@ -107,8 +107,8 @@ def parse_workers(written: object) -> int | str | WorkerRange:
         if key not in ("min", "max"):
             raise ValueError(f"{key}: {unknown_key(str(key), ('min', 'max'))}")
     if len(written) < 2:
-        raise ValueError(f"{shown(dict(written))} must give both min and max")
-    low, high = whole(written["min"]), whole(written["max"])
+        raise ValueError(f"{show_value(dict(written))} must give both min and max")
+    low, high = parse_whole_number(written["min"]), parse_whole_number(written["max"])
     if not 1 <= low <= high:
         raise ValueError(f"min {low} and max {high} are out of range; must be 1 <= min <= max")
     return WorkerRange(min=low, max=high)
@@ -133,12 +133,12 @@ def _class_weights(written: object) -> str | dict[str, float]:
         found = {}
         for name, weight in written.items():
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-                raise ValueError(f"{name}: {shown(weight)} is no weight; must be a number from 0 on")
+                raise ValueError(f"{name}: {show_value(weight)} is no weight; must be a number from 0 on")
             found[str(name)] = float(weight)
         return found
     if written not in ("data", "equal"):
         near = suggestion(str(written), ("data", "equal"))
-        raise ValueError(f"{shown(written)} is not allowed{near}, or a mapping of class names to weights")
+        raise ValueError(f"{show_value(written)} is not allowed{near}, or a mapping of class names to weights")
     return str(written)
 
 
@@ -146,7 +146,7 @@ def _kept(written: object) -> str | float:
     """A file, or a share of the sentences in [0, 0.5). Raises ValueError."""
     if isinstance(written, str) and written:
         return written
-    if not 0 <= (share := number(written)) < LARGEST_SHARE:
+    if not 0 <= (share := parse_number(written)) < LARGEST_SHARE:
         raise ValueError(f"{share:g} is out of range; a share must be in [0, {LARGEST_SHARE:g}), or name a file")
     return share
 
@@ -179,9 +179,9 @@ def _metric(written: object) -> str | list[str]:
     several = isinstance(written, list | tuple)
     names = list(written) if isinstance(written, list | tuple) else [written]
     if not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"{shown(written)} must be the name of a metric, or a list of some")
+        raise ValueError(f"{show_value(written)} must be the name of a metric, or a list of some")
     if len(set(names)) < len(names) or (several and len(names) < 2):
-        raise ValueError(f"{shown(written)}: a list gives two different metrics or more")
+        raise ValueError(f"{show_value(written)}: a list gives two different metrics or more")
     return [str(name) for name in names] if several else str(names[0])
 
 
@@ -189,7 +189,7 @@ def _mode(written: object) -> str | list[str]:
     """`min`, `max`, or one of them for each metric. Raises ValueError."""
     for word in written if isinstance(written, list | tuple) else (written,):
         if word not in MODES:
-            raise ValueError(f"{shown(word)} is not allowed{suggestion(str(word), MODES)}")
+            raise ValueError(f"{show_value(word)} is not allowed{suggestion(str(word), MODES)}")
     return list(written) if isinstance(written, list | tuple) else str(written)
 
 

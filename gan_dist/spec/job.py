@@ -18,12 +18,12 @@ from gan_dist.spec.component_specs import (
     PenaltySpec,
     one_or_more,
 )
-from gan_dist.spec.constraints import conflicts
+from gan_dist.spec.constraints import find_conflicts
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.merge import merge_values
 from gan_dist.spec.optimizer import OptimizerSpec
-from gan_dist.spec.problems import shown
+from gan_dist.spec.problems import show_value
 from gan_dist.spec.sections import (
     EmaSpec,
     EnvironmentSpec,
@@ -66,13 +66,13 @@ Objectives = Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1), BeforeVal
 def _name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", text):
         form = "at most 61 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
-        raise ValueError(f"{shown(text)} is no valid name; use {form}")
+        raise ValueError(f"{show_value(text)} is no valid name; use {form}")
     return text
 
 
 def _network_name(text: str) -> str:
     if not text.isidentifier() or text in ("generator", "discriminator"):
-        raise ValueError(f"{shown(text)} is no name for a further network; use a word of a-z, 0-9 and '_'")
+        raise ValueError(f"{show_value(text)} is no name for a further network; use a word of a-z, 0-9 and '_'")
     return text
 
 
@@ -227,7 +227,7 @@ class JobSpec(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> JobSpec:
-        found = conflicts(self.model_dump())
+        found = find_conflicts(self.model_dump())
         if found:
             raise PydanticCustomError(CONFLICT, "{text}", {"text": "; ".join(": ".join(one) for one in found)})
         return self

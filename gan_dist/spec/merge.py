@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import JobError
-from gan_dist.spec.problems import Keys, Origin, Problem, dotted
+from gan_dist.spec.problems import Keys, Origin, Problem, dotted_key
 from gan_dist.spec.schedules import is_schedule
 from gan_dist.spec.yaml import OVERRIDE, Document, near_file, parse_value, read_document
 
@@ -23,10 +23,10 @@ def read_job_file(path: Path, _chain: tuple[Path, ...] = ()) -> Document:
     base = _base_file(path, document, (*_chain, path.resolve()))
     value = {key: inner for key, inner in document.value.items() if key != EXTENDS}
     origins = {place: origin for place, origin in document.origins.items() if place[:1] != (EXTENDS,)}
-    return merge(read_job_file(base, (*_chain, path.resolve())), Document(value, origins))
+    return merge_documents(read_job_file(base, (*_chain, path.resolve())), Document(value, origins))
 
 
-def merge(base: Document, over: Document) -> Document:
+def merge_documents(base: Document, over: Document) -> Document:
     """`over` laid on `base`: deep, but lists, and mappings of another `use` or schedule kind, replace.
 
     Raises:
@@ -57,7 +57,7 @@ def merge(base: Document, over: Document) -> Document:
             else:
                 place = over.origins.get((*written, key), Origin(None, None))
                 message = f"there is no element {key}; the list has {len(old)}, counted from 0"
-                problems.append(Problem(*place, dotted(path), message))
+                problems.append(Problem(*place, dotted_key(path), message))
         return merged
 
     value = lay(base.value, over.value, (), ())
@@ -161,5 +161,5 @@ def _override_origins(value: Any, path: Keys) -> Iterable[tuple[Keys, Origin]]:
 
 
 def merge_values(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`merge` of plain mappings, for which nobody asks where a value came from."""
-    return merge(Document(base, {}), Document(over, {})).value
+    """`merge_documents` of plain mappings, for which nobody asks where a value came from."""
+    return merge_documents(Document(base, {}), Document(over, {})).value

@@ -15,9 +15,9 @@ from pydantic_core import PydanticCustomError
 
 from gan_dist.spec.amounts import Amount, AmountOrZero
 from gan_dist.spec.fields import Number, Section
-from gan_dist.spec.schedules import Scheduled, Within
+from gan_dist.spec.schedules import BoundedNumber, Scheduled
 
-Rate = Annotated[Scheduled, Within(ge=0)]
+Rate = Annotated[Scheduled, BoundedNumber(ge=0)]
 Beta = Annotated[Number, Field(ge=0, lt=1)]
 Betas = tuple[Beta, Beta]
 Epsilon = Annotated[Number, Field(gt=0)]

@@ -32,7 +32,7 @@ class Problem(NamedTuple):
         return ": ".join(part for part in (place, self.key, self.message) if part)
 
 
-def dotted(path: Keys) -> str:
+def dotted_key(path: Keys) -> str:
     """`("penalties", 0, "gamma")` as `penalties[0].gamma`."""
     text = ""
     for part in path:
@@ -40,7 +40,7 @@ def dotted(path: Keys) -> str:
     return text
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str | None:
+def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
     """The allowed name most like a mistyped one, or None when nothing is near."""
     by_lower = {candidate.lower(): candidate for candidate in allowed}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
@@ -49,7 +49,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
 
 def suggestion(name: str, allowed: Sequence[str]) -> str:
     """The tail of a message about a wrong name: `; did you mean 'width'? (allowed: ...)`."""
-    near = nearest(name, allowed)
+    near = nearest_name(name, allowed)
     guess = f"; did you mean '{near}'?" if near else ""
     return f"{guess} (allowed: {', '.join(allowed) or 'none'})"
 
@@ -59,7 +59,7 @@ def unknown_key(name: str, allowed: Iterable[str]) -> str:
     return "unknown key" + suggestion(name, sorted(allowed))
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """A value as a message shows it: YAML's words for true, false and null, and never very long."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -12,7 +12,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.problems import shown, suggestion, unknown_key
+from gan_dist.spec.problems import show_value, suggestion, unknown_key
 
 Kind = Literal["cosine", "linear", "exponential", "piecewise"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -69,7 +69,7 @@ def parse_schedule(written: Mapping[str, Any], *, counts: bool = False) -> Sched
         ValueError: with what is wrong and what is allowed.
     """
     if len(written) != 1:
-        raise ValueError(f"{shown(dict(written))} is no schedule; give exactly one of {', '.join(KINDS)}")
+        raise ValueError(f"{show_value(dict(written))} is no schedule; give exactly one of {', '.join(KINDS)}")
     kind, body = next(iter(written.items()))
     if kind not in KINDS:
         raise ValueError(f"unknown schedule '{kind}'{suggestion(str(kind), KINDS)}")
@@ -89,7 +89,7 @@ def parse_scheduled(written: object, *, counts: bool = False) -> Scheduled:
 
 def _ramp(kind: Kind, body: object, counts: bool) -> Schedule:
     if not isinstance(body, Mapping):
-        raise ValueError(f"{kind}: {shown(body)} must be a mapping {{from: A, to: B, over: AMOUNT}}")
+        raise ValueError(f"{kind}: {show_value(body)} must be a mapping {{from: A, to: B, over: AMOUNT}}")
     for key in body:
         if key not in RAMP_KEYS:
             raise ValueError(f"{kind}.{key}: {unknown_key(str(key), RAMP_KEYS)}")
@@ -105,11 +105,11 @@ def _ramp(kind: Kind, body: object, counts: bool) -> Schedule:
 def _points(body: object, counts: bool) -> tuple[tuple[Amount, float], ...]:
     form = "piecewise: must be a list of [at, value] pairs, such as [[0, 1e-3], [1M, 1e-4]]"
     if not _is_list(body) or not body:
-        raise ValueError(f"{form}, not {shown(body)}")
+        raise ValueError(f"{form}, not {show_value(body)}")
     points = []
     for pair in cast(Sequence[Any], body):
         if not _is_list(pair) or len(pair) != 2:
-            raise ValueError(f"{form}; {shown(pair)} is no pair")
+            raise ValueError(f"{form}; {show_value(pair)} is no pair")
         points.append((Amount.parse(pair[0], zero=True), _value(pair[1], counts)))
     _check_order([at for at, _ in points])
     return tuple(points)
@@ -129,12 +129,12 @@ def _value(written: object, counts: bool) -> float:
     if counts:
         amount = Amount.parse(written, zero=True)
         if amount.unit != "samples":
-            raise ValueError(f"{shown(written)}: inside a schedule a count is in samples, such as 500k")
+            raise ValueError(f"{show_value(written)}: inside a schedule a count is in samples, such as 500k")
         return amount.value
     if isinstance(written, bool) or not isinstance(written, int | float):
-        raise ValueError(f"{shown(written)} is not a number")
+        raise ValueError(f"{show_value(written)} is not a number")
     if not math.isfinite(written):
-        raise ValueError(f"{shown(written)} is not a finite number")
+        raise ValueError(f"{show_value(written)} is not a finite number")
     return float(written)
 
 
@@ -143,7 +143,7 @@ def _is_list(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Within:
+class BoundedNumber:
     """Annotation of a pydantic field: a number or a schedule, all of whose values lie in a range."""
 
     ge: float | None = None

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 from gan_dist.spec.amounts import Amount, AmountField, AmountOrZero
 from gan_dist.spec.fields import AutoOr, Number, Section, Whole, WorkerRange, parse_workers, plain_workers
-from gan_dist.spec.problems import shown
+from gan_dist.spec.problems import show_value
 from gan_dist.spec.schedules import Schedule, parse_schedule, schedule_schema
 
 COUNTS = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
@@ -176,7 +176,7 @@ class ResourcesSpec(Section):
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"{shown(name)} is no name of an environment variable (names only, no values)")
+        raise ValueError(f"{show_value(name)} is no name of an environment variable (names only, no values)")
     return name
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.fields import number
-from gan_dist.spec.problems import shown, suggestion, unknown_key
+from gan_dist.spec.fields import parse_number
+from gan_dist.spec.problems import show_value, suggestion, unknown_key
 
 Kind = Literal["choice", "grid", "uniform", "loguniform", "int", "logint", "normal", "same_as"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -90,10 +90,10 @@ def parse_parameter(written: object) -> Parameter:
         return written
     if not isinstance(written, Mapping):
         form = "{loguniform: [1e-5, 1e-2]} or {choice: [16, 32]}"
-        raise ValueError(f"{shown(written)} says not what to try; write {form}")
+        raise ValueError(f"{show_value(written)} says not what to try; write {form}")
     given = [key for key in written if key not in ("when", "times")]
     if len(given) != 1:
-        raise ValueError(f"{shown(dict(written))} must give exactly one of {', '.join(KINDS)}")
+        raise ValueError(f"{show_value(dict(written))} must give exactly one of {', '.join(KINDS)}")
     if given[0] not in KINDS:
         raise ValueError(f"unknown kind of values '{given[0]}'{suggestion(str(given[0]), KINDS)}")
     kind = cast(Kind, given[0])
@@ -103,11 +103,11 @@ def parse_parameter(written: object) -> Parameter:
     body = written[kind]
     if kind == "same_as":
         if not isinstance(body, str) or not body:
-            raise ValueError(f"same_as: {shown(body)} must be another key of the space")
-        times = None if written.get("times") is None else number(written["times"])
+            raise ValueError(f"same_as: {show_value(body)} must be another key of the space")
+        times = None if written.get("times") is None else parse_number(written["times"])
         return Parameter(kind, tied=body, times=times, when=when)
     if not isinstance(body, list | tuple) or not body:
-        raise ValueError(f"{kind}: {shown(body)} must be a list{'' if kind in LISTS else ' of two numbers'}")
+        raise ValueError(f"{kind}: {show_value(body)} must be a list{'' if kind in LISTS else ' of two numbers'}")
     if kind in LISTS:
         return Parameter(kind, values=_different(kind, tuple(body)), when=when)
     low, high = _pair(kind, list(body))
@@ -116,7 +116,7 @@ def parse_parameter(written: object) -> Parameter:
 
 def _conditions(written: object) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     if not isinstance(written, Mapping):
-        raise ValueError(f"when: {shown(written)} must be a mapping from keys of the space to values")
+        raise ValueError(f"when: {show_value(written)} must be a mapping from keys of the space to values")
     listed = {key: value if isinstance(value, list | tuple) else [value] for key, value in written.items()}
     return tuple((str(key), tuple(values)) for key, values in listed.items())
 
@@ -124,24 +124,26 @@ def _conditions(written: object) -> tuple[tuple[str, tuple[Any, ...]], ...]:
 def _different(kind: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     for place, value in enumerate(values):
         if value in values[:place]:
-            raise ValueError(f"{kind}: {shown(value)} is given twice")
+            raise ValueError(f"{kind}: {show_value(value)} is given twice")
     return values
 
 
 def _pair(kind: str, body: list[Any]) -> tuple[float, float]:
     if len(body) != 2:
-        raise ValueError(f"{kind}: {shown(body)} must be two numbers, {_meaning(kind)}")
-    low, high = (_count(value) if isinstance(value, str) else number(value) for value in body)
+        raise ValueError(f"{kind}: {show_value(body)} must be two numbers, {_meaning(kind)}")
+    low, high = (_count(value) if isinstance(value, str) else parse_number(value) for value in body)
     if kind == "normal":
         if high <= 0:
             raise ValueError(f"normal: the deviation {high:g} is out of range; must be more than 0")
         return low, high
     if low >= high:
-        raise ValueError(f"{kind}: {shown(body)} must be two numbers, {_meaning(kind)}, the first less than the second")
+        raise ValueError(
+            f"{kind}: {show_value(body)} must be two numbers, {_meaning(kind)}, the first less than the second"
+        )
     if kind in ("loguniform", "logint") and low <= 0:
         raise ValueError(f"{kind}: {low:g} is out of range; both ends must be more than 0")
     if kind in WHOLE and (low != math.floor(low) or high != math.floor(high)):
-        raise ValueError(f"{kind}: {shown(body)} must be whole numbers")
+        raise ValueError(f"{kind}: {show_value(body)} must be whole numbers")
     return low, high
 
 
@@ -152,7 +154,7 @@ def _meaning(kind: str) -> str:
 def _count(text: str) -> float:
     amount = Amount.parse(text)
     if amount.unit != "samples":
-        raise ValueError(f"{shown(text)}: in a space a count is in samples, such as 5k")
+        raise ValueError(f"{show_value(text)}: in a space a count is in samples, such as 5k")
     return amount.value
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from gan_dist.spec.amounts import AmountField
-from gan_dist.spec.fields import MetricNames, Modes, Number, Section, Whole, number
-from gan_dist.spec.problems import nearest, shown, suggestion
+from gan_dist.spec.fields import MetricNames, Modes, Number, Section, Whole, parse_number
+from gan_dist.spec.problems import nearest_name, show_value, suggestion
 from gan_dist.spec.space import LISTS, Parameter, ParameterField
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -25,13 +25,13 @@ def _duration(written: object) -> float:
     if isinstance(written, str):
         match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]+)\s*", written)
         if not match:
-            raise ValueError(f"{shown(written)} is no duration; {form}")
+            raise ValueError(f"{show_value(written)} is no duration; {form}")
         if match[2] not in UNITS:
-            raise ValueError(f"unknown unit '{match[2]}' in {shown(written)}{suggestion(match[2], list(UNITS))}")
+            raise ValueError(f"unknown unit '{match[2]}' in {show_value(written)}{suggestion(match[2], list(UNITS))}")
         value = float(match[1]) * UNITS[match[2]]
-    if number(value) <= 0:
-        raise ValueError(f"{shown(written)} is out of range; must be more than 0")
-    return number(value)
+    if parse_number(value) <= 0:
+        raise ValueError(f"{show_value(written)} is out of range; must be more than 0")
+    return parse_number(value)
 
 
 Duration = Annotated[
@@ -222,13 +222,16 @@ def _references(key: str, one: Parameter, space: Mapping[str, Parameter]) -> lis
     found = []
     for word, named in [("same_as", one.tied), *(("when", other) for other, _ in one.when)]:
         if named and (named not in space or named == key):
-            near = nearest(named, [other for other in space if other != key])
+            near = nearest_name(named, [other for other in space if other != key])
             guess = f"; did you mean '{near}'?" if near else ""
             found.append((f"space.{key}", f"{word}: '{named}' is no other key of the space{guess}"))
     for other, values in one.when:
         takes = space[other].values if other in space and space[other].kind in LISTS else values
         found += [
-            (f"space.{key}", f"when: '{other}' is never {shown(value)}{suggestion(str(value), [*map(str, takes)])}")
+            (
+                f"space.{key}",
+                f"when: '{other}' is never {show_value(value)}{suggestion(str(value), [*map(str, takes)])}",
+            )
             for value in values
             if value not in takes
         ]

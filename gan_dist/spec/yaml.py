@@ -25,7 +25,7 @@ from ruamel.yaml.events import (
 )
 
 from gan_dist.errors import JobError
-from gan_dist.spec.problems import Keys, Origin, Problem, nearest
+from gan_dist.spec.problems import Keys, Origin, Problem, nearest_name
 
 MAX_BYTES = 256_000
 MAX_VALUES = 20_000
@@ -109,7 +109,7 @@ def near_file(path: Path) -> str:
     """The tail of a message about a missing file: the nearest name in its folder."""
     if not path.parent.is_dir():
         return f" (there is no folder {path.parent})"
-    near = nearest(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
+    near = nearest_name(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
     return f"; did you mean '{path.parent / near}'?" if near else ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gan_dist.data.order import epoch_samples
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.local import read_rows, run_local, train_here
-from gan_dist.runs.request import Request
+from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.search.history import Task
 from gan_dist.sweeps.sweep import Sweep
@@ -19,7 +19,7 @@ from gan_dist.training.schedule import Clock
 LOOK_S = 0.3
 
 
-def run_here(request: Request, on_event: Callable[[dict[str, Any]], None]) -> int:
+def run_here(request: RunRequest, on_event: Callable[[dict[str, Any]], None]) -> int:
     """Run a request, a sweep or a single run, to its end; the exit code. Ctrl-C saves and stops."""
     is_sweep = JobSpec.model_validate_json(request.spec).sweep is not None
     return run_local(request, on_event, sweep_here if is_sweep else None)

@@ -26,8 +26,8 @@ from gan_dist.execution.preflight import storage_problems
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store
-from gan_dist.runs.log_file import logged
-from gan_dist.runs.request import Request
+from gan_dist.runs.log_file import log_prints
+from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.orphaned_resources import Orphans
 from gan_dist.sweeps.search.history import Outcome, Task
@@ -86,13 +86,13 @@ class Suggestions(Searcher):
         return Suggestions, (None,)
 
 
-def conduct_sweep(request: Request, stop: threading.Event, reading: BackgroundPreparation) -> int:
+def conduct_sweep(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a sweep to its end, or until `stop` is set; the exit code. Ray is up."""
     attempt = Attempt(request, print_event, stop)
     if problems := storage_problems(attempt.folder.folder):
         print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
-    with logged(attempt.folder, request.attempt):
+    with log_prints(attempt.folder, request.attempt):
         return attempt.conclude(lambda attempt: search(attempt, reading))
 
 

@@ -13,10 +13,10 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.errors import JobError, PreflightError
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.preflight import batch_problems, metric_problems, network_problems
-from gan_dist.execution.smoke import STEPS, fewer_trials, shortened
+from gan_dist.execution.smoke import STEPS, shorten_job, shorten_sweep
 from gan_dist.registry.build import build_networks
-from gan_dist.registry.metric_names import job_names
-from gan_dist.runs.metric_history import curve, last_value
+from gan_dist.registry.metric_names import job_metric_names
+from gan_dist.runs.metric_history import last_value, tag_curve
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -57,7 +57,7 @@ class Sweep:
         self.roots = (spec.environment.code or ".",)
         self.smoke = attempt.request.mode == "smoke"
         if self.smoke:
-            spec = fewer_trials(spec)
+            spec = shorten_sweep(spec)
         assert spec.sweep is not None
         self.spec, self.sweep = spec, spec.sweep
         if problems := sweep_problems(spec, facts, workers, self.roots):
@@ -165,8 +165,8 @@ class Sweep:
     def _is_hopeless(self, task: Task) -> bool:
         tag = self.common.tags[0]
         ended = [key[:2] for key, outcome in self.ledger.history.outcomes.items() if outcome.usable]
-        others = [curve(self.common.run(trial), tag) for trial in ended]
-        return is_below_median(curve(self.common.run(task.trial), tag), others, self._first, self.sweep.modes[0])
+        others = [tag_curve(self.common.run(trial), tag) for trial in ended]
+        return is_below_median(tag_curve(self.common.run(task.trial), tag), others, self._first, self.sweep.modes[0])
 
     def _out_of_time(self) -> bool:
         budget = self.sweep.time_budget
@@ -208,7 +208,7 @@ class Sweep:
         if not self.smoke or not tag.startswith("metric/"):
             return tag
         # A rehearsal measures fewer samples, which gives its metrics other names.
-        names, short = (list(job_names(job, self.roots)) for job in (self.spec, shortened(self.spec, STEPS)))
+        names, short = (list(job_metric_names(job, self.roots)) for job in (self.spec, shorten_job(self.spec, STEPS)))
         return f"metric/{short[names.index(tag.removeprefix('metric/'))]}"
 
     def _keep_best(self) -> None:

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import torch
 
 from gan_dist.errors import CheckpointError, OutOfMemory, StorageError, TrainingDiverged
-from gan_dist.evaluation.collapse import watched
+from gan_dist.evaluation.collapse import watch_reports
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import MARK
 from gan_dist.runs.checkpoint import Checkpoint, name_of, newest
-from gan_dist.runs.log_file import logged
+from gan_dist.runs.log_file import log_prints
 from gan_dist.runs.metric_history import last_value
-from gan_dist.runs.request import Request
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import JOB, STOP, RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
@@ -102,7 +102,7 @@ class Trial:
     def go(self) -> Outcome | None:
         """Train it; None where it was stopped before its end and is to go on another time."""
         began = time.monotonic()
-        request = Request(
+        request = RunRequest(
             self.run.id,
             self.run.uri,
             self.spec.model_dump_json(by_alias=True),
@@ -117,7 +117,7 @@ class Trial:
         over = threading.Event()
         watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
         watch.start()
-        with logged(self.run, self.attempt) as self._log:
+        with log_prints(self.run, self.attempt) as self._log:
             attempt.conclude(self._leg)
         over.set()
         watch.join()
@@ -155,7 +155,7 @@ class Trial:
             if not math.isfinite(value):
                 return Outcome("diverged", seen, None, f"{tag} is {value}", seconds)
             values.append(value)
-        how = watched(self.run.reports(), self.common.end).collapsed
+        how = watch_reports(self.run.reports(), self.common.end).collapsed
         return Outcome("collapsed" if how else kind, seen, values[0], how or "", seconds, tuple(values[1:]))
 
     def _emit(self, event: dict[str, Any]) -> None:
@@ -181,7 +181,7 @@ def failure(error: BaseException | None) -> str | None:
     return "out_of_memory" if isinstance(error, (OutOfMemory, MemoryError, torch.OutOfMemoryError)) else None
 
 
-def record_job(run: RunFolder, request: Request, sweep: str) -> None:
+def record_job(run: RunFolder, request: RunRequest, sweep: str) -> None:
     """Note what a trial trains, from now on: a population changes it between legs."""
     before = run.folder.read_json("request.json") or {}
     created = {"created": before["created"]} if "created" in before else {}

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from gan_dist.contracts import Nets, Term
-from gan_dist.distributed.randomness import Rng, one_lane
-from gan_dist.testing.bench import CPU, N, bench, samples
+from gan_dist.distributed.randomness import Rng, single_lane_rng
+from gan_dist.testing.bench import CPU, N, make_bench, real_samples
 
 LARGEST = 16.0
 
 
-def augment_trial(augment: Any, at_zero: Any | None) -> Iterable[str]:
+def augmentation_problems(augment: Any, at_zero: Any | None) -> Iterable[str]:
     """What is wrong with an augmentation.
 
     Args:
         augment: built as the job would.
         at_zero: the same with p = 0, where it takes one.
     """
-    x = samples("image")
+    x = real_samples("image")
     changed = augment(x.clone(), _rng())
     if not isinstance(changed, Tensor) or changed.shape != x.shape:
         shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
@@ -44,7 +44,7 @@ def augment_trial(augment: Any, at_zero: Any | None) -> Iterable[str]:
 
 
 def _rng(dtype: torch.dtype = torch.float32) -> Rng:
-    return one_lane(("check", "augment"), N, CPU, dtype)
+    return single_lane_rng(("check", "augment"), N, CPU, dtype)
 
 
 def _touched(augment: Any, x: Tensor) -> Iterable[str]:
@@ -80,7 +80,7 @@ def _watched(augment: Any) -> Iterable[str]:
         if hasattr(augment, "after_step"):
             yield "after_step: there is no terms(nets, batch) whose means it could be given"
         return
-    nets, batch = bench("image", ("discriminator",), real=True)
+    nets, batch = make_bench("image", ("discriminator",), real=True)
     terms: Any = augment.terms(Nets(nets.by_name), batch)
     if not isinstance(terms, dict):
         yield f"terms: gives {type(terms).__name__}; wanted a dict of named Terms"

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from gan_dist.contracts import Batch, Nets
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.distributed.randomness import Rng, one_lane
-from gan_dist.distributed.runtime import LocalRun, WrappedNetwork
+from gan_dist.distributed.randomness import Rng, single_lane_rng
+from gan_dist.distributed.runtime import LocalRuntime, WrappedNetwork
 from gan_dist.networks.image import dcgan, fastgan, stylegan2
 from gan_dist.networks.text import lstm, textcnn, textlstm
 from gan_dist.registry import lookup
-from gan_dist.registry.data_arguments import modalities
+from gan_dist.registry.data_arguments import modalities_of
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.data import Modality
 
@@ -33,15 +33,15 @@ FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "
 def modality_of(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
     """What a component is for: text where it takes the length of sentences or says so, pairs where it must know the
     channels of an input, else images."""
-    target = lookup.locate(kind, use)
+    target = lookup.resolve_target(kind, use)
     takes = lookup.signature(target, tuple(roots))
     if read_constant(target, "modality", tuple(roots)) == "text":
         return "text"
-    fit = modalities(takes)
+    fit = modalities_of(takes)
     return "image" if "image" in fit else fit[0]
 
 
-def provided(modality: Modality, classes: int) -> dict[str, Any]:
+def data_arguments(modality: Modality, classes: int) -> dict[str, Any]:
     """What the data say to a network, by argument."""
     if modality != "text":
         given = {"input_channels": CHANNELS} if modality == "pair" else {}
@@ -51,7 +51,7 @@ def provided(modality: Modality, classes: int) -> dict[str, Any]:
     return shape | {"codec": Codec(LENGTH, Splitting("blanks"), words)}
 
 
-def samples(modality: Modality) -> Tensor:
+def real_samples(modality: Modality) -> Tensor:
     """What a discriminator sees of real data: pixels in [-1, 1], or token ids with ends in several places."""
     if modality != "text":
         return torch.rand(PICTURES).mul_(2).sub_(1)
@@ -65,18 +65,18 @@ def samples(modality: Modality) -> Tensor:
 def conditions(modality: Modality, classes: int) -> Tensor | None:
     """What the samples are to be: classes, or the pictures that those of pairs are made of."""
     if modality == "pair":
-        return samples("pair")
+        return real_samples("pair")
     return torch.arange(N) % classes if classes else None
 
 
 def differentiable(modality: Modality) -> Tensor:
     """The same as numbers that a gradient can be taken by; of text, rows of the vocabulary [B, T, V]."""
-    found = samples(modality)
+    found = real_samples(modality)
     rows = found if modality != "text" else torch.nn.functional.one_hot(found, VOCABULARY).float()
     return rows.requires_grad_()
 
 
-def bench(
+def make_bench(
     modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False, judges: Collection[str] = ()
 ) -> tuple[Nets, Batch]:
     """A generator, a discriminator and a batch for a phase that trains some of them.
@@ -86,7 +86,7 @@ def bench(
         judges: methods that the discriminator has beyond its contract; with `classify` the samples have classes.
     """
     torch.manual_seed(0)
-    run = LocalRun(CPU, lambda event: None, lambda: False)
+    run = LocalRuntime(CPU, lambda event: None, lambda: False)
     classes = CLASSES if "classify" in judges else 0
     modules = _modules(modality, per_token, classes, "reconstructed" in judges)
     wired: dict[str, WrappedNetwork] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
@@ -94,7 +94,7 @@ def bench(
         module.requires_grad_(name in train)
 
     def rng(purpose: str) -> Rng:
-        return one_lane(("check", purpose), N, CPU)
+        return single_lane_rng(("check", purpose), N, CPU)
 
     def fakes(batch: Batch) -> Tensor:
         with torch.set_grad_enabled("generator" in train):
@@ -103,7 +103,7 @@ def bench(
 
     noise = modules["generator"].draw(N, rng("noise"))
     cond = conditions(modality, classes)
-    return Nets(wired), Batch(N, samples(modality) if real else None, cond, noise, rng, fakes)
+    return Nets(wired), Batch(N, real_samples(modality) if real else None, cond, noise, rng, fakes)
 
 
 def _modules(modality: Modality, per_token: bool, classes: int, rebuilds: bool) -> dict[str, Any]:

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Nets, Term
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.data import Modality
-from gan_dist.testing.augment import augment_trial
+from gan_dist.testing.augment import augmentation_problems
 from gan_dist.testing.bench import (
     CLASSES,
     CPU,
     FORMS,
     SHAPES,
     N,
-    bench,
     conditions,
+    data_arguments,
     differentiable,
+    make_bench,
     modality_of,
-    provided,
-    samples,
+    real_samples,
 )
 from gan_dist.testing.kinds import Kind, guess_kind
 
@@ -64,14 +64,14 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
             )
         return list(dict.fromkeys(found))
     if kind == "augment":
-        return _attempt(lambda: augment_trial(_make(kind, use, args, roots, 0), _at_zero(use, args, roots)))
+        return _attempt(lambda: augmentation_problems(_make(kind, use, args, roots, 0), _at_zero(use, args, roots)))
     maker = _try_objective if kind == "objective" else _try_penalty
     return _attempt(lambda: maker(_make(kind, use, args, roots, 0), modality))
 
 
 def _at_zero(use: str, args: dict[str, Any], roots: Iterable[str | Path]) -> Any:
     """An augmentation with p = 0, or None where it takes none."""
-    takes = lookup.signature(lookup.locate("augment", use), tuple(roots)).params
+    takes = lookup.signature(lookup.resolve_target("augment", use), tuple(roots)).params
     return _make("augment", use, {**args, "p": 0.0}, roots, 0) if any(param.name == "p" for param in takes) else None
 
 
@@ -87,8 +87,8 @@ def _attempt(trial: Any) -> list[str]:
 
 def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable[str]:
     cond = conditions(modality, classes)
-    first = generator.draw(N, one_lane(("check",), N, CPU))
-    again = generator.draw(N, one_lane(("check",), N, CPU))
+    first = generator.draw(N, single_lane_rng(("check",), N, CPU))
+    again = generator.draw(N, single_lane_rng(("check",), N, CPU))
     if not _same(first, again):
         yield "draw: two calls with the same rng differ; draw all numbers from `rng`, not from torch's generator"
     made = generator(first, cond)
@@ -99,7 +99,7 @@ def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable
     if tuple(made.shape[: len(want)]) != want:
         yield f"forward: gives {tuple(made.shape)} for {N} samples; wanted {want} {FORMS[modality]}"
     if hasattr(generator, "log_prob"):
-        yield from _gradient_problems(generator, generator.log_prob(samples(modality), cond).sum())
+        yield from _gradient_problems(generator, generator.log_prob(real_samples(modality), cond).sum())
     elif made.is_floating_point():
         yield from _gradient_problems(generator, made.sum())
     else:
@@ -137,7 +137,7 @@ def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
         judges = getattr(objective, "needs_methods", {}).get("discriminator", ())
-        nets, batch = bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), judges)
+        nets, batch = make_bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), judges)
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 
@@ -147,7 +147,7 @@ def _try_penalty(penalty: Any, modality: Modality) -> Iterable[str]:
         yield f"phase: {phase!r}; the phase it is added to, such as 'D'"
         return
     train = ("discriminator",) if phase == "D" else ("generator",)
-    nets, batch = bench(modality, train, real=True)
+    nets, batch = make_bench(modality, train, real=True)
     yield from _term_problems(phase, penalty.terms(nets, batch), nets, train)
 
 
@@ -197,13 +197,13 @@ def _state_problems(module: nn.Module) -> Iterable[str]:
 
 
 def _class_counts(use: str, kind: Kind, roots: Iterable[str | Path]) -> tuple[int, ...]:
-    takes = lookup.signature(lookup.locate(kind, use), tuple(roots))
+    takes = lookup.signature(lookup.resolve_target(kind, use), tuple(roots))
     return (0, CLASSES) if takes.open or any(param.name == "classes" for param in takes.params) else (0,)
 
 
 def _make(kind: Kind, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
     torch.manual_seed(0)
-    return lookup.build(kind, use, args, provided(modality_of(kind, use, roots), classes), tuple(roots))
+    return lookup.build_component(kind, use, args, data_arguments(modality_of(kind, use, roots), classes), tuple(roots))
 
 
 def _same(first: Any, again: Any) -> bool:

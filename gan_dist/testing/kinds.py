@@ -17,7 +17,7 @@ Kind = Literal["generator", "discriminator", "objective", "penalty", "augment"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-def kind_of(name: str) -> Kind:
+def parse_kind(name: str) -> Kind:
     """A kind by its name.
 
     Raises:
@@ -41,9 +41,9 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     if ":" not in use:
         aliases = sorted({alias for kind in KINDS for alias in lookup.ALIASES[kind]})
         raise UsageError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
-    target = lookup.locate("generator", use)
+    target = lookup.resolve_target("generator", use)
     lookup.signature(target, tuple(roots))
-    factory = lookup.load(target, tuple(roots))
+    factory = lookup.load_object(target, tuple(roots))
     if hasattr(factory, "draw"):
         return "generator"
     if _changes_images(factory):

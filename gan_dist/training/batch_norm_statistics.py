@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.class_balance import class_shares, drawn_classes
+from gan_dist.data.class_balance import class_shares, draw_classes
 from gan_dist.data.facts import PairFacts
-from gan_dist.data.ingest import Rows
-from gan_dist.distributed.randomness import Rng, one_lane
-from gan_dist.generation.paired_samples import given_to
+from gan_dist.data.ingest import Ingest
+from gan_dist.distributed.randomness import Rng, single_lane_rng
+from gan_dist.generation.paired_samples import inputs_at
 from gan_dist.spec.sections import StandingSpec
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def with_statistics(network: nn.Module) -> list[BatchNorm]:
+def batch_norms_of(network: nn.Module) -> list[BatchNorm]:
     """The batch normalisations of a network that keep running statistics."""
     found = (layer for layer in network.modules() if isinstance(layer, BatchNorm))
     return [layer for layer in found if layer.running_mean is not None]
@@ -40,14 +40,14 @@ class StandingStatistics:
         seed: of the job.
     """
 
-    def __init__(self, spec: StandingSpec, batch: int, rows: Rows, seed: int, device: torch.device) -> None:
+    def __init__(self, spec: StandingSpec, batch: int, rows: Ingest, seed: int, device: torch.device) -> None:
         self.batches, self.batch = spec.batches, spec.batch or batch
         self.rows, self.seed, self.device = rows, seed, device
 
     @torch.no_grad()
     def __call__(self, generator: nn.Module) -> None:
         """All but batch normalisation is in evaluation mode meanwhile, and all of it afterwards."""
-        layers = with_statistics(generator.eval())
+        layers = batch_norms_of(generator.eval())
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.reset_running_stats()
@@ -68,10 +68,10 @@ class StandingStatistics:
     def _conditions(self, generator: nn.Module, number: int) -> Tensor | None:
         if isinstance(self.rows.facts, PairFacts):
             wanted = range(number * self.batch, (number + 1) * self.batch)
-            return given_to(generator, wanted, self.seed, self.rows, self.device)
+            return inputs_at(generator, wanted, self.seed, self.rows, self.device)
         shares = class_shares(self.rows.facts, self.device)
-        return None if shares is None else drawn_classes(shares, self._rng(generator, number, "classes"))
+        return None if shares is None else draw_classes(shares, self._rng(generator, number, "classes"))
 
     def _rng(self, generator: nn.Module, number: int, purpose: str) -> Rng:
         key = (self.seed, "standing", number, purpose)
-        return one_lane(key, self.batch, self.device, next(generator.parameters()).dtype)
+        return single_lane_rng(key, self.batch, self.device, next(generator.parameters()).dtype)

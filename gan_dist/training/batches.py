@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.contracts import Batch
-from gan_dist.data.class_balance import class_shares, drawn_classes
-from gan_dist.data.ingest import Rows
-from gan_dist.distributed.randomness import Rng, lane_size, seed_of, share_of
+from gan_dist.data.class_balance import class_shares, draw_classes
+from gan_dist.data.ingest import Ingest
+from gan_dist.distributed.randomness import Rng, lane_size, lanes_of_rank, seed_of
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 
 # Stored samples to what networks see of them, and to conditions that are part of the samples.
@@ -47,7 +47,7 @@ class BatchFactory:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: Ingest,
         generator: WrappedNetwork,
         run: WorkerRuntime,
         seed: int,
@@ -59,7 +59,7 @@ class BatchFactory:
         self.rows, self.generator, self.run = rows, generator, run
         self.seed, self.dtype, self.encode = seed, dtype, encode
         self.lane = lane_size(batch)
-        self.lanes = share_of(batch, run.rank, run.world)
+        self.lanes = lanes_of_rank(batch, run.rank, run.world)
         self.micro_batch = micro_batch
         self.waited_s = 0.0
         self.classes = class_shares(rows.facts, run.device, rows.facts.class_weights)
@@ -105,7 +105,7 @@ class BatchFactory:
         if positions is not None:
             real, cond = self._real(positions[lanes[0].start : lanes[-1].stop], rng)
         elif self.classes is not None:
-            cond = drawn_classes(self.classes, rng("classes"))
+            cond = draw_classes(self.classes, rng("classes"))
         n = sum(map(len, lanes))
         generator: Any = self.generator.module
         noise = generator.draw(n, rng("noise"))

@@ -14,7 +14,7 @@ from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Schedule
 from gan_dist.training.schedule import Clock
-from gan_dist.training.stages import Cadence, LazyPenalty, ScheduledArgument, Stage, Weighted
+from gan_dist.training.stages import Cadence, LazyPenalty, ScheduledArgument, Stage, WeightedObjective
 
 CADENCES = ("report", "grid", "checkpoint", "metrics")
 
@@ -25,7 +25,7 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
     Raises:
         ValueError: a constructor refused its arguments, or a schedule drives what is no plain attribute.
     """
-    augment = lookup.build("augment", spec.augment.use, spec.augment.args, {}) if spec.augment else None
+    augment = lookup.build_component("augment", spec.augment.use, spec.augment.args, {}) if spec.augment else None
     stages: list[Stage] = []
     begins = 0
     for plan in spec.phases_plan:
@@ -49,12 +49,12 @@ def _stage(
         driven += _driven("augment", augment, spec.augment.args)
     objectives, penalties = [], []
     for one in plan.objective:
-        built: Objective = lookup.build("objective", one.use, one.args, {})
+        built: Objective = lookup.build_component("objective", one.use, one.args, {})
         label = one.use.rpartition(":")[2]
-        objectives.append(Weighted(label, built, one.weight))
+        objectives.append(WeightedObjective(label, built, one.weight))
         driven += _driven(label, built, one.args)
     for other in plan.penalties:
-        penalty: Penalty = lookup.build("penalty", other.use, other.args, {})
+        penalty: Penalty = lookup.build_component("penalty", other.use, other.args, {})
         label = other.use.rpartition(":")[2]
         penalties.append(LazyPenalty(label, penalty, other.every))
         driven += _driven(label, penalty, other.args)

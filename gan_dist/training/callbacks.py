@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gan_dist.data.ingest import Rows
+from gan_dist.data.ingest import Ingest
 from gan_dist.distributed.runtime import WorkerRuntime
-from gan_dist.evaluation.collapse import DIVERSITY, Watch, watched
-from gan_dist.evaluation.sample_draws import labels_by, paired_generator_draw, target_draw
+from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
+from gan_dist.evaluation.sample_draws import generator_labels, paired_generator_draw, target_draw
 from gan_dist.generation.paired_samples import real_rows
-from gan_dist.generation.run_grids import Grids
+from gan_dist.generation.run_grids import SampleGrids
 from gan_dist.runs import checkpoint
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.runs.versions import versions
+from gan_dist.runs.versions import installed_versions
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.batches import BatchFactory
 from gan_dist.training.run_logger import RunLogger
-from gan_dist.training.schedule import crossed, early
+from gan_dist.training.schedule import is_due, is_early_look
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 from gan_dist.training.stats import Stats, memory_gib
@@ -39,7 +39,7 @@ class RunCallbacks:
         self,
         spec: JobSpec,
         run: WorkerRuntime,
-        rows: Rows,
+        rows: Ingest,
         feed: BatchFactory,
         stats: Stats,
         folder: RunFolder,
@@ -51,9 +51,9 @@ class RunCallbacks:
         self.kept = spec.keep.metric
         if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
             self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
-        self.grids = Grids(rows, spec.seed, run.device)
+        self.grids = SampleGrids(rows, spec.seed, run.device)
         self.journal: RunLogger | None = None
-        self.watch: Watch | None = None
+        self.watch: CollapseMonitor | None = None
         self.diversity: float | None = None
         self.latest: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
@@ -66,7 +66,7 @@ class RunCallbacks:
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
             self.journal = RunLogger(self.folder.folder, state.seen, self._not_copied)
-            self.watch = watched(self.journal.reports(), state.stages[-1].ends)
+            self.watch = watch_reports(self.journal.reports(), state.stages[-1].ends)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
                 self.journal.hyper_parameters(self._shown(), self._expected(state))
@@ -83,7 +83,7 @@ class RunCallbacks:
     def saves(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> bool:
         """Whether `between` will write a checkpoint. `overdue` was said an iteration ago, before one that was written
         there."""
-        return crossed(before, state.seen, stage.cadence.checkpoint) or (overdue and self._saved_seen != before)
+        return is_due(before, state.seen, stage.cadence.checkpoint) or (overdue and self._saved_seen != before)
 
     def between(self, state: TrainState, before: int, stage: Stage, overdue: bool) -> None:
         """After an iteration that went from `before` to `state.seen`."""
@@ -93,10 +93,10 @@ class RunCallbacks:
             with self._aside():
                 self.measure(state)
         ended = seen >= state.stages[-1].ends
-        if crossed(before, seen, cadence.grid) or early(before, seen, cadence.grid) or ended:
+        if is_due(before, seen, cadence.grid) or is_early_look(before, seen, cadence.grid) or ended:
             with self._aside():
                 self.grid(state)
-        if crossed(before, seen, cadence.report) or seen in (self._measured_seen, self._drawn_seen):
+        if is_due(before, seen, cadence.report) or seen in (self._measured_seen, self._drawn_seen):
             self.report(state, stage)
         if saves:
             with self._aside():
@@ -136,7 +136,7 @@ class RunCallbacks:
             return False
         decides = self.spec.keep.best > 0 and str(self.kept).startswith("metric/")
         ended = state.seen >= state.stages[-1].ends
-        return crossed(before, state.seen, stage.cadence.metrics) or ended or (saves and decides)
+        return is_due(before, state.seen, stage.cadence.metrics) or ended or (saves and decides)
 
     def measure(self, state: TrainState) -> None:
         """The metrics of the published generator. Every worker takes part, and knows the result."""
@@ -147,7 +147,7 @@ class RunCallbacks:
             paired_generator_draw(self.rows, generator, seed, device),
             real_rows(self.rows),
             generator,
-            labels_by(generator, self.rows.facts, seed, device),
+            generator_labels(generator, self.rows.facts, seed, device),
             target_draw(self.rows, seed),
         )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
@@ -227,7 +227,7 @@ class RunCallbacks:
             "clock": state.clock(),
             "data": self.rows.facts.as_dict(),
             "metrics": self.latest,
-            "versions": versions(),
+            "versions": installed_versions(),
             "world": self.run.world,
             "created": time.time(),
         }

@@ -48,7 +48,7 @@ def train(state: TrainState, feed: BatchFactory, run: WorkerRuntime, stats: Stat
     Raises:
         Diverged: something is no longer finite; nothing after the last good checkpoint is written.
     """
-    control = Control(run)
+    control = ControlReduction(run)
     iteration = Iteration(state, Nets(state.nets), feed, run, stats)
     tasks.begin(state)
     for stage in state.stages:
@@ -124,7 +124,7 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> di
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ControlFlags:
     """What all workers agreed on."""
 
     not_finite: bool = False
@@ -132,7 +132,7 @@ class Verdict:
     overdue: bool = False
 
 
-class Control:
+class ControlReduction:
     """One small reduction per iteration, read an iteration later so that nobody waits for it.
 
     Training never depends on what it says, so the delay does not touch exactness.
@@ -142,7 +142,7 @@ class Control:
         self.run = run
         self._pending: Callable[[], Tensor] | None = None
 
-    def exchange(self, health: Tensor, stop: bool, overdue: bool) -> Verdict:
+    def exchange(self, health: Tensor, stop: bool, overdue: bool) -> ControlFlags:
         """Send this worker's flags; what all said in the iteration before."""
         before = self.flush()
         flags = torch.tensor([0.0, stop, overdue], dtype=torch.float64, device=self.run.device)
@@ -150,15 +150,15 @@ class Control:
         self._pending = self.run.sum_later(flags)
         return before
 
-    def now(self) -> Verdict:
+    def now(self) -> ControlFlags:
         """What all said last, waited for before something is saved; it stays pending for the next exchange."""
         if self._pending is None:
-            return Verdict()
+            return ControlFlags()
         flags = self._pending()
         self._pending = lambda: flags
-        return Verdict(*(flag > 0 for flag in flags.tolist()))
+        return ControlFlags(*(flag > 0 for flag in flags.tolist()))
 
-    def flush(self) -> Verdict:
+    def flush(self) -> ControlFlags:
         """What all said last; nothing is pending afterwards."""
         last = self.now()
         self._pending = None

@@ -13,7 +13,7 @@ from gan_dist.training.batches import BatchFactory, StepKey
 from gan_dist.training.state import TrainState
 
 
-def settle_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, run: WorkerRuntime) -> int:
+def choose_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, run: WorkerRuntime) -> int:
     """The micro-batch in samples, the same on every worker.
 
     `auto` tries every stage's phases on the worker's whole share and halves until it fits; a CPU takes the whole share.

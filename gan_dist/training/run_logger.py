@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gan_dist.data.encoding.text import table
+from gan_dist.data.encoding.text import format_table
 from gan_dist.generation.samples import Sheet, save_sheet
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
@@ -55,7 +55,7 @@ class RunLogger:
         Returns where they lie on the storage.
         """
         if isinstance(shown, list):
-            self.board.add_text(name, table(shown), seen)
+            self.board.add_text(name, format_table(shown), seen)
         else:
             self.board.add_image(name, np.asarray(shown.convert("RGB")), seen, dataformats="HWC")
         path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))

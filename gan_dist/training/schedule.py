@@ -35,12 +35,12 @@ class Clock:
         return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def crossed(before: int, after: int, every: int) -> bool:
+def is_due(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (before, after]: a cadence fires at the first iteration past it."""
     return before // every < after // every
 
 
-def early(before: int, after: int, every: int) -> bool:
+def is_early_look(before: int, after: int, every: int) -> bool:
     """Whether 1k, 2k, 4k, ... below `every` lies in (before, after]: the first looks come early."""
     moment = 1000
     while moment < every:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_dist.augment.augmented_discriminator import AugmentedNet
+from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.contracts import Augment, Batch, Nets, Objective, Penalty, Phase, Term
 from gan_dist.errors import UsageError
 from gan_dist.spec.optimizer import OptimizerSettings
@@ -16,7 +16,7 @@ from gan_dist.training.schedule import Clock
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedObjective:
     """An objective in a sum."""
 
     label: str
@@ -69,7 +69,7 @@ class Stage:
     name: str
     begins: int
     ends: int
-    objectives: tuple[Weighted, ...]
+    objectives: tuple[WeightedObjective, ...]
     penalties: tuple[LazyPenalty, ...]
     settings: dict[str, OptimizerSettings]
     cadence: Cadence
@@ -82,7 +82,7 @@ class Stage:
     phases: tuple[Phase, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        rows = self._chosen(merged_phases([part.objective for part in self.objectives]))
+        rows = self._chosen(merge_phases([part.objective for part in self.objectives]))
         self.phases = tuple(row._replace(real=row.real or self.from_pairs) for row in rows)
 
     def _chosen(self, rows: tuple[Phase, ...]) -> tuple[Phase, ...]:
@@ -123,7 +123,7 @@ class Stage:
         """Every term of a phase on one micro-batch, objectives first."""
         due = self.due(phase, seen)
         if self.augment is not None:
-            nets = Nets({**nets.by_name, "discriminator": AugmentedNet(nets.D, self.augment, batch)})
+            nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, batch)})
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
         found = []
         for weighted in self.objectives:
@@ -190,7 +190,7 @@ def watches_augment(phase: Phase) -> bool:
     return phase.real and "discriminator" in phase.train
 
 
-def merged_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
+def merge_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
     """The rows of one iteration of a sum: those of the first objective, then rows that only later ones have.
 
     Raises:

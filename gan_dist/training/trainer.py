@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from gan_dist.data.encoding import image, pair, text
-from gan_dist.data.facts import DataFacts, facts_of
-from gan_dist.data.ingest import Memory, Rows, on_device
+from gan_dist.data.facts import DataFacts, facts_from_record
+from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.device import has_bf16
 from gan_dist.distributed.gradient_reduction import is_dense
@@ -32,7 +32,7 @@ from gan_dist.training.build import build_stages
 from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.ema import Ema
 from gan_dist.training.loop import train
-from gan_dist.training.micro_batch import settle_micro_batch
+from gan_dist.training.micro_batch import choose_micro_batch
 from gan_dist.training.schedule import Clock
 from gan_dist.training.state import TrainState
 from gan_dist.training.stats import Stats
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def train_run(
     spec: JobSpec,
     run: WorkerRuntime,
-    rows: Rows,
+    rows: Ingest,
     folder: RunFolder,
     attempt: int,
     start_from: InitialWeights | None = None,
@@ -61,7 +61,7 @@ def train_run(
         ValueError: the networks are not those of the checkpoint.
         Diverged: a loss or gradient is no longer finite.
     """
-    lookup.add_roots([spec.environment.code or "."])
+    lookup.add_import_roots([spec.environment.code or "."])
     clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
     autocast, dtype = _numbers(spec.precision, run.device)
     modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
@@ -72,11 +72,11 @@ def train_run(
     state = TrainState(nets, stages[0].settings, ema, stages, standing)
     _restore(state, run, folder, rows.facts, start_from)
     if isinstance(rows, Memory):
-        rows = on_device(rows, spec.data.ingest, run.device)
+        rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
         rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype)
     )
-    feed.micro_batch = settle_micro_batch(spec.micro_batch, state, feed, run)
+    feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
     desk = RunCallbacks(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
     try:
@@ -91,13 +91,13 @@ def _encode(data: DataSpec, run: WorkerRuntime, dtype: torch.dtype) -> Encode:
     """From stored samples to what networks see."""
     if isinstance(data, TextData):
         return lambda rows, rng: (text.encode(rows, run.device), None)
-    encoded = image.encoder(run.device, dtype, data.xflip)
+    encoded = image.make_encoder(run.device, dtype, data.xflip)
     if isinstance(data, ImageData):
         return lambda rows, rng: (encoded(rows, rng), None)
-    return lambda rows, rng: pair.parted(encoded(rows, rng))
+    return lambda rows, rng: pair.split_pair(encoded(rows, rng))
 
 
-def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Rows, folder: RunFolder) -> MetricRunner | None:
+def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolder) -> MetricRunner | None:
     """The job's metrics. Imported only where there are any: workers without start sooner."""
     if not spec.metrics:
         return None
@@ -135,7 +135,7 @@ def _transfer(state: TrainState, start_from: InitialWeights, facts: DataFacts) -
         ValueError: its networks are others, or its tokens mean something else.
     """
     source = Checkpoint(Folder.at(start_from.folder))
-    if getattr(facts_of(source.meta["data"]), "codec", None) != getattr(facts, "codec", None):
+    if getattr(facts_from_record(source.meta["data"]), "codec", None) != getattr(facts, "codec", None):
         raise UsageError(
             f"--from: the tokens of {source.folder.uri} are not those of data.source, so that its weights mean other "
             "words; prepare both with one vocabulary"

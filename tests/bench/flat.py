@@ -45,19 +45,19 @@ def data(folder: Path) -> dict[str, Any]:
 def prepare(folder: Path) -> None:
     from gan_dist.data.on_processes import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
-    from gan_dist.spec.check import checked_data
+    from gan_dist.spec.check import validate_data
 
     prepare_into(
-        checked_data(data(folder)), str(folder / "shards"), write_shards_on_processes, lambda done, total: None
+        validate_data(data(folder)), str(folder / "shards"), write_shards_on_processes, lambda done, total: None
     )
 
 
 def stream(folder: Path) -> None:
     from gan_dist.data.ingest import Stream
-    from gan_dist.data.prepare import prepared
+    from gan_dist.data.prepare import open_prepared
     from gan_dist.runs.storage import Folder
 
-    found = prepared(Folder.at(folder / "shards"))
+    found = open_prepared(Folder.at(folder / "shards"))
     assert found is not None
     rows = Stream(found, 4, 0, 64)
     for drawn in range(0, min(found.facts.count, 60_000), 64):

@@ -22,10 +22,10 @@ from side_by_side import compare
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from gan_dist.data.ingest import Memory, Stream, in_memory
+from gan_dist.data.ingest import Memory, Stream, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into
-from gan_dist.spec.check import checked_data
+from gan_dist.spec.check import validate_data
 
 BATCH, SIZE, BATCHES = 64, 32, 600
 
@@ -66,7 +66,7 @@ def of_files(folder: Path) -> float:
 
 
 def prepare(folder: Path) -> Prepared:
-    data = checked_data({"source": sys.argv[1], "size": SIZE, "channels": 3})
+    data = validate_data({"source": sys.argv[1], "size": SIZE, "channels": 3})
     return prepare_into(data, str(folder / "shards"), write_shards_on_processes, lambda done, total: None)
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     with tempfile.TemporaryDirectory() as place:
         found = prepare(Path(place))
-        memory = in_memory(found, 0, BATCH)
+        memory = load_into_memory(found, 0, BATCH)
         pixels = torch.from_numpy(np.concatenate(memory.blocks))
         (png := Path(place) / "png").mkdir()
         for number, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.data.facts import DataFacts
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.execution.local import read_rows
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry.build import build_networks
@@ -263,7 +263,7 @@ def ours(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None
         return "stopped"
 
     with tempfile.TemporaryDirectory() as root, patch("gan_dist.training.trainer.train", keep):
-        run = LocalRun(device, lambda event: None, lambda: False)
+        run = LocalRuntime(device, lambda event: None, lambda: False)
         train_run(spec, run, rows, RunFolder(Folder.at(root)), 1)
 
     def go(iterations: int) -> None:

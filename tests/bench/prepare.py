@@ -24,7 +24,7 @@ from side_by_side import Rates, compare, compare_rates
 
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_into
-from gan_dist.spec.check import checked_data
+from gan_dist.spec.check import validate_data
 
 SOURCE, SIZE = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 64
 FILES = sorted(path for path in SOURCE.rglob("*") if path.suffix in (".jpg", ".png"))
@@ -33,7 +33,7 @@ FILES = sorted(path for path in SOURCE.rglob("*") if path.suffix in (".jpg", ".p
 def ours() -> Rates:
     with tempfile.TemporaryDirectory() as folder:
         began, alone, shared = time.perf_counter(), time.process_time(), children()
-        data = checked_data({"source": str(SOURCE), "size": SIZE, "channels": 3})
+        data = validate_data({"source": str(SOURCE), "size": SIZE, "channels": 3})
         count = prepare_into(data, f"{folder}/x", write_shards_on_processes, lambda done, total: None).facts.count
         used = time.process_time() - alone + (children() - shared) / len(os.sched_getaffinity(0))
         return Rates(count / (time.perf_counter() - began), count / used)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.ingest import Memory
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
@@ -83,7 +83,7 @@ def shifts(features: str) -> dict[str, dict[str, float]]:
     specs = [MetricSpec.model_validate({"use": use, "features": features, "samples": HALF}) for use in used]
     found = {}
     with tempfile.TemporaryDirectory() as cache:
-        measuring = MetricRunner(specs, facts, Folder(cache), LocalRun(CPU, lambda event: None, never))
+        measuring = MetricRunner(specs, facts, Folder(cache), LocalRuntime(CPU, lambda event: None, never))
         for name, shift in SHIFTS.items():
             pixels, labels = shift(fake, real)
             values = measuring.measure(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.ingest import Memory, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.data.source import rows_of_a_part
@@ -31,7 +31,7 @@ def ingest(data: DataSpec, rows: int | None = None) -> Memory:
     most = rows_of_a_part if rows is None else lambda look: rows
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts_of_sources, "rows_of_a_part", most)
-        return in_memory(
+        return load_into_memory(
             prepare_or_load(data, Folder(cache), write_shards_on_processes, lambda done, total: None), seed=0, batch=1
         )
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.encoding.image import decode, encode, grid, mirrored
-from gan_dist.data.ingest import Memory, OnDevice, Stream, choose, in_memory, on_device
+from gan_dist.data.encoding.image import decode, encode, make_grid, random_mirror
+from gan_dist.data.ingest import Memory, OnDevice, Stream, choose_ingest, load_into_memory, move_to_device
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_or_load
 from gan_dist.data.sources.random_samples import stand_in
@@ -63,7 +63,7 @@ def test_encoding_and_decoding_are_inverse() -> None:
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (8, 8, 1), (9, 8, 2), (17, 4, 5)])
 def test_a_grid_shows_each_sample_in_reading_order(count: int, columns: int, rows: int) -> None:
     pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 5, 4)
-    picture = np.asarray(grid(pixels, columns))
+    picture = np.asarray(make_grid(pixels, columns))
     assert picture.shape == (rows * 7 - 2, columns * 6 - 2, 3)
     shown = picture[::7, ::6, 0].flatten()
     assert shown[:count].tolist() == list(range(count)) and (shown[count:] == 245).all()
@@ -95,7 +95,7 @@ def shards(tmp_path: Path, count: int = 40) -> Prepared:
 @pytest.mark.parametrize("window", [1, 3, 50])
 def test_a_stream_gives_the_rows_that_memory_gives(tmp_path: Path, window: int) -> None:
     found = shards(tmp_path)
-    memory, stream = in_memory(found, 1, 6), Stream(found, window, 1, 6)
+    memory, stream = load_into_memory(found, 1, 6), Stream(found, window, 1, 6)
     for drawn in range(0, 200, 6):
         positions = stream.positions(drawn)
         for one, other in zip(stream.rows(positions), memory.rows(positions), strict=True):
@@ -123,9 +123,9 @@ def test_a_lost_shard_stops_a_stream_with_its_name(tmp_path: Path) -> None:
 
 
 def test_on_the_device_the_rows_are_those_of_memory(tmp_path: Path) -> None:
-    memory = in_memory(shards(tmp_path), 1, 6)
-    there = on_device(memory, "device", CPU)
-    assert isinstance(there, OnDevice) and on_device(memory, "auto", CPU) is memory
+    memory = load_into_memory(shards(tmp_path), 1, 6)
+    there = move_to_device(memory, "device", CPU)
+    assert isinstance(there, OnDevice) and move_to_device(memory, "auto", CPU) is memory
     for drawn in (0, 6, 120):
         positions = there.positions(drawn)
         assert np.array_equal(positions, memory.positions(drawn))
@@ -143,7 +143,7 @@ def test_training_resumes_exactly_from_every_ingest(tmp_path: Path, ingest: str)
     )
 
     def rows() -> Memory | Stream:
-        memory = in_memory(found, job.seed, job.batch)
+        memory = load_into_memory(found, job.seed, job.batch)
         return Stream(found.served(2), 2, job.seed, job.batch) if ingest == "stream" else memory
 
     whole = train(job, tmp_path / "whole", rows=rows()).newest
@@ -155,7 +155,7 @@ def test_training_resumes_exactly_from_every_ingest(tmp_path: Path, ingest: str)
 
 def test_mirrored_images_are_mirrored_and_the_others_are_not() -> None:
     images = torch.arange(24.0).view(2, 1, 3, 4)
-    found = mirrored(images, torch.tensor([True, False]))
+    found = random_mirror(images, torch.tensor([True, False]))
     assert torch.equal(found[0], images[0].flip(2)) and torch.equal(found[1], images[1])
 
 
@@ -175,11 +175,11 @@ def test_mirrored_images_are_mirrored_and_the_others_are_not() -> None:
 def test_the_ingest_goes_by_job_earlier_attempts_and_size(
     asked: str, held: int, before: int | None, kind: str, window: int
 ) -> None:
-    chosen = choose(spec("x", ingest=asked), held, 100, before)
+    chosen = choose_ingest(spec("x", ingest=asked), held, 100, before)
     assert (chosen.kind, chosen.window) == (kind, window) and chosen.why
 
 
 @pytest.mark.parametrize(("asked", "before"), [("memory", None), ("auto", 0)])
 def test_what_must_be_in_memory_and_does_not_fit_is_refused(asked: str, before: int | None) -> None:
     with pytest.raises(DataError, match="do not fit"):
-        choose(spec("x", ingest=asked), 101, 100, before)
+        choose_ingest(spec("x", ingest=asked), 101, 100, before)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gan_dist.data import order
 from gan_dist.data.encoding.image import encode
-from gan_dist.data.order import Plan, epoch_samples
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.data.order import ServingOrder, epoch_samples
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.training.batches import BatchFactory, StepKey
 from tests.helpers import CPU, never, rows_of, small
 
@@ -21,11 +21,11 @@ sizes = st.integers(1, 200).flatmap(lambda batch: st.tuples(st.just(batch), st.i
 shards_of = st.lists(st.integers(1, 60), min_size=1, max_size=12).map(tuple)
 
 
-def global_plan(seed: int, count: int, batch: int) -> Plan:
-    return Plan(seed, batch, (count,))
+def global_plan(seed: int, count: int, batch: int) -> ServingOrder:
+    return ServingOrder(seed, batch, (count,))
 
 
-def epoch_of(plan: Plan, epoch: int) -> list[int]:
+def epoch_of(plan: ServingOrder, epoch: int) -> list[int]:
     whole = epoch_samples(plan.count, plan.batch)
     starts = range(epoch * whole, (epoch + 1) * whole, plan.batch)
     return [int(one) for start in starts for one in plan.positions(start)]
@@ -45,7 +45,7 @@ def test_each_sample_comes_once_per_epoch(size: tuple[int, int], seed: int, epoc
 def test_windows_serve_each_sample_once_per_epoch(
     shards: tuple[int, ...], batch: int, window: int, seed: int, epoch: int
 ) -> None:
-    plan = Plan(seed, min(batch, sum(shards)), shards, window)
+    plan = ServingOrder(seed, min(batch, sum(shards)), shards, window)
     served = epoch_of(plan, epoch)
     assert len(served) == len(set(served)) == plan.count // plan.batch * plan.batch
     assert set(served) <= set(range(plan.count))
@@ -56,7 +56,7 @@ def test_windows_serve_each_sample_once_per_epoch(
 def test_a_batch_lies_in_the_shards_that_were_sent_for(
     shards: tuple[int, ...], batch: int, window: int, iteration: int
 ) -> None:
-    plan = Plan(3, min(batch, min(shards)), shards, window)
+    plan = ServingOrder(3, min(batch, min(shards)), shards, window)
     drawn = iteration * plan.batch
     positions = plan.positions(drawn)
     needed = set(np.searchsorted(np.cumsum(shards), positions, side="right").tolist())
@@ -65,7 +65,7 @@ def test_a_batch_lies_in_the_shards_that_were_sent_for(
 
 
 def test_a_window_mixes_its_shards_and_no_others() -> None:
-    plan = Plan(0, 10, (100,) * 8, window=2)
+    plan = ServingOrder(0, 10, (100,) * 8, window=2)
     whole = [set(plan.positions(drawn) // 100) for drawn in range(0, 800, 10)]
     assert all(len(shards) == 2 for shards in whole)
     assert [whole[start] for start in range(0, 80, 20)] == [whole[start + 19] for start in range(0, 80, 20)]
@@ -80,16 +80,18 @@ def test_what_one_epoch_leaves_out_another_serves() -> None:
 
 @pytest.mark.parametrize("window", [0, 2])
 def test_each_epoch_has_a_new_order_and_each_seed_its_own(window: int) -> None:
-    orders = {tuple(epoch_of(Plan(seed, 5, (10,) * 5, window), epoch)) for seed in range(4) for epoch in range(4)}
+    orders = {
+        tuple(epoch_of(ServingOrder(seed, 5, (10,) * 5, window), epoch)) for seed in range(4) for epoch in range(4)
+    }
     assert len(orders) == 16
 
 
 @given(st.integers(0, 60), st.integers(0, 2**40), st.integers(0, 3))
 def test_position_is_exact_from_anywhere(iteration: int, seed: int, window: int) -> None:
-    plan = Plan(seed, 8, (9, 20, 1, 15), window)
+    plan = ServingOrder(seed, 8, (9, 20, 1, 15), window)
     in_turn = [plan.positions(earlier * 8) for earlier in range(iteration + 1)]
-    order.shuffled.cache_clear()
-    assert np.array_equal(Plan(seed, 8, (9, 20, 1, 15), window).positions(iteration * 8), in_turn[-1])
+    order.shuffle.cache_clear()
+    assert np.array_equal(ServingOrder(seed, 8, (9, 20, 1, 15), window).positions(iteration * 8), in_turn[-1])
 
 
 def test_fewer_samples_than_a_batch_are_refused() -> None:
@@ -97,7 +99,7 @@ def test_fewer_samples_than_a_batch_are_refused() -> None:
         global_plan(0, 63, 64).positions(0)
 
 
-class Worker(LocalRun):
+class Worker(LocalRuntime):
     """One of several, as far as the data go."""
 
     def __init__(self, rank: int, world: int) -> None:

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from gan_dist.data.encoding import image, pair
-from gan_dist.data.facts import PairFacts, facts_of
-from gan_dist.data.ingest import in_memory
+from gan_dist.data.facts import PairFacts, facts_from_record
+from gan_dist.data.ingest import load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
 from gan_dist.data.source import Part
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import DataError
-from gan_dist.generation.paired_samples import Targets, chosen
-from gan_dist.generation.run_grids import Grids
+from gan_dist.generation.paired_samples import TargetImages, choose_pairs
+from gan_dist.generation.run_grids import SampleGrids
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 
@@ -41,9 +41,9 @@ def read(tmp_path: Path, **data: Any) -> Prepared:
 
 def values(found: Prepared) -> list[tuple[int, int]]:
     """(what is to be made, what it is made of), by the mean of each."""
-    rows = in_memory(found, 0, 1)
+    rows = load_into_memory(found, 0, 1)
     stored, _ = rows.rows(np.arange(found.facts.count))
-    made, given = pair.parted(stored)
+    made, given = pair.split_pair(stored)
     return [(round(m.float().mean().item()), round(g.float().mean().item())) for m, g in zip(made, given, strict=True)]
 
 
@@ -60,7 +60,7 @@ def test_two_folders_are_joined_by_names_without_ends(folders: Path) -> None:
     found = read(folders, source=str(folders / "made"), inputs=str(folders / "given"))
     assert values(found) == [(10, 110), (20, 120), (30, 130)]
     facts = found.facts
-    assert isinstance(facts, PairFacts) and facts_of(facts.as_dict()) == facts
+    assert isinstance(facts, PairFacts) and facts_from_record(facts.as_dict()) == facts
     assert (facts.channels, facts.input_channels, facts.shape, facts.provided["input_channels"]) == (1, 1, (1, 8, 8), 1)
     assert facts.described == "pairs of images of 8x8 grey"
 
@@ -100,7 +100,7 @@ def test_a_pair_with_colour_on_one_side_is_coloured(tmp_path: Path) -> None:
         save(tmp_path / "made", f"{number}.png", picture(50, mode="RGB"))
         save(tmp_path / "given", f"{number}.png", picture(60))
     found = read(tmp_path, source=str(tmp_path / "made"), inputs=str(tmp_path / "given"), channels=3)
-    stored, _ = in_memory(found, 0, 1).rows(np.arange(1))
+    stored, _ = load_into_memory(found, 0, 1).rows(np.arange(1))
     assert stored.shape == (1, 6, 8, 8) and stored[0, :, 0, 0].tolist() == [50, 0, 0, 60, 60, 60]
 
 
@@ -153,9 +153,11 @@ def test_parts_survive_json(folders: Path) -> None:
 
 def test_both_sides_are_mirrored_together() -> None:
     pixels = torch.arange(256 * 2 * 4, dtype=torch.float32).view(256, 2, 2, 2).remainder(256).to(torch.uint8)
-    encoded = image.encoder(torch.device("cpu"), torch.float64, xflip=True)
-    made, given = pair.parted(encoded(pixels, lambda purpose: one_lane((purpose,), 256, torch.device("cpu"))))
-    plain_made, plain_given = pair.parted(image.encode(pixels, torch.device("cpu"), torch.float64))
+    encoded = image.make_encoder(torch.device("cpu"), torch.float64, xflip=True)
+    made, given = pair.split_pair(
+        encoded(pixels, lambda purpose: single_lane_rng((purpose,), 256, torch.device("cpu")))
+    )
+    plain_made, plain_given = pair.split_pair(image.encode(pixels, torch.device("cpu"), torch.float64))
     turned = (made != plain_made).flatten(1).any(1)
     assert turned.equal((given != plain_given).flatten(1).any(1)) and 90 < turned.sum() < 166
 
@@ -176,20 +178,20 @@ class Copies(torch.nn.Module):
 
 
 def test_sheets_and_samples_for_metrics_are_of_the_same_pairs(folders: Path) -> None:
-    from gan_dist.generation.paired_samples import measured_pairs
+    from gan_dist.generation.paired_samples import metric_outputs
 
     found = read(folders, source=str(folders / "made"), inputs=str(folders / "given"))
-    rows = in_memory(found, 0, 1)
+    rows = load_into_memory(found, 0, 1)
     cpu = torch.device("cpu")
-    sheet = np.asarray(Grids(rows, 3, cpu).draw(Copies())[0])
+    sheet = np.asarray(SampleGrids(rows, 3, cpu).draw(Copies())[0])
     scale = sheet.shape[1] // 88  # nine pictures of 8 pixels and the lines between them
     shown = [[int(sheet[(10 * row + 4) * scale, (10 * column + 4) * scale]) for column in range(9)] for row in range(8)]
     targets = {110: 10, 120: 20, 130: 30}
     for row in shown:
         for given, made, real in zip(row[::3], row[1::3], row[2::3], strict=True):
             assert made == given and real == targets[given]
-    made = measured_pairs(Copies(), range(64, 128), 3, rows, cpu)
-    assert made.equal(pair.parted(rows.rows(chosen(rows, 3, range(64, 128)))[0])[1])
-    targets = Targets(rows)
+    made = metric_outputs(Copies(), range(64, 128), 3, rows, cpu)
+    assert made.equal(pair.split_pair(rows.rows(choose_pairs(rows, 3, range(64, 128)))[0])[1])
+    targets = TargetImages(rows)
     assert targets.facts.described == "images of 8x8 grey" and not isinstance(targets.facts, PairFacts)
-    assert targets.rows(np.arange(3))[0].equal(pair.parted(rows.rows(np.arange(3))[0])[0])
+    assert targets.rows(np.arange(3))[0].equal(pair.split_pair(rows.rows(np.arange(3))[0])[0])

@@ -14,9 +14,9 @@ import pytest
 from gan_dist.data import prepare as preparing
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.data.ingest import in_memory
+from gan_dist.data.ingest import load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
-from gan_dist.data.prepare import MANIFEST, Prepared, prepare_or_load, prepared
+from gan_dist.data.prepare import MANIFEST, Prepared, open_prepared, prepare_or_load
 from gan_dist.data.source import Part, cuts, rows_of_a_part
 from gan_dist.data.sources.registry import find
 from gan_dist.errors import DataError
@@ -56,7 +56,7 @@ def test_a_second_reading_decodes_nothing(tmp_path: Path) -> None:
     one, two = ready(data, tmp_path / "cache", first), ready(data, tmp_path / "cache", second)
     assert (first.parts, second.parts) == ([0, 3, 6], [])
     assert one.folder == two.folder and one.facts == two.facts
-    assert in_memory(one, 0, 1).labels.tolist() == [0] * 10
+    assert load_into_memory(one, 0, 1).labels.tolist() == [0] * 10
 
 
 def test_shards_that_are_whole_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_shard_without_its_record_is_made_again(tmp_path: Path) -> None:
     for name in (MANIFEST, "shard-000000002.json"):
         (folder / name).unlink()
     (folder / "shard-000000002.parquet").write_bytes(b"half")
-    again = in_memory(ready(data, tmp_path / "cache"), 0, 1)
+    again = load_into_memory(ready(data, tmp_path / "cache"), 0, 1)
     assert again.facts == found.facts and len(again.blocks[1]) == 3
 
 
@@ -127,7 +127,7 @@ def test_too_many_rejections_leave_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 of 3 samples"):
         ready(spec(tmp_path / "in"), tmp_path / "cache")
     (folder,) = (tmp_path / "cache").iterdir()
-    assert prepared(Folder.at(folder)) is None
+    assert open_prepared(Folder.at(folder)) is None
 
 
 @pytest.mark.parametrize("place", [100, 900, -300])
@@ -139,11 +139,13 @@ def test_a_damaged_shard_is_named(tmp_path: Path, place: int) -> None:
     content[place] ^= 0xFF
     path.write_bytes(content)
     try:
-        read = in_memory(found, 0, 1)
+        read = load_into_memory(found, 0, 1)
     except DataError as error:
         assert str(path) in str(error) and "prepared anew" in str(error)
     else:  # a byte that means nothing
-        assert np.array_equal(read.blocks[0], in_memory(ready(spec(tmp_path / "in"), tmp_path / "b"), 0, 1).blocks[0])
+        assert np.array_equal(
+            read.blocks[0], load_into_memory(ready(spec(tmp_path / "in"), tmp_path / "b"), 0, 1).blocks[0]
+        )
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     found = ready(spec(tmp_path / "in"), tmp_path / "cache")
     (Path(found.folder.uri) / "shard-000000000.parquet").unlink()
     with pytest.raises(DataError, match=r"shard-000000000\.parquet"):
-        in_memory(found, 0, 1)
+        load_into_memory(found, 0, 1)
 
 
 def test_a_prepared_folder_is_a_source(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_a_prepared_folder_is_a_source(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     put(tmp_path, MANIFEST, json.dumps({"format": preparing.FORMAT + 1, "shards": []}).encode())
     with pytest.raises(DataError, match="newer gan-dist"):
-        prepared(Folder.at(tmp_path))
+        open_prepared(Folder.at(tmp_path))
 
 
 def test_progress_counts_shards(tmp_path: Path) -> None:

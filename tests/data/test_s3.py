@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_dist.data.ingest import Stream, in_memory
+from gan_dist.data.ingest import Stream, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_into, prepare_or_load
 from gan_dist.errors import DataError
@@ -35,8 +35,8 @@ def test_a_folder_prepared_from_and_to_s3(tmp_path: Path, bucket: str) -> None:
     served = prepare_or_load(
         spec(f"{bucket}/ready", max_rejected=0.5), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None
     )
-    expected = pixels_in(in_memory(local, 0, 2))
-    assert np.array_equal(pixels_in(in_memory(served, 0, 2)), expected)
+    expected = pixels_in(load_into_memory(local, 0, 2))
+    assert np.array_equal(pixels_in(load_into_memory(served, 0, 2)), expected)
     stream = Stream(served, 2, 0, 2)
     positions = stream.positions(4)
     assert np.array_equal(stream.rows(positions)[0].numpy(), expected[positions])

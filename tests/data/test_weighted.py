@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_dist.data.class_balance import WeightedPlan, class_shares, quotas, weights_of
-from gan_dist.data.ingest import choose, in_memory
+from gan_dist.data.class_balance import WeightedPlan, class_quotas, class_shares, resolve_class_weights
+from gan_dist.data.ingest import choose_ingest, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.prepare import prepare_or_load
@@ -39,7 +39,7 @@ def test_every_epoch_has_the_shares_and_no_sample_waits(
         return
     plan = WeightedPlan(seed, batch, labels, asked)
     served = [plan._epoch(epoch) for epoch in range(4)]
-    expected = quotas(len(labels), asked)
+    expected = class_quotas(len(labels), asked)
     for epoch in served:
         assert np.bincount(labels[epoch], minlength=len(counts)).tolist() == expected
     times = np.bincount(np.concatenate(served), minlength=len(labels))
@@ -61,25 +61,25 @@ def test_batches_are_the_epochs_and_any_position_can_be_asked_first() -> None:
 
 
 def test_quotas_sum_up() -> None:
-    assert quotas(10, (1, 1, 1)) == [4, 3, 3]
-    assert quotas(10, (0, 3, 1)) == [0, 8, 2]
-    assert quotas(7, (5,)) == [7]
+    assert class_quotas(10, (1, 1, 1)) == [4, 3, 3]
+    assert class_quotas(10, (0, 3, 1)) == [0, 8, 2]
+    assert class_quotas(7, (5,)) == [7]
 
 
 def test_weights_by_name() -> None:
     names, counts = ("cat", "dog", "eel"), (5, 5, 0)
-    assert weights_of("data", names, counts) == ()
-    assert weights_of("equal", names, counts) == (1.0, 1.0, 0.0)
-    assert weights_of({"dog": 3}, names, counts) == (1.0, 3.0, 0.0)
+    assert resolve_class_weights("data", names, counts) == ()
+    assert resolve_class_weights("equal", names, counts) == (1.0, 1.0, 0.0)
+    assert resolve_class_weights({"dog": 3}, names, counts) == (1.0, 3.0, 0.0)
     for asked, said in (
         ({"dgo": 1}, r"data.class_weights.dgo: no such class; did you mean 'dog'\?"),
         ({"eel": 2}, "data.class_weights.eel: the data have no sample of that class"),
         ({"cat": 0, "dog": 0}, "data.class_weights: all are 0"),
     ):
         with pytest.raises(DataError, match=said):
-            weights_of(asked, names, counts)
+            resolve_class_weights(asked, names, counts)
     with pytest.raises(DataError, match=r"data.class_weights: the data have no classes; set data.labels"):
-        weights_of("equal", (), ())
+        resolve_class_weights("equal", (), ())
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_wrong_weights_are_named(written: Any, said: str, tmp_path: Any) -> None
 def test_real_and_generated_classes_follow_the_weights_and_metrics_the_data(tmp_path: Any) -> None:
     data = ImageData(source="digits", size=8, labels="source", class_weights={"7": 9.0, "0": 0})
     found = prepare_or_load(data, Folder.at(tmp_path), write_shards_on_processes, lambda *_: None)
-    rows = in_memory(found, 0, 64)
+    rows = load_into_memory(found, 0, 64)
     _, labels = rows.rows(np.concatenate([rows.positions(drawn) for drawn in range(0, 1792, 64)]))
     counts = np.bincount(labels.numpy(), minlength=10)
     assert counts[0] == 0 and counts[7] == pytest.approx(1792 * 9 / 17, abs=8)
@@ -110,8 +110,8 @@ def test_real_and_generated_classes_follow_the_weights_and_metrics_the_data(tmp_
     of_data = class_shares(rows.facts, CPU)
     assert of_data is not None and of_data[0] == pytest.approx(178 / 1797)
     with pytest.raises(DataError, match=r"a stream serves .* of shards as they lie; set data.ingest: memory"):
-        choose(data.model_copy(update={"ingest": "stream"}), 10, 1000, None)
-    assert choose(data, 10, 1000, None).kind == "memory"
+        choose_ingest(data.model_copy(update={"ingest": "stream"}), 10, 1000, None)
+    assert choose_ingest(data, 10, 1000, None).kind == "memory"
 
 
 def test_a_weighted_run_resumes_exactly(tmp_path: Any) -> None:
@@ -119,7 +119,7 @@ def test_a_weighted_run_resumes_exactly(tmp_path: Any) -> None:
     from tests.helpers import assert_same_state, train
 
     spec = small(data={"source": "digits", "size": 8, "labels": "source", "class_weights": "equal"}, batch=600)
-    rows = in_memory(
+    rows = load_into_memory(
         prepare_or_load(spec.data, Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None),
         spec.seed,
         spec.batch,
@@ -132,4 +132,4 @@ def test_a_weighted_run_resumes_exactly(tmp_path: Any) -> None:
 
 def test_a_weight_that_serves_nothing_is_refused() -> None:
     with pytest.raises(DataError, match=r"data.class_weights.b: 0.0001 is so little that no sample would be served"):
-        weights_of({"b": 1e-4}, ("a", "b"), (50, 50))
+        resolve_class_weights({"b": 1e-4}, ("a", "b"), (50, 50))

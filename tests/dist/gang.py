@@ -20,7 +20,7 @@ from gan_dist.data.ingest import Memory
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.execution.local import read_rows
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.distributed.runtime import DistributedRuntime, LocalRun, WorkerRuntime
+from gan_dist.distributed.runtime import DistributedRuntime, LocalRuntime, WorkerRuntime
 from gan_dist.spec.data import PairData, TextData
 from gan_dist.spec.job import JobSpec
 from gan_dist.runs.storage import Folder
@@ -89,7 +89,7 @@ def train_one(training: Training, run: WorkerRuntime) -> dict[str, Any]:
 
 def train_alone(training: Training) -> dict[str, Any]:
     """The same training in this process, with one worker."""
-    run = LocalRun(torch.device("cpu"), lambda event: None, Asking(training.stop_after))
+    run = LocalRuntime(torch.device("cpu"), lambda event: None, Asking(training.stop_after))
     return train_one(training, run)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gan_dist.distributed import gradient_reduction
-from gan_dist.distributed.gradient_reduction import GradientSum, summing
+from gan_dist.distributed.gradient_reduction import GradientSum, reduce_gradients
 from tests.dist.gang import leave
 
 pytestmark = pytest.mark.dist
@@ -59,7 +59,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
     for case, uses in (("all", [True] * WORLD), ("unused", [False] * WORLD), ("on one worker", [True, False, False])):
         ours.zero_grad()
         theirs.zero_grad()
-        with summing(sums):
+        with reduce_gradients(sums):
             ours(data(rank), uses[rank]).backward()
         (WORLD * parallel(data(rank), uses[rank])).backward()
         found[case] = [gradients(ours), gradients(theirs)]
@@ -68,7 +68,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
         if number < 2:
             ours(data(rank, number), number == 0).backward()
         else:
-            with summing(sums):
+            with reduce_gradients(sums):
                 ours(data(rank, number), False).backward()
     alone = net()
     for other in range(WORLD):
@@ -76,7 +76,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
             alone(data(other, number), number == 0).backward()
     found["accumulated"] = [gradients(ours), gradients(alone)]
     ours.zero_grad()
-    with summing(sums):
+    with reduce_gradients(sums):
         x = data(rank).requires_grad_()
         (slope,) = torch.autograd.grad(ours(x, True), x, create_graph=True)
         (slope.square().sum() + ours.aside(x)).backward()
@@ -88,7 +88,7 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
     found["penalty, and another method"] = [gradients(ours), gradients(alone)]
     one, other = net(), net()
     each = [GradientSum(list(one.parameters())), GradientSum(list(other.parameters()))]
-    with summing(each):
+    with reduce_gradients(each):
         (one(data(rank), rank != 1) + other(data(rank, 7), rank == 1)).backward()
     alone, another = net(), net()
     for worker in range(WORLD):
@@ -130,7 +130,7 @@ def test_sums_are_those_of_ddp_and_of_one_process(tmp_path: Path, bucket_bytes: 
 def test_a_gradient_that_is_completed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Linear(3, 1)
     monkeypatch.setattr(dist, "all_reduce", lambda tensor, async_op: object())
-    with pytest.raises(ValueError, match="use_reentrant=False"), summing([GradientSum(list(module.parameters()))]):
+    with pytest.raises(ValueError, match="use_reentrant=False"), reduce_gradients([GradientSum(list(module.parameters()))]):
         module(torch.ones(1, 3)).sum().backward()
         module(torch.ones(1, 3)).sum().backward()
 

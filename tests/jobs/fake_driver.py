@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from gan_dist.runs.request import Request
+from gan_dist.runs.request import RunRequest
 
 stopped = []
 
@@ -16,7 +16,7 @@ def emit(**event: object) -> None:
 
 
 def main() -> int:
-    request = Request.from_env()
+    request = RunRequest.from_env()
     asked = json.loads(request.spec)
     signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
     emit(event="stage", text="reading data")

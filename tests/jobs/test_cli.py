@@ -13,7 +13,7 @@ import torch
 
 from gan_dist.cli import main, options
 from gan_dist.runs import checkpoint
-from gan_dist.runs.index import remember
+from gan_dist.runs.index import remember_run
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
@@ -46,7 +46,7 @@ def stored(home, name, **status):
     run.folder.write_json("request.json", {})
     run.update(**({"status": "succeeded", "seen": 20_000, "until": 20_000, "attempt": 1} | status))
     run.folder.write("logs/attempt-1.log", b'2026 from Ray\n@gan-dist {"event": "stage", "text": "reading"}\nhi\n')
-    remember(run, attempt=1)
+    remember_run(run, attempt=1)
     return run
 
 

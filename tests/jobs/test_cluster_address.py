@@ -8,8 +8,8 @@ import time
 import pytest
 
 from gan_dist.errors import NoSuchJob, RequestRefused
-from gan_dist.launch.cluster.address import Cluster, ClusterError, http_address, resolve
-from gan_dist.launch.cluster.jobs_api import Jobs, find_token
+from gan_dist.launch.cluster.address import Cluster, ClusterError, http_address, resolve_address
+from gan_dist.launch.cluster.jobs_api import JobsClient, find_token
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def test_refused_addresses(text):
 
 def test_order():
     environ = {"RAY_API_SERVER_ADDRESS": "http://api:1", "RAY_ADDRESS": "ray:6379"}
-    assert resolve("http://given:2", environ).address == "http://given:2"
-    assert resolve(None, environ).address == "http://api:1"
-    assert resolve(None, {"RAY_ADDRESS": "ray:6379"}).address == "http://ray:8265"
-    assert resolve(None, {"RAY_ADDRESS": "local"}) is None
-    assert resolve(None, {}) is None
+    assert resolve_address("http://given:2", environ).address == "http://given:2"
+    assert resolve_address(None, environ).address == "http://api:1"
+    assert resolve_address(None, {"RAY_ADDRESS": "ray:6379"}).address == "http://ray:8265"
+    assert resolve_address(None, {"RAY_ADDRESS": "local"}) is None
+    assert resolve_address(None, {}) is None
 
 
 def test_token_is_found_where_ray_looks(home):
@@ -110,23 +110,23 @@ def server():
 def test_what_a_server_may_say(server, code, text, words):
     server.code, server.text = code, text
     with pytest.raises(ClusterError, match=words):
-        Jobs(Cluster(server.address)).version()
+        JobsClient(Cluster(server.address)).version()
 
 
 def test_unknown_job_and_refusal(server):
     server.code, server.text = 404, "Job x does not exist"
     with pytest.raises(NoSuchJob, match="Job x does not exist"):
-        Jobs(Cluster(server.address)).info("x")
+        JobsClient(Cluster(server.address)).info("x")
     server.code, server.text = 500, "ValueError: Job x already exists."
     with pytest.raises(RequestRefused, match="already exists"):
-        Jobs(Cluster(server.address)).submit({})
+        JobsClient(Cluster(server.address)).submit({})
 
 
 def test_token_follows_no_redirect(server, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     server.code, server.location = 302, server.address + "/elsewhere"
     with pytest.raises(ClusterError):
-        Jobs(Cluster(server.address)).version()
+        JobsClient(Cluster(server.address)).version()
     assert server.seen == ["Bearer secret"]
 
 
@@ -135,7 +135,7 @@ def test_nobody_there():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(ClusterError, match=f"no Ray cluster answers at http://127.0.0.1:{port}: Connection refused"):
-        Jobs(Cluster(f"http://127.0.0.1:{port}")).version()
+        JobsClient(Cluster(f"http://127.0.0.1:{port}")).version()
 
 
 def test_silence_is_no_hang(monkeypatch):
@@ -145,5 +145,5 @@ def test_silence_is_no_hang(monkeypatch):
         silent.listen()
         began = time.monotonic()
         with pytest.raises(ClusterError, match="no answer in time"):
-            Jobs(Cluster(f"http://127.0.0.1:{silent.getsockname()[1]}"))._ask("GET", "/api/version", None, 0.5)
+            JobsClient(Cluster(f"http://127.0.0.1:{silent.getsockname()[1]}"))._ask("GET", "/api/version", None, 0.5)
         assert time.monotonic() - began < 5

@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from gan_dist.execution.events import own_print, parse
-from gan_dist.launch.display import LiveDisplay, Outcome, clock, short
+from gan_dist.execution.events import parse_event, printed_by_user
+from gan_dist.launch.display import LiveDisplay, RunOutcome, format_clock, shorten
 from gan_dist.launch.follow import outcome_of
 
 
@@ -58,7 +58,7 @@ def test_plain_lines():
         "checkpoint at 1k: checkpoints/1",
         "10k / 10k (100.0%)  512 samples/s  eta 0:00  D 0.69  G 1.5  fd_digits 12.35  2 workers",
     ]
-    assert follower.outcome == Outcome("succeeded", 0, "", ("stored in /runs/a",))
+    assert follower.outcome == RunOutcome("succeeded", 0, "", ("stored in /runs/a",))
     assert follower.checkpoint == "/runs/a/checkpoints/1"
 
 
@@ -73,7 +73,7 @@ def test_at_most_one_line_in_a_few_seconds_but_always_the_last():
 def test_unknown_and_broken_events_are_harmless():
     _, lines = fed(event(event="novelty", x=1), '@gan-dist {"event": "prog', "@gan-dist 3")
     assert lines == []
-    assert parse("text") is None
+    assert parse_event("text") is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_unknown_and_broken_events_are_harmless():
     ],
 )
 def test_rays_own_talk_is_left_out(line):
-    assert own_print(line) is None
+    assert printed_by_user(line) is None
     assert fed(line)[1] == []
 
 
@@ -97,7 +97,7 @@ def test_everything_is_there_when_asked_for():
 
 def test_prints_of_workers_lose_rays_prefix():
     line = "\x1b[36m(RayTrainWorker pid=5, ip=127.0.0.1)\x1b[0m hello there [repeated 2x across cluster] (...)"
-    assert own_print(line) == "hello there"
+    assert printed_by_user(line) == "hello there"
 
 
 def test_live_display_and_lines_above_it():
@@ -115,7 +115,7 @@ def test_live_display_and_lines_above_it():
 
 
 def test_what_an_end_means():
-    told = Outcome("stopped", 3)
+    told = RunOutcome("stopped", 3)
     assert outcome_of({"status": "STOPPED"}, told, "a") is told
     assert outcome_of({"status": "STOPPED"}, None, "a").exit_code == 3
     died = outcome_of({"status": "FAILED", "driver_exit_code": -9, "message": "x"}, None, "a")
@@ -138,8 +138,8 @@ def test_what_an_end_means():
     ],
 )
 def test_counts(count, text):
-    assert short(count) == text
+    assert shorten(count) == text
 
 
 def test_durations():
-    assert [clock(s) for s in (7.4, 252, 7384, 273_600)] == ["0:07", "4:12", "2:03:04", "3 d 4 h"]
+    assert [format_clock(s) for s in (7.4, 252, 7384, 273_600)] == ["0:07", "4:12", "2:03:04", "3 d 4 h"]

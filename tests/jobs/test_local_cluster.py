@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from gan_dist.launch.cluster.address import Cluster, ClusterError, find_local, resolve, start_local, stop_local
-from gan_dist.launch.cluster.jobs_api import Jobs
-from gan_dist.launch.cluster.local import State
-from gan_dist.runs.request import Request
+from gan_dist.launch.cluster.address import Cluster, ClusterError, find_local, resolve_address, start_local, stop_local
+from gan_dist.launch.cluster.jobs_api import JobsClient
+from gan_dist.launch.cluster.local import LocalClusterState
+from gan_dist.runs.request import RunRequest
 
 pytestmark = pytest.mark.ray
 
@@ -75,11 +75,11 @@ def test_two_starts_give_one_private_cluster_on_loopback(home):
     for start in starts:
         start.join()
     cluster = found[0]
-    assert found[1] == cluster == find_local() == resolve(None, {})
-    assert resolve(cluster.address, {}) == cluster  # with its token
-    assert Jobs(cluster).version()
+    assert found[1] == cluster == find_local() == resolve_address(None, {})
+    assert resolve_address(cluster.address, {}) == cluster  # with its token
+    assert JobsClient(cluster).version()
 
-    state = State.here()
+    state = LocalClusterState.here()
     for path in (state.token, state.record, state.keeper):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
@@ -92,7 +92,7 @@ def test_two_starts_give_one_private_cluster_on_loopback(home):
     (home / "wrong").write_text("0" * 64)
     for token, words in (("wrong", "refuses our token"), ("absent", "wants a token")):
         with pytest.raises(ClusterError, match=words):
-            Jobs(Cluster(cluster.address, token_path=str(home / token))).list()
+            JobsClient(Cluster(cluster.address, token_path=str(home / token))).list()
 
     assert stop_local()
     assert find_local() is None and not state.record.exists() and not Path(owner["temp"]).exists()
@@ -102,26 +102,26 @@ def test_two_starts_give_one_private_cluster_on_loopback(home):
 
 def test_nothing_is_left_of_a_killed_keeper(home):
     start_local()
-    owner = State.here().owner()
+    owner = LocalClusterState.here().owner()
     assert len(group_members(owner["pid"])) > 3
     os.kill(owner["pid"], signal.SIGKILL)
-    wait_until(lambda: State.here().owner() is None, 5)
+    wait_until(lambda: LocalClusterState.here().owner() is None, 5)
     assert find_local() is None
     wait_until(lambda: not group_members(owner["pid"]) and not Path(owner["temp"]).exists(), 15)
 
 
 def test_idle_cluster_ends_itself_but_not_under_a_job(home, monkeypatch):
     monkeypatch.setenv("GAN_DIST_IDLE_MINUTES", "0.05")
-    jobs = Jobs(start_local())
+    jobs = JobsClient(start_local())
     jobs.submit({"entrypoint": "sleep 8", "submission_id": "busy"})
     began = time.monotonic()
-    wait_until(lambda: State.here().owner() is None, 60)
+    wait_until(lambda: LocalClusterState.here().owner() is None, 60)
     assert time.monotonic() - began > 8
-    assert "idle" in State.here().log.read_text()
+    assert "idle" in LocalClusterState.here().log.read_text()
 
 
 def test_death_at_start_is_told_with_the_log(home, monkeypatch):
-    State.here().prepare()
+    LocalClusterState.here().prepare()
     monkeypatch.setattr(sys, "executable", str(home / "python"))
     (home / "python").write_text("#!/bin/sh\necho this Python is broken\nexit 3\n")
     (home / "python").chmod(0o755)
@@ -150,12 +150,12 @@ def test_down_leaves_another_ray_alone(home):
         address = "http://" + next(line for line in other.stdout if line.startswith("READY")).split()[1]
         ours = start_local()
         assert ours.address != address
-        jobs = Jobs(ours)
+        jobs = JobsClient(ours)
         jobs.submit({"entrypoint": "echo hello", "submission_id": "beside"})
         wait_until(lambda: jobs.info("beside")["status"] == "SUCCEEDED")
-        assert resolve(None, {}) == ours and not resolve(address, {}).local
+        assert resolve_address(None, {}) == ours and not resolve_address(address, {}).local
         assert stop_local()
-        assert Jobs(Cluster(address)).version()
+        assert JobsClient(Cluster(address)).version()
         other.stdin.write("\n")
         other.stdin.flush()
         assert next(line for line in other.stdout if line.startswith("SUM")).split()[1] == "42"
@@ -166,5 +166,5 @@ def test_down_leaves_another_ray_alone(home):
 
 
 def test_request_survives_its_journey():
-    request = Request("a-1", "/runs/a-1", json.dumps({"name": "ü"}), resume=True, attempt=3)
-    assert Request.from_json(request.to_json()) == request
+    request = RunRequest("a-1", "/runs/a-1", json.dumps({"name": "ü"}), resume=True, attempt=3)
+    assert RunRequest.from_json(request.to_json()) == request

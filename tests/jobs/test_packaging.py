@@ -9,13 +9,13 @@ import pytest
 from gan_dist.errors import PackagingError
 from gan_dist.launch import packaging
 from gan_dist.launch.cluster.local import Cluster
-from gan_dist.launch.packaging import Environment, code_folder, copied, files_to_send, pack
+from gan_dist.launch.packaging import Environment, code_folder, copied_to_cluster, files_to_send, pack
 from gan_dist.launch.submit import _same_python, entrypoint, runtime_env
-from gan_dist.runs.request import VARIABLE, Request
+from gan_dist.runs.request import VARIABLE, RunRequest
 
 OURS = Cluster("http://127.0.0.1:1", local=True, python=sys.executable)
 OTHER = Cluster("http://head:8265")
-REQUEST = Request("a-1", "/runs/a-1", "{}")
+REQUEST = RunRequest("a-1", "/runs/a-1", "{}")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_missing_code_and_variables():
     with pytest.raises(PackagingError, match="is no folder"):
         code_folder("nowhere", packaging.PACKAGE)
     with pytest.raises(PackagingError, match="not set here: A, C"):
-        copied(("A", "B", "C"), {"B": "1"})
+        copied_to_cluster(("A", "B", "C"), {"B": "1"})
 
 
 def test_environment_of_a_job(code):
@@ -75,7 +75,7 @@ def test_environment_of_a_job(code):
     variables = sent["env_vars"]
     assert set(sent) == {"env_vars"}
     assert variables["PYTHONPATH"].split(":")[0] == str(code)
-    assert variables["KEY"] == "value" and Request.from_json(variables[VARIABLE]) == REQUEST
+    assert variables["KEY"] == "value" and RunRequest.from_json(variables[VARIABLE]) == REQUEST
     assert (variables["RAY_JOB_STOP_SIGNAL"], variables["RAY_JOB_STOP_WAIT_TIME_S"]) == ("SIGINT", "120")
     sent = runtime_env(REQUEST, OTHER, Environment(str(code), pip=("timm",), image="img"), {})
     assert "PYTHONPATH" not in sent["env_vars"] and (sent["pip"], sent["image_uri"]) == (["timm"], "img")

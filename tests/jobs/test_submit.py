@@ -14,15 +14,15 @@ import pytest
 from rich.console import Console
 
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
-from gan_dist.launch.cluster.jobs_api import Jobs
+from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import start_local, stop_local
 from gan_dist.launch.display import LiveDisplay
 from gan_dist.launch.follow import follow_job
 from gan_dist.launch.packaging import Environment
 from gan_dist.launch.run_status import RunJob, job_of, log_lines, run_status, stop
 from gan_dist.launch.submit import submit
-from gan_dist.runs.index import remember
-from gan_dist.runs.request import Request
+from gan_dist.runs.index import remember_run
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
@@ -41,13 +41,13 @@ def cluster(tmp_path_factory):
 
 
 def request_of(name, **spec):
-    return Request(name, f"/nowhere/{name}", json.dumps(spec))
+    return RunRequest(name, f"/nowhere/{name}", json.dumps(spec))
 
 
 def followed(cluster, request, environment=HERE):
     job = submit(request, cluster, environment, "fake_driver")
     printed = io.StringIO()
-    outcome = follow_job(Jobs(cluster), job, request.run_id, LiveDisplay(Console(file=printed, width=200)), None)
+    outcome = follow_job(JobsClient(cluster), job, request.run_id, LiveDisplay(Console(file=printed, width=200)), None)
     return outcome, printed.getvalue()
 
 
@@ -74,7 +74,7 @@ def test_ids_are_unique_and_unknown_ones_told(cluster):
     with pytest.raises(RequestRefused, match=r"already exists"):
         submit(request_of("twice"), cluster, HERE, "fake_driver")
     with pytest.raises(NoSuchJob):
-        Jobs(cluster).info("never")
+        JobsClient(cluster).info("never")
 
 
 def test_code_travels_to_another_cluster(cluster, tmp_path):
@@ -99,10 +99,10 @@ def test_another_python_is_refused(cluster):
 
 def test_stop_waits_for_the_checkpoint(cluster, tmp_path):
     run = RunFolder(Folder.at(tmp_path / "stopping"))
-    request = Request("stopping", run.uri, json.dumps({"until": 100_000, "pause": 0.1}))
+    request = RunRequest("stopping", run.uri, json.dumps({"until": 100_000, "pause": 0.1}))
     job = submit(request, cluster, HERE, "fake_driver")
-    remember(run, submission=job, local=True, address=cluster.address, attempt=1)
-    jobs = Jobs(cluster)
+    remember_run(run, submission=job, local=True, address=cluster.address, attempt=1)
+    jobs = JobsClient(cluster)
     wait_for(lambda: "adversarial" in jobs.logs(job))
     assert run_status(run)["status"] == "running"
     events = stop(job_of(run))
@@ -115,8 +115,8 @@ def test_stop_waits_for_the_checkpoint(cluster, tmp_path):
 def test_stop_of_a_job_that_just_starts(cluster):
     job = submit(request_of("early", until=100_000, pause=0.1, saving=0), cluster, HERE, "fake_driver")
     began = time.monotonic()
-    stop(RunJob(Jobs(cluster), job))
-    assert Jobs(cluster).info(job)["status"] in ("STOPPED", "SUCCEEDED", "FAILED")
+    stop(RunJob(JobsClient(cluster), job))
+    assert JobsClient(cluster).info(job)["status"] in ("STOPPED", "SUCCEEDED", "FAILED")
     assert time.monotonic() - began < 60
 
 
@@ -124,7 +124,7 @@ def test_stop_of_a_job_that_just_starts(cluster):
 def test_interrupt_asks(cluster, answer):
     request = request_of(f"asked-{answer}", until=100_000, pause=0.1, saving=0)
     job = submit(request, cluster, HERE, "fake_driver")
-    jobs = Jobs(cluster)
+    jobs = JobsClient(cluster)
 
     def interrupt():
         wait_for(lambda: "adversarial" in jobs.logs(job))

@@ -12,9 +12,9 @@ from torch import Tensor
 from gan_dist.metrics.image.class_frechet import ClassFrechet
 from gan_dist.metrics.image.diversity import Diversity
 from gan_dist.metrics.image.frechet import Frechet
-from gan_dist.metrics.image.inception_score import SPLITS, ClassScore, score
-from gan_dist.metrics.image.memorization import Memorised, nearest, own_distances
-from gan_dist.metrics.statistics import ClassMoments, Moments, Spread
+from gan_dist.metrics.image.inception_score import SPLITS, ClassScore, inception_score
+from gan_dist.metrics.image.memorization import Memorization, leave_one_out_distances, nearest_distances
+from gan_dist.metrics.statistics import ClassMoments, Moments, PairwiseDistances
 from tests.helpers import CPU
 
 
@@ -31,7 +31,9 @@ def of_classes(rows: Tensor, labels: Tensor, classes: int, piece: int = 7) -> Cl
 
 def test_the_score_of_sure_and_even_classes_is_their_number() -> None:
     sure = 1000 * torch.eye(5, dtype=torch.float64).repeat(20, 1)
-    assert float(score(sure)) == pytest.approx(5) and float(score(torch.zeros(20, 5).double())) == pytest.approx(1)
+    assert float(inception_score(sure)) == pytest.approx(5) and float(
+        inception_score(torch.zeros(20, 5).double())
+    ) == pytest.approx(1)
     assert ClassScore().compare(None, sure) == {"class_score": pytest.approx(5), "class_score_sd": pytest.approx(0)}
 
 
@@ -102,55 +104,55 @@ def test_moments_of_too_many_classes_are_refused() -> None:
 def test_the_nearest_is_the_nearest() -> None:
     rows, among = normal(30, 3), normal(50, 3, seed=1)
     far = torch.stack([(among - row).square().sum(1).sqrt() for row in rows])
-    distances, places = nearest(rows, among)
+    distances, places = nearest_distances(rows, among)
     assert torch.equal(places, far.argmin(1)) and torch.allclose(distances, far.min(1).values, rtol=1e-12)
     own = torch.stack([(rows - row).square().sum(1).sqrt() for row in rows]).fill_diagonal_(torch.inf).min(1).values
-    assert torch.allclose(own_distances(rows), own, rtol=1e-12)
+    assert torch.allclose(leave_one_out_distances(rows), own, rtol=1e-12)
 
 
 def test_copies_are_memorised_and_new_samples_are_not() -> None:
     real, new = normal(2000, 8), normal(1000, 8, seed=1)
-    found = Memorised(quantile=0.05).compare(real, new)
+    found = Memorization(quantile=0.05).compare(real, new)
     assert found["memorised"] == pytest.approx(0.05, abs=0.03) and found["nearest"] == pytest.approx(1, abs=0.05)
     half = torch.cat([new[:500], real[:500]])
-    assert Memorised(quantile=0.05).compare(real, half)["memorised"] == pytest.approx(0.525, abs=0.02)
-    assert Memorised().compare(real, real[::2]) == {"memorised": 1, "nearest": 0}
-    assert Memorised().compare(real, new + 100)["memorised"] == 0
+    assert Memorization(quantile=0.05).compare(real, half)["memorised"] == pytest.approx(0.525, abs=0.02)
+    assert Memorization().compare(real, real[::2]) == {"memorised": 1, "nearest": 0}
+    assert Memorization().compare(real, new + 100)["memorised"] == 0
 
 
 def test_exact_copies_are_seen_among_data_that_hold_pairs() -> None:
     """Where the closest training samples are equal ones, only copies are close."""
     real = normal(100, 5).repeat(2, 1)
-    assert Memorised().compare(real, real[:10])["memorised"] == 1
-    assert Memorised().compare(real, real[:10] + 1e-6)["memorised"] == 0
+    assert Memorization().compare(real, real[:10])["memorised"] == 1
+    assert Memorization().compare(real, real[:10] + 1e-6)["memorised"] == 0
 
 
 @pytest.mark.parametrize("quantile", [0.0, 1.0])
 def test_quantiles_out_of_range_are_refused(quantile: float) -> None:
     with pytest.raises(ValueError, match="must be between 0 and 1"):
-        Memorised(quantile=quantile)
+        Memorization(quantile=quantile)
 
 
 def test_diversity_is_the_mean_over_pairs() -> None:
     rows = normal(30, 4) + 3
     pairs = [float((x - y).square().sum()) for i, x in enumerate(rows) for y in rows[:i]]
-    found = Spread.empty(4, CPU)
+    found = PairwiseDistances.empty(4, CPU)
     for start in range(0, 30, 7):
         found.add(start, rows[start : start + 7])
     assert found.of_pairs == pytest.approx(np.mean(pairs), rel=1e-12)
-    same = Spread.empty(4, CPU)
+    same = PairwiseDistances.empty(4, CPU)
     same.add(0, rows[:1].repeat(5, 1))
     values = Diversity().compare(found, same)
     assert values["diversity"] == pytest.approx(0, abs=1e-9) and values["diversity_of_real"] == found.of_pairs
 
 
-@pytest.mark.parametrize("kind", [ClassMoments, Spread])
+@pytest.mark.parametrize("kind", [ClassMoments, PairwiseDistances])
 def test_state_and_sum_give_back_the_same(kind: type) -> None:
     rows, labels = normal(20, 3), torch.arange(20) % 2
     if kind is ClassMoments:
         one = of_classes(rows, labels, 2)
     else:
-        one = Spread.empty(3, CPU)
+        one = PairwiseDistances.empty(3, CPU)
         one.add(0, rows)
     again = kind.from_state(one.state(), CPU).summed(lambda value: 2 * value)
     for name, value in one.state().items():

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.metrics.image.frechet import Frechet, distance
-from gan_dist.metrics.image.kid import BLOCKS, Kid, discrepancy
-from gan_dist.metrics.image.prdc import Prdc, radii
+from gan_dist.metrics.image.frechet import Frechet, frechet_distance
+from gan_dist.metrics.image.kid import BLOCKS, Kid, squared_mmd
+from gan_dist.metrics.image.prdc import Prdc, knn_radii
 from gan_dist.metrics.statistics import FeatureRows, Moments
 
 
@@ -50,14 +50,14 @@ def test_state_gives_back_the_same() -> None:
 
 def test_frechet_of_one_dimension_in_closed_form() -> None:
     """(m1 - m2)^2 + (s1 - s2)^2."""
-    found = distance(*(torch.tensor(x, dtype=torch.float64) for x in ([1.0], [[4.0]], [3.0], [[25.0]])))
+    found = frechet_distance(*(torch.tensor(x, dtype=torch.float64) for x in ([1.0], [[4.0]], [3.0], [[25.0]])))
     assert found == pytest.approx(4 + 9, abs=1e-12)
 
 
 def test_frechet_of_commuting_covariances_in_closed_form() -> None:
     """Diagonal covariances: the sum over dimensions of the one-dimensional distances."""
     one, two = torch.tensor([1.0, 4.0, 9.0]).double(), torch.tensor([4.0, 0.0, 1.0]).double()
-    found = distance(torch.zeros(3).double(), one.diag(), torch.ones(3).double(), two.diag())
+    found = frechet_distance(torch.zeros(3).double(), one.diag(), torch.ones(3).double(), two.diag())
     assert found == pytest.approx(3 + ((one.sqrt() - two.sqrt()) ** 2).sum().item(), abs=1e-12)
 
 
@@ -97,7 +97,7 @@ def slow_discrepancy(real: Tensor, fake: Tensor) -> float:
 
 def test_kid_of_a_block_is_its_definition() -> None:
     real, fake = gaussian(9, 3, 1), gaussian(7, 3, 2)
-    assert discrepancy(real, fake) == pytest.approx(slow_discrepancy(real, fake), rel=1e-10)
+    assert squared_mmd(real, fake) == pytest.approx(slow_discrepancy(real, fake), rel=1e-10)
 
 
 def test_kid_is_the_mean_of_its_blocks_with_their_standard_error() -> None:
@@ -149,7 +149,7 @@ def test_prdc_of_a_set_and_itself() -> None:
 
 def test_radius_is_the_distance_to_the_kth_other() -> None:
     line = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
-    assert radii(line, 2).tolist() == [3, 2, 3, 6]
+    assert knn_radii(line, 2).tolist() == [3, 2, 3, 6]
 
 
 def test_no_neighbours_are_refused() -> None:

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 import gan_dist
-from gan_dist.distributed.runtime import LocalRun
-from gan_dist.evaluation.image_folder import images_of
-from gan_dist.evaluation.inputs import of_folder
+from gan_dist.distributed.runtime import LocalRuntime
+from gan_dist.evaluation.image_folder import read_image_folder
+from gan_dist.evaluation.inputs import samples_of_folder
 from gan_dist.evaluation.metric_runner import MetricRunner
-from gan_dist.evaluation.nearest_neighbors import neighbours
+from gan_dist.evaluation.nearest_neighbors import find_nearest_neighbors
 from gan_dist.generation.export import export
 from gan_dist.metrics.features.random_network import RandomNetwork
 from gan_dist.runs.run_folder import RunFolder
@@ -205,9 +205,11 @@ def test_neighbours_are_shown(tmp_path: Path, run: RunFolder, ask) -> None:
 
 def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> None:
     one = pictures(tmp_path / "one", 100)
-    a, b = of_folder(one, Folder.at(tmp_path / "cache")), images_of(one)
+    a, b = samples_of_folder(one, Folder.at(tmp_path / "cache")), read_image_folder(one)
     spec = MetricSpec.model_validate({"use": "memorised", "samples": 100})
-    found = neighbours(MetricRunner([spec], b.facts, a.cache, LocalRun(CPU, lambda event: None, lambda: False)), a, b)
+    found = find_nearest_neighbors(
+        MetricRunner([spec], b.facts, a.cache, LocalRuntime(CPU, lambda event: None, lambda: False)), a, b
+    )
     assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))
 

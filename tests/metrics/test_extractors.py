@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.metrics.features.classifier import Classifier
+from gan_dist.metrics.features.classifier import DigitClassifier
 from gan_dist.metrics.features.inception import FILE, Inception
 from gan_dist.metrics.features.random_network import RandomNetwork
 from tests.helpers import rows_of, small
@@ -52,19 +52,19 @@ def test_random_features_of_too_small_images_are_refused() -> None:
 
 @pytest.mark.parametrize("size", [4, 8, 33])
 def test_classifier_takes_any_size(size: int) -> None:
-    assert Classifier(channels=1, classes=2)(pixels(3, 1, size)).shape == (3, 128)
+    assert DigitClassifier(channels=1, classes=2)(pixels(3, 1, size)).shape == (3, 128)
 
 
 def test_classifier_learns_the_digits_and_says_how_well() -> None:
     rows = rows_of(small(data={"source": "digits", "size": 16, "labels": "source"}))
     torch.manual_seed(0)
-    found = Classifier(channels=1, classes=10).fit(rows.rows, rows.facts.count)
+    found = DigitClassifier(channels=1, classes=10).fit(rows.rows, rows.facts.count)
     assert found["accuracy"] > 0.95
 
 
 def test_classifier_needs_labels() -> None:
     with pytest.raises(ValueError, match="learns from labels, and the data have none; use features: random"):
-        Classifier(channels=1, classes=0)
+        DigitClassifier(channels=1, classes=0)
 
 
 def test_inception_says_which_file_goes_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation import metric_runner
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import metric_problems
-from gan_dist.execution.smoke import shortened
+from gan_dist.execution.smoke import shorten_job
 from gan_dist.generation.samples import metric_samples
 from gan_dist.metrics.statistics import Moments
-from gan_dist.registry.metric_names import job_names
+from gan_dist.registry.metric_names import job_metric_names
 from gan_dist.runs.checkpoint import stored
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
@@ -154,7 +154,7 @@ def question(root: Path, metrics: list[dict[str, Any]], labels: str = "none") ->
     spec = small(data={"source": "digits", "size": 8, "labels": labels})
     rows = rows_of(spec)
     specs = [MetricSpec.model_validate(one) for one in metrics]
-    run = LocalRun(CPU, lambda event: None, never)
+    run = LocalRuntime(CPU, lambda event: None, never)
     return MetricRunner(specs, rows.facts, Folder.at(root), run, [root]), rows
 
 
@@ -175,7 +175,7 @@ def test_a_classifier_is_trained_once_and_its_accuracy_kept(tmp_path: Path, monk
     for _ in range(2):
         asked, rows = question(tmp_path, metrics, "source")
         found.append(asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows))  # noqa: B023
-        monkeypatch.setattr("gan_dist.metrics.features.classifier.Classifier.fit", None)
+        monkeypatch.setattr("gan_dist.metrics.features.classifier.DigitClassifier.fit_classifier", None)
     assert found[0] == found[1] and list(found[0]) == ["fd_classifier_100"]
     (record,) = tmp_path.glob("extractor-*.json")
     assert json.loads(record.read_text())["accuracy"] > 0.9
@@ -312,8 +312,8 @@ def test_a_rehearsal_looks_at_few_samples_and_is_not_ended_early() -> None:
     stop_when = {"metric": "fd_random_5k", "below": 1e9}
     keep = {"last": 3, "best": 1, "metric": "fd_random_5k"}
     spec = small(metrics=["frechet", {"use": "kid", "samples": 100}], stop_when=stop_when, keep=keep)
-    short = shortened(spec, 2)
-    assert list(job_names(short)) == ["fd_random_256", "kid_random_100", "kid_se_random_100"]
+    short = shorten_job(spec, 2)
+    assert list(job_metric_names(short)) == ["fd_random_256", "kid_random_100", "kid_se_random_100"]
     assert short.stop_when is None and short.keep.best == 0 and short.keep.last == 3
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
-from gan_dist.registry.metric_names import job_names, names_of, resolve
+from gan_dist.registry.metric_names import job_metric_names, metric_value_names, resolve_metric
 from gan_dist.spec.component_specs import MetricSpec
 from tests.helpers import small
 
@@ -62,36 +62,36 @@ def metric(**written: Any) -> MetricSpec:
     ],
 )
 def test_names_carry_the_protocol(written: dict[str, Any], names: list[str]) -> None:
-    assert list(names_of(metric(**written))) == names
+    assert list(metric_value_names(metric(**written))) == names
 
 
 def test_what_is_not_compared_with_the_training_set_says_so() -> None:
     inception = metric(use="frechet", features="inception", samples="50k")
-    assert list(names_of(inception, against="photos")) == ["fd_inception_50k_vs_photos"]
+    assert list(metric_value_names(inception, against="photos")) == ["fd_inception_50k_vs_photos"]
 
 
 def test_names_of_an_own_metric_come_from_its_source(tmp_path: Path) -> None:
     (tmp_path / "their.py").write_text(OWN)
     own = metric(use="their:Brightness", samples=500, power=2, sharp=True)
-    assert list(names_of(own, [tmp_path])) == [
+    assert list(metric_value_names(own, [tmp_path])) == [
         "brightness_random_500_power2_sharpTrue",
         "contrast_random_500_power2_sharpTrue",
     ]
     with pytest.raises(ValueError, match="'their:Silent' does not say what it gives; its class needs values"):
-        names_of(metric(use="their:Silent"), [tmp_path])
+        metric_value_names(metric(use="their:Silent"), [tmp_path])
     with pytest.raises(ValueError, match="'their:Unclear' does not say what it gets; its class needs needs"):
-        names_of(metric(use="their:Unclear"), [tmp_path])
+        metric_value_names(metric(use="their:Unclear"), [tmp_path])
 
 
 def test_short_names() -> None:
-    names = job_names(small(metrics=["frechet", "kid", {"use": "frechet", "samples": "1k"}]))
+    names = job_metric_names(small(metrics=["frechet", "kid", {"use": "frechet", "samples": "1k"}]))
     assert list(names) == ["fd_random_5k", "kid_random_5k", "kid_se_random_5k", "fd_random_1k"]
-    assert resolve("kid", names) == "kid_random_5k" and resolve("fd_random_1k", names) == "fd_random_1k"
-    assert resolve("kid_se", names) == "kid_se_random_5k"
+    assert resolve_metric("kid", names) == "kid_random_5k" and resolve_metric("fd_random_1k", names) == "fd_random_1k"
+    assert resolve_metric("kid_se", names) == "kid_se_random_5k"
     with pytest.raises(ValueError, match="'fd' may be fd_random_5k or fd_random_1k; give the whole name"):
-        resolve("fd", names)
+        resolve_metric("fd", names)
     with pytest.raises(ValueError, match="unknown metric 'fd_random_5'; did you mean 'fd_random_5k'"):
-        resolve("fd_random_5", names)
+        resolve_metric("fd_random_5", names)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from gan_dist.metrics.features.dinov2 import Dinov2
 from gan_dist.metrics.features.lpips import Lpips
 from gan_dist.metrics.features.resnet50 import Resnet50
 from gan_dist.metrics.features.vgg16 import Vgg16
-from gan_dist.registry.metric_names import names_of
+from gan_dist.registry.metric_names import metric_value_names
 from gan_dist.spec.job import MetricSpec
 from tests.metrics.test_extractors import pixels, sha256
 
@@ -169,8 +169,8 @@ def test_a_checksum_of_ones_own_is_in_the_name() -> None:
     digest = hashlib.sha256(b"").hexdigest()
     features = {"use": "inception", "weights": "my.pth", "checksum": digest}
     spec = MetricSpec.model_validate({"use": "frechet", "features": features, "samples": "50k"})
-    assert list(names_of(spec)) == [f"fd_inception-{digest[:8]}_50k"]
+    assert list(metric_value_names(spec)) == [f"fd_inception-{digest[:8]}_50k"]
     published = MetricSpec.model_validate({"use": "class_score", "features": "inception", "samples": "50k"})
-    assert list(names_of(published)) == ["inception_score", "inception_score_sd"]
+    assert list(metric_value_names(published)) == ["inception_score", "inception_score_sd"]
     fewer = MetricSpec.model_validate({"use": "class_score", "features": "classifier", "samples": "5k"})
-    assert list(names_of(fewer)) == ["class_score_classifier_5k", "class_score_sd_classifier_5k"]
+    assert list(metric_value_names(fewer)) == ["class_score_classifier_5k", "class_score_sd_classifier_5k"]

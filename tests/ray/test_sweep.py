@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gan_dist.launch.load_job import load_job
-from gan_dist.runs.request import Request
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.sweeps.local import run_here
@@ -44,7 +44,7 @@ def alive(site: Site, what: str, name: str) -> list[str]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     """The same sweep in one process without Ray."""
     folder = tmp_path_factory.mktemp("reference") / "s"
-    assert run_here(Request("s", str(folder), load_job(JOB).model_dump_json(by_alias=True)), lambda event: None) == 0
+    assert run_here(RunRequest("s", str(folder), load_job(JOB).model_dump_json(by_alias=True)), lambda event: None) == 0
     return outcomes(folder)
 
 

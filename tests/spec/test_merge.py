@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gan_dist.errors import JobError
-from gan_dist.spec.merge import merge, merge_values, overrides_document, read_job_file
+from gan_dist.spec.merge import merge_documents, merge_values, overrides_document, read_job_file
 from gan_dist.spec.problems import Origin
 from gan_dist.spec.yaml import Document
 
@@ -82,7 +82,7 @@ def test_extends_refused(text: str, problem: str, tmp_path: Path, monkeypatch: p
 def test_overrides_are_one_tree_whatever_their_order(order: int) -> None:
     base = overrides_document({"generator": {"use": "dcgan", "width": 64}})
     over = overrides_document(["generator.use=mlp", "generator.hidden=64"][::order])
-    assert merge(base, over).value == {"generator": {"use": "mlp", "hidden": 64}}
+    assert merge_documents(base, over).value == {"generator": {"use": "mlp", "hidden": 64}}
 
 
 def test_the_last_of_two_overrides_wins() -> None:
@@ -93,7 +93,7 @@ def test_the_last_of_two_overrides_wins() -> None:
 
 def test_an_override_of_a_list_element_is_where_the_element_is() -> None:
     base = overrides_document({"p": [{"use": "r1"}]})
-    merged = merge(base, overrides_document(["p.0.gamma=1"]))
+    merged = merge_documents(base, overrides_document(["p.0.gamma=1"]))
     assert merged.value == {"p": [{"use": "r1", "gamma": 1}]}
     assert merged.origins[("p", 0, "gamma")] == Origin("-o", None)
 
@@ -111,14 +111,14 @@ def test_an_override_of_a_list_element_is_where_the_element_is() -> None:
 )  # fmt: skip
 def test_overrides_refused(override: str, problem: str) -> None:
     with pytest.raises(JobError) as error:
-        merge(overrides_document({"p": [{"use": "r1"}]}), overrides_document([override]))
+        merge_documents(overrides_document({"p": [{"use": "r1"}]}), overrides_document([override]))
     assert str(error.value) == problem
 
 
 def test_a_key_of_a_space_is_one_key_and_replaces_what_was_tried() -> None:
     base = {"sweep": {"metric": "fd", "space": {"optimizer.lr": {"choice": [1]}, "batch": {"choice": [8, 16]}}}}
     changed = overrides_document(["sweep.space.optimizer.lr={uniform: [0, 1]}", "sweep.trials=3"])
-    assert merge(Document(base, {}), changed).value == {
+    assert merge_documents(Document(base, {}), changed).value == {
         "sweep": {
             "metric": "fd",
             "trials": 3,

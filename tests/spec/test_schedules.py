@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.schedules import Schedule, Within, is_schedule, parse_schedule
+from gan_dist.spec.schedules import BoundedNumber, Schedule, is_schedule, parse_schedule
 
 RAMP = {"from": 2e-4, "to": 5e-5, "over": "2M"}
 PAIRS = "piecewise: must be a list of [at, value] pairs, such as [[0, 1e-3], [1M, 1e-4]]"
@@ -69,7 +69,7 @@ def test_counts_inside_a_schedule() -> None:
 
 
 def test_a_range_holds_for_every_value() -> None:
-    within = Within(ge=0, le=1)
+    within = BoundedNumber(ge=0, le=1)
     assert within.check(0.5) == 0.5
     with pytest.raises(ValueError, match="2 is out of range; must be at least 0 and at most 1"):
         within.check(2)

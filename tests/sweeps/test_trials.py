@@ -15,8 +15,8 @@ from gan_dist.launch.load_job import load_job
 from gan_dist.launch.resume_rules import resume_spec
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.index import find_run
-from gan_dist.runs.metric_history import curve
-from gan_dist.runs.request import Request
+from gan_dist.runs.metric_history import tag_curve
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -39,7 +39,7 @@ def submit(root: Path, sweep: dict[str, Any], name: str = "s", **changes: Any) -
 
 def again(root: Path, spec: JobSpec, name: str = "s", **changes: Any) -> tuple[int, list[dict[str, Any]]]:
     run, events = RunFolder(Folder.at(root / name)), list[dict[str, Any]]()
-    request = Request(run.id, run.uri, spec.model_dump_json(by_alias=True), **changes)
+    request = RunRequest(run.id, run.uri, spec.model_dump_json(by_alias=True), **changes)
     return run_here(request, events.append), events
 
 
@@ -66,7 +66,7 @@ def test_each_trial_is_an_ordinary_run(tmp_path: Path) -> None:
     assert sorted(name for row in found["trials"] for name in row["runs"]) == runs
     assert RunFolder(Folder.at(tmp_path / "s-t000s1")).request()["job"]["seed"] == 1
     for row in found["trials"]:
-        values = [curve(RunFolder(Folder.at(tmp_path / name)), "loss/D")[-1][1] for name in row["runs"]]
+        values = [tag_curve(RunFolder(Folder.at(tmp_path / name)), "loss/D")[-1][1] for name in row["runs"]]
         assert row["each"] == values and row["mean"] == pytest.approx(sum(values) / 2)
     assert last(events, "progress")["stage"] == "3 of 3 tried, 0 training"
     assert last(events, "end")["exit_code"] == 0

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.data.text.oracle import SEED, oracle_of
-from gan_dist.evaluation.temperature_sweep import LEAST, Pair, pairs_of, parse, verdict
-from gan_dist.networks.text.autoregressive import Drawing
+from gan_dist.data.text.oracle import SEED, open_oracle
+from gan_dist.evaluation.temperature_sweep import LEAST, CurveAxes, compare_curves, curves_of, parse_temperatures
+from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.runs.index import find_run
 from gan_dist.runs.storage import Folder
 from tests.helpers import commanded
 
-PAIR = Pair("bleu5_9", "self_bleu5_9")
+PAIR = CurveAxes("bleu5_9", "self_bleu5_9")
 JOB = """
 name: said
 data: {modality: text, source: oracle, length: 6, vocabulary: 12, count: 64, test: %s}
@@ -31,7 +31,7 @@ metrics: [{use: %s, samples: 64}]
 
 
 def held_out(path: Path) -> Path:
-    drawn = oracle_of({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng(7).random((40, 6)))
+    drawn = open_oracle({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng(7).random((40, 6)))
     path.write_text("".join(" ".join(map(str, row)) + "\n" for row in drawn))
     return path
 
@@ -118,7 +118,7 @@ def test_log_p_is_of_the_temperature_that_is_drawn_at(root: Path) -> None:
     model = gan_dist.load(next(path for path in (root / "runs").iterdir() if path.name.startswith("one-")))
     generator, tokens = model.generator, model.sample(5).long()
     logits = generator.logits(tokens)
-    generator.drawing = Drawing(0.5)
+    generator.drawing = SamplingOptions(0.5)
     wanted = torch.log_softmax(2 * logits, 2).gather(2, tokens[..., None]).squeeze(2)
     assert torch.allclose(generator.log_prob(tokens), wanted, atol=1e-6)
 
@@ -145,7 +145,7 @@ def curve(*points: tuple[float, float]) -> dict[float, dict[str, float]]:
 
 def test_the_verdict_is_taken_at_equal_quality() -> None:
     twin = curve((0.0, 0.0), (1.0, 1.0))
-    lower = verdict(PAIR, {"model": curve((0.2, 0.1), (0.8, 0.7)), "twin": twin})
+    lower = compare_curves(PAIR, {"model": curve((0.2, 0.1), (0.8, 0.7)), "twin": twin})
     assert (lower.low, lower.high, lower.model, lower.twin) == (
         0.2,
         0.8,
@@ -153,14 +153,14 @@ def test_the_verdict_is_taken_at_equal_quality() -> None:
         0.0,
     ) and lower.difference == pytest.approx(-0.1)
     assert str(lower) == "at equal bleu5_9 (0.2 to 0.8) the model has the lower self_bleu5_9, by 0.1 on average"
-    assert "the twin has the lower" in str(verdict(PAIR, {"model": curve((0.2, 0.3), (0.8, 0.9)), "twin": twin}))
-    crossing = verdict(PAIR, {"model": curve((0.0, 0.1), (1.0, 0.9)), "twin": twin})
+    assert "the twin has the lower" in str(compare_curves(PAIR, {"model": curve((0.2, 0.3), (0.8, 0.9)), "twin": twin}))
+    crossing = compare_curves(PAIR, {"model": curve((0.0, 0.1), (1.0, 0.9)), "twin": twin})
     assert 0.4 < crossing.model < 0.6 and "neither has the lower" in str(crossing)
-    assert "share no bleu5_9" in str(verdict(PAIR, {"model": curve((2.0, 0.1), (3.0, 0.9)), "twin": twin}))
+    assert "share no bleu5_9" in str(compare_curves(PAIR, {"model": curve((2.0, 0.1), (3.0, 0.9)), "twin": twin}))
 
 
 def test_a_grid_is_a_list_of_numbers() -> None:
-    assert parse("2, 0.5,1") == (0.5, 1.0, 2.0)
+    assert parse_temperatures("2, 0.5,1") == (0.5, 1.0, 2.0)
     with pytest.raises(ValueError, match=f"must be in .{LEAST:g}"):
-        parse("0.01")
-    assert pairs_of({"bleu5_9": "bleu5", "self_bleu5_9": "self_bleu5"}) == (PAIR,)
+        parse_temperatures("0.01")
+    assert curves_of({"bleu5_9": "bleu5", "self_bleu5_9": "self_bleu5"}) == (PAIR,)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from gan_dist.data.codec import Codec, Splitting
 from gan_dist.data.facts import TextFacts
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation.metric_runner import MetricRunner
-from gan_dist.metrics.features.fit import held_out
-from gan_dist.metrics.features.language_model import LanguageModel, per_token
+from gan_dist.metrics.features.fit import split_held_out
+from gan_dist.metrics.features.language_model import LanguageModel, nll_per_token
 from gan_dist.metrics.features.text_classifier import TextClassifier
 from gan_dist.metrics.text.class_accuracy import ClassAccuracy
 from gan_dist.metrics.text.lm_score import LmScore, ReverseLmScore
-from gan_dist.registry.metric_names import names_of
+from gan_dist.registry.metric_names import metric_value_names
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
 from tests.helpers import CPU
@@ -118,7 +118,7 @@ def test_scores_count_tokens_up_to_the_end() -> None:
     found = made(rows)
     assert found[:, 1].tolist() == [2, 4]
     torch.testing.assert_close(found[:, 0], -log_p.sum(1))
-    assert per_token(found) == pytest.approx(-log_p.sum().item() / 6, rel=1e-6)
+    assert nll_per_token(found) == pytest.approx(-log_p.sum().item() / 6, rel=1e-6)
 
 
 def test_the_same_text_has_the_same_score_whatever_was_drawn_before() -> None:
@@ -134,7 +134,7 @@ def test_the_same_text_has_the_same_score_whatever_was_drawn_before() -> None:
 
 def measuring(metrics: list[dict[str, Any]], data: Sentences, cache: Path) -> tuple[MetricRunner, list[str]]:
     told: list[str] = []
-    run = LocalRun(CPU, lambda event: told.append(event["text"]), lambda: False)
+    run = LocalRuntime(CPU, lambda event: told.append(event["text"]), lambda: False)
     return MetricRunner([MetricSpec.model_validate(one) for one in metrics], data.facts, Folder.at(cache), run), told
 
 
@@ -153,7 +153,7 @@ def test_the_language_model_is_trained_once_and_judged_by_what_it_did_not_see(tm
         assert found["lm_real_steps200_128"] == pytest.approx(fact["nll"], rel=1e-5) and fact["steps"] == 140
     real = measured.of_held_out(data)
     assert real["lm_steps200_128"] == real["lm_real_steps200_128"] == found["lm_real_steps200_128"]
-    assert len(held_out(1000)) == 100 == len(set(held_out(1000)))
+    assert len(split_held_out(1000)) == 100 == len(set(split_held_out(1000)))
 
 
 def test_a_language_model_of_more_words_is_another_one(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_sentences_of_known_class_are_of_that_class(tmp_path: Path) -> None:
 
 def test_names_say_the_budget() -> None:
     spec = MetricSpec.model_validate({"use": "reverse_lm", "steps": 50, "samples": 64})
-    assert list(names_of(spec)) == ["reverse_lm_validation_64_steps50"]
+    assert list(metric_value_names(spec)) == ["reverse_lm_validation_64_steps50"]
 
 
 def test_what_judges_cannot_do_is_said() -> None:

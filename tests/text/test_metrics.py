@@ -12,8 +12,8 @@ import torch
 from gan_dist.data.codec import Codec, Splitting
 from gan_dist.metrics.text.bleu import Bleu, SelfBleu, bleu_against, bleu_among
 from gan_dist.metrics.text.likelihood import Nll, NllOracle
-from gan_dist.metrics.text.ngrams import Sentences, closest_among_others, closest_lengths
-from gan_dist.metrics.text.repetition import Repetition, distinct
+from gan_dist.metrics.text.ngrams import TokenSentences, closest_among_others, closest_lengths
+from gan_dist.metrics.text.repetition import Repetition, distinct_ngrams
 from gan_dist.networks.text.lstm import Generator
 from tests.helpers import SHARED
 
@@ -40,8 +40,8 @@ def test_bleu_and_self_bleu_are_nltks(seed: int) -> None:
     nltk = pytest.importorskip("nltk.translate.bleu_score", reason="nltk is not installed")
     smooth = nltk.SmoothingFunction().method1
     hypotheses, references = corpora(seed)
-    ours = bleu_against(Sentences.of(hypotheses), Sentences.of(references))
-    among = bleu_among(Sentences.of(hypotheses))
+    ours = bleu_against(TokenSentences.of(hypotheses), TokenSentences.of(references))
+    among = bleu_among(TokenSentences.of(hypotheses))
     for n in range(2, 6):
         weights = [1 / n] * n
         theirs = [nltk.sentence_bleu(references, one, weights, smooth) for one in hypotheses]
@@ -58,9 +58,11 @@ def test_published_samples_give_the_published_table(name: str) -> None:
     tokenize = pytest.importorskip("nltk.tokenize", reason="nltk is not installed").NLTKWordTokenizer().tokenize
     ids: dict[str, int] = {}
 
-    def read(path: Any) -> Sentences:
+    def read(path: Any) -> TokenSentences:
         lines = path.read_text().splitlines()
-        return Sentences.of([[ids.setdefault(word, len(ids)) for word in tokenize(line.lower())] for line in lines])
+        return TokenSentences.of(
+            [[ids.setdefault(word, len(ids)) for word in tokenize(line.lower())] for line in lines]
+        )
 
     captions, samples = read(SHARED / "text" / "coco" / "test.txt"), read(TEXYGEN / f"{name}.txt")
     quality, alike = PUBLISHED[name]
@@ -74,16 +76,16 @@ def test_our_words_tell_the_same_of_the_published_samples() -> None:
         pytest.skip("the published samples are not at hand")
     splitting, ids = Splitting("words", lower=True), dict[str, int]()
 
-    def read(path: Any) -> Sentences:
+    def read(path: Any) -> TokenSentences:
         lines = path.read_text().splitlines()
-        return Sentences.of([[ids.setdefault(word, len(ids)) for word in splitting.split(line)] for line in lines])
+        return TokenSentences.of([[ids.setdefault(word, len(ids)) for word in splitting.split(line)] for line in lines])
 
     captions, samples = read(SHARED / "text" / "coco" / "test.txt"), read(TEXYGEN / "mle.txt")
     assert list(bleu_against(samples, captions).values()) == pytest.approx(PUBLISHED["mle"][0], abs=0.005)
 
 
 def test_no_word_in_common_is_no_score() -> None:
-    assert bleu_against(Sentences.of([[1, 2, 3]]), Sentences.of([[4, 5]]))[2] == 0
+    assert bleu_against(TokenSentences.of([[1, 2, 3]]), TokenSentences.of([[4, 5]]))[2] == 0
 
 
 def test_lengths_nearest() -> None:
@@ -116,7 +118,7 @@ def test_what_comes_after_the_end_counts_nowhere() -> None:
     made = rows("a b c", "a b")
     metric = Bleu(codec=CODEC, held_out=Held("a b c", "c c"))
     assert metric.compare(made, made)["bleu2"] == pytest.approx(
-        bleu_against(Sentences.of([[4, 5, 6], [4, 5]]), Sentences.of([[4, 5, 6], [6, 6]]))[2]
+        bleu_against(TokenSentences.of([[4, 5, 6], [4, 5]]), TokenSentences.of([[4, 5, 6], [6, 6]]))[2]
     )
     assert SelfBleu(codec=CODEC).compare(made, rows("a b c", "a b c"))["self_bleu3"] == pytest.approx(1)
 
@@ -125,7 +127,7 @@ def test_repetition_counts() -> None:
     made = rows("a b", "a b", "b c", "c c c")
     found = Repetition(codec=CODEC).compare(rows("b c", "a a a"), made)
     assert found == {"distinct2": 3 / 5, "distinct4": 0.0, "duplicates": 0.25, "copies": 0.25}
-    assert distinct(Sentences.of([[1, 2], [2, 1]]), 2) == 1
+    assert distinct_ngrams(TokenSentences.of([[1, 2], [2, 1]]), 2) == 1
 
 
 def test_likelihoods_are_means_over_tokens_with_ends() -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.text import charcnn, lstm, multirep, pretrained_lm, rmc, textcnn, textlstm, transformer
-from gan_dist.networks.text.autoregressive import Drawing, drawn, gumbel, sentence_mask
+from gan_dist.networks.text.autoregressive import SamplingOptions, draw_tokens, gumbel_noise, sentence_mask
 from gan_dist.networks.text.textcnn import Highway
-from gan_dist.objectives.policy_gradient import completions
+from gan_dist.objectives.policy_gradient import complete_prefixes
 from tests.helpers import CPU
 from tests.text.tiny import codec, lm_of
 
@@ -49,7 +49,7 @@ def generator(name: str, eos: int | None = EOS, **keys: Any) -> Any:
 
 
 def noise(made: Any, n: int) -> Any:
-    return made.draw(n, one_lane(("test",), n, CPU, torch.float64))
+    return made.draw(n, single_lane_rng(("test",), n, CPU, torch.float64))
 
 
 def every_sentence(eos: int | None) -> Tensor:
@@ -152,17 +152,17 @@ def test_sharp_gumbel_samples_are_drawn_like_tokens() -> None:
     """argmax(log p + Gumbel noise) is a draw from p (Jang et al. 2017, equation 1)."""
     p = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
     u = torch.rand(100_000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = torch.bincount((p.log() + gumbel(u)).argmax(1), minlength=3) / len(u)
+    found = torch.bincount((p.log() + gumbel_noise(u)).argmax(1), minlength=3) / len(u)
     torch.testing.assert_close(found, p.float(), atol=0.005, rtol=0)
-    assert torch.isfinite(gumbel(torch.zeros(3))).all()
+    assert torch.isfinite(gumbel_noise(torch.zeros(3))).all()
 
 
 def test_drawing_inverts_the_cumulative_probability() -> None:
     logits = torch.tensor([0.1, 0.2, 0.7]).log().expand(4, 3)
-    assert drawn(logits, torch.tensor([0.0, 0.15, 0.31, 0.9999999])).tolist() == [0, 1, 2, 2]
+    assert draw_tokens(logits, torch.tensor([0.0, 0.15, 0.31, 0.9999999])).tolist() == [0, 1, 2, 2]
     cut = logits.clone()
     cut[:, 2] = -torch.inf
-    assert drawn(cut, torch.tensor([0.0, 0.5, 0.99, 0.99999994])).tolist() == [0, 1, 1, 1]
+    assert draw_tokens(cut, torch.tensor([0.0, 0.5, 0.99, 0.99999994])).tolist() == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("count", [3, 64, 65, 5000])
@@ -172,10 +172,10 @@ def test_drawing_by_blocks_is_drawing_from_the_whole_cumulative_probability(coun
     logits[:, ::3] = -torch.inf
     uniforms = torch.rand(500, dtype=torch.float64, generator=chance)
     wanted = torch.searchsorted(torch.softmax(logits, 1).cumsum(1), uniforms[:, None], right=True).squeeze(1)
-    assert torch.equal(drawn(logits, uniforms), wanted)
+    assert torch.equal(draw_tokens(logits, uniforms), wanted)
     # In float32 neighbours may take turns, but nothing is drawn that cannot be, at either end neither.
     for some in (uniforms.float(), torch.zeros(500), torch.full((500,), 1 - 2**-24)):
-        assert torch.isfinite(logits.gather(1, drawn(logits.float(), some)[:, None])).all()
+        assert torch.isfinite(logits.gather(1, draw_tokens(logits.float(), some)[:, None])).all()
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
@@ -183,7 +183,7 @@ def test_drawing_by_blocks_is_drawing_from_the_whole_cumulative_probability(coun
 def test_a_diverged_generator_draws_some_place(count: int, bad: float) -> None:
     logits = torch.zeros(4, count)
     logits[1], logits[2, 1] = bad, bad
-    found = drawn(logits, torch.tensor([0.0, 0.5, 0.5, 0.9999999]))
+    found = draw_tokens(logits, torch.tensor([0.0, 0.5, 0.5, 0.9999999]))
     assert (found >= 0).all() and (found < count).all()
     assert (found[0], found[3]) == (0, count - 1), "the other sentences are drawn as ever"
 
@@ -191,26 +191,28 @@ def test_a_diverged_generator_draws_some_place(count: int, bad: float) -> None:
 def test_narrow_drawing() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
 
-    def left(drawing: Drawing) -> list[int]:
+    def left(drawing: SamplingOptions) -> list[int]:
         return torch.isfinite(drawing.narrowed(logits))[0].nonzero()[:, 0].tolist()
 
-    assert left(Drawing()) == [0, 1, 2, 3]
-    assert left(Drawing(top_k=2)) == [0, 1] and left(Drawing(top_k=9)) == [0, 1, 2, 3]
+    assert left(SamplingOptions()) == [0, 1, 2, 3]
+    assert left(SamplingOptions(top_k=2)) == [0, 1] and left(SamplingOptions(top_k=9)) == [0, 1, 2, 3]
     assert (
-        left(Drawing(top_p=0.5)) == [0] and left(Drawing(top_p=0.51)) == [0, 1] and left(Drawing(top_p=0.8)) == [0, 1]
+        left(SamplingOptions(top_p=0.5)) == [0]
+        and left(SamplingOptions(top_p=0.51)) == [0, 1]
+        and left(SamplingOptions(top_p=0.8)) == [0, 1]
     )
-    cold = torch.softmax(Drawing(temperature=0.5).narrowed(logits), 1)
+    cold = torch.softmax(SamplingOptions(temperature=0.5).narrowed(logits), 1)
     p = torch.softmax(logits, 1).square()
     torch.testing.assert_close(cold, p / p.sum())
     for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            Drawing(**wrong)  # type: ignore[arg-type]
+            SamplingOptions(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_prefix_begins_all_sentences_and_training_draws_plainly() -> None:
     made = generator("lstm").eval()
     plain = made(noise(made, 8))
-    made.drawing = Drawing(prefix=(4, 5))
+    made.drawing = SamplingOptions(prefix=(4, 5))
     assert (made(noise(made, 8))[:, :2] == torch.tensor([4, 5])).all()
     made.train()
     assert torch.equal(made(noise(made, 8)), plain)
@@ -313,9 +315,9 @@ def test_beginnings_are_gone_on_with_as_if_each_were_alone(name: str, eos: int |
     tokens, cond, copies = made(noise(made, 5), torch.arange(5) % 2), torch.arange(5) % 2, 3
     shape = (5, LENGTH - 1, copies, LENGTH)
     uniforms = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    found = completions(made, tokens, cond, uniforms)
+    found = complete_prefixes(made, tokens, cond, uniforms)
     for b, g, copy in itertools.product(range(5), range(1, LENGTH), range(copies)):
-        begun = Drawing(prefix=tuple(tokens[b, :g].tolist()))
+        begun = SamplingOptions(prefix=tuple(tokens[b, :g].tolist()))
         alone = made.sample(uniforms[b, g - 1, copy][None], cond[b : b + 1], begun)
         assert torch.equal(found[b, g - 1, copy], alone[0])
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from gan_dist.data.facts import TextFacts
-from gan_dist.distributed.runtime import LocalRun
+from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import metric_problems, network_problems
 from gan_dist.metrics.features.sentence_encoder import SentenceEncoder
 from gan_dist.networks.text.pretrained_encoder import Discriminator
-from gan_dist.registry.metric_names import is_of_text, names_of
+from gan_dist.registry.metric_names import is_text_metric, metric_value_names
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec, MetricSpec
 from tests.helpers import CPU, assert_same_state, request_of, stop_at, train
@@ -145,11 +145,11 @@ def test_the_distance_is_named_after_the_folder_and_kept_for_the_next_run(tmp_pa
     folder = save_encoder(tmp_path / "mini lm-6", WORDS)
     metric = {"use": "frechet", "samples": 16, "features": {"use": "sentence_encoder", "folder": str(folder)}}
     known = MetricSpec.model_validate(metric)
-    assert list(names_of(known)) == ["fd_mini-lm-6_16"] and is_of_text(known)
+    assert list(metric_value_names(known)) == ["fd_mini-lm-6_16"] and is_text_metric(known)
     job = spec(tmp_path, folder, metrics=[metric])
     rows = read_rows(job, Folder.at(tmp_path / "prepared"), False, lambda event: None)
     assert metric_problems(job, rows.facts) == []
-    run = LocalRun(CPU, lambda event: None, lambda: False)
+    run = LocalRuntime(CPU, lambda event: None, lambda: False)
     measuring = MetricRunner([known], rows.facts, Folder.at(tmp_path / "cache"), run)
     real = rows.rows(np.arange(32))[0]
     same = measuring.measure(lambda part: real[[at % 32 for at in part]], rows)["fd_mini-lm-6_16"]

@@ -14,7 +14,7 @@ from gan_dist.data.facts import TextFacts
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import network_problems
 from gan_dist.generation.model import load
-from gan_dist.networks.text.autoregressive import Drawing
+from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.networks.text.pretrained_lm import NEVER, Generator
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -54,7 +54,7 @@ def test_what_is_drawn_with_the_cache_is_drawn_without(monkeypatch: pytest.Monke
     """Each token from a full pass over those before it, by the same numbers."""
     generator = made()
     uniforms = torch.rand(64, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    for drawing in (Drawing(), Drawing(0.5, top_k=3), Drawing(1.5, top_p=0.8, prefix=(4, 5))):
+    for drawing in (SamplingOptions(), SamplingOptions(0.5, top_k=3), SamplingOptions(1.5, top_p=0.8, prefix=(4, 5))):
         tokens = torch.zeros(64, 5, dtype=torch.int64)
         over = torch.zeros(64, dtype=torch.bool)
         for place in range(5):

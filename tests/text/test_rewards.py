@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets
-from gan_dist.distributed.randomness import one_lane
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.distributed.runtime import WrappedNetwork
-from gan_dist.networks.text.autoregressive import drawn
+from gan_dist.networks.text.autoregressive import draw_tokens
 from gan_dist.networks.text.lstm import Generator
 from gan_dist.networks.text.textcnn import Discriminator
-from gan_dist.objectives.policy_gradient import completions, discounted, evaluating, rollout_rewards
+from gan_dist.objectives.policy_gradient import complete_prefixes, discount_rewards, in_eval_mode, rollout_rewards
 from gan_dist.objectives.scratchgan import ScratchGan
 from gan_dist.objectives.seqgan import SeqGan
 from tests.helpers import CPU
@@ -56,7 +56,7 @@ def test_batched_rollouts_are_those_written_one_by_one(eos: int | None) -> None:
     policy, batch, copies, length = generator(eos=eos), 3, 2, 5
     tokens = policy.sample(uniforms(batch, length, seed=3))
     numbers = uniforms(batch, length - 1, copies, length)
-    found = completions(policy, tokens, None, numbers)
+    found = complete_prefixes(policy, tokens, None, numbers)
     for b, begun, copy in itertools.product(range(batch), range(1, length), range(copies)):
         sentence = tokens[b, :begun].tolist()
         for place in range(begun, length):
@@ -64,7 +64,7 @@ def test_batched_rollouts_are_those_written_one_by_one(eos: int | None) -> None:
                 sentence.append(0)
                 continue
             logits = policy.logits(torch.tensor([[*sentence, *[policy.first] * (length - place)]]))[:, place]
-            sentence.append(policy.first + int(drawn(logits, numbers[b, begun - 1, copy, place : place + 1])))
+            sentence.append(policy.first + int(draw_tokens(logits, numbers[b, begun - 1, copy, place : place + 1])))
         assert found[b, begun - 1, copy].tolist() == sentence
 
 
@@ -111,7 +111,7 @@ def test_the_policy_gradient_is_the_exact_one() -> None:
 def batch_of(policy: Generator, tokens: Tensor) -> Batch:
     n = len(tokens)
     return Batch(
-        n, tokens, None, None, lambda purpose: one_lane((purpose,), n, CPU, torch.float64), lambda batch: tokens
+        n, tokens, None, None, lambda purpose: single_lane_rng((purpose,), n, CPU, torch.float64), lambda batch: tokens
     )
 
 
@@ -152,7 +152,7 @@ def test_endings_that_d_judges_at_once_get_the_rewards_of_whole_sentences(kind: 
     tokens, objective = policy.sample(uniforms(4, 5)), SeqGan(rollouts=3, chunk=4)
     nets, batch = Nets({"generator": wired(policy), "discriminator": wired(judge)}), batch_of(policy, tokens)
     numbers = batch.rng("rollout").uniform(4, 3, 5)
-    with evaluating(judge):
+    with in_eval_mode(judge):
         wanted = rollout_rewards(lambda x, cond: torch.sigmoid(judge(x)), policy, tokens, None, numbers)
     torch.testing.assert_close(objective.rewards(nets, batch, tokens), wanted, rtol=1e-12, atol=0)
 
@@ -195,7 +195,7 @@ def test_discounted_rewards_against_their_sum() -> None:
     rewards = uniforms(3, 6)
     places = torch.arange(6)
     weights = torch.tril(0.3 ** (places[:, None] - places).clamp_min(0).double())
-    torch.testing.assert_close(discounted(rewards, 0.3), rewards @ weights)
+    torch.testing.assert_close(discount_rewards(rewards, 0.3), rewards @ weights)
 
 
 def test_scratchgan_against_its_formula() -> None:
@@ -213,7 +213,7 @@ def test_scratchgan_against_its_formula() -> None:
     objective.begin(nets)
     objective.baseline.fill_(0.2)
     terms = objective.terms("G", nets, batch_of(policy, tokens))
-    returns = discounted((2 * torch.sigmoid(logits.detach()) - 1) * mask, 0.5) * mask
+    returns = discount_rewards((2 * torch.sigmoid(logits.detach()) - 1) * mask, 0.5) * mask
     wanted = -(policy.log_prob(tokens) * (returns - 0.2) * mask).sum() / 5
     torch.testing.assert_close(terms["policy"].total, wanted)
     objective.after_step("G", nets, {f"G/{name}": term.total / term.weight for name, term in terms.items()})
@@ -226,7 +226,7 @@ def test_scratchgan_against_its_formula() -> None:
 
 def test_the_judge_drops_nothing_out_and_trains_on() -> None:
     module = nn.Sequential(nn.Dropout(0.5)).train()
-    with evaluating(module):
+    with in_eval_mode(module):
         assert not module[0].training
     assert module[0].training
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gan_dist.data.facts import TextFacts, facts_of
-from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.facts import TextFacts, facts_from_record
+from gan_dist.data.ingest import Memory, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
-from gan_dist.data.text.oracle import oracle_of
+from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.check import checked_data
+from gan_dist.spec.check import validate_data
 from gan_dist.spec.data import TextData
 from tests.helpers import SHARED
 
@@ -27,7 +27,7 @@ TEXTS = ["the cat sat", "a dog", "the cat ran off"]
 
 
 def spec(source: Path | str, **keys: Any) -> TextData:
-    made = checked_data({"modality": "text", "source": str(source), "length": 8, **keys})
+    made = validate_data({"modality": "text", "source": str(source), "length": 8, **keys})
     assert isinstance(made, TextData)
     return made
 
@@ -37,7 +37,7 @@ def read(source: Path | str, stand_in_of: int | None = None, **keys: Any) -> Mem
         found = prepare_or_load(
             spec(source, **keys), Folder(cache), write_shards_on_processes, lambda done, total: None, stand_in_of
         )
-        return in_memory(found, 0, 1)
+        return load_into_memory(found, 0, 1)
 
 
 def texts(read: Memory) -> list[str]:
@@ -70,7 +70,7 @@ def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     assert found.facts.provided == {"vocabulary": 4 + 7, "length": 8, "bos": 1, "eos": 2, "classes": 0} | {
         "codec": found.facts.codec
     }
-    assert found.facts == facts_of(json.loads(json.dumps(found.facts.as_dict())))
+    assert found.facts == facts_from_record(json.loads(json.dumps(found.facts.as_dict())))
 
 
 def test_a_csv_may_hold_lines_and_commas_in_quotes(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_oracles(tmp_path: Path) -> None:
 
 def test_what_an_oracle_says_of_its_own_sentences() -> None:
     """Its entropy by drawing is its entropy by summing: of the first token exactly, from 20,000 draws."""
-    oracle = oracle_of({"vocabulary": 30, "seed": 3})
+    oracle = open_oracle({"vocabulary": 30, "seed": 3})
     drawn = oracle.sample(np.random.default_rng(0).random((20_000, 1)))
     p = np.exp(-oracle.nll(np.arange(30)[:, None])[:, 0])
     assert p.sum() == pytest.approx(1, abs=1e-5)
@@ -237,7 +237,7 @@ def test_the_published_oracle() -> None:
     file = SHARED / "text" / "oracle" / "oracle_lstm_params.npz"
     if not file.exists():
         pytest.skip("the published oracle is not at hand")
-    oracle = oracle_of({"file": str(file)})
+    oracle = open_oracle({"file": str(file)})
     drawn = oracle.sample(np.random.default_rng(0).random((3000, 20)))
     assert oracle.nll(drawn).mean() == pytest.approx(5.754, abs=0.02)
     with pytest.raises(DataError, match=r"data.vocabulary: 30, but the oracle of"):

@@ -13,13 +13,13 @@ import torch
 
 import gan_dist
 from gan_dist.data.facts import TextFacts
-from gan_dist.data.ingest import Memory, in_memory
+from gan_dist.data.ingest import Memory, load_into_memory
 from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
-from gan_dist.data.text.oracle import SEED, oracle_of
+from gan_dist.data.text.oracle import SEED, open_oracle
 from gan_dist.data.text.split import split_of
 from gan_dist.errors import DataError, JobError
-from gan_dist.evaluation.held_out_overlap import HeldOutOverlap, held_back
+from gan_dist.evaluation.held_out_overlap import HeldOutOverlap, find_held_out_overlap
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import held_out_problems, metric_problems
 from gan_dist.registry.metric_names import check_metrics
@@ -41,7 +41,7 @@ def sides(found: Prepared) -> dict[str, list[str]]:
     facts = found.facts
     assert isinstance(facts, TextFacts)
     kept = {held: facts.held_out(held) for held in ("test", "validation")}
-    return {"train": texts(in_memory(found, 0, 1)), **{key: list(one.texts) for key, one in kept.items() if one}}
+    return {"train": texts(load_into_memory(found, 0, 1)), **{key: list(one.texts) for key, one in kept.items() if one}}
 
 
 def write(path: Path, lines: list[str]) -> Path:
@@ -93,7 +93,7 @@ def test_words_that_only_held_out_sentences_say_are_not_known(tmp_path: Path) ->
 def test_labels_stay_with_their_sentences(tmp_path: Path) -> None:
     for name, word in (("a", "cat"), ("b", "dog")):
         write(tmp_path / f"{name}.txt", [f"{word} {n}" for n in range(50)])
-    found = in_memory(settled(tmp_path, tmp_path, test=0.2, labels="files"), 0, 1)
+    found = load_into_memory(settled(tmp_path, tmp_path, test=0.2, labels="files"), 0, 1)
     assert found.facts.classes == ("a", "b") and sum(found.facts.class_counts) == 75 == found.facts.count
     assert [line.startswith("dog") for line in texts(found)] == [label == 1 for label in found.labels.tolist()]
 
@@ -102,7 +102,7 @@ def test_every_number_of_workers_learns_from_the_same_sentences(tmp_path: Path) 
     found = settled(tmp_path, write(tmp_path / "x.txt", LINES), test=0.1)
     kept = sides(found)
     for world in (1, 2, 3):
-        memory: Memory = in_memory(found, 0, 32)
+        memory: Memory = load_into_memory(found, 0, 32)
         drawn = [memory.positions(at)[rank::world] for rank in range(world) for at in range(0, 96, 32)]
         codec = found.facts.codec  # type: ignore[attr-defined]
         seen = {codec.text(row) for row in memory.rows(np.concatenate(drawn))[0].tolist()}
@@ -112,7 +112,7 @@ def test_every_number_of_workers_learns_from_the_same_sentences(tmp_path: Path) 
 def test_an_oracle_draws_further_sentences(tmp_path: Path) -> None:
     plain = settled(tmp_path, "oracle", vocabulary=30, count=50)
     found = settled(tmp_path, "oracle", vocabulary=30, count=50, test=0.2, validation=0.1)
-    more = texts(in_memory(settled(tmp_path, "oracle", vocabulary=30, count=65), 0, 1))
+    more = texts(load_into_memory(settled(tmp_path, "oracle", vocabulary=30, count=65), 0, 1))
     assert found.facts.checksum == plain.facts.checksum
     assert sides(found) == {"train": more[:50], "test": more[50:60], "validation": more[60:]}
 
@@ -197,8 +197,8 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_evaluate_takes_the_test_and_says_so(tmp_path: Path, ask: Any) -> None:
-    drawn = oracle_of({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng(7).random((40, 6)))
-    known = oracle_of({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng([SEED, 0]).random((1, 6)))
+    drawn = open_oracle({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng(7).random((40, 6)))
+    known = open_oracle({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng([SEED, 0]).random((1, 6)))
     test = write(tmp_path / "test.txt", [" ".join(map(str, row)) for row in [*drawn, *known]])
     spec = job(tmp_path, test=str(test))
     assert run_local(request_of(spec, tmp_path / "run"), lambda event: None) == 0
@@ -223,7 +223,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = write(tmp_path / "test.txt", [*LINES[:5], LINES[0], LINES[-1], "number one is unheard"])
-    memory = in_memory(settled(tmp_path, write(tmp_path / "x.txt", LINES), test=str(test), validation=0), 0, 1)
+    memory = load_into_memory(settled(tmp_path, write(tmp_path / "x.txt", LINES), test=str(test), validation=0), 0, 1)
     read: list[int] = []
 
     def rows(positions: Any) -> Any:
@@ -233,7 +233,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
     monkeypatch.setattr(memory, "rows", rows)
     monkeypatch.setattr("gan_dist.evaluation.held_out_overlap.CHUNK", 64, raising=False)
     measuring: Any = SimpleNamespace(built=[SimpleNamespace(metric=SimpleNamespace(by_split=("bleu",)))])
-    assert held_back(measuring, memory, "test") == HeldOutOverlap("test", 8, 7)
+    assert find_held_out_overlap(measuring, memory, "test") == HeldOutOverlap("test", 8, 7)
     assert read == [64, 64, 64, 8]
 
 

@@ -14,9 +14,9 @@ import torch
 
 import gan_dist
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.evaluation.text_file import rows_of, sentences_of
+from gan_dist.evaluation.text_file import file_as_data, read_sentence_file
 from gan_dist.metrics.text.bleu import bleu_against
-from gan_dist.metrics.text.ngrams import Sentences
+from gan_dist.metrics.text.ngrams import TokenSentences
 from tests.helpers import SHARED, commanded
 
 JOB = """
@@ -61,10 +61,10 @@ def ask(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     return commanded(monkeypatch, capsys, "evaluate")
 
 
-def numbered(*files: Path) -> list[Sentences]:
+def numbered(*files: Path) -> list[TokenSentences]:
     ids: dict[str, int] = {}
     return [
-        Sentences.of(
+        TokenSentences.of(
             [[ids.setdefault(word, len(ids)) for word in line.split()] for line in file.read_text().split("\n")[:-1]]
         )
         for file in files
@@ -154,7 +154,7 @@ def test_files_that_differ_in_unknown_words_alone_are_two(tmp_path: Path) -> Non
     codec, checksums = Codec(4, Splitting("blanks"), (*SPECIAL, "a")), set()
     for word in ("unicorn", "griffin"):
         (tmp_path / "file.txt").write_text(f"a {word}\n")
-        checksums.add(rows_of(sentences_of(str(tmp_path / "file.txt"), codec)).facts.checksum)
+        checksums.add(file_as_data(read_sentence_file(str(tmp_path / "file.txt"), codec)).facts.checksum)
     assert len(checksums) == 2
 
 
@@ -169,7 +169,7 @@ def test_words_are_numbered_once_for_a_file(tmp_path: Path, monkeypatch: pytest.
     counted.__set_name__(Codec, "ids")
     monkeypatch.setattr(Codec, "ids", counted)
     (tmp_path / "file.txt").write_text("a cat\n" * 9)
-    found = sentences_of(str(tmp_path / "file.txt"), Codec(4, Splitting("blanks"), (*SPECIAL, "a")))
+    found = read_sentence_file(str(tmp_path / "file.txt"), Codec(4, Splitting("blanks"), (*SPECIAL, "a")))
     assert built == [5, 6] and not found.codec.cut
 
 

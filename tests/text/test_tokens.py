@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_dist.data.codec import EOS, PAD, SPECIAL, UNK, Codec, Splitting, vocabulary_of
+from gan_dist.data.codec import EOS, PAD, SPECIAL, UNK, Codec, Splitting, build_vocabulary
 from gan_dist.errors import DataError, UnreadableSample
 
 CODEC = Codec(4, Splitting("blanks"), (*SPECIAL, "a", "b"))
@@ -52,10 +52,10 @@ def test_lower_case_comes_before_splitting() -> None:
 
 def test_the_vocabulary_is_ordered_by_frequency_then_alphabet() -> None:
     counts = Counter({"b": 2, "a": 2, "c": 3, "rare": 1, "<pad>": 9, "<eos>": 9})
-    assert vocabulary_of(counts, 2, None) == (*SPECIAL, "c", "a", "b")
-    assert vocabulary_of(counts, 1, 6) == (*SPECIAL, "c", "a")
+    assert build_vocabulary(counts, 2, None) == (*SPECIAL, "c", "a", "b")
+    assert build_vocabulary(counts, 1, 6) == (*SPECIAL, "c", "a")
     with pytest.raises(DataError, match="a vocabulary of 1 tokens is nothing to learn from"):
-        vocabulary_of(Counter({"a": 3}), 1, None)
+        build_vocabulary(Counter({"a": 3}), 1, None)
 
 
 def test_rows_are_filled_up() -> None:

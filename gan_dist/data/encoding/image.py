@@ -20,17 +20,19 @@ def encode(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return pixels.to(device, non_blocking=True).to(dtype).div_(127.5).sub_(1)
 
 
-def encoder(device: torch.device, dtype: torch.dtype, xflip: bool) -> Callable[[Tensor, Callable[[str], Rng]], Tensor]:
+def make_encoder(
+    device: torch.device, dtype: torch.dtype, xflip: bool
+) -> Callable[[Tensor, Callable[[str], Rng]], Tensor]:
     """`encode` for a run, and with `xflip` a random half of the images mirrored."""
 
     def encoded(pixels: Tensor, rng: Callable[[str], Rng]) -> Tensor:
         images = encode(pixels, device, dtype)
-        return mirrored(images, rng("xflip").uniform() < 0.5) if xflip else images
+        return random_mirror(images, rng("xflip").uniform() < 0.5) if xflip else images
 
     return encoded
 
 
-def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+def random_mirror(images: Tensor, chosen: Tensor) -> Tensor:
     """Images [B, C, H, W], those where `chosen` [B] turned left to right."""
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
@@ -40,7 +42,7 @@ def decode(samples: Tensor) -> Tensor:
     return samples.detach().float().mul(127.5).add(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 
-def grid(pixels: Tensor, columns: int) -> Image.Image:
+def make_grid(pixels: Tensor, columns: int) -> Image.Image:
     """One picture of uint8 samples [B, C, H, W], row by row, with a thin light line between them."""
     count, channels, height, width = pixels.shape
     rows = -(-count // columns)
@@ -51,22 +53,22 @@ def grid(pixels: Tensor, columns: int) -> Image.Image:
     return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
 
 
-def enlarged(picture: Image.Image, least: int = 480) -> Image.Image:
+def enlarge(picture: Image.Image, least: int = 480) -> Image.Image:
     """Small grids scaled up by a whole factor, pixels kept sharp, until they are about `least` wide."""
     factor = max(1, round(least / picture.width))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def png(picture: Image.Image) -> bytes:
+def encode_png(picture: Image.Image) -> bytes:
     """The picture as a PNG file's content."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def gif(pixels: Tensor, least: int = 240, ms: int = 80) -> bytes:
+def encode_gif(pixels: Tensor, least: int = 240, ms: int = 80) -> bytes:
     """Pictures uint8 [F, C, H, W] one after the other, over and over, as a GIF file's content."""
-    frames = [enlarged(grid(one[None], 1), least) for one in pixels]
+    frames = [enlarge(make_grid(one[None], 1), least) for one in pixels]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=ms, loop=0)
     return buffer.getvalue()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def parted(pairs: Tensor) -> tuple[Tensor, Tensor]:
+def split_pair(pairs: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs [B, 2C, H, W] as what is to be made and what it is made of, both [B, C, H, W]."""
     made, given = pairs.chunk(2, 1)
     return made, given

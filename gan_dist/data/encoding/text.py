@@ -19,7 +19,7 @@ def encode(rows: Tensor, device: torch.device) -> Tensor:
     return rows.to(device, non_blocking=True).long()
 
 
-def lines(rows: Tensor, codec: Codec) -> list[str]:
+def decode_lines(rows: Tensor, codec: Codec) -> list[str]:
     """Token ids [B, T] as people write them."""
     return [codec.text(row) for row in rows.tolist()]
 
@@ -35,7 +35,7 @@ def histogram(lengths: NDArray[np.int64], most: int) -> list[str]:
     ]
 
 
-def table(sentences: Sequence[str]) -> str:
+def format_table(sentences: Sequence[str]) -> str:
     """Sentences as a Markdown table, numbered."""
     shown = [text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for text in sentences]
     rows = [f"| {number} | {text} |" for number, text in enumerate(shown)]

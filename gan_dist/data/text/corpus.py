@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from gan_dist.data.codec import WAYS, Codec, Splitting, vocabulary_of
+from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
 from gan_dist.data.sources.reachability import reaching
-from gan_dist.data.text.file_formats import sentences_of
+from gan_dist.data.text.file_formats import iterate_sentences
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.data.text.sentences import LineNames, SomeNames, TextReadOptions, note_of
 from gan_dist.data.text.split import TRAIN, split_of
@@ -105,7 +105,7 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
     known, counts, least = splitting.known(), found.counts, data.min_count
     if known is not None:
         counts, least = _in_order(known), 1
-    codec = Codec(data.length, splitting, vocabulary_of(counts, least, data.vocabulary), data.too_long == "cut")
+    codec = Codec(data.length, splitting, build_vocabulary(counts, least, data.vocabulary), data.too_long == "cut")
     learnt: Sequence[str] = names
     if found.held_out:
         learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
@@ -117,13 +117,13 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
 
 
 def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: TextReadOptions) -> _Found:
-    read = (one.content for file in files for one in sentences_of(root, file.name, how))
+    read = (one.content for file in files for one in iterate_sentences(root, file.name, how))
     texts = (text for text in read if isinstance(text, str))
     split = split_of((splitting.split(text)[: data.length] for text in texts), data.shares)
     found = _Found(held_out={key: [] for key in split.bounds})
     for file in files:
         before = len(found.places)
-        for sentence in sentences_of(root, file.name, how):
+        for sentence in iterate_sentences(root, file.name, how):
             side = TRAIN
             if not isinstance(sentence.content, UnreadableSample):
                 tokens = splitting.split(sentence.content)

@@ -21,7 +21,7 @@ from gan_dist.runs.storage import Folder
 TABLES = {".csv": ",", ".tsv": "\t"}
 
 
-def sentences_of(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
+def iterate_sentences(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     """Every sentence of a file, in order; lines without any character are passed over.
 
     Raises:

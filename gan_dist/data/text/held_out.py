@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec
-from gan_dist.data.text.file_formats import sentences_of
+from gan_dist.data.text.file_formats import iterate_sentences
 from gan_dist.data.text.sentences import TextReadOptions
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
@@ -20,25 +20,25 @@ from gan_dist.spec.fields import Held
 MOST_BROKEN = 0.01
 
 
-class HeldOut:
+class HeldOutText:
     """Sentences, cut into tokens as the data are. What they are for, and `where` they come from, is for messages."""
 
     def __init__(self, held: Held, where: str, codec: Codec, texts: Sequence[str]) -> None:
         self.held, self.where, self.codec, self.texts = held, where, codec, texts
 
     @classmethod
-    def of(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
+    def of(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOutText:
         """Those of a file, as `TextFacts.test` and `validation` describe one.
 
         Raises:
             DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
         """
         how = TextReadOptions(described["encoding"], tuple(described["columns"]))
-        check_there(held, described["where"])
-        return cls(held, described["where"], codec, texts_of(described["where"], how, f"data.{held}: "))
+        check_held_out_exists(held, described["where"])
+        return cls(held, described["where"], codec, held_out_texts(described["where"], how, f"data.{held}: "))
 
     @classmethod
-    def stand_in(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOut:
+    def stand_in(cls, held: Held, described: Mapping[str, Any], codec: Codec) -> HeldOutText:
         """Some of known words, for a rehearsal where the data are not at hand."""
         words = codec.vocabulary[len(SPECIAL) :][: codec.length]
         texts = [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)]
@@ -68,7 +68,7 @@ class HeldOut:
         return np.stack(rows).astype(np.int64)
 
 
-def described(
+def describe_held_out(
     data: TextData, held: Held, folder: Folder, written: float | None, stand_in: bool
 ) -> dict[str, Any] | None:
     """Where the sentences are that a job keeps from training, and how they are read; None where it keeps none.
@@ -103,7 +103,7 @@ def write_held_out(folder: Folder, texts: Mapping[str, Sequence[str]]) -> None:
         folder.write(f"{held}.jsonl", "".join(f"{json.dumps(text)}\n" for text in those).encode())
 
 
-def check_there(held: Held, where: str) -> None:
+def check_held_out_exists(held: Held, where: str) -> None:
     """Whether a file of sentences is there; it is not read.
 
     Raises:
@@ -118,7 +118,7 @@ def check_there(held: Held, where: str) -> None:
         raise DataError(f"data.{held}: {where!r} cannot be read: {error}") from error
 
 
-def texts_of(where: str, how: TextReadOptions, asked: str = "") -> list[str]:
+def held_out_texts(where: str, how: TextReadOptions, asked: str = "") -> list[str]:
     """The sentences of a file.
 
     Args:
@@ -130,7 +130,7 @@ def texts_of(where: str, how: TextReadOptions, asked: str = "") -> list[str]:
     root, name = locate(where)
     assert name is not None
     try:
-        read = [one.content for one in sentences_of(root, name, how)]
+        read = [one.content for one in iterate_sentences(root, name, how)]
     except (OSError, StorageError) as error:
         raise DataError(f"{asked}{where!r} cannot be read: {error}") from error
     if not read:

@@ -33,7 +33,7 @@ Floats = NDArray[np.floating[Any]]
 CHUNK = 512
 
 
-class Oracle:
+class LstmOracle:
     """An LSTM language model of fixed weights, in float32.
 
     Args:
@@ -102,7 +102,7 @@ def _sigmoid(x: Floats) -> Floats:
     return found
 
 
-def oracle_of(description: Description) -> Oracle:
+def open_oracle(description: Description) -> LstmOracle:
     """The oracle that `TextFacts.oracle` describes: `{"file": URI, "digest": d}`, or `{"vocabulary": V, "seed": s}`.
 
     Raises:
@@ -113,8 +113,8 @@ def oracle_of(description: Description) -> Oracle:
             weights, digest = _loaded(description["file"])
         if digest != description.get("digest", digest):
             raise DataError(f"data.source: the oracle in {description['file']!r} is not the one that drew these data")
-        return Oracle(weights)
-    return Oracle(_fresh(description["vocabulary"], description["seed"]))
+        return LstmOracle(weights)
+    return LstmOracle(_fresh(description["vocabulary"], description["seed"]))
 
 
 def find_oracle(data: TextData) -> Source:
@@ -133,7 +133,7 @@ def find_oracle(data: TextData) -> Source:
         description, known = {"file": file, "digest": digest}, len(weights["emb"])
         if data.vocabulary not in (None, known):
             raise DataError(f"data.vocabulary: {data.vocabulary}, but the oracle of {file!r} has {known}; leave it out")
-    vocabulary = tuple(map(str, range(oracle_of(description).vocabulary)))
+    vocabulary = tuple(map(str, range(open_oracle(description).vocabulary)))
     codec = Codec(data.length, Splitting(NUMBERS), vocabulary)
     count = int(data.count.value)
     names = Counted("sentence", count)
@@ -164,7 +164,7 @@ def read_oracle(part: Part) -> Iterator[RawSample]:
     assert isinstance(part.form, Codec)
     description = {"file": part.root} if part.root else {"vocabulary": len(part.form.vocabulary), "seed": SEED}
     uniforms = np.stack([np.random.default_rng([SEED, place]).random(part.form.length) for place in part.places])
-    drawn = oracle_of(description).sample(uniforms)
+    drawn = open_oracle(description).sample(uniforms)
     for (name, _, label), sentence in zip(part.rows(), drawn, strict=True):
         yield RawSample(name, sentence, label)
 

@@ -9,9 +9,9 @@ from typing import Any
 from gan_dist.data.facts import PairFacts
 from gan_dist.errors import UsageError
 from gan_dist.evaluation.reports.plots import Panel, render_png
-from gan_dist.evaluation.reports.results import results_of
+from gan_dist.evaluation.reports.results import run_results
 from gan_dist.generation.model import Model, load
-from gan_dist.generation.run_grids import Grids
+from gan_dist.generation.run_grids import SampleGrids
 from gan_dist.generation.samples import Sheet, fixed_sheet
 from gan_dist.generation.training_data import trained_on
 from gan_dist.runs.run_folder import RunFolder
@@ -51,7 +51,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     """
     if len(runs) < 2:
         raise UsageError("name two runs or more: gan-dist compare RUN RUN")
-    jobs = [flat(run.request()["job"]) for run in runs]
+    jobs = [flatten_job(run.request()["job"]) for run in runs]
     reports = {run.id: run.reports() for run in runs}
     tag = _tag(list(reports.values()), scalar)
     lines = {
@@ -61,26 +61,28 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     models = [load(run) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
     curve = render_png([Panel("samples seen", tag, lines, style=".-")])
-    return Comparison([run.id for run in runs], differing(jobs), _results(runs), curve, sheets)
+    return Comparison([run.id for run in runs], differing_keys(jobs), _results(runs), curve, sheets)
 
 
 def _sheet(model: Model, seed: int) -> Sheet:
     """Samples of equal noise; of pairs, of the inputs that the run was trained on."""
     device = next(model.generator.parameters()).device
     if isinstance(model.facts, PairFacts):
-        return Grids(trained_on(model), seed, device).draw(model.generator)[0]
+        return SampleGrids(trained_on(model), seed, device).draw(model.generator)[0]
     return fixed_sheet(model.generator, seed, model.facts, device)
 
 
-def flat(value: Any, key: str = "") -> dict[str, str]:
+def flatten_job(value: Any, key: str = "") -> dict[str, str]:
     """The leaves of a job by their dotted keys."""
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     if not isinstance(value, Mapping | list) or not value:
         return {key: str(value)}
-    return {name: leaf for part, inner in items for name, leaf in flat(inner, f"{key}.{part}".lstrip(".")).items()}
+    return {
+        name: leaf for part, inner in items for name, leaf in flatten_job(inner, f"{key}.{part}".lstrip(".")).items()
+    }
 
 
-def differing(jobs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+def differing_keys(jobs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """The keys whose values differ, in the first job's order."""
     keys = dict.fromkeys(key for job in jobs for key in job)
     rows = {key: [job.get(key, ABSENT) for job in jobs] for key in keys}
@@ -101,7 +103,7 @@ def _tag(reports: Sequence[Sequence[Mapping[str, Any]]], scalar: str | None) -> 
 
 
 def _results(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
-    found = [results_of(run) for run in runs]
+    found = [run_results(run) for run in runs]
     rows = {
         "status": [one["status"] for one in found],
         "samples seen": [f"{one['seen']:,}" for one in found],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from gan_dist.data.encoding.image import png
+from gan_dist.data.encoding.image import encode_png
 from gan_dist.evaluation.reports.compare import Comparison
 from gan_dist.evaluation.reports.html import lines, page, picture, table
 from gan_dist.generation.samples import Sheet
@@ -28,4 +28,4 @@ def _table(runs: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
 
 
 def _sheet(one: Sheet) -> str:
-    return lines(one) if isinstance(one, list) else picture(png(one))
+    return lines(one) if isinstance(one, list) else picture(encode_png(one))

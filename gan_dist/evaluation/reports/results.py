@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gan_dist.data.facts import facts_of
-from gan_dist.evaluation.collapse import watched
+from gan_dist.data.facts import facts_from_record
+from gan_dist.evaluation.collapse import watch_reports
 from gan_dist.runs.checkpoint import newest_described
-from gan_dist.runs.metric_history import courses, training_seconds
+from gan_dist.runs.metric_history import summarize_metrics, training_seconds
 from gan_dist.runs.run_folder import JOB, RunFolder
 
 
-def results_of(run: RunFolder) -> dict[str, Any]:
+def run_results(run: RunFolder) -> dict[str, Any]:
     """What came of a run, as plain values.
 
     `training_s` is the time between reports of every attempt, grids and checkpoints included; `device_hours` is that
@@ -33,9 +33,9 @@ def results_of(run: RunFolder) -> dict[str, Any]:
         "message": status.get("message", ""),
         "seen": status["seen"],
         "attempts": status["attempt"],
-        "metrics": {name: vars(course) for name, course in courses(reports).items()},
+        "metrics": {name: vars(course) for name, course in summarize_metrics(reports).items()},
         "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
-        "warnings": list(watched(reports, status.get("until") or 0).active.values()),
+        "warnings": list(watch_reports(reports, status.get("until") or 0).active.values()),
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
@@ -50,4 +50,4 @@ def results_of(run: RunFolder) -> dict[str, Any]:
 def _data(record: dict[str, Any]) -> dict[str, Any]:
     """What the data of a checkpoint were, in words and numbers."""
     found: dict[str, Any] = {key: record[key] for key in ("count", "size", "channels", "checksum") if key in record}
-    return found | {"described": facts_of(record).described}
+    return found | {"described": facts_from_record(record).described}

@@ -17,7 +17,7 @@ from gan_dist.runs.storage import Folder
 LOOK_S = 20.0
 
 
-def show(folder: Folder, port: int | None, trials: Callable[[], Mapping[str, Folder]] = dict) -> NoReturn:
+def run_tensorboard(folder: Folder, port: int | None, trials: Callable[[], Mapping[str, Folder]] = dict) -> NoReturn:
     """Run TensorBoard until it is ended, in place of this process where `folder` is a local path.
 
     Args:
@@ -30,7 +30,7 @@ def show(folder: Folder, port: int | None, trials: Callable[[], Mapping[str, Fol
         # Whoever ends this process ends TensorBoard.
         os.execv(sys.executable, _command(str(folder.local), port))
     with tempfile.TemporaryDirectory(prefix="gan-dist-board-") as here:
-        copy = Copy(folder, Path(here), trials)
+        copy = EventFileCopy(folder, Path(here), trials)
         copy.renew()
         over = threading.Event()
         threading.Thread(target=_keep_renewing, args=(copy, over), daemon=True).start()
@@ -43,7 +43,7 @@ def show(folder: Folder, port: int | None, trials: Callable[[], Mapping[str, Fol
     raise SystemExit(code)
 
 
-class Copy:
+class EventFileCopy:
     """The event files of a folder, and of trials, on this machine."""
 
     def __init__(self, folder: Folder, here: Path, trials: Callable[[], Mapping[str, Folder]] = dict) -> None:
@@ -57,10 +57,10 @@ class Copy:
             StorageError: the storage cannot be read.
         """
         for name, folder in {"": self.folder, **self.trials()}.items():
-            fetch(folder, self.here / name, self.sizes)
+            copy_event_files(folder, self.here / name, self.sizes)
 
 
-def fetch(folder: Folder, here: Path, sizes: dict[Path, int]) -> None:
+def copy_event_files(folder: Folder, here: Path, sizes: dict[Path, int]) -> None:
     """Copy the event files below that are new or longer than `sizes` says, which is brought up to date.
 
     Raises:
@@ -79,7 +79,7 @@ def fetch(folder: Folder, here: Path, sizes: dict[Path, int]) -> None:
         sizes[path] = size
 
 
-def _keep_renewing(copy: Copy, over: threading.Event) -> None:
+def _keep_renewing(copy: EventFileCopy, over: threading.Event) -> None:
     while not over.wait(LOOK_S):
         try:
             copy.renew()

@@ -24,16 +24,18 @@ def answer_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train.torch import get_device
 
     from gan_dist.distributed.runtime import DistributedRuntime
-    from gan_dist.evaluation.evaluate import answer
+    from gan_dist.evaluation.evaluate import evaluate_on_workers
     from gan_dist.evaluation.query import EvaluationRequest
-    from gan_dist.execution.ray.worker import described
+    from gan_dist.execution.ray.worker import describe_device
 
     torch.set_num_threads(config["threads"])
     run = DistributedRuntime(get_device(), emit=lambda event: None, stopping=lambda: False)
     try:
-        return answer(EvaluationRequest.from_json(config["question"]), run, Folder(config["scratch"])).as_dict()
+        return evaluate_on_workers(
+            EvaluationRequest.from_json(config["question"]), run, Folder(config["scratch"])
+        ).as_dict()
     except ValueError as error:
-        ray.get(config["desk"].fail.remote(described(error)))
+        ray.get(config["desk"].fail.remote(describe_device(error)))
         raise
 
 

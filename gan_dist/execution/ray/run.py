@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.ingest import choose
+from gan_dist.data.ingest import choose_ingest
 from gan_dist.data.on_ray import blocks_of
 from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.randomness import lanes_of
@@ -23,9 +23,9 @@ from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
-from gan_dist.runs.log_file import logged
-from gan_dist.runs.request import Request
-from gan_dist.runs.versions import version_differences, versions
+from gan_dist.runs.log_file import log_prints
+from gan_dist.runs.request import RunRequest
+from gan_dist.runs.versions import installed_versions, version_differences
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
@@ -38,7 +38,7 @@ FATAL: dict[str, type[Exception]] = {
 
 
 @dataclass(frozen=True)
-class Data:
+class PreparedData:
     """What the workers are given: references to blocks and labels in the object store, or shards to stream."""
 
     found: Prepared
@@ -50,14 +50,14 @@ class Data:
         return self.found.facts
 
 
-def run_job(request: Request, stop: threading.Event, reading: BackgroundPreparation) -> int:
+def run_job(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
     attempt = Attempt(request, print_event, stop)
     problems = storage_problems(attempt.folder.folder)
     if problems:
         print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
-    with logged(attempt.folder, request.attempt):
+    with log_prints(attempt.folder, request.attempt):
         return attempt.conclude(lambda attempt: run(attempt, reading))
 
 
@@ -72,7 +72,7 @@ def run(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
 
     cluster: Any = ray
 
-    def read() -> Data:
+    def read() -> PreparedData:
         attempt.emit({"event": "stage", "text": "reading data"})
         return load_into_object_store(
             reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit
@@ -81,7 +81,7 @@ def run(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
     return run_on(attempt, attempt.spec, read)
 
 
-def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[str, Any]:
+def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedData]) -> dict[str, Any]:
     """The same with data from elsewhere, and a job that may be cut shorter than the attempt's. Raises the same."""
     import ray
 
@@ -93,10 +93,10 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
     if problems:
         raise PreflightError("\n".join(problems))
 
-    for text in version_differences(attempt.request.versions, versions()):
+    for text in version_differences(attempt.request.versions, installed_versions()):
         attempt.emit({"event": "warning", "text": text})
 
-    def prepare() -> Data:
+    def prepare() -> PreparedData:
         data = read()
         if problems := data_problems(spec, data.facts, ask.most, attempt.folder):
             raise PreflightError("\n".join(problems))
@@ -112,19 +112,21 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], Data]) -> dict[st
 
 def load_into_object_store(
     found: Prepared, spec: JobSpec, nodes: list[dict[str, Any]], before: int | None, emit: Callable[..., None]
-) -> Data:
+) -> PreparedData:
     """Decide how the data are served, and put them where the workers find them."""
     import ray
 
     room = min(int(node["Resources"].get("object_store_memory", 0)) for node in nodes if node["Alive"])
-    chosen = choose(spec.data, found.bytes, room, before)
+    chosen = choose_ingest(spec.data, found.bytes, room, before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
     if chosen.kind == "stream":
-        return Data(found.served(chosen.window), None)
-    return Data(found, blocks_of(found), ray.put(found.column("label")))
+        return PreparedData(found.served(chosen.window), None)
+    return PreparedData(found, blocks_of(found), ray.put(found.column("label")))
 
 
-def train(attempt: Attempt, spec: JobSpec, ask: ResolvedResources, prepare: Callable[[], Data]) -> dict[str, Any]:
+def train(
+    attempt: Attempt, spec: JobSpec, ask: ResolvedResources, prepare: Callable[[], PreparedData]
+) -> dict[str, Any]:
     """One Ray Train run; the result of rank 0. The data are prepared while the workers start.
 
     Raises:

@@ -17,14 +17,14 @@ import pyarrow as pa
 from gan_dist.execution.events import print_event
 from gan_dist.execution.ray.task import run_task
 from gan_dist.generation.output import write_samples
-from gan_dist.generation.sampling import Executor, SampleRange, Sampling
+from gan_dist.generation.sampling import Executor, SampleRange, SamplingPlan
 
 
-class Maker:
+class SampleMaker:
     """A worker with its generator."""
 
     def __init__(self, sampling: str) -> None:
-        self.sampling = Sampling.from_json(sampling)
+        self.sampling = SamplingPlan.from_json(sampling)
         self.model = self.sampling.model()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -34,10 +34,10 @@ class Maker:
         return pa.table({"number": [one.number for one in asked], "content": contents})
 
 
-def on_ray(workers: int) -> Executor:
+def sample_on_ray(workers: int) -> Executor:
     """Makes stretches by so many workers at a time, with a CPU each, and a GPU where the sampling is for one."""
 
-    def execute(sampling: Sampling, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+    def execute(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
         import ray
 
         cluster: Any = ray
@@ -46,7 +46,7 @@ def on_ray(workers: int) -> Executor:
         ray.data.DataContext.get_current().enable_progress_bars = False
         items = [{"stretch": json.dumps(one)} for one in stretches]
         made = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            Maker,
+            SampleMaker,
             fn_constructor_args=(sampling.to_json(),),
             batch_size=1,
             batch_format="pyarrow",
@@ -62,9 +62,9 @@ def on_ray(workers: int) -> Executor:
 
 def sample(sampling: str, out: str, workers: int) -> None:
     """Make a sampling, as JSON, by so many workers, into a path. Raises what `deliver` raises."""
-    asked = Sampling.from_json(sampling)
+    asked = SamplingPlan.from_json(sampling)
     # What is drawn is known on any machine; that of the driver may have no accelerator.
-    write_samples(asked, replace(asked, device="cpu").model(), Path(out), on_ray(workers), _told)
+    write_samples(asked, replace(asked, device="cpu").model(), Path(out), sample_on_ray(workers), _told)
 
 
 def _told(done: int, total: int) -> None:

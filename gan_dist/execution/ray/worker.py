@@ -34,7 +34,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train.torch import get_device
 
     from gan_dist.distributed.runtime import DistributedRuntime
-    from gan_dist.runs.request import Request
+    from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.job import JobSpec
@@ -43,7 +43,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     desk = config["desk"]
     if ray.get(desk.fatal.remote()) is not None:
         return {"ending": "failed", "seen": 0, "values": {}}
-    request = Request.from_json(config["request"])
+    request = RunRequest.from_json(config["request"])
     spec = JobSpec.model_validate_json(config["spec"])
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
@@ -58,7 +58,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         # A task's own exception, such as that of a damaged shard, comes wrapped.
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
         if not _infrastructure(error):
-            ray.get(desk.fail.remote(described(error)))
+            ray.get(desk.fail.remote(describe_device(error)))
         raise
 
 
@@ -76,16 +76,16 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
     return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
 
 
-def described(error: Exception) -> dict[str, str]:
+def describe_device(error: Exception) -> dict[str, str]:
     """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
     import torch
 
     from gan_dist.errors import TrainingDiverged
-    from gan_dist.execution.attempt import is_users, user_traceback
+    from gan_dist.execution.attempt import is_user_code, user_traceback
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "memory"}
-    if is_users(error):
+    if is_user_code(error):
         return {"text": user_traceback(error), "kind": "user"}
     if isinstance(error, ValueError):
         return {"text": str(error), "kind": "diverged" if isinstance(error, TrainingDiverged) else "ours"}

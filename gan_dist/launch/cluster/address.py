@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from gan_dist.errors import ClusterError
 from gan_dist.launch.cluster.local import Cluster, find_local, start_local, stop_local
 
-__all__ = ["Cluster", "ClusterError", "find_local", "http_address", "resolve", "start_local", "stop_local"]
+__all__ = ["Cluster", "ClusterError", "find_local", "http_address", "resolve_address", "start_local", "stop_local"]
 
 DASHBOARD = 8265
 RAY_PORTS = (6379, 10001)
 
 
-def resolve(address: str | None, environ: Mapping[str, str] = os.environ) -> Cluster | None:
+def resolve_address(address: str | None, environ: Mapping[str, str] = os.environ) -> Cluster | None:
     """The cluster in force: `address`, RAY_API_SERVER_ADDRESS, RAY_ADDRESS, our local one, or None.
 
     Raises:

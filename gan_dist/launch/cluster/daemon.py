@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import ClusterError
-from gan_dist.launch.cluster.jobs_api import Jobs
-from gan_dist.launch.cluster.local import Cluster, State, read_json, write_private
+from gan_dist.launch.cluster.jobs_api import JobsClient
+from gan_dist.launch.cluster.local import Cluster, LocalClusterState, read_json, write_private
 
 IDLE_MINUTES = 10.0
 LOOK_S = 5.0
@@ -47,7 +47,7 @@ def main(cpus: int | None) -> int:
     """Start Ray, serve until idle or asked to end, clean up. Returns the exit status."""
     # A shell ignores it for what it starts in the background (`nohup ... &`), and all jobs would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    state = State.here()
+    state = LocalClusterState.here()
     state.prepare()
     tell_reaper = fork_reaper()
     ended = threading.Event()
@@ -149,7 +149,7 @@ def _hold(path: Path) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _temp_folder(state: State, lock: int) -> Path:
+def _temp_folder(state: LocalClusterState, lock: int) -> Path:
     """A short private folder for Ray (a socket path has at most 107 bytes); a killed keeper's is removed."""
     prefix = f"gd-{os.getuid()}-"
     base = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
@@ -162,7 +162,7 @@ def _temp_folder(state: State, lock: int) -> Path:
     return temp
 
 
-def _start_ray(state: State, temp: Path, cpus: int) -> tuple[Cluster, str]:
+def _start_ray(state: LocalClusterState, temp: Path, cpus: int) -> tuple[Cluster, str]:
     """Start Ray on loopback; returns the cluster and the id of the keeper's own driver."""
     import ray
 
@@ -201,9 +201,9 @@ def _free_agent_port() -> None:
         setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
 
 
-def _serve(state: State, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> None:
+def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> None:
     """Publish the cluster and wait until it is idle for `idle_s` seconds, or until asked to end."""
-    jobs = Jobs(cluster)
+    jobs = JobsClient(cluster)
     _await_answer(jobs, ended)
     _publish(state, cluster)
     last_use = time.monotonic()
@@ -220,11 +220,11 @@ def _serve(state: State, cluster: Cluster, own_job: str, ended: threading.Event,
             _publish(state, cluster)
 
 
-def _publish(state: State, cluster: Cluster) -> None:
+def _publish(state: LocalClusterState, cluster: Cluster) -> None:
     write_private(state.record, json.dumps(asdict(cluster)))
 
 
-def _await_answer(jobs: Jobs, ended: threading.Event) -> None:
+def _await_answer(jobs: JobsClient, ended: threading.Event) -> None:
     deadline = time.monotonic() + ANSWER_S
     while True:
         try:
@@ -235,7 +235,7 @@ def _await_answer(jobs: Jobs, ended: threading.Event) -> None:
                 raise
 
 
-def _busy(jobs: Jobs, own_job: str) -> bool:
+def _busy(jobs: JobsClient, own_job: str) -> bool:
     """Whether anyone but the keeper has a job here; no answer counts as idle: such a cluster is of no use."""
     try:
         found: list[dict[str, Any]] = jobs.list()

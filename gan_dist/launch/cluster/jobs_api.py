@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
-from gan_dist.execution.events import parse
+from gan_dist.execution.events import parse_event
 from gan_dist.launch.cluster.local import Cluster
 
 LOOK_S = 8.0
@@ -47,7 +47,7 @@ def find_token(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> str
         return None
 
 
-class Jobs:
+class JobsClient:
     """The jobs of one cluster. Every method raises ClusterError when the cluster does not do as asked."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -97,9 +97,9 @@ class Jobs:
 
         The None lets the caller redraw, look at the clock and at the job's status.
         """
-        from gan_dist.launch.cluster.log_stream import tail
+        from gan_dist.launch.cluster.log_stream import stream_log
 
-        yield from tail(self, job)
+        yield from stream_log(self, job)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LOOK_S) -> Any:
         address = self.cluster.address
@@ -159,7 +159,7 @@ class StopRequest:
     at the head of a job's log says nothing.
     """
 
-    def __init__(self, jobs: Jobs, job: str) -> None:
+    def __init__(self, jobs: JobsClient, job: str) -> None:
         self.jobs, self.job = jobs, job
         self._asked, self._heard = float("-inf"), False
         self._running_since: float | None = None
@@ -180,4 +180,4 @@ class StopRequest:
             self._asked, self._heard = now, running
 
     def _can_be_interrupted(self) -> bool:
-        return any(parse(line) is not None for line in self.jobs.logs(self.job).splitlines())
+        return any(parse_event(line) is not None for line in self.jobs.logs(self.job).splitlines())

@@ -47,13 +47,13 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class State:
+class LocalClusterState:
     """The files of this machine's keeper."""
 
     folder: Path
 
     @classmethod
-    def here(cls) -> State:
+    def here(cls) -> LocalClusterState:
         home = os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist"
         return cls(Path(home).expanduser().absolute() / "local" / os.uname().nodename)
 
@@ -120,7 +120,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def find_local() -> Cluster | None:
     """Our local cluster, if its keeper lives and has published it."""
-    state = State.here()
+    state = LocalClusterState.here()
     if state.owner() is None or (record := read_json(state.record)) is None:
         return None
     return Cluster(**record)
@@ -132,7 +132,7 @@ def start_local(cpus: int | None = None) -> Cluster:
     Raises:
         ClusterError: Ray did not start; the text carries the end of the keeper's log.
     """
-    state = State.here()
+    state = LocalClusterState.here()
     state.prepare()
     deadline = time.monotonic() + START_S
     with _lock(state.folder / "start.lock", deadline):
@@ -158,7 +158,7 @@ def stop_local() -> bool:
     Raises:
         ClusterError: it did not end.
     """
-    state = State.here()
+    state = LocalClusterState.here()
     owner = state.owner()
     if owner is None:
         return False
@@ -187,7 +187,7 @@ def _lock(path: Path, deadline: float) -> Iterator[None]:
         yield
 
 
-def _spawn(state: State, cpus: int | None) -> subprocess.Popen[bytes]:
+def _spawn(state: LocalClusterState, cpus: int | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gan_dist.launch.cluster.daemon", *([str(cpus)] if cpus else [])]
     # The keeper must find this very package, also when it is run from a checkout that is not installed.
     package_root = str(Path(__file__).resolve().parents[3])

@@ -15,7 +15,7 @@ TICK_S = 1.0
 GIVE_UP_S = 60.0
 
 
-class Jobs(Protocol):
+class LogSource(Protocol):
     """What following a log asks of `jobs_api.Jobs`, which lies above this module."""
 
     cluster: Cluster
@@ -25,7 +25,7 @@ class Jobs(Protocol):
     def logs(self, job: str) -> str: ...
 
 
-def tail(jobs: Jobs, job: str) -> Iterator[str | None]:
+def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
     """Lines without line ends, from the log's first, until the job has ended; None on every quiet second.
 
     Raises:
@@ -53,7 +53,7 @@ def tail(jobs: Jobs, job: str) -> Iterator[str | None]:
             time.sleep(TICK_S)
 
 
-def _connection(jobs: Jobs, job: str, skip: int) -> Iterator[str | None]:
+def _connection(jobs: LogSource, job: str, skip: int) -> Iterator[str | None]:
     """One websocket's lines, without the first `skip`: the server always starts at the log's beginning."""
     loop = asyncio.new_event_loop()
     lines = _read(jobs, job)
@@ -84,7 +84,7 @@ def _connection(jobs: Jobs, job: str, skip: int) -> Iterator[str | None]:
         loop.close()
 
 
-async def _read(jobs: Jobs, job: str) -> AsyncGenerator[str, None]:
+async def _read(jobs: LogSource, job: str) -> AsyncGenerator[str, None]:
     import aiohttp
 
     url = f"{jobs.cluster.address}/api/jobs/{job}/logs/tail"

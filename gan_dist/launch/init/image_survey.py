@@ -23,7 +23,7 @@ _ANY_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Survey:
+class ImageSurvey:
     """What there is to learn from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Survey:
     others: int
 
 
-def survey(source: str) -> Survey:
+def survey_images(source: str) -> ImageSurvey:
     """Looks at `digits`, a folder of images, or IDX files. Raises ValueError for what holds no images."""
     path = Path(source).expanduser()
     listing = list_source(ImageData(source=source, size=_ANY_SIZE))
@@ -58,7 +58,7 @@ def survey(source: str) -> Survey:
     channels = 1 if sum(channels_of(image) == 1 for image in seen) > len(seen) / 2 else 3
     labels, classes, why = _labels(source)
     others = sum(len(files) for _, _, files in os.walk(path)) - len(listing.names) if listing.kind == "files" else 0
-    return Survey(source, len(listing.names), side, channels, labels, classes, why, max(0, others))
+    return ImageSurvey(source, len(listing.names), side, channels, labels, classes, why, max(0, others))
 
 
 def _labels(source: str) -> tuple[Labels, int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gan_dist.errors import UsageError
-from gan_dist.launch.init.image_survey import DIGITS, Survey, survey
+from gan_dist.launch.init.image_survey import DIGITS, ImageSurvey, survey_images
 from gan_dist.launch.init.text import is_text, write_text_job
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.yaml import scalar
@@ -55,12 +55,12 @@ def write_job(source: str, size: int | None = None) -> str:
     if size is not None and size not in SIZES:
         near = min(SIZES, key=lambda one: abs(one - size))
         raise UsageError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")
-    images = survey(source)
+    images = survey_images(source)
     machine = Machine(shutil.which("nvidia-smi") is not None, os.cpu_count() or 1)
-    return render(images, machine, choose(images, machine, size))
+    return render_job(images, machine, choose_recipe(images, machine, size))
 
 
-def choose(images: Survey, machine: Machine, size: int | None = None) -> Recipe:
+def choose_recipe(images: ImageSurvey, machine: Machine, size: int | None = None) -> Recipe:
     """The numbers of the job. `size` is the user's own, in pixels."""
     fitting = max((one for one in SIZES if one <= 1.25 * images.side), default=SIZES[0])
     shown, least, most = (200, 500_000, 5_000_000) if machine.gpu else (60, 100_000, 300_000)
@@ -73,7 +73,7 @@ def choose(images: Survey, machine: Machine, size: int | None = None) -> Recipe:
     )
 
 
-def render(images: Survey, machine: Machine, recipe: Recipe) -> str:
+def render_job(images: ImageSurvey, machine: Machine, recipe: Recipe) -> str:
     """The job file as text."""
     parts = (
         _head(images, machine),
@@ -84,7 +84,7 @@ def render(images: Survey, machine: Machine, recipe: Recipe) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def _head(images: Survey, machine: Machine) -> list[str]:
+def _head(images: ImageSurvey, machine: Machine) -> list[str]:
     others = f" (files that are none, ignored: {images.others})" if images.others else ""
     place = f"{'a GPU' if machine.gpu else 'no GPU'}, {machine.cpus} CPUs"
     return [
@@ -96,7 +96,7 @@ def _head(images: Survey, machine: Machine) -> list[str]:
     ]
 
 
-def _data(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
+def _data(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
     where = DIGITS if images.source == DIGITS else str(Path(images.source).expanduser().absolute())
     return [
         "data:",
@@ -107,7 +107,7 @@ def _data(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
     ]
 
 
-def _why_size(images: Survey, machine: Machine, recipe: Recipe) -> str:
+def _why_size(images: ImageSurvey, machine: Machine, recipe: Recipe) -> str:
     if recipe.size > images.side:
         return f"the images, of about {images.side}, are enlarged; dcgan makes {_SIZES}"
     if not machine.gpu and recipe.size == LARGEST_ON_CPU < images.side:
@@ -140,7 +140,7 @@ def _model(machine: Machine, recipe: Recipe) -> list[str]:
     ]
 
 
-def _run(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
+def _run(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
     times = max(1, round(recipe.until / images.count))
     return [
         f"ema: {{half_life: {Amount(recipe.until // 40)}}}  # samples come from averaged weights",
@@ -154,11 +154,11 @@ def _run(images: Survey, machine: Machine, recipe: Recipe) -> list[str]:
     ]
 
 
-def _why_batch(images: Survey) -> str:
+def _why_batch(images: ImageSurvey) -> str:
     return "all images there are" if images.count < 64 else "larger ones train more stably, but take fewer steps"
 
 
-def _colour(images: Survey) -> str:
+def _colour(images: ImageSurvey) -> str:
     return "grey" if images.channels == 1 else "colour"
 
 

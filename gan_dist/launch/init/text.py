@@ -11,7 +11,7 @@ from pathlib import Path
 from gan_dist.data.codec import SPECIAL, Splitting
 from gan_dist.data.sources.image_files import is_image
 from gan_dist.data.text.corpus import text_files
-from gan_dist.data.text.file_formats import sentences_of
+from gan_dist.data.text.file_formats import iterate_sentences
 from gan_dist.data.text.sentences import TextReadOptions
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import locate
@@ -77,7 +77,7 @@ def survey_text(source: str) -> TextSurvey:
         texts = [
             one.content
             for file in files
-            for one, _ in zip(sentences_of(root, file, TextReadOptions(encoding)), range(MOST_READ), strict=False)
+            for one, _ in zip(iterate_sentences(root, file, TextReadOptions(encoding)), range(MOST_READ), strict=False)
         ]
         read = [text for text in texts if isinstance(text, str)]
         if len(read) > 0.99 * len(texts):

@@ -16,7 +16,7 @@ BATCH, HELD_OUT, SEED = 64, 10, 2015
 FEWEST_STEPS, MOST_STEPS, EPOCHS = 200, 3000, 15
 
 
-class Classifier(nn.Module):
+class DigitClassifier(nn.Module):
     """Four convolutions and two layers; the features are the 128 units before the classes, with mean square 1.
 
     Args:

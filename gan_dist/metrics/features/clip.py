@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.weight_files import Published, weights_file
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights
 
 SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
-KNOWN = Published("clip", "ViT-B-32.pt", f"openaipublic.azureedge.net/clip/models/{SHA256}/ViT-B-32.pt", SHA256)
+KNOWN = PublishedWeights("clip", "ViT-B-32.pt", f"openaipublic.azureedge.net/clip/models/{SHA256}/ViT-B-32.pt", SHA256)
 
 
 class Clip(nn.Module):
@@ -24,7 +24,7 @@ class Clip(nn.Module):
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
-        path = weights_file(KNOWN, weights, checksum)
+        path = find_weights(KNOWN, weights, checksum)
         try:
             from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
         except ImportError as error:

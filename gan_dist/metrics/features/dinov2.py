@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.imagenet_input import normalised
-from gan_dist.metrics.features.weight_files import Published, put, weights_file
-from gan_dist.networks.layers.weight_files import tensors_of
+from gan_dist.metrics.features.imagenet_input import normalize_imagenet
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights, store_weights
+from gan_dist.networks.layers.weight_files import load_tensors
 
-KNOWN = Published("dinov2", "dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com/dinov2/dinov2_vitl14", "")
+KNOWN = PublishedWeights("dinov2", "dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com/dinov2/dinov2_vitl14", "")
 NETWORK = "vit_large_patch14_dinov2"
 SIZE = 224
 
@@ -27,7 +27,7 @@ class Dinov2(nn.Module):
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
-        path = weights_file(KNOWN, weights, checksum)
+        path = find_weights(KNOWN, weights, checksum)
         try:
             from timm import create_model
             from timm.models.vision_transformer import checkpoint_filter_fn
@@ -36,12 +36,12 @@ class Dinov2(nn.Module):
         with torch.device("meta"):
             network: Any = create_model(NETWORK, img_size=SIZE, num_classes=0)
         try:
-            tensors = checkpoint_filter_fn(tensors_of(path), network)
+            tensors = checkpoint_filter_fn(load_tensors(path), network)
         except (KeyError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{str(path)!r} holds no weights of DINOv2: {error}") from error
-        put(tensors, network, path)
+        store_weights(tensors, network, path)
         self.network = network.requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 1024]."""
-        return torch.as_tensor(self.network(normalised(pixels, SIZE)))
+        return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))

@@ -13,7 +13,7 @@ SEED, HELD_OUT = 2015, 10
 BATCH, EPOCHS, LR, CLIP = 64, 10, 5e-3, 5.0
 
 
-def held_out(count: int) -> NDArray[np.int64]:
+def split_held_out(count: int) -> NDArray[np.int64]:
     """The positions among `count` that metrics train nothing on: a tenth, in the order in which they were drawn."""
     return np.random.RandomState(SEED).permutation(count)[: tenth(count)]
 
@@ -23,7 +23,7 @@ def tenth(count: int) -> int:
     return max(1, count // HELD_OUT)
 
 
-def fit(
+def fit_classifier(
     parameters: Iterable[nn.Parameter],
     loss: Callable[[NDArray[np.int64]], Tensor],
     positions: NDArray[np.int64],

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.weight_files import Published, weights_file
-from gan_dist.networks.layers.weight_files import tensors_of
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights
+from gan_dist.networks.layers.weight_files import load_tensors
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
-KNOWN = Published("inception", FILE, "the releases of github.com/toshas/torch-fidelity (v0.2.0)", "6726825d")
+KNOWN = PublishedWeights("inception", FILE, "the releases of github.com/toshas/torch-fidelity (v0.2.0)", "6726825d")
 
 
 class Inception(nn.Module):
@@ -26,7 +26,7 @@ class Inception(nn.Module):
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
-        self.network: Any = _network(weights_file(KNOWN, weights, checksum))
+        self.network: Any = _network(find_weights(KNOWN, weights, checksum))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 2048]."""
@@ -44,5 +44,5 @@ def _network(path: Path) -> Any:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise ValueError("features 'inception' needs torch-fidelity: pip install 'gan-dist[metrics]'") from error
-    tensors_of(path)  # theirs unpickles anything; this raises for what is more than tensors
+    load_tensors(path)  # theirs unpickles anything; this raises for what is more than tensors
     return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.fit import fit, held_out
+from gan_dist.metrics.features.fit import fit_classifier, split_held_out
 from gan_dist.networks.text.lstm import Generator
 
 EMBEDDING, HIDDEN, CHUNK = 64, 128, 256
@@ -42,7 +42,7 @@ class LanguageModel(nn.Module):
 
     def fit(self, rows: Rows, count: int) -> dict[str, float]:
         """Train on nine tenths of the data; nats per token of the tenth that was held out."""
-        held = held_out(count)
+        held = split_held_out(count)
         steps = self.learn(lambda positions: rows(positions)[0], np.setdiff1d(np.arange(count), held))
         return {"nll": self.nll(rows(np.sort(held))[0]), "steps": steps}
 
@@ -54,14 +54,14 @@ class LanguageModel(nn.Module):
             return torch.as_tensor(nats / tokens)
 
         self.model.train()  # which its LSTM wants for a gradient on CUDA; nothing is dropped
-        steps = fit(self.parameters(), loss, positions, self.steps)
+        steps = fit_classifier(self.parameters(), loss, positions, self.steps)
         self.model.eval()
         return steps
 
     @torch.no_grad()
     def nll(self, rows: Tensor) -> float:
         """Nats per token of sentences [N, T]."""
-        return per_token(torch.cat([self(part) for part in torch.split(rows, CHUNK)]))
+        return nll_per_token(torch.cat([self(part) for part in torch.split(rows, CHUNK)]))
 
     def _cut(self, rows: Tensor) -> Tensor:
         """As ids, without the columns that are padding in all."""
@@ -69,7 +69,7 @@ class LanguageModel(nn.Module):
         return rows[:, : int(self.model.mask(rows).sum(1).max())]
 
 
-def per_token(features: Tensor) -> float:
+def nll_per_token(features: Tensor) -> float:
     """Nats per token of sentences with features [N, 2]."""
     nats, tokens = features.double().sum(0).tolist()
     return float(nats / tokens)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.weight_files import Published, put, weights_file
-from gan_dist.networks.layers.weight_files import tensors_of
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights, store_weights
+from gan_dist.networks.layers.weight_files import load_tensors
 
-KNOWN = Published("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")
+KNOWN = PublishedWeights("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")
 LEAST = 32
 
 
@@ -31,17 +31,17 @@ class Lpips(nn.Module):
         super().__init__()
         if size < LEAST:
             raise ValueError(f"images of {size} pixels are too small for features 'lpips'; at least {LEAST}")
-        path = weights_file(KNOWN, weights, checksum)
+        path = find_weights(KNOWN, weights, checksum)
         try:
             from lpips import LPIPS
         except ImportError as error:
             raise ValueError("features 'lpips' needs lpips: pip install 'gan-dist[metrics]'") from error
-        tensors = tensors_of(path)
+        tensors = load_tensors(path)
         self.network: Any = LPIPS(net="alex", pnet_rand=True, verbose=False)
         trunk = self.network.net
         # Their slices number AlexNet's layers on, under names of their own.
         names = {name: f"features.{name.partition('.')[2]}" for name in trunk.state_dict()}
-        put({name: tensors.get(theirs, torch.empty(0)) for name, theirs in names.items()}, trunk, path)
+        store_weights({name: tensors.get(theirs, torch.empty(0)) for name, theirs in names.items()}, trunk, path)
         self.requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:

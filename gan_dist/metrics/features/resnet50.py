@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.imagenet_input import normalised
-from gan_dist.metrics.features.weight_files import Published, put, weights_file
-from gan_dist.networks.layers.weight_files import tensors_of
+from gan_dist.metrics.features.imagenet_input import normalize_imagenet
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights, store_weights
+from gan_dist.networks.layers.weight_files import load_tensors
 
-KNOWN = Published("resnet50", "resnet50-0676ba61.pth", "download.pytorch.org/models", "0676ba61")
+KNOWN = PublishedWeights("resnet50", "resnet50-0676ba61.pth", "download.pytorch.org/models", "0676ba61")
 SIZE = 224
 
 
@@ -24,18 +24,18 @@ class Resnet50(nn.Module):
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
-        path = weights_file(KNOWN, weights, checksum)
+        path = find_weights(KNOWN, weights, checksum)
         from torchvision.models import resnet50
 
         with torch.device("meta"):
             self.network = resnet50()
-        put(tensors_of(path), self.network, path)
+        store_weights(load_tensors(path), self.network, path)
         self.head, self.network.fc = self.network.fc, nn.Identity()
         self.requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 2048]."""
-        return torch.as_tensor(self.network(normalised(pixels, SIZE)))
+        return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, 2048] to scores of the 1000 classes."""

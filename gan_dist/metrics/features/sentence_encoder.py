@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from gan_dist.networks.text.hf_models import Codec, LocalModel
+from gan_dist.networks.text.hf_models import CodecSizes, LocalModel
 
 MOST_TOKENS = 128
 
@@ -23,7 +23,7 @@ class SentenceEncoder(nn.Module):
             Its name is in the number's: `fd_minilm_10k`.
     """
 
-    def __init__(self, *, codec: Codec, folder: str) -> None:
+    def __init__(self, *, codec: CodecSizes, folder: str) -> None:
         super().__init__()
         found = LocalModel(folder, "features 'sentence_encoder'")
         self.codec, self.tokenizer = codec, found.tokenizer

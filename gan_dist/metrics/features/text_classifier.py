@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.fit import fit, held_out
+from gan_dist.metrics.features.fit import fit_classifier, split_held_out
 
 EMBEDDING, FILTERS, WIDTHS, CHUNK = 64, 64, (1, 2, 3), 256
 Rows = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
@@ -53,8 +53,8 @@ class TextClassifier(nn.Module):
             sentences, labels = rows(chosen)
             return F.cross_entropy(self.logits(sentences), labels.to(self.last.weight.device))
 
-        held = np.sort(held_out(count))
-        steps = fit(self.parameters(), loss, np.setdiff1d(np.arange(count), held), self.steps)
+        held = np.sort(split_held_out(count))
+        steps = fit_classifier(self.parameters(), loss, np.setdiff1d(np.arange(count), held), self.steps)
         return {"accuracy": self._accuracy(rows, held), "steps": steps}
 
     @torch.no_grad()

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.weight_files import Published, weights_file
-from gan_dist.networks.layers.weight_files import tensors_of
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights
+from gan_dist.networks.layers.weight_files import load_tensors
 
-KNOWN = Published("vgg16", "vgg16-397923af.pth", "download.pytorch.org/models", "397923af")
+KNOWN = PublishedWeights("vgg16", "vgg16-397923af.pth", "download.pytorch.org/models", "397923af")
 
 
 class Vgg16(nn.Module):
@@ -24,12 +24,12 @@ class Vgg16(nn.Module):
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
-        path = weights_file(KNOWN, weights, checksum)
+        path = find_weights(KNOWN, weights, checksum)
         try:
             from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
         except ImportError as error:
             raise ValueError("features 'vgg16' needs torch-fidelity: pip install 'gan-dist[metrics]'") from error
-        tensors_of(path)  # theirs unpickles anything; this raises for what is more than tensors
+        load_tensors(path)  # theirs unpickles anything; this raises for what is more than tensors
         try:
             self.network: Any = FeatureExtractorVGG16("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(path))
         except RuntimeError as error:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from gan_dist.networks.layers.weight_files import place_of, sha256_of
+from gan_dist.networks.layers.weight_files import sha256_of, weights_path
 
 LEAST_DIGITS = 8
 SHOWN = 3
 
 
-class Published(NamedTuple):
+class PublishedWeights(NamedTuple):
     """A file of weights: which features need it, its name, where it is from, and the first digits of its SHA-256, empty
     where none are published."""
 
@@ -25,7 +25,7 @@ class Published(NamedTuple):
     checksum: str
 
 
-def weights_file(known: Published, named: str | None, checksum: str | None) -> Path:
+def find_weights(known: PublishedWeights, named: str | None, checksum: str | None) -> Path:
     """The file, whose checksum holds. Nothing is downloaded.
 
     Args:
@@ -36,7 +36,7 @@ def weights_file(known: Published, named: str | None, checksum: str | None) -> P
         ValueError: it is not there, or is another file; the text says which file is wanted and where.
     """
     wanted = checksum or known.checksum
-    path = place_of(known.file, named)
+    path = weights_path(known.file, named)
     who = f"features '{known.features}'"
     if not path.is_file():
         raise ValueError(
@@ -61,7 +61,7 @@ def weights_file(known: Published, named: str | None, checksum: str | None) -> P
     return path
 
 
-def put(tensors: Mapping[str, Any], network: nn.Module, path: Path) -> None:
+def store_weights(tensors: Mapping[str, Any], network: nn.Module, path: Path) -> None:
     """Give a network built on the meta device its weights. Raises ValueError where they are those of another."""
     wanted = {name: one.shape for name, one in network.state_dict().items()}
     wrong = [name for name, shape in wanted.items() if name not in tensors or tensors[name].shape != shape]

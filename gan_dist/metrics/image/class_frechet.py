@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gan_dist.metrics.image.frechet import distance
+from gan_dist.metrics.image.frechet import frechet_distance
 from gan_dist.metrics.statistics import ClassMoments
 
 EXPECTED = 10
@@ -36,7 +36,7 @@ class ClassFrechet:
 
     def compare(self, real: ClassMoments, fake: ClassMoments) -> dict[str, float]:
         distances = [
-            distance(one.mean, one.covariance, other.mean, other.covariance)
+            frechet_distance(one.mean, one.covariance, other.mean, other.covariance)
             if min(one.count, other.count) > 1
             else math.nan
             for one, other in zip(real.each(), fake.each(), strict=True)

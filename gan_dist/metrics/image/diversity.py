@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan_dist.metrics.statistics import Spread
+from gan_dist.metrics.statistics import PairwiseDistances
 
 
 class Diversity:
@@ -13,5 +13,5 @@ class Diversity:
     values = ("diversity", "diversity_of_real")
     needs = "spread"
 
-    def compare(self, real: Spread, fake: Spread) -> dict[str, float]:
+    def compare(self, real: PairwiseDistances, fake: PairwiseDistances) -> dict[str, float]:
         return {"diversity": fake.of_pairs, "diversity_of_real": real.of_pairs}

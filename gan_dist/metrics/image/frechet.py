@@ -18,10 +18,10 @@ class Frechet:
     least = 2
 
     def compare(self, real: Moments, fake: Moments) -> dict[str, float]:
-        return {"fd": distance(real.mean, real.covariance, fake.mean, fake.covariance)}
+        return {"fd": frechet_distance(real.mean, real.covariance, fake.mean, fake.covariance)}
 
 
-def distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> float:
+def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> float:
     """Squared Fréchet (2-Wasserstein) distance of two Gaussians, float64 [d] and [d, d]; NaN for what is not finite.
 
     The trace of (C1 C2)^(1/2) is the sum of the square roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is

@@ -21,11 +21,11 @@ class ClassScore:
 
     def compare(self, real: None, fake: Tensor) -> dict[str, float]:
         """Of the logits [N, classes] of generated samples."""
-        scores = torch.stack([score(part) for part in fake.double().tensor_split(SPLITS)])
+        scores = torch.stack([inception_score(part) for part in fake.double().tensor_split(SPLITS)])
         return {"class_score": float(scores.mean()), "class_score_sd": float(scores.std(unbiased=False))}
 
 
-def score(logits: Tensor) -> Tensor:
+def inception_score(logits: Tensor) -> Tensor:
     """Of samples with these logits [N, classes] as one split."""
     log_p = torch.log_softmax(logits, 1)
     p = log_p.exp()

@@ -20,13 +20,13 @@ class Kid:
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         pairs = zip(real.double().tensor_split(BLOCKS), fake.double().tensor_split(BLOCKS), strict=True)
-        estimates = [discrepancy(*pair) for pair in pairs]
+        estimates = [squared_mmd(*pair) for pair in pairs]
         mean = sum(estimates) / BLOCKS
         variance = sum((one - mean) ** 2 for one in estimates) / (BLOCKS - 1)
         return {"kid": mean, "kid_se": float((variance / BLOCKS) ** 0.5)}
 
 
-def discrepancy(real: Tensor, fake: Tensor) -> float:
+def squared_mmd(real: Tensor, fake: Tensor) -> float:
     """The unbiased estimate (equation 4 of the paper) from [N, d] and [M, d]; a sample is never paired with itself."""
     within = _mean_of_pairs(real) + _mean_of_pairs(fake)
     return float(within - 2 * _kernel(real, fake).mean())

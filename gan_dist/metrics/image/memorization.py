@@ -8,7 +8,7 @@ from torch import Tensor
 CHUNK, MOST = 1024, 5000
 
 
-class Memorised:
+class Memorization:
     """memorised: share of generated samples that are at most as far from their nearest training sample as the closest
     `quantile` of training samples are from their nearest other one. About `quantile` for new samples of the same
     distribution, 1 for copies, and, like precision, small for bad samples.
@@ -27,8 +27,8 @@ class Memorised:
         self.quantile = quantile
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
-        among = own_distances(real)
-        found, _ = nearest(fake, real)
+        among = leave_one_out_distances(real)
+        found, _ = nearest_distances(fake, real)
         close = torch.quantile(among, self.quantile)
         return {
             "memorised": float((found <= close).double().mean()),
@@ -36,13 +36,13 @@ class Memorised:
         }
 
 
-def own_distances(rows: Tensor) -> Tensor:
+def leave_one_out_distances(rows: Tensor) -> Tensor:
     """Distances of rows [N, d] from their nearest other row; of at most 5000 evenly spaced ones among all."""
     step = -(-len(rows) // MOST)
-    return nearest(rows[::step], rows, own=torch.arange(0, len(rows), step, device=rows.device))[0]
+    return nearest_distances(rows[::step], rows, own=torch.arange(0, len(rows), step, device=rows.device))[0]
 
 
-def nearest(rows: Tensor, among: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def nearest_distances(rows: Tensor, among: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Distance and place of the row of [M, d] that is nearest to each of [N, d], in float64; 0 for equal ones.
 
     Args:

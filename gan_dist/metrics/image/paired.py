@@ -76,7 +76,7 @@ class Psnr:
         return psnr(made, wanted)
 
     def compare(self, real: None, sums: Tensor) -> dict[str, float]:
-        return {"psnr": mean_of(sums)}
+        return {"psnr": mean_score(sums)}
 
 
 class Ssim:
@@ -90,10 +90,10 @@ class Ssim:
         return ssim(made, wanted)
 
     def compare(self, real: None, sums: Tensor) -> dict[str, float]:
-        return {"ssim": mean_of(sums)}
+        return {"ssim": mean_score(sums)}
 
 
-class Apart:
+class PairedDistance:
     """The squared distance between features of what was made and what was wanted, the mean over pairs; with features
     `lpips` it is LPIPS."""
 
@@ -104,7 +104,7 @@ class Apart:
         return (made.double() - wanted.double()).square().sum(1)
 
     def compare(self, real: None, sums: Tensor) -> dict[str, float]:
-        return {"apart": mean_of(sums)}
+        return {"apart": mean_score(sums)}
 
 
 class Pixels(nn.Module):
@@ -114,7 +114,7 @@ class Pixels(nn.Module):
         return pixels.float() / 127.5 - 1
 
 
-def mean_of(sums: Tensor) -> float:
+def mean_score(sums: Tensor) -> float:
     """Of a sum and the number of its terms, [2]."""
     total, count = sums.tolist()
     return float(total / count)

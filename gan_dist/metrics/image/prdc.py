@@ -36,7 +36,7 @@ class Prdc:
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         real, fake = real.double(), fake.double()
-        reach_real, reach_fake = radii(real, self.k), radii(fake, self.k)
+        reach_real, reach_fake = knn_radii(real, self.k), knn_radii(fake, self.k)
         precise, dense, recalled, covered = [], [], [], torch.zeros_like(reach_real, dtype=torch.bool)
         for rows in torch.split(fake, CHUNK):
             inside = torch.cdist(rows, real) <= reach_real
@@ -53,7 +53,7 @@ class Prdc:
         }
 
 
-def radii(rows: Tensor, k: int) -> Tensor:
+def knn_radii(rows: Tensor, k: int) -> Tensor:
     """Distance of each row of [N, d] to its k-th nearest other row, [N]."""
     # The nearest of all is the row itself.
     return torch.cat([torch.cdist(part, rows).kthvalue(k + 1, dim=1).values for part in torch.split(rows, CHUNK)])

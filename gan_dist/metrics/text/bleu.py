@@ -6,16 +6,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from gan_dist.metrics.text.ngrams import (
-    Sentences,
+    TokenSentences,
     bleu,
-    clipped,
-    clipped_by_others,
+    clip_counts,
+    clip_counts_by_others,
     closest_among_others,
     closest_lengths,
-    codes_of,
-    counted,
+    count_ngrams,
+    ngram_codes,
 )
-from gan_dist.metrics.text.references import HeldOut, Vocabulary, known, written
+from gan_dist.metrics.text.references import HasEos, HeldOutReferences, drop_unknown, strip_padding
 
 ORDER = 5
 
@@ -35,11 +35,11 @@ class Bleu:
     needs = "rows"
     features = "tokens"
 
-    def __init__(self, *, codec: Vocabulary, held_out: HeldOut | None) -> None:
-        self.eos, self.known = codec.eos, Sentences.of(known(held_out, "bleu").numbers())
+    def __init__(self, *, codec: HasEos, held_out: HeldOutReferences | None) -> None:
+        self.eos, self.known = codec.eos, TokenSentences.of(drop_unknown(held_out, "bleu").numbers())
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
-        found = bleu_against(written(fake, self.eos), self.known)
+        found = bleu_against(strip_padding(fake, self.eos), self.known)
         return {f"bleu{n}": value for n, value in found.items()}
 
 
@@ -54,29 +54,29 @@ class SelfBleu:
     needs = "rows"
     features = "tokens"
 
-    def __init__(self, *, codec: Vocabulary) -> None:
+    def __init__(self, *, codec: HasEos) -> None:
         self.eos = codec.eos
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
-        found = bleu_among(written(fake, self.eos))
+        found = bleu_among(strip_padding(fake, self.eos))
         return {f"self_bleu{n}": value for n, value in found.items()}
 
 
-def bleu_against(hypotheses: Sentences, known: Sentences, order: int = ORDER) -> dict[int, float]:
+def bleu_against(hypotheses: TokenSentences, known: TokenSentences, order: int = ORDER) -> dict[int, float]:
     """Mean BLEU-2 to BLEU-`order` of sentences against all references."""
     matches = []
     for n in range(1, order + 1):
-        ours, theirs = codes_of([hypotheses, known], n)
-        matches.append(clipped(counted(*ours), counted(*theirs), len(hypotheses)))
+        ours, theirs = ngram_codes([hypotheses, known], n)
+        matches.append(clip_counts(count_ngrams(*ours), count_ngrams(*theirs), len(hypotheses)))
     closest = closest_lengths(hypotheses.lengths, known.lengths)
     return {n: float(each.mean()) for n, each in bleu(matches, hypotheses.lengths, closest).items()}
 
 
-def bleu_among(sentences: Sentences, order: int = ORDER) -> dict[int, float]:
+def bleu_among(sentences: TokenSentences, order: int = ORDER) -> dict[int, float]:
     """Mean BLEU-2 to BLEU-`order` of each sentence against all the others."""
     matches = []
     for n in range(1, order + 1):
-        (ours,) = codes_of([sentences], n)
-        matches.append(clipped_by_others(counted(*ours), len(sentences)))
+        (ours,) = ngram_codes([sentences], n)
+        matches.append(clip_counts_by_others(count_ngrams(*ours), len(sentences)))
     closest = closest_among_others(sentences.lengths)
     return {n: float(each.mean()) for n, each in bleu(matches, sentences.lengths, closest).items()}

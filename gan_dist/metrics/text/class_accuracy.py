@@ -26,9 +26,9 @@ class ClassAccuracy:
 
     def compare(self, real: ClassMoments, fake: ClassMoments) -> dict[str, float]:
         """Of features that are 1 for the class that was seen, and 0."""
-        return {"class_accuracy": accuracy(fake), "class_accuracy_real": accuracy(real)}
+        return {"class_accuracy": class_accuracy(fake), "class_accuracy_real": class_accuracy(real)}
 
 
-def accuracy(found: ClassMoments) -> float:
+def class_accuracy(found: ClassMoments) -> float:
     """Share of samples whose feature of their own class is 1."""
     return float(found.totals.diagonal().sum() / found.counts.sum())

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.text.references import HeldOut, Oracle, known
+from gan_dist.metrics.text.references import HeldOutReferences, ScoresTokens, drop_unknown
 
 CHUNK = 64
 UNK = 3
@@ -27,8 +27,8 @@ class Nll:
     needs = "generator"
     features = "tokens"
 
-    def __init__(self, *, held_out: HeldOut | None) -> None:
-        self.known = torch.from_numpy(known(held_out, "nll").rows())
+    def __init__(self, *, held_out: HeldOutReferences | None) -> None:
+        self.known = torch.from_numpy(drop_unknown(held_out, "nll").rows())
 
     def sums(self, generator: nn.Module, fake: Tensor, rank: int, world: int) -> Tensor:
         """This worker's share of both sums and of the tokens in them, [4] in float64."""
@@ -55,7 +55,7 @@ class NllOracle:
     needs = "rows"
     features = "tokens"
 
-    def __init__(self, *, oracle: Oracle | None) -> None:
+    def __init__(self, *, oracle: ScoresTokens | None) -> None:
         if oracle is None:
             raise ValueError("'nll_oracle' needs data that an oracle drew; set data.source: oracle")
         self.oracle = oracle

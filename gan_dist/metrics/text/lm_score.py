@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from gan_dist.metrics.features.fit import seeded
-from gan_dist.metrics.features.language_model import LanguageModel, per_token
-from gan_dist.metrics.text.references import HeldOut, known
+from gan_dist.metrics.features.language_model import LanguageModel, nll_per_token
+from gan_dist.metrics.text.references import HeldOutReferences, drop_unknown
 
 
-class Codec(Protocol):
+class CodecSizes(Protocol):
     """Of the data: what its ids are."""
 
     @property
@@ -40,7 +40,7 @@ class LmScore:
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         """Of features [N, 2] of either."""
-        return {"lm": per_token(fake), "lm_real": per_token(real)}
+        return {"lm": nll_per_token(fake), "lm_real": nll_per_token(real)}
 
 
 class ReverseLmScore:
@@ -59,9 +59,9 @@ class ReverseLmScore:
     costly = True
     features = "tokens"
 
-    def __init__(self, *, codec: Codec, held_out: HeldOut | None, steps: int = 1000) -> None:
+    def __init__(self, *, codec: CodecSizes, held_out: HeldOutReferences | None, steps: int = 1000) -> None:
         self.codec, self.steps = codec, steps
-        self.known = torch.from_numpy(known(held_out, "reverse_lm").rows())
+        self.known = torch.from_numpy(drop_unknown(held_out, "reverse_lm").rows())
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         model = seeded(self._model).to(fake.device)

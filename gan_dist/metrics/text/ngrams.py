@@ -13,14 +13,14 @@ Floats = NDArray[np.float64]
 EPSILON = 0.1
 
 
-class Sentences(NamedTuple):
+class TokenSentences(NamedTuple):
     """Sentences of any length as one row of token numbers; sentence i is tokens[ends[i - 1] : ends[i]]."""
 
     tokens: Ints
     ends: Ints
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int] | NDArray[Any]]) -> Sentences:
+    def of(cls, rows: Sequence[Sequence[int] | NDArray[Any]]) -> TokenSentences:
         lengths = np.asarray([len(row) for row in rows], np.int64)
         tokens = [np.asarray(row, np.int64) for row in rows]
         return cls(np.concatenate([np.empty(0, np.int64), *tokens]), lengths.cumsum())
@@ -41,7 +41,7 @@ class Counts(NamedTuple):
     times: Ints
 
 
-def codes_of(sets: Sequence[Sentences], n: int) -> list[tuple[Ints, Ints]]:
+def ngram_codes(sets: Sequence[TokenSentences], n: int) -> list[tuple[Ints, Ints]]:
     """(sentence, number of the n-gram) of each n-gram of each set; equal n-grams have equal numbers in all sets."""
     tokens = np.concatenate([one.tokens for one in sets])
     sentence = np.concatenate([np.repeat(np.arange(len(one)), one.lengths) + at for one, at in _from(sets)])
@@ -65,7 +65,7 @@ def codes_of(sets: Sequence[Sentences], n: int) -> list[tuple[Ints, Ints]]:
     return found
 
 
-def counted(sentence: Ints, gram: Ints) -> Counts:
+def count_ngrams(sentence: Ints, gram: Ints) -> Counts:
     """The occurrences of each n-gram in each sentence, ordered by n-gram."""
     order = np.lexsort((sentence, gram))
     sentence, gram = sentence[order], gram[order]
@@ -75,7 +75,7 @@ def counted(sentence: Ints, gram: Ints) -> Counts:
     return Counts(sentence[starts], gram[starts], np.diff(starts, append=len(gram)))
 
 
-def clipped(hypotheses: Counts, references: Counts, count: int) -> Ints:
+def clip_counts(hypotheses: Counts, references: Counts, count: int) -> Ints:
     """For each of `count` hypotheses, its n-grams that references have, each at most as often as in the one reference
     that has it most often."""
     grams, most = _most(references)
@@ -85,7 +85,7 @@ def clipped(hypotheses: Counts, references: Counts, count: int) -> Ints:
     return _summed(hypotheses.sentence, np.minimum(hypotheses.times, limit), count)
 
 
-def clipped_by_others(sentences: Counts, count: int) -> Ints:
+def clip_counts_by_others(sentences: Counts, count: int) -> Ints:
     """The same of each sentence against all the others: by the second most often, where it is itself the first."""
     starts = np.flatnonzero(np.diff(sentences.gram, prepend=-1))
     sizes = np.diff(starts, append=len(sentences.gram))
@@ -148,7 +148,7 @@ def _summed(sentence: Ints, values: Ints, count: int) -> Ints:
     return np.bincount(sentence, values, count).astype(np.int64)
 
 
-def _from(sets: Sequence[Sentences]) -> list[tuple[Sentences, int]]:
+def _from(sets: Sequence[TokenSentences]) -> list[tuple[TokenSentences, int]]:
     """Each set with the number of its first sentence among all."""
     starts = np.cumsum([0, *(len(one) for one in sets)])
     return list(zip(sets, starts.tolist(), strict=False))

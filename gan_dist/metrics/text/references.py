@@ -8,30 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan_dist.metrics.text.ngrams import Sentences
+from gan_dist.metrics.text.ngrams import TokenSentences
 
 
-class Vocabulary(Protocol):
+class HasEos(Protocol):
     """Of the data: which id ends a sentence, None where all are of full length."""
 
     @property
     def eos(self) -> int | None: ...
 
 
-class HeldOut(Protocol):
+class HeldOutReferences(Protocol):
     """Sentences that nothing is learnt from: as numbers of any length, and as ids [N, T]."""
 
     def numbers(self) -> list[list[int]]: ...
     def rows(self) -> NDArray[np.int64]: ...
 
 
-class Oracle(Protocol):
+class ScoresTokens(Protocol):
     """What drew the data: -log p of each token of sentences [N, T], [N, T]."""
 
     def nll(self, sentences: NDArray[Any]) -> NDArray[Any]: ...
 
 
-def known(held_out: HeldOut | None, who: str) -> HeldOut:
+def drop_unknown(held_out: HeldOutReferences | None, who: str) -> HeldOutReferences:
     """Held-out sentences, where a metric needs them. Raises ValueError where there are none."""
     if held_out is None:
         raise ValueError(
@@ -42,9 +42,9 @@ def known(held_out: HeldOut | None, who: str) -> HeldOut:
     return held_out
 
 
-def written(rows: Tensor, eos: int | None) -> Sentences:
+def strip_padding(rows: Tensor, eos: int | None) -> TokenSentences:
     """Token ids [N, T] without what comes after their ends."""
-    return Sentences.of([_until_end(row, eos) for row in rows.long().cpu().numpy()])
+    return TokenSentences.of([_until_end(row, eos) for row in rows.long().cpu().numpy()])
 
 
 def _until_end(row: NDArray[np.int64], eos: int | None) -> NDArray[np.int64]:

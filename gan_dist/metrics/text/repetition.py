@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from gan_dist.metrics.text.ngrams import Sentences, codes_of
-from gan_dist.metrics.text.references import Vocabulary, written
+from gan_dist.metrics.text.ngrams import TokenSentences, ngram_codes
+from gan_dist.metrics.text.references import HasEos, strip_padding
 
 
 class Repetition:
@@ -24,27 +24,27 @@ class Repetition:
     needs = "all"
     features = "tokens"
 
-    def __init__(self, *, codec: Vocabulary) -> None:
+    def __init__(self, *, codec: HasEos) -> None:
         self.eos = codec.eos
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
-        made = written(fake, self.eos)
+        made = strip_padding(fake, self.eos)
         said = sentences(made)
-        known = set(sentences(written(real, self.eos)))
+        known = set(sentences(strip_padding(real, self.eos)))
         return {
-            "distinct2": distinct(made, 2),
-            "distinct4": distinct(made, 4),
+            "distinct2": distinct_ngrams(made, 2),
+            "distinct4": distinct_ngrams(made, 4),
             "duplicates": 1 - len(set(said)) / len(said),
             "copies": sum(one in known for one in said) / len(said),
         }
 
 
-def distinct(made: Sentences, n: int) -> float:
+def distinct_ngrams(made: TokenSentences, n: int) -> float:
     """Different n-grams among all; 0 where no sentence has as many tokens."""
-    ((_, grams),) = codes_of([made], n)
+    ((_, grams),) = ngram_codes([made], n)
     return len(np.unique(grams)) / len(grams) if len(grams) else 0.0
 
 
-def sentences(made: Sentences) -> list[bytes]:
+def sentences(made: TokenSentences) -> list[bytes]:
     """Each sentence as something that can be compared at once."""
     return [part.tobytes() for part in np.split(made.tokens, made.ends[:-1])]

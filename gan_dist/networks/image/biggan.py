@@ -19,7 +19,7 @@ from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sagan import DownBlock
 from gan_dist.networks.layers.attention import SelfAttention
 from gan_dist.networks.layers.checks import class_logits, one_hot
-from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, begin
+from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, initialize_vectors
 
 # Channels at 4 pixels and after each block of G, in widths; and of the map that attends to itself.
 _UP = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
@@ -81,7 +81,7 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         if not self.training and self.truncation < 1:
-            noise = truncated(noise, FURTHEST * self.truncation)
+            noise = truncated_normal(noise, FURTHEST * self.truncation)
         first, *chunks = torch.split(noise, self.chunk, 1)
         x: Tensor = self.first(first).view(len(noise), -1, 4, 4)
         shared = [] if self.embed is None else [one_hot(cond, self.classes, noise) @ self.embed.weight]
@@ -135,7 +135,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, before: int, after: int, given: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([GivenNorm(before, given), GivenNorm(after, given)])
+        self.norms = nn.ModuleList([ConditionalBatchNorm(before, given), ConditionalBatchNorm(after, given)])
         self.convs = nn.ModuleList([SpectralConv(before, after, 3), SpectralConv(after, after, 3)])
         self.aside = SpectralConv(before, after, 1)
 
@@ -147,7 +147,7 @@ class UpBlock(nn.Module):
         return self.convs[1](inner) + aside  # type: ignore[no-any-return]
 
 
-class GivenNorm(nn.Module):
+class ConditionalBatchNorm(nn.Module):
     """Batch normalisation whose scale, about 1, and shift are linear in what is given, [B, given]."""
 
     def __init__(self, width: int, given: int) -> None:
@@ -161,7 +161,7 @@ class GivenNorm(nn.Module):
         return self.norm(x) * scale[:, :, None, None] + shift[:, :, None, None]  # type: ignore[no-any-return]
 
 
-def truncated(noise: Tensor, bound: float) -> Tensor:
+def truncated_normal(noise: Tensor, bound: float) -> Tensor:
     """Standard normal noise as noise of the normal distribution within +-bound: the same quantiles of that one."""
     # In double precision: float32 has no numbers between 1 - 6e-8 and 1, where quantiles beyond 5.3 lie.
     inside = torch.special.ndtr(torch.tensor(bound, dtype=torch.float64)) * 2 - 1
@@ -183,4 +183,4 @@ def _orthogonal(module: nn.Module) -> None:
     if isinstance(module, (SpectralConv, SpectralLinear, nn.Embedding)):
         nn.init.orthogonal_(module.weight)
     if isinstance(module, (SpectralConv, SpectralLinear)):
-        begin(module)
+        initialize_vectors(module)

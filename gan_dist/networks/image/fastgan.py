@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.image.sngan import ClassNorm
+from gan_dist.networks.image.sngan import ConditionalBatchNorm
 from gan_dist.networks.layers.checks import one_hot, powers_between
-from gan_dist.networks.layers.equalized import unit_length
+from gan_dist.networks.layers.equalized import normalize_2nd_moment
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 
 # Channels at each size, as multiples of `width`.
@@ -51,13 +51,13 @@ class Generator(nn.Module):
             raise ValueError(f"fastgan at {size} pixels needs width >= {round(1 / SHARES[size])}, not {width}")
         self.z, self.classes, self.sides = z, classes, sides
         self.first = SpectralLinear(z, widths[4] * 2 * 16, bias=False)
-        self.norm = ClassNorm(widths[4] * 2, 0)
+        self.norm = ConditionalBatchNorm(widths[4] * 2, 0)
         self.blocks = nn.ModuleList()
         self.gates = nn.ModuleDict()
         for number, side in enumerate(sides[1:]):
             self.blocks.append(UpBlock(widths[side // 2], widths[side], classes, twice=number % 2 == 0))
             if 4 * APART <= side <= GATED:
-                self.gates[str(side)] = Excitation(widths[side // APART], widths[side])
+                self.gates[str(side)] = SkipLayerExcitation(widths[side // APART], widths[side])
         self.last = SpectralConv(widths[size], channels, 3)
 
     def draw(self, n: int, rng: Rng) -> dict[str, Tensor | list[Tensor]]:
@@ -69,7 +69,7 @@ class Generator(nn.Module):
         return {"z": flat[0], "pixels": pixels}
 
     def forward(self, noise: dict[str, Tensor], cond: Tensor | None = None) -> Tensor:
-        z = unit_length(noise["z"])
+        z = normalize_2nd_moment(noise["z"])
         classes = one_hot(cond, self.classes, z) if self.classes else None
         x = self.first(z).view(len(z), -1, 4, 4)
         maps = {4: F.glu(self.norm(x, None), 1)}
@@ -91,7 +91,7 @@ class UpBlock(nn.Module):
         self.twice = twice
         inputs = [before, after] if twice else [before]
         self.convs = nn.ModuleList([SpectralConv(one, 2 * after, 3, bias=False) for one in inputs])
-        self.norms = nn.ModuleList([ClassNorm(2 * after, classes) for _ in inputs])
+        self.norms = nn.ModuleList([ConditionalBatchNorm(2 * after, classes) for _ in inputs])
         self.strengths = nn.Parameter(torch.zeros(2)) if twice else None
 
     def forward(self, x: Tensor, classes: Tensor | None, noise: Tensor | None) -> Tensor:
@@ -104,7 +104,7 @@ class UpBlock(nn.Module):
         return x
 
 
-class Excitation(nn.Module):
+class SkipLayerExcitation(nn.Module):
     """A small map [B, inputs, H, W] to factors [B, outputs, 1, 1] of a large one's channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -148,7 +148,9 @@ class Discriminator(nn.Module):
         self.stem = _stem(channels, size, widths)
         self.downs = nn.ModuleList(DownTwice(widths[side], widths[side // 2]) for side in sides[:-1])
         gated = [side for side in sides if side * JUDGED_APART <= first]
-        self.gates = nn.ModuleDict({str(side): Excitation(widths[side * JUDGED_APART], widths[side]) for side in gated})
+        self.gates = nn.ModuleDict(
+            {str(side): SkipLayerExcitation(widths[side * JUDGED_APART], widths[side]) for side in gated}
+        )
         self.head = nn.Sequential(*_normalised(widths[LAST], widths[4], 1), _logits(widths[4]))
         # A map of the copy has the channels of the image's map of twice its size.
         copied = [side for side in sides if side <= self.copied // 2]
@@ -181,7 +183,7 @@ class Discriminator(nn.Module):
         return [
             (self.decoders["image"](maps[LAST]), whole),
             (self.decoders["copy"](self.branch(whole)), whole),
-            (self.decoders["part"](quarter(maps[2 * LAST], part)), self._smaller(quarter(x, part))),
+            (self.decoders["part"](crop_quarter(maps[2 * LAST], part)), self._smaller(crop_quarter(x, part))),
         ]
 
     def _maps(self, x: Tensor) -> dict[int, Tensor]:
@@ -212,7 +214,7 @@ class DownTwice(nn.Module):
         return (self.main(x) + self.direct(x)) / 2  # type: ignore[no-any-return]
 
 
-def quarter(x: Tensor, part: Tensor) -> Tensor:
+def crop_quarter(x: Tensor, part: Tensor) -> Tensor:
     """The quarter [B, C, N, N] of each [B, C, 2N, 2N] with the number `part`, [B], row by row."""
     n, channels, height, width = x.shape
     cut = x.reshape(n, channels, 2, height // 2, 2, width // 2).permute(0, 2, 4, 1, 3, 5)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.networks.layers.checks import one_hot
-from gan_dist.networks.layers.pretrained_backbone import RANDOM, Taps, weights_file
+from gan_dist.networks.layers.pretrained_backbone import RANDOM, FeatureTaps, weights_file
 from gan_dist.networks.layers.spectral_norm import SpectralConv
 
 SMALLEST = 64
@@ -66,8 +66,8 @@ class Discriminator(nn.Module):
         self.side = max(size, resolution)
         self.classes = classes
         # In a list, where torch does not see it: neither saved, nor trained, nor ever in training mode.
-        self._taps = [Taps(backbone, weights)]
-        self.mix = Mixing(self._taps[0].channels, width)
+        self._taps = [FeatureTaps(backbone, weights)]
+        self.mix = CrossScaleMixing(self._taps[0].channels, width)
         heads = [Head(inputs, self.side // 2 ** (scale + 1), classes) for scale, inputs in enumerate(self.mix.channels)]
         self.heads = nn.ModuleList(heads)
 
@@ -97,7 +97,7 @@ class Discriminator(nn.Module):
         return self
 
 
-class Mixing(nn.Module):
+class CrossScaleMixing(nn.Module):
     """Four maps to four of twice the size by random 1x1 convolutions that are never trained: across channels, then from
     the smallest map on, each added to the next larger one (section 3.2)."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.image.sngan import ClassNorm
+from gan_dist.networks.image.sngan import ConditionalBatchNorm
 from gan_dist.networks.layers.attention import SelfAttention
 from gan_dist.networks.layers.checks import class_logits, one_hot, powers_between
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
@@ -102,7 +102,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, before: int, after: int, classes: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ClassNorm(before, classes), ClassNorm(after, classes)])
+        self.norms = nn.ModuleList([ConditionalBatchNorm(before, classes), ConditionalBatchNorm(after, classes)])
         self.convs = nn.ModuleList([SpectralConv(before, after, 3), SpectralConv(after, after, 3)])
         self.aside = SpectralConv(before, after, 1, gain=1.0)
 

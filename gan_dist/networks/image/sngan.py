@@ -84,7 +84,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ClassNorm(width, classes), ClassNorm(width, classes)])
+        self.norms = nn.ModuleList([ConditionalBatchNorm(width, classes), ConditionalBatchNorm(width, classes)])
         self.convs = nn.ModuleList([_xavier(nn.Conv2d(width, width, 3, padding=1)) for _ in range(2)])
         self.aside = _xavier(nn.Conv2d(width, width, 1), gain=1.0)
 
@@ -95,7 +95,7 @@ class UpBlock(nn.Module):
         return self.convs[1](inner) + _doubled(self.aside(x))  # type: ignore[no-any-return]
 
 
-class ClassNorm(nn.Module):
+class ConditionalBatchNorm(nn.Module):
     """Batch normalisation with a scale and shift for each class, or one for all without classes."""
 
     def __init__(self, width: int, classes: int) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.distributed.randomness import Rng, one_lane
+from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.networks.layers.checks import full_precision, one_hot, powers_between
-from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, unit_length
-from gan_dist.networks.layers.modulated_conv import StyledConv, ToPicture
+from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, normalize_2nd_moment
+from gan_dist.networks.layers.modulated_conv import StyledConv, ToRGB
 from gan_dist.networks.layers.resample import Upsample
 
 CENTRE_OF = 4096
@@ -64,11 +64,11 @@ class Generator(nn.Module):
         self.map = Mapping(z, classes, w, mapping)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.layers = nn.ModuleList([StyledConv(widths[0], widths[0], w)])
-        self.pictures = nn.ModuleList([ToPicture(widths[0], channels, w)])
+        self.pictures = nn.ModuleList([ToRGB(widths[0], channels, w)])
         for before, after in pairwise(widths):
             self.layers.append(StyledConv(before, after, w, doubled=True))
             self.layers.append(StyledConv(after, after, w))
-            self.pictures.append(ToPicture(after, channels, w))
+            self.pictures.append(ToRGB(after, channels, w))
         self.upsample = Upsample()
         self.sides = [4] + [4 * 2**step for step in range(1, len(widths)) for _ in range(2)]
 
@@ -109,7 +109,7 @@ class Generator(nn.Module):
 
     def _centre(self, like: Tensor) -> Tensor:
         """The mean style: that of 4096 fixed draws, of all classes in turn, so that it needs no state of its own."""
-        z = one_lane(("centre",), CENTRE_OF, like.device, like.dtype).normal(self.z)
+        z = single_lane_rng(("centre",), CENTRE_OF, like.device, like.dtype).normal(self.z)
         cond = torch.arange(CENTRE_OF, device=like.device) % self.classes if self.classes else None
         centre: Tensor = self.map(z, cond).mean(0)
         return centre
@@ -162,7 +162,7 @@ class Discriminator(nn.Module):
         x = self.blocks(self.first(x))
         with full_precision(x):
             x = x.to(self.head.weight.dtype)
-            deviation = group_deviation(x, self.group)[:, None, None, None].expand(-1, 1, 4, 4)
+            deviation = minibatch_stddev(x, self.group)[:, None, None, None].expand(-1, 1, 4, 4)
             return self.dense(self.last(torch.cat([x, deviation], 1)).flatten(1))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -189,9 +189,9 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         with full_precision(z):
-            parts = [unit_length(z)] if self.z else []
+            parts = [normalize_2nd_moment(z)] if self.z else []
             if self.embed is not None:
-                parts.append(unit_length(self.embed(one_hot(cond, self.classes, z))))
+                parts.append(normalize_2nd_moment(self.embed(one_hot(cond, self.classes, z))))
             return self.layers(torch.cat(parts, 1))  # type: ignore[no-any-return]
 
 
@@ -208,7 +208,7 @@ class DownBlock(nn.Module):
         return (self.body(x) + self.aside(x)) / math.sqrt(2)  # type: ignore[no-any-return]
 
 
-def group_deviation(x: Tensor, group: int) -> Tensor:
+def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """The mean standard deviation of features over groups of consecutive samples, [B]; the last group may be short
     (Karras et al. 2018, arXiv 1710.10196, section 3)."""
     whole = len(x) - len(x) % group

@@ -57,7 +57,7 @@ class Encoder(nn.Module):
         return known
 
 
-def drawn(known: Tensor, rng: Rng) -> Tensor:
+def reparametrize(known: Tensor, rng: Rng) -> Tensor:
     """Noise [B, z] of the normal distributions that `known` [B, 2z] describes (section 2.4, the reparameterisation)."""
     mean, log_variance = known.chunk(2, 1)
     return mean + (log_variance / 2).exp() * rng.normal(mean.shape[1]).to(mean.dtype)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.networks.layers.resample import smoothed
+from gan_dist.networks.layers.resample import blur
 
 SLOPE = 0.2
 
@@ -35,7 +35,7 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         made = F.linear(x, self.weight * self.gain, self.bias * self.rate)
-        return activated(made) if self.active else made
+        return scaled_leaky_relu(made) if self.active else made
 
 
 class EqualConv(nn.Module):
@@ -60,17 +60,17 @@ class EqualConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, edge = self.weight * self.gain, self.weight.shape[-1] // 2
         if self.halve:
-            made = F.conv2d(smoothed(x, padding=1 + edge), weight, self.bias, stride=2)
+            made = F.conv2d(blur(x, padding=1 + edge), weight, self.bias, stride=2)
         else:
             made = F.conv2d(x, weight, self.bias, padding=edge)
-        return activated(made) if self.active else made
+        return scaled_leaky_relu(made) if self.active else made
 
 
-def activated(x: Tensor) -> Tensor:
+def scaled_leaky_relu(x: Tensor) -> Tensor:
     """LeakyReLU(0.2), times sqrt(2)."""
     return F.leaky_relu(x, SLOPE) * math.sqrt(2)
 
 
-def unit_length(x: Tensor) -> Tensor:
+def normalize_2nd_moment(x: Tensor) -> Tensor:
     """Each row of [B, n] scaled to a mean square of 1."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()

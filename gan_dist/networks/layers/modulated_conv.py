@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.networks.layers.checks import full_precision
-from gan_dist.networks.layers.equalized import EqualLinear, activated
-from gan_dist.networks.layers.resample import smoothed
+from gan_dist.networks.layers.equalized import EqualLinear, scaled_leaky_relu
+from gan_dist.networks.layers.resample import blur
 
 
 class StyledConv(nn.Module):
@@ -26,11 +26,11 @@ class StyledConv(nn.Module):
         self.doubled = doubled
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        x = modulated(x, self.weight, self.style(style), self.doubled)
-        return activated(x + self.strength * noise + self.bias[:, None, None])
+        x = modulated_conv2d(x, self.weight, self.style(style), self.doubled)
+        return scaled_leaky_relu(x + self.strength * noise + self.bias[:, None, None])
 
 
-class ToPicture(nn.Module):
+class ToRGB(nn.Module):
     """[B, inputs, H, W] to a picture [B, C, H, W]: modulated, not demodulated."""
 
     def __init__(self, inputs: int, channels: int, w: int) -> None:
@@ -44,7 +44,7 @@ class ToPicture(nn.Module):
         return F.conv2d(x * scale, self.weight, self.bias)
 
 
-def modulated(x: Tensor, weight: Tensor, style: Tensor, doubled: bool = False) -> Tensor:
+def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, doubled: bool = False) -> Tensor:
     """Convolution of each sample with its own weights: scaled by its style, then to unit length for each output.
 
     Written as scaling what goes in and what comes out of one convolution for all (equations 1 and 3).
@@ -61,7 +61,7 @@ def modulated(x: Tensor, weight: Tensor, style: Tensor, doubled: bool = False) -
     x = x * style[:, :, None, None]
     if doubled:
         # A transposed convolution and then the filter: as the other way round, for a quarter of the work.
-        x = smoothed(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), padding=1, gain=4.0)
+        x = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), padding=1, gain=4.0)
     else:
         x = F.conv2d(x, weight, padding=1)
     return x * scale

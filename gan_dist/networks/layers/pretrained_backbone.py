@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.networks.layers.weight_files import place_of, sha256_of, tensors_of
+from gan_dist.networks.layers.weight_files import load_tensors, sha256_of, weights_path
 
 RANDOM = "random"
 Backbone = Literal["vgg16", "resnet50", "efficientnet_lite0"]
@@ -19,7 +19,7 @@ PLAIN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SHOWN = 5
 
 
-class Known(NamedTuple):
+class BackboneSpec(NamedTuple):
     """A network: how it is built, the file of its weights and where that is, the mean and deviation it wants."""
 
     build: Callable[[], nn.Module]
@@ -29,7 +29,7 @@ class Known(NamedTuple):
     channels: tuple[int, int, int, int]
 
 
-class Taps(nn.Module):
+class FeatureTaps(nn.Module):
     """Images [B, 3, H, W] in [-1, 1] to maps of a 4th, 8th, 16th and 32nd of the height and width.
 
     Args:
@@ -68,7 +68,7 @@ def weights_file(name: str, named: str | None) -> Path:
         ValueError: it is not there, or was changed; the text says which file is wanted and where.
     """
     known = KNOWN[name]
-    path = place_of(known.file, named)
+    path = weights_path(known.file, named)
     if not path.is_file():
         raise ValueError(
             f"the weights of {name} are needed, and {str(path)!r} is not there; download {known.file} from "
@@ -128,10 +128,10 @@ def _lite0() -> nn.Module:
 
 
 TORCHVISION = "download.pytorch.org/models"
-KNOWN: dict[str, Known] = {
-    "vgg16": Known(_Vgg16, "vgg16-397923af.pth", TORCHVISION, IMAGENET, (128, 256, 512, 512)),
-    "resnet50": Known(_Resnet50, "resnet50-0676ba61.pth", TORCHVISION, IMAGENET, (256, 512, 1024, 2048)),
-    "efficientnet_lite0": Known(
+KNOWN: dict[str, BackboneSpec] = {
+    "vgg16": BackboneSpec(_Vgg16, "vgg16-397923af.pth", TORCHVISION, IMAGENET, (128, 256, 512, 512)),
+    "resnet50": BackboneSpec(_Resnet50, "resnet50-0676ba61.pth", TORCHVISION, IMAGENET, (256, 512, 1024, 2048)),
+    "efficientnet_lite0": BackboneSpec(
         _lite0,
         "tf_efficientnet_lite0-0aa007d2.pth",
         "the releases of github.com/huggingface/pytorch-image-models (v0.1-weights)",
@@ -143,7 +143,7 @@ KNOWN: dict[str, Known] = {
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
     """Put the weights in; what the file has for other layers (those that classify) does not matter."""
-    stored = tensors_of(path)
+    stored = load_tensors(path)
     own = network.state_dict()
     counts = [key for key in own if not key.endswith("num_batches_tracked")]
     differing = [key for key in counts if key not in stored or stored[key].shape != own[key].shape]

@@ -34,7 +34,7 @@ class Downsample(nn.Module):
         return F.conv2d(x, _for_each(self.kernel, x), stride=2, padding=1, groups=x.shape[1])
 
 
-def smoothed(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """The filter alone, [B, C, H, W] to [B, C, H + 2 padding - 3, W + 2 padding - 3], with zeros around the picture."""
     kernel = (gain * _kernel()).to(x.device, x.dtype)
     return F.conv2d(x, _for_each(kernel, x), padding=padding, groups=x.shape[1])

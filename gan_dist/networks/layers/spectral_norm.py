@@ -44,13 +44,13 @@ class SpectralConv(nn.Conv2d):
         padding = kernel // 2 if padding is None else padding
         super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
         nn.init.xavier_uniform_(self.weight, gain)
-        begin(self)
+        initialize_vectors(self)
 
     def before_step(self) -> None:
-        iterate(self.weight, self.u, self.v)
+        power_iteration(self.weight, self.u, self.v)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = normalised(self.weight, self.u, self.v)
+        weight = normalize_spectral(self.weight, self.u, self.v)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
@@ -63,16 +63,16 @@ class SpectralLinear(nn.Linear):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, bias)
         nn.init.xavier_uniform_(self.weight)
-        begin(self)
+        initialize_vectors(self)
 
     def before_step(self) -> None:
-        iterate(self.weight, self.u, self.v)
+        power_iteration(self.weight, self.u, self.v)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, normalised(self.weight, self.u, self.v), self.bias)
+        return F.linear(x, normalize_spectral(self.weight, self.u, self.v), self.bias)
 
 
-def begin(layer: SpectralConv | SpectralLinear) -> None:
+def initialize_vectors(layer: SpectralConv | SpectralLinear) -> None:
     """Zero the bias, and give the layer vectors that are near those of its largest singular value."""
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -80,18 +80,18 @@ def begin(layer: SpectralConv | SpectralLinear) -> None:
     layer.register_buffer("u", torch.randn(outputs))
     layer.register_buffer("v", torch.randn(inputs))
     for _ in range(ITERATIONS_AT_FIRST):
-        iterate(layer.weight, layer.u, layer.v)
+        power_iteration(layer.weight, layer.u, layer.v)
 
 
 @torch.no_grad()
-def iterate(weight: Tensor, u: Tensor, v: Tensor) -> None:
+def power_iteration(weight: Tensor, u: Tensor, v: Tensor) -> None:
     """One step of power iteration, in place. `weight` is [outputs, ...], u [outputs], v the rest of it."""
     matrix = weight.flatten(1)
     v.copy_(F.normalize(matrix.T @ u, dim=0))
     u.copy_(F.normalize(matrix @ v, dim=0))
 
 
-def normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def normalize_spectral(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """weight / (u W v). The gradient flows through the estimate too, with u and v constant (equation 12)."""
     # Written without a matrix product, which autocast would round to bfloat16.
     sigma = (weight.flatten(1) * (u[:, None] * v)).sum()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 
-def place_of(file: str, named: str | None) -> Path:
+def weights_path(file: str, named: str | None) -> Path:
     """The path that a person names, or where torch keeps a download of that name."""
     if named:
         return Path(named).expanduser()
@@ -24,7 +24,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def tensors_of(path: Path) -> dict[str, Any]:
+def load_tensors(path: Path) -> dict[str, Any]:
     """What a file of torch holds; it may hold nothing but tensors. Raises ValueError."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -28,7 +28,7 @@ RECORDED = {"forward": ("beta",), "log_prob": (), "scored": ()}  # `Recorder`
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingOptions:
     """How tokens are drawn outside training.
 
     Attributes:
@@ -86,7 +86,7 @@ class Autoregressive(nn.Module):
         if beta <= 0:
             raise ValueError(f"beta must be more than 0, not {beta}")
         self.vocabulary, self.length, self.bos, self.eos, self.classes = vocabulary, length, bos, eos, classes
-        self.relax, self.beta, self.drawing = relax, beta, Drawing()
+        self.relax, self.beta, self.drawing = relax, beta, SamplingOptions()
         self.first = 0 if eos is None else NEVER_WRITTEN
 
     @property
@@ -111,12 +111,12 @@ class Autoregressive(nn.Module):
         """Token ids [B, T], or, in training with `relax`, [B, T, V]."""
         if "gumbel" in noise:
             return self.relaxed(noise["gumbel"], cond)
-        return self.sample(noise["uniform"], cond, Drawing() if self.training else self.drawing)
+        return self.sample(noise["uniform"], cond, SamplingOptions() if self.training else self.drawing)
 
     @torch.no_grad()
-    def sample(self, uniforms: Tensor, cond: Tensor | None = None, drawing: Drawing | None = None) -> Tensor:
+    def sample(self, uniforms: Tensor, cond: Tensor | None = None, drawing: SamplingOptions | None = None) -> Tensor:
         """Token ids [B, T] drawn by inverting the cumulative probability, with numbers [B, T] in [0, 1)."""
-        state, drawing = self.begin(len(uniforms), cond), drawing or Drawing()
+        state, drawing = self.begin(len(uniforms), cond), drawing or SamplingOptions()
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         found = []
@@ -125,7 +125,7 @@ class Autoregressive(nn.Module):
             if place < len(drawing.prefix):
                 tokens = torch.full_like(tokens, drawing.prefix[place])
             else:
-                tokens = self.first + drawn(drawing.narrowed(logits), column)
+                tokens = self.first + draw_tokens(drawing.narrowed(logits), column)
             tokens, over = self.ended(tokens, over)
             found.append(tokens)
         return torch.stack(found, 1)
@@ -136,7 +136,7 @@ class Autoregressive(nn.Module):
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         wide, found = torch.promote_types(uniforms.dtype, torch.float32), []
-        for noise in gumbel(uniforms.to(wide)).unbind(1):
+        for noise in gumbel_noise(uniforms.to(wide)).unbind(1):
             logits, state = self.step(tokens, state)
             # Logits are log p but for a constant of each row, which softmax does not see.
             soft = torch.softmax(self.beta * (logits + noise), 1)
@@ -170,7 +170,7 @@ class Autoregressive(nn.Module):
     def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`log_prob` as samples are drawn, without dropout, and the entropy (nats) of what could have stood there,
         both [B, T]."""
-        with without_dropout(self):
+        with eval_mode_of(self):
             logits = self.logits(tokens, cond)
         log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
         given = log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2)
@@ -198,7 +198,7 @@ class Autoregressive(nn.Module):
 
 
 @contextmanager
-def without_dropout(module: nn.Module) -> Iterator[None]:
+def eval_mode_of(module: nn.Module) -> Iterator[None]:
     """Nothing is dropped inside; all else stays in training mode, which recurrent layers want for a gradient."""
     dropping = [one for one in module.modules() if isinstance(one, nn.Dropout) and one.training]
     for one in dropping:
@@ -218,7 +218,7 @@ def sentence_mask(tokens: Tensor, eos: int | None) -> Tensor:
     return (ends.cumsum(1) == ends).float()
 
 
-def drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
+def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Places [n] drawn from logits [n, K] by numbers [n] in [0, 1)."""
     wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
     # Sums of blocks are quick, and a cumulative sum is not: one over the blocks, and one inside the block found.
@@ -243,7 +243,7 @@ def _below(sought: Tensor, cumulative: Tensor) -> Tensor:
     return torch.minimum(sought, torch.nextafter(last, torch.zeros_like(last)))
 
 
-def gumbel(uniforms: Tensor) -> Tensor:
+def gumbel_noise(uniforms: Tensor) -> Tensor:
     """Gumbel noise from numbers in [0, 1), in at least float32."""
     tiny = torch.finfo(uniforms.dtype).tiny
     return uniforms.clamp_min(tiny).log_().neg_().log_().neg_()
@@ -254,6 +254,6 @@ def one_hot(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
     return F.one_hot(tokens, vocabulary).to(dtype)
 
 
-def embedded(x: Tensor, embedding: nn.Embedding) -> Tensor:
+def embed_tokens(x: Tensor, embedding: nn.Embedding) -> Tensor:
     """Embeddings [B, T, E] of token ids [B, T], or of rows of the vocabulary [B, T, V]."""
     return x @ embedding.weight if x.is_floating_point() else embedding(x)

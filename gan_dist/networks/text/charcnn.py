@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.text.autoregressive import NEVER_WRITTEN, embedded, sentence_mask
+from gan_dist.networks.text.autoregressive import NEVER_WRITTEN, embed_tokens, sentence_mask
 
 SHARE = 0.3
 BLOCKS = 5
@@ -82,6 +82,6 @@ class Discriminator(nn.Module):
         self.cls = nn.Embedding(classes, width * length) if classes else None
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        features = self.blocks(embedded(x, self.tokens).transpose(1, 2)).flatten(1)
+        features = self.blocks(embed_tokens(x, self.tokens).transpose(1, 2)).flatten(1)
         logits: Tensor = self.out(features).squeeze(1)
         return logits if self.cls is None else logits + (self.cls(cond) * features).sum(1)

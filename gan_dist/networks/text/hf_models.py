@@ -14,7 +14,7 @@ OURS = 4  # the special tokens that our vocabularies begin with
 SHOWN = 3
 
 
-class Codec(Protocol):
+class CodecSizes(Protocol):
     """Of the data: every token by its id, and a row of ids as people write it."""
 
     @property

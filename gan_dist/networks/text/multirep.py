@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import embedded
+from gan_dist.networks.text.autoregressive import embed_tokens
 from gan_dist.networks.text.textcnn import Highway
 
 HEIGHTS = (2, 3, 4, 5)
@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
             _scatter(self.cls.weight, self.out.in_features**-0.5)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found = embedded(x, self.tokens).transpose(1, 2)
+        found = embed_tokens(x, self.tokens).transpose(1, 2)
         batch, representations, length = found.shape
         alone = found.reshape(-1, length)
         pooled = F.relu(torch.cat([_largest(alone, one) for one in self.convolutions], 1))

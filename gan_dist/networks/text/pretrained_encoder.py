@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks.text.hf_models import Codec, LocalModel
+from gan_dist.networks.text.hf_models import CodecSizes, LocalModel
 
 PAD = 0
 
@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
     ids: Tensor
 
     def __init__(
-        self, *, vocabulary: int, length: int, codec: Codec, classes: int = 0, folder: str, frozen: bool = False
+        self, *, vocabulary: int, length: int, codec: CodecSizes, classes: int = 0, folder: str, frozen: bool = False
     ) -> None:
         super().__init__()
         found = LocalModel(folder, "discriminator 'pretrained_encoder'")

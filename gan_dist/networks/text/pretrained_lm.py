@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.networks.text.autoregressive import Autoregressive, Relax, State
-from gan_dist.networks.text.hf_models import OURS, Codec, LocalModel
+from gan_dist.networks.text.hf_models import OURS, CodecSizes, LocalModel
 
 NEVER = -1e4  # a logit that is never drawn; finite, so that 0 log 0 is 0
 
@@ -43,7 +43,7 @@ class Generator(Autoregressive):
         length: int,
         bos: int,
         eos: int | None,
-        codec: Codec,
+        codec: CodecSizes,
         classes: int = 0,
         folder: str,
         relax: Relax = "none",

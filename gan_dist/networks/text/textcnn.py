@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import embedded
+from gan_dist.networks.text.autoregressive import embed_tokens
 
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
         self.cls = nn.Embedding(classes, features) if classes else None
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found = embedded(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
+        found = embed_tokens(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
         return self._judged([one(found).max(2).values for one in self.convolutions], cond)
 
     def endings(self, x: Tensor, written: Tensor, cond: Tensor | None = None) -> Tensor:

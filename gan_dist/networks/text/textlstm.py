@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import embedded
+from gan_dist.networks.text.autoregressive import embed_tokens
 
 POSITIONS = 8
 
@@ -47,7 +47,7 @@ class Discriminator(nn.Module):
         self.register_buffer("positions", _waves(length), persistent=False)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found = self.dropout(embedded(x, self.tokens))
+        found = self.dropout(embed_tokens(x, self.tokens))
         places = self.positions.to(found).expand(len(found), -1, -1)
         features = self.norm(self.lstm(torch.cat([found, places], 2))[0])
         logits: Tensor = self.out(features).squeeze(2)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_dist.runs.metric_history import curve
-from gan_dist.spec.problems import shown
+from gan_dist.runs.metric_history import tag_curve
+from gan_dist.spec.problems import show_value
 from gan_dist.spec.space import LISTS, Parameter
 from gan_dist.sweeps.reports.progress import means
 from gan_dist.sweeps.reports.results import StoredSweep
@@ -57,7 +57,7 @@ def curves(told: StoredSweep) -> Figure | None:
     for axes, tag, name in zip(many, told.tags, told.metrics, strict=True):
         for place, row in reversed(list(enumerate(told.rows()))):
             for repetition in range(told.seeds):
-                points = curve(told.trial(row.number, repetition), tag)
+                points = tag_curve(told.trial(row.number, repetition), tag)
                 if points:
                     label = f"t{row.number:03d}" if place < BEST and repetition == 0 else None
                     look: dict[str, Any] = {"color": f"C{place}"} if place < BEST else {"color": "0.7", "linewidth": 1}
@@ -226,7 +226,7 @@ def _ends(one: Parameter) -> tuple[str, str]:
 
 def _label(value: Any) -> str:
     """A value of a list in few letters; a component by its name."""
-    return str(value["use"] if isinstance(value, Mapping) and "use" in value else shown(value))[:16]
+    return str(value["use"] if isinstance(value, Mapping) and "use" in value else show_value(value))[:16]
 
 
 def _short(key: str) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_dist.spec.problems import shown
+from gan_dist.spec.problems import show_value
 from gan_dist.sweeps.search.asha import Halving
 from gan_dist.sweeps.search.history import Outcome, Task
 from gan_dist.sweeps.search.ranking import Row, ranking
@@ -114,4 +114,4 @@ def means(row: Mapping[str, Any]) -> list[float]:
 
 
 def told(values: Values) -> str:
-    return ", ".join(f"{key}={shown(value)}" for key, value in values.items())
+    return ", ".join(f"{key}={show_value(value)}" for key, value in values.items())

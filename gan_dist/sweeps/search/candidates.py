@@ -7,11 +7,11 @@ from typing import Any
 
 from gan_dist.errors import JobError
 from gan_dist.registry.lookup import Roots, check_job
-from gan_dist.registry.metric_names import check_metrics, job_names, resolve
+from gan_dist.registry.metric_names import check_metrics, job_metric_names, resolve_metric
 from gan_dist.spec.check import Origins, problem_at, try_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.merge import merge, overrides_document
-from gan_dist.spec.problems import Keys, Problem, shown
+from gan_dist.spec.merge import merge_documents, overrides_document
+from gan_dist.spec.problems import Keys, Problem, show_value
 from gan_dist.spec.sweep import SweepSpec, sweep_conflicts
 from gan_dist.spec.yaml import Document
 from gan_dist.sweeps.search.sampler import Values, planned, probes
@@ -71,7 +71,7 @@ def tag_of(spec: JobSpec, metric: str, roots: Roots = ()) -> str:
     """
     if "/" in metric and not metric.startswith("metric/"):
         return metric
-    return f"metric/{resolve(metric.removeprefix('metric/'), job_names(spec, roots))}"
+    return f"metric/{resolve_metric(metric.removeprefix('metric/'), job_metric_names(spec, roots))}"
 
 
 def _problems_of_ends(sweep: SweepSpec, base: Document, origins: Origins, roots: Roots) -> list[Problem]:
@@ -80,7 +80,7 @@ def _problems_of_ends(sweep: SweepSpec, base: Document, origins: Origins, roots:
     for key, values in probes(sweep.space):
         for problem in _tried(base, values, roots)[1]:
             if problem.message not in clean and _is_about(problem.key, key):
-                text = f"with {shown(values.get(key))}: {_beside(problem, key)}"
+                text = f"with {show_value(values.get(key))}: {_beside(problem, key)}"
                 found.setdefault((key, problem.message), problem_at(origins, (*PLACE, key), text))
     return list(found.values())
 
@@ -90,7 +90,7 @@ def _problems_of_combinations(sweep: SweepSpec, base: Document, origins: Origins
     configurations = [values for _, values in probes(sweep.space)]
     for values in [*configurations, *(planned(sweep) or ())]:
         if problems := _tried(base, values, roots)[1]:
-            told = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
+            told = ", ".join(f"{key}={show_value(value)}" for key, value in values.items())
             for problem in problems:
                 yield problem_at(origins, PLACE, f"with {told}: {_beside(problem, '')}")
             return
@@ -99,7 +99,7 @@ def _problems_of_combinations(sweep: SweepSpec, base: Document, origins: Origins
 def _tried(base: Document, values: Values, roots: Roots) -> tuple[JobSpec | None, list[Problem]]:
     """The job with values laid on it, and everything wrong with it."""
     try:
-        document = merge(base, overrides_document(values))
+        document = merge_documents(base, overrides_document(values))
     except JobError as error:
         return None, list(error.problems)
     document.value.pop("sweep", None)
