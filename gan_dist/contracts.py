@@ -123,7 +123,7 @@ class Batch:
     make_fakes: Callable[[Batch], Tensor]
     differentiated: frozenset[Which] = frozenset()
     _fakes: Tensor | None = field(default=None, repr=False)
-    _judged: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
+    _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
 
     @property
     def fakes(self) -> Tensor:
@@ -135,7 +135,7 @@ class Batch:
             self._fakes = self.make_fakes(self)
         return self._fakes
 
-    def numbers(self, which: Which) -> Tensor:
+    def as_floats(self, which: Which) -> Tensor:
         """The samples as numbers that a gradient can be taken by: real token ids become rows of the vocabulary
         [B, T, V], as the fakes are."""
         found = self.real if which == "real" else self.fakes
@@ -146,7 +146,7 @@ class Batch:
             raise ValueError("a gradient by token ids is asked for; give the generator `relax: gumbel`")
         return F.one_hot(found, self.fakes.shape[-1]).to(self.fakes.dtype)
 
-    def judged(self, nets: Nets, which: Which, differentiable: bool = False) -> DiscriminatorOutput:
+    def discriminate(self, nets: Nets, which: Which, differentiable: bool = False) -> DiscriminatorOutput:
         """D on the real or the generated samples, passed through it once for the objectives and penalties of a phase.
 
         Args:
@@ -156,13 +156,13 @@ class Batch:
                 `differentiates` finds the objective's own pass to be so; otherwise D is passed once more.
         """
         differentiable = differentiable or which in self.differentiated
-        found = self._judged.get(which)
+        found = self._outputs.get(which)
         if found is None or (differentiable and not found.x.requires_grad):
-            x = self.numbers(which) if differentiable else self.real if which == "real" else self.fakes
+            x = self.as_floats(which) if differentiable else self.real if which == "real" else self.fakes
             assert x is not None, "a phase without real samples"
             if differentiable and not x.requires_grad:
                 x = x.detach().requires_grad_()
-            found = self._judged[which] = DiscriminatorOutput(x, nets.D(x, self.cond))
+            found = self._outputs[which] = DiscriminatorOutput(x, nets.D(x, self.cond))
         return found
 
 
@@ -187,7 +187,7 @@ class Penalty(Protocol):
     """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
 
     Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
-    `batch.judged`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods` as
+    `batch.discriminate`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods` as
     an objective has it. `after_step(means)`, called after each step it had part in, with its terms'
     means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order`
     is False where it differentiates no network, which batch normalisation would forbid.

@@ -80,7 +80,7 @@ class Ada:
         return torch.where(_each(chosen), cutout(x, centre, 1 / 2), x)
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        logits = batch.judged(nets, "real").logits
+        logits = batch.discriminate(nets, "real").logits
         return {"p": watch(torch.as_tensor(self.p, device=logits.device)), "real_sign": watch(logits.sign())}
 
     def state(self) -> dict[str, Tensor]:

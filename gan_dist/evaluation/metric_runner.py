@@ -118,7 +118,7 @@ class MetricRunner:
             both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
         else:
             both.add(0, features)
-        compute_metric(one, both if one.compares else None, self._judged(one, both))
+        compute_metric(one, both if one.compares else None, self._prepared_for(one, both))
 
     def measure(
         self,
@@ -148,7 +148,7 @@ class MetricRunner:
             found: list[float] = []
             for place, one in enumerate(self.built):
                 known = real[one.real(self.facts.count)] if one.compares else None
-                found += compute_metric(one, known, asked[place] or self._judged(one, fake[one.fake()]))
+                found += compute_metric(one, known, asked[place] or self._prepared_for(one, fake[one.fake()]))
             values += torch.tensor(found, dtype=torch.float64).to(values.device)
         return dict(zip(self.names, self.run.sum(values).tolist(), strict=True))
 
@@ -162,7 +162,7 @@ class MetricRunner:
         return found
 
     @torch.no_grad()
-    def _judged(self, one: BoundMetric, found: Collected) -> Collected:
+    def _prepared_for(self, one: BoundMetric, found: Collected) -> Collected:
         """What a metric gets of samples: what was collected of them, or what their features say of classes."""
         if one.metric.needs != "logits":
             return found

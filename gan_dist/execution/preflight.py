@@ -221,8 +221,8 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
     if "discriminator" not in networks:
         return []
     if isinstance(facts, TextFacts):
-        return _judged(networks, made, facts) or _judged(networks, _made(generator.train(), facts), facts)
-    return _judged(networks, made, facts)
+        return _discriminated(networks, made, facts) or _discriminated(networks, _made(generator.train(), facts), facts)
+    return _discriminated(networks, made, facts)
 
 
 def _made(generator: Any, facts: DataFacts) -> Any:
@@ -237,7 +237,7 @@ def _conditions(facts: DataFacts) -> Tensor | None:
     return torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
 
 
-def _judged(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -> list[str]:
+def _discriminated(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -> list[str]:
     """What is wrong with D's answer to some samples."""
     try:
         logits = networks["discriminator"](made, _conditions(facts))

@@ -118,8 +118,8 @@ def adversarial_terms(
     `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples).
     """
     if phase == "G":
-        return {"adversarial": mean_over(g_fake(batch.judged(nets, "fakes").logits))}
-    real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+        return {"adversarial": mean_over(g_fake(batch.discriminate(nets, "fakes").logits))}
+    real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
     right = (real > threshold).float() + (fake < threshold).float()
     return {
         "adversarial": mean_over(d_real(real) + d_fake(fake)),

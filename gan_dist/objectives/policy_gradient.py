@@ -114,7 +114,7 @@ def tokens_to_judge(nets: Nets, batch: Batch) -> dict[str, Term]:
     """
     assert batch.real is not None
     generator: Any = nets.G.module
-    real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+    real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
     here, there = generator.mask(batch.real), generator.mask(batch.fakes)
     if real.shape != here.shape:
         raise ValueError(f"a D with logits for each token [B, T] is wanted, not {list(real.shape)}; use textlstm")

@@ -66,7 +66,7 @@ def phases_with_reals(d_steps: int) -> tuple[Phase, ...]:
 
 def scores_of_both(nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
     """D's logits on the real and on the fake samples, which go through D apart."""
-    return batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+    return batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
 
 
 def watch_scores(real: Tensor, fake: Tensor) -> dict[str, Term]:

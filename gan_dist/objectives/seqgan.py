@@ -83,7 +83,7 @@ class SeqGan:
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         if phase != "G":
             assert batch.real is not None
-            per_token = batch.judged(nets, "real").logits.shape == batch.real.shape
+            per_token = batch.discriminate(nets, "real").logits.shape == batch.real.shape
             return tokens_to_judge(nets, batch) if per_token else _judged_sentences(phase, nets, batch)
         tokens = batch.fakes
         if tokens.is_floating_point():

@@ -30,8 +30,8 @@ class Wasserstein:
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         if phase == "G":
-            return {"adversarial": mean_over(-batch.judged(nets, "fakes").logits)}
-        real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+            return {"adversarial": mean_over(-batch.discriminate(nets, "fakes").logits)}
+        real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
         return {"adversarial": mean_over(fake - real), "real_logits": watch(real), "fake_logits": watch(fake)}
 
     @torch.no_grad()

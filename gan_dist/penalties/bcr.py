@@ -44,7 +44,7 @@ def _inconsistency(nets: Nets, batch: Batch, which: Which) -> Tensor:
     x = batch.real if which == "real" else batch.fakes
     assert x is not None
     plain = nets.D.raw
-    judged: Tensor = batch.judged(nets, which).logits if plain is nets.D else plain(x, batch.cond)
+    judged: Tensor = batch.discriminate(nets, which).logits if plain is nets.D else plain(x, batch.cond)
     mirror, right, down = batch.rng(f"bcr {which}").uniform(3).unbind(1)
     most = x.shape[-1] // 8
     shift = (torch.stack([right, down], 1) * (2 * most + 1)).floor().long() - most

@@ -27,7 +27,7 @@ class Dragan:
         self.gamma, self.target, self.noise = gamma, target, noise
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        real = batch.numbers("real")
+        real = batch.as_floats("real")
         noise = batch.rng("dragan").normal(*real.shape[1:])
         x = (real + self.noise * noise).detach().requires_grad_()
         lengths = gradient_norm(nets.D(x, batch.cond), x)

@@ -31,7 +31,7 @@ class LeCam:
         self.means = {which: torch.zeros((), dtype=torch.float64, device="cpu") for which in ("real", "fake")}
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        real, fake = batch.judged(nets, "real").logits, batch.judged(nets, "fakes").logits
+        real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
         means = {which: mean.to(real.device, real.dtype) for which, mean in self.means.items()}
         apart = (real - means["fake"]).square().sum() + (fake - means["real"]).square().sum()
         return {

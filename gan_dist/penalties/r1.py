@@ -24,7 +24,7 @@ class R1:
         self.gamma = gamma
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        x, logits = batch.judged(nets, "real", differentiable=True)
+        x, logits = batch.discriminate(nets, "real", differentiable=True)
         norms = squared_gradient(logits, x)
         return {"r1": Term(self.gamma / 2 * norms.sum(), float(batch.n))}
 

@@ -22,6 +22,6 @@ class R2:
         self.gamma = gamma
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        x, logits = batch.judged(nets, "fakes", differentiable=True)
+        x, logits = batch.discriminate(nets, "fakes", differentiable=True)
         norms = squared_gradient(logits, x)
         return {"r2": Term(self.gamma / 2 * norms.sum(), float(batch.n))}

@@ -24,7 +24,7 @@ class WganGp:
         self.gamma, self.target, self.one_sided = gamma, target, one_sided
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        real = batch.numbers("real")
+        real = batch.as_floats("real")
         u = batch.rng("wgan_gp").uniform(*[1] * (real.ndim - 1))
         x = torch.lerp(batch.fakes.detach(), real, u).requires_grad_()
         lengths = gradient_norm(nets.D(x, batch.cond), x)

@@ -66,7 +66,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         found = embed_tokens(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
-        return self._judged([one(found).max(2).values for one in self.convolutions], cond)
+        return self._classify([one(found).max(2).values for one in self.convolutions], cond)
 
     def endings(self, x: Tensor, written: Tensor, cond: Tensor | None = None) -> Tensor:
         """Logits [B, T - 1, R] of `written` [B, T - 1, R, T], whose place g - 1 holds the first g tokens of x [B, T] as
@@ -80,10 +80,10 @@ class Discriminator(nn.Module):
         for g in range(1, length):
             rows = self.tokens(written[:, g - 1].reshape(-1, length)).flatten(1)
             largest = [_largest(one, rows, known, g) for one, known in zip(self.convolutions, so_far, strict=True)]
-            logits.append(self._judged(largest, classes))
+            logits.append(self._classify(largest, classes))
         return torch.stack(logits, 1).view(batch, copies, begun).transpose(1, 2)
 
-    def _judged(self, largest: list[Tensor], cond: Tensor | None) -> Tensor:
+    def _classify(self, largest: list[Tensor], cond: Tensor | None) -> Tensor:
         """Logits [B] by the largest answers of the filters of each width, [B, F]."""
         features = self.dropout(self.highway(F.relu(torch.cat(largest, 1))))
         logits: Tensor = self.out(features).squeeze(1)
