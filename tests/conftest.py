@@ -10,7 +10,7 @@ import pyarrow.fs as fs
 import pytest
 import torch
 
-from gan_dist.runs.filesystems import remote_filesystem
+from gan_dist.runs.storage import remote_filesystem
 
 torch.set_num_threads(1)
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.distributed.runtime import LocalRuntime

@@ -100,7 +100,7 @@ def test_few_samples_are_the_first_of_many(model: Model, n: int) -> None:
 
 def test_samples_are_the_same_at_any_chunk(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = model.sample(130)
-    monkeypatch.setattr("gan_dist.generation.samples.CHUNK", 16)
+    monkeypatch.setattr("gan_dist.generation.samples.MEMORIZATION_CHUNK", 16)
     assert (model.sample(130).int() - expected.int()).abs().max() <= 1
 
 

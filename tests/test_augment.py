@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.augment import color
+from gan_dist.augment import transforms
 from gan_dist.augment.ada import Ada, rotation
-from gan_dist.augment.affine import SYM6, resample_affine
 from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.augment.diffaugment import DiffAugment
-from gan_dist.augment.pixel_ops import cutout, flip, rotate_quarters, shift_pixels
+from gan_dist.augment.transforms import SYM6, cutout, flip, resample_affine, rotate_quarters, shift_pixels
 from gan_dist.contracts import Phase
 from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import Rng, single_lane_rng
@@ -121,19 +120,19 @@ def test_colours_by_their_definitions() -> None:
     by = rng_of(n, "by").uniform() + 0.2
     mean = x.mean(1, keepdim=True)
     each = by[:, None, None, None]
-    assert torch.allclose(color.apply_color_matrix(x, color.brightness(by)), x + each)
-    assert torch.allclose(color.apply_color_matrix(x, color.contrast(by)), each * x)
-    assert torch.allclose(color.apply_color_matrix(x, color.saturation(by)), mean + each * (x - mean))
+    assert torch.allclose(transforms.apply_color_matrix(x, transforms.brightness(by)), x + each)
+    assert torch.allclose(transforms.apply_color_matrix(x, transforms.contrast(by)), each * x)
+    assert torch.allclose(transforms.apply_color_matrix(x, transforms.saturation(by)), mean + each * (x - mean))
     once = torch.ones(n, dtype=WIDE)
-    assert torch.allclose(color.apply_color_matrix(x, color.luma_flip(once)), x - 2 * mean)
-    assert torch.equal(color.apply_color_matrix(x, color.luma_flip(0 * once)), x)
+    assert torch.allclose(transforms.apply_color_matrix(x, transforms.luma_flip(once)), x - 2 * mean)
+    assert torch.equal(transforms.apply_color_matrix(x, transforms.luma_flip(0 * once)), x)
 
 
 def test_hue_turns_about_grey() -> None:
     x = pictures(4)
     third = torch.full((4,), 2 * math.pi / 3, dtype=WIDE)
-    assert torch.allclose(color.apply_color_matrix(x, color.hue(third)), x[:, [2, 0, 1]]), "red becomes green"
-    turned_x = color.apply_color_matrix(x, color.hue(rng_of(4).uniform() * 6))
+    assert torch.allclose(transforms.apply_color_matrix(x, transforms.hue(third)), x[:, [2, 0, 1]]), "red becomes green"
+    turned_x = transforms.apply_color_matrix(x, transforms.hue(rng_of(4).uniform() * 6))
     assert torch.allclose(turned_x.mean(1), x.mean(1))
     assert torch.allclose(turned_x.square().sum(1), x.square().sum(1))
 
@@ -141,9 +140,9 @@ def test_hue_turns_about_grey() -> None:
 def test_grey_stays_grey_and_transparency_stays() -> None:
     angle = rng_of(4).uniform()
     grey = pictures(4, channels=1)
-    assert torch.allclose(color.apply_color_matrix(grey, color.hue(angle)), grey)
+    assert torch.allclose(transforms.apply_color_matrix(grey, transforms.hue(angle)), grey)
     clear = pictures(4, channels=4)
-    made = color.apply_color_matrix(clear, color.contrast(angle))
+    made = transforms.apply_color_matrix(clear, transforms.contrast(angle))
     assert torch.equal(made[:, 3], clear[:, 3]) and made.shape == clear.shape
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.class_balance import class_shares
+from gan_dist.data.order import class_shares
 from gan_dist.execution.preflight import network_problems
 from gan_dist.generation.export import export
 from gan_dist.generation.model import load

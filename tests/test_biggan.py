@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from gan_dist.networks.image.biggan import Discriminator, Generator, truncated_normal
-from gan_dist.networks.layers.attention import SelfAttention
+from gan_dist.networks.image.sagan import SelfAttention
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, normalize_spectral
 
 

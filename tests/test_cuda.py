@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.distributed.cuda_graph_recording import Recording
+from gan_dist.distributed.cuda_graphs import Recording
 from gan_dist.distributed.runtime import WrappedNetwork
 from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.features.language_model import LanguageModel

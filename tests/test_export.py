@@ -12,7 +12,7 @@ import torch
 
 import gan_dist
 from gan_dist.cli import main
-from gan_dist.generation.export_programs import example_inputs
+from gan_dist.generation.export import example_inputs
 from gan_dist.runs.run_folder import RunFolder
 
 IMAGES = """

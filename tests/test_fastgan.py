@@ -16,8 +16,7 @@ from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.execution.preflight import network_problems
 from gan_dist.networks.image import fastgan
 from gan_dist.networks.image.fastgan import SkipLayerExcitation, UpBlock
-from gan_dist.objectives.decoder_reconstruction import Reconstruction
-from gan_dist.objectives.perceptual import Distance
+from gan_dist.objectives.reconstruction import Distance, Reconstruction
 from tests.helpers import CPU, batch_of, nets_of, never, rows_of, small
 from tests.test_networks import count
 

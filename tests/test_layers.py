@@ -34,7 +34,7 @@ LAYERS = (
 )
 ROW = {package: row for row, packages in enumerate(LAYERS) for package in packages}
 MAY_USE_RAY = {
-    "data.on_ray",
+    "data.executors",
     "execution.ray",
     "launch.cluster.daemon",
     "launch.driver",

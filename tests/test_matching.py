@@ -13,8 +13,7 @@ from gan_dist.contracts import Term
 from gan_dist.data.facts import ImageFacts
 from gan_dist.execution.preflight import network_problems
 from gan_dist.networks.image import dcgan, mlp, r3gan, sngan, stylegan2
-from gan_dist.objectives.feature_matching import FeatureMatching
-from gan_dist.objectives.pixel_distance import L1, L2
+from gan_dist.objectives.reconstruction import L1, L2, FeatureMatching
 from tests.helpers import Passing, batch_of, finite_difference, nets_of, small, train
 
 WIDE = torch.float64

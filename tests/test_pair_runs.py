@@ -110,8 +110,8 @@ def test_metrics_by_pair_are_those_of_the_pictures(scene: Any, gan_dist: Any) ->
 
 
 def test_psnr_of_the_run_by_hand(scene: Any) -> None:
-    from gan_dist.evaluation.sample_draws import paired_generator_draw, target_draw
-    from gan_dist.generation.training_data import trained_on
+    from gan_dist.evaluation.metric_inputs import paired_generator_draw, target_draw
+    from gan_dist.generation.model import trained_on
 
     _, run = scene
     model = load(run)

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Term, mean_over
 from gan_dist.objectives.adversarial import Hinge
-from gan_dist.penalties.dragan import Dragan
-from gan_dist.penalties.r1 import R1
-from gan_dist.penalties.r2 import R2
-from gan_dist.penalties.wgan_gp import WganGp, gradient_norm
+from gan_dist.penalties.r1 import R1, R2
+from gan_dist.penalties.wgan_gp import Dragan, WganGp, gradient_norm
 from gan_dist.spec.optimizer import OptimizerSpec
 from gan_dist.training.stages import Cadence, LazyPenalty, Stage, WeightedObjective, lazy_correction
 from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of

@@ -16,7 +16,7 @@ from gan_dist.execution.preflight import network_problems
 from gan_dist.networks.image import dcgan
 from gan_dist.networks.layers.pretrained_backbone import FeatureTaps
 from gan_dist.objectives.auxiliary import AuxiliaryClassifier
-from gan_dist.objectives.perceptual import Perceptual
+from gan_dist.objectives.reconstruction import Perceptual
 from tests.helpers import CPU, rows_of, small
 
 

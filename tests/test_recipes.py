@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gan_dist.launch.init.image_survey import ImageSurvey, survey_images
-from gan_dist.launch.init.images import Machine, choose_recipe, render_job, write_job
+from gan_dist.launch.init.images import ImageSurvey, Machine, choose_recipe, render_job, survey_images, write_job
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec, TextData
 

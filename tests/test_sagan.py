@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import sagan
-from gan_dist.networks.image.sagan import DownBlock
-from gan_dist.networks.layers.attention import SelfAttention
+from gan_dist.networks.image.sagan import DownBlock, SelfAttention
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 from tests.helpers import CPU
 from tests.test_networks import count

@@ -22,16 +22,15 @@ from torch import Tensor
 
 import gan_dist
 from gan_dist.cli import main
+from gan_dist.data.executors import write_shards_on_processes as read_here
 from gan_dist.data.facts import ImageFacts
-from gan_dist.data.on_processes import write_shards_on_processes as read_here
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.execution.ray.sample_task import SampleMaker
 from gan_dist.generation.export import export
 from gan_dist.generation.model import Model
-from gan_dist.generation.output import write_samples
 from gan_dist.generation.paired_samples import real_pairs
 from gan_dist.generation.samples import real_samples
-from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process
+from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_dist.training.stats import FOLD, Stats
+from gan_dist.training.run_logger import FOLD, Stats
 from tests.helpers import CPU
 
 NAN = float("nan")

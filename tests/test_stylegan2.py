@@ -13,8 +13,14 @@ from torch.nn import functional as F
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.networks.image import stylegan2
 from gan_dist.networks.image.stylegan2 import Mapping, minibatch_stddev
-from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, normalize_2nd_moment
-from gan_dist.networks.layers.modulated_conv import StyledConv, ToRGB, modulated_conv2d
+from gan_dist.networks.layers.equalized import (
+    EqualConv,
+    EqualLinear,
+    StyledConv,
+    ToRGB,
+    modulated_conv2d,
+    normalize_2nd_moment,
+)
 from gan_dist.penalties.r1 import squared_gradient
 from tests.helpers import CPU
 from tests.test_networks import count

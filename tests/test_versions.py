@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from gan_dist.runs.request import RunRequest
-from gan_dist.runs.versions import installed_versions, version_differences
+from gan_dist.runs.request import RunRequest, installed_versions, version_differences
 
 
 def test_equal_versions_are_no_news() -> None:

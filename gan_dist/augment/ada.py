@@ -11,9 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from gan_dist.augment import color as colours
-from gan_dist.augment.affine import resample_affine
-from gan_dist.augment.pixel_ops import cutout, flip, rotate_quarters, shift_pixels
+from gan_dist.augment import transforms as colours
+from gan_dist.augment.transforms import cutout, flip, resample_affine, rotate_quarters, shift_pixels
 from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.distributed.randomness import Rng
 

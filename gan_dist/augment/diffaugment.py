@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gan_dist.augment.pixel_ops import cutout, shift_pixels
+from gan_dist.augment.transforms import cutout, shift_pixels
 from gan_dist.distributed.randomness import Rng
 
 POLICIES = ("color", "translation", "cutout")

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import check_help, cluster, compare, evaluate, export, jobs, prepare, runs, sample, submit
+from gan_dist.cli import cluster, compare, evaluate, export, jobs, prepare, runs, sample, submit
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -41,7 +41,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "validate": jobs.validate,
         "schema": jobs.schema,
         "catalog": jobs.catalog,
-        "help": check_help.help_topic,
+        "help": jobs.help_topic,
     },
     "Data": {
         "prepare": prepare.prepare,
@@ -51,7 +51,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate.evaluate,
         "export": export.export,
         "compare": compare.compare,
-        "check": check_help.check,
+        "check": jobs.check,
     },
     "Clusters and pages": {
         "up": cluster.up,

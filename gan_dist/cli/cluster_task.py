@@ -35,8 +35,7 @@ def run_on_cluster(
     from gan_dist.cli.submit import cluster_of
     from gan_dist.execution.ray.task import TaskRequest
     from gan_dist.launch.cluster.jobs_api import JobsClient
-    from gan_dist.launch.display import LiveDisplay
-    from gan_dist.launch.follow import follow_job
+    from gan_dist.launch.follow import LiveDisplay, follow_job
     from gan_dist.launch.packaging import Environment
     from gan_dist.launch.submit import submit
     from gan_dist.runs.index import new_run_id

@@ -12,7 +12,7 @@ from gan_dist.cli.output import emit, say, table
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
-    from gan_dist.evaluation.query import EvaluationRequest, EvaluationResult
+    from gan_dist.evaluation.evaluate import EvaluationRequest, EvaluationResult
     from gan_dist.spec.fields import Held
 
 
@@ -81,8 +81,8 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure how good samples are: of images against images, of text with real text beside it."""
+    from gan_dist.evaluation.evaluate import EvaluationRequest
     from gan_dist.evaluation.evaluate import evaluate as answer
-    from gan_dist.evaluation.query import EvaluationRequest
     from gan_dist.evaluation.temperature_sweep import DEFAULT, parse_temperatures
 
     grid = parse_temperatures(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
@@ -114,8 +114,7 @@ def evaluate(
 def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, as_json: bool) -> EvaluationResult:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster_task import run_on_cluster
-    from gan_dist.evaluation.evaluate import to_portable_request
-    from gan_dist.evaluation.query import EvaluationResult
+    from gan_dist.evaluation.evaluate import EvaluationResult, to_portable_request
     from gan_dist.execution.ray.evaluate_task import ANSWER
     from gan_dist.runs.index import new_run_id, storage_root
 
@@ -146,7 +145,7 @@ def _held(split: str) -> Held:
 def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, bool]:
     """How two files of sentences are cut; a run's own data say how for others."""
     from gan_dist.data.codec import WAYS
-    from gan_dist.evaluation.text_file import is_text_file
+    from gan_dist.evaluation.inputs import is_text_file
     from gan_dist.spec.problems import suggestion
 
     if (tokens or lower) and not (is_text_file(a) and is_text_file(b or "")):

@@ -57,7 +57,7 @@ def prepare(
     if inspect:
         _inspect(source, as_json)
         return
-    from gan_dist.spec.merge import overrides_document
+    from gan_dist.spec.job_file import overrides_document
 
     if target is None:
         raise UsageError("DST is missing: gan-dist prepare SRC DST")
@@ -84,7 +84,7 @@ def prepare(
 def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gan_dist.data.on_processes import write_shards_on_processes
+    from gan_dist.data.executors import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
     from gan_dist.spec.check import validate_data
 

@@ -151,8 +151,7 @@ def logs(
     job = job_or_none(found, address)
     if follow and job is not None and job.alive:
         from gan_dist.cli.submit import finish
-        from gan_dist.launch.display import LiveDisplay
-        from gan_dist.launch.follow import ask_at_terminal, follow_job
+        from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
 
         ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
         finish(found.id, found.uri, follow_job(job.jobs, job.id, found.id, LiveDisplay(console(as_json)), ask), as_json)
@@ -163,7 +162,7 @@ def logs(
         for line in lines:
             say(line)
     else:
-        from gan_dist.launch.display import LiveDisplay
+        from gan_dist.launch.follow import LiveDisplay
 
         follower = LiveDisplay(console(), live=False, everything=True)
         for line in lines:
@@ -247,7 +246,7 @@ def delete(
 
 
 def _seen(row: dict[str, Any]) -> str:
-    from gan_dist.launch.display import shorten
+    from gan_dist.launch.follow import shorten
 
     seen = shorten(row.get("seen") or 0)
     return f"{seen} / {shorten(row['until'])}" if row.get("until") else seen

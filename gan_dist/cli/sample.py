@@ -89,9 +89,7 @@ def sample(
     as_json: options.Json = False,
 ) -> None:
     """Draw samples from a run's generator: a grid, any number of files, a way between samples; of text, lines."""
-    from gan_dist.generation.output import check_free
-    from gan_dist.generation.output_formats import output_format
-    from gan_dist.generation.sampling import SamplingPlan, parse_seeds
+    from gan_dist.generation.sampling import SamplingPlan, check_free, output_format, parse_seeds
 
     if out is not None:
         check_free(out, force)
@@ -230,8 +228,7 @@ def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
 def _deliver(sampling: SamplingPlan, model: Model, out: Path, aside: bool) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gan_dist.generation.output import write_samples
-    from gan_dist.generation.sampling import sample_in_process
+    from gan_dist.generation.sampling import sample_in_process, write_samples
 
     columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:

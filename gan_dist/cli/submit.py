@@ -13,7 +13,7 @@ from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.launch.cluster.local import Cluster
-    from gan_dist.launch.display import RunOutcome
+    from gan_dist.launch.follow import RunOutcome
     from gan_dist.launch.plan import LaunchPlan
 
 Job = Annotated[
@@ -113,7 +113,7 @@ def finish(run_id: str, uri: str, outcome: RunOutcome, as_json: bool) -> None:
 
 
 def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
-    from gan_dist.launch.display import LiveDisplay
+    from gan_dist.launch.follow import LiveDisplay
     from gan_dist.runs.index import remember_run
     from gan_dist.sweeps.local import run_here
 
@@ -128,8 +128,7 @@ def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
 
 def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json: bool) -> RunOutcome | None:
     from gan_dist.launch.cluster.jobs_api import JobsClient
-    from gan_dist.launch.display import LiveDisplay
-    from gan_dist.launch.follow import ask_at_terminal, follow_job
+    from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit as send
     from gan_dist.runs.index import remember_run
 

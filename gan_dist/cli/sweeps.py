@@ -40,7 +40,7 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, pa
 
 def say_results(found: dict[str, Any]) -> None:
     """The final word on a sweep, for people."""
-    from gan_dist.launch.display import format_clock
+    from gan_dist.launch.follow import format_clock
     from gan_dist.sweeps.reports.results import lines_on
 
     say(f"{found['id']}: {found['status']}, {len(found['trials'])} configurations in {format_clock(found['seconds'])}")

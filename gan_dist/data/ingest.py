@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan_dist.data.class_balance import WeightedPlan
 from gan_dist.data.facts import DataFacts
-from gan_dist.data.order import Positions, ServingOrder
+from gan_dist.data.order import Positions, ServingOrder, WeightedPlan
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.errors import DataError

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gan_dist.distributed.randomness import seed_of
-from gan_dist.errors import UsageError
+from gan_dist.data.facts import DataFacts
+from gan_dist.distributed.randomness import Rng, seed_of
+from gan_dist.errors import DataError, UsageError
+from gan_dist.spec.problems import suggestion
 
 Positions = NDArray[np.int64]
 
@@ -98,3 +104,98 @@ class ServingOrder:
 def shuffle(count: int, *key: object) -> Positions:
     """The numbers below `count`, each once, in the order that belongs to the key."""
     return np.random.Generator(np.random.Philox(seed_of(*key))).permutation(count)
+
+
+class WeightedPlan:
+    """Like `order.Plan` with all samples mixed, but an epoch holds of each class a number in proportion to its weight.
+
+    A class goes through all its samples before it repeats one, also from one epoch to the next, so that epochs hold
+    each as often as the others of its class, give or take one. As in `Plan`, what is no whole batch is not served.
+
+    Args:
+        labels: class of each sample in canonical order, [count].
+        weights: of each class; what counts is their proportion.
+    """
+
+    def __init__(self, seed: int, batch: int, labels: Positions, weights: Sequence[float]) -> None:
+        self.seed, self.batch, self.count = seed, batch, len(labels)
+        self._members = [np.flatnonzero(labels == number) for number in range(len(weights))]
+        self._quotas = class_quotas(self.count, weights)
+        self._epoch = lru_cache(maxsize=2)(self._ordered)
+
+    def positions(self, reals_drawn: int) -> Positions:
+        """Positions of the global batch that comes after `reals_drawn` samples, [batch].
+
+        Raises:
+            ValueError: there are fewer samples than one batch.
+        """
+        if self.count < self.batch:
+            raise UsageError(f"batch: {self.batch} is larger than the data ({self.count} samples)")
+        epoch, offset = divmod(reals_drawn, epoch_samples(self.count, self.batch))
+        return self._epoch(epoch)[offset : offset + self.batch]
+
+    def _ordered(self, epoch: int) -> Positions:
+        held = np.concatenate([self._of_class(number, epoch) for number in range(len(self._members))])
+        return held[shuffle(len(held), self.seed, "order", epoch)]
+
+    def _of_class(self, number: int, epoch: int) -> Positions:
+        """The samples of a class that an epoch holds, out of its permutations laid end to end."""
+        members, quota = self._members[number], self._quotas[number]
+        if not quota:
+            return np.empty(0, np.int64)
+        first, end, length = epoch * quota, (epoch + 1) * quota, len(members)
+        orders = []
+        for one in range(first // length, -(-end // length)):
+            order = shuffle(length, self.seed, "class", number, one)
+            orders.append(members[order[max(0, first - one * length) : end - one * length]])
+        return np.concatenate(orders)
+
+
+def class_quotas(count: int, weights: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to the weights that sum to `count`; what is left over goes to the largest rests."""
+    exact = count * np.asarray(weights, np.float64) / sum(weights)
+    whole = np.floor(exact).astype(int)
+    for place in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
+        whole[place] += 1
+    return [int(number) for number in whole]
+
+
+def resolve_class_weights(
+    asked: str | Mapping[str, float], classes: Sequence[str], counts: Sequence[int]
+) -> tuple[float, ...]:
+    """The job's `data.class_weights` as one for each class; empty where classes come as the data have them.
+
+    Raises:
+        DataError: there are no classes, one is not known, or one that is asked for has no samples.
+    """
+    if asked == "data":
+        return ()
+    if not classes:
+        raise DataError("data.class_weights: the data have no classes; set data.labels")
+    given: Mapping[str, Any] = {} if isinstance(asked, str) else asked
+    for name in given:
+        if name not in classes:
+            raise DataError(f"data.class_weights.{name}: no such class{suggestion(name, classes)}")
+    found = tuple(float(given.get(name, 1.0)) if count else 0.0 for name, count in zip(classes, counts, strict=True))
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count and given.get(name)]:
+        raise DataError(f"data.class_weights.{empty[0]}: the data have no sample of that class")
+    if not sum(found):
+        raise DataError("data.class_weights: all are 0, so nothing would be served")
+    for name, weight, quota in zip(classes, found, class_quotas(sum(counts), found), strict=True):
+        if weight and not quota:
+            raise DataError(f"data.class_weights.{name}: {weight:g} is so little that no sample would be served; use 0")
+    return found
+
+
+def class_shares(facts: DataFacts, device: torch.device, weights: Sequence[float] = ()) -> Tensor | None:
+    """How often each class comes in the data, or in proportion to weights, summed up to it, [classes]; None where there
+    are none."""
+    if not facts.classes:
+        return None
+    shares = torch.tensor(weights or facts.class_counts, dtype=torch.float64)
+    return (shares.cumsum(0) / shares.sum()).to(device)
+
+
+def draw_classes(shares: Tensor, rng: Rng) -> Tensor:
+    """A class for each sample, as often as `class_shares` says."""
+    return torch.searchsorted(shares, rng.uniform().double(), right=True).clamp_max(len(shares) - 1)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.class_balance import resolve_class_weights
 from gan_dist.data.codec import Codec
 from gan_dist.data.facts import (
     DataFacts,
@@ -31,14 +30,15 @@ from gan_dist.data.facts import (
     check_text,
     facts_from_record,
 )
+from gan_dist.data.order import resolve_class_weights
 from gan_dist.data.shards import numbers_of, read_shard
 from gan_dist.data.source import FORMAT, Part, Source
-from gan_dist.data.sources.random_samples import stand_in
+from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.sources.registry import find
 from gan_dist.data.text.held_out import describe_held_out, write_held_out
 from gan_dist.errors import DataError, DataNotFound, StorageError
+from gan_dist.runs.request import installed_versions
 from gan_dist.runs.storage import Folder
-from gan_dist.runs.versions import installed_versions
 from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
 from gan_dist.spec.fields import HELD
 

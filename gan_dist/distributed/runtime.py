@@ -158,3 +158,19 @@ def _will_be_differentiated(args: tuple[Any, ...]) -> bool:
     """Whether an input is a leaf that wants a gradient: a penalty is at work, and needs a second derivative,
     which torch.compile does not give."""
     return any(isinstance(arg, Tensor) and arg.requires_grad and arg.is_leaf for arg in args)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 natively (NVIDIA from compute capability 8.0)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def pick_device(asked: str) -> torch.device:
+    """The device of a process that has the machine to itself.
+
+    Raises:
+        ValueError: CUDA was asked for and is not there.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("resources.device: cuda, but this machine has no usable CUDA device")
+    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +14,43 @@ import torch
 
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Ingest, Memory
-from gan_dist.distributed.device import pick_device
-from gan_dist.distributed.runtime import LocalRuntime, WorkerRuntime
+from gan_dist.distributed.runtime import LocalRuntime, WorkerRuntime, pick_device
 from gan_dist.errors import DataError, UsageError
-from gan_dist.evaluation.fitted_features import all_ranks
-from gan_dist.evaluation.held_out_overlap import find_held_out_overlap
-from gan_dist.evaluation.image_folder import read_image_folder
-from gan_dist.evaluation.inputs import EvaluationSamples, samples_of_folder, samples_of_model, samples_of_twin
+from gan_dist.evaluation.inputs import (
+    EvaluationSamples,
+    codec_for,
+    file_as_data,
+    file_samples,
+    is_text_file,
+    read_image_folder,
+    read_sentence_file,
+    samples_of_folder,
+    samples_of_model,
+    samples_of_twin,
+)
+from gan_dist.evaluation.metric_inputs import all_ranks
 from gan_dist.evaluation.metric_runner import MetricRunner
-from gan_dist.evaluation.metric_selection import select_metrics, with_overrides
-from gan_dist.evaluation.nearest_neighbors import METRIC, NearestNeighbors, find_nearest_neighbors
-from gan_dist.evaluation.query import EvaluationRequest, EvaluationResult
-from gan_dist.evaluation.temperature_sweep import curves_of
-from gan_dist.evaluation.text_file import codec_for, file_as_data, file_samples, is_text_file, read_sentence_file
+from gan_dist.evaluation.overlap import (
+    METRIC,
+    HeldOutOverlap,
+    NearestNeighbors,
+    find_held_out_overlap,
+    find_nearest_neighbors,
+)
+from gan_dist.evaluation.temperature_sweep import CurveAxes, Curves, curves_of
 from gan_dist.generation.exported_model import is_exported
-from gan_dist.generation.model import load
-from gan_dist.generation.training_data import prepared_beside, trained_on, training_data
-from gan_dist.metrics.features.fit import SEED
+from gan_dist.generation.model import load, prepared_beside, trained_on, training_data
+from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.networks.text.autoregressive import SamplingOptions
-from gan_dist.registry.lookup import add_import_roots
+from gan_dist.registry.lookup import ALIASES, add_import_roots, resolve_target
+from gan_dist.registry.metric_names import is_text_metric, metric_value_names
+from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.job import MetricSpec
+from gan_dist.spec.amounts import Amount
+from gan_dist.spec.fields import HELD, Held
+from gan_dist.spec.job import FeaturesSpec, MetricSpec
+from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import EnvironmentSpec
 
 
@@ -228,3 +245,158 @@ def _holds_images(where: str) -> bool:
 def _check_same_shape(a: str, ours: DataFacts, b: str, theirs: DataFacts) -> None:
     if ours.shape != theirs.shape:
         raise DataError(f"{a} and {b} cannot be compared: {ours.described} and {theirs.described}")
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is compared by which metrics.
+
+    Attributes:
+        a, b: run, checkpoint, exported generator, folder of images or file of sentences; b is a folder or file in place
+            of the run's data, or of a file the run whose data it is compared with.
+        metrics: their names; none for those of the job, or else all of ours that the data allow.
+        n, features: samples of A, and what images are compared by, in place of what the metrics say.
+        grid: inverse temperatures at which a run of text is measured beside 1.
+        twin: another run of the same text, measured beside A.
+        neighbours: whether samples are shown beside the real ones that are nearest.
+        split: which sentences that nothing was learnt from text is compared with.
+        tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
+    """
+
+    a: str
+    b: str | None = None
+    metrics: Sequence[str] = ()
+    n: int | None = None
+    features: str | None = None
+    grid: Sequence[float] = ()
+    twin: str | None = None
+    neighbours: bool = False
+    split: Held = "test"
+    tokens: str = "words"
+    lower: bool = False
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> EvaluationRequest:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Every number by its exact name, what was compared, samples in B, and samples that A's generator had seen.
+
+    Attributes:
+        real: of text, the same numbers of real sentences, where they make sense of these and are enough of them.
+        twin: those of the twin.
+        curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
+        pairs: names that make a curve of quality against diversity.
+        neighbours: the nearest neighbours of A's samples in B, where they were asked for.
+        warnings: what is to be known of the numbers.
+        held: the sentences that nothing was learnt from and that were compared with; None where none were.
+    """
+
+    values: dict[str, float]
+    a: str
+    b: str
+    reals: int
+    seen: int | None
+    real: dict[str, float]
+    twin: dict[str, float]
+    curves: Curves
+    pairs: tuple[CurveAxes, ...]
+    neighbours: NearestNeighbors | None
+    warnings: tuple[str, ...]
+    held: HeldOutOverlap | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON holds them; without the picture of neighbours."""
+        curves = {which: list(points.items()) for which, points in self.curves.items()}
+        return {**vars(self), "curves": curves, "neighbours": None, "held": self.held and asdict(self.held)}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> EvaluationResult:
+        curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
+        pairs = tuple(CurveAxes(*pair) for pair in plain["pairs"])
+        held = plain["held"] and HeldOutOverlap(**plain["held"])
+        return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held})
+
+
+def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
+    """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
+    named = [_metric(name, a, question.split) for name in question.metrics]
+    found = with_overrides(question, a, named or a.metrics or _ours(a))
+    if not named and not a.metrics:
+        found = [one for one in found if _fits(one, a, facts, question.split)]
+    _check_split(found, a, facts, question.split)
+    return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def _check_split(asked: Sequence[MetricSpec], a: EvaluationSamples, facts: DataFacts, held: Held) -> None:
+    """Raises ValueError where a metric compares with held-out text of a kind that the data have not."""
+    if not isinstance(facts, TextFacts):
+        if held != HELD[0]:
+            raise UsageError(f"--split {held}: of {a.where} nothing is held out, as its data are {facts.described}")
+        return
+    if getattr(facts, held) is not None:
+        return
+    wants = [one.use for one in asked if read_constant(resolve_target("metric", one.use), "by_split", a.roots)]
+    other = next((key for key in HELD if getattr(facts, key) is not None), None)
+    if wants and other is not None:
+        raise UsageError(
+            f"--split {held}: {a.where} has no {held} sentences for {wants[0]}, as its job names no data.{held}; "
+            f"--split {other} takes those of data.{other}"
+        )
+
+
+def with_overrides(
+    question: EvaluationRequest, a: EvaluationSamples, metrics: Sequence[MetricSpec]
+) -> list[MetricSpec]:
+    """Metrics with the samples and features that the question names."""
+    changes: dict[str, object] = {}
+    if question.features is not None:
+        changes["features"] = FeaturesSpec(use=question.features)
+    if a.most is not None and (question.n or 0) > a.most:
+        raise UsageError(f"--n {question.n}: {a.where!r} holds {a.most} samples")
+    if (count := question.n or a.most) is not None:
+        changes["samples"] = Amount(count)
+    return [one.model_copy(update=changes) for one in metrics]
+
+
+def _ours(a: EvaluationSamples) -> list[MetricSpec]:
+    """The shipped metrics of A's kind of data."""
+    shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
+    return [one for one in shipped if is_text_metric(one) == a.of_text]
+
+
+def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) -> bool:
+    """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
+    so cheap that nobody has to ask for it by name."""
+    try:
+        run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
+        found = MetricRunner([spec], facts, a.cache, run, held=held)
+    except ValueError:
+        return False
+    needs = found.built[0].metric.needs
+    if getattr(found.built[0].metric, "costly", False):
+        return False
+    if needs == "pairs":
+        return a.wanted is not None
+    if needs == "classes":
+        return a.labels is not None and not found.problems()
+    return needs != "generator" or hasattr(a.generator, "log_prob")
+
+
+def _metric(name: str, a: EvaluationSamples, held: Held) -> MetricSpec:
+    """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job."""
+    if ":" in name:
+        return MetricSpec(use=name)
+    spellings: dict[str, MetricSpec] = {}
+    for known in (*a.metrics, *_ours(a)):
+        found = metric_value_names(known, a.roots, held=held)
+        spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
+    if name not in spellings:
+        near, kind = suggestion(name, sorted(spellings)), "text" if a.of_text else "images"
+        raise UsageError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {a.where} is of {kind}")
+    return spellings[name]

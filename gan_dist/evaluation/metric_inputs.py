@@ -10,18 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist.contracts import Metric, Needs
-from gan_dist.data.facts import DataFacts
+from gan_dist.data.facts import DataFacts, PairFacts
 from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import class_shares
 from gan_dist.data.source import state_of
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
-from gan_dist.metrics.features.fit import SEED, tenth
+from gan_dist.generation.paired_samples import metric_outputs, targets_at
+from gan_dist.generation.samples import metric_classes, metric_samples
+from gan_dist.metrics.features.classifiers import SEED, tenth
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, PairwiseDistances
 from gan_dist.registry import lookup
 from gan_dist.registry.metric_names import metric_features, metric_value_names
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import MetricSpec
 
@@ -207,3 +212,59 @@ def draw_real(rows: Ingest, chosen: NDArray[np.int64]) -> Draw:
 def labels_at(rows: Ingest, chosen: NDArray[np.int64]) -> Labels:
     """Gives their classes."""
     return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
+
+
+def generator_draw(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Draw:
+    """Draws samples by their numbers, of classes as often as the data have them."""
+    shares = class_shares(facts, device)
+    return lambda part: metric_samples(generator, part, seed, shares, device)
+
+
+def generator_labels(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Labels | None:
+    """The classes of those samples; None where there are none."""
+    shares = class_shares(facts, device)
+    return None if shares is None else lambda part: metric_classes(generator, part, seed, shares, device)
+
+
+def paired_generator_draw(rows: Ingest, generator: nn.Module, seed: int, device: torch.device) -> Draw:
+    """Draws what a generator makes, of pairs from the data's own inputs."""
+    if isinstance(rows.facts, PairFacts):
+        return lambda part: metric_outputs(generator, part, seed, rows, device)
+    return generator_draw(generator, rows.facts, seed, device)
+
+
+def target_draw(rows: Ingest, seed: int) -> Draw | None:
+    """Gives what the samples of `paired_generator_draw` should be, of pairs; else None."""
+    return (lambda part: targets_at(rows, seed, part)) if isinstance(rows.facts, PairFacts) else None
+
+
+def fit_or_load_extractor(extractor: Any, key: str, rows: Ingest, cache: Folder, run: WorkerRuntime) -> None:
+    """Give an extractor what it learns of the data; the first worker trains it, and the others read what it stored.
+
+    Args:
+        extractor: with `fit`.
+        key: its name and arguments.
+        rows: the data.
+        cache: folder where it is kept.
+        run: whose workers call this, every one.
+    """
+    facts = rows.facts
+    # The same data have more words where a file with words of its own is compared with them.
+    shapes = {name: list(tensor.shape) for name, tensor in extractor.state_dict().items()}
+    name = f"extractor-{state_of([FORMAT, facts.checksum, facts.classes, key, shapes])}"
+    if not all_ranks(run, cache.exists(f"{name}.safetensors")) and run.rank == 0:
+        run.emit({"event": "stage", "text": f"metrics: training features {key}"})
+        with torch.random.fork_rng(devices=[]):
+            found = extractor.fit(rows.rows, facts.count)
+        cache.write_json(f"{name}.json", {"features": key, "format": FORMAT, **found})
+        cache.write(f"{name}.safetensors", save(make_contiguous(extractor.state_dict())))
+        told = ", ".join(f"{fact} {value:.4g}" for fact, value in found.items())
+        run.emit({"event": "stage", "text": f"metrics: features {key} trained ({told})"})
+    all_ranks(run, True)
+    extractor.load_state_dict(load(cache.read(f"{name}.safetensors")))
+
+
+def all_ranks(run: WorkerRuntime, truth: bool) -> bool:
+    """Whether it is true for all workers; who is first waits for the others."""
+    votes = torch.tensor([float(truth)], device=run.device)
+    return round(run.sum(votes).item()) == run.world

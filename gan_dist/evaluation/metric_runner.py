@@ -14,7 +14,6 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.fitted_features import all_ranks, fit_or_load_extractor
 from gan_dist.evaluation.metric_inputs import (
     KINDS,
     BoundMetric,
@@ -22,6 +21,7 @@ from gan_dist.evaluation.metric_inputs import (
     Draw,
     FeatureRequest,
     Labels,
+    all_ranks,
     build_extractor,
     build_metric,
     cache_file_name,
@@ -30,12 +30,13 @@ from gan_dist.evaluation.metric_inputs import (
     draw_real,
     empty_accumulator,
     extractor_key,
+    fit_or_load_extractor,
     labels_at,
     make_contiguous,
     sum_log_likelihood,
     sum_paired_scores,
 )
-from gan_dist.metrics.features.fit import SEED
+from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows
 from gan_dist.registry import lookup
 from gan_dist.registry.metric_names import resolve_metric

@@ -10,18 +10,17 @@ from typing import Any
 
 import psutil
 
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
-from gan_dist.distributed.device import pick_device
-from gan_dist.distributed.runtime import LocalRuntime
+from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import PreflightError, UserCodeError
 from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
 from gan_dist.execution.events import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
-from gan_dist.runs.log_file import log_prints
 from gan_dist.runs.request import RunRequest
+from gan_dist.runs.run_folder import log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.trainer import train_run

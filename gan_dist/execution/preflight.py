@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -14,18 +15,17 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.data.text.held_out import check_held_out_exists
 from gan_dist.distributed.randomness import lanes_of, single_lane_rng
 from gan_dist.errors import CheckpointError, DataError, StorageError
-from gan_dist.execution.preflight_networks import augment_problems
-from gan_dist.execution.preflight_text import text_problems
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
+from gan_dist.registry.lookup import resolve_target
+from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.batch_norm_statistics import batch_norms_of
-from gan_dist.training.build import build_stages
 from gan_dist.training.schedule import Clock
-from gan_dist.training.stages import Stage
+from gan_dist.training.stages import Stage, build_stages
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner
@@ -259,3 +259,107 @@ def _to_meta(noise: Any) -> Any:
     if isinstance(noise, dict):
         return {key: _to_meta(value) for key, value in noise.items()}
     return type(noise)(_to_meta(value) for value in noise)
+
+
+def augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
+    """Whether the augmentation gives pictures back; tried on noise, as it is cheap."""
+    augment = stages[0].augment
+    if augment is None:
+        return []
+    if not isinstance(facts, ImageFacts):
+        return [f"augment: changes pictures, but the data are {facts.described}; remove it"]
+    if isinstance(facts, PairFacts):
+        return ["augment: would change a picture and not the one it is made of; remove it, or use data.xflip"]
+    rng = single_lane_rng(("preflight",), BATCH, torch.device("cpu"))
+    pictures = rng.uniform(facts.channels, facts.size, facts.size)
+    try:
+        changed: Any = augment(pictures, rng)
+    except Exception as error:
+        return [f"augment: cannot change images of {tuple(pictures.shape)}: {type(error).__name__}: {error}"]
+    if not isinstance(changed, Tensor) or changed.shape != pictures.shape:
+        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        return [f"augment: makes {shape} of images {tuple(pictures.shape)} [B, C, H, W]; it must keep the shape"]
+    return []
+
+
+PASSES = 4  # rows of the vocabulary that a step holds at once: real, generated, and the gradients of both
+GIB = 2**30
+
+
+def text_problems(
+    spec: JobSpec, facts: DataFacts, stages: list[Stage], networks: Mapping[str, nn.Module], made: Tensor
+) -> Iterator[str]:
+    """Every such problem of a job.
+
+    Args:
+        made: what the generator gives in training, ids [B, T] or rows of the vocabulary [B, T, V].
+    """
+    relaxed = made.is_floating_point()
+    if not hasattr(networks["generator"], "log_prob"):
+        for metric in spec.metrics:
+            if (
+                read_constant(resolve_target("metric", metric.use), "needs", [spec.environment.code or "."])
+                == "generator"
+            ):
+                yield f"metrics: {metric.use} needs a generator with log_prob, as lstm has it; remove it"
+    for stage in stages:
+        if isinstance(facts, TextFacts) and not relaxed:
+            yield from _differentiating(stage)
+        for weighted in stage.objectives:
+            own = {phase.name for phase in weighted.objective.phases}
+            trains_through = any("generator" in phase.train for phase in stage.phases if phase.name in own)
+            for_text = getattr(weighted.objective, "modality", "image") == "text"
+            if for_text and not isinstance(facts, TextFacts):
+                yield f"objective: {weighted.label} is for text, but the data are {facts.described}"
+            elif relaxed and getattr(weighted.objective, "from_tokens", False):
+                yield (
+                    f"objective: {weighted.label} learns from token ids, but the generator gives rows of the "
+                    "vocabulary; set generator.relax: none"
+                )
+            elif isinstance(facts, TextFacts) and not for_text and trains_through and not relaxed:
+                yield (
+                    f"objective: {weighted.label} trains the generator through its samples, but token ids carry no "
+                    "gradient; set generator.relax to gumbel or straight_through, or use seqgan or scratchgan"
+                )
+            if isinstance(facts, TextFacts) and for_text:
+                yield from _logits_of_each_token(weighted.label, weighted.objective, networks, facts)
+    if isinstance(facts, TextFacts) and relaxed:
+        yield from _too_large(spec, facts)
+
+
+def _differentiating(stage: Stage) -> Iterator[str]:
+    """Penalties that want a gradient by samples, where these are token ids."""
+    for lazy in stage.penalties:
+        if getattr(lazy.penalty, "second_order", True):
+            yield (
+                f"penalties: {lazy.label} differentiates by samples, but {stage.name} works on token ids; remove it, "
+                "or relax the generator and use an adversarial objective"
+            )
+
+
+def _logits_of_each_token(
+    label: str, objective: Any, networks: Mapping[str, nn.Module], facts: TextFacts
+) -> Iterator[str]:
+    """Objectives that want a logit for each token, and a D that gives another number."""
+    wants = getattr(objective, "per_token", False) or getattr(objective, "reward", "") == "dense"
+    if not wants or "discriminator" not in networks:
+        return
+    cond = torch.zeros(1, dtype=torch.int64, device="meta") if facts.classes else None
+    tokens = torch.zeros(1, facts.codec.length, dtype=torch.int64, device="meta")
+    shape = tuple(networks["discriminator"](tokens, cond).shape)
+    if shape != tuple(tokens.shape):
+        yield (
+            f"objective: {label} wants a discriminator with a logit for each token [B, {facts.codec.length}], not "
+            f"[B{''.join(f', {size}' for size in shape[1:])}]; use textlstm"
+        )
+
+
+def _too_large(spec: JobSpec, facts: TextFacts) -> Iterator[str]:
+    rows = facts.codec.length * len(facts.codec.vocabulary) * 4 * PASSES
+    held, room = spec.batch * rows, psutil.virtual_memory().total
+    if spec.micro_batch == "auto" and held > room:
+        yield (
+            f"data.vocabulary: {len(facts.codec.vocabulary):,} tokens at each of {facts.codec.length} places for a "
+            f"batch of {spec.batch} are {held / GIB:.0f} GiB of relaxed samples, more than this machine's "
+            f"{room / GIB:.0f}; raise data.min_count, set micro_batch, or use seqgan or scratchgan, which need none"
+        )

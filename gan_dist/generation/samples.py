@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.data.class_balance import draw_classes
 from gan_dist.data.codec import EOS
 from gan_dist.data.encoding import image, text
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import draw_classes
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import SAMPLE, read_shard, samples_of
 from gan_dist.distributed.randomness import LEAST_LANE, Rng

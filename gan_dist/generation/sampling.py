@@ -3,18 +3,29 @@ place, so that anybody may make it, in any order, and again."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from gan_dist.data.facts import DataFacts, ImageFacts
-from gan_dist.distributed.device import pick_device
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from gan_dist.data.encoding import image, text
+from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts
+from gan_dist.distributed.runtime import pick_device
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model, load
-from gan_dist.generation.output_formats import encode_samples
 from gan_dist.generation.samples import CHUNK
+from gan_dist.runs.storage import Folder
 
 MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -116,3 +127,234 @@ def parse_seeds(written: str) -> list[int]:
     if len(set(found)) < len(found):
         raise UsageError(f"seeds: {written!r} names a seed twice")
     return found
+
+
+WISH = "sampling.json"
+
+
+def check_free(out: Path, force: bool) -> None:
+    """Raises ValueError where something is that must not be written over."""
+    if out.is_file() and not out.suffix:
+        raise UsageError(f"--out {str(out)!r} is a file, where a folder is to be; choose another name")
+    if force:
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
+    if out.is_file():
+        raise UsageError(f"--out {str(out)!r} is there already; choose another name, or --force")
+
+
+def write_samples(
+    sampling: SamplingPlan, model: Model, out: Path, executor: Executor, progress: Callable[[int, int], None]
+) -> Path:
+    """Make what is missing, then the result; its path: the target, or the text file in a folder.
+
+    Args:
+        model: that of the sampling, which says what its samples are.
+        out: a folder, or a file whose ending says its form.
+        progress: told how many stretches are done, of how many.
+
+    Raises:
+        ValueError: samples of this kind have no such form, or what one asks of the model it has not.
+        StorageError: it cannot be written.
+    """
+    assert sampling.form == output_format(out, model.facts)
+    if sampling.form == "txt" and (out.is_dir() or not out.suffix):
+        out.mkdir(parents=True, exist_ok=True)
+        out = out / "samples.txt"
+    model.classes_of(1, sampling.cls)
+    stretches = sampling.stretches(model.facts)
+    parts = _parts(sampling, model, out)
+    names = {one.number: f"{one.number:06d}{SUFFIXES[sampling.form]}" for one in stretches}
+    there = set(parts.names())
+    missing = [one for one in stretches if names[one.number] not in there]
+    done = len(stretches) - len(missing)
+    progress(done, len(stretches))
+    for number, content in executor(sampling, missing) if missing else ():
+        parts.write(names[number], content)
+        done += 1
+        progress(done, len(stretches))
+    folder = Path(parts.uri)
+    count = join_parts([folder / names[one.number] for one in stretches], out, sampling.form)
+    assert count == sampling.n * len(sampling.seeds)
+    shutil.rmtree(folder)
+    return out
+
+
+def _parts(sampling: SamplingPlan, model: Model, out: Path) -> Folder:
+    """Where the parts are; those of another wish, or of other weights, are thrown away."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Folder.at(out.with_name(f".{out.name}.parts"))
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.generator.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).numpy().tobytes())
+    wish = {**json.loads(sampling.to_json()), "weights_digest": digest.hexdigest()}
+    if folder.read_json(WISH) != wish:
+        folder.delete()
+        folder.write_json(WISH, wish)
+    return folder
+
+
+SUFFIXES = {"png": ".zip", "parquet": ".parquet", "txt": ".txt"}
+LONG_AGO = (1980, 1, 1, 0, 0, 0)
+
+
+class SampleSlice(Protocol):
+    """Which samples: so many of a seed, from a number on."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+
+
+def output_format(out: Path, facts: DataFacts) -> str:
+    """The form that a path asks for by its ending; without one it is a folder.
+
+    Raises:
+        ValueError: samples of this kind have no such form.
+    """
+    of_text = isinstance(facts, TextFacts)
+    forms = {"": "txt", ".txt": "txt", ".parquet": "parquet"} if of_text else {"": "png", ".zip": "png"}
+    forms |= {".parquet": "parquet"}
+    suffix = out.suffix.lower() if not out.is_dir() else ""
+    if suffix not in forms:
+        known = ", ".join(filter(None, forms))
+        raise UsageError(f"--out {str(out)!r}: {facts.described} are written into a folder, or a file of {known}")
+    return forms[suffix]
+
+
+def encode_samples(
+    chunks: Iterable[Tensor],
+    form: str,
+    facts: DataFacts,
+    place: SampleSlice,
+    prefix: str,
+    classes: Sequence[int] | None,
+) -> bytes:
+    """Samples as the content of one file.
+
+    Args:
+        chunks: uint8 pixels [n, C, H, W], or token ids [n, T].
+        form: png, parquet or txt.
+        place: which samples these are.
+        prefix: of the pictures' names.
+        classes: of each sample, where there are classes.
+    """
+    if form == "txt":
+        assert isinstance(facts, TextFacts)
+        return "".join(f"{line}\n" for chunk in chunks for line in text.decode_lines(chunk, facts.codec)).encode()
+    if form == "parquet":
+        return _table(chunks, facts, place, prefix, classes)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number, content in enumerate(_pictures(chunks)):
+            info = zipfile.ZipInfo(f"{prefix}{place.first + number:06d}.png", LONG_AGO)
+            # The class travels with its picture.
+            info.comment = b"" if classes is None else str(classes[number]).encode()
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def _pictures(chunks: Iterable[Tensor]) -> Iterable[bytes]:
+    return (image.encode_png(image.make_grid(pixels[None], 1)) for chunk in chunks for pixels in chunk)
+
+
+def _table(
+    chunks: Iterable[Tensor], facts: DataFacts, place: SampleSlice, prefix: str, classes: Sequence[int] | None
+) -> bytes:
+    """Columns seed, number, label with classes, and image ({bytes, path}, as dataset hubs have it) or text."""
+    columns: dict[str, Any] = {}
+    if isinstance(facts, TextFacts):
+        columns["text"] = [line for chunk in chunks for line in text.decode_lines(chunk, facts.codec)]
+    else:
+        columns["image"] = [
+            {"bytes": content, "path": f"{prefix}{place.first + number:06d}.png"}
+            for number, content in enumerate(_pictures(chunks))
+        ]
+    count = len(next(iter(columns.values())))
+    numbers = range(place.first, place.first + count)
+    columns |= {"seed": [place.seed] * count, "number": list(numbers)}
+    features: dict[str, Any] = {} if "text" in columns else {"image": {"_type": "Image"}}
+    if classes is not None:
+        columns["label"] = list(classes)
+        features["label"] = {"names": list(facts.classes), "_type": "ClassLabel"}
+    table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression=_compression(columns))
+    return buffer.getvalue()
+
+
+def _compression(columns: Collection[str]) -> str:
+    """PNG files are compressed already."""
+    return "zstd" if "text" in columns else "none"
+
+
+def join_parts(parts: Sequence[Path], out: Path, form: str) -> int:
+    """Make one result of the parts' files, whole or not at all; how many samples are in it."""
+    fresh = out.with_name(f".{out.name}.new")
+    if form == "png" and (out.is_dir() or out.suffix.lower() != ".zip"):
+        return _unpacked(parts, out, fresh)
+    if form == "png":
+        count = _zip(parts, fresh)
+    elif form == "parquet":
+        count = _parquet(parts, fresh)
+    else:
+        with fresh.open("wb") as stream:
+            for part in parts:
+                stream.write(part.read_bytes())
+        with fresh.open("rb") as stream:
+            count = sum(1 for _ in stream)
+    os.replace(fresh, out)
+    return count
+
+
+def _unpacked(parts: Sequence[Path], out: Path, fresh: Path) -> int:
+    """Pictures in a folder, which appears when it is full; of one with other files in it, theirs are replaced."""
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for part in parts:
+        with zipfile.ZipFile(part) as archive:
+            archive.extractall(fresh)
+    count = len(os.listdir(fresh))
+    move_into_place(fresh, out)
+    return count
+
+
+def move_into_place(fresh: Path, out: Path) -> None:
+    """Let a full folder appear; where one with other files is, those of the same names are replaced."""
+    if not out.is_dir() or not any(out.iterdir()):
+        os.replace(fresh, out)
+        return
+    for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        target = out / path.relative_to(fresh)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    shutil.rmtree(fresh)
+
+
+def _zip(parts: Sequence[Path], fresh: Path) -> int:
+    """One archive, with the classes in `dataset.json`, as StyleGAN has them."""
+    labels: list[tuple[str, int]] = []
+    count = 0
+    with zipfile.ZipFile(fresh, "w") as archive:
+        for part in parts:
+            with zipfile.ZipFile(part) as source:
+                for info in source.infolist():
+                    archive.writestr(zipfile.ZipInfo(info.filename, LONG_AGO), source.read(info))
+                    labels += [(info.filename, int(info.comment))] if info.comment else []
+                    count += 1
+        if labels:
+            archive.writestr(zipfile.ZipInfo("dataset.json", LONG_AGO), json.dumps({"labels": labels}))
+    return count
+
+
+def _parquet(parts: Sequence[Path], fresh: Path) -> int:
+    count = 0
+    schema = pq.read_schema(parts[0])
+    with pq.ParquetWriter(fresh, schema, compression=_compression(schema.names)) as writer:
+        for part in parts:
+            table = pq.read_table(part)
+            writer.write_table(table)
+            count += len(table)
+    return count

@@ -17,8 +17,8 @@ from gan_dist.data.facts import PairFacts
 from gan_dist.data.sources.registry import find, read
 from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.model import Model
-from gan_dist.generation.output_formats import move_into_place
 from gan_dist.generation.samples import CHUNK
+from gan_dist.generation.sampling import move_into_place
 from gan_dist.spec.data import ImageData, PairData
 
 SHOWN, ROWS = 24, 8

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from gan_dist.execution.events import parse_event, printed_by_user
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.spinner import Spinner
+
 import contextlib
 import signal
 import sys
@@ -10,7 +22,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
-from gan_dist.launch.display import LiveDisplay, RunOutcome
 
 LEFT = 130
 
@@ -119,3 +130,189 @@ def _reason(message: str | None) -> str:
     """Ray's message without the log's last lines that it appends."""
     text = (message or "no reason given").strip()
     return text.split("Last available logs", 1)[0].strip()
+
+
+PLAIN_EVERY_S = 5.0
+BAR = 24
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a job ended; `exit_code` follows the command's table (0 done, 1 failed, 2 refused, 3 stopped)."""
+
+    status: str
+    exit_code: int
+    message: str = ""
+    summary: tuple[str, ...] = ()
+
+
+@dataclass
+class LiveDisplay:
+    """Renders a job's log, fed line by line. Use as a context manager; the live display ends with it."""
+
+    console: Console
+    live: bool = True  # at a terminal
+    everything: bool = False  # also Ray's own talk, and every report
+    clock: Callable[[], float] = time.monotonic
+    outcome: RunOutcome | None = None
+    checkpoint: str | None = None
+    _progress: dict[str, Any] = field(default_factory=dict)
+    _stage: str = "waiting for the cluster"
+    _printed: float = float("-inf")
+    _live: Live | None = None
+    _turning: Spinner | None = None
+
+    def __enter__(self) -> LiveDisplay:
+        if self.live and self.console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self.console, get_renderable=self._display, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Take the live display away, for a question or for good."""
+        if self._live is not None:
+            self._live.stop()
+
+    def unpause(self) -> None:
+        if self._live is not None:
+            self._live.start()
+
+    def feed(self, line: str) -> None:
+        """Show one line of the log."""
+        if (event := parse_event(line)) is not None:
+            self.event(event)
+        elif self.everything:
+            self.say(line)
+        elif (text := printed_by_user(line)) is not None:
+            self.say(text)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Show one event of the driver. Events of a newer version that are unknown here are passed over."""
+        match event["event"]:
+            case "stage":
+                self.stage(str(event["text"]))
+            case "preflight":
+                for line in event["lines"]:
+                    self.say(str(line))
+            case "warning":
+                self.say(f"warning: {event['text']}", "yellow")
+            case "progress":
+                self._progress = dict(event)
+                self._stage = event.get("stage") or ""
+                self._plain_progress()
+            case "trial":
+                self.say(str(event["text"]))
+            case "checkpoint":
+                self.checkpoint = event["path"]
+                self.say(f"checkpoint at {shorten(event['seen'])}: {_in_run(event['path'])}", "dim")
+            case "grid":
+                self.say(f"grid at {shorten(event['seen'])}: {_in_run(event['path'])}", "dim")
+            case "end":
+                self._end(event)
+
+    def stage(self, text: str) -> None:
+        """What is being done now, where that is no training."""
+        self._stage = text
+        if self._live is None:
+            self.say(f"{text} ...")
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line above the live display."""
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _end(self, event: Mapping[str, Any]) -> None:
+        self._plain_progress(last=True)
+        self.outcome = RunOutcome(
+            event["status"], event["exit_code"], event.get("message") or "", tuple(event.get("summary") or ())
+        )
+        self._stage = "ending"
+
+    def _plain_progress(self, last: bool = False) -> None:
+        """At most one line every few seconds, and the last one in any case."""
+        now = self.clock()
+        if self._live is not None or not self._progress or self._progress.get("shown"):
+            return
+        if last or self.everything or now - self._printed >= PLAIN_EVERY_S:
+            self._printed = now
+            self._progress["shown"] = True
+            self.say(
+                "  ".join(
+                    [
+                        describe_position(self._progress),
+                        *describe_pace(self._progress),
+                        *describe_numbers(self._progress),
+                    ]
+                )
+            )
+
+    def _display(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        found = self._progress
+        row = Table.grid(padding=(0, 2))
+        # One spinner for the whole display: a new one would stand still.
+        self._turning = self._turning or Spinner("dots")
+        cells: list[RenderableType] = [self._turning, Text(self._stage, style="bold")]
+        if not found:
+            row.add_row(*cells)
+            return row
+        bar = ProgressBar(total=max(found["until"], 1), completed=found["seen"], width=BAR)
+        row.add_row(*cells, bar, Text(describe_position(found)), Text("  ".join(describe_pace(found)), style="cyan"))
+        last = Text("   " + "  ".join(describe_numbers(found)), style="green", overflow="ellipsis", no_wrap=True)
+        trials = Table.grid(padding=(0, 2))
+        for line in found.get("table", ()):
+            trials.add_row("  ", *(Text(str(cell), overflow="ellipsis", no_wrap=True) for cell in line))
+        return Group(row, last, trials)
+
+
+def describe_position(found: Mapping[str, Any]) -> str:
+    """`128k / 1M (12.8%)`."""
+    share = min(100 * found["seen"] / max(found["until"], 1), 100.0)
+    return f"{shorten(found['seen'])} / {shorten(found['until'])} ({share:.1f}%)"
+
+
+def describe_pace(found: Mapping[str, Any]) -> list[str]:
+    """Speed and remaining time, as far as they are known."""
+    rate, eta = found.get("rate"), found.get("eta")
+    parts = [f"{rate:,.0f} {found.get('unit', 'samples')}/s"] if rate is not None else []
+    return parts + ([f"eta {format_clock(eta)}"] if eta is not None else [])
+
+
+def describe_numbers(found: Mapping[str, Any]) -> list[str]:
+    """Losses, then metrics, then how many workers there are."""
+    known = {**(found.get("losses") or {}), **(found.get("metrics") or {})}
+    parts = [f"{name} {value:.4g}" for name, value in known.items() if value is not None]
+    if workers := found.get("workers"):
+        parts.append(f"{workers} worker{'s' if workers > 1 else ''}")
+    return parts
+
+
+def _in_run(path: str) -> str:
+    """A path as it is called inside the run's folder, which was named before."""
+    return "/".join(path.split("/")[-2:])
+
+
+def shorten(count: float) -> str:
+    """A count as people write it: 640, 12.8k, 1M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{float(f'{count / size:.3g}'):g}{unit}"
+    return f"{count:g}"
+
+
+def format_clock(seconds: float) -> str:
+    """`0:07`, `4:12`, `2:03:04`, `3 d 4 h`."""
+    whole = int(seconds)
+    if whole >= 86400:
+        return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

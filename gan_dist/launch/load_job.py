@@ -14,8 +14,7 @@ from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.storage import Folder, is_uri
 from gan_dist.spec.check import try_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.merge import merge_documents, overrides_document, read_job_file
-from gan_dist.spec.yaml import Document
+from gan_dist.spec.job_file import Document, merge_documents, overrides_document, read_job_file
 from gan_dist.sweeps.search.candidates import check_sweep
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_dist.augment.pixel_ops import flip, shift_pixels
+from gan_dist.augment.transforms import flip, shift_pixels
 from gan_dist.contracts import Batch, Nets, Term, Which
 
 

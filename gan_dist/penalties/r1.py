@@ -34,3 +34,24 @@ def squared_gradient(logits: Tensor, x: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     wide = torch.promote_types(gradient.dtype, torch.float32)
     return gradient.to(wide).square().flatten(1).sum(1)
+
+
+class R2:
+    """gamma/2 * E |grad_x D(x)|^2 over fake x, in D's phase. R3GAN uses it beside R1, equally strong.
+
+    Args:
+        gamma: strength, >= 0.
+    """
+
+    phase = "D"
+    differentiates = ("fakes",)
+
+    def __init__(self, *, gamma: float = 10.0) -> None:
+        if gamma < 0:
+            raise ValueError(f"gamma must be at least 0, not {gamma}")
+        self.gamma = gamma
+
+    def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
+        x, logits = batch.discriminate(nets, "fakes", differentiable=True)
+        norms = squared_gradient(logits, x)
+        return {"r2": Term(self.gamma / 2 * norms.sum(), float(batch.n))}

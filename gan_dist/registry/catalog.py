@@ -13,7 +13,7 @@ from gan_dist.errors import UsageError
 from gan_dist.registry.lookup import ALIASES, PROVIDED, Kind, component_slots, signature
 from gan_dist.registry.python_source import read_module
 from gan_dist.registry.signatures import Param
-from gan_dist.spec.merge import read_job_file
+from gan_dist.spec.job_file import read_job_file
 from gan_dist.spec.problems import suggestion
 
 # Authors and a year in parentheses, up to what follows in other parentheses or after a semicolon.

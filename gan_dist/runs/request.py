@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from gan_dist.errors import UsageError
-from gan_dist.runs.versions import installed_versions
 
 VARIABLE = "GAN_DIST_REQUEST"
+
+
+PACKAGES = ("gan-dist", "ray", "torch", "pyarrow", "numpy", "safetensors")
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of Python and of each package that matters; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def version_differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """What a cluster runs in other versions than the machine a job was submitted from."""
+    return [
+        f"the cluster has {name} {here[name]}, this run was submitted with {theirs}; resuming on the other is not exact"
+        for name, theirs in there.items()
+        if name in here and here[name] != theirs
+    ]
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,18 @@ RUN/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from gan_dist.errors import NoSuchRun, UsageError
+from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
 
 Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
@@ -171,3 +175,48 @@ def _birth(pid: int) -> str | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
     except psutil.NoSuchProcess:
         return None
+
+
+class AttemptLog:
+    """An attempt's log, which `mirror` brings to the storage."""
+
+    def __init__(self, file: TextIO, mirror: Mirror) -> None:
+        self.file, self.mirror = file, mirror
+
+    def write(self, text: str) -> None:
+        self.file.write(text)
+        self.file.flush()
+        self.mirror.push(PUSH_S)
+
+
+class LogTee:
+    """A text stream that also writes to a log."""
+
+    def __init__(self, stream: TextIO, log: AttemptLog) -> None:
+        self.stream, self.log = stream, log
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def log_prints(folder: RunFolder, attempt: int) -> Iterator[AttemptLog]:
+    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder, which is given."""
+    out, err = sys.stdout, sys.stderr
+    mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
+    path = mirror.pull(f"logs/attempt-{attempt}.log")
+    with path.open("a") as file:
+        log = AttemptLog(file, mirror)
+        sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
+        try:
+            yield log
+        finally:
+            sys.stdout, sys.stderr = out, err
+    mirror.close()

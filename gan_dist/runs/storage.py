@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
-from gan_dist.errors import StorageError, StorageUnreachable
-from gan_dist.runs.file_listing import HIDDEN, Entry, list_files
-from gan_dist.runs.filesystems import FLAT, remote_filesystem
+from gan_dist.errors import StorageError, StorageUnreachable, UsageError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -251,3 +250,77 @@ def locate(location: str) -> tuple[Folder, str | None]:
         return folder, None
     parent, _, name = folder.uri.rpartition("/")
     return Folder(parent), name
+
+
+HIDDEN = (".", "__MACOSX")
+
+
+class Entry(NamedTuple):
+    """A file below a folder: its path relative to the folder, bytes, and time of change in nanoseconds."""
+
+    name: str
+    size: int
+    changed: int
+
+
+def list_files(root: Path) -> Iterator[Entry]:
+    """Every file below, through links too, each folder once; hidden folders are passed over.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen: set[tuple[int, int]] = set()
+    for here, folders, files in os.walk(root, followlinks=True, onerror=refuse):
+        at = os.stat(here)
+        if (at.st_dev, at.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        below = "" if here == str(root) else f"{Path(here).relative_to(root).as_posix()}/"
+        for name in files:
+            try:
+                found = os.stat(os.path.join(here, name))
+                size, changed = found.st_size, found.st_mtime_ns
+            except OSError:
+                size, changed = 0, 0
+            yield Entry(below + name, size, changed)
+
+
+FLAT = ("s3", "gcs", "abfs")  # no folders: names with slashes
+
+
+@lru_cache(maxsize=256)
+def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
+    """The file system of a URI, and the path in it.
+
+    Raises:
+        OSError, ValueError, ImportError: there is none, or what it needs is not installed.
+    """
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    try:
+        return FileSystem.from_uri(_with_endpoint(uri))  # type: ignore[no-any-return]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        unknown = error
+    try:
+        import fsspec
+
+        system, path = fsspec.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{unknown}; {error}") from error
+    return PyFileSystem(FSSpecHandler(system)), str(path)
+
+
+def _with_endpoint(uri: str) -> str:
+    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint or not uri.startswith("s3://"):
+        return uri
+    parts = urlsplit(endpoint)
+    return f"{uri}?{urlencode({'endpoint_override': parts.netloc, 'scheme': parts.scheme})}"

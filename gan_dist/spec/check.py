@@ -11,12 +11,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from gan_dist.errors import JobError
-from gan_dist.spec.constraints import find_conflicts
 from gan_dist.spec.data import SECTIONS, DataSpec
-from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec
+from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec, find_conflicts
+from gan_dist.spec.job_file import Document
 from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
 from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted_key, show_value, suggestion, unknown_key
-from gan_dist.spec.yaml import Document
 
 Origins = Mapping[Keys, Origin]
 

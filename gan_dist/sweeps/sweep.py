@@ -31,8 +31,8 @@ from gan_dist.sweeps.search.sampler import Values, planned, probes
 from gan_dist.sweeps.search.search import ASHA_PART, Search, rule_of
 from gan_dist.sweeps.search.trial_log import Ledger
 from gan_dist.sweeps.trial import SweepContext, show_in_tensorboard, take_over
-from gan_dist.training.build import build_stages
 from gan_dist.training.schedule import Clock
+from gan_dist.training.stages import build_stages
 
 MOST_BUILT = 64
 TOLD_EVERY_S = 2.0

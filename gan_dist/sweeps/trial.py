@@ -18,10 +18,9 @@ from gan_dist.evaluation.collapse import watch_reports
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import MARK
 from gan_dist.runs.checkpoint import Checkpoint, name_of, newest
-from gan_dist.runs.log_file import log_prints
 from gan_dist.runs.metric_history import last_value
 from gan_dist.runs.request import RunRequest
-from gan_dist.runs.run_folder import JOB, STOP, RunFolder
+from gan_dist.runs.run_folder import JOB, STOP, RunFolder, log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec

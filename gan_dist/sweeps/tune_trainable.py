@@ -98,8 +98,7 @@ class TuneTrial(tune.Trainable):
         import ray
 
         from gan_dist.execution.preflight import earlier_window
-        from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
-        from gan_dist.execution.ray.run import load_into_object_store
+        from gan_dist.execution.ray.run import BackgroundPreparation, load_into_object_store
 
         cluster: Any = ray
         stand_in_of = spec.batch if attempt.request.mode == "smoke" else None

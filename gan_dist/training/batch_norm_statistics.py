@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.class_balance import class_shares, draw_classes
 from gan_dist.data.facts import PairFacts
 from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import class_shares, draw_classes
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.generation.paired_samples import inputs_at
 from gan_dist.spec.sections import StandingSpec

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.contracts import Batch
-from gan_dist.data.class_balance import class_shares, draw_classes
 from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import class_shares, draw_classes
 from gan_dist.distributed.randomness import Rng, lane_size, lanes_of_rank, seed_of
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 

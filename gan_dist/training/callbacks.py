@@ -12,19 +12,18 @@ import torch
 from gan_dist.data.ingest import Ingest
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
-from gan_dist.evaluation.sample_draws import generator_labels, paired_generator_draw, target_draw
+from gan_dist.evaluation.metric_inputs import generator_labels, paired_generator_draw, target_draw
 from gan_dist.generation.paired_samples import real_rows
 from gan_dist.generation.run_grids import SampleGrids
 from gan_dist.runs import checkpoint
+from gan_dist.runs.request import installed_versions
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.runs.versions import installed_versions
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.batches import BatchFactory
-from gan_dist.training.run_logger import RunLogger
+from gan_dist.training.run_logger import RunLogger, Stats, memory_gib
 from gan_dist.training.schedule import is_due, is_early_look
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
-from gan_dist.training.stats import Stats, memory_gib
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner

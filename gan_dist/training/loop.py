@@ -13,9 +13,9 @@ from gan_dist.contracts import Nets, Phase
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import TrainingDiverged
 from gan_dist.training.batches import BatchFactory, StepKey
+from gan_dist.training.run_logger import Stats
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
-from gan_dist.training.stats import Stats
 
 Ending = Literal["finished", "stopped"]
 

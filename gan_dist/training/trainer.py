@@ -13,9 +13,8 @@ from gan_dist.data.encoding import image, pair, text
 from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
-from gan_dist.distributed.device import has_bf16
 from gan_dist.distributed.gradient_reduction import is_dense
-from gan_dist.distributed.runtime import Autocast, WorkerRuntime
+from gan_dist.distributed.runtime import Autocast, WorkerRuntime, has_bf16
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
@@ -28,14 +27,14 @@ from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.batch_norm_statistics import StandingStatistics
 from gan_dist.training.batches import BatchFactory, Encode
-from gan_dist.training.build import build_stages
 from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.ema import Ema
 from gan_dist.training.loop import train
 from gan_dist.training.micro_batch import choose_micro_batch
+from gan_dist.training.run_logger import Stats
 from gan_dist.training.schedule import Clock
+from gan_dist.training.stages import build_stages
 from gan_dist.training.state import TrainState
-from gan_dist.training.stats import Stats
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner

@@ -43,7 +43,7 @@ def data(folder: Path) -> dict[str, Any]:
 
 
 def prepare(folder: Path) -> None:
-    from gan_dist.data.on_processes import write_shards_on_processes
+    from gan_dist.data.executors import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
     from gan_dist.spec.check import validate_data
 

@@ -22,8 +22,8 @@ from side_by_side import compare
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, Stream, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into
 from gan_dist.spec.check import validate_data
 

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from side_by_side import Rates, compare, compare_rates
 
-from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.prepare import prepare_into
 from gan_dist.spec.check import validate_data
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from gan_dist.data import source as parts_of_sources
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.data.source import rows_of_a_part
 from gan_dist.runs.storage import Folder

@@ -10,10 +10,10 @@ import torch
 
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.encoding.image import decode, encode, make_grid, random_mirror
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, OnDevice, Stream, choose_ingest, load_into_memory, move_to_device
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_or_load
-from gan_dist.data.sources.random_samples import stand_in
+from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.sources.registry import find, read
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder

@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gan_dist.data import source as parts_of_sources
-from gan_dist.data.on_processes import write_shards_on_processes
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.prepare import prepare_into, prepare_or_load
 from gan_dist.data.source import numbered
 from gan_dist.data.sources import registry
 from gan_dist.data.sources.arrays import idx_images
 from gan_dist.errors import DataError, StorageError
-from gan_dist.runs.file_listing import list_files
-from gan_dist.runs.storage import Folder
+from gan_dist.runs.storage import Folder, list_files
 from tests.data.corpus import encoded, ingest, many, noise, pixels_in, put, spec
 from tests.data.test_containers import PIXELS, png, zipped
 from tests.data.test_read import _exif

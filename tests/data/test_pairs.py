@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from gan_dist.data.encoding import image, pair
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import PairFacts, facts_from_record
 from gan_dist.data.ingest import load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
 from gan_dist.data.source import Part
 from gan_dist.distributed.randomness import single_lane_rng

@@ -13,9 +13,9 @@ import pytest
 
 from gan_dist.data import prepare as preparing
 from gan_dist.data import source as parts_of_sources
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.ingest import load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import MANIFEST, Prepared, open_prepared, prepare_or_load
 from gan_dist.data.source import Part, cuts, rows_of_a_part
 from gan_dist.data.sources.registry import find

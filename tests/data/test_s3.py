@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Stream, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_into, prepare_or_load
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder

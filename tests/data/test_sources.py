@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.data.sources.registry import find, read
 from gan_dist.errors import DataError

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_dist.data.class_balance import WeightedPlan, class_quotas, class_shares, resolve_class_weights
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import choose_ingest, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
-from gan_dist.data.order import epoch_samples
+from gan_dist.data.order import WeightedPlan, class_quotas, class_shares, epoch_samples, resolve_class_weights
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder

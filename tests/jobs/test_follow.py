@@ -7,8 +7,7 @@ import pytest
 from rich.console import Console
 
 from gan_dist.execution.events import parse_event, printed_by_user
-from gan_dist.launch.display import LiveDisplay, RunOutcome, format_clock, shorten
-from gan_dist.launch.follow import outcome_of
+from gan_dist.launch.follow import LiveDisplay, RunOutcome, format_clock, outcome_of, shorten
 
 
 def event(**fields):

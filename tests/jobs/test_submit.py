@@ -16,8 +16,7 @@ from rich.console import Console
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
 from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import start_local, stop_local
-from gan_dist.launch.display import LiveDisplay
-from gan_dist.launch.follow import follow_job
+from gan_dist.launch.follow import LiveDisplay, follow_job
 from gan_dist.launch.packaging import Environment
 from gan_dist.launch.run_status import RunJob, job_of, log_lines, run_status, stop
 from gan_dist.launch.submit import submit

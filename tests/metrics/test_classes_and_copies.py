@@ -9,11 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.metrics.image.class_frechet import ClassFrechet
-from gan_dist.metrics.image.diversity import Diversity
-from gan_dist.metrics.image.frechet import Frechet
+from gan_dist.metrics.image.frechet import ClassFrechet, Frechet
 from gan_dist.metrics.image.inception_score import SPLITS, ClassScore, inception_score
-from gan_dist.metrics.image.memorization import Memorization, leave_one_out_distances, nearest_distances
+from gan_dist.metrics.image.prdc import Diversity, Memorization, leave_one_out_distances, nearest_distances
 from gan_dist.metrics.statistics import ClassMoments, Moments, PairwiseDistances
 from tests.helpers import CPU
 

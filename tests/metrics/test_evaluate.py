@@ -13,10 +13,9 @@ from PIL import Image
 
 import gan_dist
 from gan_dist.distributed.runtime import LocalRuntime
-from gan_dist.evaluation.image_folder import read_image_folder
-from gan_dist.evaluation.inputs import samples_of_folder
+from gan_dist.evaluation.inputs import read_image_folder, samples_of_folder
 from gan_dist.evaluation.metric_runner import MetricRunner
-from gan_dist.evaluation.nearest_neighbors import find_nearest_neighbors
+from gan_dist.evaluation.overlap import find_nearest_neighbors
 from gan_dist.generation.export import export
 from gan_dist.metrics.features.random_network import RandomNetwork
 from gan_dist.runs.run_folder import RunFolder

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from gan_dist.metrics.features.classifier import DigitClassifier
-from gan_dist.metrics.features.inception import FILE, Inception
+from gan_dist.metrics.features.classifiers import DigitClassifier
+from gan_dist.metrics.features.pretrained import FILE, Inception
 from gan_dist.metrics.features.random_network import RandomNetwork
 from tests.helpers import rows_of, small
 

@@ -111,7 +111,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
         seen.append((generator.training, generator))
         return metric_samples(generator, *rest)
 
-    monkeypatch.setattr("gan_dist.evaluation.sample_draws.metric_samples", spy)
+    monkeypatch.setattr("gan_dist.evaluation.metric_inputs.metric_samples", spy)
     spec = small(ema={"half_life": 1000}, every=EVERY, metrics=FEW)
     trained = train(spec, tmp_path / "run")
     assert seen and not any(training for training, _ in seen)
@@ -165,7 +165,7 @@ def test_batch_size_does_not_matter(chunk: int, tmp_path: Path, monkeypatch: pyt
         return asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows)
 
     expected = values(tmp_path / "64")
-    monkeypatch.setattr(metric_runner, "CHUNK", chunk)
+    monkeypatch.setattr(metric_runner, "MEMORIZATION_CHUNK", chunk)
     assert values(tmp_path / "other") == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
@@ -175,7 +175,7 @@ def test_a_classifier_is_trained_once_and_its_accuracy_kept(tmp_path: Path, monk
     for _ in range(2):
         asked, rows = question(tmp_path, metrics, "source")
         found.append(asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows))  # noqa: B023
-        monkeypatch.setattr("gan_dist.metrics.features.classifier.DigitClassifier.fit_classifier", None)
+        monkeypatch.setattr("gan_dist.metrics.features.classifiers.DigitClassifier.fit_classifier", None)
     assert found[0] == found[1] and list(found[0]) == ["fd_classifier_100"]
     (record,) = tmp_path.glob("extractor-*.json")
     assert json.loads(record.read_text())["accuracy"] > 0.9

@@ -11,12 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.metrics.features import dinov2
-from gan_dist.metrics.features.clip import Clip
-from gan_dist.metrics.features.dinov2 import Dinov2
-from gan_dist.metrics.features.lpips import Lpips
-from gan_dist.metrics.features.resnet50 import Resnet50
-from gan_dist.metrics.features.vgg16 import Vgg16
+from gan_dist.metrics.features import pretrained
+from gan_dist.metrics.features.pretrained import Clip, Dinov2, Lpips, Resnet50, Vgg16
 from gan_dist.registry.metric_names import metric_value_names
 from gan_dist.spec.job import MetricSpec
 from tests.metrics.test_extractors import pixels, sha256
@@ -139,7 +135,7 @@ def test_clip(tmp_path: Path) -> None:
 def test_dinov2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the smallest of its networks, and weights as its authors name them."""
     timm = pytest.importorskip("timm", reason="timm is not here")
-    monkeypatch.setattr(dinov2, "NETWORK", "vit_small_patch14_dinov2")
+    monkeypatch.setattr(pretrained, "NETWORK", "vit_small_patch14_dinov2")
     torch.manual_seed(0)
     network = timm.create_model("vit_small_patch14_dinov2", img_size=224, num_classes=0)
     path = saved({**network.state_dict(), "mask_token": torch.zeros(1, 384)}, tmp_path / "dinov2.pth")

@@ -17,7 +17,7 @@ from gan_dist.registry.lookup import ALIASES
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.fields import WorkerRange
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.merge import read_job_file
+from gan_dist.spec.job_file import read_job_file
 from gan_dist.spec.schedules import Schedule
 
 ROOT = Path(__file__).parents[2]

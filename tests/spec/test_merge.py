@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from gan_dist.errors import JobError
-from gan_dist.spec.merge import merge_documents, merge_values, overrides_document, read_job_file
+from gan_dist.spec.job_file import Document, merge_documents, merge_values, overrides_document, read_job_file
 from gan_dist.spec.problems import Origin
-from gan_dist.spec.yaml import Document
 
 
 @pytest.mark.parametrize(

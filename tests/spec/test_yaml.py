@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gan_dist.errors import JobError
+from gan_dist.spec.job_file import parse_value, read_document, scalar
 from gan_dist.spec.problems import Origin
-from gan_dist.spec.yaml import parse_value, read_document, scalar
 
 
 @pytest.mark.parametrize(

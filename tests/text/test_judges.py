@@ -16,11 +16,10 @@ from gan_dist.data.codec import Codec, Splitting
 from gan_dist.data.facts import TextFacts
 from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation.metric_runner import MetricRunner
-from gan_dist.metrics.features.fit import split_held_out
+from gan_dist.metrics.features.classifiers import TextClassifier, split_held_out
 from gan_dist.metrics.features.language_model import LanguageModel, nll_per_token
-from gan_dist.metrics.features.text_classifier import TextClassifier
 from gan_dist.metrics.text.class_accuracy import ClassAccuracy
-from gan_dist.metrics.text.lm_score import LmScore, ReverseLmScore
+from gan_dist.metrics.text.likelihood import LmScore, ReverseLmScore
 from gan_dist.registry.metric_names import metric_value_names
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gan_dist.data.codec import Codec, Splitting
-from gan_dist.metrics.text.bleu import Bleu, SelfBleu, bleu_against, bleu_among
+from gan_dist.metrics.text.bleu import Bleu, SelfBleu, bleu_against, bleu_among, closest_among_others, closest_lengths
 from gan_dist.metrics.text.likelihood import Nll, NllOracle
-from gan_dist.metrics.text.ngrams import TokenSentences, closest_among_others, closest_lengths
+from gan_dist.metrics.text.references import TokenSentences
 from gan_dist.metrics.text.repetition import Repetition, distinct_ngrams
 from gan_dist.networks.text.lstm import Generator
 from tests.helpers import SHARED

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import single_lane_rng
-from gan_dist.networks.text import charcnn, lstm, multirep, pretrained_lm, rmc, textcnn, textlstm, transformer
+from gan_dist.networks.text import charcnn, lstm, multirep, pretrained, rmc, textcnn, textlstm, transformer
 from gan_dist.networks.text.autoregressive import SamplingOptions, draw_tokens, gumbel_noise, sentence_mask
 from gan_dist.networks.text.textcnn import Highway
 from gan_dist.objectives.policy_gradient import complete_prefixes
@@ -39,7 +39,7 @@ def _pretrained(eos: int | None, **keys: Any) -> nn.Module:
     if eos is None:
         pytest.skip("a pretrained model writes sentences that end")
     words = ("<pad>", "<bos>", "<eos>", "<unk>", "a", "b")
-    return pretrained_lm.Generator(eos=eos, codec=codec(words), folder=str(lm_of(("b", "a"))), **keys)
+    return pretrained.Generator(eos=eos, codec=codec(words), folder=str(lm_of(("b", "a"))), **keys)
 
 
 def generator(name: str, eos: int | None = EOS, **keys: Any) -> Any:

@@ -15,7 +15,7 @@ from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import network_problems
 from gan_dist.generation.model import load
 from gan_dist.networks.text.autoregressive import SamplingOptions
-from gan_dist.networks.text.pretrained_lm import NEVER, Generator
+from gan_dist.networks.text.pretrained import NEVER, Generator
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from tests.helpers import assert_same_state, request_of, stop_at, train

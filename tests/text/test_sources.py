@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import TextFacts, facts_from_record
 from gan_dist.data.ingest import Memory, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError, JobError

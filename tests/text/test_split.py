@@ -12,14 +12,14 @@ import pytest
 import torch
 
 import gan_dist
+from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Memory, load_into_memory
-from gan_dist.data.on_processes import write_shards_on_processes
 from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
+from gan_dist.data.text.held_out import split_of
 from gan_dist.data.text.oracle import SEED, open_oracle
-from gan_dist.data.text.split import split_of
 from gan_dist.errors import DataError, JobError
-from gan_dist.evaluation.held_out_overlap import HeldOutOverlap, find_held_out_overlap
+from gan_dist.evaluation.overlap import HeldOutOverlap, find_held_out_overlap
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import held_out_problems, metric_problems
 from gan_dist.registry.metric_names import check_metrics
@@ -231,7 +231,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
         return Memory.rows(memory, positions)
 
     monkeypatch.setattr(memory, "rows", rows)
-    monkeypatch.setattr("gan_dist.evaluation.held_out_overlap.CHUNK", 64, raising=False)
+    monkeypatch.setattr("gan_dist.evaluation.overlap.MEMORIZATION_CHUNK", 64, raising=False)
     measuring: Any = SimpleNamespace(built=[SimpleNamespace(metric=SimpleNamespace(by_split=("bleu",)))])
     assert find_held_out_overlap(measuring, memory, "test") == HeldOutOverlap("test", 8, 7)
     assert read == [64, 64, 64, 8]

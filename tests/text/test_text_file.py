@@ -14,9 +14,9 @@ import torch
 
 import gan_dist
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.evaluation.text_file import file_as_data, read_sentence_file
+from gan_dist.evaluation.inputs import file_as_data, read_sentence_file
 from gan_dist.metrics.text.bleu import bleu_against
-from gan_dist.metrics.text.ngrams import TokenSentences
+from gan_dist.metrics.text.references import TokenSentences
 from tests.helpers import SHARED, commanded
 
 JOB = """

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from gan_dist.data.source import Content, Counted, Label, Listing, Part, RawSample, state_of
 from gan_dist.errors import DataError, UnreadableSample, UsageError
-from gan_dist.runs.file_listing import Entry
-from gan_dist.runs.storage import Folder
+from gan_dist.runs.storage import Entry, Folder
 from gan_dist.spec.data import ImageData
 
 IMAGES = ("images", "image", "x_train", "x", "data", "arr_0")

@@ -11,8 +11,7 @@ from gan_dist.data.source import Listing, Part, RawSample, state_of
 from gan_dist.data.sources.image_files import is_image, read_image
 from gan_dist.data.sources.reachability import reaching
 from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.runs.file_listing import Entry
-from gan_dist.runs.storage import Folder, locate
+from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import PairData
 
 SIDES, SAME = "\0", "\x1f"  # between the two sides of a pair, and between several files of one name

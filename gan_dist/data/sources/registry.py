@@ -28,19 +28,23 @@ from gan_dist.data.source import (
 )
 from gan_dist.data.sources.archives import is_archive, list_archives, read_archive
 from gan_dist.data.sources.arrays import idx_images, is_array, list_array, read_array
-from gan_dist.data.sources.digits import list_digits, read_digits
+from gan_dist.data.sources.builtin import (
+    SCHEME,
+    list_digits,
+    list_torchvision,
+    read_digits,
+    read_noise,
+    read_torchvision,
+)
 from gan_dist.data.sources.image_files import list_folder, list_table, read_files
 from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
-from gan_dist.data.sources.random_samples import read_noise
 from gan_dist.data.sources.reachability import reaching
-from gan_dist.data.sources.torchvision_datasets import SCHEME, list_torchvision, read_torchvision
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
 from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.runs.file_listing import HIDDEN
-from gan_dist.runs.storage import Folder, locate
+from gan_dist.runs.storage import HIDDEN, Folder, locate
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {

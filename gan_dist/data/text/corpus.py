@@ -11,13 +11,11 @@ from pathlib import PurePosixPath
 from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
 from gan_dist.data.sources.reachability import reaching
-from gan_dist.data.text.file_formats import iterate_sentences
+from gan_dist.data.text.file_formats import LineNames, SomeNames, TextReadOptions, iterate_sentences, note_of
+from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
-from gan_dist.data.text.sentences import LineNames, SomeNames, TextReadOptions, note_of
-from gan_dist.data.text.split import TRAIN, split_of
 from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.runs.file_listing import Entry
-from gan_dist.runs.storage import Folder, locate
+from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import TextData
 from gan_dist.spec.problems import suggestion
 

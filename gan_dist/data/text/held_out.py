@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec
-from gan_dist.data.text.file_formats import iterate_sentences
-from gan_dist.data.text.sentences import TextReadOptions
+from gan_dist.data.text.file_formats import TextReadOptions, iterate_sentences
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import TextData
@@ -140,3 +142,41 @@ def held_out_texts(where: str, how: TextReadOptions, asked: str = "") -> list[st
         first = next((f" (first: {text})" for text in read if isinstance(text, UnreadableSample)), "")
         raise DataError(f"{asked}{len(read) - len(found)} of {len(read)} sentences in {where!r} cannot be read{first}")
     return found
+
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Split:
+    """`bounds`: for what is kept, in order, the first checksum that is no longer."""
+
+    bounds: Mapping[str, int]
+
+    def side(self, tokens: Sequence[str]) -> str:
+        """What a sentence is for: a key of `bounds`, or "train"."""
+        if not self.bounds:
+            return TRAIN
+        place = _checksum(tokens)
+        return next((key for key, bound in self.bounds.items() if place < bound), TRAIN)
+
+
+def split_of(sentences: Iterable[Sequence[str]], shares: Mapping[str, float]) -> Split:
+    """The split that keeps these shares of the different sentences, at least one for each.
+
+    Raises:
+        DataError: nothing would be left to learn from.
+    """
+    if not shares:
+        return Split({})
+    known = np.unique(np.fromiter(map(_checksum, sentences), np.uint64))
+    ends = np.cumsum([math.ceil(share * len(known)) for share in shares.values()])
+    if ends[-1] >= len(known):
+        asked = " and ".join(f"data.{key}: {share:g}" for key, share in shares.items())
+        raise DataError(f"{asked}: {len(known)} different sentences leave none to learn from; name a file instead")
+    return Split({key: int(known[end]) for key, end in zip(shares, ends, strict=True)})
+
+
+def _checksum(tokens: Sequence[str]) -> int:
+    written = "\x1f".join(tokens).encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big")

@@ -10,10 +10,9 @@ from gan_dist.data.facts import PairFacts
 from gan_dist.errors import UsageError
 from gan_dist.evaluation.reports.plots import Panel, render_png
 from gan_dist.evaluation.reports.results import run_results
-from gan_dist.generation.model import Model, load
+from gan_dist.generation.model import Model, load, trained_on
 from gan_dist.generation.run_grids import SampleGrids
 from gan_dist.generation.samples import Sheet, fixed_sheet
-from gan_dist.generation.training_data import trained_on
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.problems import suggestion
 

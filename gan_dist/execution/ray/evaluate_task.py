@@ -24,8 +24,7 @@ def answer_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train.torch import get_device
 
     from gan_dist.distributed.runtime import DistributedRuntime
-    from gan_dist.evaluation.evaluate import evaluate_on_workers
-    from gan_dist.evaluation.query import EvaluationRequest
+    from gan_dist.evaluation.evaluate import EvaluationRequest, evaluate_on_workers
     from gan_dist.execution.ray.worker import describe_device
 
     torch.set_num_threads(config["threads"])
@@ -47,9 +46,8 @@ def evaluate(question: str, out: str, workers: int) -> None:
     """
     import ray
 
-    from gan_dist.execution.ray.mailbox import DriverMailbox
     from gan_dist.execution.ray.resources import resolve_resources, resource_problems
-    from gan_dist.execution.ray.worker_group import make_torch_trainer
+    from gan_dist.execution.ray.worker_group import DriverMailbox, make_torch_trainer
 
     cluster: Any = ray
     resources, folder = ResourcesSpec(workers=workers), Folder(out)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from gan_dist.data.on_ray import write_shards_on_ray
+from gan_dist.data.executors import write_shards_on_ray
 from gan_dist.data.prepare import prepare_into
 from gan_dist.execution.events import preparation_progress, print_event
 from gan_dist.execution.ray.task import run_task

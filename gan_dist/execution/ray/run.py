@@ -11,21 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gan_dist.data.executors import blocks_of, write_shards_on_ray
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import choose_ingest
-from gan_dist.data.on_ray import blocks_of
-from gan_dist.data.prepare import Prepared
+from gan_dist.data.prepare import Prepared, Progress, prepare_or_load
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
-from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
-from gan_dist.runs.log_file import log_prints
-from gan_dist.runs.request import RunRequest
-from gan_dist.runs.versions import installed_versions, version_differences
+from gan_dist.runs.request import RunRequest, installed_versions, version_differences
+from gan_dist.runs.run_folder import log_prints
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import DataSpec
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
@@ -135,7 +135,7 @@ def train(
     """
     import ray
 
-    from gan_dist.execution.ray.mailbox import DriverMailbox
+    from gan_dist.execution.ray.worker_group import DriverMailbox
 
     desk: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
     fit = _Fit(attempt, spec, ask, desk)
@@ -210,3 +210,40 @@ def _late(spec: JobSpec, ask: ResolvedResources) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+class BackgroundPreparation:
+    """Data being prepared in a thread.
+
+    Args:
+        data: what to read.
+        cache: where preparations of this storage are kept.
+        cpus: of the cluster; as many parts are decoded at a time.
+        stand_in_of: how many random images replace what cannot be used; None for none.
+        progress: told how many shards are done, of how many.
+    """
+
+    def __init__(self, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress) -> None:
+        self._found: Prepared | None = None
+        self._error: Exception | None = None
+
+        def read() -> None:
+            try:
+                self._found = prepare_or_load(data, cache, write_shards_on_ray(cpus), progress, stand_in_of)
+            except Exception as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=read, daemon=True)
+        self._thread.start()
+
+    def result(self) -> Prepared:
+        """The prepared data; waits for them.
+
+        Raises:
+            DataError: there is nothing that can be read.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._found is not None
+        return self._found

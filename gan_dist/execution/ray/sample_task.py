@@ -16,8 +16,7 @@ import pyarrow as pa
 
 from gan_dist.execution.events import print_event
 from gan_dist.execution.ray.task import run_task
-from gan_dist.generation.output import write_samples
-from gan_dist.generation.sampling import Executor, SampleRange, SamplingPlan
+from gan_dist.generation.sampling import Executor, SampleRange, SamplingPlan, write_samples
 
 
 class SampleMaker:

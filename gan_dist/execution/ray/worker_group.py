@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ray.train.backend import Backend
+from ray.train.torch import TorchConfig
 
 from gan_dist.execution.ray.resources import ResolvedResources
 from gan_dist.runs.storage import Folder
@@ -31,8 +41,6 @@ def make_torch_trainer(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from gan_dist.execution.ray.rendezvous import OneMachine
-
     system, path = folder.open()
     workers: Any = ask.workers
     return TorchTrainer(
@@ -47,3 +55,96 @@ def make_torch_trainer(
             failure_config=FailureConfig(max_failures=max_failures),
         ),
     )
+
+
+class DriverMailbox:
+    """An actor between driver and workers: events go one way, the data and a stop the other."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, Any] | None = None
+        self._ready = asyncio.Event()
+        self._events: list[dict[str, Any]] = []
+        self._stop = False
+        self._fatal: dict[str, str] | None = None
+
+    async def put(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+
+    async def take(self) -> list[dict[str, Any]]:
+        """Events since the last call."""
+        taken, self._events = self._events, []
+        return taken
+
+    async def stop(self) -> None:
+        self._stop = True
+
+    async def stopping(self) -> bool:
+        return self._stop
+
+    async def fail(self, error: dict[str, str]) -> None:
+        """Note an error that another try would meet again; the first one counts."""
+        self._fatal = self._fatal or error
+
+    async def fatal(self) -> dict[str, str] | None:
+        return self._fatal
+
+    async def offer(self, data: dict[str, Any]) -> None:
+        """Give the workers their data: references to the blocks and to where rows lie, and the facts."""
+        self._data = data
+        self._ready.set()
+
+    async def data(self) -> dict[str, Any]:
+        """The data, once they are read."""
+        await self._ready.wait()
+        assert self._data is not None
+        return self._data
+
+
+@dataclass
+class OneMachine(TorchConfig):
+    """`TorchConfig` for workers that share one machine; NCCL with GPUs, else gloo, both on the loopback device."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _FileRendezvous
+
+
+class _FileRendezvous(Backend):
+    share_cuda_visible_devices = True
+
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        import ray
+
+        gpus = worker_group.get_resources_per_worker().get("GPU", 0)
+        backend = backend_config.backend or ("nccl" if gpus else "gloo")
+        path = Path(tempfile.mkdtemp(prefix="gan-dist-")) / "rendezvous"
+        world = len(worker_group)
+        joining = [
+            worker_group.execute_single_async(rank, _join, str(path), backend, rank, world, backend_config.timeout_s)
+            for rank in range(world)
+        ]
+        ray.get(joining)
+
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
+        worker_group.execute_async(_leave)
+
+
+def _join(path: str, backend: str, rank: int, world: int, timeout_s: int) -> None:
+    import torch.distributed as dist
+
+    if sys.platform == "linux":
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        backend,
+        init_method=f"file://{path}",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=timeout_s),
+    )
+
+
+def _leave() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()

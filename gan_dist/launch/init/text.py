@@ -11,8 +11,7 @@ from pathlib import Path
 from gan_dist.data.codec import SPECIAL, Splitting
 from gan_dist.data.sources.image_files import is_image
 from gan_dist.data.text.corpus import text_files
-from gan_dist.data.text.file_formats import iterate_sentences
-from gan_dist.data.text.sentences import TextReadOptions
+from gan_dist.data.text.file_formats import TextReadOptions, iterate_sentences
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import locate
 from gan_dist.spec.amounts import Amount

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.fit import fit_classifier, split_held_out
+from gan_dist.metrics.features.classifiers import fit_classifier, split_held_out
 from gan_dist.networks.text.lstm import Generator
 
 EMBEDDING, HIDDEN, CHUNK = 64, 128, 256
@@ -73,3 +73,10 @@ def nll_per_token(features: Tensor) -> float:
     """Nats per token of sentences with features [N, 2]."""
     nats, tokens = features.double().sum(0).tolist()
     return float(nats / tokens)
+
+
+class Tokens(nn.Module):
+    """Token ids [B, T] as they are."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows

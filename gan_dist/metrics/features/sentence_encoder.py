@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from gan_dist.networks.text.hf_models import CodecSizes, LocalModel
+from gan_dist.networks.text.pretrained import CodecSizes, LocalModel
 
 MOST_TOKENS = 128
 

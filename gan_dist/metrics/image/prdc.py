@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gan_dist.metrics.statistics import PairwiseDistances
+
 CHUNK = 1024
 
 
@@ -57,3 +59,69 @@ def knn_radii(rows: Tensor, k: int) -> Tensor:
     """Distance of each row of [N, d] to its k-th nearest other row, [N]."""
     # The nearest of all is the row itself.
     return torch.cat([torch.cdist(part, rows).kthvalue(k + 1, dim=1).values for part in torch.split(rows, CHUNK)])
+
+
+MEMORIZATION_CHUNK, MOST = 1024, 5000
+
+
+class Memorization:
+    """memorised: share of generated samples that are at most as far from their nearest training sample as the closest
+    `quantile` of training samples are from their nearest other one. About `quantile` for new samples of the same
+    distribution, 1 for copies, and, like precision, small for bad samples.
+    nearest: median distance of generated samples from their nearest training sample, over that of training samples.
+
+    Args:
+        quantile: share of training samples that are that close to another one.
+    """
+
+    values = ("memorised", "nearest")
+    needs = "all"
+
+    def __init__(self, *, quantile: float = 0.01) -> None:
+        if not 0 < quantile < 1:
+            raise ValueError(f"quantile: {quantile} is out of range; must be between 0 and 1")
+        self.quantile = quantile
+
+    def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
+        among = leave_one_out_distances(real)
+        found, _ = nearest_distances(fake, real)
+        close = torch.quantile(among, self.quantile)
+        return {
+            "memorised": float((found <= close).double().mean()),
+            "nearest": float(found.median() / among.median()),
+        }
+
+
+def leave_one_out_distances(rows: Tensor) -> Tensor:
+    """Distances of rows [N, d] from their nearest other row; of at most 5000 evenly spaced ones among all."""
+    step = -(-len(rows) // MOST)
+    return nearest_distances(rows[::step], rows, own=torch.arange(0, len(rows), step, device=rows.device))[0]
+
+
+def nearest_distances(rows: Tensor, among: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Distance and place of the row of [M, d] that is nearest to each of [N, d], in float64; 0 for equal ones.
+
+    Args:
+        own: the place of each row itself in `among`, which does not count.
+    """
+    among, places = among.double(), []
+    for start in range(0, len(rows), MEMORIZATION_CHUNK):
+        far = torch.cdist(rows[start : start + MEMORIZATION_CHUNK].double(), among)
+        if own is not None:
+            far.scatter_(1, own[start : start + MEMORIZATION_CHUNK, None], torch.inf)
+        places.append(far.argmin(1))
+    place = torch.cat(places)
+    # cdist adds up squares and leaves a rest where rows are equal.
+    return (rows.double() - among[place]).norm(dim=1), place
+
+
+class Diversity:
+    """Mean squared distance of the features of two samples, over all pairs. By features `lpips` this is the mean LPIPS
+    of all pairs. diversity_of_real: the same of as many training samples, for comparison.
+    """
+
+    values = ("diversity", "diversity_of_real")
+    needs = "spread"
+
+    def compare(self, real: PairwiseDistances, fake: PairwiseDistances) -> dict[str, float]:
+        return {"diversity": fake.of_pairs, "diversity_of_real": real.of_pairs}

@@ -1,14 +1,15 @@
-"""What metrics of text are told of the data, and sentences as they compare them."""
+"""What text metrics need to know of the references: their tokens, and which sentences are held out."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan_dist.metrics.text.ngrams import TokenSentences
+from gan_dist.metrics.text.bleu import Ints
 
 
 class HasEos(Protocol):
@@ -50,3 +51,23 @@ def strip_padding(rows: Tensor, eos: int | None) -> TokenSentences:
 def _until_end(row: NDArray[np.int64], eos: int | None) -> NDArray[np.int64]:
     ends = np.flatnonzero(row == eos) if eos is not None else np.empty(0, np.int64)
     return row[: ends[0]] if len(ends) else row
+
+
+class TokenSentences(NamedTuple):
+    """Sentences of any length as one row of token numbers; sentence i is tokens[ends[i - 1] : ends[i]]."""
+
+    tokens: Ints
+    ends: Ints
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int] | NDArray[Any]]) -> TokenSentences:
+        lengths = np.asarray([len(row) for row in rows], np.int64)
+        tokens = [np.asarray(row, np.int64) for row in rows]
+        return cls(np.concatenate([np.empty(0, np.int64), *tokens]), lengths.cumsum())
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.ends, prepend=0)
+
+    def __len__(self) -> int:
+        return len(self.ends)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from gan_dist.metrics.text.ngrams import TokenSentences, ngram_codes
-from gan_dist.metrics.text.references import HasEos, strip_padding
+from gan_dist.metrics.text.bleu import ngram_codes
+from gan_dist.metrics.text.references import HasEos, TokenSentences, strip_padding
 
 
 class Repetition:

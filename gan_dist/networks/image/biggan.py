@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.image.sagan import DownBlock
-from gan_dist.networks.layers.attention import SelfAttention
+from gan_dist.networks.image.sagan import DownBlock, SelfAttention
 from gan_dist.networks.layers.checks import class_logits, one_hot
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, initialize_vectors
 

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.networks.layers.checks import full_precision, one_hot, powers_between
-from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, normalize_2nd_moment
-from gan_dist.networks.layers.modulated_conv import StyledConv, ToRGB
+from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, StyledConv, ToRGB, normalize_2nd_moment
 from gan_dist.networks.layers.resample import Upsample
 
 CENTRE_OF = 4096

@@ -10,10 +10,9 @@ from gan_dist.registry.lookup import Roots, check_job
 from gan_dist.registry.metric_names import check_metrics, job_metric_names, resolve_metric
 from gan_dist.spec.check import Origins, problem_at, try_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.merge import merge_documents, overrides_document
+from gan_dist.spec.job_file import Document, merge_documents, overrides_document
 from gan_dist.spec.problems import Keys, Problem, show_value
 from gan_dist.spec.sweep import SweepSpec, sweep_conflicts
-from gan_dist.spec.yaml import Document
 from gan_dist.sweeps.search.sampler import Values, planned, probes
 
 PLACE: Keys = ("sweep", "space")

@@ -115,3 +115,113 @@ def _halved(x: Tensor) -> Tensor:
 def _filters(like: Tensor) -> tuple[Tensor, Tensor]:
     taps = torch.tensor(SYM6, dtype=like.dtype, device=like.device)
     return taps.view(1, 1, 1, TAPS), taps.view(1, 1, TAPS, 1)
+
+
+# The direction of grey among the colours.
+LUMA = 3**-0.5
+
+
+def brightness(by: Tensor) -> Tensor:
+    """Adds `by` [B] to each channel."""
+    made = _identity(by)
+    made[:, :3, 3] = by[:, None]
+    return made
+
+
+def contrast(by: Tensor) -> Tensor:
+    """Multiplies each channel by `by` [B]."""
+    made = _identity(by)
+    made[:, :3, :3] *= by[:, None, None]
+    return made
+
+
+def luma_flip(which: Tensor) -> Tensor:
+    """Mirrors brightness and keeps the colour where `which` [B] is 1, not where it is 0."""
+    return _identity(which) - 2 * which[:, None, None] * _grey(which)
+
+
+def hue(angle: Tensor) -> Tensor:
+    """Turns colours about grey by `angle` [B] in radians (Rodrigues' formula)."""
+    grey = _grey(angle)
+    cross = torch.zeros_like(grey)
+    cross[:, [0, 1, 2], [1, 2, 0]] = -LUMA
+    cross[:, [1, 2, 0], [0, 1, 2]] = LUMA
+    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    return grey + cosine * (_identity(angle) - grey) + sine * cross + (1 - cosine) * _corner(angle)
+
+
+def saturation(by: Tensor) -> Tensor:
+    """Multiplies the distance from grey by `by` [B]."""
+    grey = _grey(by)
+    return grey + by[:, None, None] * (_identity(by) - grey) + (1 - by[:, None, None]) * _corner(by)
+
+
+def apply_color_matrix(x: Tensor, matrix: Tensor) -> Tensor:
+    """Pictures [B, C, H, W] under maps [B, 4, 4]. A grey one is taken for three equal channels and stays grey; the
+    fourth channel, transparency, stays as it is."""
+    colours = x[:, :3].expand(-1, 3, -1, -1)
+    made = torch.einsum("bij,bjhw->bihw", matrix[:, :3, :3], colours) + matrix[:, :3, 3, None, None]
+    if x.shape[1] == 1:
+        return made.mean(1, keepdim=True)
+    return torch.cat([made, x[:, 3:]], 1)
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.eye(4, dtype=like.dtype, device=like.device).repeat(len(like), 1, 1)
+
+
+def _grey(like: Tensor) -> Tensor:
+    """The projection of colours on grey."""
+    grey = torch.zeros(len(like), 4, 4, dtype=like.dtype, device=like.device)
+    grey[:, :3, :3] = 1 / 3
+    return grey
+
+
+def _corner(like: Tensor) -> Tensor:
+    """The one that keeps the constant."""
+    corner = torch.zeros(len(like), 4, 4, dtype=like.dtype, device=like.device)
+    corner[:, 3, 3] = 1
+    return corner
+
+
+def flip(x: Tensor, which: Tensor) -> Tensor:
+    """Mirrored left to right where `which` [B] is true."""
+    return torch.where(which[:, None, None, None], x.flip(3), x)
+
+
+def rotate_quarters(x: Tensor, quarters: Tensor) -> Tensor:
+    """Turned anticlockwise by 0 to 3 `quarters` [B] of a circle."""
+    for quarter in (1, 2, 3):
+        x = torch.where((quarters == quarter)[:, None, None, None], x.rot90(quarter, (2, 3)), x)
+    return x
+
+
+def shift_pixels(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
+    """Moved by whole pixels, `shift` [B, 2] right and down; the picture continues mirrored, or else with zeros."""
+    for axis, by in ((3, shift[:, 0]), (2, shift[:, 1])):
+        size = x.shape[axis]
+        source = torch.arange(size, device=x.device) - by[:, None]
+        inside = (source >= 0) & (source < size)
+        view = [len(x), 1, 1, 1]
+        view[axis] = size
+        x = x.gather(axis, _reflected(source, size).view(view).expand_as(x))
+        if not mirrored:
+            x = x * inside.view(view)
+    return x
+
+
+def cutout(x: Tensor, centre: Tensor, share: float) -> Tensor:
+    """Zero in a square of `share` of the side; `centre` [B, 2] in [0, 1) says which pixel it is around."""
+    size = x.shape[-1]
+    hole = round(share * size)
+    first = (centre * (size + (1 - hole % 2))).floor() - hole // 2
+    distance = torch.arange(size, device=x.device) - first[:, :, None]
+    within = (distance >= 0) & (distance < hole)
+    return x * ~(within[:, 0, None, :, None] & within[:, 1, None, None, :])
+
+
+def _reflected(index: Tensor, size: int) -> Tensor:
+    """Indices of a picture that is continued by its mirror images, without its border twice."""
+    period = max(2 * size - 2, 1)
+    folded = index.remainder(period)
+    return torch.minimum(folded, period - folded)

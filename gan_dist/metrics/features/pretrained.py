@@ -1,0 +1,243 @@
+"""Images as networks that were trained on ImageNet want them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights, store_weights
+from gan_dist.networks.layers.weight_files import load_tensors
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def normalize_imagenet(pixels: Tensor, size: int) -> Tensor:
+    """uint8 [B, C, H, W], grey or RGB, to [B, 3, size, size] (bicubic, antialiased), of mean 0 and deviation 1."""
+    x = pixels.expand(-1, 3, -1, -1).float() / 255
+    x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, deviation = (torch.tensor(one, device=x.device)[:, None, None] for one in (MEAN, DEVIATION))
+    return (x - mean) / deviation
+
+
+KNOWN = PublishedWeights("vgg16", "vgg16-397923af.pth", "download.pytorch.org/models", "397923af")
+
+
+class Vgg16(nn.Module):
+    """The 4096 units of the second hidden layer (Simonyan and Zisserman 2015, arXiv 1409.1556), computed by
+    torch-fidelity, which resizes images to 224 pixels. Grey images are repeated to three channels.
+
+    Args:
+        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
+    """
+
+    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        path = find_weights(KNOWN, weights, checksum)
+        try:
+            from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
+        except ImportError as error:
+            raise ValueError("features 'vgg16' needs torch-fidelity: pip install 'gan-dist[metrics]'") from error
+        load_tensors(path)  # theirs unpickles anything; this raises for what is more than tensors
+        try:
+            self.network: Any = FeatureExtractorVGG16("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(path))
+        except RuntimeError as error:
+            raise ValueError(f"{str(path)!r} holds no weights of VGG16: {error}") from error
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to features [B, 4096]."""
+        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+        return torch.as_tensor(features)
+
+
+RESNET50_KNOWN = PublishedWeights("resnet50", "resnet50-0676ba61.pth", "download.pytorch.org/models", "0676ba61")
+SIZE = 224
+
+
+class Resnet50(nn.Module):
+    """The 2048 pooled features, by torchvision. Images are resized to 224 pixels (bicubic, antialiased); grey ones are
+    repeated to three channels.
+
+    Args:
+        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
+    """
+
+    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        path = find_weights(RESNET50_KNOWN, weights, checksum)
+        from torchvision.models import resnet50
+
+        with torch.device("meta"):
+            self.network = resnet50()
+        store_weights(load_tensors(path), self.network, path)
+        self.head, self.network.fc = self.network.fc, nn.Identity()
+        self.requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to features [B, 2048]."""
+        return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [B, 2048] to scores of the 1000 classes."""
+        return torch.as_tensor(self.head(features.to(self.head.weight.dtype)))
+
+
+SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+CLIP_KNOWN = PublishedWeights(
+    "clip", "ViT-B-32.pt", f"openaipublic.azureedge.net/clip/models/{SHA256}/ViT-B-32.pt", SHA256
+)
+
+
+class Clip(nn.Module):
+    """The 512 features of an image by ViT-B/32, computed by torch-fidelity, which resizes images to 224 pixels. Grey
+    images are repeated to three channels.
+
+    Args:
+        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
+    """
+
+    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        path = find_weights(CLIP_KNOWN, weights, checksum)
+        try:
+            from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
+        except ImportError as error:
+            raise ValueError("features 'clip' needs torch-fidelity: pip install 'gan-dist[metrics]'") from error
+        try:
+            self.network: Any = FeatureExtractorCLIP(
+                "clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(path)
+            )
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(f"{str(path)!r} holds no weights of CLIP: {error}") from error
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to features [B, 512]."""
+        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+        return torch.as_tensor(features)
+
+
+DINOV2_KNOWN = PublishedWeights(
+    "dinov2", "dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com/dinov2/dinov2_vitl14", ""
+)
+NETWORK = "vit_large_patch14_dinov2"
+
+
+class Dinov2(nn.Module):
+    """The 1024 features of the class token of ViT-L/14, as Stein et al. 2023 (arXiv 2306.04675) compare, by timm.
+    Images are resized to 224 pixels (bicubic, antialiased); grey ones are repeated to three channels.
+
+    Args:
+        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        checksum: first digits of the file's SHA-256, which are in the number's name; no checksum of it is published.
+    """
+
+    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        path = find_weights(DINOV2_KNOWN, weights, checksum)
+        try:
+            from timm import create_model
+            from timm.models.vision_transformer import checkpoint_filter_fn
+        except ImportError as error:
+            raise ValueError("features 'dinov2' needs timm: pip install 'gan-dist[timm]'") from error
+        with torch.device("meta"):
+            network: Any = create_model(NETWORK, img_size=SIZE, num_classes=0)
+        try:
+            tensors = checkpoint_filter_fn(load_tensors(path), network)
+        except (KeyError, RuntimeError, AttributeError) as error:
+            raise ValueError(f"{str(path)!r} holds no weights of DINOv2: {error}") from error
+        store_weights(tensors, network, path)
+        self.network = network.requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to features [B, 1024]."""
+        return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
+
+
+LPIPS_KNOWN = PublishedWeights("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")
+LEAST = 32
+
+
+class Lpips(nn.Module):
+    """LPIPS 0.1 with AlexNet, by its authors' package `lpips`, which carries its own small weights.
+
+    LPIPS is the mean over places of the weighted squared difference of unit vectors of channels, summed over layers. So
+    features are those vectors times the roots of a channel's weight and a place's share: |f(a) - f(b)|^2 = LPIPS(a, b).
+
+    Args:
+        size: height and width of the images, at least 32.
+        weights: the file of AlexNet's weights; by default it is looked for where torch keeps downloads.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
+    """
+
+    def __init__(self, *, size: int = LEAST, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        if size < LEAST:
+            raise ValueError(f"images of {size} pixels are too small for features 'lpips'; at least {LEAST}")
+        path = find_weights(LPIPS_KNOWN, weights, checksum)
+        try:
+            from lpips import LPIPS
+        except ImportError as error:
+            raise ValueError("features 'lpips' needs lpips: pip install 'gan-dist[metrics]'") from error
+        tensors = load_tensors(path)
+        self.network: Any = LPIPS(net="alex", pnet_rand=True, verbose=False)
+        trunk = self.network.net
+        # Their slices number AlexNet's layers on, under names of their own.
+        names = {name: f"features.{name.partition('.')[2]}" for name in trunk.state_dict()}
+        store_weights({name: tensors.get(theirs, torch.empty(0)) for name, theirs in names.items()}, trunk, path)
+        self.requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W], grey or RGB, to features [B, d]."""
+        x = self.network.scaling_layer(pixels.float().expand(-1, 3, -1, -1) / 127.5 - 1)
+        found = []
+        for maps, weighting in zip(self.network.net(x), self.network.lins, strict=True):
+            weight = weighting.model[-1].weight[0].clamp_min(0).sqrt()
+            unit = maps / (maps.square().sum(1, keepdim=True).sqrt() + 1e-10)
+            found.append((unit * weight / math.sqrt(maps[0, 0].numel())).flatten(1))
+        return torch.cat(found, 1)
+
+
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_KNOWN = PublishedWeights(
+    "inception", FILE, "the releases of github.com/toshas/torch-fidelity (v0.2.0)", "6726825d"
+)
+
+
+class Inception(nn.Module):
+    """The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity, which resizes
+    images to 299 pixels inside the network as the original did. Grey images are repeated to three channels.
+
+    Args:
+        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
+    """
+
+    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        self.network: Any = _network(find_weights(INCEPTION_KNOWN, weights, checksum))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to features [B, 2048]."""
+        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+        return torch.as_tensor(features)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [B, 2048] to scores of the 1008 classes, without their bias, as the original inception score has."""
+        weight: Tensor = self.network.fc.weight
+        return features @ weight.T.to(features.dtype)
+
+
+def _network(path: Path) -> Any:
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise ValueError("features 'inception' needs torch-fidelity: pip install 'gan-dist[metrics]'") from error
+    load_tensors(path)  # theirs unpickles anything; this raises for what is more than tensors
+    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
