@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan_dist.metrics.text.references import HasEos, HeldOutReferences, TokenSentences, drop_unknown, strip_padding
+from gan_dist.metrics.text.references import (
+    HasEos,
+    HeldOutReferences,
+    Ints,
+    TokenSentences,
+    drop_unknown,
+    strip_padding,
+)
 
 ORDER = 5
 
@@ -77,7 +84,6 @@ def bleu_among(sentences: TokenSentences, order: int = ORDER) -> dict[int, float
     return {n: float(each.mean()) for n, each in bleu(matches, sentences.lengths, closest).items()}
 
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 EPSILON = 0.1
 

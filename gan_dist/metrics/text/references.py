@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan_dist.metrics.text.bleu import Ints
-
 
 class HasEos(Protocol):
     """Of the data: which id ends a sentence, None where all are of full length."""
@@ -71,3 +69,6 @@ class TokenSentences(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.ends)
+
+
+Ints = NDArray[np.int64]
