@@ -17,7 +17,8 @@ from PIL import Image
 from gan_dist.errors import CheckpointError, JobError
 from gan_dist.execution.local import run_local
 from gan_dist.execution.preflight import resume_problems
-from gan_dist.launch.plan import MAY_CHANGE, plan_resume, resume_spec
+from gan_dist.launch.plan import plan_resume
+from gan_dist.launch.resume_rules import MAY_CHANGE, resume_spec
 from gan_dist.runs.checkpoint import stored
 from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder

@@ -25,7 +25,7 @@ from gan_dist.cli import main
 from gan_dist.data.executors import write_shards_on_processes as read_here
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import prepare_or_load
-from gan_dist.execution.ray.sample_task import SampleMaker
+from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
 from gan_dist.generation.model import Model
 from gan_dist.generation.paired_samples import real_pairs

@@ -13,37 +13,38 @@ if TYPE_CHECKING:
 
 
 def run_on_cluster(
-    verb: str,
-    module: str,
-    what: Mapping[str, Any],
-    known: EnvironmentSpec | None,
+    task: str,
+    arguments: Mapping[str, Any],
+    *,
+    environment: EnvironmentSpec | None,
     address: str | None,
-    aside: bool,
+    to_stderr: bool,
 ) -> None:
-    """Have the cluster do something by a driver, and follow it.
+    """Have the cluster do a task, and follow it to its end.
 
     Args:
-        verb: what is done, for the job's name and an error.
-        module: of the driver.
-        what: its keywords, as plain values.
-        known: the environment of the run that this is about, if there is one.
-        aside: whether what is told goes to standard error.
+        task: a name in `gan_dist.execution.ray.tasks.TASKS`.
+        arguments: its keywords, as plain values.
+        environment: of the run that this is about, if there is one.
+        to_stderr: whether progress goes to standard error.
 
     Raises:
         ValueError: the job failed.
     """
     from gan_dist.cli.submit import cluster_of
-    from gan_dist.execution.ray.task import TaskRequest
+    from gan_dist.execution.ray import tasks
     from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.follow import LiveDisplay, follow_job
     from gan_dist.launch.packaging import Environment
     from gan_dist.launch.submit import submit
     from gan_dist.runs.index import new_run_id
 
-    cluster, order = cluster_of(address, aside), TaskRequest(new_run_id(verb), what)
-    environment = Environment() if known is None else Environment(known.code, known.pip, known.image, known.env)
-    job = submit(order, cluster, environment, module)
+    cluster = cluster_of(address, to_stderr)
+    request = tasks.TaskRequest(new_run_id(task), task, arguments)
+    known = environment
+    sent = Environment() if known is None else Environment(known.code, known.pip, known.image, known.env)
+    job = submit(request, cluster, sent, tasks.__name__)
     # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
-    outcome = follow_job(JobsClient(cluster), job, order.run_id, LiveDisplay(console(aside)), lambda: True)
+    outcome = follow_job(JobsClient(cluster), job, request.run_id, LiveDisplay(console(to_stderr)), lambda: True)
     if outcome.exit_code != 0:
-        raise UsageError(f"the cluster did not {verb}: {outcome.message}")
+        raise UsageError(f"the cluster did not {task}: {outcome.message}")

@@ -115,7 +115,7 @@ def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, 
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster_task import run_on_cluster
     from gan_dist.evaluation.evaluate import EvaluationResult, to_portable_request
-    from gan_dist.execution.ray.evaluate_task import ANSWER
+    from gan_dist.execution.ray.tasks import EVALUATION_RESULT
     from gan_dist.runs.index import new_run_id, storage_root
 
     if question.neighbours:
@@ -124,8 +124,8 @@ def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, 
     folder = storage_root(None, None).child(".evaluations").child(new_run_id("answer"))
     what = {"question": plain.to_json(), "out": folder.uri, "workers": workers}
     try:
-        run_on_cluster("evaluate", "gan_dist.execution.ray.evaluate_task", what, known, address, as_json)
-        if (plain_answer := folder.read_json(ANSWER)) is None:
+        run_on_cluster("evaluate", what, environment=known, address=address, to_stderr=as_json)
+        if (plain_answer := folder.read_json(EVALUATION_RESULT)) is None:
             raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")
         return EvaluationResult.of(plain_answer)
     finally:

@@ -108,14 +108,8 @@ def _make_on_cluster(
 
     folder = Folder.at(target)
     data = validate_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
-    run_on_cluster(
-        "prepare",
-        "gan_dist.execution.ray.prepare_task",
-        {"data": data, "target": folder.uri, "workers": workers},
-        None,
-        address,
-        as_json,
-    )
+    arguments = {"data": data, "target": folder.uri, "workers": workers}
+    run_on_cluster("prepare", arguments, environment=None, address=address, to_stderr=as_json)
     made = open_prepared(folder)
     if made is None:
         raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")

@@ -246,4 +246,4 @@ def _on_cluster(
 
     model.classes_of(1, sampling.cls)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
-    run_on_cluster("sample", "gan_dist.execution.ray.sample_task", what, model.spec.environment, address, as_json)
+    run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)

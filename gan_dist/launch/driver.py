@@ -23,7 +23,7 @@ def main() -> int:
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
-    from gan_dist.execution.ray.run import BackgroundPreparation
+    from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
     from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder

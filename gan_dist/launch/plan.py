@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from gan_dist.data.order import epoch_samples
-from gan_dist.errors import JobError, NoSuchRun, UsageError
+from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.launch.packaging import Environment, code_folder
-from gan_dist.registry.lookup import check_job
-from gan_dist.registry.metric_names import check_metrics
-from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.index import find_run, known_runs, new_run_id, storage_root
 from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import FLAT, Folder
-from gan_dist.spec.check import parse_job
-from gan_dist.spec.job_file import Document, merge_documents, overrides_document
-from gan_dist.sweeps.search.candidates import check_sweep
-from gan_dist.training.schedule import Clock
 
 if TYPE_CHECKING:
     from gan_dist.runs.checkpoint import Checkpoint
@@ -94,6 +86,8 @@ def plan_resume(
     Raises:
         ValueError: it runs elsewhere, is finished, or the changes are not allowed; NoSuchRun.
     """
+
+    from gan_dist.launch.resume_rules import resume_spec
 
     run = find_run(ref, storage_root(storage, None))
     if (holder := run.lease_holder()) is not None:
@@ -195,115 +189,4 @@ def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -
     run = find_run(ref, storage_root(storage, None))
     if (found := newest(run.checkpoints(), warn)) is None:
         raise NoSuchRun(f"run {run.id} has no checkpoint to start from ({run.uri}/checkpoints)")
-    return found
-
-
-# A run stays the same run only while what its weights depend on stays. The data may move: their checksum decides.
-MAY_CHANGE = (
-    "optimizer.lr",
-    "optimizer.warmup",
-    "optimizer.clip",
-    "until",
-    "every",
-    "metrics",
-    "stop_when",
-    "standing",
-    "keep",
-    "resources",
-    "environment",
-    "storage",
-    "compile",
-    "micro_batch",
-    "data.source",
-    "data.inputs",
-    "data.max_rejected",
-)
-
-# Trials are compared with each other, so that nothing of what they train may change.
-MAY_CHANGE_OF_SWEEP = (
-    "sweep.trials",
-    "sweep.concurrent",
-    "sweep.time_budget",
-    "sweep.keep",
-    "resources",
-    "environment",
-    "storage",
-)
-
-
-def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
-    """The job of a run's next attempt.
-
-    Raises:
-        ValueError: a change is not allowed, the run is finished and `until` is not raised, or none of its checkpoints
-            can be used.
-        JobError: a change is no valid job.
-    """
-    stored_job: dict[str, Any] = run.request()["job"]
-    changes = overrides_document(overrides)
-    document = merge_documents(Document(stored_job, {}), changes)
-    spec = parse_job(document)
-    roots = [spec.environment.code or "."]
-    problems = check_job(document.value, document.origins, roots)
-    problems = problems or check_metrics(spec, document.origins, roots)
-    if spec.sweep is not None and not problems:
-        problems = check_sweep(spec, document, roots)
-    if problems:
-        raise JobError(problems)
-    _refuse_changes(JobSpec.model_validate(stored_job), spec)
-    _refuse_finished(run, spec)
-    return spec
-
-
-def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
-    old, new = _leaves(before), _leaves(after)
-    may_change: tuple[str, ...] = MAY_CHANGE if before.sweep is None else MAY_CHANGE_OF_SWEEP
-    if before.sweep is not None and before.sweep.scheduler.use == "pbt":
-        may_change = may_change[1:]  # members cannot join a population that has trained
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not _allowed(key, may_change)]
-    if changed:
-        shown = "; ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed[:5])
-        raise UsageError(
-            f"--resume goes on with the same data, networks, objective, seed and batch; changed: {shown}. "
-            f"May change: {', '.join(may_change)}. For another job with these weights: --from"
-        )
-
-
-def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
-    newest = newest_described(run.checkpoints())
-    if newest is None:
-        return
-    clock = Clock(spec.batch, epoch_samples(newest.meta["data"]["count"], spec.batch))
-    ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
-    if newest.seen >= ends:
-        raise UsageError(
-            f"run {run.id} is finished ({newest.seen:,} of {ends:,} samples seen); to go on, raise until: "
-            f"gan-dist submit --resume {run.id} -o until={2 * ends}"
-        )
-
-
-def _allowed(key: str, may_change: Iterable[str]) -> bool:
-    parts = key.split(".")
-    if parts[0] == "stages":
-        parts = ["until"] if parts[2] == "for" else parts[2:]
-    if parts[0] == "optimizer":
-        parts = ["optimizer", *(part for part in parts if part in ("lr", "warmup", "clip"))]
-    return any(parts[: len(name.split("."))] == name.split(".") for name in may_change)
-
-
-def _leaves(spec: JobSpec) -> dict[str, Any]:
-    """Every plain value of a job by its dotted key; a stage has what it takes from the job."""
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, inner in items:
-            inner_key = f"{key}.{name}" if key else str(name)
-            if isinstance(inner, (dict, list)):
-                walk(inner, inner_key)
-            else:
-                found[inner_key] = inner
-
-    whole = spec.model_copy(update={"stages": spec.phases_plan}) if spec.stages else spec
-    walk(whole.model_dump(mode="json", by_alias=True), "")
     return found

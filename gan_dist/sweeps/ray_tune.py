@@ -23,8 +23,9 @@ from gan_dist.errors import PreflightError
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import storage_problems
+from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
-from gan_dist.execution.ray.run import DRAIN_S, BackgroundPreparation, load_into_object_store
+from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import log_prints
 from gan_dist.spec.job import JobSpec

@@ -83,13 +83,13 @@ class TuneTrial(tune.Trainable):
 
     def _train(self, attempt: Any, spec: Any) -> dict[str, Any]:
         from gan_dist.data.order import epoch_samples
-        from gan_dist.execution.ray.run import run_on
+        from gan_dist.execution.ray.run import run_with_data
         from gan_dist.sweeps.trial import truncate_job
         from gan_dist.training.schedule import Clock
 
         data = self._served(attempt, spec)
         clock = Clock(spec.batch, epoch_samples(data.facts.count, spec.batch))
-        return run_on(attempt, truncate_job(spec, self._trial.task.until, clock), lambda: data)
+        return run_with_data(attempt, truncate_job(spec, self._trial.task.until, clock), lambda: data)
 
     def _served(self, attempt: Any, spec: Any) -> Any:
         """The sweep's data, or, where this trial has others, those."""
@@ -98,7 +98,8 @@ class TuneTrial(tune.Trainable):
         import ray
 
         from gan_dist.execution.preflight import earlier_window
-        from gan_dist.execution.ray.run import BackgroundPreparation, load_into_object_store
+        from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
+        from gan_dist.execution.ray.run import load_into_object_store
 
         cluster: Any = ray
         stand_in_of = spec.batch if attempt.request.mode == "smoke" else None

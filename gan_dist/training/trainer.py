@@ -77,13 +77,13 @@ def train_run(
     )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
-    desk = RunCallbacks(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
+    callbacks = RunCallbacks(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
     try:
-        ending = train(state, feed, run, stats, desk)
+        ending = train(state, feed, run, stats, callbacks)
     except Exception:
-        desk.close()
+        callbacks.close()
         raise
-    return {"ending": ending, "seen": state.seen, "values": desk.latest}
+    return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
 
 
 def _encode(data: DataSpec, run: WorkerRuntime, dtype: torch.dtype) -> Encode:

@@ -261,7 +261,7 @@ def ours(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None
         handed.extend(parts[:4])
         return "stopped"
 
-    with tempfile.TemporaryDirectory() as root, patch("gan_dist.training.trainer.train", keep):
+    with tempfile.TemporaryDirectory() as root, patch("gan_dist.training.trainer.train_with_workers", keep):
         run = LocalRuntime(device, lambda event: None, lambda: False)
         train_run(spec, run, rows, RunFolder(Folder.at(root)), 1)
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gan_dist.launch.load_job import load_job
-from gan_dist.launch.plan import resume_spec
+from gan_dist.launch.resume_rules import resume_spec
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.index import find_run
 from gan_dist.runs.metric_history import tag_curve

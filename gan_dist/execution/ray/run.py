@@ -11,21 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.data.executors import blocks_of, write_shards_on_ray
+from gan_dist.data.executors import blocks_of
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import choose_ingest
-from gan_dist.data.prepare import Prepared, Progress, prepare_or_load
+from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
+from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.runs.request import RunRequest, installed_versions, version_differences
 from gan_dist.runs.run_folder import log_prints
-from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import DataSpec
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
@@ -58,10 +57,10 @@ def run_job(request: RunRequest, stop: threading.Event, reading: BackgroundPrepa
         print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
     with log_prints(attempt.folder, request.attempt):
-        return attempt.conclude(lambda attempt: run(attempt, reading))
+        return attempt.conclude(lambda attempt: run_attempt_on_ray(attempt, reading))
 
 
-def run(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
+def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
     """Everything between the lease and the record of the end.
 
     Raises:
@@ -78,10 +77,10 @@ def run(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
             reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit
         )
 
-    return run_on(attempt, attempt.spec, read)
+    return run_with_data(attempt, attempt.spec, read)
 
 
-def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedData]) -> dict[str, Any]:
+def run_with_data(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedData]) -> dict[str, Any]:
     """The same with data from elsewhere, and a job that may be cut shorter than the attempt's. Raises the same."""
     import ray
 
@@ -104,10 +103,10 @@ def run_on(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedData]) ->
         return data
 
     if not smoke:
-        return train(attempt, spec, ask, prepare)
+        return train_with_workers(attempt, spec, ask, prepare)
     data = prepare()
     rehearsal = Rehearsal(spec, data.facts, attempt.folder, attempt.emit)
-    return rehearse(rehearsal, lambda short: train(attempt, short, ask, lambda: data))
+    return rehearse(rehearsal, lambda short: train_with_workers(attempt, short, ask, lambda: data))
 
 
 def load_into_object_store(
@@ -124,7 +123,7 @@ def load_into_object_store(
     return PreparedData(found, blocks_of(found), ray.put(found.column("label")))
 
 
-def train(
+def train_with_workers(
     attempt: Attempt, spec: JobSpec, ask: ResolvedResources, prepare: Callable[[], PreparedData]
 ) -> dict[str, Any]:
     """One Ray Train run; the result of rank 0. The data are prepared while the workers start.
@@ -135,42 +134,42 @@ def train(
     """
     import ray
 
-    from gan_dist.execution.ray.worker_group import DriverMailbox
+    from gan_dist.execution.ray.mailbox import DriverMailbox
 
-    desk: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
-    fit = _Fit(attempt, spec, ask, desk)
+    mailbox: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
+    fit = _TrainerThread(attempt, spec, ask, mailbox)
     thread = threading.Thread(target=fit.go, daemon=True)
     thread.start()
     deadline = time.monotonic() + spec.resources.start_deadline
     data = prepare()
-    ray.get(desk.offer.remote({"found": data.found, "blocks": data.blocks, "labels": data.labels}))
+    ray.get(mailbox.offer.remote({"found": data.found, "blocks": data.blocks, "labels": data.labels}))
     started = told = False
     while thread.is_alive():
-        for event in ray.get(desk.take.remote()):
+        for event in ray.get(mailbox.take.remote()):
             started = started or event["event"] == "workers"
             attempt.on_event(event)
         if attempt.stop.is_set() and not told:
             told = True
             if not started:
                 raise RunStopped
-            ray.get(desk.stop.remote())
+            ray.get(mailbox.stop.remote())
             attempt.emit({"event": "stage", "text": "stopping: saving a checkpoint"})
         if not started and time.monotonic() > deadline:
-            raise UsageError(_late(spec, ask))
+            raise UsageError(_start_deadline_message(spec, ask))
         thread.join(DRAIN_S)
-    for event in ray.get(desk.take.remote()):
+    for event in ray.get(mailbox.take.remote()):
         attempt.on_event(event)
-    fatal = ray.get(desk.fatal.remote())
-    ray.kill(desk)
+    fatal = ray.get(mailbox.fatal.remote())
+    ray.kill(mailbox)
     attempt.folder.folder.delete("ray")
     return fit.outcome(fatal)
 
 
-class _Fit:
+class _TrainerThread:
     """`TorchTrainer.fit()` off the main thread, where Train installs no signal handler of its own."""
 
-    def __init__(self, attempt: Attempt, spec: JobSpec, ask: ResolvedResources, desk: Any) -> None:
-        self.attempt, self.spec, self.ask, self.desk = attempt, spec, ask, desk
+    def __init__(self, attempt: Attempt, spec: JobSpec, ask: ResolvedResources, mailbox: Any) -> None:
+        self.attempt, self.spec, self.ask, self.mailbox = attempt, spec, ask, mailbox
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
 
@@ -181,7 +180,7 @@ class _Fit:
         config = {
             "request": self.attempt.request.to_json(),
             "spec": self.spec.model_dump_json(by_alias=True),
-            "desk": self.desk,
+            "mailbox": self.mailbox,
         }
         folder, name = self.attempt.folder.folder.child("ray"), self.attempt.request.submission_id
         trainer = make_torch_trainer(train_on_worker, config, self.ask, folder, name, self.spec.resources.max_failures)
@@ -200,7 +199,7 @@ class _Fit:
         return self.result
 
 
-def _late(spec: JobSpec, ask: ResolvedResources) -> str:
+def _start_deadline_message(spec: JobSpec, ask: ResolvedResources) -> str:
     return (
         f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
         f"{ask.asked}; it has {ask.available}"
@@ -210,40 +209,3 @@ def _late(spec: JobSpec, ask: ResolvedResources) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-class BackgroundPreparation:
-    """Data being prepared in a thread.
-
-    Args:
-        data: what to read.
-        cache: where preparations of this storage are kept.
-        cpus: of the cluster; as many parts are decoded at a time.
-        stand_in_of: how many random images replace what cannot be used; None for none.
-        progress: told how many shards are done, of how many.
-    """
-
-    def __init__(self, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress) -> None:
-        self._found: Prepared | None = None
-        self._error: Exception | None = None
-
-        def read() -> None:
-            try:
-                self._found = prepare_or_load(data, cache, write_shards_on_ray(cpus), progress, stand_in_of)
-            except Exception as error:
-                self._error = error
-
-        self._thread = threading.Thread(target=read, daemon=True)
-        self._thread.start()
-
-    def result(self) -> Prepared:
-        """The prepared data; waits for them.
-
-        Raises:
-            DataError: there is nothing that can be read.
-        """
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._found is not None
-        return self._found

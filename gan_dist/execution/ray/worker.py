@@ -40,25 +40,25 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from gan_dist.spec.job import JobSpec
     from gan_dist.training.trainer import train_run
 
-    desk = config["desk"]
-    if ray.get(desk.fatal.remote()) is not None:
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.fatal.remote()) is not None:
         return {"ending": "failed", "seen": 0, "values": {}}
     request = RunRequest.from_json(config["request"])
     spec = JobSpec.model_validate_json(config["spec"])
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
-    run = DistributedRuntime(get_device(), emit=_emitter(desk, request.run_id), stopping=_stop_flag(desk, rank))
+    run = DistributedRuntime(get_device(), emit=_emitter(mailbox, request.run_id), stopping=_stop_flag(mailbox, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     folder = RunFolder(Folder(request.uri))
     try:
-        rows = _rows(ray.get(desk.data.remote()), spec)
+        rows = _rows(ray.get(mailbox.data.remote()), spec)
         return train_run(spec, run, rows, folder, request.attempt, request.start_from)
     except Exception as raised:
         # A task's own exception, such as that of a damaged shard, comes wrapped.
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
         if not _infrastructure(error):
-            ray.get(desk.fail.remote(describe_device(error)))
+            ray.get(mailbox.fail.remote(describe_error(error)))
         raise
 
 
@@ -76,7 +76,7 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
     return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
 
 
-def describe_device(error: Exception) -> dict[str, str]:
+def describe_error(error: Exception) -> dict[str, str]:
     """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
     import torch
 
@@ -102,7 +102,7 @@ def _infrastructure(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
 
 
-def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
+def _emitter(mailbox: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
     """Sends events to the driver; the numbers of progress also go to Ray's own dashboards, as metrics of the run."""
     from ray.util.metrics import Gauge
 
@@ -114,7 +114,7 @@ def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
         gauges[name].set(value, tags={"run": run_id})
 
     def emit(event: dict[str, Any]) -> None:
-        desk.put.remote(event)
+        mailbox.put.remote(event)
         if event["event"] == "progress":
             show("samples_seen", event["seen"])
             show("samples_per_s", event["rate"])
@@ -126,8 +126,8 @@ def _emitter(desk: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
     return emit
 
 
-def _stop_flag(desk: Any, rank: int) -> Callable[[], bool]:
-    """Rank 0 hears of a stop through a thread that asks the desk; the loop's control reduction tells the others."""
+def _stop_flag(mailbox: Any, rank: int) -> Callable[[], bool]:
+    """Rank 0 hears of a stop through a thread that asks the mailbox; the loop's control reduction tells the others."""
     import ray
 
     asked = threading.Event()
@@ -135,7 +135,7 @@ def _stop_flag(desk: Any, rank: int) -> Callable[[], bool]:
     def listen() -> None:
         while not asked.is_set():
             try:
-                if ray.get(desk.stopping.remote()):
+                if ray.get(mailbox.stopping.remote()):
                     asked.set()
             except ray.exceptions.RayError:
                 return

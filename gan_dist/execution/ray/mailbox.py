@@ -1,0 +1,52 @@
+"""The actor that carries messages between the driver and the workers.
+
+Its process imports nothing heavy: it only stores what it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class DriverMailbox:
+    """An actor between driver and workers: events go one way, the data and a stop the other."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, Any] | None = None
+        self._ready = asyncio.Event()
+        self._events: list[dict[str, Any]] = []
+        self._stop = False
+        self._fatal: dict[str, str] | None = None
+
+    async def put(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+
+    async def take(self) -> list[dict[str, Any]]:
+        """Events since the last call."""
+        taken, self._events = self._events, []
+        return taken
+
+    async def stop(self) -> None:
+        self._stop = True
+
+    async def stopping(self) -> bool:
+        return self._stop
+
+    async def fail(self, error: dict[str, str]) -> None:
+        """Note an error that another try would meet again; the first one counts."""
+        self._fatal = self._fatal or error
+
+    async def fatal(self) -> dict[str, str] | None:
+        return self._fatal
+
+    async def offer(self, data: dict[str, Any]) -> None:
+        """Give the workers their data: references to the blocks and to where rows lie, and the facts."""
+        self._data = data
+        self._ready.set()
+
+    async def data(self) -> dict[str, Any]:
+        """The data, once they are read."""
+        await self._ready.wait()
+        assert self._data is not None
+        return self._data

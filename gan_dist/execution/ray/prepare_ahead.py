@@ -1,0 +1,47 @@
+"""The data of a run are prepared by Ray Data in a thread, while the driver loads torch and its cluster starts workers."""
+
+from __future__ import annotations
+
+import threading
+
+from gan_dist.data.executors import write_shards_on_ray
+from gan_dist.data.prepare import Prepared, Progress, prepare_or_load
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import DataSpec
+
+
+class BackgroundPreparation:
+    """Data being prepared in a thread.
+
+    Args:
+        data: what to read.
+        cache: where preparations of this storage are kept.
+        cpus: of the cluster; as many parts are decoded at a time.
+        stand_in_of: how many random images replace what cannot be used; None for none.
+        progress: told how many shards are done, of how many.
+    """
+
+    def __init__(self, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress) -> None:
+        self._found: Prepared | None = None
+        self._error: Exception | None = None
+
+        def read() -> None:
+            try:
+                self._found = prepare_or_load(data, cache, write_shards_on_ray(cpus), progress, stand_in_of)
+            except Exception as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=read, daemon=True)
+        self._thread.start()
+
+    def result(self) -> Prepared:
+        """The prepared data; waits for them.
+
+        Raises:
+            DataError: there is nothing that can be read.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._found is not None
+        return self._found
