@@ -204,7 +204,7 @@ def test_an_attempt_that_was_displaced_stops_and_writes_no_record(
         assert attempt.stop.wait(10)
         return {"ending": "stopped", "seen": 8, "values": {}}
 
-    assert attempt.conclude(job) == 3
+    assert attempt.run_and_record(job) == 3
     assert attempt.folder.status()["attempt"] == 2 and attempt.folder.status()["status"] == "running"
     assert (attempt.folder.folder.read_json("lease.json") or {})["host"] == "elsewhere"
     assert [event["text"] for event in told if event["event"] == "warning"] == [

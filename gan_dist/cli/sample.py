@@ -36,12 +36,15 @@ Class = Annotated[
 Truncation = Annotated[
     float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
 ]
-Temperature = Annotated[float, typer.Option(min=0.01, help="Of text: below 1 sentences are likelier and more alike.")]
+Temperature = Annotated[
+    float | None, typer.Option(min=0.01, help="Of text: below 1 sentences are likelier and more alike.")
+]
 TopK = Annotated[int | None, typer.Option(min=1, help="Of text: only the K likeliest tokens are drawn.")]
 TopP = Annotated[
-    float, typer.Option(min=0.01, max=1, help="Of text: only the likeliest tokens of this probability are drawn.")
+    float | None,
+    typer.Option(min=0.01, max=1, help="Of text: only the likeliest tokens of this probability are drawn."),
 ]
-Prefix = Annotated[str, typer.Option(help="Of text: what every sentence begins with.")]
+Prefix = Annotated[str | None, typer.Option(help="Of text: what every sentence begins with.")]
 Way = Annotated[
     str | None,
     typer.Option(
@@ -73,10 +76,10 @@ def sample(
     weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
     cls: Class = None,
     truncation: Truncation = None,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = None,
     top_k: TopK = None,
-    top_p: TopP = 1.0,
-    prefix: Prefix = "",
+    top_p: TopP = None,
+    prefix: Prefix = None,
     interpolate: Way = None,
     steps: Steps = ROW,
     mix: Mix = None,
@@ -105,11 +108,13 @@ def sample(
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
     model = here.model()
     if inputs is not None:
-        shown, path = _remade(model, inputs, seeds, out)
+        with here.drawing_of(model):
+            shown, path = _remade(model, inputs, seeds, out)
     elif picture or out is None:
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
-        path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
+        with here.drawing_of(model):
+            path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
         shown = "1 picture" if picture else f"{n * len(seeds)} samples"
     else:
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device)
@@ -194,7 +199,7 @@ def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[byte
     from gan_dist.data.encoding import image
     from gan_dist.generation.samples import render_sheet
 
-    samples = torch.cat([model.sample(n, seed, cls) for seed in seeds])
+    samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, class_label=cls)])
     shown: Any = render_sheet(samples, model.facts)
     if isinstance(shown, list):
         return "".join(f"{line}\n" for line in shown).encode(), ".txt"

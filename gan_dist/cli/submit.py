@@ -129,22 +129,10 @@ def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
 def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json: bool) -> RunOutcome | None:
     from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
-    from gan_dist.launch.submit import submit as send
-    from gan_dist.runs.index import remember_run
+    from gan_dist.launch.submit import submit_plan
 
     cluster = cluster_of(address, as_json)
-    if cluster.local and not plan.run.folder.exists("request.json"):
-        # From here on the run is known, even if its driver never starts.
-        plan.run.folder.write_json("request.json", plan.request.record())
-    submission = send(plan.request, cluster, plan.environment)
-    remember_run(
-        plan.run,
-        address=cluster.address,
-        local=cluster.local,
-        submission=submission,
-        attempt=plan.request.attempt,
-        mode=plan.request.mode,
-    )
+    submission = submit_plan(plan, cluster)
     say(f"run {plan.run.id} on {cluster.address}{' (local)' if cluster.local else ''}", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     if detach:

@@ -109,7 +109,7 @@ def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest,
     """
     named = {key: where for key in ("a", "b", "twin") if (where := getattr(question, key)) is not None}
     files = {key: where for key, where in named.items() if is_text_file(where) or _holds_images(where)}
-    runs = {key: load(where) for key, where in named.items() if key not in files}
+    runs = {key: load(where, trust_code=True) for key, where in named.items() if key not in files}
     places: dict[str, Any] = {key: Folder.at(where).uri for key, where in files.items()}
     places |= {key: Folder.at(run.uri).uri for key, run in runs.items()}
     return replace(question, **places), next((run.spec.environment for run in runs.values()), None)
@@ -140,7 +140,7 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
             raise UsageError(f"{question.a!r} is a folder of images; name a second one to compare it with")
         _check_options(question, question.a, of_text=False)
         return samples_of_folder(question.a, scratch), read_image_folder(question.b)
-    model = load(question.a)
+    model = load(question.a, trust_code=True)
     a = samples_of_model(model, device)
     _check_options(question, a.where, a.of_text)
     if question.grid:
@@ -166,7 +166,7 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
         b = file_as_data(second)
         assert isinstance(b.facts, TextFacts)
         return file_samples(replace(first, codec=second.codec), b.facts, scratch), b
-    model = load(question.b)
+    model = load(question.b, trust_code=True)
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
         raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")

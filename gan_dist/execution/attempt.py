@@ -15,7 +15,7 @@ from typing import Any
 from gan_dist.errors import CheckpointError, DataError, PreflightError, RunStopped, StorageError, UserCodeError
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.request import RunRequest
-from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder
+from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
@@ -39,6 +39,7 @@ class Attempt:
     seen: int = 0
     until: int = 0
     displaced: bool = field(default=False, init=False)
+    error: Exception | None = field(default=None, init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -56,17 +57,31 @@ class Attempt:
             self._record(checkpoint=event["path"], checkpoint_seen=event["seen"])
         self.emit(event)
 
-    def conclude(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
-        """Run `job` as the run's one writer and record how it ended; the exit code."""
+    def run(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
+        """Run `job` and record how it ended, if the storage can be written; what is printed goes to the run's log too.
+
+        Returns:
+            The exit code: 0 succeeded, 1 failed, 2 refused before anything started, 3 stopped.
+        """
+        if problems := storage_problems(self.folder.folder):
+            self.error = StorageError(problems[0])
+            self.emit(_end("failed", REFUSED, problems[0], []))
+            return REFUSED
+        with log_prints(self.folder, self.request.attempt):
+            return self.run_and_record(job)
+
+    def run_and_record(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
+        """Run `job` as the run's one writer and record how it ended; the exit code. What it raised is `error`."""
         try:
             self.folder.acquire(self.request.attempt)
         except ValueError as error:
+            self.error = error
             self.emit(_end("failed", REFUSED, str(error), []))
             return REFUSED
         with self._heartbeat():
             try:
                 self._begin()
-                result = job(self)
+                result = self._run_keeping_error(job)
                 ending = "stopped" if result["ending"] == "stopped" else "succeeded"
                 return self._finish(ending, result["seen"], "")
             except RunStopped:
@@ -80,6 +95,13 @@ class Attempt:
                 return self._finish("failed", self.seen, str(error))
             except Exception as error:
                 return self._finish("failed", self.seen, self._defect(error))
+
+    def _run_keeping_error(self, job: Callable[[Attempt], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return job(self)
+        except Exception as error:
+            self.error = error
+            raise
 
     def _begin(self) -> None:
         number = self.request.attempt
@@ -201,3 +223,13 @@ def _next_steps(status: str, run: str, saved: int, paired: bool) -> list[str]:
 def _next_of_sweep(status: str, run: str) -> list[str]:
     ended = [f"results      gan-dist results {run}", f"best job     gan-dist results {run} --best-job best.yaml"]
     return ended if status == "succeeded" else [*ended[:1], f"go on        gan-dist submit --resume {run}"]
+
+
+def storage_problems(folder: Folder) -> list[str]:
+    """What keeps the run folder from being written."""
+    try:
+        folder.write("logs/.writable", b"")
+        folder.delete("logs/.writable")
+    except StorageError as error:
+        return [str(error)]
+    return []

@@ -17,10 +17,9 @@ from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import PreflightError, UserCodeError
 from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
 from gan_dist.execution.events import preparation_progress
-from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
+from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.runs.request import RunRequest
-from gan_dist.runs.run_folder import log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.trainer import train_run
@@ -36,13 +35,13 @@ def run_local(
     Args:
         job: what is run; by default the request's job is trained.
     """
-    attempt = Attempt(request, on_event)
-    problems = storage_problems(attempt.folder.folder)
-    if problems:
-        on_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
-        return 2
-    with log_prints(attempt.folder, request.attempt), _stop_on_interrupt(attempt):
-        return attempt.conclude(job or (lambda attempt: train_here(attempt, attempt.spec)))
+    return run_attempt_here(Attempt(request, on_event), job)
+
+
+def run_attempt_here(attempt: Attempt, job: Callable[[Attempt], dict[str, Any]] | None = None) -> int:
+    """Run an attempt in this process to its end; the exit code. Ctrl-C saves a checkpoint and stops."""
+    with _stop_on_interrupt(attempt):
+        return attempt.run(job or (lambda attempt: train_here(attempt, attempt.spec)))
 
 
 def train_here(

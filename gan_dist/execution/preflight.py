@@ -14,7 +14,7 @@ from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, fac
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.text.held_out import check_held_out_exists
 from gan_dist.distributed.randomness import lanes_of, single_lane_rng
-from gan_dist.errors import CheckpointError, DataError, StorageError
+from gan_dist.errors import CheckpointError, DataError
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import resolve_target
@@ -35,16 +35,6 @@ BATCH = 2
 _EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
 _EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan", "out": "textcnn"}
 _EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
-
-
-def storage_problems(folder: Folder) -> list[str]:
-    """What keeps the run folder from being written."""
-    try:
-        folder.write("logs/.writable", b"")
-        folder.delete("logs/.writable")
-    except StorageError as error:
-        return [str(error)]
-    return []
 
 
 def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:

@@ -62,7 +62,7 @@ def export(
         raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
     if exported_model.is_exported(run):
         raise UsageError(f"{run!r} is exported already; name the run or checkpoint it came from")
-    model = load(run, weights)
+    model = load(run, weights=weights, trust_code=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
         written = _written(model, Path(scratch), form, weights, license_name)
@@ -97,7 +97,7 @@ def _shown(model: Model) -> Sheet:
     if isinstance(model.facts, PairFacts):
         return SampleGrids(trained_on(model), model.spec.seed, torch.device("cpu")).draw(model.generator)[0]
     cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
-    return render_sheet(model.sample(SHOWN), model.facts, cond)
+    return render_sheet(next(model.sample_chunks(SHOWN)), model.facts, cond)
 
 
 def _run_of(model: Model) -> RunFolder:

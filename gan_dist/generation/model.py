@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.encoding.image import encode
+from gan_dist.data.encoding.image import encode, encode_png
 from gan_dist.data.encoding.text import decode_lines
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
@@ -20,103 +22,184 @@ from gan_dist.errors import CheckpointError, DataError, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.paired_samples import real_rows
-from gan_dist.generation.samples import generate_chunks
+from gan_dist.generation.samples import fixed_sheet, generate_chunks
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import add_import_roots
 from gan_dist.runs.checkpoint import Checkpoint, load_weights, newest
-from gan_dist.runs.index import find_run
+from gan_dist.runs.index import find_run, known_runs
 from gan_dist.runs.run_folder import PREPARED, RunFolder
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import nearest_name
+
+SHOWN = 8
 
 
 class Model:
     """A trained generator with what is known of it.
 
     Attributes:
+        generator: the network, a plain `nn.Module` in evaluation mode.
+        spec: the job that trained it.
         facts: of the data it was trained on.
+        classes: names of the classes; empty when unconditional.
         seen: samples it had seen.
         uri: of its checkpoint, or of the folder it was exported to.
         name: the id of its run.
+
+    Example:
+        >>> model = gan_dist.load("last")
+        >>> pixels = model.sample(64, seed=1)  # uint8 [64, C, H, W]; of text, a list of 64 strings
     """
 
-    def __init__(self, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str, name: str) -> None:
+    def __init__(
+        self, *, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str, name: str
+    ) -> None:
         self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
         self.classes, self.name = facts.classes, name
 
-    def sample(self, n: int, seed: int = 0, cls: int | str | None = None) -> Tensor:
-        """Samples, uint8 [n, C, H, W] or token ids [n, T], the same for a seed. Classes go round unless one is given.
+    def __repr__(self) -> str:
+        return f"Model({self.spec.generator.use} of {self.name}: {self.facts.described}, {self.seen:,} samples seen)"
 
-        Raises:
-            ValueError: the model has no such class.
-        """
-        return torch.cat(list(self.sample_chunks(n, seed, cls)))
+    def _repr_png_(self) -> bytes | None:
+        """Show a sheet of samples in a notebook; None where the samples are no pictures of noise alone."""
+        if isinstance(self.facts, TextFacts | PairFacts):
+            return None
+        sheet = fixed_sheet(self.generator, 0, self.facts, self.device)
+        return None if isinstance(sheet, list) else encode_png(sheet)
 
-    def sample_chunks(self, n: int, seed: int = 0, cls: int | str | None = None, first: int = 0) -> Iterator[Tensor]:
-        """The same samples a few at a time, for numbers that memory would not hold.
+    def _repr_html_(self) -> str | None:
+        """Show some sentences in a notebook; None where the samples are pictures."""
+        if not isinstance(self.facts, TextFacts):
+            return None
+        rows = "".join(f"<li>{escape(str(line))}</li>" for line in self.sample(SHOWN))
+        return f"<p>{escape(repr(self))}</p><ol>{rows}</ol>"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator computes."""
+        return next(self.generator.parameters()).device
+
+    def to(self, device: str | torch.device) -> Model:
+        """Move the generator to a device; returns this model."""
+        self.generator.to(device)
+        return self
+
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        class_label: int | str | None = None,
+        truncation: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        prefix: str | None = None,
+    ) -> Tensor | list[str]:
+        """Draw samples, the same ones for a seed; sample i does not depend on n.
 
         Args:
-            first: number of the first one, a multiple of 64; any stretch of a seed's samples can be made alone.
+            n: how many.
+            seed: of their noise.
+            class_label: name or number of the class of all of them; without one, classes go round.
+            truncation: in [0, 1], in place of the job's: less makes images more alike and fewer of them bad.
+            temperature: of text: divides the logits; below 1 sentences are likelier and more alike.
+            top_k: of text: only so many of the likeliest tokens are drawn.
+            top_p: of text: only the likeliest tokens that make up this probability are drawn.
+            prefix: of text: what every sentence begins with.
+
+        Returns:
+            Images as uint8 [n, C, H, W], or sentences as a list of strings.
 
         Raises:
-            ValueError: the model makes pictures of other pictures, or has no such class.
+            UsageError: there is no such class, the generator has no such option, or a value is out of range.
+        """
+        with self.drawing(truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p, prefix=prefix):
+            rows = torch.cat(list(self.sample_chunks(n, seed=seed, class_label=class_label)))
+        return decode_lines(rows, self.facts.codec) if isinstance(self.facts, TextFacts) else rows
+
+    def sample_chunks(
+        self, n: int, *, seed: int = 0, class_label: int | str | None = None, first: int = 0
+    ) -> Iterator[Tensor]:
+        """Draw the same samples 64 at a time, for numbers that memory would not hold: uint8 [64, C, H, W] or ids [64, T].
+
+        Args:
+            first: number of the first one, a multiple of 64; any range of a seed's samples can be made alone.
+
+        Raises:
+            UsageError: the model makes pictures of other pictures, or has no such class.
         """
         if isinstance(self.facts, PairFacts):
             raise UsageError(
-                f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or made_of(pictures)"
+                f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or translate(images)"
             )
-        device = next(self.generator.parameters()).device
-        return generate_chunks(self.generator, n, seed, self.classes_of(n, cls, first), device, first)
+        return generate_chunks(self.generator, n, seed, self.classes_of(n, class_label, first), self.device, first)
 
-    def made_of(self, pictures: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """What a model of pairs makes of pictures, uint8 [n, C, H, W] both.
+    def translate(self, images: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
+        """Make the counterpart of each image, by a model of pairs: uint8 [n, C, H, W] to uint8 [n, C, H, W].
 
         Args:
-            first: number of the first one, a multiple of 64; noise belongs to the seed and the number.
+            images: of the size and channels of the inputs it was trained on.
+            seed: of the noise, which belongs to the seed and the number of the image.
+            first: number of the first image, a multiple of 64.
 
         Raises:
-            ValueError: the model makes nothing of pictures, or their shape is not that of its inputs.
+            UsageError: the model makes nothing of images, or their shape is not that of its inputs.
         """
         facts = self.facts
         if not isinstance(facts, PairFacts):
             raise UsageError(f"{self.name} makes {facts.described} of noise alone; use sample()")
         wanted = (facts.input_channels, facts.size, facts.size)
-        if tuple(pictures.shape[1:]) != wanted or pictures.dtype != torch.uint8:
+        if tuple(images.shape[1:]) != wanted or images.dtype != torch.uint8:
             raise UsageError(
-                f"pictures: {tuple(pictures.shape)} {pictures.dtype}; {self.name} wants uint8 [n, "
+                f"images: {tuple(images.shape)} {images.dtype}; {self.name} wants uint8 [n, "
                 f"{', '.join(map(str, wanted))}]"
             )
         like = next(self.generator.parameters())
-        given = encode(pictures, like.device, like.dtype)
+        given = encode(images, like.device, like.dtype)
         return torch.cat(list(generate_chunks(self.generator, len(given), seed, given, like.device, first)))
 
-    def sentences(self, n: int, seed: int = 0, cls: int | str | None = None) -> list[str]:
-        """The same samples of a text model, as people write them.
-
-        Raises:
-            ValueError: the model makes images.
-        """
-        if not isinstance(self.facts, TextFacts):
-            raise UsageError(f"{self.name} makes {self.facts.described}; use sample()")
-        return decode_lines(self.sample(n, seed, cls), self.facts.codec)
-
-    def draw_with(
-        self, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0, prefix: str = ""
-    ) -> Model:
-        """This text model, with its tokens drawn otherwise from now on.
-
-        Args:
-            temperature: divides the logits; below 1 sentences are likelier and more alike.
-            top_k, top_p: only the likeliest tokens are drawn: so many, or those that make up this probability.
-            prefix: what every sentence begins with.
-
-        Raises:
-            ValueError: it does not write token by token, a number is out of range, or a word of the prefix is unknown.
-        """
+    @contextmanager
+    def drawing(
+        self,
+        *,
+        truncation: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        prefix: str | None = None,
+    ) -> Iterator[None]:
+        """Inside, samples are drawn with these options (see `sample`); afterwards as before."""
         generator: Any = self.generator
-        if not isinstance(self.facts, TextFacts) or not hasattr(generator, "drawing"):
+        options: dict[str, Any] = {}
+        if truncation is not None:
+            options["truncation"] = self._checked_truncation(truncation)
+        of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": prefix}
+        if any(value is not None for value in of_text.values()):
+            options["drawing"] = self._sampling_options(
+                1.0 if temperature is None else temperature, top_k, 1.0 if top_p is None else top_p, prefix or ""
+            )
+        before = {name: getattr(generator, name) for name in options}
+        try:
+            for name, value in options.items():
+                setattr(generator, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(generator, name, value)
+
+    def _checked_truncation(self, truncation: float) -> float:
+        if not hasattr(self.generator, "truncation"):
+            use = self.spec.generator.use
+            raise UsageError(f"truncation: {truncation}; the run's generator {use!r} has none; stylegan2 has")
+        if not 0 <= truncation <= 1:
+            raise UsageError(f"truncation: {truncation} must be in [0, 1]")
+        return truncation
+
+    def _sampling_options(self, temperature: float, top_k: int | None, top_p: float, prefix: str) -> SamplingOptions:
+        if not isinstance(self.facts, TextFacts) or not hasattr(self.generator, "drawing"):
             raise UsageError(
                 f"temperature, top-k, top-p and prefix want a generator that writes token by token; {self.name}'s is "
                 f"{self.spec.generator.use!r}"
@@ -129,35 +212,42 @@ class Model:
             raise UsageError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
         if len(words) >= codec.length:
             raise UsageError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
-        generator.drawing = SamplingOptions(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
-        return self
+        return SamplingOptions(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
 
-    def classes_of(self, n: int, cls: int | str | None = None, first: int = 0) -> Tensor | None:
+    def classes_of(self, n: int, class_label: int | str | None = None, first: int = 0) -> Tensor | None:
         """The class of each of n samples from `first` on, [n]: they go round, unless one is given.
 
         Raises:
-            ValueError: the model has no such class.
+            UsageError: the model has no such class.
         """
-        if cls is None:
+        if class_label is None:
             return torch.arange(first, first + n) % len(self.classes) if self.classes else None
         names = list(self.classes)
-        number = names.index(str(cls)) if str(cls) in names else cls
+        number = names.index(str(class_label)) if str(class_label) in names else class_label
         if not isinstance(number, int) or not 0 <= number < len(names):
             known = f"its classes: {', '.join(names)}" if names else "it is not class-conditional"
-            raise UsageError(f"class {cls!r}: the model has no such class; {known}")
+            raise UsageError(f"class {class_label!r}: the model has no such class; {known}")
         return torch.full((n,), number)
 
 
-def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | None = None) -> Model:
-    """The generator of a run (id, beginning of one, `last`, folder), of a checkpoint's folder, or of an exported one.
+def load(
+    run: str | Path | RunFolder,
+    *,
+    device: str | torch.device = "cpu",
+    weights: str = "ema",
+    trust_code: bool = False,
+) -> Model:
+    """Load the generator of a run, of a checkpoint's folder, or of an exported one.
 
     Args:
+        run: a run's id, a unique beginning of one, `last`, or a folder or URI.
+        device: where the generator is to compute.
         weights: "ema" for the moving average where there is one, "raw" for the trained weights.
-        truncation: in [0, 1], in place of the job's: less makes samples more alike and fewer of them bad. Only
-            generators that have one take it.
+        trust_code: whether a generator class of somebody else's (`module:Name` in the job) may be imported and run.
+            Runs in the local index are the person's own, and need no word.
 
     Raises:
-        ValueError: the generator has no truncation, or it is out of range.
+        UsageError: an argument is wrong, or the model would run code that nobody vouched for.
         NoSuchRun: there is no such run.
         CheckpointError: it has no whole checkpoint.
     """
@@ -165,35 +255,42 @@ def load(run: str | Path | RunFolder, weights: str = "ema", truncation: float | 
         raise UsageError(f"weights: {weights!r}; allowed: ema, raw")
     if not isinstance(run, RunFolder) and exported_model.is_exported(run):
         known = exported_model.read_exported(run)
-        generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS, truncation)
-        return Model(generator, known.spec, known.facts, known.seen, str(run), known.run)
-    found = _checkpoint(run)
-    spec, facts = JobSpec.model_validate(found.meta["job"]), facts_from_record(found.meta["data"])
-    name = "generator_ema" if weights == "ema" and found.has("generator_ema.safetensors") else "generator"
-    generator = _built(spec, facts, found.tensors(name), name, truncation)
-    return Model(generator, spec, facts, found.seen, found.folder.uri, found.folder.uri.split("/")[-3])
+        _check_trust(known.spec, str(run), "", trust_code)
+        generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS)
+        found = Model(
+            generator=generator, spec=known.spec, facts=known.facts, seen=known.seen, uri=str(run), name=known.run
+        )
+        return found.to(device)
+    stored = _checkpoint(run)
+    spec, facts = JobSpec.model_validate(stored.meta["job"]), facts_from_record(stored.meta["data"])
+    uri = stored.folder.uri
+    _check_trust(spec, uri, uri.rsplit("/", 2)[0], trust_code)
+    name = "generator_ema" if weights == "ema" and stored.has("generator_ema.safetensors") else "generator"
+    generator = _built(spec, facts, stored.tensors(name), name)
+    return Model(generator=generator, spec=spec, facts=facts, seen=stored.seen, uri=uri, name=uri.split("/")[-3]).to(
+        device
+    )
 
 
-def _built(
-    spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str, truncation: float | None
-) -> nn.Module:
+def _check_trust(spec: JobSpec, where: str, run_uri: str, trust_code: bool) -> None:
+    """Refuse to import a class that the stored job names, unless the run is the person's own or they vouch for it."""
+    use = spec.generator.use
+    if trust_code or ":" not in use or any(row["uri"] == run_uri for row in known_runs()):
+        return
+    raise UsageError(
+        f"{where}: generator.use is {use!r}, so that loading it runs the code of module {use.partition(':')[0]!r} "
+        "found on this machine; if you trust it: trust_code=True"
+    )
+
+
+def _built(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str) -> nn.Module:
     """The job's generator with these weights, in evaluation mode."""
     add_import_roots([spec.environment.code or "."])
     generator = build_networks(spec, facts)["generator"]
-    if truncation is not None:
-        _truncate(generator, spec.generator.use, truncation)
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
     return generator.eval().requires_grad_(False)
-
-
-def _truncate(generator: Any, use: str, truncation: float) -> None:
-    if not hasattr(generator, "truncation"):
-        raise UsageError(f"truncation: {truncation}; the run's generator {use!r} has none; stylegan2 has")
-    if not 0 <= truncation <= 1:
-        raise UsageError(f"truncation: {truncation} must be in [0, 1]")
-    generator.truncation = truncation
 
 
 def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:

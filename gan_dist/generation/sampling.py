@@ -11,6 +11,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -60,19 +61,27 @@ class SamplingPlan:
     weights: str = "ema"
     truncation: float | None = None
     cls: str | None = None
-    temperature: float = 1.0
+    temperature: float | None = None
     top_k: int | None = None
-    top_p: float = 1.0
-    prefix: str = ""
+    top_p: float | None = None
+    prefix: str | None = None
     device: str = "cpu"
 
     def model(self) -> Model:
-        """The model that draws them. Raises what `load` and `draw_with` raise."""
-        found = load(self.checkpoint, self.weights, self.truncation)
-        if (self.temperature, self.top_k, self.top_p, self.prefix) != (1.0, None, 1.0, ""):
-            found.draw_with(self.temperature, self.top_k, self.top_p, self.prefix)
-        found.generator.to(pick_device(self.device))
-        return found
+        """The model that draws them. Raises what `load` and `Model.drawing` raise."""
+        found = load(self.checkpoint, device=pick_device(self.device), weights=self.weights, trust_code=True)
+        with self.drawing_of(found):
+            return found
+
+    def drawing_of(self, model: Model) -> AbstractContextManager[None]:
+        """Inside, the model draws as this plan says."""
+        return model.drawing(
+            truncation=self.truncation,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            prefix=self.prefix,
+        )
 
     def stretches(self, facts: DataFacts) -> list[SampleRange]:
         """What is to be made, at most 1024 samples or 64 MiB of pixels at a time."""
@@ -89,10 +98,10 @@ class SamplingPlan:
         """A stretch as a file's content."""
         prefix = f"seed{stretch.seed}-" if len(self.seeds) > 1 else ""
         classes = model.classes_of(stretch.many, self.cls, stretch.first)
-        chunks = model.sample_chunks(stretch.many, stretch.seed, self.cls, stretch.first)
-        return encode_samples(
-            chunks, self.form, model.facts, stretch, prefix, None if classes is None else classes.tolist()
-        )
+        chunks = model.sample_chunks(stretch.many, seed=stretch.seed, class_label=self.cls, first=stretch.first)
+        labels = None if classes is None else classes.tolist()
+        with self.drawing_of(model):
+            return encode_samples(chunks, self.form, model.facts, stretch, prefix, labels)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -59,7 +59,7 @@ def translate(model: Model, given: Iterator[NamedImages], seed: int) -> Iterator
     """Names, inputs and what is made of them; the noise of each belongs to the seed and its number."""
     first = 0
     for names, pixels in given:
-        yield names, pixels, model.made_of(pixels, seed, first)
+        yield names, pixels, model.translate(pixels, seed=seed, first=first)
         first += len(names)
 
 

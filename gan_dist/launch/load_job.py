@@ -19,16 +19,16 @@ from gan_dist.sweeps.search.candidates import check_sweep
 
 
 def load_job(
-    path: str | Path,
+    job: str | Path | Mapping[str, Any],
     overrides: Iterable[str] | Mapping[str, Any] = (),
     roots: Roots | None = None,
     *,
     storage: str | None = None,
 ) -> JobSpec:
-    """The job in a YAML file, with everything about it that can be checked without running code.
+    """Read a job and check everything about it that can be checked without running code.
 
     Args:
-        path: the job file, or its URI.
+        job: the job file, its URI, or the job as plain values.
         overrides: `["optimizer.lr=1e-4"]` or `{"optimizer.lr": 1e-4}`, laid on the file.
         roots: folders with the user's own modules; by default the job's `environment.code`, else here.
         storage: where runs go, over the file's `storage`.
@@ -36,8 +36,7 @@ def load_job(
     Raises:
         JobError: with all problems of the file, its overrides and its components.
     """
-    with _at_hand(str(path)) as file:
-        document = merge_documents(read_job_file(file), overrides_document(overrides))
+    document = merge_documents(_document(job), overrides_document(overrides))
     if storage is not None:
         document = Document({**document.value, "storage": storage}, document.origins)
     spec, problems = try_job(document)
@@ -50,6 +49,13 @@ def load_job(
     if spec is None or problems:
         raise JobError(sorted(problems, key=lambda one: (one.file or "", one.line or 0)))
     return spec
+
+
+def _document(job: str | Path | Mapping[str, Any]) -> Document:
+    if isinstance(job, Mapping):
+        return Document(dict(job), {})
+    with _at_hand(str(job)) as file:
+        return read_job_file(file)
 
 
 @contextmanager

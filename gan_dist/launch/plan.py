@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.launch.packaging import Environment, code_folder
@@ -34,8 +34,8 @@ class LaunchPlan:
 
 
 def plan_new(
-    job: str,
-    overrides: Sequence[str],
+    job: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     storage: str | None = None,
     name: str | None = None,

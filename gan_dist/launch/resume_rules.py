@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.data.order import epoch_samples
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gan_dist.spec.job import JobSpec
 
 
-def resume_spec(run: RunFolder, overrides: Iterable[str]) -> JobSpec:
+def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) -> JobSpec:
     """The job of a run's next attempt.
 
     Raises:

@@ -8,13 +8,17 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gan_dist.errors import ClusterError, RequestRefused
 from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
+from gan_dist.runs.index import remember_run
 from gan_dist.runs.request import VARIABLE
+
+if TYPE_CHECKING:
+    from gan_dist.launch.plan import LaunchPlan
 
 DRIVER = "gan_dist.launch.driver"
 # The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM, and SIGKILL 3 s later.
@@ -90,6 +94,23 @@ def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment
         pack(environment.code, archive)
         body["runtime_env"]["working_dir"] = str(archive)
         return _submit_with_archive(jobs, body)
+
+
+def submit_plan(plan: LaunchPlan, cluster: Cluster) -> str:
+    """Send a planned run to a cluster and remember where it runs; returns the submission id. Raises as `submit`."""
+    if cluster.local and not plan.run.folder.exists("request.json"):
+        # From here on the run is known, even if its driver never starts.
+        plan.run.folder.write_json("request.json", plan.request.record())
+    submission = submit(plan.request, cluster, plan.environment)
+    remember_run(
+        plan.run,
+        address=cluster.address,
+        local=cluster.local,
+        submission=submission,
+        attempt=plan.request.attempt,
+        mode=plan.request.mode,
+    )
+    return submission
 
 
 def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:

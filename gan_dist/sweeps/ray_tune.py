@@ -20,9 +20,8 @@ from ray.tune.search import Searcher
 
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import PreflightError
-from gan_dist.execution.attempt import Attempt
+from gan_dist.execution.attempt import Attempt, storage_problems
 from gan_dist.execution.events import print_event
-from gan_dist.execution.preflight import storage_problems
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store
@@ -93,7 +92,7 @@ def conduct_sweep(request: RunRequest, stop: threading.Event, reading: Backgroun
         print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
         return 2
     with log_prints(attempt.folder, request.attempt):
-        return attempt.conclude(lambda attempt: search(attempt, reading))
+        return attempt.run_and_record(lambda attempt: search(attempt, reading))
 
 
 def search(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:

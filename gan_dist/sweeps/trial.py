@@ -117,7 +117,7 @@ class Trial:
         watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
         watch.start()
         with log_prints(self.run, self.attempt) as self._log:
-            attempt.conclude(self._leg)
+            attempt.run_and_record(self._leg)
         over.set()
         watch.join()
         return self._outcome(time.monotonic() - began)

@@ -57,7 +57,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
         run: ([one["seen"] for one in rows if tag in one], [one[tag] for one in rows if tag in one])
         for run, rows in reports.items()
     }
-    models = [load(run) for run in runs]
+    models = [load(run, trust_code=True) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
     curve = render_png([Panel("samples seen", tag, lines, style=".-")])
     return Comparison([run.id for run in runs], differing_keys(jobs), _results(runs), curve, sheets)

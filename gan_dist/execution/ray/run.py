@@ -19,12 +19,11 @@ from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.events import print_event
-from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
+from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.runs.request import RunRequest, installed_versions, version_differences
-from gan_dist.runs.run_folder import log_prints
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
@@ -51,13 +50,7 @@ class PreparedData:
 
 def run_job(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
-    attempt = Attempt(request, print_event, stop)
-    problems = storage_problems(attempt.folder.folder)
-    if problems:
-        print_event({"event": "end", "status": "failed", "exit_code": 2, "message": problems[0], "summary": []})
-        return 2
-    with log_prints(attempt.folder, request.attempt):
-        return attempt.conclude(lambda attempt: run_attempt_on_ray(attempt, reading))
+    return Attempt(request, print_event, stop).run(lambda attempt: run_attempt_on_ray(attempt, reading))
 
 
 def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
