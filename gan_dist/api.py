@@ -50,6 +50,9 @@ class Run:
         """The run's folder, or its URI."""
         return self.folder.uri
 
+    def __fspath__(self) -> str:
+        return self.path
+
     @property
     def status(self) -> str:
         """`pending`, `running`, `succeeded`, `stopped`, `failed`, or `lost` where its driver and cluster are gone."""

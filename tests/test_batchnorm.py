@@ -117,7 +117,7 @@ def test_training_does_not_feel_it(tmp_path: Path, ema: Any) -> None:
 def test_checkpoints_and_exports_hold_them(tmp_path: Path, weights: str) -> None:
     spec = job(ema={"half_life": 16}, standing={"batches": 2, "batch": 12})
     trained = train(spec, tmp_path / "run")
-    model = load(trained.run, weights)
+    model = load(trained.run, weights=weights)
     again, standing = ready(spec)
     again.load_state_dict(model.generator.state_dict())
     standing(again)

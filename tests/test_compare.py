@@ -50,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunFold
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         yield {
-            name: gan_dist.train(root / f"{job}.yaml", changes, storage=str(root / "runs"))
+            name: gan_dist.train(root / f"{job}.yaml", changes, storage=str(root / "runs")).folder
             for name, (job, changes) in wanted.items()
         }
 
@@ -91,7 +91,7 @@ def test_a_report_needs_nothing_around_it(
     sources = re.findall(r'src="([^"]{22})', text)
     assert sources == ["data:image/png;base64,"] * pictures
     assert "<script" not in text and "href=" not in text and "http" not in text
-    shown = gan_dist.load(runs["said"]).sentences(1, seed=0)[0]
+    shown = gan_dist.load(runs["said"]).sample(1, seed=0)[0]
     assert (shown in text) == ("said" in names)
 
 

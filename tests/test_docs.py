@@ -257,7 +257,7 @@ def test_own_example_passes_check_and_trains(tmp_path: Path, monkeypatch: pytest
     for name in ("Generator", "Discriminator", "Wasserstein", "GradientPenalty"):
         code, _, err = cli("check", f"my_gan:{name}")
         assert code == 0, err
-    run = gan_dist.train("my_gan.yaml", {"until": "3 steps", "every.report": "1 steps"})
+    run = gan_dist.train("my_gan.yaml", **{"until": "3 steps", "every.report": "1 steps"})
     assert run.status()["status"] == "succeeded"
     terms = {"D/critic", "D/gradient_penalty", "D/real_logits", "G/critic"}
     assert terms <= set(re.findall(r'"([\w/]+)":', run.folder.read("scalars.jsonl").decode()))

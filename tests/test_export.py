@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 import gan_dist
 from gan_dist.cli import main
@@ -45,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunFold
         found = {}
         for name, job in (("images", IMAGES), ("text", TEXT)):
             (root / f"{name}.yaml").write_text(job)
-            found[name] = gan_dist.train(root / f"{name}.yaml", storage=str(root / "runs"))
+            found[name] = gan_dist.train(root / f"{name}.yaml", storage=str(root / "runs")).folder
         yield found
 
 
@@ -67,11 +68,14 @@ def test_weights_come_back_in_one_line(
 ) -> None:
     code, said = export(runs[kind].uri, "--out", tmp_path / "out", "--weights", weights, "--license", "cc0-1.0")
     assert code == 0, said
-    ours, theirs = gan_dist.load(runs[kind], weights), gan_dist.load(tmp_path / "out")
+    ours, theirs = gan_dist.load(runs[kind], weights=weights), gan_dist.load(tmp_path / "out")
     assert torch.equal(ours.sample(70, seed=3), theirs.sample(70, seed=3))
     assert (theirs.name, theirs.seen, theirs.classes) == (ours.name, ours.seen, ours.classes)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("---\nlicense: cc0-1.0\n") and ours.facts.checksum in card and f"# {ours.name}" in card
+    read = ModelCard(card).data
+    assert (read.license, read.library_name) == ("cc0-1.0", "gan-dist") and read.tags[0] == "gan"
+    assert [one.metric_type for one in read.eval_results or ()] == (["fd_random_100"] if kind == "images" else [])
+    assert ours.facts.checksum in card and f"# {ours.name}" in card
     assert (tmp_path / "out" / ("samples.png" if kind == "images" else "samples.txt")).stat().st_size > 0
     assert ("| fd_random_100 |" in card) == (kind == "images")
     named = json.loads((tmp_path / "out" / "config.json").read_text())["weights"]

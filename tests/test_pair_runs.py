@@ -55,7 +55,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
     job.write_text(JOB.format(made=root / "made", given=root / "given"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
-        return root, api.train(job, storage=str(root / "runs"))
+        return root, api.train(job, storage=str(root / "runs")).folder
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_standing_statistics_are_of_the_data_s_inputs(scene: Any, monkeypatch: p
     root, _ = scene
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
     changes = {"generator": {"use": "pix2pix", "width": 2, "norm": "batch"}, "standing": {"batches": 2, "batch": 5}}
-    run = api.train(root / "job.yaml", changes, storage=str(root / "standing"))
+    run = api.train(root / "job.yaml", **changes, storage=str(root / "standing")).folder
     generator: Any = load(run).generator
     pictures = [np.asarray(Image.open(root / "given" / f"{number}.png")) for number in range(9)]
     order = shuffle(9, 0, "shown")
@@ -130,10 +130,10 @@ def test_pictures_are_made_of_ones_own(scene: Any, gan_dist: Any, tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [f"{number}.png" for number in range(9)]
     model = load(run)
     given = torch.from_numpy(np.stack([np.asarray(Image.open(root / "given" / f"{n}.png"))[None] for n in range(9)]))
-    expected = model.made_of(given)
+    expected = model.translate(given)
     found = np.stack([np.asarray(Image.open(tmp_path / "made" / f"{n}.png"))[None] for n in range(9)])
     assert np.array_equal(found, expected.numpy())
-    assert not model.made_of(given, seed=1).equal(expected)
+    assert not model.translate(given, seed=1).equal(expected)
     (tmp_path / "made" / "mine.txt").write_text("mine")
     assert gan_dist("sample", run.uri, "--inputs", root / "given", "--out", "made")[0] == 2
     code, said = gan_dist("sample", run.uri, "--inputs", root / "given", "--out", "made", "--force", "--seed", 1)
@@ -152,7 +152,7 @@ def test_what_a_model_of_pairs_cannot_do_is_said(scene: Any, gan_dist: Any, tmp_
     assert code == 2 and "--inputs: a.png in 'bad' cannot be used: not an image" in said
     assert not (tmp_path / "out").exists() and not (tmp_path / ".out.new").exists()
     with pytest.raises(ValueError, match=r"wants uint8 \[n, 1, 16, 16\]"):
-        load(run).made_of(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+        load(run).translate(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
 
 def test_compare_and_export(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_compare_and_export(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
         code, said = gan_dist("export", run.uri, "--out", form, "--format", form)
         assert code == 0, said
     given = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
-    assert load(tmp_path / "safetensors").made_of(given).equal(load(run).made_of(given))
+    assert load(tmp_path / "safetensors").translate(given).equal(load(run).translate(given))
     assert "pictures [B, 1, 16, 16]" in (tmp_path / "torch" / "README.md").read_text()
 
 

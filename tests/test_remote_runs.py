@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import gan_dist
-from gan_dist import api
 from gan_dist.cli import main
 from gan_dist.errors import StorageError, StorageUnreachable
 from gan_dist.evaluation.reports.tensorboard import EventFileCopy, copy_event_files
@@ -56,7 +55,9 @@ def never(text: str) -> None:
 
 def test_a_run_on_s3_is_the_run_on_a_disk(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
-    here, there = (api.train(tmp_path / "job.yaml", storage=at) for at in (str(tmp_path / "runs"), f"{bucket}/runs"))
+    here, there = (
+        gan_dist.train(tmp_path / "job.yaml", storage=at).folder for at in (str(tmp_path / "runs"), f"{bucket}/runs")
+    )
     assert there.status()["status"] == "succeeded" and there.lease_holder() is None
     assert_same_state(stored(here.checkpoints())[-1], stored(there.checkpoints())[-1])
     assert curves(here) == curves(there)

@@ -109,7 +109,7 @@ def test_stretches_are_bounded_by_number_and_by_size() -> None:
 @pytest.mark.usefixtures("small_stretches")
 def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp_path: Path) -> None:
     model = runs["pictures"]
-    expected = {seed: model.sample(150, seed) for seed in (3, 4)}
+    expected = {seed: model.sample(150, seed=seed) for seed in (3, 4)}
     asked = SamplingPlan(model.uri, [3, 4], 150)
     folder = write_samples(asked, model, tmp_path / "folder", sample_in_process, silent)
     assert len(list(folder.iterdir())) == 300
@@ -179,7 +179,7 @@ def test_what_was_left_of_another_wish_is_not_used(runs: dict[str, Model], tmp_p
             write_samples(SamplingPlan(model.uri, [seed], 128), model, out, interrupted, silent)
     write_samples(SamplingPlan(model.uri, [1], 128), model, out, sample_in_process, silent)
     content = zipfile.ZipFile(out).read("000000.png")
-    assert torch.equal(pixels_of(content), model.sample(1, 1)[0])
+    assert torch.equal(pixels_of(content), model.sample(1, seed=1)[0])
 
 
 def interrupted(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
@@ -190,7 +190,7 @@ def interrupted(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Ite
 @pytest.mark.usefixtures("small_stretches")
 def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> None:
     model = runs["sentences"]
-    expected = model.sentences(100, 5)
+    expected = model.sample(100, seed=5)
     (tmp_path / "version.2").mkdir()
     for out in (tmp_path / "some.txt", tmp_path / "folder", tmp_path / "version.2"):
         path = write_samples(SamplingPlan(model.uri, [5], 100, "txt"), model, out, sample_in_process, silent)
@@ -222,7 +222,7 @@ def test_the_command(runs: dict[str, Model], tmp_path: Path, sample: Any, monkey
     run = runs["pictures"].uri
     code, said = sample(run, "--n", 20, "--class", 7, "--out", "sevens", "--json")
     assert code == 0 and json.loads(said)["files"] == ["sevens"]
-    sevens = runs["pictures"].sample(20, cls=7)
+    sevens = runs["pictures"].sample(20, class_label=7)
     assert torch.equal(pixels_of((tmp_path / "sevens" / "000019.png").read_bytes()), sevens[19])
     code, said = sample(run, "--n", 10, "--out", "sevens")
     assert code == 2 and "is not empty; choose another folder, or --force" in said

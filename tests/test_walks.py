@@ -66,7 +66,7 @@ def test_a_way_begins_and_ends_at_samples(models: dict[str, Model], way: str) ->
     found = interpolate(model, [Keyframe(3), Keyframe(9), Keyframe(4, "7")], 5, way)
     assert found.shape == (10, 1, 8, 8) and found.dtype == torch.uint8
     for place, seed, cls in ((0, 3, 0), (4, 9, 0), (5, 9, 0), (9, 4, 7)):
-        assert near(found[place : place + 1], model.sample(1, seed, cls))
+        assert near(found[place : place + 1], model.sample(1, seed=seed, class_label=cls))
     assert not near(found[2], found[0]) and not near(found[2], found[4])
 
 
@@ -78,13 +78,13 @@ def test_classes_blend(models: dict[str, Model]) -> None:
     code[0, [2, 5]] = 0.5
     noise = first_noise(model.generator, [3], CPU)
     half = (model.generator(noise, code) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    assert near(found[1:2], half) and near(found[2:], model.sample(1, 3, 5))
+    assert near(found[1:2], half) and near(found[2:], model.sample(1, seed=3, class_label=5))
 
 
 def test_a_line_between_styles_starts_at_a_sample_and_keeps_its_pixels_noise(models: dict[str, Model]) -> None:
     model = models["stylegan2"]
     found = interpolate(model, [Keyframe(3), Keyframe(9)], 3, "line")
-    assert near(found[:1], model.sample(1, 3))
+    assert near(found[:1], model.sample(1, seed=3))
     generator, noise = model.generator, first_noise(model.generator, [3, 9], CPU)
     styles = generator.styles(noise, torch.zeros(2, dtype=torch.int64))
     first = {**noise, "pixels": [one[:1] for one in noise["pixels"]]}
@@ -108,9 +108,9 @@ def test_mixed_styles(models: dict[str, Model]) -> None:
     found = style_mix(model, rows, columns, None, "4").view(3, 4, 1, 8, 8)
     assert (found[0, 0] == EMPTY).all()
     for place, seed in enumerate(columns):
-        assert near(found[0, place + 1], model.sample(1, seed, 4)[0])
+        assert near(found[0, place + 1], model.sample(1, seed=seed, class_label=4)[0])
     for place, seed in enumerate(rows):
-        assert near(found[place + 1, 0], model.sample(1, seed, 4)[0])
+        assert near(found[place + 1, 0], model.sample(1, seed=seed, class_label=4)[0])
     noise = first_noise(model.generator, [2, 7], CPU)
     styles = model.generator.styles(noise, torch.full((2,), 4))
     layers = styles.shape[1]

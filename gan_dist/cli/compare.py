@@ -29,7 +29,7 @@ def compare(
 ) -> None:
     """Put runs beside each other: jobs, results, a curve, and samples of the same noise."""
     from gan_dist.evaluation.reports.compare import compare as beside
-    from gan_dist.evaluation.reports.compare_page import html
+    from gan_dist.evaluation.reports.compare import html
     from gan_dist.runs.index import find_run, storage_root
 
     root = storage_root(storage, None)

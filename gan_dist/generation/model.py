@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -231,7 +231,7 @@ class Model:
 
 
 def load(
-    run: str | Path | RunFolder,
+    run: str | os.PathLike[str] | RunFolder,
     *,
     device: str | torch.device = "cpu",
     weights: str = "ema",
@@ -240,7 +240,7 @@ def load(
     """Load the generator of a run, of a checkpoint's folder, or of an exported one.
 
     Args:
-        run: a run's id, a unique beginning of one, `last`, or a folder or URI.
+        run: a `Run`, a run's id, a unique beginning of one, `last`, or a folder or URI.
         device: where the generator is to compute.
         weights: "ema" for the moving average where there is one, "raw" for the trained weights.
         trust_code: whether a generator class of somebody else's (`module:Name` in the job) may be imported and run.
@@ -253,7 +253,8 @@ def load(
     """
     if weights not in ("ema", "raw"):
         raise UsageError(f"weights: {weights!r}; allowed: ema, raw")
-    if not isinstance(run, RunFolder) and exported_model.is_exported(run):
+    run = run if isinstance(run, RunFolder) else os.fspath(run)
+    if isinstance(run, str) and exported_model.is_exported(run):
         known = exported_model.read_exported(run)
         _check_trust(known.spec, str(run), "", trust_code)
         generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS)
@@ -293,13 +294,13 @@ def _built(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: st
     return generator.eval().requires_grad_(False)
 
 
-def _checkpoint(run: str | Path | RunFolder) -> Checkpoint:
+def _checkpoint(run: str | RunFolder) -> Checkpoint:
     if isinstance(run, RunFolder):
         folder = run
     elif (at := Folder.at(run)).exists("meta.json"):
         return Checkpoint(at)
     else:
-        folder = find_run(str(run))
+        folder = find_run(run)
     found = newest(folder.checkpoints(), lambda text: warnings.warn(text, stacklevel=3))
     if found is None:
         raise CheckpointError(f"run {folder.id} has no checkpoint yet ({folder.uri})")

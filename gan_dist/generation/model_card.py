@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gan_dist.generation.model import Model
 from gan_dist.runs.metric_history import MetricSummary
+from gan_dist.spec.data import Modality
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+TEMPLATE = Path(__file__).with_name("model_card.md")
+TASKS: dict[Modality, str] = {
+    "image": "unconditional-image-generation",
+    "pair": "image-to-image",
+    "text": "text-generation",
+}
 USES = {
     "safetensors": """import gan_dist
 
@@ -40,43 +52,42 @@ def card(
         inputs: the program's arguments with their shapes.
         sheet: name of the file with samples.
     """
-    spec, facts = model.spec, model.facts
-    objectives = ", then ".join(" + ".join(one.use for one in stage.objective) for stage in spec.phases_plan)
-    classes = f", {len(facts.classes)} classes: {', '.join(facts.classes[:20])}" if facts.classes else ""
-    shown = f"![samples]({sheet})" if sheet.endswith(".png") else f"Samples are in [{sheet}]({sheet})."
-    use = USES[form].replace("INPUTS", inputs)
-    return f"""---
-license: {license_name}
-library_name: gan-dist
-tags: [gan, {spec.data.modality}]
----
+    from huggingface_hub import ModelCard
 
-# {model.name}
-
-Generator `{spec.generator.use}`, trained with `{objectives}` by gan-dist for {model.seen:,} samples; {weights} weights.
-The whole job is in `config.json`.
-
-{shown}
-
-## Use
-
-```python
-{use}
-```
-
-## Data
-
-`{spec.data.source}`: {facts.count:,} {facts.described}{classes}. Checksum `{facts.checksum}`.
-
-## Metrics
-
-{_metrics(courses)}
-"""
+    made = ModelCard.from_template(
+        _front_matter(model, license_name, courses),
+        template_path=str(TEMPLATE),
+        model=model,
+        facts=model.facts,
+        objectives=", then ".join(" + ".join(one.use for one in stage.objective) for stage in model.spec.phases_plan),
+        weights=weights,
+        use=USES[form].replace("INPUTS", inputs),
+        courses=courses,
+        sheet=sheet,
+    )
+    return f"{made}\n"
 
 
-def _metrics(courses: Mapping[str, MetricSummary]) -> str:
-    if not courses:
-        return "None were measured."
-    rows = [f"| {name} | {course.last[0]:.6g} | {course.last[1]:,} |" for name, course in courses.items()]
-    note = "A name says the protocol: gan-dist help metrics."
-    return "\n".join(["| metric | value | after samples |", "| --- | --- | --- |", *rows, "", note])
+def _front_matter(model: Model, license_name: str, courses: Mapping[str, MetricSummary]) -> ModelCardData:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data = model.spec.data
+    task = TASKS[data.modality]
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=data.modality,
+            dataset_name=data.source,
+            metric_type=name,
+            metric_value=course.last[0],
+        )
+        for name, course in courses.items()
+    ]
+    return ModelCardData(
+        license=license_name,
+        library_name="gan-dist",
+        pipeline_tag=task,
+        tags=["gan", data.modality],
+        model_name=model.name if results else None,
+        eval_results=results or None,
+    )

@@ -79,7 +79,7 @@ def plan_new(
 
 
 def plan_resume(
-    ref: str, overrides: Sequence[str], *, storage: str | None = None, code: str | None = None
+    ref: str, overrides: Sequence[str] | Mapping[str, Any] = (), *, storage: str | None = None, code: str | None = None
 ) -> LaunchPlan:
     """A further attempt at a run, which goes on where it stood.
 

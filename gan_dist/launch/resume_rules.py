@@ -12,12 +12,13 @@ from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
+from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import Document, merge_documents, overrides_document
 from gan_dist.sweeps.search.candidates import check_sweep
 from gan_dist.training.schedule import Clock
 
 if TYPE_CHECKING:
-    from gan_dist.spec.job import JobSpec
+    pass
 
 
 def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) -> JobSpec:

@@ -22,7 +22,6 @@ from PIL import Image
 from tests.data.corpus import many
 
 REPO, COMMIT = "datasets/somebody/fruit", "0" * 40
-pytest.importorskip("huggingface_hub", reason="needs huggingface_hub, the extra hf")
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

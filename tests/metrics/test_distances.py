@@ -136,7 +136,7 @@ def slow_prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_prdc_is_its_definition(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gan_dist.metrics.image.prdc.MEMORIZATION_CHUNK", 8)
+    monkeypatch.setattr("gan_dist.metrics.image.prdc.CHUNK", 8)
     real, fake = gaussian(30, 3, 1), gaussian(25, 3, 1, shift=1.0)
     assert Prdc(k=k).compare(real, fake) == pytest.approx(slow_prdc(real, fake, k), abs=1e-12)
 

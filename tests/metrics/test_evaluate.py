@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
     (root / "job.yaml").write_text(JOB)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
-        yield gan_dist.train(root / "job.yaml", storage=str(root / "runs"))
+        yield gan_dist.train(root / "job.yaml", storage=str(root / "runs")).folder
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_without_metrics_what_does_not_go_with_the_data_is_left_out(tmp_path: Pa
         pictures(tmp_path / "data" / name, many)
     job = JOB.replace("source: digits", f"source: {tmp_path / 'data'}").replace("labels: source", "labels: folders")
     (tmp_path / "job.yaml").write_text(job[: job.index("metrics:")])
-    run = gan_dist.train(tmp_path / "job.yaml", storage=str(tmp_path / "runs"))
+    run = gan_dist.train(tmp_path / "job.yaml", storage=str(tmp_path / "runs")).folder
     for others in ((), (str(tmp_path / "data" / "often"),)):
         code, out, err = ask(run.uri, *others, "--n", "50", "--json")
         assert code == 0, err

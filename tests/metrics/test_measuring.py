@@ -165,7 +165,7 @@ def test_batch_size_does_not_matter(chunk: int, tmp_path: Path, monkeypatch: pyt
         return asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows)
 
     expected = values(tmp_path / "64")
-    monkeypatch.setattr(metric_runner, "MEMORIZATION_CHUNK", chunk)
+    monkeypatch.setattr(metric_runner, "CHUNK", chunk)
     assert values(tmp_path / "other") == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 

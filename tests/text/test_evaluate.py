@@ -116,7 +116,7 @@ def test_language_models_both_ways_along_a_grid(ask) -> None:
 
 def test_log_p_is_of_the_temperature_that_is_drawn_at(root: Path) -> None:
     model = gan_dist.load(next(path for path in (root / "runs").iterdir() if path.name.startswith("one-")))
-    generator, tokens = model.generator, model.sample(5).long()
+    generator, tokens = model.generator, next(model.sample_chunks(5)).long()
     logits = generator.logits(tokens)
     generator.drawing = SamplingOptions(0.5)
     wanted = torch.log_softmax(2 * logits, 2).gather(2, tokens[..., None]).squeeze(2)

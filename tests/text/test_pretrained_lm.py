@@ -142,10 +142,10 @@ def test_a_run_goes_on_bit_for_bit_and_its_checkpoint_carries_the_weights(tmp_pa
         train(job, tmp_path / f"twice{k}", stop_at(k), rows=rows)
         assert_same_state(straight.newest, train(job, tmp_path / f"twice{k}", attempt=2, rows=rows).newest)
     model = load(straight.newest.folder.uri)
-    lines = model.sentences(8, seed=3)
+    lines = model.sample(8, seed=3)
     save_lm(folder, WORDS, seed=5)
-    assert load(straight.newest.folder.uri).sentences(8, seed=3) == lines
-    assert all(line.startswith("a big") for line in model.draw_with(prefix="a big", top_k=2).sentences(4))
+    assert load(straight.newest.folder.uri).sample(8, seed=3) == lines
+    assert all(line.startswith("a big") for line in model.sample(4, prefix="a big", top_k=2))
 
 
 def test_what_is_no_pretrained_model_is_said_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

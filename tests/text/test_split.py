@@ -231,7 +231,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
         return Memory.rows(memory, positions)
 
     monkeypatch.setattr(memory, "rows", rows)
-    monkeypatch.setattr("gan_dist.evaluation.overlap.MEMORIZATION_CHUNK", 64, raising=False)
+    monkeypatch.setattr("gan_dist.evaluation.overlap.CHUNK", 64, raising=False)
     measuring: Any = SimpleNamespace(built=[SimpleNamespace(metric=SimpleNamespace(by_split=("bleu",)))])
     assert find_held_out_overlap(measuring, memory, "test") == HeldOutOverlap("test", 8, 7)
     assert read == [64, 64, 64, 8]

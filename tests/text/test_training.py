@@ -129,13 +129,13 @@ def test_sentences_of_a_run(tmp_path: Path) -> None:
     last = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1])
     assert 0 < last["metric/nll_validation_16"] < 5 and 0 <= last["metric/bleu2_validation_16"] <= 1
     model = load(max((tmp_path / "run" / "checkpoints").iterdir()))
-    assert model.sentences(5, seed=1) == model.sentences(9, seed=1)[:5]
-    begun = model.draw_with(temperature=0.5, prefix="the big").sentences(4)
+    assert model.sample(5, seed=1) == model.sample(9, seed=1)[:5]
+    begun = model.sample(4, temperature=0.5, prefix="the big")
     assert all(line.startswith("the big") for line in begun)
     with pytest.raises(ValueError, match="prefix: 'catt' is not among the 7 tokens of the model; did you mean 'cat'"):
-        model.draw_with(prefix="a catt")
+        model.sample(1, prefix="a catt")
     with pytest.raises(ValueError, match="5 tokens leave nothing to write of 5"):
-        model.draw_with(prefix="a a a a a")
+        model.sample(1, prefix="a a a a a")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gan_dist.data.encoding.image import encode_png
 from gan_dist.data.facts import PairFacts
 from gan_dist.errors import UsageError
+from gan_dist.evaluation.reports.html import page
 from gan_dist.evaluation.reports.plots import Panel, render_png
 from gan_dist.evaluation.reports.results import run_results
 from gan_dist.generation.model import Model, load, trained_on
@@ -61,6 +63,27 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     sheets = [_sheet(one, seed) for one in models]
     curve = render_png([Panel("samples seen", tag, lines, style=".-")])
     return Comparison([run.id for run in runs], differing_keys(jobs), _results(runs), curve, sheets)
+
+
+def html(found: Comparison) -> str:
+    """A comparison as one HTML file that opens without a network."""
+    samples = [
+        (run, sheet, None) if isinstance(sheet, list) else (run, [], encode_png(sheet))
+        for run, sheet in zip(found.runs, found.sheets, strict=True)
+    ]
+    return page(
+        "compare.html",
+        title=" / ".join(found.runs),
+        head=["", *found.runs],
+        results=_rows(found.results),
+        jobs=_rows(found.jobs),
+        curve=found.curve,
+        samples=samples,
+    )
+
+
+def _rows(found: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    return [(key, *values) for key, values in found.items()]
 
 
 def _sheet(model: Model, seed: int) -> Sheet:

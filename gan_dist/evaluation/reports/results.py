@@ -6,9 +6,14 @@ from typing import Any
 
 from gan_dist.data.facts import facts_from_record
 from gan_dist.evaluation.collapse import watch_reports
+from gan_dist.evaluation.reports.html import page
+from gan_dist.evaluation.reports.plots import Panel, render_png
 from gan_dist.runs.checkpoint import newest_described
-from gan_dist.runs.metric_history import summarize_metrics, training_seconds
+from gan_dist.runs.metric_history import summarize_metrics, tag_curve, training_seconds
 from gan_dist.runs.run_folder import JOB, RunFolder
+
+SHOWN_TAGS = ("loss/", "metric/")
+MOST_PANELS = 4
 
 
 def run_results(run: RunFolder) -> dict[str, Any]:
@@ -51,3 +56,17 @@ def _data(record: dict[str, Any]) -> dict[str, Any]:
     """What the data of a checkpoint were, in words and numbers."""
     found: dict[str, Any] = {key: record[key] for key in ("count", "size", "channels", "checksum") if key in record}
     return found | {"described": facts_from_record(record).described}
+
+
+def run_html(run: RunFolder, status: str) -> str:
+    """A run as a notebook shows it: where it stands, its metrics, its curves and its last grid."""
+    reports, grids = run.reports(), [name for name in run.grids() if name.endswith(".png")]
+    curves = {tag: tag_curve(run, tag) for tag in (reports[-1] if reports else {}) if tag.startswith(SHOWN_TAGS)}
+    panels = [
+        Panel("samples seen", tag, {tag: ([seen for seen, _ in points], [value for _, value in points])}, style=".-")
+        for tag, points in curves.items()
+    ]
+    pictures = [render_png(panels[:MOST_PANELS])] if panels else []
+    pictures += [run.folder.read(f"grids/{name}") for name in grids[-1:]]
+    metrics = [(name, f"{summary.last[0]:.6g}") for name, summary in summarize_metrics(reports).items()]
+    return page("run.html", id=run.id, status=status, seen=run.status()["seen"], metrics=metrics, pictures=pictures)
