@@ -110,15 +110,14 @@ def test_metrics_by_pair_are_those_of_the_pictures(scene: Any, gan_dist: Any) ->
 
 
 def test_psnr_of_the_run_by_hand(scene: Any) -> None:
-    from gan_dist.evaluation.metric_inputs import paired_generator_draw, target_draw
     from gan_dist.generation.model import trained_on
 
     _, run = scene
     model = load(run)
     rows = trained_on(model)
-    wanted = target_draw(rows, model.spec.seed)
+    wanted = model.modality.metric_targets(rows, model.spec.seed)
     assert wanted is not None
-    made = paired_generator_draw(rows, model.generator, model.spec.seed, torch.device("cpu"))(range(64))[:8]
+    made = model.modality.metric_draw(model.generator, rows, model.spec.seed, torch.device("cpu"))(range(64))[:8]
     by_hand = psnr(made.float() / 127.5 - 1, wanted(range(64))[:8].float() / 127.5 - 1).mean().item()
     assert run.reports()[-1]["metric/psnr_8"] == pytest.approx(by_hand, rel=1e-6)
 

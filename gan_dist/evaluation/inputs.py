@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts
+from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts
 from gan_dist.data.ingest import Memory, load_into_memory
 from gan_dist.data.prepare import open_prepared
 from gan_dist.data.sources.image_files import list_folder
@@ -24,16 +24,8 @@ from gan_dist.data.text.corpus import SUFFIXES
 from gan_dist.data.text.file_formats import TextReadOptions
 from gan_dist.data.text.held_out import held_out_texts
 from gan_dist.errors import DataError, UnreadableSample, UsageError
-from gan_dist.evaluation.metric_inputs import (
-    Draw,
-    Labels,
-    generator_draw,
-    generator_labels,
-    paired_generator_draw,
-    target_draw,
-)
+from gan_dist.generation.modality import Draw
 from gan_dist.generation.model import Model, load, prepared_beside, trained_on
-from gan_dist.generation.paired_samples import real_rows
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.registry.lookup import Roots
 from gan_dist.runs.run_folder import METRICS
@@ -50,7 +42,7 @@ class EvaluationSamples:
     facts: DataFacts
     draw: Draw
     cache: Folder
-    labels: Labels | None = None
+    labels: Draw | None = None
     most: int | None = None
     seen: int | None = None
     metrics: Sequence[MetricSpec] = ()
@@ -67,20 +59,19 @@ class EvaluationSamples:
 def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
-    rows = trained_on(model) if isinstance(facts, PairFacts) else None
+    modality = model.modality
+    rows = trained_on(model) if modality.needs_data else None
     return EvaluationSamples(
         model.name,
-        facts if rows is None else real_rows(rows).facts,
-        generator_draw(generator, facts, seed, device)
-        if rows is None
-        else paired_generator_draw(rows, generator, seed, device),
+        facts if rows is None else modality.real_rows(rows).facts,
+        modality.metric_draw(generator, rows, seed, device),
         prepared_beside(model).child(METRICS),
-        generator_labels(generator, facts, seed, device),
+        modality.metric_labels(generator, seed, device),
         seen=model.seen,
         metrics=model.spec.metrics,
         roots=[model.spec.environment.code or "."],
         generator=generator,
-        wanted=None if rows is None else target_draw(rows, seed),
+        wanted=modality.metric_targets(rows, seed),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,14 +14,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gan_dist.contracts import Metric, Needs
-from gan_dist.data.facts import DataFacts, PairFacts
+from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Ingest
-from gan_dist.data.order import class_shares
 from gan_dist.data.source import state_of
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
-from gan_dist.generation.paired_samples import metric_outputs, targets_at
-from gan_dist.generation.samples import metric_classes, metric_samples
+from gan_dist.generation.modality import Draw
 from gan_dist.metrics.features.classifiers import SEED, tenth
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, PairwiseDistances
 from gan_dist.registry import lookup
@@ -78,10 +76,6 @@ KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[PairwiseDistances] 
     "generator": FeatureRows,
     "pairs": FeatureRows,
 }
-
-
-Draw = Callable[[range], Tensor]  # samples by their numbers
-Labels = Callable[[range], Tensor]  # their classes
 
 
 class FeatureRequest(NamedTuple):
@@ -209,33 +203,9 @@ def draw_real(rows: Ingest, chosen: NDArray[np.int64]) -> Draw:
     return lambda part: rows.rows(chosen[part.start : part.stop])[0]
 
 
-def labels_at(rows: Ingest, chosen: NDArray[np.int64]) -> Labels:
+def labels_at(rows: Ingest, chosen: NDArray[np.int64]) -> Draw:
     """Gives their classes."""
     return lambda part: torch.from_numpy(rows.labels[chosen[part.start : part.stop]])
-
-
-def generator_draw(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Draw:
-    """Draws samples by their numbers, of classes as often as the data have them."""
-    shares = class_shares(facts, device)
-    return lambda part: metric_samples(generator, part, seed, shares, device)
-
-
-def generator_labels(generator: nn.Module, facts: DataFacts, seed: int, device: torch.device) -> Labels | None:
-    """The classes of those samples; None where there are none."""
-    shares = class_shares(facts, device)
-    return None if shares is None else lambda part: metric_classes(generator, part, seed, shares, device)
-
-
-def paired_generator_draw(rows: Ingest, generator: nn.Module, seed: int, device: torch.device) -> Draw:
-    """Draws what a generator makes, of pairs from the data's own inputs."""
-    if isinstance(rows.facts, PairFacts):
-        return lambda part: metric_outputs(generator, part, seed, rows, device)
-    return generator_draw(generator, rows.facts, seed, device)
-
-
-def target_draw(rows: Ingest, seed: int) -> Draw | None:
-    """Gives what the samples of `paired_generator_draw` should be, of pairs; else None."""
-    return (lambda part: targets_at(rows, seed, part)) if isinstance(rows.facts, PairFacts) else None
 
 
 def fit_or_load_extractor(extractor: Any, key: str, rows: Ingest, cache: Folder, run: WorkerRuntime) -> None:

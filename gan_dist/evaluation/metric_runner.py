@@ -18,9 +18,7 @@ from gan_dist.evaluation.metric_inputs import (
     KINDS,
     BoundMetric,
     Collected,
-    Draw,
     FeatureRequest,
-    Labels,
     all_ranks,
     build_extractor,
     build_metric,
@@ -36,6 +34,7 @@ from gan_dist.evaluation.metric_inputs import (
     sum_log_likelihood,
     sum_paired_scores,
 )
+from gan_dist.generation.modality import Draw
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.metrics.statistics import ClassMoments, FeatureRows
 from gan_dist.registry import lookup
@@ -126,7 +125,7 @@ class MetricRunner:
         draw: Draw,
         rows: Ingest,
         generator: nn.Module | None = None,
-        labels: Labels | None = None,
+        labels: Draw | None = None,
         wanted: Draw | None = None,
     ) -> dict[str, float]:
         """Every number by its exact name, equal on all workers. Every worker must call this.
@@ -226,7 +225,7 @@ class MetricRunner:
 
     @torch.no_grad()
     def _collect(
-        self, draw: Draw, wanted: Iterable[FeatureRequest], labels: Labels | None = None
+        self, draw: Draw, wanted: Iterable[FeatureRequest], labels: Draw | None = None
     ) -> dict[FeatureRequest, Collected]:
         """Features of samples, from all workers; each embeds every `world`-th chunk."""
         found: dict[FeatureRequest, Any] = {

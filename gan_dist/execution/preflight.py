@@ -15,6 +15,7 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.data.text.held_out import check_held_out_exists
 from gan_dist.distributed.randomness import lanes_of, single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
+from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import resolve_target
@@ -206,31 +207,23 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
         return [f"generator: cannot make {BATCH} samples: {type(error).__name__}: {error}"]
     if not isinstance(made, Tensor) or tuple(made.shape) != want:
         shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-        form = "[B, C, H, W]" if isinstance(facts, ImageFacts) else "[B, T]"
-        return [f"generator: makes {shape} where the data are {want} {form}"]
+        return [f"generator: makes {shape} where the data are {want} {modality_of(facts).shape_words}"]
     if "discriminator" not in networks:
         return []
-    if isinstance(facts, TextFacts):
-        return _discriminated(networks, made, facts) or _discriminated(networks, _made(generator.train(), facts), facts)
-    return _discriminated(networks, made, facts)
+    # In training a generator may give relaxed samples, such as rows of the vocabulary in place of token ids.
+    return _discriminated(networks, made, facts) or _discriminated(networks, _made(generator.train(), facts), facts)
 
 
 def _made(generator: Any, facts: DataFacts) -> Any:
     """Samples on the meta device."""
     noise = _to_meta(generator.draw(BATCH, single_lane_rng(("preflight",), BATCH, torch.device("cpu"))))
-    return generator(noise, _conditions(facts))
-
-
-def _conditions(facts: DataFacts) -> Tensor | None:
-    if isinstance(facts, PairFacts):
-        return torch.zeros(BATCH, facts.input_channels, facts.size, facts.size, device="meta")
-    return torch.zeros(BATCH, dtype=torch.int64, device="meta") if facts.classes else None
+    return generator(noise, modality_of(facts).example_conditions(BATCH, None))
 
 
 def _discriminated(networks: Mapping[str, nn.Module], made: Tensor, facts: DataFacts) -> list[str]:
     """What is wrong with D's answer to some samples."""
     try:
-        logits = networks["discriminator"](made, _conditions(facts))
+        logits = networks["discriminator"](made, modality_of(facts).example_conditions(BATCH, None))
     except Exception as error:
         return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {type(error).__name__}: {error}"]
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:

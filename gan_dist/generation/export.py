@@ -18,13 +18,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 
-from gan_dist.data.facts import PairFacts
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.model import Model, load, trained_on
 from gan_dist.generation.model_card import card
-from gan_dist.generation.run_grids import SampleGrids
 from gan_dist.generation.samples import Sheet, render_sheet, save_sheet
 from gan_dist.runs.metric_history import summarize_metrics
 from gan_dist.runs.run_folder import RunFolder
@@ -94,8 +92,8 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
 
 def _shown(model: Model) -> Sheet:
     """Samples for the model card; of pairs, made of inputs that it was trained on."""
-    if isinstance(model.facts, PairFacts):
-        return SampleGrids(trained_on(model), model.spec.seed, torch.device("cpu")).draw(model.generator)[0]
+    if model.modality.needs_data:
+        return model.modality.sheet(model.generator, trained_on(model), model.spec.seed, torch.device("cpu"))[0]
     cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
     return render_sheet(next(model.sample_chunks(SHOWN)), model.facts, cond)
 
@@ -137,9 +135,10 @@ def example_inputs(model: Model, n: int) -> dict[str, Any]:
     device, dtype = torch.device("cpu"), next(generator.parameters()).dtype
     rng = single_lane_rng(("export", n), n, device, dtype)
     noise = generator.draw(n, rng)
-    if isinstance(model.facts, PairFacts):
-        return {"noise": noise, "pictures": rng.normal(model.facts.input_channels, model.facts.size, model.facts.size)}
-    return {"noise": noise, **({"classes": torch.arange(n) % len(model.classes)} if model.classes else {})}
+    conditions = model.modality.example_conditions(n, rng)
+    if conditions is None:
+        return {"noise": noise}
+    return {"noise": noise, "classes" if model.classes else "pictures": conditions}
 
 
 def write_torch(model: Model, path: Path) -> None:

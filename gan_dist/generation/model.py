@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.data.encoding.image import encode, encode_png
-from gan_dist.data.encoding.text import decode_lines
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
@@ -21,8 +20,8 @@ from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import CheckpointError, DataError, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.exported_model import is_exported
-from gan_dist.generation.paired_samples import real_rows
-from gan_dist.generation.samples import fixed_sheet, generate_chunks
+from gan_dist.generation.modality import modality_of
+from gan_dist.generation.samples import generate_chunks
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import add_import_roots
@@ -57,24 +56,24 @@ class Model:
         self, *, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str, name: str
     ) -> None:
         self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
-        self.classes, self.name = facts.classes, name
+        self.classes, self.name, self.modality = facts.classes, name, modality_of(facts)
 
     def __repr__(self) -> str:
         return f"Model({self.spec.generator.use} of {self.name}: {self.facts.described}, {self.seen:,} samples seen)"
 
     def _repr_png_(self) -> bytes | None:
         """Show a sheet of samples in a notebook; None where the samples are no pictures of noise alone."""
-        if isinstance(self.facts, TextFacts | PairFacts):
+        if self.modality.needs_data:
             return None
-        sheet = fixed_sheet(self.generator, 0, self.facts, self.device)
+        sheet = self.modality.sheet(self.generator, None, 0, self.device)[0]
         return None if isinstance(sheet, list) else encode_png(sheet)
 
     def _repr_html_(self) -> str | None:
         """Show some sentences in a notebook; None where the samples are pictures."""
-        if not isinstance(self.facts, TextFacts):
+        lines = None if self.modality.needs_data else self.sample(SHOWN)
+        if not isinstance(lines, list):
             return None
-        rows = "".join(f"<li>{escape(str(line))}</li>" for line in self.sample(SHOWN))
-        return f"<p>{escape(repr(self))}</p><ol>{rows}</ol>"
+        return f"<p>{escape(repr(self))}</p><ol>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ol>"
 
     @property
     def device(self) -> torch.device:
@@ -118,7 +117,7 @@ class Model:
         """
         with self.drawing(truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p, prefix=prefix):
             rows = torch.cat(list(self.sample_chunks(n, seed=seed, class_label=class_label)))
-        return decode_lines(rows, self.facts.codec) if isinstance(self.facts, TextFacts) else rows
+        return self.modality.to_public(rows)
 
     def sample_chunks(
         self, n: int, *, seed: int = 0, class_label: int | str | None = None, first: int = 0
@@ -131,7 +130,7 @@ class Model:
         Raises:
             UsageError: the model makes pictures of other pictures, or has no such class.
         """
-        if isinstance(self.facts, PairFacts):
+        if self.modality.needs_data:
             raise UsageError(
                 f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or translate(images)"
             )
@@ -316,7 +315,7 @@ def prepared_beside(model: Model) -> Folder:
 
 def training_data(model: Model) -> Ingest:
     """Real samples of what the run's generator makes. Raises what `trained_on` raises."""
-    return real_rows(trained_on(model))
+    return model.modality.real_rows(trained_on(model))
 
 
 def trained_on(model: Model) -> Memory:
@@ -327,6 +326,8 @@ def trained_on(model: Model) -> Memory:
     """
     data = prepare_or_load(model.spec.data, prepared_beside(model), write_shards_on_processes, lambda done, total: None)
     if data.facts.checksum != model.facts.checksum:
-        remedy = "put it back" if isinstance(model.facts, TextFacts) else "name B"
-        raise DataError(f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; {remedy}")
+        raise DataError(
+            f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; put it back, or name what "
+            "to compare with"
+        )
     return load_into_memory(data, 0, 1)

@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.facts import PairFacts
 from gan_dist.data.ingest import Ingest
-from gan_dist.data.order import class_shares, draw_classes
 from gan_dist.distributed.randomness import Rng, single_lane_rng
-from gan_dist.generation.paired_samples import inputs_at
+from gan_dist.generation.modality import modality_of
 from gan_dist.spec.sections import StandingSpec
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -66,11 +64,14 @@ class StandingStatistics:
         return maker.draw(self.batch, self._rng(generator, number, "noise")), self._conditions(generator, number)
 
     def _conditions(self, generator: nn.Module, number: int) -> Tensor | None:
-        if isinstance(self.rows.facts, PairFacts):
-            wanted = range(number * self.batch, (number + 1) * self.batch)
-            return inputs_at(generator, wanted, self.seed, self.rows, self.device)
-        shares = class_shares(self.rows.facts, self.device)
-        return None if shares is None else draw_classes(shares, self._rng(generator, number, "classes"))
+        return modality_of(self.rows.facts).conditions(
+            generator=generator,
+            rows=self.rows,
+            numbers=range(number * self.batch, (number + 1) * self.batch),
+            seed=self.seed,
+            rng=self._rng(generator, number, "classes"),
+            device=self.device,
+        )
 
     def _rng(self, generator: nn.Module, number: int, purpose: str) -> Rng:
         key = (self.seed, "standing", number, purpose)

@@ -17,9 +17,7 @@ from gan_dist.data.ingest import Ingest
 from gan_dist.data.order import class_shares, draw_classes
 from gan_dist.distributed.randomness import Rng, lane_size, lanes_of_rank, seed_of
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
-
-# Stored samples to what networks see of them, and to conditions that are part of the samples.
-Encode = Callable[[Tensor, Callable[[str], Rng]], tuple[Tensor, Tensor | None]]
+from gan_dist.generation.modality import Encode
 
 
 @dataclass(frozen=True)

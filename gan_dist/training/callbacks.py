@@ -12,9 +12,7 @@ import torch
 from gan_dist.data.ingest import Ingest
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
-from gan_dist.evaluation.metric_inputs import generator_labels, paired_generator_draw, target_draw
-from gan_dist.generation.paired_samples import real_rows
-from gan_dist.generation.run_grids import SampleGrids
+from gan_dist.generation.modality import SampleGrids
 from gan_dist.runs import checkpoint
 from gan_dist.runs.request import installed_versions
 from gan_dist.runs.run_folder import RunFolder
@@ -142,12 +140,13 @@ class RunCallbacks:
         assert self.measuring is not None
         began = time.perf_counter()
         generator, device, seed = state.published(self.run), self.run.device, self.spec.seed
+        modality = self.grids.modality
         self.metrics = self.measuring.measure(
-            paired_generator_draw(self.rows, generator, seed, device),
-            real_rows(self.rows),
+            modality.metric_draw(generator, self.rows, seed, device),
+            modality.real_rows(self.rows),
             generator,
-            generator_labels(generator, self.rows.facts, seed, device),
-            target_draw(self.rows, seed),
+            modality.metric_labels(generator, seed, device),
+            modality.metric_targets(self.rows, seed),
         )
         self._measured_seen, self._measured_s = state.seen, time.perf_counter() - began
         if (goal := self.spec.stop_when) is not None:

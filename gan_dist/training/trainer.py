@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gan_dist.data.encoding import image, pair, text
 from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.gradient_reduction import is_dense
 from gan_dist.distributed.runtime import Autocast, WorkerRuntime, has_bf16
 from gan_dist.errors import UsageError
+from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
@@ -23,10 +23,9 @@ from gan_dist.runs.checkpoint import Checkpoint, load_weights
 from gan_dist.runs.request import InitialWeights
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.batch_norm_statistics import StandingStatistics
-from gan_dist.training.batches import BatchFactory, Encode
+from gan_dist.training.batches import BatchFactory
 from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.ema import Ema
 from gan_dist.training.loop import train
@@ -73,7 +72,14 @@ def train_run(
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
-        rows, nets["generator"], run, spec.seed, spec.batch, spec.batch, dtype, _encode(spec.data, run, dtype)
+        rows,
+        nets["generator"],
+        run,
+        spec.seed,
+        spec.batch,
+        spec.batch,
+        dtype,
+        modality_of(rows.facts).encoder(spec.data, run.device, dtype),
     )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
@@ -84,16 +90,6 @@ def train_run(
         callbacks.close()
         raise
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
-
-
-def _encode(data: DataSpec, run: WorkerRuntime, dtype: torch.dtype) -> Encode:
-    """From stored samples to what networks see."""
-    if isinstance(data, TextData):
-        return lambda rows, rng: (text.encode(rows, run.device), None)
-    encoded = image.make_encoder(run.device, dtype, data.xflip)
-    if isinstance(data, ImageData):
-        return lambda rows, rng: (encoded(rows, rng), None)
-    return lambda rows, rng: pair.split_pair(encoded(rows, rng))
 
 
 def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolder) -> MetricRunner | None:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.data.encoding.image import encode_png
-from gan_dist.data.facts import PairFacts
 from gan_dist.errors import UsageError
 from gan_dist.evaluation.reports.html import page
 from gan_dist.evaluation.reports.plots import Panel, render_png
 from gan_dist.evaluation.reports.results import run_results
 from gan_dist.generation.model import Model, load, trained_on
-from gan_dist.generation.run_grids import SampleGrids
-from gan_dist.generation.samples import Sheet, fixed_sheet
+from gan_dist.generation.samples import Sheet
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.problems import suggestion
 
@@ -88,10 +86,8 @@ def _rows(found: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
 
 def _sheet(model: Model, seed: int) -> Sheet:
     """Samples of equal noise; of pairs, of the inputs that the run was trained on."""
-    device = next(model.generator.parameters()).device
-    if isinstance(model.facts, PairFacts):
-        return SampleGrids(trained_on(model), seed, device).draw(model.generator)[0]
-    return fixed_sheet(model.generator, seed, model.facts, device)
+    rows = trained_on(model) if model.modality.needs_data else None
+    return model.modality.sheet(model.generator, rows, seed, model.device)[0]
 
 
 def flatten_job(value: Any, key: str = "") -> dict[str, str]:

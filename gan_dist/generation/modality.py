@@ -1,0 +1,263 @@
+"""What differs between images, pairs of images and text, in one object for each: `modality_of(facts)`.
+
+How stored samples become what networks see, what a sample is conditioned on, what metrics compare, and how samples are
+shown. Networks and data come as arguments; the loop, the state and the adversarial objectives say neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_dist.data.encoding import image, pair, text
+from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts
+from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import class_shares, draw_classes, shuffle
+from gan_dist.distributed.randomness import Rng
+from gan_dist.generation.samples import (
+    Sheet,
+    fixed_samples,
+    generate,
+    mean_nearest_distance,
+    metric_classes,
+    metric_samples,
+    real_samples,
+    render_sheet,
+)
+from gan_dist.spec.data import DataSpec
+
+SHOWN, TRIPLES = 24, 3
+# Stored samples to what networks see of them, and to conditions that are part of the samples.
+Encode = Callable[[Tensor, Callable[[str], Rng]], tuple[Tensor, Tensor | None]]
+# The samples, or the classes, with these numbers.
+Draw = Callable[[range], Tensor]
+F = TypeVar("F", bound=DataFacts)
+
+
+class Modality(Generic[F]):
+    """Samples that a generator makes of noise and, where the data have classes, of a class.
+
+    Attributes:
+        facts: of the data.
+        needs_data: whether a generator makes samples of the data's own inputs, so that none are made without them.
+        shape_words: the axes of a batch, for messages.
+    """
+
+    needs_data = False
+    shape_words = "[B, C, H, W]"
+
+    def __init__(self, facts: F) -> None:
+        self.facts = facts
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        """Make what turns stored samples into what networks see, and into conditions that are part of the samples."""
+        raise NotImplementedError
+
+    def conditions(
+        self, *, generator: nn.Module, rows: Ingest, numbers: range, seed: int, rng: Rng, device: torch.device
+    ) -> Tensor | None:
+        """The conditions of the samples with these numbers, as often as the data have them; None where there are none."""
+        shares = class_shares(self.facts, device)
+        return None if shares is None else draw_classes(shares, rng)
+
+    def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
+        """Conditions of the right shape and type for n samples: random by `rng`, or without memory where that is None."""
+        if not self.facts.classes:
+            return None
+        return (
+            torch.zeros(n, dtype=torch.int64, device="meta")
+            if rng is None
+            else torch.arange(n) % len(self.facts.classes)
+        )
+
+    def to_public(self, samples: Tensor) -> Tensor | list[str]:
+        """Samples as the Python API gives them."""
+        return samples
+
+    def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
+        """Samples on the fixed noise of `seed` as people look at them, and the samples themselves."""
+        samples, labels = fixed_samples(generator, seed, self.facts, device)
+        return render_sheet(samples, self.facts, labels), samples
+
+    def real_sheet(self, rows: Ingest, seed: int) -> Sheet | None:
+        """Real samples as people look at them; None where each sheet of generated ones shows them too."""
+        samples, labels = real_samples(rows, seed)
+        return render_sheet(samples, self.facts, labels if self.facts.classes else None)
+
+    def real_samples(self, rows: Ingest, seed: int) -> Tensor:
+        """The real samples that those of a sheet are compared with."""
+        return real_samples(rows, seed)[0]
+
+    def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
+        """Generated samples by their numbers, of classes as often as the data have them."""
+        shares = class_shares(self.facts, device)
+        return lambda part: metric_samples(generator, part, seed, shares, device)
+
+    def metric_labels(self, generator: nn.Module, seed: int, device: torch.device) -> Draw | None:
+        """The classes of those samples; None where there are none."""
+        shares = class_shares(self.facts, device)
+        return None if shares is None else lambda part: metric_classes(generator, part, seed, shares, device)
+
+    def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
+        """What those samples should be; None where nothing in particular."""
+        return None
+
+    def real_rows(self, rows: Ingest) -> Ingest:
+        """Real samples of what a generator makes."""
+        return rows
+
+
+class ImageModality(Modality[ImageFacts]):
+    """Images, uint8 [B, C, H, W] in storage and in [-1, 1] for networks."""
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
+        return lambda rows, rng: (encoded(rows, rng), None)
+
+
+class PairModality(Modality[PairFacts]):
+    """Pairs of images: a generator makes one of the other. Stored by channels, what is to be made first."""
+
+    needs_data = True
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
+        return lambda rows, rng: pair.split_pair(encoded(rows, rng))
+
+    def conditions(
+        self, *, generator: nn.Module, rows: Ingest, numbers: range, seed: int, rng: Rng, device: torch.device
+    ) -> Tensor | None:
+        return _inputs_at(generator, numbers, seed, rows, device)
+
+    def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
+        shape = (self.facts.input_channels, self.facts.size, self.facts.size)
+        return torch.zeros(n, *shape, device="meta") if rng is None else rng.normal(*shape)
+
+    def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
+        assert rows is not None
+        real, given = _real_pairs(rows, seed)
+        made = generate(generator, SHOWN, seed, _seen(given, generator, device), device)
+        return input_output_target(given, made, real), made
+
+    def real_sheet(self, rows: Ingest, seed: int) -> Sheet | None:
+        return None
+
+    def real_samples(self, rows: Ingest, seed: int) -> Tensor:
+        return _real_pairs(rows, seed)[0]
+
+    def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
+        assert rows is not None
+        return lambda part: metric_samples(
+            generator, part, seed, None, device, _inputs_at(generator, part, seed, rows, device)
+        )
+
+    def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
+        assert rows is not None
+        return lambda part: pair.split_pair(rows.rows(_choose_pairs(rows, seed, part))[0])[0]
+
+    def real_rows(self, rows: Ingest) -> Ingest:
+        return TargetImages(rows)
+
+
+class TextModality(Modality[TextFacts]):
+    """Sentences: token ids [B, T]."""
+
+    shape_words = "[B, T]"
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        return lambda rows, rng: (text.encode(rows, device), None)
+
+    def to_public(self, samples: Tensor) -> Tensor | list[str]:
+        return text.decode_lines(samples, self.facts.codec)
+
+
+def modality_of(facts: DataFacts) -> Modality[Any]:
+    """The object that knows how samples of these data are handled."""
+    if isinstance(facts, TextFacts):
+        return TextModality(facts)
+    if isinstance(facts, PairFacts):
+        return PairModality(facts)
+    assert isinstance(facts, ImageFacts)
+    return ImageModality(facts)
+
+
+class SampleGrids:
+    """The sheets of a run: the generator on the run's fixed noise, how far its samples lie apart, and real samples."""
+
+    def __init__(self, rows: Ingest, seed: int, device: torch.device) -> None:
+        self.rows, self.seed, self.device = rows, seed, device
+        self.modality = modality_of(rows.facts)
+        self._real_nearest: float | None = None
+
+    def real(self) -> Sheet | None:
+        """Real samples; None where each sheet has what is real beside what is made."""
+        return self.modality.real_sheet(self.rows, self.seed)
+
+    def draw(self, generator: nn.Module) -> tuple[Sheet, float | None]:
+        """Generated samples, and how far they lie apart as a multiple of what real ones do, if those differ at all."""
+        sheet, samples = self.modality.sheet(generator, self.rows, self.seed, self.device)
+        return sheet, self._apart(samples)
+
+    def _apart(self, samples: Tensor) -> float | None:
+        if self._real_nearest is None:
+            real = self.modality.real_samples(self.rows, self.seed)
+            distinct = torch.unique(real.flatten(1), dim=0)  # a sheet repeats what is rare
+            self._real_nearest = mean_nearest_distance(distinct.view(-1, *real.shape[1:])) if len(distinct) > 1 else 0.0
+        return mean_nearest_distance(samples) / self._real_nearest if self._real_nearest else None
+
+
+@dataclass(frozen=True)
+class TargetImages:
+    """What is to be made, without what it is made of: the images that metrics compare with."""
+
+    pairs: Ingest
+
+    @property
+    def facts(self) -> ImageFacts:
+        found = self.pairs.facts
+        kept = {name: getattr(found, name) for name in ImageFacts.__dataclass_fields__}
+        return ImageFacts(**kept)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.pairs.labels
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+        return self.pairs.positions(reals_drawn)
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        stored, labels = self.pairs.rows(positions)
+        return pair.split_pair(stored)[0], labels
+
+
+def input_output_target(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
+    """Three pictures for each pair: the input, what is made of it, and what it should be."""
+    return image.enlarge(image.make_grid(pair.in_rows(given, made, real), 3 * TRIPLES))
+
+
+def _choose_pairs(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
+    """Positions of the pairs with these numbers in an order of `seed`, which begins anew after all."""
+    order = shuffle(rows.facts.count, seed, "shown")
+    return order[np.arange(wanted.start, wanted.stop) % len(order)]
+
+
+def _real_pairs(rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
+    """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
+    return pair.split_pair(rows.rows(_choose_pairs(rows, seed, range(SHOWN)))[0].cpu())
+
+
+def _inputs_at(generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
+    """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
+    stored, _ = rows.rows(_choose_pairs(rows, seed, wanted))
+    return _seen(pair.split_pair(stored)[1], generator, device)
+
+
+def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:
+    return image.encode(given, device, next(generator.parameters()).dtype)
