@@ -54,7 +54,7 @@ def status(
     from gan_dist.cli.sweeps import say_standing
     from gan_dist.launch.run_status import run_status
     from gan_dist.runs.index import find_run, storage_root
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     here = find_run(run, storage_root(storage, None))
     found = run_status(here, address)
@@ -94,7 +94,7 @@ def results(
     from gan_dist.cli.sweeps import results_of_sweep
     from gan_dist.evaluation.reports.results import results_of
     from gan_dist.runs.index import find_run, storage_root
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
@@ -179,7 +179,7 @@ def stop(
     """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
     from gan_dist.launch import run_status
     from gan_dist.runs.index import find_run, storage_root
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     found = find_run(run, storage_root(storage, None))
     before = run_status.run_status(found, address)["status"]
@@ -226,7 +226,7 @@ def delete(
     """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
     from gan_dist.launch.run_status import OPEN, run_status
     from gan_dist.runs.index import find_run, forget, storage_root
-    from gan_dist.sweeps.reports.results import trials_of
+    from gan_dist.sweeps.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
     if (now := run_status(found, address)["status"]) in OPEN:

@@ -16,7 +16,7 @@ from gan_dist.spec.check import try_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document, read_job_file
 from gan_dist.spec.yaml import Document
-from gan_dist.sweeps.search.candidates import check_sweep
+from gan_dist.sweeps.candidates import check_sweep
 
 
 def load_job(

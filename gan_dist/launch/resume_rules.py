@@ -15,7 +15,7 @@ from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.merge import merge, overrides_document
 from gan_dist.spec.yaml import Document
-from gan_dist.sweeps.search.candidates import check_sweep
+from gan_dist.sweeps.candidates import check_sweep
 from gan_dist.training.schedule import Clock
 
 # A run stays the same run only while what its weights depend on stays. The data may move: their checksum decides.
