@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,16 +80,17 @@ def draw_pictures(stored: StoredSweep) -> dict[str, bytes]:
     varied = [key for key in list_differing_keys([one.values for one in measured]) if key in stored.sweep.space]
     keys = [key for key in varied if stored.sweep.space[key].kind != "same_as"]
     several = len(measured) > 1 and bool(keys)
+    study = _study_of(stored, ranked)
     with warnings.catch_warnings(), plt.rc_context(), plt.ioff():
-        # Optuna warns that its pictures may yet change, and sets a style for all later pictures of the process.
+        # Optuna warns that its pictures may yet change, and its last two set a style for all later pictures.
         warnings.simplefilter("ignore")
         made = {
             "curves": draw_curves(stored, ranked),
-            "front": draw_fronts(stored, measured) if len(stored.tags) > 1 and measured else None,
             "lineage": draw_lineage(stored, measured) if stored.is_population and stored.history.results else None,
-            "parallel": draw_parallel(stored, measured, keys) if several else None,
-            "slices": draw_slices(stored, measured, keys) if several else None,
             "grids": draw_grids(stored, measured),
+            "parallel": draw_parallel(stored, study, measured, keys) if several else None,
+            "front": draw_fronts(stored, study, measured) if len(stored.tags) > 1 and measured else None,
+            "slices": draw_slices(stored, study, measured, keys) if several else None,
         }
         return {name: _to_png(figure) for name, figure in made.items() if figure is not None}
 
@@ -114,42 +114,45 @@ def draw_curves(stored: StoredSweep, ranked: Sequence[RankedConfiguration]) -> F
     return figure if drawn else None
 
 
-def draw_fronts(stored: StoredSweep, measured: Sequence[RankedConfiguration]) -> list[Any]:
+def draw_fronts(stored: StoredSweep, study: Study, measured: Sequence[RankedConfiguration]) -> list[Any]:
     """The first metric against each other one, by Optuna; the Pareto front of all metrics in another color."""
     from optuna.visualization.matplotlib import plot_pareto_front
 
-    figures, study = [], _study_of(stored, measured)
+    figures = []
     names = [f"{name} ({mode})" for name, mode in zip(stored.metrics, stored.sweep.modes, strict=True)]
     for place in range(1, len(names)):
-        points = [(one.means[0], one.means[place]) for one in measured]
-        targets = partial(_pick, points)
-        axes = plot_pareto_front(study, targets=targets, target_names=[names[0], names[place]])
-        for one, point in zip(measured, points, strict=True):
-            axes.annotate(f" t{one.number:03d}", point, fontsize=8)
+        points = {one.number: (one.means[0], one.means[place]) for one in measured}
+        axes = plot_pareto_front(study, targets=_picker(points), target_names=[names[0], names[place]])
+        for number, point in points.items():
+            axes.annotate(f" t{number:03d}", point, fontsize=8)
         figures.append(axes.figure)
     return figures
 
 
-def draw_parallel(stored: StoredSweep, measured: Sequence[RankedConfiguration], keys: list[str]) -> list[Any]:
+def draw_parallel(
+    stored: StoredSweep, study: Study, measured: Sequence[RankedConfiguration], keys: list[str]
+) -> list[Any]:
     """One line for each configuration through its values, darker the better it ranks, by Optuna."""
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
-    rank = partial(_pick, [float(place) for place, _ in enumerate(measured, 1)])
-    axes = plot_parallel_coordinate(_study_of(stored, measured), keys, target=rank, target_name="rank")
+    rank = _picker({one.number: float(place) for place, one in enumerate(measured, 1)})
+    axes = plot_parallel_coordinate(study, keys, target=rank, target_name="rank")
     axes.set_title(", ".join(stored.metrics))
     figure: Any = axes.figure
     figure.set_size_inches(3 + 1.8 * (len(keys) + 1), 4.5)
     return [figure]
 
 
-def draw_slices(stored: StoredSweep, measured: Sequence[RankedConfiguration], keys: list[str]) -> list[Any]:
+def draw_slices(
+    stored: StoredSweep, study: Study, measured: Sequence[RankedConfiguration], keys: list[str]
+) -> list[Any]:
     """Each key against each metric, where each configuration was trained furthest, by Optuna."""
     import numpy as np
     from optuna.visualization.matplotlib import plot_slice
 
-    figures, study = [], _study_of(stored, measured)
+    figures = []
     for place, name in enumerate(stored.metrics):
-        target = partial(_pick, [one.means[place] for one in measured])
+        target = _picker({one.number: one.means[place] for one in measured})
         panels = np.atleast_1d(np.asarray(plot_slice(study, keys, target=target, target_name=name)))
         for axes in panels:
             axes.tick_params(axis="x", rotation=30)
@@ -206,17 +209,19 @@ def _last_grid(stored: StoredSweep, number: int) -> bytes | None:
     return run.folder.read(f"grids/{found[-1]}") if found else None
 
 
-def _study_of(stored: StoredSweep, measured: Sequence[RankedConfiguration]) -> Study:
-    """The configurations as an Optuna study, the best first."""
+def _study_of(stored: StoredSweep, ranked: Sequence[RankedConfiguration]) -> Study:
+    """The configurations as an Optuna study; one without a value counts as running, so that it keeps its number and is
+    not drawn."""
     study = create_study(len(stored.tags))
-    for one in measured:
-        study.add_trial(freeze_trial(stored.sweep.space, one.values, minimized(one.means, stored.sweep.modes)))
+    for one in sorted(ranked, key=lambda one: one.number):
+        costs = minimized(one.means, stored.sweep.modes) if one.means else None
+        study.add_trial(freeze_trial(stored.sweep.space, one.values, costs))
     return study
 
 
-def _pick(values: Sequence[Any], trial: FrozenTrial) -> Any:
-    """What is drawn of a trial."""
-    return values[trial.number]
+def _picker(values: Mapping[int, Any]) -> Callable[[FrozenTrial], Any]:
+    """What tells Optuna the value to draw of a trial."""
+    return lambda trial: values[trial.number]
 
 
 def _new_figure(columns: int, width: float | None = None) -> tuple[Figure, list[Axes]]:

@@ -108,7 +108,7 @@ def test_a_sweep_for_two_metrics(tmp_path: Path) -> None:
     (tmp_path / "best.yaml").write_text(text)
     assert load_job(tmp_path / "best.yaml").sweep is None
     names = [path.name for path in save_pictures(stored(tmp_path), tmp_path / "plots")]
-    assert names == ["curves.png", "front.png", "parallel.png", "slices.png", "grids.png"]
+    assert names == ["curves.png", "grids.png", "parallel.png", "front.png", "slices.png"]
 
 
 @pytest.mark.parametrize(

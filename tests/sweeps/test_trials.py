@@ -338,7 +338,7 @@ def test_pictures(tmp_path: Path) -> None:
     }
     submit(tmp_path, {"trials": 4, "space": space})
     written = save_pictures(stored(tmp_path), tmp_path / "plots")
-    assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png", "grids.png"]
+    assert [path.name for path in written] == ["curves.png", "grids.png", "parallel.png", "slices.png"]
     assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
 
 
