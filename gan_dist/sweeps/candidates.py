@@ -14,7 +14,7 @@ from gan_dist.spec.merge import merge, overrides_document
 from gan_dist.spec.problems import Keys, Problem, shown
 from gan_dist.spec.sweep import SweepSpec, sweep_conflicts
 from gan_dist.spec.yaml import Document
-from gan_dist.sweeps.sampler import list_known_configurations, probe_space
+from gan_dist.sweeps.sampler import describe_values, list_configurations_to_check, probe_space
 from gan_dist.sweeps.trial_log import Values
 
 PLACE: Keys = ("sweep", "space")
@@ -88,12 +88,10 @@ def _check_ends(sweep: SweepSpec, base: Document, origins: Origins, roots: Roots
 
 def _check_combinations(sweep: SweepSpec, base: Document, origins: Origins, roots: Roots) -> Iterator[Problem]:
     """The first configuration that is no valid job; what is wrong with one is mostly wrong with many."""
-    configurations = [values for _, values in probe_space(sweep.space)]
-    for values in [*configurations, *(list_known_configurations(sweep) or ())]:
+    for values in list_configurations_to_check(sweep):
         if problems := _try_values(base, values, roots)[1]:
-            told = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
             for problem in problems:
-                yield problem_at(origins, PLACE, f"with {told}: {_describe_beside(problem, '')}")
+                yield problem_at(origins, PLACE, f"with {describe_values(values)}: {_describe_beside(problem, '')}")
             return
 
 
@@ -111,9 +109,9 @@ def _try_values(base: Document, values: Values, roots: Roots) -> tuple[JobSpec |
     return spec, problems
 
 
-def _concerns(told: str, key: str) -> bool:
+def _concerns(named: str, key: str) -> bool:
     """Whether a problem at one key (`penalties[0].gamma`) is that of another (`penalties.0.gamma`), or near it."""
-    one, other = told.replace("[", ".").replace("]", "").split("."), key.split(".")
+    one, other = named.replace("[", ".").replace("]", "").split("."), key.split(".")
     shared = min(len(one), len(other))
     return one[:shared] == other[:shared]
 

@@ -168,5 +168,5 @@ def _describe_noise_of_several(ranked: list[RankedConfiguration]) -> str:
     by_metric = list(zip(*(each for each in spreads if each), strict=True))
     if not by_metric:
         return "seed noise: each was trained once, so how much of the front is the seed's doing is not known"
-    told = ", ".join(f"{math.sqrt(statistics.fmean(spread**2 for spread in each)):.3g}" for each in by_metric)
-    return f"seed noise: {told} from seed to seed, by metric; what is closer on the front is not told apart"
+    spread_words = ", ".join(f"{math.sqrt(statistics.fmean(spread**2 for spread in each)):.3g}" for each in by_metric)
+    return f"seed noise: {spread_words} from seed to seed, by metric; what is closer on the front is not told apart"

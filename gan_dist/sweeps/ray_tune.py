@@ -35,7 +35,7 @@ from gan_dist.runs.log_file import logged
 from gan_dist.runs.request import Request
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.candidates import make_trial_job
-from gan_dist.sweeps.sampler import list_known_configurations, probe_space
+from gan_dist.sweeps.sampler import list_configurations_to_check
 from gan_dist.sweeps.sweep import Sweep
 from gan_dist.sweeps.trial import Trial, truncate_job
 from gan_dist.sweeps.trial_log import Leg, LegResult
@@ -182,13 +182,13 @@ class TuneTrial(tune.Trainable):
 class OrphanedPlacementGroups:
     """The placement groups of this driver's trials that nothing lives in. Tune's own, which hold memory, are Tune's.
 
-    Ray Train's own cleaner is told of a worker group when its workers have started. If the process of a trial dies
+    Ray Train's own cleaner learns of a worker group when its workers have started. If the process of a trial dies
     before, Ray keeps the group's placement group for as long as the driver lives, and, if the process died while the
     request for it was under way, for as long as the cluster does. Either way other trials would wait for room that
     nothing uses.
 
     Args:
-        warn: told of each that is given back while trials train.
+        warn: gets a message for each that is given back while trials train.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -217,11 +217,11 @@ class OrphanedPlacementGroups:
     def _find_groups(self) -> dict[str, str]:
         """The state of each group that holds or wants a CPU or GPU. The last part of a group's id is its driver's."""
         return {
-            group: row["state"]
-            for group, row in placement_group_table().items()
+            group: facts["state"]
+            for group, facts in placement_group_table().items()
             if group.endswith(self._job)
-            and row["state"] != "REMOVED"
-            and any({"CPU", "GPU"} & bundle.keys() for bundle in row["bundles"].values())
+            and facts["state"] != "REMOVED"
+            and any({"CPU", "GPU"} & bundle.keys() for bundle in facts["bundles"].values())
         }
 
 
@@ -336,13 +336,7 @@ def _jobs_to_place(spec: JobSpec) -> list[JobSpec]:
     if not any(key == "batch" or key.startswith("resources.") for key in spec.sweep.space):
         return [spec]
     job, roots = spec.model_dump(mode="json", by_alias=True), (spec.environment.code or ".",)
-    return [
-        make_trial_job(job, values, roots)
-        for values in [
-            *(values for _, values in probe_space(spec.sweep.space)),
-            *(list_known_configurations(spec.sweep) or ()),
-        ]
-    ]
+    return [make_trial_job(job, values, roots) for values in list_configurations_to_check(spec.sweep)]
 
 
 def _check_concurrency(spec: JobSpec, ask: ResolvedResources, places: int) -> list[str]:

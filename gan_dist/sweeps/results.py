@@ -13,11 +13,10 @@ from gan_dist.errors import UsageError
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.problems import shown
 from gan_dist.spec.sweep import SweepSpec
 from gan_dist.sweeps.candidates import make_trial_job
 from gan_dist.sweeps.ranking import RankedConfiguration, describe_noise, rank_configurations
-from gan_dist.sweeps.sampler import importances
+from gan_dist.sweeps.sampler import describe_values, importances
 from gan_dist.sweeps.schedulers import SuccessiveHalving, trace_lineage
 from gan_dist.sweeps.search import Search
 from gan_dist.sweeps.trial_log import NAME, History, Leg, LegResult, TrialLog, Values, trial_uri
@@ -128,8 +127,8 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
             "nearest to the best of the front in every metric, in units of the front's ranges"
         )
     for name, shares in found["importance"].items():
-        told = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
-        lines.append(f"importance  {told}" + (f" of {name}" if len(found["metrics"]) > 1 else ""))
+        parts = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
+        lines.append(f"importance  {parts}" + (f" of {name}" if len(found["metrics"]) > 1 else ""))
     lines.append(found["seed_noise"])
     for step in found["lineage"] or ():
         until = "the end" if step["until"] is None else f"{step['until']:,}"
@@ -154,11 +153,6 @@ def table_row(one: Mapping[str, Any], metrics: int) -> list[str]:
     front = [str(one["front"] or "-")] if metrics > 1 else []
     state = one["state"].replace("_", " ")
     return [f"t{one['number']:03d}", *front, *words, f"{one['seen']:,}", state, describe_values(one["values"])]
-
-
-def describe_values(values: Values) -> str:
-    """A configuration's values in one line."""
-    return ", ".join(f"{key}={shown(value)}" for key, value in values.items())
 
 
 def best_job(run: RunFolder) -> tuple[str, int]:

@@ -75,6 +75,11 @@ def probe_space(space: Space) -> Iterator[tuple[str, Values]]:
             yield key, complete_values(space, chosen)
 
 
+def list_configurations_to_check(sweep: SweepSpec) -> list[Values]:
+    """What a job is checked with before a sweep starts: each end of each key, and what is known beforehand."""
+    return [*(values for _, values in probe_space(sweep.space)), *(list_known_configurations(sweep) or ())]
+
+
 def _fulfill_conditions(space: Space, key: str) -> Values:
     """Values of other keys with which a key is there."""
     found: Values = {}
@@ -206,6 +211,11 @@ def importances(space: Space, history: History, index: int, metric: int = 0) -> 
         return {}
     found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=varied)
     return {key: float(share) for key, share in found.items() if math.isfinite(share)}
+
+
+def describe_values(values: Values) -> str:
+    """A configuration's values in one line."""
+    return ", ".join(f"{key}={shown(value)}" for key, value in values.items())
 
 
 def list_differing_keys(values: Sequence[Values]) -> list[str]:

@@ -1,4 +1,4 @@
-"""An attempt at a sweep, whatever trains its trials: preflight, the search with its record, and what is told of it."""
+"""An attempt at a sweep, whatever trains its trials: preflight, the search with its record, and its reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_dist.spec.problems import suggestion
 from gan_dist.sweeps.candidates import find_tag, make_trial_job
 from gan_dist.sweeps.ranking import describe_noise
 from gan_dist.sweeps.results import StoredSweep, SweepProgress
-from gan_dist.sweeps.sampler import list_known_configurations, probe_space
+from gan_dist.sweeps.sampler import list_configurations_to_check
 from gan_dist.sweeps.schedulers import ASHA_PART, is_below_median, make_scheduler
 from gan_dist.sweeps.search import Search
 from gan_dist.sweeps.trial import SweepContext, show_in_tensorboard, take_over
@@ -235,19 +235,15 @@ def sweep_problems(
     job = spec.model_dump(mode="json", by_alias=True)
     tags = [find_tag(spec, metric, roots) for metric in spec.sweep.metrics]
     found = metric_problems(spec, facts)
-    configurations = [
-        *(values for _, values in probe_space(spec.sweep.space)),
-        *(list_known_configurations(spec.sweep) or ()),
-    ]
     built: list[JobSpec] = []
-    for values in configurations:
+    for values in list_configurations_to_check(spec.sweep):
         one = make_trial_job(job, values, roots).model_copy(update={"sweep": None})
         # Other data are read by the trial itself, and looked at then.
         if one not in built and len(built) < MOST_BUILT_NETWORKS and one.data == spec.data:
             built.append(one)
-            told = ", ".join(f"{key}={value}" for key, value in values.items())
+            listed = ", ".join(f"{key}={value}" for key, value in values.items())
             problems = [*batch_problems(one, facts, workers(one)), *network_problems(one, facts)]
-            found += [f"sweep.space, with {told}: {text}" for text in problems]
+            found += [f"sweep.space, with {listed}: {text}" for text in problems]
     return list(dict.fromkeys(found)) or [text for tag in tags for text in _check_tag(spec, facts, tag)]
 
 

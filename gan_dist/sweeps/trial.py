@@ -188,7 +188,7 @@ def record_job(run: RunFolder, request: Request, sweep: str) -> None:
 def show_in_tensorboard(sweep: RunFolder, run: RunFolder) -> None:
     """Link a trial's curves into the sweep's folder, so that TensorBoard on the sweep shows all trials and no other.
 
-    An object store knows no links; `board` looks for the trials there.
+    An object store knows no links; `gan-dist tensorboard` looks for the trials there.
     """
     if sweep.folder.local is None or run.folder.local is None:
         return
