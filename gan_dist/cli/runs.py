@@ -91,14 +91,14 @@ def results(
     as_json: options.Json = False,
 ) -> None:
     """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
-    from gan_dist.cli.sweeps import results_of_sweep
+    from gan_dist.cli.sweeps import print_results_of_sweep
     from gan_dist.evaluation.reports.results import results_of
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.results import is_sweep
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
-        results_of_sweep(here, best_job, plots, report, as_json)
+        print_results_of_sweep(here, target=best_job, plots=plots, page=report, as_json=as_json)
         return
     if best_job is not None or plots is not None or report is not None:
         raise UsageError(

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from gan_dist.runs.run_folder import RunFolder
 
 
-def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, page: Path | None, as_json: bool) -> None:
+def print_results_of_sweep(
+    run: RunFolder, *, target: Path | None, plots: Path | None, page: Path | None, as_json: bool
+) -> None:
     """Work out what came of a sweep, write what was asked for, and say it."""
     from gan_dist.sweeps import results
 

@@ -14,7 +14,6 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.sweep import SweepSpec
-from gan_dist.sweeps.candidates import make_trial_job
 from gan_dist.sweeps.ranking import RankedConfiguration, describe_noise, rank_configurations
 from gan_dist.sweeps.sampler import describe_values, importances
 from gan_dist.sweeps.schedulers import SuccessiveHalving, trace_lineage
@@ -169,6 +168,8 @@ def best_job(run: RunFolder) -> tuple[str, int]:
         )
     best = ranked[0]
     if stored.is_population:
+        from gan_dist.sweeps.candidates import make_trial_job
+
         base = {key: value for key, value in stored.job.items() if key != "sweep"}
         schedules = _values_over_time(stored, best.number)
         spec = make_trial_job(base, schedules, (base["environment"]["code"] or ".",))

@@ -91,7 +91,7 @@ class Sweep:
         self._first = end // ASHA_PART if (first := self.sweep.scheduler.first) is None else clock.samples(first)
         if self.log.header is None:
             # A rehearsal differs in them from the stored job.
-            self.log.record_header({"tags": self.context.tags, "seeds": self.sweep.seeds, "end": end})
+            self.log.record_header({"tags": self.context.tags, "seeds": self.sweep.seeds})
         elif self.search.complete:
             raise PreflightError(self._say_finished())
 
