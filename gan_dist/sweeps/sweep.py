@@ -41,9 +41,9 @@ class Sweep:
     """One attempt at a sweep.
 
     Args:
-        attempt: at the sweep's run.
-        facts: of the data that its trials share.
-        workers: how many a trial of such a job has, at most.
+        attempt: the attempt at the sweep's own run, with its job, its folder and its events.
+        facts: what is known of the data that the trials share.
+        workers: the most workers that a trial with a given job can have.
 
     Raises:
         PreflightError: preflight found what would fail later.

@@ -210,6 +210,12 @@ def test_a_sweep_begins_with_the_results_of_an_earlier_one(tmp_path: Path) -> No
     )
 
 
+def test_two_sweeps_and_two_configurations_share_no_seed() -> None:
+    sweeps = [section(trials=4, search="optuna", seed=seed) for seed in range(4)]
+    found = [suggest_learned(sweep, n, History(), History())["optimizer.lr"] for sweep in sweeps for n in range(4)]
+    assert len(set(found)) == 16
+
+
 def test_importance_is_that_of_the_key_that_matters(tmp_path: Path) -> None:
     sweep = section(space={**SPACE, "optimizer.eps": {"uniform": [0, 1]}}, trials=20)
     found = importances(sweep.space, simulate(sweep, tmp_path), 0)

@@ -335,6 +335,7 @@ def test_pictures(tmp_path: Path) -> None:
         **RATES,
         "generator.hidden": {"choice": [8, 12]},
         "optimizer.discriminator.lr": {"same_as": "optimizer.lr"},
+        "optimizer.eps": {"loguniform": [1e-8, 1e-6], "when": {"generator.hidden": 8}},
     }
     submit(tmp_path, {"trials": 4, "space": space})
     written = save_pictures(stored(tmp_path), tmp_path / "plots")
