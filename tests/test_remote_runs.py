@@ -25,8 +25,8 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.local import run_here
-from gan_dist.sweeps.reports.plots import pictures
-from gan_dist.sweeps.reports.results import StoredSweep, best_job, results_of_sweep, trials_of
+from gan_dist.sweeps.report import draw_pictures
+from gan_dist.sweeps.results import StoredSweep, best_job, results_of_sweep, trials_of
 from gan_dist.training.run_logger import RunLogger
 from tests.helpers import SMALL, assert_same_state, kill_at, small, train
 
@@ -224,7 +224,7 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, bucket: str, monke
     found, other = results_of_sweep(here), results_of_sweep(there)
     assert [row["each"] for row in found["trials"]] == [row["each"] for row in other["trials"]]
     assert best_job(here)[0] == best_job(there)[0]
-    assert set(pictures(StoredSweep(there))) == set(pictures(StoredSweep(here))) > {"grids", "curves"}
+    assert set(draw_pictures(StoredSweep(there))) == set(draw_pictures(StoredSweep(here))) > {"grids", "curves"}
     assert all(b'"event": "end"' in one.folder.read("logs/attempt-1.log") for one in trials_of(there))
     trials = {one.id: one.folder.child("tensorboard") for one in trials_of(there)}
     EventFileCopy(there.folder.child("tensorboard"), tmp_path / "board", lambda: trials).renew()
@@ -241,14 +241,14 @@ def swept(uri: str) -> RunFolder:
 
 def outcomes(run: RunFolder) -> list[tuple[Any, ...]]:
     history = StoredSweep(run).history
-    return [(key, history.tasks[key].values, one.kind, one.seen, one.value) for key, one in history.outcomes.items()]
+    return [(key, history.legs[key].values, one.state, one.seen, one.values) for key, one in history.results.items()]
 
 
 def test_a_sweep_on_s3_goes_on_from_its_record(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gan_dist.runs.storage.SETTLE_S", 0.05)  # nobody else writes here
     run = swept(f"{bucket}/resumed/s")
     lines = run.folder.read("trials.jsonl").splitlines(keepends=True)
-    whole, first = outcomes(run), next(n for n, line in enumerate(lines) if b'"outcome"' in line)
+    whole, first = outcomes(run), next(n for n, line in enumerate(lines) if b'"result"' in line)
     run.folder.write("trials.jsonl", b"".join(lines[: first + 2]) + lines[first + 2][:9])
     request = RunRequest("s", run.uri, json.dumps(run.request()["job"]), resume=True, attempt=2)
     assert run_here(request, lambda event: None) == 0

@@ -90,7 +90,7 @@ def tensorboard(
     def trials() -> dict[str, Folder]:
         if found is None:
             return {}
-        from gan_dist.sweeps.reports.results import trials_of
+        from gan_dist.sweeps.results import trials_of
 
         return {one.id.removeprefix(f"{found.id}-"): one.folder.child("tensorboard") for one in trials_of(found)}
 

@@ -54,7 +54,7 @@ def status(
     from gan_dist.cli.sweeps import say_standing
     from gan_dist.launch.run_status import run_status
     from gan_dist.runs.index import find_run, storage_root
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     here = find_run(run, storage_root(storage, None))
     found = run_status(here, address)
@@ -91,14 +91,14 @@ def results(
     as_json: options.Json = False,
 ) -> None:
     """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
-    from gan_dist.cli.sweeps import results_of_sweep
+    from gan_dist.cli.sweeps import print_results_of_sweep
     from gan_dist.evaluation.reports.results import run_results
     from gan_dist.runs.index import find_run, storage_root
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
-        results_of_sweep(here, best_job, plots, report, as_json)
+        print_results_of_sweep(here, target=best_job, plots=plots, page=report, as_json=as_json)
         return
     if best_job is not None or plots is not None or report is not None:
         raise UsageError(
@@ -178,7 +178,7 @@ def stop(
     """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
     from gan_dist.launch import run_status
     from gan_dist.runs.index import find_run, storage_root
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     found = find_run(run, storage_root(storage, None))
     before = run_status.run_status(found, address)["status"]
@@ -225,7 +225,7 @@ def delete(
     """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
     from gan_dist.launch.run_status import OPEN, run_status
     from gan_dist.runs.index import find_run, forget_run, storage_root
-    from gan_dist.sweeps.reports.results import trials_of
+    from gan_dist.sweeps.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
     if (now := run_status(found, address)["status"]) in OPEN:

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from gan_dist.runs.run_folder import RunFolder
 
 
-def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, page: Path | None, as_json: bool) -> None:
+def print_results_of_sweep(
+    run: RunFolder, *, target: Path | None, plots: Path | None, page: Path | None, as_json: bool
+) -> None:
     """Work out what came of a sweep, write what was asked for, and say it."""
-    from gan_dist.sweeps.reports import results
+    from gan_dist.sweeps import results
 
     found = results.results_of_sweep(run)
     written = []
@@ -22,13 +24,13 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, pa
         target.write_text(f"# gan-dist submit {target}\n{text}")
         written.append(target)
     if plots is not None:
-        from gan_dist.sweeps.reports.plots import draw_plots
+        from gan_dist.sweeps.report import save_pictures
 
-        written += draw_plots(results.StoredSweep(run), plots)
+        written += save_pictures(results.StoredSweep(run), plots)
     if page is not None:
-        from gan_dist.sweeps.reports.page import html
+        from gan_dist.sweeps.report import render_page
 
-        page.write_text(html(run, found))
+        page.write_text(render_page(run, found))
         written.append(page)
     if as_json:
         emit({**found, "written": list(map(str, written))})
@@ -41,16 +43,16 @@ def results_of_sweep(run: RunFolder, target: Path | None, plots: Path | None, pa
 def say_results(found: dict[str, Any]) -> None:
     """The final word on a sweep, for people."""
     from gan_dist.launch.follow import format_clock
-    from gan_dist.sweeps.reports.results import lines_on
+    from gan_dist.sweeps.results import summary_lines
 
     say(f"{found['id']}: {found['status']}, {len(found['trials'])} configurations in {format_clock(found['seconds'])}")
     if found["message"]:
         say(f"message     {found['message']}")
-    _table(found["metrics"], found["trials"])
+    _print_ranking(found["metrics"], found["trials"])
     for row in found["trials"]:
         if row["message"]:
             say(f"t{row['number']:03d} {row['state'].replace('_', ' ')}: {row['message'].splitlines()[0]}")
-    for line in lines_on(found):
+    for line in summary_lines(found):
         say(line)
     if found["best"] is not None:
         say(f"best job    gan-dist results {found['id']} --best-job best.yaml")
@@ -58,14 +60,14 @@ def say_results(found: dict[str, Any]) -> None:
 
 def say_standing(run: RunFolder) -> None:
     """The trials of a sweep so far, best first."""
-    from gan_dist.sweeps.reports.results import results_of_sweep
+    from gan_dist.sweeps.results import results_of_sweep
 
     found = results_of_sweep(run, importance=False)
     if found["trials"]:
-        _table(found["metrics"], found["trials"])
+        _print_ranking(found["metrics"], found["trials"])
 
 
-def _table(metrics: list[str], rows: list[dict[str, Any]]) -> None:
-    from gan_dist.sweeps.reports.progress import cells, headings
+def _print_ranking(metrics: list[str], rows: list[dict[str, Any]]) -> None:
+    from gan_dist.sweeps.results import table_head, table_row
 
-    table(headings(metrics), [cells(row, len(metrics)) for row in rows])
+    table(table_head(metrics), [table_row(row, len(metrics)) for row in rows])

@@ -15,7 +15,7 @@ from gan_dist.runs.storage import Folder, is_uri
 from gan_dist.spec.check import try_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import Document, merge_documents, overrides_document, read_job_file
-from gan_dist.sweeps.search.candidates import check_sweep
+from gan_dist.sweeps.candidates import check_sweep
 
 
 def load_job(

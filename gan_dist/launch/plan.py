@@ -135,7 +135,7 @@ def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:
     """The spec with the folder of the sweep that `sweep.start_from` names. Raises ValueError where it is none."""
     if spec.sweep is None or spec.sweep.start_from is None:
         return spec
-    from gan_dist.sweeps.reports.results import is_sweep
+    from gan_dist.sweeps.results import is_sweep
 
     earlier = find_run(spec.sweep.start_from, storage_root(storage, spec.storage))
     if not is_sweep(earlier):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gan_dist.data.order import epoch_samples
 from gan_dist.errors import JobError, UsageError
@@ -14,11 +14,8 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import Document, merge_documents, overrides_document
-from gan_dist.sweeps.search.candidates import check_sweep
+from gan_dist.sweeps.candidates import check_sweep
 from gan_dist.training.schedule import Clock
-
-if TYPE_CHECKING:
-    pass
 
 
 def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) -> JobSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
@@ -243,12 +244,10 @@ def needs(one: Parameter) -> list[str]:
     return [key for key in (one.tied, *(other for other, _ in one.when)) if key]
 
 
-def _circle(space: Mapping[str, Any]) -> str | None:
+def _circle(space: Mapping[str, Parameter]) -> str | None:
     """A key that waits for itself, or None."""
-    settled: set[str] = set()
-    while waiting := [key for key in space if key not in settled]:
-        ready = [key for key in waiting if settled.issuperset(needs(space[key]))]
-        if not ready:
-            return waiting[0]
-        settled.update(ready)
+    try:
+        TopologicalSorter({key: needs(one) for key, one in space.items()}).prepare()
+    except CycleError as error:
+        return next(key for key in space if key in error.args[1])
     return None

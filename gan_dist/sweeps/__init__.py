@@ -1,5 +1,5 @@
-"""A sweep: which configurations are tried, which of them go on, what is remembered, and how they rank.
+"""A sweep: which configurations are tried, which of them are promoted, what is remembered, and how they rank.
 
-What is decided here depends on what came of the trials so far and on nothing else, so that a resumed sweep goes on as
-if it had not stopped. Ray Tune, or a loop in this process, runs what is decided.
+The record of a sweep (`trial_log`) is its only state. Samplers and schedulers decide from it alone, so a resumed sweep
+goes on as if it had not stopped. Ray Tune, or a loop in this process, runs what is decided.
 """

@@ -11,9 +11,9 @@ from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.local import read_rows, run_local, train_here
 from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
-from gan_dist.sweeps.search.history import Task
 from gan_dist.sweeps.sweep import Sweep
 from gan_dist.sweeps.trial import Trial, truncate_job
+from gan_dist.sweeps.trial_log import Leg
 from gan_dist.training.schedule import Clock
 
 LOOK_S = 0.3
@@ -29,7 +29,7 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
     """All trials of a sweep, one after the other.
 
     Raises:
-        Refused: preflight found what would fail later.
+        PreflightError: preflight found what would fail later.
     """
     smoke = attempt.request.mode == "smoke"
     rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
@@ -38,26 +38,26 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
     watch = threading.Thread(target=_watch, args=(sweep, over), daemon=True)
     watch.start()
     try:
-        while (task := sweep.hand_out()) is not None:
-            sweep.take(task, _trial(sweep, task).go())
+        while (leg := sweep.ask()) is not None:
+            sweep.tell(leg, _make_trial(sweep, leg).train_leg())
     finally:
         over.set()
         watch.join()
     return sweep.result()
 
 
-def _trial(sweep: Sweep, task: Task) -> Trial:
+def _make_trial(sweep: Sweep, leg: Leg) -> Trial:
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "progress":
-            sweep.progress(task, event["seen"])
+            sweep.update(leg, event["seen"])
 
     def shorten(spec: JobSpec, count: int) -> JobSpec:
-        return truncate_job(spec, task.until, Clock(spec.batch, epoch_samples(count, spec.batch)))
+        return truncate_job(spec, leg.until, Clock(spec.batch, epoch_samples(count, spec.batch)))
 
-    return Trial(sweep.common, task, lambda attempt, spec: train_here(attempt, spec, shorten), on_event)
+    return Trial(sweep.context, leg, lambda attempt, spec: train_here(attempt, spec, shorten), on_event)
 
 
 def _watch(sweep: Sweep, over: threading.Event) -> None:
     while not over.wait(LOOK_S):
-        if sweep.due():
+        if sweep.must_stop():
             sweep.stop()

@@ -1,4 +1,4 @@
-"""An attempt at a sweep, whatever trains its trials: preflight, the search with its record, and what is told of it."""
+"""An attempt at a sweep, whatever trains its trials: preflight, the search with its record, and its reports."""
 
 from __future__ import annotations
 
@@ -21,21 +21,19 @@ from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import suggestion
-from gan_dist.sweeps.reports.progress import Board
-from gan_dist.sweeps.reports.results import StoredSweep
-from gan_dist.sweeps.search.candidates import candidate, tag_of
-from gan_dist.sweeps.search.history import History, Outcome, Task
-from gan_dist.sweeps.search.median_stopping import is_below_median
-from gan_dist.sweeps.search.ranking import noise_words
-from gan_dist.sweeps.search.sampler import Values, planned, probes
-from gan_dist.sweeps.search.search import ASHA_PART, Search, rule_of
-from gan_dist.sweeps.search.trial_log import Ledger
+from gan_dist.sweeps.candidates import find_tag, make_trial_job
+from gan_dist.sweeps.ranking import describe_noise
+from gan_dist.sweeps.results import StoredSweep, SweepProgress
+from gan_dist.sweeps.sampler import list_configurations_to_check
+from gan_dist.sweeps.schedulers import ASHA_PART, is_below_median, make_scheduler
+from gan_dist.sweeps.search import Search
 from gan_dist.sweeps.trial import SweepContext, show_in_tensorboard, take_over
+from gan_dist.sweeps.trial_log import History, Leg, LegKey, LegResult, TrialKey, TrialLog, Values
 from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import build_stages
 
-MOST_BUILT = 64
-TOLD_EVERY_S = 2.0
+MOST_BUILT_NETWORKS = 64
+REPORT_EVERY_S = 2.0
 LOGGED = ("lr", "gradient_norm", "loss", "memory", "metric", "schedule", "speed")
 
 
@@ -43,12 +41,12 @@ class Sweep:
     """One attempt at a sweep.
 
     Args:
-        attempt: at the sweep's run.
-        facts: of the data that its trials share.
-        workers: how many a trial of such a job has, at most.
+        attempt: the attempt at the sweep's own run, with its job, its folder and its events.
+        facts: what is known of the data that the trials share.
+        workers: the most workers that a trial with a given job can have.
 
     Raises:
-        Refused: preflight found what would fail later.
+        PreflightError: preflight found what would fail later.
     """
 
     def __init__(self, attempt: Attempt, facts: DataFacts, workers: Callable[[JobSpec], int]) -> None:
@@ -64,79 +62,79 @@ class Sweep:
             raise PreflightError("\n".join(problems))
         clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
         end = sum(clock.samples(stage.length) for stage in spec.phases_plan)
-        self.common = SweepContext(
-            attempt.folder.uri,
-            spec.model_dump(mode="json", by_alias=True),
-            attempt.request.mode,
-            attempt.request.attempt,
-            tuple(map(self._tag, self.sweep.metrics)),
-            self.roots,
-            attempt.request.versions,
-            end,
+        self.context = SweepContext(
+            sweep=attempt.folder.uri,
+            job=spec.model_dump(mode="json", by_alias=True),
+            mode=attempt.request.mode,
+            attempt=attempt.request.attempt,
+            tags=tuple(map(self._find_tag, self.sweep.metrics)),
+            roots=self.roots,
+            versions=attempt.request.versions,
+            end=end,
         )
-        self.ledger = Ledger(attempt.folder.folder, self.sweep.modes)
+        self.log = TrialLog(attempt.folder.folder, self.sweep.modes)
         try:
-            rule = rule_of(self.sweep, end, clock.samples)
+            scheduler = make_scheduler(self.sweep, end, clock.samples)
         except ValueError as error:
             raise PreflightError(str(error)) from None
-        self.search = Search(self.sweep, rule, self.ledger, self._named, self._earlier(), self._wrong)
-        self.board = Board(self.search, end, [tag.removeprefix("metric/") for tag in self.common.tags])
-        self._began, self._told, self._spent = time.monotonic(), 0.0, self.ledger.seconds
-        self.timed_out, self._hopeless = False, set[tuple[int, int, int]]()
+        self.search = Search(
+            sweep=self.sweep,
+            scheduler=scheduler,
+            log=self.log,
+            name_of=self._name_of,
+            earlier=self._read_earlier(),
+            why_invalid=self._why_invalid,
+        )
+        self.progress = SweepProgress(self.search, end, [tag.removeprefix("metric/") for tag in self.context.tags])
+        self._began, self._reported, self._spent = time.monotonic(), 0.0, self.log.seconds
+        self.timed_out, self._to_prune = False, set[LegKey]()
         self._first = end // ASHA_PART if (first := self.sweep.scheduler.first) is None else clock.samples(first)
-        if self.ledger.began is None:
+        if self.log.header is None:
             # A rehearsal differs in them from the stored job.
-            self.ledger.begin({"tags": self.common.tags, "seeds": self.sweep.seeds, "end": end})
+            self.log.record_header({"tags": self.context.tags, "seeds": self.sweep.seeds})
         elif self.search.complete:
-            raise PreflightError(self._finished())
+            raise PreflightError(self._say_finished())
 
-    def hand_out(self) -> Task | None:
-        """The next task, ready to be trained; None when there is none now."""
-        if self._out_of_time() or self.attempt.stop.is_set():
+    def ask(self) -> Leg | None:
+        """The next leg, ready to be trained; None when there is none now."""
+        if self.must_stop():
             self.stop()
-        task = self.search.next()
-        if task is not None:
-            show_in_tensorboard(self.attempt.folder, self.common.run(task.trial))
-        if task is not None and task.source is not None:
-            source = self.common.run((task.source, 0))
-            take_over(source, self.common.run(task.trial), task.leg)
-            self.say(f"{self._named(task.trial)} goes on from {source.id}")
-        return task
+        leg = self.search.ask()
+        if leg is not None:
+            show_in_tensorboard(self.attempt.folder, self.context.run(leg.trial))
+        if leg is not None and leg.source is not None:
+            source = self.context.run((leg.source, 0))
+            take_over(source, self.context.run(leg.trial), leg.index)
+            self._say(f"{self._name_of(leg.trial)} goes on from {source.id}")
+        return leg
 
-    def take(self, task: Task, outcome: Outcome | None) -> None:
-        """What came of a task; None where it was interrupted."""
-        if outcome is None and task.key in self._hopeless:
-            run = self.common.run(task.trial)
-            value = last_value(run, self.common.tags[0])
-            outcome = Outcome("pruned", int(run.status()["seen"]), value, "worse than half of the others")
-        self.search.told(task, outcome)
-        self.ledger.spend(self._spent + time.monotonic() - self._began)
-        if outcome is not None:
-            self.board.progress(task, outcome.seen)
-            self.say(self.board.ended(task, outcome))
+    def tell(self, leg: Leg, result: LegResult | None) -> None:
+        """Take the result of a leg; None where it was interrupted."""
+        if result is None and leg.key in self._to_prune:
+            run = self.context.run(leg.trial)
+            value, seen = last_value(run, self.context.tags[0]), int(run.status()["seen"])
+            values = () if value is None else (value,)
+            result = LegResult(state="pruned", seen=seen, values=values, message="worse than half of the others")
+        self.search.tell(leg, result)
+        self.log.record_seconds(self._spent + time.monotonic() - self._began)
+        if result is not None:
+            self.progress.update(leg, result.seen)
+            self._say(self.progress.describe_result(leg, result))
             if self.sweep.scheduler.use in ("none", "median"):
                 self._keep_best()
-            self.tell()
+            self._report()
 
-    def progress(self, task: Task, seen: int) -> None:
-        """A trial has come so far."""
-        self.board.progress(task, seen)
-        if time.monotonic() - self._told > TOLD_EVERY_S:
-            self._end_if_hopeless(task)
-            self.tell()
-
-    def tell(self) -> None:
-        """Show and record where the sweep stands."""
-        self._told = time.monotonic()
-        self.attempt.on_event(self.board.event())
-
-    def say(self, text: str) -> None:
-        self.attempt.emit({"event": "trial", "text": text})
+    def update(self, leg: Leg, seen: int) -> None:
+        """Note that a trial has come so far."""
+        self.progress.update(leg, seen)
+        if time.monotonic() - self._reported > REPORT_EVERY_S:
+            self._prune(leg)
+            self._report()
 
     def stop(self) -> None:
         """Let no more trials begin, and ask those that train to save and end."""
-        if not self.search.ended:
-            self.search.ended = True
+        if not self.search.stopped:
+            self.search.stopped = True
             self.attempt.folder.folder.write(f"{STOP}{self.attempt.request.attempt}", b"")
             why = "the time budget is used up" if self.timed_out else "stopping"
             self.attempt.emit({"event": "stage", "text": f"{why}: the trials that train save a checkpoint"})
@@ -145,28 +143,36 @@ class Sweep:
         """How the attempt ended, for the sweep's record."""
         if self.search.complete:
             self._keep_best()
-        self.tell()
-        rows = self.board.rows()
-        self.attempt.emit({"event": "preflight", "lines": [noise_words(rows)]})
-        stopped = (self.search.ended or bool(self.ledger.history.open)) and not self.timed_out
-        return {"ending": "stopped" if stopped else "finished", "seen": sum(self.board.seen.values()), "values": {}}
+        self._report()
+        self.attempt.emit({"event": "preflight", "lines": [describe_noise(self.progress.ranking())]})
+        stopped = (self.search.stopped or bool(self.log.history.open_legs)) and not self.timed_out
+        seen = sum(self.progress.seen.values())
+        return {"ending": "stopped" if stopped else "finished", "seen": seen, "values": {}}
 
-    def due(self) -> bool:
+    def must_stop(self) -> bool:
         """Whether the trials must be asked to stop now."""
         return self.attempt.stop.is_set() or self._out_of_time()
 
-    def _end_if_hopeless(self, task: Task) -> None:
-        """The median rule: a trial that trains is asked to save and end."""
-        if self.sweep.scheduler.use == "median" and task.key not in self._hopeless and self._is_hopeless(task):
-            self._hopeless.add(task.key)
-            run = self.common.run(task.trial)
+    def _report(self) -> None:
+        """Show and record where the sweep stands."""
+        self._reported = time.monotonic()
+        self.attempt.on_event(self.progress.event())
+
+    def _say(self, text: str) -> None:
+        self.attempt.emit({"event": "trial", "text": text})
+
+    def _prune(self, leg: Leg) -> None:
+        """Ask a trial that is worse than the median to save and end."""
+        if self.sweep.scheduler.use == "median" and leg.key not in self._to_prune and self._is_below_median(leg):
+            self._to_prune.add(leg.key)
+            run = self.context.run(leg.trial)
             run.folder.write(f"{STOP}{run.status()['attempt']}", b"")
 
-    def _is_hopeless(self, task: Task) -> bool:
-        tag = self.common.tags[0]
-        ended = [key[:2] for key, outcome in self.ledger.history.outcomes.items() if outcome.usable]
-        others = [tag_curve(self.common.run(trial), tag) for trial in ended]
-        return is_below_median(tag_curve(self.common.run(task.trial), tag), others, self._first, self.sweep.modes[0])
+    def _is_below_median(self, leg: Leg) -> bool:
+        tag = self.context.tags[0]
+        ended = [key[:2] for key, result in self.log.history.results.items() if result.usable]
+        others = [tag_curve(self.context.run(trial), tag) for trial in ended]
+        return is_below_median(tag_curve(self.context.run(leg.trial), tag), others, self._first, self.sweep.modes[0])
 
     def _out_of_time(self) -> bool:
         budget = self.sweep.time_budget
@@ -174,37 +180,37 @@ class Sweep:
             self.timed_out = True
         return self.timed_out
 
-    def _finished(self) -> str:
+    def _say_finished(self) -> str:
         name = self.attempt.folder.id
         if self.sweep.scheduler.use == "pbt":
             return f"sweep {name} is finished; its members can be trained further one by one"
         more = f"gan-dist submit --resume {name} -o sweep.trials={2 * self.search.wanted}"
         return f"sweep {name} is finished; to try more, raise sweep.trials: {more}"
 
-    def _named(self, trial: tuple[int, int]) -> str:
-        return self.common.run(trial).id
+    def _name_of(self, trial: TrialKey) -> str:
+        return self.context.run(trial).id
 
-    def _earlier(self) -> History:
+    def _read_earlier(self) -> History:
         """What is known from `sweep.start_from`, if it was measured in the same way."""
         if self.sweep.start_from is None:
             return History()
-        told = StoredSweep(RunFolder(Folder(self.sweep.start_from)))
-        if (told.tags, told.sweep.modes) != (self.common.tags, self.sweep.modes) and not self.smoke:
-            was = ", ".join(f"{name} ({mode})" for name, mode in zip(told.metrics, told.sweep.modes, strict=True))
+        stored = StoredSweep(RunFolder(Folder(self.sweep.start_from)))
+        if (stored.tags, stored.sweep.modes) != (self.context.tags, self.sweep.modes) and not self.smoke:
+            was = ", ".join(f"{name} ({mode})" for name, mode in zip(stored.metrics, stored.sweep.modes, strict=True))
             raise PreflightError(
-                f"sweep.start_from: {told.run.id} was ranked by {was}, not by the metric of this sweep"
+                f"sweep.start_from: {stored.run.id} was ranked by {was}, not by the metric of this sweep"
             )
-        return told.history
+        return stored.history
 
-    def _wrong(self, values: Values) -> str | None:
+    def _why_invalid(self, values: Values) -> str | None:
         try:
-            candidate(self.common.job, values, self.roots)
+            make_trial_job(self.context.job, values, self.roots)
         except JobError as error:
             return str(error)
         return None
 
-    def _tag(self, metric: str) -> str:
-        tag = tag_of(self.spec, metric, self.roots)
+    def _find_tag(self, metric: str) -> str:
+        tag = find_tag(self.spec, metric, self.roots)
         if not self.smoke or not tag.startswith("metric/"):
             return tag
         # A rehearsal measures fewer samples, which gives its metrics other names.
@@ -215,10 +221,10 @@ class Sweep:
         """Drop the checkpoints of all but the best ended trials. Not while one may still go on from there."""
         if self.sweep.keep is None:
             return
-        ended = [row for row in self.board.rows() if row.state != "training"]
-        for row in ended[self.sweep.keep :]:
+        ended = [one for one in self.progress.ranking() if one.state != "training"]
+        for one in ended[self.sweep.keep :]:
             for repetition in range(self.sweep.seeds):
-                self.common.run((row.number, repetition)).checkpoints().delete()
+                self.context.run((one.number, repetition)).checkpoints().delete()
 
 
 def sweep_problems(
@@ -227,22 +233,21 @@ def sweep_problems(
     """What would fail later: networks of any end of the space that cannot be built, a metric that is never reported."""
     assert spec.sweep is not None
     job = spec.model_dump(mode="json", by_alias=True)
-    tags = [tag_of(spec, metric, roots) for metric in spec.sweep.metrics]
+    tags = [find_tag(spec, metric, roots) for metric in spec.sweep.metrics]
     found = metric_problems(spec, facts)
-    configurations = [*(values for _, values in probes(spec.sweep.space)), *(planned(spec.sweep) or ())]
     built: list[JobSpec] = []
-    for values in configurations:
-        one = candidate(job, values, roots).model_copy(update={"sweep": None})
+    for values in list_configurations_to_check(spec.sweep):
+        one = make_trial_job(job, values, roots).model_copy(update={"sweep": None})
         # Other data are read by the trial itself, and looked at then.
-        if one not in built and len(built) < MOST_BUILT and one.data == spec.data:
+        if one not in built and len(built) < MOST_BUILT_NETWORKS and one.data == spec.data:
             built.append(one)
-            told = ", ".join(f"{key}={value}" for key, value in values.items())
+            listed = ", ".join(f"{key}={value}" for key, value in values.items())
             problems = [*batch_problems(one, facts, workers(one)), *network_problems(one, facts)]
-            found += [f"sweep.space, with {told}: {text}" for text in problems]
-    return list(dict.fromkeys(found)) or [text for tag in tags for text in _tag_problems(spec, facts, tag)]
+            found += [f"sweep.space, with {listed}: {text}" for text in problems]
+    return list(dict.fromkeys(found)) or [text for tag in tags for text in _check_tag(spec, facts, tag)]
 
 
-def _tag_problems(spec: JobSpec, facts: DataFacts, tag: str) -> Iterator[str]:
+def _check_tag(spec: JobSpec, facts: DataFacts, tag: str) -> Iterator[str]:
     """A tag that no report will carry. Terms of an objective show once it has run, so only their phase is looked at."""
     head, _, name = tag.partition("/")
     if head in ("metric", "speed", "memory", "schedule"):

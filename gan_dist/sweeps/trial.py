@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -24,9 +24,8 @@ from gan_dist.runs.run_folder import JOB, STOP, RunFolder, log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
-from gan_dist.sweeps.search.candidates import candidate, seeded
-from gan_dist.sweeps.search.history import Outcome, Task
-from gan_dist.sweeps.search.trial_log import trial_uri
+from gan_dist.sweeps.candidates import make_trial_job, reseed_job
+from gan_dist.sweeps.trial_log import Leg, LegResult, State, TrialKey, trial_uri
 from gan_dist.training.schedule import Clock
 
 LINEAGE = "lineage.json"
@@ -37,7 +36,7 @@ LEASE_PATIENCE_S = 60.0
 Train = Callable[[Attempt, JobSpec], dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepContext:
     """What all trials of a sweep's attempt share, in plain values.
 
@@ -61,101 +60,98 @@ class SweepContext:
     versions: Mapping[str, str]
     end: int
 
-    def run(self, trial: tuple[int, int]) -> RunFolder:
+    def run(self, trial: TrialKey) -> RunFolder:
         """The folder of a trial."""
         return RunFolder(Folder(trial_uri(self.sweep, trial, self.job["sweep"]["seeds"])))
 
-    def spec(self, task: Task) -> JobSpec:
+    def spec(self, leg: Leg) -> JobSpec:
         """The job of a trial. Raises JobError where its values make none."""
         base = {key: value for key, value in self.job.items() if key != "sweep"}
-        return seeded(candidate(base, task.values, self.roots), task.repetition)
+        return reseed_job(make_trial_job(base, leg.values, self.roots), leg.repetition)
 
-    def stops(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether the sweep has asked its trials to stop."""
         return Folder(self.sweep).exists(f"{STOP}{self.attempt}")
 
 
 class Trial:
-    """A leg of a trial being trained.
+    """A trial in one of its legs.
 
     Args:
-        common: what the trials share.
-        task: which leg.
+        context: what all trials of the sweep share.
+        leg: what to train now.
         train: trains a job to its end, in a cluster or here.
         on_event: gets its progress.
     """
 
     def __init__(
         self,
-        common: SweepContext,
-        task: Task,
+        context: SweepContext,
+        leg: Leg,
         train: Train,
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
     ) -> None:
-        self.common, self.task, self._train, self._on_event = common, task, train, on_event
-        self.run, self.spec = common.run(task.trial), common.spec(task)
+        self.context, self.leg, self._train, self._on_event = context, leg, train, on_event
+        self.run, self.spec = context.run(leg.trial), context.spec(leg)
         self.stop = threading.Event()
         self.attempt = self.run.status()["attempt"] + 1
-        self._kind: str | None = None
+        self._state: State | Literal["stopped"] | None = None
 
-    def go(self) -> Outcome | None:
-        """Train it; None where it was stopped before its end and is to go on another time."""
-        began = time.monotonic()
+    def train_leg(self) -> LegResult | None:
+        """Train the leg; None where it was stopped before its end and is to go on another time."""
         request = RunRequest(
             self.run.id,
             self.run.uri,
             self.spec.model_dump_json(by_alias=True),
-            mode=self.common.mode,
+            mode=self.context.mode,
             resume=self.attempt > 1,
             attempt=self.attempt,
-            versions=self.common.versions,
+            versions=self.context.versions,
         )
-        record_job(self.run, request, self.common.sweep)
+        record_job(self.run, request, self.context.sweep)
         attempt = Attempt(request, self._emit, self.stop)
         await_lease(self.run, self.stop)
         over = threading.Event()
         watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
         watch.start()
         with log_prints(self.run, self.attempt) as self._log:
-            attempt.run_and_record(self._leg)
+            attempt.run_and_record(self._conduct)
         over.set()
         watch.join()
-        return self._outcome(time.monotonic() - began)
+        return self._result()
 
-    def _leg(self, attempt: Attempt) -> dict[str, Any]:
+    def _conduct(self, attempt: Attempt) -> dict[str, Any]:
         try:
             result = self._train(attempt, self.spec)
         except Exception as error:
-            self._kind = next((kind for one in (error, error.__cause__) if (kind := failure(one))), None)
+            self._state = next((state for one in (error, error.__cause__) if (state := classify_failure(one))), None)
             raise
-        self._kind = "stopped"
+        self._state = "stopped"
         if result["ending"] == "finished":
-            self._kind = "finished" if self.task.until is None else "reached"
+            self._state = "finished" if self.leg.until is None else "reached"
         # The job itself goes on beyond this leg, and may be resumed by hand.
-        return {**result, "ending": "stopped"} if self._kind == "reached" else result
+        return {**result, "ending": "stopped"} if self._state == "reached" else result
 
-    def _outcome(self, seconds: float) -> Outcome | None:
+    def _result(self) -> LegResult | None:
         status = self.run.status()
-        kind = self._kind or ("stopped" if status["status"] == "stopped" else "failed")
-        if kind == "stopped":
+        state = self._state or ("stopped" if status["status"] == "stopped" else "failed")
+        if state == "stopped":
             return None
         seen, message = int(status["seen"]), str(status.get("message", ""))
-        if kind in ("finished", "reached"):
-            return self._measured("finished" if kind == "finished" else "reached", seen, seconds)
-        outcome: Any = kind
-        return Outcome(outcome, seen, None, message, seconds)
+        found = LegResult(state=state, seen=seen, message=message)
+        return self._measure(replace(found, message="")) if state in ("finished", "reached") else found
 
-    def _measured(self, kind: Literal["finished", "reached"], seen: int, seconds: float) -> Outcome:
-        """A leg that came to its end, by its metrics."""
-        values = []
-        for tag in self.common.tags:
+    def _measure(self, found: LegResult) -> LegResult:
+        """The result of a leg that came to its end, by its metrics."""
+        values: list[float] = []
+        for tag in self.context.tags:
             if (value := last_value(self.run, tag)) is None:
-                return Outcome("failed", seen, None, f"{tag} was never reported", seconds)
+                return replace(found, state="failed", message=f"{tag} was never reported")
             if not math.isfinite(value):
-                return Outcome("diverged", seen, None, f"{tag} is {value}", seconds)
+                return replace(found, state="diverged", message=f"{tag} is {value}")
             values.append(value)
-        how = watch_reports(self.run.reports(), self.common.end).collapsed
-        return Outcome("collapsed" if how else kind, seen, values[0], how or "", seconds, tuple(values[1:]))
+        how = watch_reports(self.run.reports(), self.context.end).collapsed
+        return replace(found, state="collapsed" if how else found.state, values=tuple(values), message=how or "")
 
     def _emit(self, event: dict[str, Any]) -> None:
         """Into the trial's own log; the sweep's log has other things to tell."""
@@ -165,7 +161,7 @@ class Trial:
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(LOOK_S if self.run.folder.local else LOOK_AWAY_S):
             try:
-                asked = self.common.stops() or self.run.folder.exists(f"{STOP}{self.attempt}")
+                asked = self.context.is_stopping() or self.run.folder.exists(f"{STOP}{self.attempt}")
             except StorageError:  # it may answer the next time
                 continue
             if asked:
@@ -173,8 +169,8 @@ class Trial:
                 return
 
 
-def failure(error: BaseException | None) -> str | None:
-    """What kind of failure a trial's own doing is; None for any other."""
+def classify_failure(error: BaseException | None) -> Literal["diverged", "out_of_memory"] | None:
+    """The state of a trial that failed by its own doing; None for any other failure."""
     if isinstance(error, TrainingDiverged):
         return "diverged"
     return "out_of_memory" if isinstance(error, (OutOfMemory, MemoryError, torch.OutOfMemoryError)) else None
@@ -191,7 +187,7 @@ def record_job(run: RunFolder, request: RunRequest, sweep: str) -> None:
 def show_in_tensorboard(sweep: RunFolder, run: RunFolder) -> None:
     """Link a trial's curves into the sweep's folder, so that TensorBoard on the sweep shows all trials and no other.
 
-    An object store knows no links; `board` looks for the trials there.
+    An object store knows no links; `gan-dist tensorboard` looks for the trials there.
     """
     if sweep.folder.local is None or run.folder.local is None:
         return
@@ -224,7 +220,7 @@ def truncate_job(spec: JobSpec, until: int | None, clock: Clock) -> JobSpec:
     return spec.model_copy(update={"stages": tuple(stages)})
 
 
-def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:
+def take_over(source: RunFolder, run: RunFolder, leg_index: int) -> Checkpoint:
     """Give a run another's newest checkpoint, from which its next attempt then resumes; and note it in its lineage.
 
     Done at once when it is decided: the source trains on and drops its checkpoint. Done once for a leg.
@@ -234,7 +230,7 @@ def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:
     """
     known = (run.folder.read_json(LINEAGE) or {"taken": []})["taken"]
     for taken in known:
-        if taken["leg"] == leg:
+        if taken["leg"] == leg_index:
             return Checkpoint(run.checkpoints().child(taken["name"]))
     found = newest(source.checkpoints(), lambda text: None)
     if found is None:
@@ -244,7 +240,7 @@ def take_over(source: RunFolder, run: RunFolder, leg: int) -> Checkpoint:
     files = [*found.meta["checksums"], "meta.json"]
     for file in files:  # meta.json last: from then on it counts
         target.write(file, found.folder.read(file))
-    taken = {"leg": leg, "source": source.id, "checkpoint": found.folder.uri, "seen": found.seen, "name": name}
+    taken = {"leg": leg_index, "source": source.id, "checkpoint": found.folder.uri, "seen": found.seen, "name": name}
     run.folder.write_json(LINEAGE, {"taken": [*known, taken]})
     for other in run.checkpoints().names():
         if other != name:

@@ -85,7 +85,7 @@ def run(trials: int) -> None:
     while submitted.poll() is None:
         time.sleep(EVERY_S)
         share = psutil.cpu_percent() / 100
-        ended = sum(event["what"] == "outcome" for event in events(Path("runs/many/trials.jsonl")))
+        ended = sum(event["what"] == "result" for event in events(Path("runs/many/trials.jsonl")))
         if 1 <= ended < trials:
             seen.append(held(keeper, ended))
             busy.append(share)
@@ -99,8 +99,8 @@ def run(trials: int) -> None:
 
 
 def report(told: list[dict[str, Any]], seen: list[Held], busy: list[float], trials: int) -> None:
-    begun = {event["number"]: event["time"] for event in told if event["what"] == "task"}
-    ended = {event["number"]: event["time"] for event in told if event["what"] == "outcome"}
+    begun = {event["number"]: event["time"] for event in told if event["what"] == "leg"}
+    ended = {event["number"]: event["time"] for event in told if event["what"] == "result"}
     span = max(begun.values()) - min(begun.values())
     inside = sum(min(ended[number], max(begun.values())) - at for number, at in begun.items())
     print(f"{trials} trials, {span:.0f} s from the first's beginning to the last's: {span / (trials - 1):.1f} s each")

@@ -27,7 +27,7 @@ import json, subprocess, sys, time
 import ray
 from ray.util.placement_group import placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from gan_dist.sweeps import orphans
+from gan_dist.sweeps import ray_tune
 
 context = ray.init(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
                    _temp_dir=sys.argv[1], log_to_driver=False)
@@ -59,16 +59,16 @@ worker, beginning = inhabited("lived-in", 0), inhabited("beginning", 600)
 ray.get(worker.here.remote())
 waiting = placement_group([{"CPU": 1}], name="waiting")
 told = [left()]
-orphans.LOOK_S, orphans.IDLE_S = 0.0, 4.0
+ray_tune.LOOK_EVERY_S, ray_tune.IDLE_S = 0.0, 4.0
 warnings = []
-found = orphans.Orphans(warnings.append)
-found.look()
+found = ray_tune.OrphanedPlacementGroups(warnings.append)
+found.remove_idle()
 told.append(left())
-time.sleep(orphans.IDLE_S)
-found.look()
+time.sleep(ray_tune.IDLE_S)
+found.remove_idle()
 told.append(left())
 placement_group([{"CPU": 4}], name="never granted")
-found.remove()
+found.remove_all()
 told.append(left())
 print("TOLD", json.dumps([*told, warnings]), flush=True)
 """

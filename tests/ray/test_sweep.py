@@ -16,7 +16,7 @@ from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.sweeps.local import run_here
-from gan_dist.sweeps.reports.results import StoredSweep
+from gan_dist.sweeps.results import StoredSweep
 from tests.ray.conftest import Site, wait_for
 
 pytestmark = pytest.mark.ray
@@ -25,7 +25,7 @@ JOB = str(Path(__file__).with_name("sweep.yaml"))
 
 def outcomes(folder: Path) -> dict[int, Any]:
     """Each configuration's final value."""
-    return {row.number: row.mean for row in StoredSweep(RunFolder(Folder.at(folder))).rows()}
+    return {row.number: row.means for row in StoredSweep(RunFolder(Folder.at(folder))).ranking()}
 
 
 def alive(site: Site, what: str, name: str) -> list[str]:
@@ -56,7 +56,7 @@ def test_kills_of_driver_trial_and_worker_change_nothing(site: Site, undisturbed
     printed, _ = following.communicate(timeout=120)
     assert following.returncode == 1 and "gan-dist submit --resume s" in printed
     with (site.folder("s") / "trials.jsonl").open("a") as record:
-        record.write('{"what": "outcome", "num')
+        record.write('{"what": "result", "num')
 
     refused = site.run("submit", "--resume", "s", "-o", "sweep.space.optimizer.lr={choice: [1]}")
     assert refused.returncode == 2 and "changed: sweep.space.optimizer.lr" in refused.stderr
@@ -117,7 +117,7 @@ def test_the_median_rule_stops_a_trial_that_trains(site: Site) -> None:
     words = ["submit", JOB, "--name", "median", "-o", rates, *rule, "-o", "sweep.mode=max", "-o", "until=400 steps"]
     done = site.run(*words, "-o", "sweep.concurrent=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = StoredSweep(RunFolder(Folder.at(site.folder("median")))).rows()
+    rows = StoredSweep(RunFolder(Folder.at(site.folder("median")))).ranking()
     assert [(row.number, row.state) for row in rows] == [*((n, "finished") for n in range(3)), (3, "pruned")]
     assert rows[-1].seen < rows[0].seen and site.status("median-t003")["status"] == "stopped"
     assert alive(site, "placement_groups", "state") == []

@@ -7,29 +7,28 @@ from pathlib import Path
 import pytest
 
 from gan_dist.runs.storage import Folder
-from gan_dist.sweeps.reports.progress import Board
-from gan_dist.sweeps.search.history import History, Outcome, Task
-from gan_dist.sweeps.search.ranking import noise_words, pooled, ranking
-from gan_dist.sweeps.search.trial_log import Ledger
-from tests.sweeps.simulated import END, opened, outcome_of, section, simulate
+from gan_dist.sweeps.ranking import describe_noise, pool_noise, rank_configurations
+from gan_dist.sweeps.results import SweepProgress
+from gan_dist.sweeps.trial_log import History, Leg, LegResult, State, TrialLog
+from tests.sweeps.simulated import END, opened, result_of, section, simulate
 
 
-def filled(folder: str | Path) -> Ledger:
-    ledger = Ledger(Folder.at(folder))
-    ledger.begin({"tag": "metric/fd"})
+def filled(folder: str | Path) -> TrialLog:
+    log = TrialLog(Folder.at(folder))
+    log.record_header({"tag": "metric/fd"})
     for number in range(3):
-        task = Task(number, 0, 0, {"batch": number})
-        ledger.give(task, f"run-{number}")
-        ledger.end(task, Outcome("finished", 100, float(number)))
-    ledger.spend(12.5)
-    return ledger
+        leg = Leg(number=number, values={"batch": number})
+        log.record_leg(leg, f"run-{number}")
+        log.record_result(leg, LegResult(state="finished", seen=100, values=(float(number),)))
+    log.record_seconds(12.5)
+    return log
 
 
 def test_a_record_reads_back(tmp_path: Path) -> None:
-    ledger = filled(tmp_path)
-    again = Ledger(Folder.at(tmp_path))
-    assert again.history == ledger.history and again.seconds == 12.5
-    assert again.began is not None and again.began["tag"] == "metric/fd"
+    log = filled(tmp_path)
+    again = TrialLog(Folder.at(tmp_path))
+    assert again.history == log.history and again.seconds == 12.5
+    assert again.header is not None and again.header["tag"] == "metric/fd"
 
 
 def test_a_record_cut_anywhere_is_read_up_to_there_and_written_on(tmp_path: Path) -> None:
@@ -38,26 +37,24 @@ def test_a_record_cut_anywhere_is_read_up_to_there_and_written_on(tmp_path: Path
     content = path.read_bytes()
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
-        ledger = Ledger(Folder.at(tmp_path))
+        log = TrialLog(Folder.at(tmp_path))
         assert path.read_bytes() == content[:length], "reading changes nothing: others read while one writes"
-        tasks = len(ledger.history.tasks)
-        assert tasks == content[:length].count(b'"what": "task"') or content[:length].count(b"\n") < content.count(
-            b"\n"
-        )
-        task = Task(9, 0, 0, {})
-        ledger.give(task, "run-9")
-        again = Ledger(Folder.at(tmp_path))
-        assert len(again.history.tasks) == tasks + 1 and again.history.tasks[9, 0, 0] == task
+        legs = len(log.history.legs)
+        assert legs == content[:length].count(b'"what": "leg"') or content[:length].count(b"\n") < content.count(b"\n")
+        leg = Leg(number=9, values={})
+        log.record_leg(leg, "run-9")
+        again = TrialLog(Folder.at(tmp_path))
+        assert len(again.history.legs) == legs + 1 and again.history.legs[9, 0, 0] == leg
 
 
 def test_a_record_on_an_object_store_is_the_record_on_a_disk(tmp_path: Path, bucket: str) -> None:
     filled(tmp_path)
-    ledger = filled(f"{bucket}/sweep")
-    assert Ledger(Folder(f"{bucket}/sweep")).history == ledger.history == Ledger(Folder.at(tmp_path)).history
-    ledger.spend(20.0)
-    again = Ledger(Folder(f"{bucket}/sweep"))
+    log = filled(f"{bucket}/sweep")
+    assert TrialLog(Folder(f"{bucket}/sweep")).history == log.history == TrialLog(Folder.at(tmp_path)).history
+    log.record_seconds(20.0)
+    again = TrialLog(Folder(f"{bucket}/sweep"))
     assert again.seconds == 20.0
-    again.spend(21.0)
+    again.record_seconds(21.0)
     assert Folder(f"{bucket}/sweep").read("trials.jsonl").count(b"\n") == 10
 
 
@@ -67,50 +64,52 @@ def test_a_damaged_line_within_is_named(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"{broken\n", *lines[2:]]))
     with pytest.raises(ValueError, match=r"trials.jsonl:2: this line of the sweep's record is damaged"):
-        Ledger(Folder.at(tmp_path))
+        TrialLog(Folder.at(tmp_path))
 
 
-def history_of(*values: tuple[float | None, ...], kind: str = "diverged") -> History:
+def history_of(*values: tuple[float | None, ...], failure: State = "diverged") -> History:
     history = History()
     for number, each in enumerate(values):
         for repetition, value in enumerate(each):
-            task = Task(number, repetition, 0, {"batch": number})
-            history.give(task)
-            history.end(task, Outcome("finished" if value is not None else kind, 100, value))  # type: ignore[arg-type]
+            leg = Leg(number=number, repetition=repetition, values={"batch": number})
+            history.legs[leg.key] = leg
+            ended = ("finished", (value,)) if value is not None else (failure, ())
+            history.results[leg.key] = LegResult(state=ended[0], seen=100, values=ended[1])
     return history
 
 
 def test_ranking_is_by_the_mean_over_seeds_and_failures_come_last() -> None:
-    rows = ranking(history_of((3.0, 5.0), (None, 1.0), (1.0, 2.0)))
-    assert [(row.number, row.mean, row.state) for row in rows] == [
-        (2, 1.5, "finished"),
-        (0, 4.0, "finished"),
-        (1, None, "diverged"),
+    rows = rank_configurations(history_of((3.0, 5.0), (None, 1.0), (1.0, 2.0)))
+    assert [(row.number, row.means, row.state) for row in rows] == [
+        (2, (1.5,), "finished"),
+        (0, (4.0,), "finished"),
+        (1, (), "diverged"),
     ]
-    assert rows[1].spread == pytest.approx(2**0.5) and rows[2].spread is None
+    assert rows[1].spreads == pytest.approx((2**0.5,)) and rows[2].spreads == ()
 
 
 def test_what_was_trained_to_the_end_ranks_before_what_was_left_at_a_rung(tmp_path: Path) -> None:
-    rows = ranking(simulate(section(trials=9, scheduler="asha"), tmp_path))
+    rows = rank_configurations(simulate(section(trials=9, scheduler="asha"), tmp_path))
     assert [row.seen for row in rows] == sorted((row.seen for row in rows), reverse=True)
-    assert [row.state for row in rows[:2]] == ["finished", "reached"]
+    states = [row.state for row in rows]
+    assert set(states) == {"finished", "reached"} and states == sorted(states)
     for seen in {row.seen for row in rows}:
-        means = [row.mean for row in rows if row.seen == seen]
+        means = [row.means for row in rows if row.seen == seen]
         assert means == sorted(means)
 
 
 def test_one_that_trains_still_shows_how_far_it_is() -> None:
     history = history_of((1.0,))
-    history.give(Task(1, 0, 0, {"batch": 1}))
-    assert [(row.number, row.state, row.seen) for row in ranking(history, lambda number: 40)] == [
+    history.legs[1, 0, 0] = Leg(number=1, values={"batch": 1})
+    assert [(row.number, row.state, row.seen) for row in rank_configurations(history, lambda number: 40)] == [
         (0, "finished", 100),
         (1, "training", 40),
     ]
 
 
 def test_the_noise_is_pooled_over_configurations() -> None:
-    rows = ranking(history_of((1.0, 3.0), (2.0, 2.0, 2.0), (9.0,)))
-    deviation, freedom = pooled(rows) or (0.0, 0)
+    rows = rank_configurations(history_of((1.0, 3.0), (2.0, 2.0, 2.0), (9.0,)))
+    deviation, freedom = pool_noise(rows) or (0.0, 0)
     assert freedom == 3 and deviation == pytest.approx((2 / 3) ** 0.5)
 
 
@@ -128,18 +127,18 @@ def test_the_noise_is_pooled_over_configurations() -> None:
     ],
 )
 def test_the_line_on_seed_noise(history: History, words: str) -> None:
-    assert words in noise_words(ranking(history))
+    assert words in describe_noise(rank_configurations(history))
 
 
 def test_what_is_expected_covers_what_has_been_seen_and_what_still_trains(tmp_path: Path) -> None:
     """More than the rule's share go on when few are there to be compared with."""
     search = opened(section(trials=9, scheduler="asha"), tmp_path)
-    board, spent = Board(search, END, ["fd"]), list[int]()
-    while (task := search.next()) is not None:
-        outcome = outcome_of(task, lambda values, seen: 1 / (1 + task.number))
-        assert board.expected() >= sum(board.seen.values()) + outcome.seen - board.seen.get(task.trial, 0)
-        search.told(task, outcome)
-        board.progress(task, outcome.seen)
-        spent.append(board.expected())
-    assert spent[0] == 9 * 100 + 3 * 200 + 600 < spent[-1] == sum(board.seen.values())
-    assert board.event()["until"] == board.event()["seen"]
+    progress, spent = SweepProgress(search, END, ["fd"]), list[int]()
+    while (leg := search.ask()) is not None:
+        result = result_of(leg, lambda values, seen: 1 / (1 + leg.number))
+        assert progress.expected() >= sum(progress.seen.values()) + result.seen - progress.seen.get(leg.trial, 0)
+        search.tell(leg, result)
+        progress.update(leg, result.seen)
+        spent.append(progress.expected())
+    assert spent[0] == 9 * 100 + 3 * 200 + 600 < spent[-1] == sum(progress.seen.values())
+    assert progress.event()["until"] == progress.event()["seen"]

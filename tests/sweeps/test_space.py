@@ -14,8 +14,9 @@ from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.space import parse_parameter
-from gan_dist.sweeps.search.candidates import candidate
-from gan_dist.sweeps.search.sampler import combinations, drawn, planned, probes
+from gan_dist.sweeps.candidates import make_trial_job
+from gan_dist.sweeps.results import write_yaml
+from gan_dist.sweeps.sampler import list_combinations, list_known_configurations, probe_space, suggest_random
 from tests.helpers import SMALL
 from tests.sweeps.simulated import section
 
@@ -31,7 +32,7 @@ SPACE: dict[str, Any] = {
 
 
 def values_of(space: dict[str, Any], count: int = 200) -> list[dict[str, Any]]:
-    return planned(section(space=space, trials=count)) or []
+    return list_known_configurations(section(space=space, trials=count)) or []
 
 
 def test_values_lie_where_they_should() -> None:
@@ -49,6 +50,18 @@ def test_values_lie_where_they_should() -> None:
     assert all(400 < decades[power] < 600 for power in (-5, -4, -3, -2))
 
 
+def test_normal_numbers_are_normal_and_cut_at_three_deviations() -> None:
+    found = [values["optimizer.eps"] for values in values_of({"optimizer.eps": {"normal": [1.0, 0.1]}}, 2000)]
+    inside = [sum(abs(value - 1) <= 0.1 * deviations for value in found) / 2000 for deviations in (1, 2, 3)]
+    assert inside == pytest.approx([0.68, 0.95, 1.0], abs=0.03)
+
+
+def test_values_of_a_list_that_look_alike_are_told_apart() -> None:
+    alike = [[{"use": "r1", "gamma": gamma}, {"use": "r2"}] for gamma in (1.0, 2.0, 3.0)]
+    found = [values["penalties"] for values in values_of({"penalties": {"choice": alike}}, 30)]
+    assert all(one in found for one in alike) and all(one in alike for one in found)
+
+
 def test_a_condition_leaves_a_key_out() -> None:
     for values in values_of(SPACE):
         assert ("penalties.0.gamma" in values) == (values["penalties"] != [])
@@ -61,24 +74,24 @@ def test_a_tie_to_a_key_that_is_left_out_is_left_out_too() -> None:
 
 def test_the_same_seed_gives_the_same_trials_and_more_add_to_them() -> None:
     assert values_of(SPACE, 20) == values_of(SPACE, 40)[:20]
-    other = planned(section(space=SPACE, trials=20, seed=1))
+    other = list_known_configurations(section(space=SPACE, trials=20, seed=1))
     assert other != values_of(SPACE, 20)
     space = section(space=SPACE).space
-    assert drawn(space, 0, 7) == values_of(SPACE, 20)[7], "whatever was drawn before"
+    assert suggest_random(space, 0, 7) == values_of(SPACE, 20)[7], "whatever was drawn before"
 
 
 def test_a_grid_covers_its_product_once() -> None:
     space = {"batch": {"grid": [8, 16]}, "generator.hidden": {"choice": [8, 12, 16]}}
-    found = planned(section(space=space, search="grid"))
+    found = list_known_configurations(section(space=space, search="grid"))
     assert found == [{"batch": batch, "generator.hidden": hidden} for batch in (8, 16) for hidden in (8, 12, 16)]
-    assert planned(section(space=space, search="grid", trials=4)) == found[:4]
+    assert list_known_configurations(section(space=space, search="grid", trials=4)) == found[:4]
 
 
 def test_a_grid_with_a_condition_has_no_configuration_twice() -> None:
     space = section(
         space={"a": {"grid": [1, 2]}, "b": {"grid": [3, 4], "when": {"a": 2}}, "c": {"same_as": "a"}}, search="grid"
     ).space
-    assert combinations(space) == [{"a": 1, "c": 1}, {"a": 2, "b": 3, "c": 2}, {"a": 2, "b": 4, "c": 2}]
+    assert list_combinations(space) == [{"a": 1, "c": 1}, {"a": 2, "b": 3, "c": 2}, {"a": 2, "b": 4, "c": 2}]
 
 
 def test_grid_keys_of_a_random_search_are_gone_through_in_turn() -> None:
@@ -88,7 +101,7 @@ def test_grid_keys_of_a_random_search_are_gone_through_in_turn() -> None:
 
 
 def test_every_end_is_tried_with_its_condition_fulfilled() -> None:
-    tried = [(key, values.get(key)) for key, values in probes(section(space=SPACE).space)]
+    tried = [(key, values.get(key)) for key, values in probe_space(section(space=SPACE).space)]
     for key, one in section(space=SPACE).space.items():
         assert [value for named, value in tried if named == key] == list(one.ends) or one.kind == "same_as"
     assert None not in [value for _, value in tried]
@@ -99,7 +112,7 @@ def test_candidates_reach_into_stages_lists_and_own_arguments() -> None:
     job = {key: value for key, value in SMALL.items() if key not in ("objective", "until")} | {"stages": stages}
     job |= {"penalties": [{"use": "r1", "gamma": 1.0}]}
     values = {"stages.1.optimizer.lr": 0.5, "penalties.0.gamma": 3.0, "generator.hidden": 12}
-    spec = candidate(JobSpec.model_validate(job).model_dump(mode="json", by_alias=True), values)
+    spec = make_trial_job(JobSpec.model_validate(job).model_dump(mode="json", by_alias=True), values)
     assert spec.phases_plan[1].optimizer.lr == 0.5 and spec.phases_plan[0].optimizer.lr == 2e-4
     assert spec.penalties[0].args["gamma"] == 3.0 and spec.generator.args["hidden"] == 12
 
@@ -138,11 +151,9 @@ def test_what_is_refused_in_one_key(written: object, message: str) -> None:
 
 
 def job_errors(tmp_path: Path, **sweep: Any) -> list[str]:
-    from gan_dist.sweeps.reports.results import _yaml
-
     path = tmp_path / "job.yaml"
     metrics = [{"use": "frechet", "samples": 256}]
-    path.write_text(_yaml({**SMALL, "metrics": metrics, "sweep": {"metric": "fd", **sweep}}))
+    path.write_text(write_yaml({**SMALL, "metrics": metrics, "sweep": {"metric": "fd", **sweep}}))
     with pytest.raises(JobError) as error:
         load_job(path)
     assert all(problem.file == str(path) and problem.line for problem in error.value.problems)

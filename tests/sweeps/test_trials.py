@@ -22,10 +22,12 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps import local
 from gan_dist.sweeps.local import run_here
-from gan_dist.sweeps.reports.results import StoredSweep, best_job, results_of_sweep
-from gan_dist.sweeps.search.history import History
-from gan_dist.sweeps.search.pbt import lineage
+from gan_dist.sweeps.report import save_pictures
+from gan_dist.sweeps.results import StoredSweep, best_job, results_of_sweep
+from gan_dist.sweeps.sampler import study_of
+from gan_dist.sweeps.schedulers import trace_lineage
 from gan_dist.sweeps.trial import LINEAGE, take_over, truncate_job
+from gan_dist.sweeps.trial_log import History
 from gan_dist.training.schedule import Clock
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
 
@@ -43,7 +45,7 @@ def again(root: Path, spec: JobSpec, name: str = "s", **changes: Any) -> tuple[i
     return run_here(request, events.append), events
 
 
-def told(root: Path, name: str = "s") -> StoredSweep:
+def stored(root: Path, name: str = "s") -> StoredSweep:
     return StoredSweep(RunFolder(Folder.at(root / name)))
 
 
@@ -67,7 +69,7 @@ def test_each_trial_is_an_ordinary_run(tmp_path: Path) -> None:
     assert RunFolder(Folder.at(tmp_path / "s-t000s1")).request()["job"]["seed"] == 1
     for row in found["trials"]:
         values = [tag_curve(RunFolder(Folder.at(tmp_path / name)), "loss/D")[-1][1] for name in row["runs"]]
-        assert row["each"] == values and row["mean"] == pytest.approx(sum(values) / 2)
+        assert row["each"] == tuple(values) and row["means"][0] == pytest.approx(sum(values) / 2)
     assert last(events, "progress")["stage"] == "3 of 3 tried, 0 training"
     assert last(events, "end")["exit_code"] == 0
 
@@ -78,8 +80,8 @@ def test_the_best_job_repeats_the_best_trial(tmp_path: Path) -> None:
     (tmp_path / "best.yaml").write_text(text)
     spec = load_job(tmp_path / "best.yaml")
     alone = train(spec, tmp_path / "alone")
-    assert spec.sweep is None and told(tmp_path).rows()[0].number == number
-    best = newest(told(tmp_path).trial(number).checkpoints(), lambda text: None)
+    assert spec.sweep is None and stored(tmp_path).ranking()[0].number == number
+    best = newest(stored(tmp_path).trial(number).checkpoints(), lambda text: None)
     assert best is not None
     assert_same_state(alone.newest, best)
 
@@ -103,12 +105,12 @@ def test_a_cut_job_and_its_rest_are_the_whole_job(tmp_path: Path) -> None:
 def test_asha_leaves_ordinary_stopped_runs(tmp_path: Path) -> None:
     code, _ = submit(tmp_path, {"trials": 6, "scheduler": {"use": "asha", "first": "2 steps"}})
     assert code == 0
-    rows = told(tmp_path).rows()
+    rows = stored(tmp_path).ranking()
     assert [(row.state, row.seen) for row in rows] == [("finished", 48)] + [("reached", 16)] * 5 or [
         row.seen for row in rows
     ] == [48, 48, 16, 16, 16, 16]
     for row in rows:
-        run = told(tmp_path).trial(row.number)
+        run = stored(tmp_path).trial(row.number)
         assert run.status()["status"] == ("succeeded" if row.state == "finished" else "stopped")
         kept = newest(run.checkpoints(), lambda text: None)
         assert kept is not None and kept.seen == row.seen
@@ -120,9 +122,9 @@ def test_a_trial_that_took_over_goes_on_as_its_source_would(tmp_path: Path) -> N
     first, changed = small(until="3 steps", ema={"half_life": 20}), small(ema={"half_life": 20}, optimizer={"lr": 1e-3})
     source = train(first, tmp_path / "source")
     other = train(small(until="3 steps", ema={"half_life": 20}, optimizer={"lr": 5e-3}), tmp_path / "other")
-    taken = take_over(source.run, other.run, leg=1)
+    taken = take_over(source.run, other.run, leg_index=1)
     assert_same_state(taken, source.newest)
-    assert take_over(source.run, other.run, leg=1).name == taken.name, "once for a leg"
+    assert take_over(source.run, other.run, leg_index=1).name == taken.name, "once for a leg"
     lineage = other.run.folder.read_json(LINEAGE)
     assert lineage is not None and [one["source"] for one in lineage["taken"]] == ["source"]
     step = truncate_job(changed, 32, Clock(8, CLOCK.epoch))
@@ -135,18 +137,18 @@ def test_a_trial_that_took_over_goes_on_as_its_source_would(tmp_path: Path) -> N
 def test_a_population_end_to_end_and_its_best_job_as_schedules(tmp_path: Path) -> None:
     code, events = submit(tmp_path, {"trials": 3, "scheduler": {"use": "pbt", "interval": "2 steps"}})
     assert code == 0, events[-1]
-    tasks = told(tmp_path).history.tasks.values()
+    tasks = stored(tmp_path).history.legs.values()
     assert len([task for task in tasks if task.source is not None]) == 2
-    assert all(newest(told(tmp_path).trial(n).checkpoints(), lambda text: None).seen == 48 for n in range(3))  # type: ignore[union-attr]
+    assert all(newest(stored(tmp_path).trial(n).checkpoints(), lambda text: None).seen == 48 for n in range(3))  # type: ignore[union-attr]
     run = RunFolder(Folder.at(tmp_path / "s"))
-    legs = lineage(told(tmp_path).history, told(tmp_path).rows()[0].number)
+    legs = trace_lineage(stored(tmp_path).history, stored(tmp_path).ranking()[0].number)
     stretches = [(f"s-t{leg.number:03d}", dict(leg.values)) for leg in legs]
     merged = [one for one, _ in groupby(stretches)]
     assert [(one["from"], dict(one["values"])) for one in results_of_sweep(run)["lineage"]] == merged
     text, number = best_job(run)
     (tmp_path / "best.yaml").write_text(text)
     alone = train(load_job(tmp_path / "best.yaml"), tmp_path / "alone")
-    best = newest(told(tmp_path).trial(number).checkpoints(), lambda text: None)
+    best = newest(stored(tmp_path).trial(number).checkpoints(), lambda text: None)
     assert best is not None
     assert_same_state(alone.newest, best)
 
@@ -155,26 +157,24 @@ def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) 
     space = {"optimizer.lr": {"grid": [1e-3, 1e200, 1e-2]}}
     code, events = submit(tmp_path, {"space": space, "search": "grid"}, until="20 steps")
     assert code == 0
-    rows = told(tmp_path).rows()
+    rows = stored(tmp_path).ranking()
     assert [row.state for row in rows] == ["finished", "finished", "diverged"] and rows[-1].number == 1
     assert "not finite" in rows[-1].message
     assert any("s-t001: diverged" in event.get("text", "") for event in events)
 
 
 def test_a_trial_that_collapsed_ranks_last_whatever_its_metric_and_is_told_to_the_search(tmp_path: Path) -> None:
-    from gan_dist.sweeps.search.tpe import study_of
-
     space = {"optimizer.generator.lr": {"choice": [10.0, 1e-3]}}
     every = {"report": "2 steps", "grid": "4 steps", "checkpoint": "20 steps"}
     sweep = {"space": space, "search": "grid", "metric": "loss/G", "mode": "max"}
     code, _ = submit(tmp_path, sweep, until="40 steps", every=every, optimizer={"lr": 1e-3, "generator": {"lr": 1e-3}})
     assert code == 0
-    best, worst = told(tmp_path).rows()
+    best, worst = stored(tmp_path).ranking()
     assert (best.number, best.state) == (1, "finished") and (worst.number, worst.state) == (0, "collapsed")
     assert "samples are alike" in worst.message
-    (outcome,) = told(tmp_path).history.of(0, 0)
-    assert outcome.value is not None and outcome.value > (best.mean or 0), "by the metric alone it would be the best"
-    study = study_of(told(tmp_path).sweep.space, told(tmp_path).history, History())
+    (result,) = stored(tmp_path).history.results_of(0, 0)
+    assert result.values[0] > best.means[0], "by the metric alone it would be the best"
+    study = study_of(stored(tmp_path).sweep.space, stored(tmp_path).history, History())
     assert study.best_trial.number == 1
 
 
@@ -196,9 +196,9 @@ def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
     monkeypatch.setattr(local, "train_run", failing)
     code, _ = submit(tmp_path, {"trials": 3})
     assert code == 0 and len(calls) == 3
-    states = {row.number: row.state for row in told(tmp_path).rows()}
+    states = {row.number: row.state for row in stored(tmp_path).ranking()}
     assert states == {0: "out_of_memory", 1: "failed", 2: "finished"}
-    code, _ = again(tmp_path, JobSpec.model_validate(told(tmp_path).job), resume=True, attempt=2)
+    code, _ = again(tmp_path, JobSpec.model_validate(stored(tmp_path).job), resume=True, attempt=2)
     assert code == 2 and len(calls) == 3, "not tried again unchanged"
 
 
@@ -206,11 +206,13 @@ def test_a_stop_saves_and_the_rest_comes_with_the_next_attempt(tmp_path: Path) -
     space = {"optimizer.lr": {"grid": [1e-3, 2e-3]}}
     sweep = {"space": space, "search": "grid", "time_budget": 1e-9}
     code, events = submit(tmp_path, sweep)
-    assert code == 0 and told(tmp_path).history.tasks == {}
+    assert code == 0 and stored(tmp_path).history.legs == {}
     assert any("the time budget is used up" in event.get("text", "") for event in events)
-    more = JobSpec.model_validate({**told(tmp_path).job, "sweep": {**told(tmp_path).job["sweep"], "time_budget": None}})
+    more = JobSpec.model_validate(
+        {**stored(tmp_path).job, "sweep": {**stored(tmp_path).job["sweep"], "time_budget": None}}
+    )
     code, _ = again(tmp_path, more, resume=True, attempt=2)
-    assert code == 0 and [row.state for row in told(tmp_path).rows()] == ["finished", "finished"]
+    assert code == 0 and [row.state for row in stored(tmp_path).ranking()] == ["finished", "finished"]
 
 
 def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
@@ -227,18 +229,18 @@ def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
 
 def test_a_finished_sweep_wants_more_trials(tmp_path: Path) -> None:
     submit(tmp_path, {"trials": 2})
-    stored = JobSpec.model_validate(told(tmp_path).job)
-    code, events = again(tmp_path, stored, resume=True, attempt=2)
+    job = JobSpec.model_validate(stored(tmp_path).job)
+    code, events = again(tmp_path, job, resume=True, attempt=2)
     assert code == 2
     assert last(events, "end")["message"] == (
         "sweep s is finished; to try more, raise sweep.trials: gan-dist submit --resume s -o sweep.trials=4"
     )
-    assert told(tmp_path).run.status()["status"] == "succeeded", "it stands where it stood"
+    assert stored(tmp_path).run.status()["status"] == "succeeded", "it stands where it stood"
     before = [(tmp_path / f"s-t00{n}" / "status.json").read_bytes() for n in range(2)]
-    assert stored.sweep is not None
-    more = stored.model_copy(update={"sweep": stored.sweep.model_copy(update={"trials": 3})})
+    assert job.sweep is not None
+    more = job.model_copy(update={"sweep": job.sweep.model_copy(update={"trials": 3})})
     code, _ = again(tmp_path, more, resume=True, attempt=2)
-    assert code == 0 and len(told(tmp_path).rows()) == 3
+    assert code == 0 and len(stored(tmp_path).ranking()) == 3
     assert [(tmp_path / f"s-t00{n}" / "status.json").read_bytes() for n in range(2)] == before
 
 
@@ -246,18 +248,18 @@ def test_an_outcome_lost_with_the_record_is_found_in_the_run(tmp_path: Path) -> 
     submit(tmp_path, {"trials": 2})
     record = tmp_path / "s" / "trials.jsonl"
     lines = record.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line)["what"] == "task" or json.loads(line)["what"] == "sweep"]
-    before = {row.number: row.mean for row in told(tmp_path).rows()}
+    kept = [line for line in lines if json.loads(line)["what"] == "leg" or json.loads(line)["what"] == "sweep"]
+    before = {row.number: row.means for row in stored(tmp_path).ranking()}
     record.write_bytes(b"".join(kept))
-    code, events = again(tmp_path, JobSpec.model_validate(told(tmp_path).job), resume=True, attempt=2)
+    code, events = again(tmp_path, JobSpec.model_validate(stored(tmp_path).job), resume=True, attempt=2)
     assert code == 0, events[-1]
-    assert {row.number: row.mean for row in told(tmp_path).rows()} == before
+    assert {row.number: row.means for row in stored(tmp_path).ranking()} == before
 
 
 def test_only_the_best_keep_their_checkpoints(tmp_path: Path) -> None:
     submit(tmp_path, {"trials": 4, "keep": 2})
-    rows = told(tmp_path).rows()
-    kept = [bool(told(tmp_path).trial(row.number).checkpoints().names()) for row in rows]
+    rows = stored(tmp_path).ranking()
+    kept = [bool(stored(tmp_path).trial(row.number).checkpoints().names()) for row in rows]
     assert kept == [True, True, False, False]
 
 
@@ -267,23 +269,23 @@ def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, sched
         (tmp_path / name).mkdir()
         code, events = submit(tmp_path / name, {"trials": 6, "scheduler": scheduler, "keep": keep})
         assert code == 0, events[-1]
-    values = [[row.each for row in told(tmp_path / name).rows()] for name in ("all", "one")]
+    values = [[row.each for row in stored(tmp_path / name).ranking()] for name in ("all", "one")]
     assert values[0] == values[1]
-    kept = [bool(told(tmp_path / "one").trial(n).checkpoints().names()) for n in range(6)]
-    assert sum(kept) == 1 and kept[told(tmp_path / "one").rows()[0].number]
+    kept = [bool(stored(tmp_path / "one").trial(n).checkpoints().names()) for n in range(6)]
+    assert sum(kept) == 1 and kept[stored(tmp_path / "one").ranking()[0].number]
 
 
 def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gan_dist.sweeps import sweep, trial
 
     monkeypatch.setattr(trial, "LOOK_S", 0.001)
-    monkeypatch.setattr(sweep, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(sweep, "REPORT_EVERY_S", 0.0)
     monkeypatch.setattr(sweep, "is_below_median", lambda course, others, first, mode: len(others) == 3)
     every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
     code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="800 steps", every=every)
     assert code == 0
-    row = next(row for row in told(tmp_path).rows() if row.number == 3)
-    run = told(tmp_path).trial(3)
+    row = next(row for row in stored(tmp_path).ranking() if row.number == 3)
+    run = stored(tmp_path).trial(3)
     assert row.state == "pruned" and row.seen < 6_400 and run.status()["status"] == "stopped"
     kept = newest(run.checkpoints(), lambda text: None)
     assert kept is not None and kept.seen == row.seen
@@ -322,23 +324,22 @@ def test_a_rehearsal_of_a_sweep(tmp_path: Path) -> None:
     )
     code, events = again(tmp_path, spec, mode="smoke")
     assert code == 0, events[-1]
-    assert [row.state for row in told(tmp_path).rows()] == ["finished", "finished"]
-    assert all(told(tmp_path).trial(number).status()["seen"] > 0 for number in range(2))
+    assert [row.state for row in stored(tmp_path).ranking()] == ["finished", "finished"]
+    assert all(stored(tmp_path).trial(number).status()["seen"] > 0 for number in range(2))
 
 
 def test_pictures(tmp_path: Path) -> None:
     from PIL import Image
 
-    from gan_dist.sweeps.reports.plots import draw_plots
-
     space = {
         **RATES,
         "generator.hidden": {"choice": [8, 12]},
         "optimizer.discriminator.lr": {"same_as": "optimizer.lr"},
+        "optimizer.eps": {"loguniform": [1e-8, 1e-6], "when": {"generator.hidden": 8}},
     }
     submit(tmp_path, {"trials": 4, "space": space})
-    written = draw_plots(told(tmp_path), tmp_path / "plots")
-    assert [path.name for path in written] == ["curves.png", "parallel.png", "slices.png", "grids.png"]
+    written = save_pictures(stored(tmp_path), tmp_path / "plots")
+    assert [path.name for path in written] == ["curves.png", "grids.png", "parallel.png", "slices.png"]
     assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
 
 
@@ -384,10 +385,10 @@ def test_tensorboard_on_the_sweep_shows_its_trials_with_their_values_and_metric(
     assert {name.split("/")[0] for name in shown.Runs()} == {"t000", "t001"}
     for number in range(2):
         name = f"t{number:03d}"
-        assert shown.Scalars(name, "loss/D")[-1].value == pytest.approx(told(tmp_path).history.cost(number, 0))
+        assert shown.Scalars(name, "loss/D")[-1].value == pytest.approx(stored(tmp_path).history.cost(number, 0))
         content = shown.SummaryMetadata(name, "_hparams_/session_start_info").plugin_data.content
         values = HParamsPluginData.FromString(content).session_start_info.hparams
-        assert values["optimizer.lr"].number_value == told(tmp_path).history.values(number)["optimizer.lr"]
+        assert values["optimizer.lr"].number_value == stored(tmp_path).history.values(number)["optimizer.lr"]
 
 
 def test_a_trial_is_stopped_alone_and_goes_on_in_the_next_attempt(
@@ -413,7 +414,7 @@ def test_a_trial_is_stopped_alone_and_goes_on_in_the_next_attempt(
         stop_trial(run, 1)
         assert run.status()["status"] == "stopped"
     sweep.join(60)
-    assert codes == [3] and [row.state for row in told(tmp_path).rows()] == ["training", "training"]
+    assert codes == [3] and [row.state for row in stored(tmp_path).ranking()] == ["training", "training"]
 
 
 def test_optuna_begins_with_another_sweep_of_the_same_metric_only(tmp_path: Path) -> None:
@@ -448,15 +449,15 @@ def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.
 def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only their lines in the record and what was told of them: no network, file or thread."""
     found: list[tuple[int, int, int]] = []
-    one_more = local._trial
+    one_more = local._make_trial
 
-    def counted(sweep: Any, task: Any) -> Any:
+    def counted(sweep: Any, leg: Any) -> Any:
         gc.collect()
         process = psutil.Process()
         found.append((len(gc.get_objects()), process.num_fds(), process.num_threads()))
-        return one_more(sweep, task)
+        return one_more(sweep, leg)
 
-    monkeypatch.setattr(local, "_trial", counted)
+    monkeypatch.setattr(local, "_make_trial", counted)
     assert submit(tmp_path, {"trials": 12})[0] == 0
     (objects, files, threads), last = found[3], found[-1]
     assert last[0] - objects <= 20 * (len(found) - 4) and (last[1], last[2]) == (files, threads)

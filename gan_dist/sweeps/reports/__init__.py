@@ -1,1 +1,0 @@
-"""What came of a sweep, as tables, plots and pages."""

@@ -1,1 +1,0 @@
-"""What a sweep tries next, as pure functions of its history."""
