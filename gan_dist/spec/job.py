@@ -22,7 +22,7 @@ from gan_dist.spec.constraints import conflicts
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.merge import merge_values
-from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.optimizer import OptimizerSpec, laid_on
 from gan_dist.spec.problems import shown
 from gan_dist.spec.sections import (
     EmaSpec,
@@ -237,4 +237,5 @@ def _laid(stage: Any, job: Mapping[str, Any]) -> Any:
     if not isinstance(stage, Mapping):
         return stage
     both = [key for key in INHERITED if isinstance(stage.get(key), dict) and isinstance(job.get(key), dict)]
-    return {**stage, **{key: merge_values(job[key], stage[key]) for key in both}}
+    lay = {"optimizer": laid_on, "every": merge_values}
+    return {**stage, **{key: lay[key](job[key], stage[key]) for key in both}}

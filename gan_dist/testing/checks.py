@@ -1,4 +1,4 @@
-"""Checks of a person's own network, objective, penalty or augmentation: what would go wrong, in one call."""
+"""Checks of a person's own network, objective, penalty, augmentation, optimiser or data set: what would go wrong, in one call."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gan_dist.contracts import Nets, Term
 from gan_dist.distributed.randomness import one_lane
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
+from gan_dist.registry.optimizers import check_arguments
 from gan_dist.spec.data import Modality
 from gan_dist.testing.augment import augment_trial
 from gan_dist.testing.bench import (
@@ -28,7 +29,8 @@ from gan_dist.testing.bench import (
     provided,
     samples,
 )
-from gan_dist.testing.kinds import Kind, guess_kind
+from gan_dist.testing.kinds import Component, Kind, guess_kind
+from gan_dist.testing.optimizer import optimizer_trial
 
 
 def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
@@ -52,7 +54,10 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, or
     sentences of 6 tokens, with and without classes where it takes them."""
     kind = kind or guess_kind(use, tuple(roots))
-    found = [f"{key}: {text}" for key, text in lookup.check_arguments(kind, use, args, tuple(roots))]
+    if kind == "optimizer":
+        lookup.add_roots(tuple(roots))
+        return _told(check_arguments(use, args, tuple(roots))) or _attempt(lambda: optimizer_trial(use, args))
+    found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
     if found:
         return found
     modality = modality_of(kind, use, roots)
@@ -73,6 +78,10 @@ def _at_zero(use: str, args: dict[str, Any], roots: Iterable[str | Path]) -> Any
     """An augmentation with p = 0, or None where it takes none."""
     takes = lookup.signature(lookup.locate("augment", use), tuple(roots)).params
     return _make("augment", use, {**args, "p": 0.0}, roots, 0) if any(param.name == "p" for param in takes) else None
+
+
+def _told(wrong: list[tuple[str, str]]) -> list[str]:
+    return [f"{key}: {text}" for key, text in wrong]
 
 
 def _attempt(trial: Any) -> list[str]:
@@ -196,12 +205,12 @@ def _state_problems(module: nn.Module) -> Iterable[str]:
         )
 
 
-def _class_counts(use: str, kind: Kind, roots: Iterable[str | Path]) -> tuple[int, ...]:
+def _class_counts(use: str, kind: Component, roots: Iterable[str | Path]) -> tuple[int, ...]:
     takes = lookup.signature(lookup.locate(kind, use), tuple(roots))
     return (0, CLASSES) if takes.open or any(param.name == "classes" for param in takes.params) else (0,)
 
 
-def _make(kind: Kind, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
+def _make(kind: Component, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
     torch.manual_seed(0)
     return lookup.build(kind, use, args, provided(modality_of(kind, use, roots), classes), tuple(roots))
 

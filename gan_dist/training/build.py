@@ -13,6 +13,7 @@ from gan_dist.registry import lookup
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Schedule
+from gan_dist.training.optimizers import check_stages
 from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Cadence, LazyPenalty, ScheduledArgument, Stage, Weighted
 
@@ -23,7 +24,8 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
     """The stages of the job, one after the other on the clock.
 
     Raises:
-        ValueError: a constructor refused its arguments, or a schedule drives what is no plain attribute.
+        ValueError: a constructor refused its arguments, or a schedule drives what is no plain attribute, or
+            an optimiser cannot be made.
     """
     augment = lookup.build("augment", spec.augment.use, spec.augment.args, {}) if spec.augment else None
     stages: list[Stage] = []
@@ -32,6 +34,9 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
         stage = _stage(plan, begins, clock, spec, networks, augment)
         stages.append(stage)
         begins = stage.ends
+    for name, network in networks.items():
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        check_stages(name, [stage.settings[name] for stage in stages], trained)
     return stages
 
 

@@ -112,7 +112,13 @@ class Stage:
         """Every number that follows a schedule, at this position, for the logs."""
         values = {part.label: part.schedule for part in self.driven}
         values |= {f"{w.label}.weight": w.weight for w in self.objectives if isinstance(w.weight, Schedule)}
+        values |= {f"{name}.{key}": s for name, own in self.settings.items() for key, s in own.scheduled.items()}
         return {name: self.clock.value(schedule, seen - self.begins) for name, schedule in values.items()}
+
+    def driven_settings(self, network: str, seen: int) -> dict[str, float]:
+        """What of a network's optimiser follows a schedule beside the learning rate, at this position."""
+        scheduled = self.settings[network].scheduled
+        return {key: self.clock.value(schedule, seen - self.begins) for key, schedule in scheduled.items()}
 
     def due(self, phase: Phase, seen: int) -> list[LazyPenalty]:
         """The penalties of this phase in the iteration that starts at `seen`."""

@@ -282,8 +282,13 @@ def test_the_schema_accepts_the_shipped_jobs_and_refuses_faults() -> None:
         {"generator": {"use": "dcgan", "widht": 3}},
         {"until": "3 weeks"},
         {"objective": "x"},
+        {"optimizer": {"momentum": 0.9}},
+        {"optimizer": {"generator": {"momentum": 0.9}}},
+        {"optimizer": {"use": "RMSprop"}},
     ):
         assert not validator.is_valid({**job, **fault}), fault
+    own = {"use": "torch.optim:SGD", "momentum": {"linear": {"from": 0, "to": 0.9, "over": "1k"}}}
+    validator.validate({**job, "optimizer": {**own, "generator": {"nesterov": True}}})
 
 
 def test_loading_a_job_imports_nothing_heavy() -> None:
