@@ -20,6 +20,7 @@ from gan_dist.execution.attempt import Attempt, is_users, user_traceback
 from gan_dist.execution.events import preparing
 from gan_dist.execution.preflight import data_problems, describe, earlier_window, storage_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
+from gan_dist.registry.lookup import add_roots
 from gan_dist.runs.log_file import logged
 from gan_dist.runs.request import Request
 from gan_dist.runs.storage import Folder
@@ -96,6 +97,7 @@ def read_rows(
     Raises:
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
+    add_roots([spec.environment.code or "."])
     found = prepare_or_load(spec.data, cache, write_shards_on_processes, preparing(emit), spec.batch if smoke else None)
     chosen = choose(spec.data, found.bytes, psutil.virtual_memory().available, before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})

@@ -17,6 +17,7 @@ from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import wrong_value
 from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities
 from gan_dist.registry.optimizers import check_optimizers
+from gan_dist.registry.own_data import check_data
 from gan_dist.registry.signatures import Param, Signature, read_signature
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import as_argument
@@ -102,7 +103,7 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree), *check_optimizers(tree, roots)]
+    found += [*_check_opponent(tree), *check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 

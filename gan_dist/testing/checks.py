@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from gan_dist.contracts import Nets, Term
 from gan_dist.distributed.randomness import one_lane
 from gan_dist.errors import UsageError
-from gan_dist.registry import lookup
-from gan_dist.registry.optimizers import check_arguments
+from gan_dist.registry import lookup, optimizers, own_data
 from gan_dist.spec.data import Modality
 from gan_dist.testing.augment import augment_trial
 from gan_dist.testing.bench import (
@@ -29,6 +28,7 @@ from gan_dist.testing.bench import (
     provided,
     samples,
 )
+from gan_dist.testing.dataset import dataset_trial
 from gan_dist.testing.kinds import Component, Kind, guess_kind
 from gan_dist.testing.optimizer import optimizer_trial
 
@@ -54,9 +54,10 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, or
     sentences of 6 tokens, with and without classes where it takes them."""
     kind = kind or guess_kind(use, tuple(roots))
-    if kind == "optimizer":
+    if kind == "optimizer" or kind == "dataset":
         lookup.add_roots(tuple(roots))
-        return _told(check_arguments(use, args, tuple(roots))) or _attempt(lambda: optimizer_trial(use, args))
+        module, trial = (optimizers, optimizer_trial) if kind == "optimizer" else (own_data, dataset_trial)
+        return _told(module.check_arguments(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
     found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
     if found:
         return found

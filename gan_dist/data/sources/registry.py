@@ -31,6 +31,7 @@ from gan_dist.data.sources.arrays import idx_images, is_array, list_array, read_
 from gan_dist.data.sources.digits import list_digits, read_digits
 from gan_dist.data.sources.image_files import list_folder, list_table, read_files
 from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
+from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
 from gan_dist.data.sources.random_samples import read_noise
 from gan_dist.data.sources.reachability import reaching
@@ -41,7 +42,7 @@ from gan_dist.data.text.oracle import read_oracle
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.file_listing import HIDDEN
 from gan_dist.runs.storage import Folder, locate
-from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
+from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
@@ -52,6 +53,7 @@ READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "parquet": read_parquet,
     "torchvision": read_torchvision,
     "noise": read_noise,
+    KIND: read_own,
     "sentences": read_sentences,
     "oracle": read_oracle,
 }
@@ -129,6 +131,8 @@ def list_source(data: PictureData) -> Listing:
         return list_digits(data)
     if data.source.startswith(SCHEME):
         return list_torchvision(data)
+    if is_own_data(data.source):
+        return list_own(data)
     with reaching(data.source):
         folder, name = locate(data.source)
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
