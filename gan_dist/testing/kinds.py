@@ -48,10 +48,8 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     target = lookup.locate("generator", use)
     lookup.signature(target, tuple(roots))
     factory = lookup.load(target, tuple(roots))
-    if hasattr(factory, "step") and hasattr(factory, "load_state_dict"):
+    if hasattr(factory, "step") and hasattr(factory, "load_state_dict") and not _is_network(factory):
         return "optimizer"
-    if hasattr(factory, "__getitem__") and hasattr(factory, "__len__") and not _is_network(factory):
-        return "dataset"
     if hasattr(factory, "draw"):
         return "generator"
     if _changes_images(factory):
@@ -60,6 +58,8 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
         return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
     if hasattr(factory, "forward") or _is_network(factory):
         return "discriminator"
+    if hasattr(factory, "__getitem__") and hasattr(factory, "__len__"):
+        return "dataset"
     raise UsageError(
         f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
         "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)), augmentation (__call__(x, rng)), optimizer "

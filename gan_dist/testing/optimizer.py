@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_dist.errors import UsageError
 from gan_dist.spec.optimizer import OptimizerSettings, OptimizerSpec
 from gan_dist.training.optimizers import OtherOptimizer, strange
 
@@ -27,7 +28,11 @@ def optimizer_trial(use: str, args: dict[str, Any]) -> Iterable[str]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
     before, world = copy.deepcopy(net.state_dict()), _world()
-    optimizer = _entered(settings, net)
+    try:
+        optimizer = _entered(settings, net)
+    except UsageError as error:
+        yield str(error)
+        return
     _train(net, optimizer)
     for name, now in _world().items():
         was = world[name]

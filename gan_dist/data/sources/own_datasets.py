@@ -97,11 +97,11 @@ def item_of(found: Any, place: int, source: str) -> tuple[Any, Label]:
         sample, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
         if isinstance(sample, Image.Image):
             sample.load()
+        return sample, _label(label)
     except MemoryError:
         raise
     except Exception as error:  # it is somebody else's code
         return UnreadableSample(told(error, source)), None
-    return sample, _label(label)
 
 
 def content_of(sample: Any) -> One | str:
@@ -184,7 +184,7 @@ def _all_labels(found: Any, source: str) -> list[Label]:
 def _label(value: Any) -> Label:
     """A class as a number or a text: also one of numpy's or PyTorch's."""
     plain = value.item() if hasattr(value, "item") else value
-    return plain if plain is None or isinstance(plain, int) else str(plain)
+    return int(plain) if isinstance(plain, int) else None if plain is None else str(plain)
 
 
 def _unlike(given: str, wanted: str) -> UnreadableSample:
