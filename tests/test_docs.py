@@ -276,6 +276,29 @@ def test_own_example_runs_from_the_command_line(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli
+) -> None:
+    import gan_dist
+
+    page = (DOCS / "own.md").read_text()
+    optimizer, data = fenced(page, "python")
+    (tmp_path / "my_optimizer.py").write_text(optimizer)
+    (tmp_path / "my_data.py").write_text(data)
+    sections = re.findall(r"^    ((?:optimizer|data): \{.*(?:my_optimizer|my_data):.*)$", page, re.MULTILINE)
+    nets = ["generator: {use: mlp, hidden: 8, z: 4}", "discriminator: {use: mlp, hidden: 8}", "objective: hinge"]
+    (tmp_path / "job.yaml").write_text("\n".join(["name: own", *sections, *nets, "batch: 8", "until: 3 steps"]))
+    assert len(sections) == 2
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, kind in (("my_optimizer:SignMomentum", "optimizer"), ("my_data:Discs", "dataset")):
+        code, said, err = cli("check", name)
+        assert code == 0 and f"a {kind}, ok" in said, err
+    run = gan_dist.train("job.yaml")
+    assert run.status()["status"] == "succeeded"
+    assert gan_dist.load(run).classes == ("large", "small")
+
+
 def test_cluster_yaml_is_what_ray_accepts() -> None:
     import json
     from importlib.util import find_spec

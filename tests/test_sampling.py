@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from gan_dist.generation.paired_samples import real_pairs
 from PIL import Image
 from torch import Tensor
 
@@ -28,7 +29,6 @@ from gan_dist.data.prepare import prepare_or_load
 from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
 from gan_dist.generation.model import Model
-from gan_dist.generation.paired_samples import real_pairs
 from gan_dist.generation.samples import real_samples
 from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
 from gan_dist.runs.storage import Folder

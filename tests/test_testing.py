@@ -244,3 +244,15 @@ def test_a_missing_name_is_refused(own: Any, tmp_path: Path) -> None:
     name = own("Gen", "    pass")
     with pytest.raises(ValueError, match="Gne"):
         check(f"{name}:Gne", roots=(tmp_path,))
+
+
+def test_a_network_that_steps_and_an_objective_with_items_stay_what_they_are(own: Any, tmp_path: Path) -> None:
+    name = own("Gen", "    def step(self, state, token):\n        pass\n")
+    assert guess_kind(f"{name}:Bad", (tmp_path,)) == "generator"
+    (tmp_path / f"{name}_b.py").write_text(
+        "from typing import NamedTuple\n\nclass Obj(NamedTuple):\n    weight: float = 1.0\n\n"
+        "    def terms(self, phase, nets, batch):\n        return {}\n\nclass Data(list):\n    pass\n"
+    )
+    assert guess_kind(f"{name}_b:Obj", (tmp_path,)) == "objective"
+    assert guess_kind(f"{name}_b:Data", (tmp_path,)) == "dataset"
+    assert guess_kind("torch.optim:SGD") == "optimizer"

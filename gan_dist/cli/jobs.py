@@ -94,13 +94,15 @@ def check(
     use: Annotated[str, typer.Argument(help="Your own package.module:Name, or a shipped name.")],
     kind: Annotated[
         str | None,
-        typer.Option(help="generator, discriminator, objective, penalty or augment; guessed if left out."),
+        typer.Option(
+            help="generator, discriminator, objective, penalty, augment, optimizer or dataset; guessed if left out."
+        ),
     ] = None,
     sets: options.Set = None,
     code: Annotated[Path, typer.Option(help="Folder with your modules.", metavar="DIR")] = Path("."),
     as_json: options.Json = False,
 ) -> None:
-    """Say what is wrong with your own network, objective, penalty or augmentation, in one call."""
+    """Say what is wrong with your own network, objective, optimiser, data set, ..., in one call."""
     from gan_dist.spec.job_file import overrides_document
     from gan_dist.testing.checks import problems
     from gan_dist.testing.kinds import guess_kind, parse_kind

@@ -46,6 +46,7 @@ def prepare(
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
+    code: Annotated[Path, typer.Option(help="Folder with the module of your own data set.", metavar="DIR")] = Path("."),
     workers: Workers = None,
     address: Address = None,
     as_json: Json = False,
@@ -70,9 +71,9 @@ def prepare(
     options |= overrides_document(sets or []).value
     check_address(address, workers)
     if workers is None:
-        made = _make(source, target, options, as_json)
+        made = _make(source, target, options, code, as_json)
     else:
-        made = _make_on_cluster(source, target, options, workers, address, as_json)
+        made = _make_on_cluster(source, target, options, code, workers, address, as_json)
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -81,13 +82,15 @@ def prepare(
     say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
 
 
-def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Prepared:
+def _make(source: str, target: str, options: dict[str, Any], code: Path, aside: bool) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.data.executors import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
+    from gan_dist.registry.lookup import add_import_roots
     from gan_dist.spec.check import validate_data
 
+    add_import_roots([code])
     data = validate_data({"source": source, **options})
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
@@ -98,18 +101,32 @@ def _make(source: str, target: str, options: dict[str, Any], aside: bool) -> Pre
 
 
 def _make_on_cluster(
-    source: str, target: str, options: dict[str, Any], workers: int, address: str | None, as_json: bool
+    source: str,
+    target: str,
+    options: dict[str, Any],
+    code: Path,
+    workers: int,
+    address: str | None,
+    as_json: bool,
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster_task import run_on_cluster
     from gan_dist.data.prepare import open_prepared
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.check import validate_data
+    from gan_dist.spec.data import is_own_data
+    from gan_dist.spec.sections import EnvironmentSpec
 
     folder = Folder.at(target)
     data = validate_data({"source": source, **options}).with_absolute_paths().model_dump(mode="json")
     arguments = {"data": data, "target": folder.uri, "workers": workers}
-    run_on_cluster("prepare", arguments, environment=None, address=address, to_stderr=as_json)
+    run_on_cluster(
+        "prepare",
+        arguments,
+        environment=EnvironmentSpec(code=str(code)) if is_own_data(source) else None,
+        address=address,
+        to_stderr=as_json,
+    )
     made = open_prepared(folder)
     if made is None:
         raise UsageError(f"{folder.uri!r} is not seen from here, though it was written; the cluster must share it")

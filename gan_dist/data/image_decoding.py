@@ -69,6 +69,11 @@ def open_image(content: bytes) -> Image.Image:
         raise
     except Exception as error:  # decoders raise anything on damaged files
         raise UnreadableSample(str(error) or type(error).__name__) from error
+    return upright(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded picture, turned as its EXIF orientation says."""
     try:
         # Pillow takes half as long to look for notes as to decode a small picture; most have none.
         noted = hasattr(image, "tag_v2") or any(note in image.info for note in NOTES)

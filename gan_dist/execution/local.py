@@ -19,6 +19,7 @@ from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
 from gan_dist.execution.events import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
+from gan_dist.registry.lookup import add_import_roots
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -94,6 +95,7 @@ def read_rows(
     Raises:
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
+    add_import_roots([spec.environment.code or "."])
     found = prepare_or_load(
         spec.data, cache, write_shards_on_processes, preparation_progress(emit), spec.batch if smoke else None
     )

@@ -113,6 +113,7 @@ MAY_CHANGE = (
     "compile",
     "micro_batch",
     "data.source",
+    "data.args",
     "data.inputs",
     "data.max_rejected",
 )

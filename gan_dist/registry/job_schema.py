@@ -8,10 +8,11 @@ from gan_dist.registry.argument_types import value_schema
 from gan_dist.registry.lookup import ALIASES, PROVIDED, Kind, signature
 from gan_dist.registry.signatures import Param
 from gan_dist.spec.amounts import Amount
+from gan_dist.spec.fields import OWN_NAME
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.optimizer import NETWORK_KEYS, OURS, OptimizerSpec
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
-OWN_TARGET = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 MODELS: dict[Kind, str] = {
     "objective": "ObjectiveSpec",
     "penalty": "PenaltySpec",
@@ -74,8 +75,18 @@ def _place_slots(job: dict[str, Any], stage: dict[str, Any]) -> None:
     job["objective"]["anyOf"] = [*objectives, null]
     job["penalties"] |= penalties
     job["metrics"] |= {"type": "array", "items": _reference("metric")}
+    job["optimizer"] |= _without_further_arguments()
     stage["objective"] = {"description": stage["objective"]["description"], "anyOf": objectives}
     stage["penalties"]["anyOf"] = [penalties, null]
+
+
+def _without_further_arguments() -> dict[str, Any]:
+    """Our own optimisers have no arguments but the keys of the section; every further one is a network."""
+    shared: dict[str, Any] = dict.fromkeys(OptimizerSpec.model_fields, True)
+    of_network = dict.fromkeys(NETWORK_KEYS, True)
+    network = {"type": "object", "properties": of_network, "additionalProperties": False}
+    ours = {"properties": {"use": {"enum": list(OURS)}}}
+    return {"if": ours, "then": {"properties": shared, "additionalProperties": network}}
 
 
 def _reference(name: str) -> dict[str, Any]:
@@ -87,7 +98,7 @@ def _slot(kind: Kind, model: dict[str, Any]) -> dict[str, Any]:
     aliases = sorted(ALIASES[kind])
     use = {
         "description": model["properties"]["use"]["description"],
-        "anyOf": [{"enum": aliases}, {"type": "string", "pattern": OWN_TARGET}],
+        "anyOf": [{"enum": aliases}, {"type": "string", "pattern": f"^{OWN_NAME}$"}],
     }
     own = {**model["properties"], "use": use}
     mapping = {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,13 @@ from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import explain_mismatch
 from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities_of
+from gan_dist.registry.optimizers import check_optimizers
+from gan_dist.registry.own_data import check_data
 from gan_dist.registry.signatures import Param, Signature, read_signature
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import as_argument
+from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.optimizer import OptimizerSpec
 from gan_dist.spec.problems import Keys, Problem, suggestion, unknown_key
 from gan_dist.spec.schedules import Schedule
 
@@ -49,7 +50,6 @@ _OWN_KEYS: dict[str, set[str]] = {
     "penalty": {"use", "every"},
     "metric": {"use", "features", "samples"},
 }
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class ComponentSlot(NamedTuple):
@@ -70,7 +70,7 @@ def resolve_target(kind: Kind, use: str) -> str:
     """The `module:Name` behind a `use`. Raises ValueError for what is neither an alias nor of that form."""
     if use in ALIASES[kind]:
         return ALIASES[kind][use]
-    if _TARGET.fullmatch(use):
+    if is_own_name(use):
         return use
     form = "or your own as 'package.module:Name'"
     raise UsageError(f"unknown {kind} '{use}'{suggestion(use, sorted(ALIASES[kind]))}, {form}")
@@ -103,7 +103,7 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree), *_check_optimizers(tree)]
+    found += [*_check_opponent(tree), *check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 
@@ -230,17 +230,3 @@ def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
             if ours and use not in _WITHOUT_DISCRIMINATOR:
                 yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
                 return
-
-
-def _check_optimizers(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
-    networks = tree.get("networks")
-    names = ["generator", "discriminator"] if tree.get("discriminator") else ["generator"]
-    names += networks if isinstance(networks, Mapping) else ()
-    places: list[tuple[Keys, Any]] = [(("optimizer",), tree.get("optimizer"))]
-    for index, stage in enumerate(_listed(tree.get("stages"))):
-        if isinstance(stage, Mapping):
-            places.append((("stages", index, "optimizer"), stage.get("optimizer")))
-    for keys, optimizer in places:
-        for key, value in optimizer.items() if isinstance(optimizer, Mapping) else ():
-            if isinstance(value, Mapping) and key not in OptimizerSpec.model_fields and key not in names:
-                yield (*keys, key), unknown_key(key, [*OptimizerSpec.model_fields, *names])

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from gan_dist.spec.amounts import Amount, CountField
-from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole
+from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole, is_own_name
 from gan_dist.spec.problems import show_value, suggestion
 
 Modality = Literal["image", "text", "pair"]
@@ -25,6 +25,14 @@ ORACLE = "oracle"
 BUILT_IN = ("digits", ORACLE)
 VALIDATION_SHARE = 0.05
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+_SETS = ("torchvision:", f"{ORACLE}:")
+ARGS = "Arguments of a data set of your own; paths at `root`, `folder`, `file` or `path` are relative to where you are."
+_PATHS = ("root", "folder", "file", "path")
+
+
+def is_own_data(source: str) -> bool:
+    """Whether a source is a person's own data set, `package.module:Name`."""
+    return is_own_name(source) and not source.startswith(_SETS)
 
 
 def _known(written: object) -> object:
@@ -35,7 +43,14 @@ def _known(written: object) -> object:
 
 def _absolute(path: str) -> str:
     """A local path from where we are; names of sets and URIs as they are."""
-    return path if path in BUILT_IN or _SCHEME.match(path) else str(Path(path).expanduser().absolute())
+    named = path in BUILT_IN or _SCHEME.match(path) or is_own_data(path)
+    return path if named else str(Path(path).expanduser().absolute())
+
+
+def _with_absolute(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a data set whose paths another process finds."""
+    paths = {key: value for key in _PATHS if isinstance(value := args.get(key), str)}
+    return {**args, **{key: _absolute(value) for key, value in paths.items()}}
 
 
 class DataSection(Section):
@@ -95,13 +110,17 @@ class ImageData(PictureData):
     source: str = Field(
         min_length=1,
         description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI.",
+        "relative to where you are, or a URI; or your own data set as `package.module:Name`.",
     )
+    args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     labels: Literal["none", "folders", "source"] = Field(
         default="none",
         description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
     )
     class_weights: ClassWeights = WEIGHTS
+
+    def with_absolute_paths(self) -> Self:
+        return self.model_copy(update={"source": _absolute(self.source), "args": _with_absolute(self.args)})
 
 
 class PairData(PictureData):
@@ -135,8 +154,9 @@ class TextData(DataSection):
         min_length=1,
         description="A text file with a sentence a line, a CSV, JSONL, JSON or Parquet file, a folder of them, a "
         "prepared folder, or `oracle` (sentences of a random LSTM; `oracle:FILE.npz` of a known one); a path relative "
-        "to where you are, or a URI.",
+        "to where you are, or a URI; or your own data set as `package.module:Name`.",
     )
+    args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     test: Kept | None = Field(
         default=None,
         description="Sentences for `gan-dist evaluate` alone: training neither learns from them nor looks at them. A "
@@ -183,8 +203,10 @@ class TextData(DataSection):
         "the only one of words.",
     )
     encoding: str = Field(default="utf-8", description="How characters are stored, as Python names it.")
-    labels: Literal["none", "folders", "files", "column"] = Field(
-        default="none", description="none, folders (a class per sub-folder), files (per file) or column (of a table)."
+    labels: Literal["none", "folders", "files", "column", "source"] = Field(
+        default="none",
+        description="none, folders (a class per sub-folder), files (per file), column (of a table) or source (of your "
+        "own data set).",
     )
     class_weights: ClassWeights = WEIGHTS
     label_column: str = Field(default="label", description="The column that `labels: column` reads.")
@@ -200,7 +222,7 @@ class TextData(DataSection):
         tokens = _absolute(self.tokens) if self.tokens.endswith(".json") else self.tokens
         kept = {"test": self.test, "validation": self.validation}
         files = {key: _absolute(file) for key, file in kept.items() if isinstance(file, str)}
-        return self.model_copy(update={"source": source, "tokens": tokens, **files})
+        return self.model_copy(update={"source": source, "tokens": tokens, "args": _with_absolute(self.args), **files})
 
     @property
     def shares(self) -> dict[str, float]:

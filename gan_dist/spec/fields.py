@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
@@ -21,6 +22,14 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from gan_dist.spec.problems import show_value, suggestion, unknown_key
+
+# A person's own class or function: `package.module:Name`.
+OWN_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+
+def is_own_name(text: str) -> bool:
+    """Whether a text is of the form `package.module:Name`."""
+    return re.fullmatch(OWN_NAME, text) is not None
 
 
 class Section(BaseModel):

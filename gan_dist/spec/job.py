@@ -22,7 +22,7 @@ from gan_dist.spec.component_specs import (
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.job_file import merge_values
-from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.optimizer import OptimizerSpec, laid_on
 from gan_dist.spec.problems import show_value, suggestion
 from gan_dist.spec.sections import (
     EmaSpec,
@@ -237,7 +237,8 @@ def _laid(stage: Any, job: Mapping[str, Any]) -> Any:
     if not isinstance(stage, Mapping):
         return stage
     both = [key for key in INHERITED if isinstance(stage.get(key), dict) and isinstance(job.get(key), dict)]
-    return {**stage, **{key: merge_values(job[key], stage[key]) for key in both}}
+    lay = {"optimizer": laid_on, "every": merge_values}
+    return {**stage, **{key: lay[key](job[key], stage[key]) for key in both}}
 
 
 def find_conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:

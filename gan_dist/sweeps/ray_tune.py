@@ -242,7 +242,7 @@ def _remove_group(group: str) -> None:
 
 def conduct_sweep(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a sweep to its end, or until `stop` is set; the exit code. Ray is up."""
-    return Attempt(request, print_event, stop).run(lambda attempt: search(attempt, reading))
+    return Attempt(request, print_event, stop).run(lambda attempt: run_sweep(attempt, reading))
 
 
 def run_sweep(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:

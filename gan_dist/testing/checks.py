@@ -1,4 +1,4 @@
-"""Checks of a person's own network, objective, penalty or augmentation: what would go wrong, in one call."""
+"""Checks of a person's own network, objective, penalty, augmentation, optimiser or data set: what would go wrong, in one call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan_dist.contracts import Nets, Term
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
-from gan_dist.registry import lookup
+from gan_dist.registry import lookup, optimizers, own_data
 from gan_dist.spec.data import Modality
 from gan_dist.testing.augment import augmentation_problems
 from gan_dist.testing.bench import (
@@ -28,7 +28,9 @@ from gan_dist.testing.bench import (
     modality_of,
     real_samples,
 )
-from gan_dist.testing.kinds import Kind, guess_kind
+from gan_dist.testing.dataset import dataset_trial
+from gan_dist.testing.kinds import Component, Kind, guess_kind
+from gan_dist.testing.optimizer import optimizer_trial
 
 
 def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
@@ -52,7 +54,11 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, or
     sentences of 6 tokens, with and without classes where it takes them."""
     kind = kind or guess_kind(use, tuple(roots))
-    found = [f"{key}: {text}" for key, text in lookup.check_arguments(kind, use, args, tuple(roots))]
+    if kind == "optimizer" or kind == "dataset":
+        lookup.add_import_roots(tuple(roots))
+        module, trial = (optimizers, optimizer_trial) if kind == "optimizer" else (own_data, dataset_trial)
+        return _told(module.check_arguments(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
+    found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
     if found:
         return found
     modality = modality_of(kind, use, roots)
@@ -73,6 +79,10 @@ def _at_zero(use: str, args: dict[str, Any], roots: Iterable[str | Path]) -> Any
     """An augmentation with p = 0, or None where it takes none."""
     takes = lookup.signature(lookup.resolve_target("augment", use), tuple(roots)).params
     return _make("augment", use, {**args, "p": 0.0}, roots, 0) if any(param.name == "p" for param in takes) else None
+
+
+def _told(wrong: list[tuple[str, str]]) -> list[str]:
+    return [f"{key}: {text}" for key, text in wrong]
 
 
 def _attempt(trial: Any) -> list[str]:
@@ -196,12 +206,12 @@ def _state_problems(module: nn.Module) -> Iterable[str]:
         )
 
 
-def _class_counts(use: str, kind: Kind, roots: Iterable[str | Path]) -> tuple[int, ...]:
+def _class_counts(use: str, kind: Component, roots: Iterable[str | Path]) -> tuple[int, ...]:
     takes = lookup.signature(lookup.resolve_target(kind, use), tuple(roots))
     return (0, CLASSES) if takes.open or any(param.name == "classes" for param in takes.params) else (0,)
 
 
-def _make(kind: Kind, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
+def _make(kind: Component, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
     torch.manual_seed(0)
     return lookup.build_component(kind, use, args, data_arguments(modality_of(kind, use, roots), classes), tuple(roots))
 

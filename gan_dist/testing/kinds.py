@@ -13,8 +13,11 @@ from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.problems import suggestion
 
-Kind = Literal["generator", "discriminator", "objective", "penalty", "augment"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Component = Literal["generator", "discriminator", "objective", "penalty", "augment"]
+Other = Literal["optimizer", "dataset"]
+Kind = Component | Other
+KINDS: tuple[Component, ...] = get_args(Component)
+OTHERS: tuple[Other, ...] = get_args(Other)
 
 
 def parse_kind(name: str) -> Kind:
@@ -23,10 +26,11 @@ def parse_kind(name: str) -> Kind:
     Raises:
         ValueError: there is no such kind.
     """
-    for kind in KINDS:
+    known: tuple[Kind, ...] = (*KINDS, *OTHERS)
+    for kind in known:
         if name == kind:
             return kind
-    raise UsageError(f"kind: {name!r}{suggestion(name, KINDS)}")
+    raise UsageError(f"kind: {name!r}{suggestion(name, known)}")
 
 
 def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
@@ -44,22 +48,31 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     target = lookup.resolve_target("generator", use)
     lookup.signature(target, tuple(roots))
     factory = lookup.load_object(target, tuple(roots))
+    if hasattr(factory, "step") and hasattr(factory, "load_state_dict") and not _is_network(factory):
+        return "optimizer"
     if hasattr(factory, "draw"):
         return "generator"
     if _changes_images(factory):
         return "augment"
     if hasattr(factory, "terms"):
         return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
-    if hasattr(factory, "forward") or (inspect.isclass(factory) and issubclass(factory, nn.Module)):
+    if hasattr(factory, "forward") or _is_network(factory):
         return "discriminator"
+    if hasattr(factory, "__getitem__") and hasattr(factory, "__len__"):
+        return "dataset"
     raise UsageError(
         f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
-        "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)) nor augmentation (__call__(x, rng))"
+        "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)), augmentation (__call__(x, rng)), optimizer "
+        "(step, load_state_dict) nor dataset (__len__, __getitem__)"
     )
+
+
+def _is_network(factory: Any) -> bool:
+    return inspect.isclass(factory) and issubclass(factory, nn.Module)
 
 
 def _changes_images(factory: Any) -> bool:
     """Whether a class is called with images and random numbers."""
-    named = "forward" if inspect.isclass(factory) and issubclass(factory, nn.Module) else "__call__"
+    named = "forward" if _is_network(factory) else "__call__"
     own = next((vars(base)[named] for base in getattr(factory, "__mro__", ()) if named in vars(base)), None)
     return own is not None and list(inspect.signature(own).parameters)[2:3] == ["rng"]

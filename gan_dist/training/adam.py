@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
+from gan_dist.spec.optimizer import OptimizerSettings
+from gan_dist.spec.schedules import Schedule
+
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -29,6 +32,17 @@ class Adam:
         self.parameters, self.decoupled = parameters, decoupled
         self.lr, self.betas, self.eps, self.weight_decay = 0.0, (0.9, 0.999), 1e-8, 0.0
         self.state: dict[int, dict[str, Tensor]] = {}
+
+    def enter(self, settings: OptimizerSettings, lazy: float) -> None:
+        """Take the settings of a stage; the moments' decay rates are raised to the power `lazy`."""
+        first, second = settings.betas
+        self.betas, self.eps = (first**lazy, second**lazy), settings.eps
+        if not isinstance(settings.weight_decay, Schedule):
+            self.weight_decay = settings.weight_decay
+
+    def drive(self, lr: float, values: Mapping[str, float]) -> None:
+        """Take the learning rate of the next step, and the weight decay where it follows a schedule."""
+        self.lr, self.weight_decay = lr, values.get("weight_decay", self.weight_decay)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -58,6 +72,10 @@ class Adam:
     def zero_grad(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.state = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The moments, by the parameter's number."""

@@ -16,6 +16,7 @@ from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.optimizer import OptimizerSettings
 from gan_dist.spec.schedules import Schedule, Scheduled
+from gan_dist.training.optimizers import check_stages
 from gan_dist.training.schedule import Clock
 
 
@@ -116,7 +117,13 @@ class Stage:
         """Every number that follows a schedule, at this position, for the logs."""
         values = {part.label: part.schedule for part in self.driven}
         values |= {f"{w.label}.weight": w.weight for w in self.objectives if isinstance(w.weight, Schedule)}
+        values |= {f"{name}.{key}": s for name, own in self.settings.items() for key, s in own.scheduled.items()}
         return {name: self.clock.value(schedule, seen - self.begins) for name, schedule in values.items()}
+
+    def driven_settings(self, network: str, seen: int) -> dict[str, float]:
+        """What of a network's optimiser follows a schedule beside the learning rate, at this position."""
+        scheduled = self.settings[network].scheduled
+        return {key: self.clock.value(schedule, seen - self.begins) for key, schedule in scheduled.items()}
 
     def due(self, phase: Phase, seen: int) -> list[LazyPenalty]:
         """The penalties of this phase in the iteration that starts at `seen`."""
@@ -234,7 +241,8 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
     """The stages of the job, one after the other on the clock.
 
     Raises:
-        ValueError: a constructor refused its arguments, or a schedule drives what is no plain attribute.
+        ValueError: a constructor refused its arguments, a schedule drives what is no plain attribute, or an optimiser
+            cannot be made.
     """
     augment = lookup.build_component("augment", spec.augment.use, spec.augment.args, {}) if spec.augment else None
     stages: list[Stage] = []
@@ -243,6 +251,9 @@ def build_stages(spec: JobSpec, clock: Clock, networks: Mapping[str, nn.Module])
         stage = _stage(plan, begins, clock, spec, networks, augment)
         stages.append(stage)
         begins = stage.ends
+    for name, network in networks.items():
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        check_stages(name, [stage.settings[name] for stage in stages], trained)
     return stages
 
 

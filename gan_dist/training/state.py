@@ -14,8 +14,8 @@ from gan_dist.contracts import Nets
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 from gan_dist.runs.checkpoint import Checkpoint, load_weights
 from gan_dist.spec.optimizer import OptimizerSettings
-from gan_dist.training.adam import Adam
 from gan_dist.training.ema import Ema
+from gan_dist.training.optimizers import build_optimizer
 from gan_dist.training.stages import Stage, lazy_correction
 
 
@@ -46,7 +46,7 @@ class TrainState:
             for name, net in self.nets.items()
         }
         self.optimizers = {
-            name: Adam(parameters, decoupled=settings[name].use == "adamw")
+            name: build_optimizer(settings[name], parameters)
             for name, parameters in self.trainable.items()
             if parameters
         }
@@ -60,7 +60,7 @@ class TrainState:
     def _begin(self, stage: Stage) -> None:
         """Tell the objectives that want to know that their stage begins; forget the moments where it says so."""
         for optimizer in self.optimizers.values() if stage.fresh_optimizer else ():
-            optimizer.state = {}
+            optimizer.forget()
         for weighted in stage.objectives:
             if hasattr(weighted.objective, "begin"):
                 weighted.objective.begin(Nets(self.nets))
@@ -92,10 +92,7 @@ class TrainState:
         if self.seen == stage.begins:
             self._begin(stage)
         for name, optimizer in self.optimizers.items():
-            settings, lazy = stage.settings[name], lazy_correction(stage, name)
-            first, second = settings.betas
-            optimizer.betas = (first**lazy, second**lazy)
-            optimizer.eps, optimizer.weight_decay = settings.eps, settings.weight_decay
+            optimizer.enter(stage.settings[name], lazy_correction(stage, name))
 
     def learning_rate(self, stage: Stage, name: str) -> float:
         """Of one network in the iteration that starts now, warm-up included."""
@@ -113,7 +110,8 @@ class TrainState:
             if (most := stage.settings[name].clip) is not None:
                 torch.nn.utils.clip_grads_with_norm_(self.trainable[name], most, norms[name])
             optimizer = self.optimizers[name]
-            optimizer.lr = self.learning_rate(stage, name) * lazy_correction(stage, name)
+            lr = self.learning_rate(stage, name) * lazy_correction(stage, name)
+            optimizer.drive(lr, stage.driven_settings(name, self.seen))
             optimizer.step()
             optimizer.zero_grad()
         return norms

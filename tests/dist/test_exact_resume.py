@@ -60,6 +60,11 @@ JOBS = {
         standing={"batches": 2},
         until=f"{STEPS} steps",
     ),
+    "sgd with momentum": job(
+        precision="fp32",
+        optimizer={"use": "torch.optim:SGD", "lr": 0.05, "momentum": {"linear": {"from": 0, "to": 0.9, "over": 90}}},
+        until=f"{STEPS} steps",
+    ),
     "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
     "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
     "mle, then seqgan by a transformer": {

@@ -72,6 +72,7 @@ CASES |= {
     "reconstruction": job(**MLP, objective=[{"use": "hinge"}, {"use": "l1"}, {"use": "l2"}], micro_batch=4),
     # Nothing moves, for normalisation couples a batch; what samples are made with is the same all the same.
     "standing statistics": job(optimizer={"lr": 0.0}, standing={"batches": 2}, ema={"half_life": 40}),
+    "rmsprop": job(**MLP, micro_batch=4, optimizer={"use": "torch.optim:RMSprop", "lr": 1e-2, "momentum": 0.5}),
     "one network moves": job(**MLP, optimizer={"lr": 1e-2, "generator": {"lr": 0.0}}),
 }
 

@@ -137,7 +137,7 @@ def test_all_problems_at_once_with_their_lines(here: Path) -> None:
         "-o: precision: 'fp8' is not allowed (allowed: auto, fp32, bf16, fp64)",
         "job.yaml:2: data.source: required, but missing",
         "job.yaml:3: data.sorce: unknown key; did you mean 'source'? "
-        "(allowed: background, channels, class_weights, fit, ingest, labels, max_rejected, modality, size, source, "
+        "(allowed: args, background, channels, class_weights, fit, ingest, labels, max_rejected, modality, size, source, "
         "window, xflip)",
         "job.yaml:5: generator.widht: unknown key; did you mean 'width'? (allowed: width, z)",
         "job.yaml:7: objective.use: unknown objective 'hing'; did you mean 'hinge'? "
@@ -282,8 +282,13 @@ def test_the_schema_accepts_the_shipped_jobs_and_refuses_faults() -> None:
         {"generator": {"use": "dcgan", "widht": 3}},
         {"until": "3 weeks"},
         {"objective": "x"},
+        {"optimizer": {"momentum": 0.9}},
+        {"optimizer": {"generator": {"momentum": 0.9}}},
+        {"optimizer": {"use": "RMSprop"}},
     ):
         assert not validator.is_valid({**job, **fault}), fault
+    own = {"use": "torch.optim:SGD", "momentum": {"linear": {"from": 0, "to": 0.9, "over": "1k"}}}
+    validator.validate({**job, "optimizer": {**own, "generator": {"nesterov": True}}})
 
 
 def test_loading_a_job_imports_nothing_heavy() -> None:

@@ -38,6 +38,7 @@ from gan_dist.data.sources.builtin import (
 )
 from gan_dist.data.sources.image_files import list_folder, list_table, read_files
 from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
+from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
 from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.corpus import find_text
@@ -45,7 +46,7 @@ from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import HIDDEN, Folder, locate
-from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData
+from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
@@ -56,6 +57,7 @@ READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "parquet": read_parquet,
     "torchvision": read_torchvision,
     "noise": read_noise,
+    KIND: read_own,
     "sentences": read_sentences,
     "oracle": read_oracle,
 }
@@ -133,6 +135,8 @@ def list_source(data: PictureData) -> Listing:
         return list_digits(data)
     if data.source.startswith(SCHEME):
         return list_torchvision(data)
+    if is_own_data(data.source):
+        return list_own(data)
     with reaching(data.source):
         folder, name = locate(data.source)
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Literal
 
 from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
+from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
 from gan_dist.data.sources.reachability import reaching
-from gan_dist.data.text.file_formats import LineNames, SomeNames, TextReadOptions, iterate_sentences, note_of
+from gan_dist.data.text.file_formats import LineNames, Sentence, SomeNames, TextReadOptions, note_of
 from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
-from gan_dist.spec.data import TextData
+from gan_dist.spec.data import TextData, is_own_data
 from gan_dist.spec.problems import suggestion
 
 UNREADABLE = "\0"
+BY_SENTENCE = ("column", "source")  # labels that each sentence brings
+Reading = Mapping[str, Callable[[], Iterator[Sentence]]]  # of what each file holds, by the name it is shown under
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
@@ -32,13 +37,38 @@ def find_text(data: TextData) -> Source:
     if data.from_oracle:
         return find_oracle(data)
     splitting = splitting_of(data)
+    if is_own_data(data.source):
+        return _find_own(data, splitting)
+    if data.labels == "source":
+        raise DataError("data.labels: 'source' is for your own data set; for files use folders, files or column")
     with reaching(data.source):
         root, name = locate(data.source)
         files = [root.entry(name)] if name is not None else text_files(root)
     where = f"{root.uri}/{name}" if name is not None else root.uri
-    options = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding, data.shares)
-    key = state_of([FORMAT, files, splitting, options, data.labels, data.labels == "column" and data.label_column])
-    return Source(where, key, lambda: _contents(data, splitting, root, where, files))
+    key = state_of([FORMAT, files, splitting, _options(data), data.labels, _column(data)])
+    how = TextReadOptions(data.encoding, data.columns, _column(data) or None)
+    listing = Listing("sentences", where, "", root.uri, LineNames(), note=note_of(how))
+    reading = {file.name: lambda name=file.name: iterate_sentences(root, name, how) for file in files}
+    return Source(where, key, lambda: _contents(data, splitting, listing, reading))
+
+
+def _find_own(data: TextData, splitting: Splitting) -> Source:
+    if data.labels not in ("none", "source"):
+        raise DataError(f"data.labels: {data.labels!r} is of files; for your own data set use 'source' or 'none'")
+    key = state_of([FORMAT, own_state(data), splitting, _options(data), data.labels])
+    listing = Listing(KIND, data.source, "", data.source, LineNames(), note=json.dumps(data.args))
+    reading = {ITEM: lambda: own_sentences(data)}
+    return Source(data.source, key, lambda: _contents(data, splitting, listing, reading))
+
+
+def _options(data: TextData) -> tuple[object, ...]:
+    """What else decides which sentences there are, and their ids."""
+    return (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding, data.shares)
+
+
+def _column(data: TextData) -> str | Literal[False]:
+    """The column that labels are read from, if they are."""
+    return data.labels == "column" and data.label_column
 
 
 def splitting_of(data: TextData) -> Splitting:
@@ -87,19 +117,18 @@ class _Found:
     held_out: dict[str, list[str]] = field(default_factory=dict)
 
 
-def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, files: list[Entry]) -> Contents:
+def _contents(data: TextData, splitting: Splitting, listing: Listing, reading: Reading) -> Contents:
     """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
-    how = TextReadOptions(data.encoding, data.columns, data.label_column if data.labels == "column" else None)
-    found = _look(data, splitting, root, files, how)
+    found = _look(data, splitting, reading)
     names, places, labels = found.names, found.places, found.labels
     if not places:
-        raise DataError(f"data.source: {where!r} holds no sentence; the file is empty")
-    if data.labels == "column":
+        raise DataError(f"data.source: {listing.where!r} holds no sentence; the file is empty")
+    if data.labels in BY_SENTENCE:
         # They are rejected when they are read; until then they need some class that there is.
         known_label = next((label for label in labels if label != UNREADABLE), None)
         labels = [known_label if label == UNREADABLE else label for label in labels]
     if data.labels in ("folders", "files"):
-        labels = _labels(data.labels, names, where)
+        labels = _labels(data.labels, names, listing.where)
     known, counts, least = splitting.known(), found.counts, data.min_count
     if known is not None:
         counts, least = _in_order(known), 1
@@ -108,20 +137,20 @@ def _contents(data: TextData, splitting: Splitting, root: Folder, where: str, fi
     if found.held_out:
         learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
         places = array("q", (places[at] for at in found.learnt))
-    listing = Listing("sentences", where, "", root.uri, learnt, labels, places, note_of(how))
+    listing = replace(listing, names=learnt, labels=labels, places=places)
     classes, numbers = numbered(labels, learnt)
     parts = Parts(listing, codec, numbers)
     return Contents(parts, classes, codec, held_out=found.held_out, shares=data.shares)
 
 
-def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry], how: TextReadOptions) -> _Found:
-    read = (one.content for file in files for one in iterate_sentences(root, file.name, how))
+def _look(data: TextData, splitting: Splitting, reading: Reading) -> _Found:
+    read = (one.content for sentences in reading.values() for one in sentences())
     texts = (text for text in read if isinstance(text, str))
     split = split_of((splitting.split(text)[: data.length] for text in texts), data.shares)
     found = _Found(held_out={key: [] for key in split.bounds})
-    for file in files:
+    for name, sentences in reading.items():
         before = len(found.places)
-        for sentence in iterate_sentences(root, file.name, how):
+        for sentence in sentences():
             side = TRAIN
             if not isinstance(sentence.content, UnreadableSample):
                 tokens = splitting.split(sentence.content)
@@ -133,10 +162,10 @@ def _look(data: TextData, splitting: Splitting, root: Folder, files: list[Entry]
             if side == TRAIN:
                 found.learnt.append(len(found.places))
             found.places.append(sentence.place)
-            if data.labels == "column":
+            if data.labels in BY_SENTENCE:
                 found.labels.append(sentence.label if isinstance(sentence.content, str) else UNREADABLE)
         if len(found.places) > before:
-            found.names.add(file.name, len(found.places) - before)
+            found.names.add(name, len(found.places) - before)
     return found
 
 
