@@ -14,7 +14,7 @@ from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
 from gan_dist.data.sources.reachability import reaching
-from gan_dist.data.text.file_formats import LineNames, Sentence, SomeNames, TextReadOptions, note_of
+from gan_dist.data.text.file_formats import LineNames, Sentence, SomeNames, TextReadOptions, iterate_sentences, note_of
 from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.errors import DataError, UnreadableSample
