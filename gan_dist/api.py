@@ -235,8 +235,8 @@ def submit(
     plan = _plan(job, resume, storage, overrides)
     if names := live_names(plan.spec.model_dump(mode="json", by_alias=True)):
         raise UsageError(
-            f"{', '.join(names)}: an instance, a lambda or a class of __main__ cannot be sent to a cluster; put the class "
-            "into a module of environment.code and name it, or train in this process: gan_dist.train(...)"
+            f"{', '.join(names)}: an instance, a lambda or a class of __main__ cannot be sent to a cluster; put the "
+            "class into a module of environment.code and name it, or train in this process: gan_dist.train(...)"
         )
     submit_plan(plan, resolve_address(address) or start_local())
     return Run(plan.run)

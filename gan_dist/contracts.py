@@ -187,10 +187,10 @@ class Penalty(Protocol):
     """Terms added to the phase `phase`. `every: k` in the job makes it lazy; the loop then applies gain k.
 
     Optional: `differentiates`, a tuple of "real" and "fakes": samples at which it takes D's gradient from
-    `batch.discriminate`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods` as
-    an objective has it. `after_step(means)`, called after each step it had part in, with its terms'
-    means over the global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order`
-    is False where it differentiates no network, which batch normalisation would forbid.
+    `batch.discriminate`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods`
+    as an objective has it. `after_step(means)`, called after each step it had part in, with its terms' means over the
+    global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order` is False where it
+    differentiates no network, which batch normalisation would forbid.
     """
 
     phase: str

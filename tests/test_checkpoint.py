@@ -96,7 +96,7 @@ def test_it_exists_once_its_meta_is_written(tmp_path: Path, monkeypatch: pytest.
             raise StorageError("full")
         original(self, name, content)
 
-    monkeypatch.setattr(Folder, "write_images", write_until_meta)
+    monkeypatch.setattr(Folder, "write", write_until_meta)
     with pytest.raises(StorageError):
         save(parent, 64)
     assert order == FILES and stored(parent) == [] and newest(parent, pytest.fail) is None
@@ -235,7 +235,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pyte
             raise StorageError("full")
         original(self, name, content)
 
-    monkeypatch.setattr(Folder, "write_images", full_at_training)
+    monkeypatch.setattr(Folder, "write", full_at_training)
     with pytest.raises(StorageError):
         save(parent, 64)
     assert parent.names() == []

@@ -50,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunFold
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         yield {
-            name: gan_dist.train(root / f"{job}.yaml", changes, storage=str(root / "runs")).folder
+            name: gan_dist.train(root / f"{job}.yaml", **changes, storage=str(root / "runs")).folder
             for name, (job, changes) in wanted.items()
         }
 

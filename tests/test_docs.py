@@ -258,7 +258,7 @@ def test_own_example_passes_check_and_trains(tmp_path: Path, monkeypatch: pytest
         code, _, err = cli("check", f"my_gan:{name}")
         assert code == 0, err
     run = gan_dist.train("my_gan.yaml", **{"until": "3 steps", "every.report": "1 steps"})
-    assert run.status()["status"] == "succeeded"
+    assert run.status == "succeeded"
     terms = {"D/critic", "D/gradient_penalty", "D/real_logits", "G/critic"}
     assert terms <= set(re.findall(r'"([\w/]+)":', run.folder.read("scalars.jsonl").decode()))
     assert gan_dist.load(run).sample(2).shape == (2, 1, 16, 16)
@@ -295,7 +295,7 @@ def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
         code, said, err = cli("check", name)
         assert code == 0 and f"a {kind}, ok" in said, err
     run = gan_dist.train("job.yaml")
-    assert run.status()["status"] == "succeeded"
+    assert run.status == "succeeded"
     assert gan_dist.load(run).classes == ("large", "small")
 
 

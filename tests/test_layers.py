@@ -1,4 +1,5 @@
-"""Imports go down the list of packages, never up and never in a circle; functions stay small; the command starts fast."""
+"""Imports go down the list of packages, never up and never in a circle; functions stay small; the command starts
+fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Optimisers that are not ours: stepped as by hand with torch, resumed bit for bit, and checked before anything runs."""
+"""Optimisers that are not ours: stepped as by hand with torch, resumed bit for bit, and checked before anything
+runs."""
 
 from __future__ import annotations
 
@@ -223,9 +224,13 @@ optimizer: WRITTEN
          "optimizer.discriminator.pull: 'a' must be a number"),
         ("{use: 'own_optimizers:Slow', pull: 0.5, sign: {linear: {from: 0, to: 1, over: 1k}}}", "job.yaml:8: "
          "optimizer.sign: cannot be a schedule; it must be true or false"),
-        ("{use: 'own_optimizers:Slow', pull: 0.5, weight_decay: 0.1}", "job.yaml:8: optimizer.weight_decay: unknown key "
+        ("{use: 'own_optimizers:Slow', pull: 0.5, weight_decay: 0.1}", "job.yaml:8: optimizer.weight_decay: "
+            "unknown key "
+            ""
          "(allowed: clip, discriminator, generator, lr, pull, sign, warmup)"),
-        ("{use: 'own_optimizers:Slow', pull: 0.5, discriminatr: {lr: 1}}", "job.yaml:8: optimizer.discriminatr: unknown "
+        ("{use: 'own_optimizers:Slow', pull: 0.5, discriminatr: {lr: 1}}", "job.yaml:8: optimizer.discriminatr: "
+            "unknown "
+            ""
          "key; did you mean 'discriminator'? (allowed: clip, discriminator, generator, lr, pull, sign, warmup)"),
         ("{use: 'own_optimizers:Closed', pull: 0.5}", "job.yaml:8: optimizer.use: 'own_optimizers:Closed' needs a "
          "closure that computes the loss again, several times in a step; an iteration here computes it once"),

@@ -98,7 +98,7 @@ def test_a_storage_that_is_away_for_a_moment_ends_no_training(bucket: str, monke
         raise StorageError("storage is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write_images", away)
+        patch.setattr(Folder, "write", away)
         attempt.on_event({"event": "progress", "seen": 8, "until": 56})
     assert [one["event"] for one in told] == ["warning", "progress"] and "storage is away" in told[0]["text"]
     attempt.on_event({"event": "progress", "seen": 16, "until": 56})
@@ -158,7 +158,7 @@ def test_what_a_mirror_could_not_copy_is_said_and_tried_again(bucket: str, monke
         raise StorageError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write_images", full)
+        patch.setattr(Folder, "write", full)
         mirror.push()
     assert told == ["full"]
     mirror.close()
@@ -178,9 +178,7 @@ def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatc
     folder = Folder(f"{bucket}/long")
     sent: list[str] = []
     write = Folder.write
-    monkeypatch.setattr(
-        Folder, "write_images", lambda self, name, content: (sent.append(name), write(self, name, content))
-    )
+    monkeypatch.setattr(Folder, "write", lambda self, name, content: (sent.append(name), write(self, name, content)))
     journal = RunLogger(folder, 0, never)
     for seen in range(25):
         journal.scalars({"loss/G": float(seen)}, seen)

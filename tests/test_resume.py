@@ -452,7 +452,7 @@ def test_the_speed_of_steps_is_without_grids_and_checkpoints(tmp_path: Path, mon
         time.sleep(pause_s)
         plain(self, state)
 
-    monkeypatch.setattr(RunCallbacks, "make_grid", slow)
+    monkeypatch.setattr(RunCallbacks, "grid", slow)
     every = {"report": "2 steps", "grid": "2 steps", "checkpoint": "2 steps"}
     train(small(every=every), tmp_path)
     for line in (tmp_path / "scalars.jsonl").read_text().splitlines()[1:]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, kl_divergence
 
 from gan_dist.contracts import Batch, Nets
 from gan_dist.distributed.randomness import Rng, single_lane_rng
@@ -60,7 +60,7 @@ def test_the_divergence_is_that_of_torch() -> None:
     mean, log_variance = known.chunk(2, 1)
     q = Independent(Normal(mean, (log_variance / 2).exp()), 1)
     p = Independent(Normal(torch.zeros_like(mean), torch.ones_like(mean)), 1)
-    assert torch.allclose(gaussian_kl(known), gaussian_kl(q, p), atol=1e-12)
+    assert torch.allclose(gaussian_kl(known), kl_divergence(q, p), atol=1e-12)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7])

@@ -1,8 +1,10 @@
-"""Pictures under any affine map, with little aliasing (Karras et al. 2020, arXiv 2006.06676, appendix B.2).
+"""Differentiable changes of pictures [B, C, N, N], one choice for each picture.
 
-The picture is doubled with the wavelet filter sym6, looked up between its pixels, and halved with the same filter
+`resample_affine` applies any affine map with little aliasing (Karras et al. 2020, arXiv 2006.06676, appendix B.2): the
+picture is doubled with the wavelet filter sym6, looked up between its pixels, and halved with the same filter
 backwards. As the filter is orthonormal to its own shifts by two, a map that moves nothing gives the picture back.
-Everything is linear in the picture, so it differentiates any number of times.
+Colours are changed by affine maps as matrices [B, 4, 4] on (red, green, blue, 1) in [-1, 1]. The others move or remove
+whole pixels, exactly. Everything is linear in the picture, so it differentiates any number of times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands about the job file itself: `validate`, `schema`, `catalog`, `init`."""
+"""Commands about job files and components: `validate`, `schema`, `catalog`, `init`, `check`, `help TOPIC`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor of one machine: as many processes as it has CPUs, each of which reads its share of the parts.
+"""The two executors that decode parts of a source into shards: processes of this machine, and Ray Data.
 
 Decoding is work of Pillow's and of Python's; threads would wait for Python's lock half of the time.
 """

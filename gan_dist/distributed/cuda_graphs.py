@@ -1,8 +1,4 @@
-"""Methods of a network that launch thousands of small kernels, recorded once as CUDA graphs and replayed from then on.
-
-Text is written token by token, each token by dozens of kernels that take a GPU less time than Python needs to ask for
-them. A replay is one request.
-"""
+"""Calls of text networks as CUDA graphs of their forward and backward pass, in training."""
 
 from __future__ import annotations
 
@@ -148,7 +144,10 @@ WARM_UP = 3
 
 
 class Recording:
-    """One function's forward pass and, where gradients are wanted, its backward pass.
+    """One function as CUDA graphs of its forward and backward pass. Replays run the kernels of a plain call on the
+    same numbers, so that results are the same.
+
+    One function's forward pass and, where gradients are wanted, its backward pass.
 
     Args:
         function: of a list of tensors; gives tensors, alone or in tuples and dicts. Its kernels follow from shapes

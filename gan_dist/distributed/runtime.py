@@ -1,7 +1,7 @@
 """A worker's place among the workers: rank, device, how gradients are reduced, how ranks talk. No Ray here.
 
-`LocalRuntime` is one process alone; `DistributedRuntime` is one of several in a `torch.distributed` group, which Ray Train (or a
-test) has set up. Both are given what differs by launcher: where events go and who asks for a stop.
+`LocalRuntime` is one process alone; `DistributedRuntime` is one of several in a `torch.distributed` group, which Ray
+Train (or a test) has set up. Both are given what differs by launcher: where events go and who asks for a stop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is evaluated: samples of a run, a checkpoint or a folder, and the data they are held against."""
+"""The two sides of an evaluation: samples of a run, of a folder of images, or of a file of sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that add up numbers in place of collecting features: what a generator says, and how pairs compare."""
+"""What metrics are given: features of real and generated samples, collected over workers."""
 
 from __future__ import annotations
 

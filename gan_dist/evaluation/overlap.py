@@ -1,4 +1,4 @@
-"""Sentences that a job keeps from its generator: whether they are there, and whether it has seen them all the same."""
+"""What samples share with real data: nearest training samples, and held-out sentences that the generator has seen."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ METRIC = "memorised"
 
 
 class NearestNeighbors(NamedTuple):
-    """Of each sample, the place of the nearest training sample and the distance; and the closest pairs as a picture."""
+    """Samples beside the training samples that are nearest to them, by features: what `memorised` counts, to be seen.
+
+    Of each sample, the place of the nearest training sample and the distance; and the closest pairs as a picture.
+    """
 
     places: NDArray[np.int64]
     distances: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Everything that would fail later, said in one list before the workers start."""
+"""What would fail later, said before the workers start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The generator of a run as a folder that can be given away."""
+"""The generator of a run as a folder that can be given away: weights with a model card, or a program that runs without
+gan-dist (torch.export's, or ONNX).
+"""
 
 from __future__ import annotations
 

@@ -63,12 +63,14 @@ class Modality(Generic[F]):
     def conditions(
         self, *, generator: nn.Module, rows: Ingest, numbers: range, seed: int, rng: Rng, device: torch.device
     ) -> Tensor | None:
-        """The conditions of the samples with these numbers, as often as the data have them; None where there are none."""
+        """The conditions of the samples with these numbers, as often as the data have them; None where there are
+        none."""
         shares = class_shares(self.facts, device)
         return None if shares is None else draw_classes(shares, rng)
 
     def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
-        """Conditions of the right shape and type for n samples: random by `rng`, or without memory where that is None."""
+        """Conditions of the right shape and type for n samples: random by `rng`, or without memory where that is
+        None."""
         if not self.facts.classes:
             return None
         return (

@@ -1,4 +1,4 @@
-"""A trained generator with what is known of it, and how one is loaded."""
+"""A trained generator with what is known of it, how one is loaded, and the data it was trained on."""
 
 from __future__ import annotations
 
@@ -122,7 +122,8 @@ class Model:
     def sample_chunks(
         self, n: int, *, seed: int = 0, class_label: int | str | None = None, first: int = 0
     ) -> Iterator[Tensor]:
-        """Draw the same samples 64 at a time, for numbers that memory would not hold: uint8 [64, C, H, W] or ids [64, T].
+        """Draw the same samples 64 at a time, for numbers that memory would not hold: uint8 [64, C, H, W] or ids [64,
+        T].
 
         Args:
             first: number of the first one, a multiple of 64; any range of a seed's samples can be made alone.
@@ -327,7 +328,7 @@ def trained_on(model: Model) -> Memory:
     data = prepare_or_load(model.spec.data, prepared_beside(model), write_shards_on_processes, lambda done, total: None)
     if data.facts.checksum != model.facts.checksum:
         raise DataError(
-            f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; put it back, or name what "
-            "to compare with"
+            f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; put it back, or name "
+            "what to compare with"
         )
     return load_into_memory(data, 0, 1)

@@ -1,5 +1,7 @@
-"""Many samples, cut into numbered stretches. What is in one is a pure function of the checkpoint, the seed and the
-place, so that anybody may make it, in any order, and again."""
+"""Samples in any number: a plan, cut into numbered ranges that any machine can make, and the forms they are kept in.
+
+Pictures become PNG files, rows of a Parquet table, or a zip; sentences lines of text. A range of samples is one file.
+"""
 
 from __future__ import annotations
 

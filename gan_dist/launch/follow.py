@@ -1,4 +1,4 @@
-"""Following a job to its end: its log on the screen, Ctrl-C, and what its end means."""
+"""Following a job to its end: a live display at a terminal, plain lines elsewhere, Ctrl-C, and what its end means."""
 
 from __future__ import annotations
 

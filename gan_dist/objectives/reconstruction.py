@@ -1,5 +1,6 @@
-"""Distances of each generated sample to the real one of the same number, for a G whose sample is meant to be that one:
-one of its own condition, or an encoder's."""
+"""Objectives that compare each sample with a real one: by pixels, by features of a pretrained network or of D, and D's
+own reconstructions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ PHASES = (Phase("G", ("generator",)),)
 
 
 class L1:
-    """G: the mean of |fake - real| over pixels (as in pix2pix, Isola et al. 2017, arXiv 1611.07004, equation 3)."""
+    """Distances of each generated sample to the real one of the same number, for a G whose sample is meant to be that
+    one: one of its own condition, or an encoder's.
+
+    G: the mean of |fake - real| over pixels (as in pix2pix, Isola et al. 2017, arXiv 1611.07004, equation 3).
+    """
 
     phases = PHASES
 
@@ -28,7 +33,11 @@ class L1:
 
 
 class L2:
-    """G: the mean of (fake - real)^2 over pixels."""
+    """Distances of each generated sample to the real one of the same number, for a G whose sample is meant to be that
+    one: one of its own condition, or an encoder's.
+
+    G: the mean of (fake - real)^2 over pixels.
+    """
 
     phases = PHASES
 
@@ -71,7 +80,9 @@ class Distance:
 
 
 class Perceptual:
-    """G: the mean of (f(fake) - f(real))^2 over the entries of each of four maps of a frozen network, summed over maps
+    """Distances of each generated sample to the real one of the same number in the features of a pretrained network.
+
+    G: the mean of (f(fake) - f(real))^2 over the entries of each of four maps of a frozen network, summed over maps
     (Johnson et al. 2016, arXiv 1603.08155, equation 2).
 
     For a G whose sample is meant to be that real one, as of pairs: sum it with an objective that trains D. The network
@@ -106,7 +117,9 @@ def _coloured(images: Tensor) -> Tensor:
 
 
 class FeatureMatching:
-    """G: |E f(real) - E f(fake)|^2, f what D's logit is made of (Salimans et al. 2016, arXiv 1606.03498, section 3.1).
+    """Feature matching: G's samples shall have the same features in D as real ones, on average.
+
+    G: |E f(real) - E f(fake)|^2, f what D's logit is made of (Salimans et al. 2016, arXiv 1606.03498, section 3.1).
 
     It trains G alone: sum it with an objective that trains D. D must have `features(x, cond)`, [B, F]. The means are
     over what goes through D together, one worker's micro-batch. So this loss depends on the number of workers and on
@@ -131,7 +144,9 @@ LEAST = 32  # pixels that the pretrained networks take
 
 
 class Reconstruction:
-    """D: the distance of what its decoders make of a real image, as it was augmented, to that image (Liu et al. 2021,
+    """D rebuilds real images from its own small maps, so that it keeps looking at all of them.
+
+    D: the distance of what its decoders make of a real image, as it was augmented, to that image (Liu et al. 2021,
     arXiv 2101.04775, section 3.2), summed over decoders.
 
     It goes beside an adversarial objective. D must have `reconstructed(x, part)`, pairs of images to be alike, as

@@ -37,7 +37,9 @@ def squared_gradient(logits: Tensor, x: Tensor) -> Tensor:
 
 
 class R2:
-    """gamma/2 * E |grad_x D(x)|^2 over fake x, in D's phase. R3GAN uses it beside R1, equally strong.
+    """R2: the squared gradient of D at fake samples (Mescheder, Geiger and Nowozin 2018, arXiv 1801.04406, eq. 10).
+
+    gamma/2 * E |grad_x D(x)|^2 over fake x, in D's phase. R3GAN uses it beside R1, equally strong.
 
     Args:
         gamma: strength, >= 0.

@@ -56,7 +56,9 @@ def check_strength(gamma: float, target: float) -> None:
 
 
 class Dragan:
-    """gamma * E (|grad_x D(x)| - target)^2 at x = real + noise with normal noise.
+    """DRAGAN: D's gradient around real samples shall have length 1 (Kodali et al. 2017, arXiv 1705.07215).
+
+    gamma * E (|grad_x D(x)| - target)^2 at x = real + noise with normal noise.
 
     So the paper has it. Its code adds uniform numbers below half of the batch's standard deviation, which couple the
     samples of a batch and brighten them all.

@@ -69,9 +69,9 @@ def _name(value: Any, key: str) -> str:
     if isinstance(value, str):
         return value
     module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
-    if isinstance(value, type) and module != "__main__" and name.isidentifier():
-        if getattr(importlib.import_module(module), name, None) is value:
-            return f"{module}:{name}"
+    importable = isinstance(value, type) and module != "__main__" and name.isidentifier()
+    if importable and getattr(importlib.import_module(module), name, None) is value:
+        return f"{module}:{name}"
     name = re.sub(r"\W", "_", key)
     # What a job names is called to build it; an instance is there already.
     _OBJECTS[name] = value if isinstance(value, type) or hasattr(value, "__qualname__") else (lambda **_: value)

@@ -35,8 +35,8 @@ __all__ = [
     "build_component",
     "check_arguments",
     "check_job",
-    "resolve_target",
     "component_slots",
+    "resolve_target",
 ]
 
 Roots = Sequence[str | Path]

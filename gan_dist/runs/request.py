@@ -1,4 +1,4 @@
-"""What a submission says to the driver inside the cluster: one JSON document in one environment variable."""
+"""What an attempt at a run was asked to do, and by which versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML 1.2 as plain dicts, lists and scalars, with the file and line of every key.
+"""Reading a job file: YAML 1.2 with the file and line of every key, `extends`, and `-o key=value`.
 
 The parser is ruamel's; what its events mean is decided here, because YAML libraries differ in exactly the
 places that hurt a job file: `2e-4` must be a number, `no` must be a word, tags must not build objects, and a

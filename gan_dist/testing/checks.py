@@ -1,4 +1,5 @@
-"""Checks of a person's own network, objective, penalty, augmentation, optimiser or data set: what would go wrong, in one call."""
+"""Checks of a person's own network, objective, penalty, augmentation, optimiser or data set: what would go wrong, in
+one call."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""What rank 0 writes for people: TensorBoard, the same numbers as JSON lines, grids as PNG files.
-
-The x-axis is samples seen. A resumed run goes on with the same curves: what an interrupted attempt wrote after the
-checkpoint is cut off. On a storage that is no path of this machine, files are copied as they grow, at most every 20 s
-and with each checkpoint; TensorBoard's are begun anew before they are long.
-"""
+"""What a run logs: numbers gathered on the device and reduced once per report, into JSON lines and TensorBoard."""
 
 from __future__ import annotations
 

@@ -337,14 +337,17 @@ until: 3 steps
     ("data", "expected"),
     [
         ("{source: 'own_data:Face', size: 8}", "job.yaml:2: data.source: no 'Face' in module 'own_data'; did you mean "
-         "'Faces'? (it has: Absent, Attached, Broken, Dice, Empty, Endless, Faces, Holes, Listed, Numbered, Sentences, pixels, "
+         "'Faces'? (it has: Absent, Attached, Broken, Dice, Empty, "
+             "Endless, Faces, Holes, Listed, Numbered, Sentences, pixels, "
          "portraits)"),
-        ("{source: 'own_dat:Faces', size: 8}", "job.yaml:2: data.source: no module 'own_dat'; did you mean 'own_data'?"),
+        ("{source: 'own_dat:Faces', size: 8}", "job.yaml:2: data.source: no module 'own_dat'; did you mean "
+            "'own_data'?"),
         ("{source: 'own_data:Faces', size: 8, args: {cuont: 3}}", "job.yaml:2: data.args.cuont: unknown key; did you "
          "mean 'count'? (allowed: count, form, labelled)"),
         ("{source: 'own_data:Faces', size: 8, args: {count: many}}", "job.yaml:2: data.args.count: 'many' must be a "
          "whole number"),
-        ("{source: 'own_data:portraits', size: 8}", "job.yaml:2: data.args.count: 'own_data:portraits' needs this argument"),
+        ("{source: 'own_data:portraits', size: 8}", "job.yaml:2: data.args.count: 'own_data:portraits' needs "
+            "this argument"),
         ("{source: digits, size: 8, args: {count: 3}}", "job.yaml:2: data.args: only your own data set, "
          "`package.module:Name`, takes arguments; remove this key"),
         ("{modality: pair, source: 'own_data:Faces', size: 8}", "job.yaml:2: data.source: 'own_data:Faces' is your own "

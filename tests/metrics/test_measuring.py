@@ -111,7 +111,7 @@ def test_samples_are_of_the_average_in_evaluation_mode(tmp_path: Path, monkeypat
         seen.append((generator.training, generator))
         return metric_samples(generator, *rest)
 
-    monkeypatch.setattr("gan_dist.evaluation.metric_inputs.metric_samples", spy)
+    monkeypatch.setattr("gan_dist.generation.modality.metric_samples", spy)
     spec = small(ema={"half_life": 1000}, every=EVERY, metrics=FEW)
     trained = train(spec, tmp_path / "run")
     assert seen and not any(training for training, _ in seen)
@@ -175,7 +175,7 @@ def test_a_classifier_is_trained_once_and_its_accuracy_kept(tmp_path: Path, monk
     for _ in range(2):
         asked, rows = question(tmp_path, metrics, "source")
         found.append(asked.measure(lambda part: rows.rows(np.arange(part.start, part.stop))[0], rows))  # noqa: B023
-        monkeypatch.setattr("gan_dist.metrics.features.classifiers.DigitClassifier.fit_classifier", None)
+        monkeypatch.setattr("gan_dist.metrics.features.classifiers.DigitClassifier.fit", None)
     assert found[0] == found[1] and list(found[0]) == ["fd_classifier_100"]
     (record,) = tmp_path.glob("extractor-*.json")
     assert json.loads(record.read_text())["accuracy"] > 0.9
@@ -303,7 +303,8 @@ def test_a_worker_without_metrics_imports_none_of_this(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import sys, gan_dist.training.trainer; print([m for m in sys.modules if 'measuring' in m or 'gan_dist.metrics' in m])"
+    parts = "('gan_dist.metrics', 'metric_runner')"
+    code = f"import sys, gan_dist.training.trainer; print([m for m in sys.modules if any(p in m for p in {parts})])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -137,7 +137,8 @@ def test_all_problems_at_once_with_their_lines(here: Path) -> None:
         "-o: precision: 'fp8' is not allowed (allowed: auto, fp32, bf16, fp64)",
         "job.yaml:2: data.source: required, but missing",
         "job.yaml:3: data.sorce: unknown key; did you mean 'source'? "
-        "(allowed: args, background, channels, class_weights, fit, ingest, labels, max_rejected, modality, size, source, "
+        "(allowed: args, background, channels, class_weights, fit, "
+        "ingest, labels, max_rejected, modality, size, source, "
         "window, xflip)",
         "job.yaml:5: generator.widht: unknown key; did you mean 'width'? (allowed: width, z)",
         "job.yaml:7: objective.use: unknown objective 'hing'; did you mean 'hinge'? "

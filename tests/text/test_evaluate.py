@@ -49,7 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         for name, job in jobs.items():
             (root / f"{name}.yaml").write_text(job)
-            gan_dist.train(root / f"{name}.yaml", {"name": name}, storage=str(root / "runs"))
+            gan_dist.train(root / f"{name}.yaml", name=name, storage=str(root / "runs"))
         yield root
 
 

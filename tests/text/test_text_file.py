@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         for seed, name in enumerate(("one", "two")):
-            gan_dist.train(root / "job.yaml", **{"name": name, "seed": seed}, storage=str(root / "runs"))
+            gan_dist.train(root / "job.yaml", name=name, seed=seed, storage=str(root / "runs"))
         yield root
 
 

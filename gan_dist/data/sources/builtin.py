@@ -1,4 +1,5 @@
-"""The handwritten digits that come with scikit-learn (UCI's optical recognition test set)."""
+"""Sources without files of the user: the digits that come with scikit-learn, `torchvision:NAME`, and random
+stand-ins."""
 
 from __future__ import annotations
 

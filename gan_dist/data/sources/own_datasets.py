@@ -105,7 +105,8 @@ def item_of(found: Any, place: int, source: str) -> tuple[Any, Label]:
 
 
 def content_of(sample: Any) -> One | str:
-    """A sample as what every source gives: text, a picture, an array [H, W] or [H, W, C] of uint8, or why it is none."""
+    """A sample as what every source gives: text, a picture, an array [H, W] or [H, W, C] of uint8, or why it is
+    none."""
     if isinstance(sample, str | UnreadableSample):
         return sample
     if isinstance(sample, Image.Image):

@@ -1,4 +1,4 @@
-"""Files that hold sentences, by their kinds: lines, tables, JSON documents, Parquet."""
+"""Sentences of files and tables: where each stands, its text, or why there is none."""
 
 from __future__ import annotations
 

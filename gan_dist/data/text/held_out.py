@@ -1,4 +1,4 @@
-"""Sentences that a job keeps from its generator, for metrics to compare with."""
+"""Sentences that a text keeps from training: which they are, where they are kept, and how they are read back."""
 
 from __future__ import annotations
 
@@ -149,7 +149,12 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Split:
-    """`bounds`: for what is kept, in order, the first checksum that is no longer."""
+    """Which sentences of a text are kept from training, by what they say: equal ones stay together, wherever they
+    stand. Sentences are put in the order of a checksum of their tokens, which is chance but the same each time. The
+    first ones are for the test, the next ones for validation, the rest is learnt from.
+
+    `bounds`: for what is kept, in order, the first checksum that is no longer.
+    """
 
     bounds: Mapping[str, int]
 

@@ -1,4 +1,4 @@
-"""The data of a run are prepared by Ray Data in a thread, while the driver loads torch and its cluster starts workers."""
+"""Preparing a job's data from the driver's first second on, beside everything else that starts."""
 
 from __future__ import annotations
 

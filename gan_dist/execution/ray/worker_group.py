@@ -58,7 +58,11 @@ def make_torch_trainer(
 
 @dataclass
 class OneMachine(TorchConfig):
-    """`TorchConfig` for workers that share one machine; NCCL with GPUs, else gloo, both on the loopback device."""
+    """How the workers of one machine find each other: through a file, where torch's own store would listen on every
+    network interface.
+
+    `TorchConfig` for workers that share one machine; NCCL with GPUs, else gloo, both on the loopback device.
+    """
 
     @property
     def backend_cls(self) -> type[Backend]:

@@ -1,8 +1,4 @@
-"""Ray's Jobs REST API, as far as we use it, with a time limit on every request.
-
-Ray's own client has no time limits, reads its token from process-wide state and takes `import ray`; the
-endpoints are documented and stable. Only shipping folders goes through Ray's client (`submit.py`).
-"""
+"""The dashboard's jobs API over HTTP: submit, look, stop, and the lines of a job's log as they come."""
 
 from __future__ import annotations
 

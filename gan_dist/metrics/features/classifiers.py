@@ -1,4 +1,4 @@
-"""How small networks that judge text are trained: a fixed budget from a fixed seed, the same for all they compare."""
+"""Features of small networks that were trained on the data: with a fixed budget from a fixed seed, the same for all."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ FEWEST_STEPS, MOST_STEPS, CLASSIFIER_EPOCHS = 200, 3000, 15
 
 
 class DigitClassifier(nn.Module):
-    """Four convolutions and two layers; the features are the 128 units before the classes, with mean square 1.
+    """Features of a small network that was trained to tell the data's own classes apart.
+
+    Four convolutions and two layers; the features are the 128 units before the classes, with mean square 1.
 
     Args:
         channels: 1 or 3.
@@ -149,7 +151,9 @@ EMBEDDING, FILTERS, WIDTHS, CHUNK = 64, 64, (1, 2, 3), 256
 
 
 class TextClassifier(nn.Module):
-    """Convolutions over one, two and three words, and their largest answers (Kim 2014, arXiv 1408.5882). The features
+    """A small network that was trained to tell the classes of real sentences apart.
+
+    Convolutions over one, two and three words, and their largest answers (Kim 2014, arXiv 1408.5882). The features
     of token ids [B, T] are [B, classes]: 1 for the class that it takes a sentence to be of, and 0.
 
     Args:

@@ -76,7 +76,10 @@ def nll_per_token(features: Tensor) -> float:
 
 
 class Tokens(nn.Module):
-    """Token ids [B, T] as they are."""
+    """What metrics of text look at: the token ids themselves.
+
+    Token ids [B, T] as they are.
+    """
 
     def forward(self, rows: Tensor) -> Tensor:
         return rows

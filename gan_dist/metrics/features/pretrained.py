@@ -1,4 +1,4 @@
-"""Images as networks that were trained on ImageNet want them."""
+"""Features of pretrained networks of images, whose weights are found and verified by their checksums."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ KNOWN = PublishedWeights("vgg16", "vgg16-397923af.pth", "download.pytorch.org/mo
 
 
 class Vgg16(nn.Module):
-    """The 4096 units of the second hidden layer (Simonyan and Zisserman 2015, arXiv 1409.1556), computed by
+    """Features of VGG16, by which the paper of improved precision and recall compares (arXiv 1904.06991).
+
+    The 4096 units of the second hidden layer (Simonyan and Zisserman 2015, arXiv 1409.1556), computed by
     torch-fidelity, which resizes images to 224 pixels. Grey images are repeated to three channels.
 
     Args:
@@ -60,7 +62,9 @@ SIZE = 224
 
 
 class Resnet50(nn.Module):
-    """The 2048 pooled features, by torchvision. Images are resized to 224 pixels (bicubic, antialiased); grey ones are
+    """Features of a ResNet-50 that learnt the classes of ImageNet (He et al. 2016, arXiv 1512.03385).
+
+    The 2048 pooled features, by torchvision. Images are resized to 224 pixels (bicubic, antialiased); grey ones are
     repeated to three channels.
 
     Args:
@@ -95,7 +99,9 @@ CLIP_KNOWN = PublishedWeights(
 
 
 class Clip(nn.Module):
-    """The 512 features of an image by ViT-B/32, computed by torch-fidelity, which resizes images to 224 pixels. Grey
+    """Features of CLIP (Radford et al. 2021, arXiv 2103.00020), which learnt from pictures with captions.
+
+    The 512 features of an image by ViT-B/32, computed by torch-fidelity, which resizes images to 224 pixels. Grey
     images are repeated to three channels.
 
     Args:
@@ -130,7 +136,9 @@ NETWORK = "vit_large_patch14_dinov2"
 
 
 class Dinov2(nn.Module):
-    """The 1024 features of the class token of ViT-L/14, as Stein et al. 2023 (arXiv 2306.04675) compare, by timm.
+    """Features of DINOv2 (Oquab et al. 2023, arXiv 2304.07193), which learnt without labels.
+
+    The 1024 features of the class token of ViT-L/14, as Stein et al. 2023 (arXiv 2306.04675) compare, by timm.
     Images are resized to 224 pixels (bicubic, antialiased); grey ones are repeated to three channels.
 
     Args:
@@ -165,7 +173,9 @@ LEAST = 32
 
 
 class Lpips(nn.Module):
-    """LPIPS 0.1 with AlexNet, by its authors' package `lpips`, which carries its own small weights.
+    """What LPIPS compares (Zhang et al. 2018, arXiv 1801.03924), as features whose squared distance is LPIPS.
+
+    LPIPS 0.1 with AlexNet, by its authors' package `lpips`, which carries its own small weights.
 
     LPIPS is the mean over places of the weighted squared difference of unit vectors of channels, summed over layers. So
     features are those vectors times the roots of a channel's weight and a place's share: |f(a) - f(b)|^2 = LPIPS(a, b).
@@ -211,7 +221,9 @@ INCEPTION_KNOWN = PublishedWeights(
 
 
 class Inception(nn.Module):
-    """The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity, which resizes
+    """Features of the Inception network of 2015, whose weights make the number that papers call FID.
+
+    The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity, which resizes
     images to 299 pixels inside the network as the original did. Grey images are repeated to three channels.
 
     Args:

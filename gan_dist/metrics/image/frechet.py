@@ -41,7 +41,9 @@ EXPECTED = 10
 
 
 class ClassFrechet:
-    """Mean over classes of the Fréchet distance between a class's real and generated features: one that makes good
+    """The Fréchet distance class by class (Ravuri and Vinyals 2019, arXiv 1905.10887, call its like conditional FID).
+
+    Mean over classes of the Fréchet distance between a class's real and generated features: one that makes good
     images of the wrong class is found out. NaN where a class has fewer than two samples.
 
     Args:

@@ -65,7 +65,9 @@ MEMORIZATION_CHUNK, MOST = 1024, 5000
 
 
 class Memorization:
-    """memorised: share of generated samples that are at most as far from their nearest training sample as the closest
+    """Whether samples are copies of training data.
+
+    memorised: share of generated samples that are at most as far from their nearest training sample as the closest
     `quantile` of training samples are from their nearest other one. About `quantile` for new samples of the same
     distribution, 1 for copies, and, like precision, small for bad samples.
     nearest: median distance of generated samples from their nearest training sample, over that of training samples.
@@ -116,7 +118,9 @@ def nearest_distances(rows: Tensor, among: Tensor, own: Tensor | None = None) ->
 
 
 class Diversity:
-    """Mean squared distance of the features of two samples, over all pairs. By features `lpips` this is the mean LPIPS
+    """How different samples are from each other (Zhu et al. 2017, arXiv 1711.11586, by LPIPS).
+
+    Mean squared distance of the features of two samples, over all pairs. By features `lpips` this is the mean LPIPS
     of all pairs. diversity_of_real: the same of as many training samples, for comparison.
     """
 

@@ -97,7 +97,10 @@ class CodecSizes(Protocol):
 
 
 class LmScore:
-    """lm: nats per token of generated sentences under a language model that was trained on real ones, low for likely
+    """Quality and diversity by a language model of our own: forward, and reversed (Zhao et al. 2018, arXiv 1706.04223;
+    Caccia et al. 2020, arXiv 1811.02549).
+
+    lm: nats per token of generated sentences under a language model that was trained on real ones, low for likely
     sentences, however few. lm_real: of the real sentences that it was not trained on.
     """
 
@@ -113,7 +116,10 @@ class LmScore:
 
 
 class ReverseLmScore:
-    """reverse_lm: nats per token of held-out text under a language model that was trained on generated sentences alone;
+    """Quality and diversity by a language model of our own: forward, and reversed (Zhao et al. 2018, arXiv 1706.04223;
+    Caccia et al. 2020, arXiv 1811.02549).
+
+    reverse_lm: nats per token of held-out text under a language model that was trained on generated sentences alone;
     high where these leave out what people write.
 
     Args:

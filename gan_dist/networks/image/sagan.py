@@ -147,7 +147,9 @@ NARROWER = 8
 
 
 class SelfAttention(nn.Module):
-    """x + gamma v(sum_i b_ji h(x_i)), b_ji a softmax over i of f(x_i).g(x_j); gamma begins at 0 (equations 1 to 3).
+    """Self-attention over the places of a map (Zhang et al. 2019, arXiv 1805.08318, section 3).
+
+    x + gamma v(sum_i b_ji h(x_i)), b_ji a softmax over i of f(x_i).g(x_j); gamma begins at 0 (equations 1 to 3).
 
     Maps [B, C, H, W] stay of that shape. All four have spectral normalisation.
 

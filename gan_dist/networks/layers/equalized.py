@@ -1,8 +1,4 @@
-"""Layers with an equalised learning rate (Karras et al. 2018, arXiv 1710.10196, section 4.1).
-
-Weights begin as N(0, 1) and are multiplied by a constant wherever they are used, so that Adam moves all of them by the
-same share. After LeakyReLU(0.2) values are multiplied by sqrt(2), which keeps their size.
-"""
+"""Layers of StyleGAN2: an equalised learning rate, and convolutions whose weights each sample scales by its style."""
 
 from __future__ import annotations
 
@@ -78,8 +74,11 @@ def normalize_2nd_moment(x: Tensor) -> Tensor:
 
 
 class StyledConv(nn.Module):
-    """[B, inputs, H, W] to [B, outputs, H, W], or twice as high and wide with `doubled`: a modulated 3x3 convolution,
-    noise, LeakyReLU."""
+    """Convolutions whose weights each sample scales by its style (Karras et al. 2020, arXiv 1912.04958, section 2.2).
+
+    [B, inputs, H, W] to [B, outputs, H, W], or twice as high and wide with `doubled`: a modulated 3x3 convolution,
+    noise, LeakyReLU.
+    """
 
     def __init__(self, inputs: int, outputs: int, w: int, doubled: bool = False) -> None:
         super().__init__()

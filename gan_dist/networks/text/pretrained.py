@@ -173,7 +173,9 @@ NEVER = -1e4  # a logit that is never drawn; finite, so that 0 log 0 is 0
 
 
 class Generator(Autoregressive):
-    """The model writes with its own tokenizer, which cuts the data too (`data.tokens: FOLDER/tokenizer.json`). Of its
+    """A pretrained causal language model as text generator (as GPT-2 is, Radford et al. 2019), from a local folder.
+
+    The model writes with its own tokenizer, which cuts the data too (`data.tokens: FOLDER/tokenizer.json`). Of its
     special tokens it writes none but the end. Its dropout is switched off.
 
     What the library's cache holds of the tokens before is the state of a step: keys and values of each layer
@@ -270,7 +272,10 @@ PAD = 0
 
 
 class Discriminator(nn.Module):
-    """Judges token ids [B, T], or rows of the vocabulary [B, T, V], by the mean of the encoder's last hidden states:
+    """A pretrained encoder from a local folder as discriminator of text (BERT is one, Devlin et al. 2019, arXiv
+    1810.04805).
+
+    Judges token ids [B, T], or rows of the vocabulary [B, T, V], by the mean of the encoder's last hidden states:
     logits [B]. Its tokenizer cuts the data (`data.tokens: FOLDER/tokenizer.json`). Its dropout is switched off.
 
     Args:
