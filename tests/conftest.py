@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-golden",
         action="store_true",
-        help="write tests/golden/*.json anew, after a change of the numbers that was meant",
+        help="write tests/integration/golden/*.json anew, after a change of the numbers that was meant",
     )
 
 

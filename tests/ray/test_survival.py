@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gan_dist.launch.load_job import load_job
-from tests.dist.gang import Training, train_together
+from tests.integration.gang import Training, train_together
 from tests.ray.conftest import Site, wait_for
 
 pytestmark = pytest.mark.ray
