@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import torch
@@ -17,8 +17,9 @@ from gan_dist.distributed.randomness import lanes_of, single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
+from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.build import build_networks
-from gan_dist.registry.lookup import resolve_target
+from gan_dist.registry.lookup import load_object, resolve_target
 from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 BATCH = 2
 # Whose networks have a method that objectives or penalties call.
-_EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
-_EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan", "out": "textcnn"}
-_EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 
 def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:
@@ -195,7 +193,15 @@ def _lacking(stage: Stage, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         for name, methods in getattr(part, "needs_methods", {}).items():
             lacking = [method for method in methods if name in networks and not hasattr(networks[name], method)]
             if lacking:
-                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}, as {_EXAMPLES[lacking[0]]} has it"
+                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}{_example(name, lacking)}"
+
+
+def _example(kind: str, methods: Sequence[str]) -> str:
+    """A shipped network that has these methods, for a message: `, as lstm has it`."""
+    for alias, target in ALIASES.get(cast(Kind, kind), {}).items():
+        if all(hasattr(load_object(target), method) for method in methods):
+            return f", as {alias} has it"
+    return ""
 
 
 def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
@@ -324,8 +330,7 @@ def _logits_of_each_token(
     label: str, objective: Any, networks: Mapping[str, nn.Module], facts: TextFacts
 ) -> Iterator[str]:
     """Objectives that want a logit for each token, and a D that gives another number."""
-    wants = getattr(objective, "per_token", False) or getattr(objective, "reward", "") == "dense"
-    if not wants or "discriminator" not in networks:
+    if not getattr(objective, "logits_per_token", False) or "discriminator" not in networks:
         return
     cond = torch.zeros(1, dtype=torch.int64, device="meta") if facts.classes else None
     tokens = torch.zeros(1, facts.codec.length, dtype=torch.int64, device="meta")

@@ -18,7 +18,7 @@ from gan_dist.registry.argument_types import explain_mismatch
 from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities_of
 from gan_dist.registry.optimizers import check_optimizers
 from gan_dist.registry.own_data import check_data
-from gan_dist.registry.signatures import Param, Signature, read_signature
+from gan_dist.registry.signatures import Param, Signature, read_constant, read_signature
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.component_specs import as_argument
 from gan_dist.spec.fields import is_own_name
@@ -40,9 +40,7 @@ __all__ = [
 ]
 
 Roots = Sequence[str | Path]
-
-_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
-_WITHOUT_DISCRIMINATOR = ("mle", "vae", "l1", "l2", "perceptual")
+ABOUT_DISCRIMINATORS = ("objective", "penalty", "augment")
 
 # Keys of a component's mapping that are the job's, not its arguments.
 _OWN_KEYS: dict[str, set[str]] = {
@@ -103,7 +101,7 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree), *check_optimizers(tree, roots), *check_data(tree, roots)]
+    found += [*_check_opponent(tree, roots), *check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 
@@ -221,12 +219,23 @@ def _missing(param: Param, use: str) -> str:
     return f"'{use}' needs this argument{meaning}"
 
 
-def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
-    """Objectives and penalties of ours that are about a discriminator need one."""
-    if tree.get("discriminator") is None:
-        for slot in component_slots(tree):
-            use = slot.written["use"]
-            ours = ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR)
-            if ours and use not in _WITHOUT_DISCRIMINATOR:
-                yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
-                return
+def _check_opponent(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """Objectives, penalties and augmentations need a discriminator, unless their class says `needs_discriminator =
+    False`; one of a user's own only where its class says True."""
+    if tree.get("discriminator") is not None:
+        return
+    for slot in component_slots(tree):
+        use = slot.written["use"]
+        if slot.kind not in ABOUT_DISCRIMINATORS or _attribute(slot, "needs_discriminator", roots) is False:
+            continue
+        if use in ALIASES[slot.kind] or _attribute(slot, "needs_discriminator", roots):
+            yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
+            return
+
+
+def _attribute(slot: ComponentSlot, name: str, roots: Roots) -> Any:
+    """A literal attribute of a component's class; None where it has none, or the class is not there."""
+    try:
+        return read_constant(resolve_target(slot.kind, slot.written["use"]), name, roots)
+    except ValueError:
+        return None

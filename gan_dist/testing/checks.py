@@ -148,7 +148,9 @@ def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
         judges = getattr(objective, "needs_methods", {}).get("discriminator", ())
-        nets, batch = make_bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), judges)
+        nets, batch = make_bench(
+            modality, phase.train, phase.real, getattr(objective, "logits_per_token", False), judges
+        )
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 

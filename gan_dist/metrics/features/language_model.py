@@ -29,6 +29,9 @@ class LanguageModel(nn.Module):
         steps: most batches of 64 sentences that it is trained on.
     """
 
+    in_name = False
+    of_text = True
+
     def __init__(self, *, vocabulary: int, length: int, bos: int, eos: int | None, steps: int = 1000) -> None:
         super().__init__()
         if steps < 1:
@@ -80,6 +83,9 @@ class Tokens(nn.Module):
 
     Token ids [B, T] as they are.
     """
+
+    in_name = False
+    of_text = True
 
     def forward(self, rows: Tensor) -> Tensor:
         return rows

@@ -23,6 +23,8 @@ class SentenceEncoder(nn.Module):
             Its name is in the number's: `fd_minilm_10k`.
     """
 
+    of_text = True
+
     def __init__(self, *, codec: CodecSizes, folder: str) -> None:
         super().__init__()
         found = LocalModel(folder, "features 'sentence_encoder'")
