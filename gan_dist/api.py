@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.errors import GanDistError, RunFailed, UsageError
+from gan_dist.events import Emit
 from gan_dist.registry.live import live_names, named
 from gan_dist.runs.index import find_run, remember_run, storage_root
 from gan_dist.runs.run_folder import RunFolder
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gan_dist.launch.plan import LaunchPlan
 
 Job = str | Path | Mapping[str, Any] | JobSpec
-Event = dict[str, Any]
+
 OPEN = ("pending", "running")
 LOOK_S = 1.0
 
@@ -159,7 +160,7 @@ def train(
     *,
     resume: Run | str | None = None,
     storage: str | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Emit | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a job in this process, without Ray, to its end.

@@ -15,8 +15,9 @@ from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import PreflightError, UserCodeError
+from gan_dist.events import Emit
 from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
-from gan_dist.execution.events import preparation_progress
+from gan_dist.execution.log_lines import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.registry.lookup import add_import_roots
@@ -28,7 +29,7 @@ from gan_dist.training.trainer import train_run
 
 def run_local(
     request: RunRequest,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: Emit,
     job: Callable[[Attempt], dict[str, Any]] | None = None,
 ) -> int:
     """Run a request to its end; the exit code. Ctrl-C saves a checkpoint and stops.
@@ -84,7 +85,7 @@ def read_rows(
     spec: JobSpec,
     cache: Folder,
     smoke: bool,
-    emit: Callable[[dict[str, Any]], None],
+    emit: Emit,
     before: int | None = None,
 ) -> Memory | Stream:
     """The job's data, prepared and read in this process.

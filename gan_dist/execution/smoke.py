@@ -9,6 +9,7 @@ from typing import Any
 
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
+from gan_dist.events import Emit
 from gan_dist.registry import lookup
 from gan_dist.registry.build import KINDS
 from gan_dist.runs.run_folder import RunFolder
@@ -31,7 +32,7 @@ class Rehearsal:
     spec: JobSpec
     facts: DataFacts
     folder: RunFolder
-    emit: Callable[[dict[str, Any]], None]
+    emit: Emit
 
 
 def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
     return result
 
 
-def with_stand_in_networks(spec: JobSpec, emit: Callable[[dict[str, Any]], None]) -> JobSpec:
+def with_stand_in_networks(spec: JobSpec, emit: Emit) -> JobSpec:
     """The job with what its networks need and is not at hand replaced, as far as they can be rehearsed without: a class
     of networks may have `stand_in(args)`, which gives arguments and a word on them."""
     found = {}

@@ -18,7 +18,7 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    from gan_dist.execution.events import preparation_progress, print_event
+    from gan_dist.execution.log_lines import preparation_progress, print_event
 
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray

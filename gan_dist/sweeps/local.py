@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from gan_dist.data.order import epoch_samples
+from gan_dist.events import Emit, Event
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.local import read_rows, run_local, train_here
 from gan_dist.runs.request import RunRequest
@@ -19,7 +19,7 @@ from gan_dist.training.schedule import Clock
 LOOK_S = 0.3
 
 
-def run_here(request: RunRequest, on_event: Callable[[dict[str, Any]], None]) -> int:
+def run_here(request: RunRequest, on_event: Emit) -> int:
     """Run a request, a sweep or a single run, to its end; the exit code. Ctrl-C saves and stops."""
     is_sweep = JobSpec.model_validate_json(request.spec).sweep is not None
     return run_local(request, on_event, sweep_here if is_sweep else None)
@@ -47,7 +47,7 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
 
 
 def _make_trial(sweep: Sweep, leg: Leg) -> Trial:
-    def on_event(event: dict[str, Any]) -> None:
+    def on_event(event: Event) -> None:
         if event["event"] == "progress":
             sweep.update(leg, event["seen"])
 

@@ -25,8 +25,9 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import PreflightError
+from gan_dist.events import Event
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.events import print_event
+from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
@@ -147,7 +148,7 @@ class TuneTrial(tune.Trainable):
         """Nothing, for the same reason."""
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._events: queue.Queue[Event] = queue.Queue()
         self._result: LegResult | None = None
         self._error: Exception | None = None
         self._seen = 0

@@ -18,7 +18,7 @@ from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.events import print_event
+from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems

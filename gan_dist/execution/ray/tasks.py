@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.errors import UsageError
-from gan_dist.execution.events import preparation_progress, print_event
+from gan_dist.execution.log_lines import preparation_progress, print_event
 from gan_dist.runs.request import VARIABLE
 
 if TYPE_CHECKING:

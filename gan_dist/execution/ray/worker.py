@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gan_dist.events import Emit, Event
+
 if TYPE_CHECKING:
     from gan_dist.data.ingest import Memory, Stream
     from gan_dist.spec.job import JobSpec
@@ -102,7 +104,7 @@ def _infrastructure(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
 
 
-def _emitter(mailbox: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
+def _emitter(mailbox: Any, run_id: str) -> Emit:
     """Sends events to the driver; the numbers of progress also go to Ray's own dashboards, as metrics of the run."""
     from ray.util.metrics import Gauge
 
@@ -113,7 +115,7 @@ def _emitter(mailbox: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
             gauges[name] = Gauge(f"gan_dist_{name}", description=f"gan-dist: {name}", tag_keys=("run",))
         gauges[name].set(value, tags={"run": run_id})
 
-    def emit(event: dict[str, Any]) -> None:
+    def emit(event: Event) -> None:
         mailbox.put.remote(event)
         if event["event"] == "progress":
             show("samples_seen", event["seen"])
