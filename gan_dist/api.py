@@ -69,7 +69,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric, by its exact name."""
-        from gan_dist.runs.metric_history import summarize_metrics
+        from gan_dist.runs.run_folder import summarize_metrics
 
         return {name: summary.last[0] for name, summary in summarize_metrics(self.history()).items()}
 

@@ -27,7 +27,7 @@ from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData, JobSpec
-from gan_dist.training.schedule import Clock
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.trainer import train_run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

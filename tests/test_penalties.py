@@ -13,7 +13,7 @@ from gan_dist.contracts import Batch, Nets, Term, mean_over
 from gan_dist.objectives.adversarial import Hinge
 from gan_dist.penalties.r1 import R1, R2
 from gan_dist.penalties.wgan_gp import Dragan, WganGp, gradient_norm
-from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.sections import OptimizerSpec
 from gan_dist.training.stages import Cadence, LazyPenalty, Stage, WeightedObjective, lazy_correction
 from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 

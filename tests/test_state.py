@@ -19,13 +19,12 @@ from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.registry.build import build_networks
 from gan_dist.runs.checkpoint import load_weights, stored
 from gan_dist.spec.job import EmaSpec, JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.batches import BatchFactory, StepKey
-from gan_dist.training.ema import Ema
 from gan_dist.training.loop import Iteration, accumulate, iterate
 from gan_dist.training.run_logger import Stats
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import build_stages
-from gan_dist.training.state import TrainState
+from gan_dist.training.state import Ema, TrainState
 from tests.helpers import CPU, everything, never, rows_of, small, train
 
 

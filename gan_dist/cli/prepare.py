@@ -110,7 +110,7 @@ def _make_on_cluster(
     as_json: bool,
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import run_on_cluster
+    from gan_dist.cli.cluster import run_on_cluster
     from gan_dist.data.prepare import open_prepared
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.check import validate_data

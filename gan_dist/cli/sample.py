@@ -247,8 +247,31 @@ def _on_cluster(
     sampling: SamplingPlan, model: Model, out: Path, workers: int, address: str | None, as_json: bool
 ) -> None:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import run_on_cluster
+    from gan_dist.cli.cluster import run_on_cluster
 
     model.classes_of(1, sampling.cls)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
     run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)
+
+
+def export(
+    run: options.Run,
+    out: Annotated[Path, typer.Option(help="Folder for the generator; made if it is not there.", metavar="DIR")],
+    form: Annotated[
+        str, typer.Option("--format", help="safetensors (for gan_dist.load), torch (torch.export) or onnx.")
+    ] = "safetensors",
+    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    license_name: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "unknown",
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a run's generator, with a model card, into a folder that can be given away."""
+    from gan_dist.generation.export import export as write
+
+    written = write(run, out, form, weights, license_name, force)
+    if as_json:
+        emit({"folder": str(out), "format": form, "files": [str(path) for path in written]})
+        return
+    say(f"exported to {out}: {', '.join(path.name for path in written)}")
+    if form == "safetensors":
+        say(f"use it      gan_dist.load({str(out)!r}).sample(64)")

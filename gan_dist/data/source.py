@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -15,7 +18,7 @@ from PIL import Image
 
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.errors import DataError, UnreadableSample
+from gan_dist.errors import DataError, DataNotFound, StorageError, UnreadableSample
 
 FORMAT = 3  # of prepared data
 SHARD_BYTES = 16 << 20
@@ -240,3 +243,26 @@ def state_of(facts: Iterable[object]) -> str:
     for fact in facts:
         digest.update(repr(fact).encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+@contextmanager
+def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
+    """Turns what the storage says of a missing or unreachable source into words about a key of the job.
+
+    Raises:
+        Absent: nothing is there, with the nearest name, or it cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        near = "" if "://" in where else _nearest(Path(where).expanduser())
+        raise DataNotFound(f"{key}: {where!r} does not exist{near}") from None
+    except (OSError, StorageError) as error:
+        raise DataNotFound(f"{key}: {where!r} cannot be read: {error}") from error
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f"; did you mean {str(path.parent / near[0])!r}?" if near else ""

@@ -25,8 +25,8 @@ from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.batch_norm_statistics import batch_norms_of
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage, build_stages
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from gan_dist.registry.build import KINDS
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import ComponentSpec, JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.spec.sections import EverySpec, KeepSpec
-from gan_dist.training.schedule import Clock
 
 STEPS = 2
 TIMED = 4

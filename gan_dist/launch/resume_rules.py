@@ -14,8 +14,8 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import Document, merge_documents, overrides_document
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import check_sweep
-from gan_dist.training.schedule import Clock
 
 
 def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) -> JobSpec:

@@ -15,16 +15,15 @@ from typing import Any, NamedTuple
 from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import explain_mismatch
-from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities_of
-from gan_dist.registry.optimizers import check_optimizers
-from gan_dist.registry.own_data import check_data
+from gan_dist.registry.section_checks import check_data, check_optimizers
 from gan_dist.registry.signatures import Param, Signature, read_constant, read_signature
 from gan_dist.spec.check import Origins, problem_at
-from gan_dist.spec.component_specs import as_argument
+from gan_dist.spec.data import Modality
 from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, suggestion, unknown_key
 from gan_dist.spec.schedules import Schedule
+from gan_dist.spec.sections import as_argument
 
 __all__ = [
     "ALIASES",
@@ -239,3 +238,31 @@ def _attribute(slot: ComponentSlot, name: str, roots: Roots) -> Any:
         return read_constant(resolve_target(slot.kind, slot.written["use"]), name, roots)
     except ValueError:
         return None
+
+
+# Argument names that the data decides, and the key of `data` that decides them.
+_INPUT = "input_channels"
+_OF_IMAGES = {"size": "data.size", "channels": "data.channels", _INPUT: "data.channels"}
+_OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
+_OF_TEXT["codec"] = "data.tokens"
+_BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
+PROVIDED: dict[Kind, dict[str, str]] = {
+    kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
+}
+PROVIDED["metric"] = {"codec": "data.tokens", "held_out": "data.test", "oracle": "data.source"}
+PROVIDED["metric"] |= {"class_counts": "data.labels"}
+
+
+PLURAL: dict[Modality, str] = {"image": "images", "pair": "pairs of images", "text": "text"}
+
+
+def modalities_of(takes: Signature) -> tuple[Modality, ...]:
+    """What kinds of data a network can be built for, by what it must be told of them."""
+    needs = {param.name for param in takes.params if param.required}
+    if needs & _OF_TEXT.keys():
+        return ("text",)
+    if needs & {_INPUT}:
+        return ("pair",)
+    if needs & _OF_IMAGES.keys():
+        return ("image", "pair") if takes.open or any(param.name == _INPUT for param in takes.params) else ("image",)
+    return ("image", "pair", "text")

@@ -16,10 +16,10 @@ from gan_dist.errors import UsageError
 from gan_dist.registry.lookup import Roots, resolve_target, signature
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.check import Origins, problem_at
-from gan_dist.spec.component_specs import FeaturesSpec, MetricSpec
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, nearest_name
+from gan_dist.spec.sections import FeaturesSpec, MetricSpec
 
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"

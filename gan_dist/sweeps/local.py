@@ -11,10 +11,10 @@ from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.local import read_rows, run_local, train_here
 from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.sweep import Sweep
 from gan_dist.sweeps.trial import Trial, truncate_job
 from gan_dist.sweeps.trial_log import Leg
-from gan_dist.training.schedule import Clock
 
 LOOK_S = 0.3
 

@@ -34,12 +34,12 @@ from gan_dist.execution.ray.resources import ResolvedResources, resolve_resource
 from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store, run_with_data
 from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import make_trial_job
 from gan_dist.sweeps.sampler import list_configurations_to_check
 from gan_dist.sweeps.sweep import Sweep
 from gan_dist.sweeps.trial import Trial, truncate_job
 from gan_dist.sweeps.trial_log import Leg, LegResult
-from gan_dist.training.schedule import Clock
 
 # Tune's own loggers would write every trial a second time, and its tables would stand beside ours.
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}

@@ -19,15 +19,14 @@ from gan_dist.events import Emit, Event
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.log_lines import MARK
 from gan_dist.runs.checkpoint import Checkpoint, name_of, newest
-from gan_dist.runs.metric_history import last_value
 from gan_dist.runs.request import RunRequest
-from gan_dist.runs.run_folder import JOB, STOP, RunFolder, log_prints
+from gan_dist.runs.run_folder import JOB, STOP, RunFolder, last_value, log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import make_trial_job, reseed_job
 from gan_dist.sweeps.trial_log import Leg, LegResult, State, TrialKey, trial_uri
-from gan_dist.training.schedule import Clock
 
 LINEAGE = "lineage.json"
 LOOK_S, LOOK_AWAY_S = 0.5, 3.0

@@ -17,9 +17,9 @@ from gan_dist.runs import checkpoint
 from gan_dist.runs.request import installed_versions
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import is_due, is_early_look
 from gan_dist.training.batches import BatchFactory
 from gan_dist.training.run_logger import RunLogger, Stats, memory_gib
-from gan_dist.training.schedule import is_due, is_early_look
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 

@@ -14,10 +14,9 @@ from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
-from gan_dist.spec.optimizer import OptimizerSettings
-from gan_dist.spec.schedules import Schedule, Scheduled
+from gan_dist.spec.schedules import Clock, Schedule, Scheduled
+from gan_dist.spec.sections import OptimizerSettings
 from gan_dist.training.optimizers import check_stages
-from gan_dist.training.schedule import Clock
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ from gan_dist.registry.build import build_networks
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.loop import train
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage, build_stages
 from gan_dist.training.trainer import train_run
 

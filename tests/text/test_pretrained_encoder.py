@@ -15,7 +15,7 @@ from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import metric_problems, network_problems
-from gan_dist.metrics.features.sentence_encoder import SentenceEncoder
+from gan_dist.metrics.features.language_model import SentenceEncoder
 from gan_dist.networks.text.pretrained import Discriminator
 from gan_dist.registry.metric_names import is_text_metric, metric_value_names
 from gan_dist.runs.storage import Folder

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from PIL import Image
 
 from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.source import Listing, Part, RawSample, state_of
+from gan_dist.data.source import Listing, Part, RawSample, explain_unreachable, state_of
 from gan_dist.data.sources.image_files import is_image, read_image
-from gan_dist.data.sources.reachability import reaching
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import PairData
@@ -67,7 +66,7 @@ def halves(image: Image.Image, side: str) -> list[Image.Image]:
 
 
 def _folder(where: str, key: str) -> Folder:
-    with reaching(where, key):
+    with explain_unreachable(where, key):
         folder, name = locate(where)
     if name is not None:
         raise DataError(f"{key}: {where!r} is a file; pairs are read from folders of images")

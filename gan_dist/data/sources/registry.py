@@ -23,6 +23,7 @@ from gan_dist.data.source import (
     Parts,
     RawSample,
     Source,
+    explain_unreachable,
     numbered,
     state_of,
 )
@@ -40,7 +41,6 @@ from gan_dist.data.sources.image_files import list_folder, list_table, read_file
 from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
 from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
-from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
@@ -137,7 +137,7 @@ def list_source(data: PictureData) -> Listing:
         return list_torchvision(data)
     if is_own_data(data.source):
         return list_own(data)
-    with reaching(data.source):
+    with explain_unreachable(data.source):
         folder, name = locate(data.source)
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
 

@@ -11,9 +11,19 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
-from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
+from gan_dist.data.source import (
+    FORMAT,
+    Contents,
+    Label,
+    Listing,
+    Parts,
+    Source,
+    explain_unreachable,
+    folder_labels,
+    numbered,
+    state_of,
+)
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
-from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.file_formats import LineNames, Sentence, SomeNames, TextReadOptions, iterate_sentences, note_of
 from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
@@ -41,7 +51,7 @@ def find_text(data: TextData) -> Source:
         return _find_own(data, splitting)
     if data.labels == "source":
         raise DataError("data.labels: 'source' is for your own data set; for files use folders, files or column")
-    with reaching(data.source):
+    with explain_unreachable(data.source):
         root, name = locate(data.source)
         files = [root.entry(name)] if name is not None else text_files(root)
     where = f"{root.uri}/{name}" if name is not None else root.uri
@@ -81,7 +91,7 @@ def splitting_of(data: TextData) -> Splitting:
         return Splitting(data.tokens, data.lower)
     if not data.tokens.endswith(".json"):
         raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, WAYS)}, or a tokeniser.json")
-    with reaching(data.tokens):
+    with explain_unreachable(data.tokens):
         root, name = locate(data.tokens)
         assert name is not None
         splitting = Splitting("tokenizer", data.lower, root.read(name).decode())

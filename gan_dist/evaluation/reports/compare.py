@@ -8,8 +8,7 @@ from typing import Any
 
 from gan_dist.data.encoding.image import encode_png
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.reports.html import page
-from gan_dist.evaluation.reports.plots import Panel, render_png
+from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.evaluation.reports.results import run_results
 from gan_dist.generation.model import Model, load, trained_on
 from gan_dist.generation.samples import Sheet
