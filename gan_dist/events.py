@@ -1,6 +1,7 @@
 """What happens to a run while it goes on, one type for each kind of event.
 
-The same dicts reach `on_event` of `gan_dist.train`, the lines of `gan-dist logs --raw`, and the log in the run's folder.
+The same dicts reach `on_event` of `gan_dist.train`, the lines of `gan-dist logs --raw`, and the log in the run's
+folder.
 
 Example:
     >>> def on_event(event: gan_dist.events.Event) -> None:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from gan_dist.generation.paired_samples import real_pairs
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
+from gan_dist.generation.modality import _real_pairs
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import real_samples
 from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
@@ -314,5 +314,5 @@ def test_real_samples_are_fetched_from_where_the_data_are() -> None:
     )
     samples, classes = real_samples(rows, 0)
     assert samples.shape == (64, 2, 1, 1) and classes.shape == (64,)
-    made, given = real_pairs(rows, 0)
+    made, given = _real_pairs(rows, 0)
     assert torch.equal(given, made + 1)

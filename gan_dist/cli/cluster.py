@@ -1,4 +1,4 @@
-"""`gan-dist up`, `down`, `dashboard`, `tensorboard`."""
+"""`gan-dist up`, `down`, `dashboard`, `tensorboard`; and tasks that other commands have a cluster do."""
 
 from __future__ import annotations
 

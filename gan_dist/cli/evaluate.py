@@ -1,4 +1,4 @@
-"""`gan-dist evaluate`."""
+"""`gan-dist evaluate` and `gan-dist compare`."""
 
 from __future__ import annotations
 

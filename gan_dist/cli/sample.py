@@ -1,4 +1,4 @@
-"""`gan-dist sample`."""
+"""`gan-dist sample` and `gan-dist export`."""
 
 from __future__ import annotations
 

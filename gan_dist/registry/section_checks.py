@@ -1,7 +1,8 @@
-"""What is wrong with the `optimizer` sections of a job, which may be plain values that have other faults too.
+"""What is wrong with the `optimizer` and `data` sections of a job, which may be plain values that have other faults
+too.
 
-An optimiser that is not ours is read from source as every component is: names and types of its arguments, and whether
-a step of it needs a closure.
+An optimiser or a data set that is not ours is read from source as every component is: names and types of its arguments,
+and whether a step of the optimiser needs a closure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is stored where in a run folder, and how runs are found again with no cluster alive.
+"""What is stored where in a run folder, and what its reports say of metrics over time.
 
 RUN/
   request.json        what was submitted: the validated job, versions, how it was started

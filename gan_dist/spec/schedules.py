@@ -1,4 +1,5 @@
-"""Numbers that may change over a run, as written in a job; `gan_dist.spec.schedules` evaluates them."""
+"""Numbers that may change over a run, as written in a job; their value at a position; and when things that recur are
+due."""
 
 from __future__ import annotations
 

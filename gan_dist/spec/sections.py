@@ -1,4 +1,5 @@
-"""The sections of a job that are plain keys and values."""
+"""The sections of a job: components by `use: NAME` with every other key an argument of it, the optimiser, and plain
+values."""
 
 from __future__ import annotations
 

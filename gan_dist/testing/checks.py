@@ -62,8 +62,9 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     kind = kind or guess_kind(use, tuple(roots))
     if kind == "optimizer" or kind == "dataset":
         lookup.add_import_roots(tuple(roots))
-        module, trial = (section_checks, optimizer_trial) if kind == "optimizer" else (section_checks, dataset_trial)
-        return _told(module.check_arguments(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
+        checks = section_checks.check_arguments if kind == "optimizer" else section_checks.check_data_arguments
+        trial = optimizer_trial if kind == "optimizer" else dataset_trial
+        return _told(checks(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
     found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
     if found:
         return found

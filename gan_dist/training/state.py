@@ -240,7 +240,9 @@ def _set_state(value: Tensor | nn.Module, stored: Any) -> None:
 
 
 class Ema:
-    """A second generator whose weights follow the first: w_ema = b w_ema + (1 - b) w, b = 0.5^(batch/half-life).
+    """The moving average of the generator's weights, by half-life in samples (Karras et al. 2020, arXiv 2006.06676).
+
+    A second generator whose weights follow the first: w_ema = b w_ema + (1 - b) w, b = 0.5^(batch/half-life).
 
     Buffers are not averaged over time; whoever uses `module` sets them (see `state.TrainState.published`).
     """

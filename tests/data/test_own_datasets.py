@@ -365,8 +365,8 @@ def test_a_job_trains_on_one_and_its_paths_travel(own: Path, monkeypatch: pytest
     monkeypatch.setenv("GAN_DIST_HOME", str(own / "home"))
     data = "{source: 'own_data:Faces', size: 8, labels: source, args: {labelled: true, form: tensor}}"
     (own / "job.yaml").write_text(JOB.replace("DATA", data))
-    run = gan_dist.train("job.yaml", {"every.report": "1 steps"})
-    assert run.status()["status"] == "succeeded"
+    run = gan_dist.train("job.yaml", **{"every.report": "1 steps"})
+    assert run.status == "succeeded"
     model = gan_dist.load(run)
     assert model.classes == ("even", "odd") and model.sample(2).shape == (2, 3, 8, 8)
     sent = JobSpec.model_validate(

@@ -1,4 +1,4 @@
-"""Curves as a PNG."""
+"""Curves as PNG files, and pages: HTML files that open without a network, with pictures inside and no scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What an LSTM language model says of sentences, which was trained on real ones."""
+"""Features of text: an LSTM language model trained on real sentences, a pretrained sentence encoder, and the token
+ids."""
 
 from __future__ import annotations
 
@@ -97,7 +98,10 @@ MOST_TOKENS = 128
 
 
 class SentenceEncoder(nn.Module):
-    """The mean of the encoder's last hidden states over the tokens of a sentence, of at most 128 of its own. Sentences
+    """Features of whole sentences by a pretrained encoder from a local folder (Semeniuta et al. 2018, arXiv
+    1806.04936).
+
+    The mean of the encoder's last hidden states over the tokens of a sentence, of at most 128 of its own. Sentences
     are written out and cut anew by its tokenizer, so that data cut in different ways compare.
 
     Args:

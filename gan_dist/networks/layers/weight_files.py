@@ -1,4 +1,4 @@
-"""Files of published weights: where torch keeps them, what they hold, and their checksum. Nothing is downloaded."""
+"""Files of published weights: where they are looked for, what they hold, and their checksums. Nothing is downloaded."""
 
 from __future__ import annotations
 
