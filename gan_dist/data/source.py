@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
 from gan_dist.errors import DataError, DataNotFound, StorageError, UnreadableSample
+from gan_dist.spec.problems import nearest_name
 
 FORMAT = 3  # of prepared data
 SHARD_BYTES = 16 << 20
@@ -264,5 +264,5 @@ def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f"; did you mean {str(path.parent / near[0])!r}?" if near else ""
+    near = nearest_name(path.name, [entry.name for entry in path.parent.iterdir()])
+    return f"; did you mean {str(path.parent / near)!r}?" if near else ""

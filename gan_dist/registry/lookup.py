@@ -83,7 +83,7 @@ def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots 
     try:
         takes = signature(resolve_target(kind, use), roots)
     except ValueError as error:
-        return [("use", str(error))]
+        return [("use", f"{error}{_new_place(kind, use)}")]
     given = {param.name for param in takes.params} - PROVIDED[kind].keys()
     params = {param.name: param for param in takes.params}
     found = []
@@ -92,6 +92,22 @@ def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots 
             found.append((key, message))
     needed = [param for param in takes.params if param.required and param.name in given and param.name not in args]
     return found + [(param.name, _missing(param, use)) for param in needed]
+
+
+def _new_place(kind: Kind, use: str) -> str:
+    """Where a shipped component stands that a job names by an older path, for a message."""
+    module, _, name = use.partition(":")
+    if not module.startswith("gan_dist."):
+        return ""
+    stem = module.rpartition(".")[2]
+    found = {alias: target for alias, target in ALIASES[kind].items() if target.endswith(f":{name}")}
+    found = {
+        alias: target for alias, target in found.items() if stem in (alias, target.split(":")[0].rpartition(".")[2])
+    } or found
+    if len(set(found.values())) != 1:
+        return ""
+    alias, target = next(iter(found.items()))
+    return f"; it is {target!r} now, or {alias!r} for short"
 
 
 def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:

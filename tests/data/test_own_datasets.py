@@ -370,7 +370,10 @@ def test_a_job_trains_on_one_and_its_paths_travel(own: Path, monkeypatch: pytest
     model = gan_dist.load(run)
     assert model.classes == ("even", "odd") and model.sample(2).shape == (2, 3, 8, 8)
     sent = JobSpec.model_validate(
-        {**run.folder.request()["job"], "data": {"source": "own_data:Absent", "size": 8, "args": {"root": "x", "form": "x"}}}
+        {
+            **run.folder.request()["job"],
+            "data": {"source": "own_data:Absent", "size": 8, "args": {"root": "x", "form": "x"}},
+        }
     ).with_absolute_paths()
     assert json.loads(sent.model_dump_json())["data"]["args"] == {"root": str(own / "x"), "form": "x"}
     assert sent.data.source == "own_data:Absent"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from gan_dist.data.source import Contents, Counted, Label, Listing, Part, Parts,
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData
+from gan_dist.spec.problems import nearest_name
 
 
 def list_digits(data: ImageData) -> Listing:
@@ -72,8 +72,8 @@ def _data_set(name: str, download: bool) -> Any:
     import torchvision.datasets as sets
 
     if name not in sets.__all__:
-        near = get_close_matches(name, sets.__all__, n=1)
-        hint = f"; did you mean {SCHEME}{near[0]}?" if near else ""
+        near = nearest_name(name, sets.__all__)
+        hint = f"; did you mean {SCHEME}{near}?" if near else ""
         raise DataError(f"data.source: torchvision has no data set {name!r}{hint}")
     kind: Any = getattr(sets, name)
     root = home() / "torchvision"
