@@ -130,7 +130,7 @@ class Run:
         from gan_dist.launch.run_status import job_of
 
         job = job_of(self.folder)
-        follow_job(job.jobs, job.id, self.id, LiveDisplay(Console()), None)
+        follow_job(job.jobs, job.id, run_id=self.id, follower=LiveDisplay(Console()), ask=None)
         return self.wait()
 
     def stop(self) -> Run:
@@ -329,7 +329,7 @@ def export(
     """
     from gan_dist.generation.export import export as write
 
-    return write(_place(run), Path(out), format, weights, license, force)
+    return write(_place(run), Path(out), form=format, weights=weights, license_name=license, force=force)
 
 
 def _place(run: Run | str) -> str:

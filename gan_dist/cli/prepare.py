@@ -73,7 +73,9 @@ def prepare(
     if workers is None:
         made = _make(source, target, options, code, as_json)
     else:
-        made = _make_on_cluster(source, target, options, code, workers, address, as_json)
+        made = _make_on_cluster(
+            source, target, options=options, code=code, workers=workers, address=address, as_json=as_json
+        )
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -103,6 +105,7 @@ def _make(source: str, target: str, options: dict[str, Any], code: Path, aside: 
 def _make_on_cluster(
     source: str,
     target: str,
+    *,
     options: dict[str, Any],
     code: Path,
     workers: int,

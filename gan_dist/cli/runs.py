@@ -157,7 +157,12 @@ def logs(
         from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
 
         ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
-        finish(found.id, found.uri, follow_job(job.jobs, job.id, found.id, LiveDisplay(console(as_json)), ask), as_json)
+        finish(
+            found.id,
+            found.uri,
+            follow_job(job.jobs, job.id, run_id=found.id, follower=LiveDisplay(console(as_json)), ask=ask),
+            as_json,
+        )
     lines = log_lines(found, job)
     if as_json:
         emit({"run": found.id, "lines": list(lines)})

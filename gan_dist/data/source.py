@@ -39,7 +39,7 @@ class RawSample(NamedTuple):
     label: int
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Part:
     """A piece of a source that one task reads into one shard.
 
@@ -152,7 +152,7 @@ class Source:
         return sum(len(part.names) for part in self.parts)
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Listing:
     """The samples of a source one by one, as a kind of source lists them.
 
@@ -175,14 +175,14 @@ class Listing:
         at = slice(rows.start, rows.stop, rows.step)
         places = self.places or range(len(self.names))
         return Part(
-            self.kind,
-            rows.start,
-            form,
-            self.root,
-            tuple(self.names[at]),
-            tuple(places[at]),
-            tuple(classes[at]),
-            self.note,
+            kind=self.kind,
+            first=rows.start,
+            form=form,
+            root=self.root,
+            names=tuple(self.names[at]),
+            places=tuple(places[at]),
+            classes=tuple(classes[at]),
+            note=self.note,
         )
 
 

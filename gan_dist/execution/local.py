@@ -62,7 +62,7 @@ def train_here(
     smoke = attempt.request.mode == "smoke"
     spec = with_stand_in_networks(spec, attempt.emit) if smoke else spec
     before = earlier_window(attempt.folder)
-    rows = read_rows(spec, attempt.folder.prepared(), smoke, attempt.emit, before)
+    rows = read_rows(spec, attempt.folder.prepared(), smoke=smoke, emit=attempt.emit, before=before)
     if problems := data_problems(spec, rows.facts, 1, attempt.folder):
         raise PreflightError("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(spec, rows.facts, 1, str(device))})
@@ -70,7 +70,14 @@ def train_here(
 
     def once(one: JobSpec) -> dict[str, Any]:
         try:
-            return train_run(one, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
+            return train_run(
+                one,
+                run=run,
+                rows=rows,
+                folder=attempt.folder,
+                attempt=attempt.request.attempt,
+                start_from=attempt.request.start_from,
+            )
         except Exception as error:
             if is_user_code(error):
                 raise UserCodeError(user_traceback(error)) from error
@@ -84,6 +91,7 @@ def train_here(
 def read_rows(
     spec: JobSpec,
     cache: Folder,
+    *,
     smoke: bool,
     emit: Emit,
     before: int | None = None,
@@ -98,7 +106,11 @@ def read_rows(
     """
     add_import_roots([spec.environment.code or "."])
     found = prepare_or_load(
-        spec.data, cache, write_shards_on_processes, preparation_progress(emit), spec.batch if smoke else None
+        spec.data,
+        cache,
+        executor=write_shards_on_processes,
+        progress=preparation_progress(emit),
+        stand_in_of=spec.batch if smoke else None,
     )
     chosen = choose_ingest(spec.data, found.bytes, psutil.virtual_memory().available, before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})

@@ -92,7 +92,11 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
     if spec.standing is not None and not batch_norms_of(networks["generator"]):
         found.append(f"standing: generator '{spec.generator.use}' has no batch normalisation; leave `standing` out")
-    return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
+    return found or list(
+        text_problems(
+            spec, facts=facts, stages=stages, networks=networks, made=_made(networks["generator"].train(), facts)
+        )
+    )
 
 
 def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
@@ -106,7 +110,7 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     lookup.add_import_roots(roots)
     run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
     try:
-        measuring = MetricRunner(spec.metrics, facts, Folder(""), run, roots)
+        measuring = MetricRunner(metrics=spec.metrics, facts=facts, cache=Folder(""), run=run, roots=roots)
     except (ValueError, TypeError) as error:
         return [str(error)]
     return measuring.problems() or list(_own_metric_problems(measuring))
@@ -276,7 +280,7 @@ GIB = 2**30
 
 
 def text_problems(
-    spec: JobSpec, facts: DataFacts, stages: list[Stage], networks: Mapping[str, nn.Module], made: Tensor
+    spec: JobSpec, *, facts: DataFacts, stages: list[Stage], networks: Mapping[str, nn.Module], made: Tensor
 ) -> Iterator[str]:
     """Every such problem of a job.
 

@@ -46,6 +46,7 @@ SHOWN = 64
 def export(
     run: str,
     out: Path,
+    *,
     form: str = "safetensors",
     weights: str = "ema",
     license_name: str = "unknown",
@@ -72,14 +73,14 @@ def export(
     model = load(run, weights=weights, trust_code=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
-        written = _written(model, Path(scratch), form, weights, license_name)
+        written = _written(model, Path(scratch), form=form, weights=weights, license_name=license_name)
         out.mkdir(exist_ok=True)
         for path in written:
             os.replace(path, out / path.name)
     return [out / path.name for path in written]
 
 
-def _written(model: Model, folder: Path, form: str, weights: str, license_name: str) -> list[Path]:
+def _written(model: Model, folder: Path, *, form: str, weights: str, license_name: str) -> list[Path]:
     path = folder / FILES[form]
     if form == "torch":
         write_torch(model, path)
@@ -90,11 +91,21 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
         state = model.generator.state_dict()
         path.write_bytes(save({name: tensor.clone().contiguous() for name, tensor in state.items()}))
     named = "generator_ema" if weights == "ema" and model.spec.ema is not None else "generator"
-    config = exported_model.config_of(model.name, model.spec, model.facts, model.seen, named, path)
+    config = exported_model.config_of(
+        model.name, spec=model.spec, facts=model.facts, seen=model.seen, weights=named, file=path
+    )
     (folder / exported_model.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
     shown = save_sheet(_shown(model), folder / "samples")
     found = summarize_metrics([one for one in _run_of(model).reports() if one["seen"] <= model.seen])
-    text = card(model, form, named, license_name, found, described_inputs(model), shown.name)
+    text = card(
+        model,
+        form=form,
+        weights=named,
+        license_name=license_name,
+        courses=found,
+        inputs=described_inputs(model),
+        sheet=shown.name,
+    )
     (folder / "README.md").write_text(text)
     return [path, folder / exported_model.CONFIG, folder / "README.md", shown]
 
@@ -243,6 +254,7 @@ samples = session.run(None, {...})[0]  # in this order: INPUTS""",
 
 def card(
     model: Model,
+    *,
     form: str,
     weights: str,
     license_name: str,

@@ -55,7 +55,7 @@ class Interrupts:
 
 
 def follow_job(
-    jobs: JobsClient, job: str, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None
+    jobs: JobsClient, job: str, *, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None
 ) -> RunOutcome:
     """Show a job until it ends or the user leaves it running (exit code 130).
 

@@ -32,7 +32,7 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
         PreflightError: preflight found what would fail later.
     """
     smoke = attempt.request.mode == "smoke"
-    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
+    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke=smoke, emit=attempt.emit)
     sweep = Sweep(attempt, rows.facts, lambda one: 1)
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(sweep, over), daemon=True)

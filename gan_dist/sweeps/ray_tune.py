@@ -173,9 +173,15 @@ class TuneTrial(tune.Trainable):
             return self.data
         cluster: Any = ray
         stand_in_of = spec.batch if attempt.request.mode == "smoke" else None
-        reading = BackgroundPreparation(spec.data, attempt.folder.prepared(), 1, stand_in_of, lambda done, total: None)
+        reading = BackgroundPreparation(
+            data=spec.data,
+            cache=attempt.folder.prepared(),
+            cpus=1,
+            stand_in_of=stand_in_of,
+            progress=lambda done, total: None,
+        )
         return load_into_object_store(
-            reading.result(), spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit
+            reading.result(), spec, nodes=cluster.nodes(), before=earlier_window(attempt.folder), emit=attempt.emit
         )
 
 
@@ -266,7 +272,7 @@ def run_sweep(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any
     ]:
         raise PreflightError("\n".join(problems))
     attempt.emit({"event": "stage", "text": "reading data"})
-    data = load_into_object_store(reading.result(), spec, nodes, None, attempt.emit)
+    data = load_into_object_store(reading.result(), spec, nodes=nodes, before=None, emit=attempt.emit)
     sweep = Sweep(attempt, data.facts, lambda one: asked(one).most)
     assert spec.sweep is not None
     concurrent = min(spec.sweep.concurrent or places, max(1, places))

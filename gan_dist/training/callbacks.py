@@ -35,6 +35,7 @@ class RunCallbacks:
 
     def __init__(
         self,
+        *,
         spec: JobSpec,
         run: WorkerRuntime,
         rows: Ingest,
@@ -232,9 +233,9 @@ class RunCallbacks:
         }
         if self.journal is not None:
             self.journal.push()  # whoever resumes from it finds the curves up to here
-        written = checkpoint.write(parent, name, networks, training, meta)
+        written = checkpoint.write(parent, name, networks=networks, training=training, meta=meta)
         keep = self.spec.keep
-        checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
+        checkpoint.prune(parent, last=keep.last, best=keep.best, metric=self.kept, mode=keep.mode)
         self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
 
     def _not_copied(self, text: str) -> None:

@@ -32,6 +32,7 @@ class TrainState:
 
     def __init__(
         self,
+        *,
         nets: Mapping[str, WrappedNetwork],
         settings: Mapping[str, OptimizerSettings],
         ema: Ema | None,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 def train_run(
     spec: JobSpec,
+    *,
     run: WorkerRuntime,
     rows: Ingest,
     folder: RunFolder,
@@ -66,26 +67,39 @@ def train_run(
     stages = build_stages(spec, clock, modules)
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = StandingStatistics(spec.standing, spec.batch, rows, spec.seed, run.device) if spec.standing else None
-    state = TrainState(nets, stages[0].settings, ema, stages, standing)
-    _restore(state, run, folder, rows.facts, start_from)
+    standing = (
+        StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=run.device)
+        if spec.standing
+        else None
+    )
+    state = TrainState(nets=nets, settings=stages[0].settings, ema=ema, stages=stages, standing=standing)
+    _restore(state, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
-        rows,
-        nets["generator"],
-        run,
-        spec.seed,
-        spec.batch,
-        spec.batch,
-        dtype,
-        modality_of(rows.facts).encoder(spec.data, run.device, dtype),
+        rows=rows,
+        generator=nets["generator"],
+        run=run,
+        seed=spec.seed,
+        batch=spec.batch,
+        micro_batch=spec.batch,
+        dtype=dtype,
+        encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
     )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
-    callbacks = RunCallbacks(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
+    callbacks = RunCallbacks(
+        spec=spec,
+        run=run,
+        rows=rows,
+        feed=feed,
+        stats=stats,
+        folder=folder,
+        attempt=attempt,
+        measuring=_measuring(spec, run, rows, folder),
+    )
     try:
-        ending = train(state, feed, run, stats, callbacks)
+        ending = train(state, feed=feed, run=run, stats=stats, tasks=callbacks)
     except Exception:
         callbacks.close()
         raise
@@ -98,7 +112,9 @@ def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolde
         return None
     from gan_dist.evaluation.metric_runner import MetricRunner
 
-    return MetricRunner(spec.metrics, rows.facts, folder.measured(), run, [spec.environment.code or "."])
+    return MetricRunner(
+        metrics=spec.metrics, facts=rows.facts, cache=folder.measured(), run=run, roots=[spec.environment.code or "."]
+    )
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -113,7 +129,7 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
 
 
 def _restore(
-    state: TrainState, run: WorkerRuntime, folder: RunFolder, facts: DataFacts, start_from: InitialWeights | None
+    state: TrainState, *, run: WorkerRuntime, folder: RunFolder, facts: DataFacts, start_from: InitialWeights | None
 ) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:

@@ -162,7 +162,9 @@ def prepared(own: Path) -> Callable[..., Prepared]:
     def call(**written: Any) -> Prepared:
         shape = {"length": 8} if written.get("modality") == "text" else {"size": 8}
         data = validate_data({"source": "own_data:Faces", **shape, **written})
-        return prepare_or_load(data, Folder.at(str(own / "cache")), write_shards_on_processes, lambda done, total: None)
+        return prepare_or_load(
+            data, Folder.at(str(own / "cache")), executor=write_shards_on_processes, progress=lambda done, total: None
+        )
 
     return call
 

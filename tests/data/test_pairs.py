@@ -35,7 +35,9 @@ def save(folder: Path, name: str, one: Image.Image) -> None:
 
 def read(tmp_path: Path, **data: Any) -> Prepared:
     spec = PairData(**{"modality": "pair", "size": 8, "max_rejected": 0.9, **data})
-    return prepare_or_load(spec, Folder.at(tmp_path / "cache"), write_shards_on_processes, lambda *_: None)
+    return prepare_or_load(
+        spec, Folder.at(tmp_path / "cache"), executor=write_shards_on_processes, progress=lambda *_: None
+    )
 
 
 def values(found: Prepared) -> list[tuple[int, int]]:
@@ -136,8 +138,8 @@ def test_a_prepared_folder_serves_pairs_and_nothing_else(folders: Path) -> None:
         prepare_or_load(
             ImageData(source=str(folders / "ready"), size=8),
             Folder.at(folders / "c"),
-            write_shards_on_processes,
-            lambda *_: None,
+            executor=write_shards_on_processes,
+            progress=lambda *_: None,
         )
 
 

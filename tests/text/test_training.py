@@ -60,7 +60,7 @@ def spec_of(name: str = "seqgan after mle", **changes: Any) -> JobSpec:
 
 
 def rows_of(spec: JobSpec, root: Path) -> Any:
-    return read_rows(spec, Folder.at(root / "prepared"), False, lambda event: None)
+    return read_rows(spec, Folder.at(root / "prepared"), smoke=False, emit=lambda event: None)
 
 
 @pytest.mark.parametrize(("name", "k"), [*((name, 4) for name in JOBS), *(("seqgan after mle", k) for k in (2, 3))])

@@ -26,7 +26,9 @@ def list_pairs(data: PairData) -> Listing:
     entries = _entries(made, "data.source")
     if data.inputs is None:
         names = sorted(entry.name for one in entries.values() for entry in one)
-        return Listing("files", made.uri, state_of(sorted(entries.items())), made.uri, names)
+        return Listing(
+            kind="files", where=made.uri, state=state_of(sorted(entries.items())), root=made.uri, names=names
+        )
     given = _folder(data.inputs, "data.inputs")
     inputs = _entries(given, "data.inputs")
     if not entries.keys() & inputs.keys():
@@ -34,7 +36,7 @@ def list_pairs(data: PairData) -> Listing:
         raise DataError(f"data.inputs: no image has the same name in {made.uri!r} and {given.uri!r} ({examples})")
     names = [_joined(entries.get(stem, []), inputs.get(stem, [])) for stem in sorted(entries.keys() | inputs.keys())]
     state = state_of([*sorted(entries.items()), *sorted(inputs.items())])
-    return Listing("pairs", made.uri, state, made.uri, names, note=given.uri)
+    return Listing(kind="pairs", where=made.uri, state=state, root=made.uri, names=names, note=given.uri)
 
 
 def read_pairs(part: Part) -> Iterator[RawSample]:

@@ -150,11 +150,16 @@ def read(part: Part) -> Iterator[Row]:
                 images = _images(found.content, part.form)
                 pixels = [to_pixels(image, part.form) for image in images]
                 native = str(max(map(channels_of, images)))
-                yield Row(found.name, pixels[0] if len(pixels) == 1 else np.concatenate(pixels), found.label, native)
+                yield Row(
+                    name=found.name,
+                    sample=pixels[0] if len(pixels) == 1 else np.concatenate(pixels),
+                    label=found.label,
+                    native=native,
+                )
             else:
-                yield Row(found.name, _encoded(found.content, part.form), found.label, "")
+                yield Row(name=found.name, sample=_encoded(found.content, part.form), label=found.label, native="")
         except UnreadableSample as error:
-            yield Row(found.name, None, found.label, "", str(error))
+            yield Row(name=found.name, sample=None, label=found.label, native="", reason=str(error))
 
 
 def _encoded(content: Content, codec: Codec) -> NDArray[Any]:

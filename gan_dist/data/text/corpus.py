@@ -57,7 +57,7 @@ def find_text(data: TextData) -> Source:
     where = f"{root.uri}/{name}" if name is not None else root.uri
     key = state_of([FORMAT, files, splitting, _options(data), data.labels, _column(data)])
     how = TextReadOptions(data.encoding, data.columns, _column(data) or None)
-    listing = Listing("sentences", where, "", root.uri, LineNames(), note=note_of(how))
+    listing = Listing(kind="sentences", where=where, state="", root=root.uri, names=LineNames(), note=note_of(how))
     reading = {file.name: lambda name=file.name: iterate_sentences(root, name, how) for file in files}
     return Source(where, key, lambda: _contents(data, splitting, listing, reading))
 
@@ -66,7 +66,9 @@ def _find_own(data: TextData, splitting: Splitting) -> Source:
     if data.labels not in ("none", "source"):
         raise DataError(f"data.labels: {data.labels!r} is of files; for your own data set use 'source' or 'none'")
     key = state_of([FORMAT, own_state(data), splitting, _options(data), data.labels])
-    listing = Listing(KIND, data.source, "", data.source, LineNames(), note=json.dumps(data.args))
+    listing = Listing(
+        kind=KIND, where=data.source, state="", root=data.source, names=LineNames(), note=json.dumps(data.args)
+    )
     reading = {ITEM: lambda: own_sentences(data)}
     return Source(data.source, key, lambda: _contents(data, splitting, listing, reading))
 

@@ -148,7 +148,7 @@ def find_oracle(data: TextData) -> Source:
     codec = Codec(data.length, Splitting(NUMBERS), vocabulary)
     count = int(data.count.value)
     names = Counted("sentence", count)
-    listing = Listing("oracle", data.source, "", file, names)
+    listing = Listing(kind="oracle", where=data.source, state="", root=file, names=names)
     classes, _ = numbered((), names)
     parts, shares = Parts(listing, codec, ()), data.shares
 

@@ -18,7 +18,7 @@ from gan_dist.spec.problems import flatten_keys, suggestion
 ABSENT = "-"
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Comparison:
     """Of runs in the order they were named.
 
@@ -59,7 +59,9 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     models = [load(run, trust_code=True) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
     curve = render_png([Panel("samples seen", tag, lines, style=".-")])
-    return Comparison([run.id for run in runs], differing_keys(jobs), _results(runs), curve, sheets)
+    return Comparison(
+        runs=[run.id for run in runs], jobs=differing_keys(jobs), results=_results(runs), curve=curve, sheets=sheets
+    )
 
 
 def html(found: Comparison) -> str:

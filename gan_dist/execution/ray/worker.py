@@ -55,7 +55,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     folder = RunFolder(Folder(request.uri))
     try:
         rows = _rows(ray.get(mailbox.data.remote()), spec)
-        return train_run(spec, run, rows, folder, request.attempt, request.start_from)
+        return train_run(
+            spec, run=run, rows=rows, folder=folder, attempt=request.attempt, start_from=request.start_from
+        )
     except Exception as raised:
         # A task's own exception, such as that of a damaged shard, comes wrapped.
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
@@ -75,7 +77,7 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
     if data["blocks"] is None:
         return Stream(found, found.facts.window, spec.seed, spec.batch)
     blocks = [samples_of(table) for table in ray.get(data["blocks"])]
-    return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
+    return Memory(blocks=blocks, labels=ray.get(data["labels"]), facts=found.facts, seed=spec.seed, batch=spec.batch)
 
 
 def describe_error(error: Exception) -> dict[str, str]:
