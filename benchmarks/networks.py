@@ -37,8 +37,8 @@ from gan_dist.registry.build import build_networks
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.loop import train
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage, build_stages
 from gan_dist.training.trainer import train_run
 
@@ -263,7 +263,7 @@ def ours(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None
 
     with tempfile.TemporaryDirectory() as root, patch("gan_dist.training.trainer.train_with_workers", keep):
         run = LocalRuntime(device, lambda event: None, lambda: False)
-        train_run(spec, run, rows, RunFolder(Folder.at(root)), 1)
+        train_run(spec, run=run, rows=rows, folder=RunFolder(Folder.at(root)), attempt=1)
 
     def go(iterations: int) -> None:
         train(*handed, tasks=Counted(iterations))
@@ -296,7 +296,7 @@ def measured(name: str, options: argparse.Namespace) -> tuple[int, float, float]
     changes |= {key: YAML().load(value) for key, value in (one.split("=", 1) for one in options.changes)}
     spec, device = load_job(Path("jobs") / f"{job}.yaml", changes), torch.device(options.device)
     with tempfile.TemporaryDirectory() as cache:
-        rows = read_rows(spec, Folder(cache), name == "pix2pix", lambda event: None)
+        rows = read_rows(spec, Folder(cache), smoke=name == "pix2pix", emit=lambda event: None)
     loops = {"ours": ours(spec, rows, device), "plain": Plain(spec, rows, device)}
     used, walls = time.process_time if device.type == "cpu" else time.perf_counter, {"ours": [], "plain": []}
     for loop in loops.values():

@@ -26,7 +26,7 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     with tempfile.TemporaryDirectory() as cache:
-        (images,) = read_rows(load_job("jobs/dcgan.yaml"), Folder(cache), False, lambda event: None).blocks
+        (images,) = read_rows(load_job("jobs/dcgan.yaml"), Folder(cache), smoke=False, emit=lambda event: None).blocks
     data = TensorDataset(torch.from_numpy(images))
     sampler: DistributedSampler[tuple[torch.Tensor, ...]] = DistributedSampler(data, shuffle=True, drop_last=True)
     loader = DataLoader(data, batch_size=BATCH, sampler=sampler, drop_last=True)

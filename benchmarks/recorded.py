@@ -39,7 +39,7 @@ def iterations(name: str, recorded: bool) -> Any:
     whole = {"data": ORACLE, "stages": None, "until": "1G", "metrics": [], "precision": "fp32", **changes}
     spec = load_job(Path("jobs") / f"{job}.yaml", whole)
     with tempfile.TemporaryDirectory() as cache:
-        rows = read_rows(spec, Folder(cache), False, lambda event: None)
+        rows = read_rows(spec, Folder(cache), smoke=False, emit=lambda event: None)
     none: dict[str, Any] = {}
     kept = [
         patch.object(one.Generator, "recorded", one.Generator.recorded if recorded else none) for one in (lstm, rmc)

@@ -78,12 +78,14 @@ def shifts(features: str) -> dict[str, dict[str, float]]:
     facts = ImageFacts(
         count=HALF, size=16, channels=1, classes=data.facts.classes, class_counts=counts, checksum="half of the digits"
     )
-    rows = Memory([real[0].numpy()], real[1].numpy(), facts, 0, 1)
+    rows = Memory(blocks=[real[0].numpy()], labels=real[1].numpy(), facts=facts, seed=0, batch=1)
     used = [*USED, "class_score"] if features == "classifier" else USED
     specs = [MetricSpec.model_validate({"use": use, "features": features, "samples": HALF}) for use in used]
     found = {}
     with tempfile.TemporaryDirectory() as cache:
-        measuring = MetricRunner(specs, facts, Folder(cache), LocalRuntime(CPU, lambda event: None, never))
+        measuring = MetricRunner(
+            metrics=specs, facts=facts, cache=Folder(cache), run=LocalRuntime(CPU, lambda event: None, never)
+        )
         for name, shift in SHIFTS.items():
             pixels, labels = shift(fake, real)
             values = measuring.measure(

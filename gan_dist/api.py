@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.errors import GanDistError, RunFailed, UsageError
+from gan_dist.events import Emit
 from gan_dist.registry.live import live_names, named
 from gan_dist.runs.index import find_run, remember_run, storage_root
 from gan_dist.runs.run_folder import RunFolder
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gan_dist.launch.plan import LaunchPlan
 
 Job = str | Path | Mapping[str, Any] | JobSpec
-Event = dict[str, Any]
+
 OPEN = ("pending", "running")
 LOOK_S = 1.0
 
@@ -68,7 +69,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric, by its exact name."""
-        from gan_dist.runs.metric_history import summarize_metrics
+        from gan_dist.runs.run_folder import summarize_metrics
 
         return {name: summary.last[0] for name, summary in summarize_metrics(self.history()).items()}
 
@@ -129,7 +130,7 @@ class Run:
         from gan_dist.launch.run_status import job_of
 
         job = job_of(self.folder)
-        follow_job(job.jobs, job.id, self.id, LiveDisplay(Console()), None)
+        follow_job(job.jobs, job.id, run_id=self.id, follower=LiveDisplay(Console()), ask=None)
         return self.wait()
 
     def stop(self) -> Run:
@@ -159,7 +160,7 @@ def train(
     *,
     resume: Run | str | None = None,
     storage: str | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Emit | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a job in this process, without Ray, to its end.
@@ -328,7 +329,7 @@ def export(
     """
     from gan_dist.generation.export import export as write
 
-    return write(_place(run), Path(out), format, weights, license, force)
+    return write(_place(run), Path(out), form=format, weights=weights, license_name=license, force=force)
 
 
 def _place(run: Run | str) -> str:

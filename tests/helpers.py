@@ -27,7 +27,7 @@ from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData, JobSpec
-from gan_dist.training.schedule import Clock
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.trainer import train_run
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -58,7 +58,9 @@ def _digits(size: int, labels: str) -> Memory:
     data = ImageData(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as cache:
         return load_into_memory(
-            prepare_or_load(data, Folder(cache), write_shards_on_processes, lambda done, total: None), 0, 1
+            prepare_or_load(data, Folder(cache), executor=write_shards_on_processes, progress=lambda done, total: None),
+            0,
+            1,
         )
 
 
@@ -66,7 +68,7 @@ def rows_of(spec: JobSpec) -> Memory:
     """The digits of a job, read once for all tests."""
     assert isinstance(spec.data, ImageData)
     read = _digits(spec.data.size, spec.data.labels)
-    return Memory(read.blocks, read.labels, read.facts, spec.seed, spec.batch)
+    return Memory(blocks=read.blocks, labels=read.labels, facts=read.facts, seed=spec.seed, batch=spec.batch)
 
 
 @dataclass
@@ -131,7 +133,9 @@ def train(
     trained = Trained(RunFolder(Folder.at(root)))
     run = LocalRuntime(device, trained.events.append, stopping)
     try:
-        trained.result = train_run(spec, run, rows or rows_of(spec), trained.run, attempt, start_from)
+        trained.result = train_run(
+            spec, run=run, rows=rows or rows_of(spec), folder=trained.run, attempt=attempt, start_from=start_from
+        )
     except Killed:
         trained.result = {"ending": "killed"}
     return trained

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, compare, evaluate, export, jobs, prepare, runs, sample, submit
+from gan_dist.cli import cluster, evaluate, jobs, prepare, runs, sample, submit
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -49,8 +49,8 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Networks": {
         "sample": sample.sample,
         "evaluate": evaluate.evaluate,
-        "export": export.export,
-        "compare": compare.compare,
+        "export": sample.export,
+        "compare": evaluate.compare,
         "check": jobs.check,
     },
     "Clusters and pages": {

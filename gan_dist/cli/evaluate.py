@@ -1,4 +1,4 @@
-"""`gan-dist evaluate`."""
+"""`gan-dist evaluate` and `gan-dist compare`."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def evaluate(
 
 def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, as_json: bool) -> EvaluationResult:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import run_on_cluster
+    from gan_dist.cli.cluster import run_on_cluster
     from gan_dist.evaluation.evaluate import EvaluationResult, to_portable_request
     from gan_dist.execution.ray.tasks import EVALUATION_RESULT
     from gan_dist.runs.index import new_run_id, storage_root
@@ -219,3 +219,40 @@ def _plotted(found: EvaluationResult, out: Path | None) -> Path:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6g}"
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Two runs or more.", metavar="RUN...", autocompletion=options.complete_run)
+    ],
+    scalar: Annotated[
+        str | None, typer.Option(help="Logged number of the curve, such as loss/G. Default: a metric.", metavar="TAG")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that samples are made of.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the curve goes.", metavar="FILE.png")] = Path("compare.png"),
+    report: Annotated[
+        Path | None,
+        typer.Option(help="All of it, with samples, in a file that needs no network.", metavar="FILE.html"),
+    ] = None,
+    storage: options.Storage = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put runs beside each other: jobs, results, a curve, and samples of the same noise."""
+    from gan_dist.evaluation.reports.compare import compare as beside
+    from gan_dist.evaluation.reports.compare import html
+    from gan_dist.runs.index import find_run, storage_root
+
+    root = storage_root(storage, None)
+    found = beside([find_run(run, root) for run in runs], scalar, seed)
+    out.write_bytes(found.curve)
+    written = [str(out)]
+    if report is not None:
+        report.write_text(html(found))
+        written.append(str(report))
+    if as_json:
+        emit({"runs": found.runs, "jobs": found.jobs, "results": found.results, "files": written})
+        return
+    table(("job", *found.runs), [(key, *values) for key, values in found.jobs.items()])
+    say("")
+    table(("result", *found.runs), [(key, *values) for key, values in found.results.items()])
+    say(f"written: {', '.join(written)}")

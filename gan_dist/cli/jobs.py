@@ -104,8 +104,7 @@ def check(
 ) -> None:
     """Say what is wrong with your own network, objective, optimiser, data set, ..., in one call."""
     from gan_dist.spec.job_file import overrides_document
-    from gan_dist.testing.checks import problems
-    from gan_dist.testing.kinds import guess_kind, parse_kind
+    from gan_dist.testing.checks import guess_kind, parse_kind, problems
 
     arguments = overrides_document(sets or []).value
     settled = guess_kind(use, [code]) if kind is None else parse_kind(kind)

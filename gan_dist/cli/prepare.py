@@ -73,7 +73,9 @@ def prepare(
     if workers is None:
         made = _make(source, target, options, code, as_json)
     else:
-        made = _make_on_cluster(source, target, options, code, workers, address, as_json)
+        made = _make_on_cluster(
+            source, target, options=options, code=code, workers=workers, address=address, as_json=as_json
+        )
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -103,6 +105,7 @@ def _make(source: str, target: str, options: dict[str, Any], code: Path, aside: 
 def _make_on_cluster(
     source: str,
     target: str,
+    *,
     options: dict[str, Any],
     code: Path,
     workers: int,
@@ -110,7 +113,7 @@ def _make_on_cluster(
     as_json: bool,
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import run_on_cluster
+    from gan_dist.cli.cluster import run_on_cluster
     from gan_dist.data.prepare import open_prepared
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.check import validate_data

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gan_dist.runs.run_folder import RunFolder
+
 import sys
 import time
 from pathlib import Path
@@ -51,7 +56,6 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Where a run stands; of a sweep, with its trials."""
-    from gan_dist.cli.sweeps import say_standing
     from gan_dist.launch.run_status import run_status
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.results import is_sweep
@@ -91,7 +95,6 @@ def results(
     as_json: options.Json = False,
 ) -> None:
     """The final word on a run or a sweep: how it ended, its metrics, what it took, and how to repeat it."""
-    from gan_dist.cli.sweeps import print_results_of_sweep
     from gan_dist.evaluation.reports.results import run_results
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.results import is_sweep
@@ -154,7 +157,12 @@ def logs(
         from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
 
         ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
-        finish(found.id, found.uri, follow_job(job.jobs, job.id, found.id, LiveDisplay(console(as_json)), ask), as_json)
+        finish(
+            found.id,
+            found.uri,
+            follow_job(job.jobs, job.id, run_id=found.id, follower=LiveDisplay(console(as_json)), ask=ask),
+            as_json,
+        )
     lines = log_lines(found, job)
     if as_json:
         emit({"run": found.id, "lines": list(lines)})
@@ -250,3 +258,65 @@ def _seen(row: dict[str, Any]) -> str:
 
     seen = shorten(row.get("seen") or 0)
     return f"{seen} / {shorten(row['until'])}" if row.get("until") else seen
+
+
+def print_results_of_sweep(
+    run: RunFolder, *, target: Path | None, plots: Path | None, page: Path | None, as_json: bool
+) -> None:
+    """Work out what came of a sweep, write what was asked for, and say it."""
+    from gan_dist.sweeps import results
+
+    found = results.results_of_sweep(run)
+    written = []
+    if target is not None:
+        text, _ = results.best_job(run)
+        target.write_text(f"# gan-dist submit {target}\n{text}")
+        written.append(target)
+    if plots is not None:
+        from gan_dist.sweeps.report import save_pictures
+
+        written += save_pictures(results.StoredSweep(run), plots)
+    if page is not None:
+        from gan_dist.sweeps.report import render_page
+
+        page.write_text(render_page(run, found))
+        written.append(page)
+    if as_json:
+        emit({**found, "written": list(map(str, written))})
+        return
+    say_results(found)
+    for path in written:
+        say(f"written     {path}")
+
+
+def say_results(found: dict[str, Any]) -> None:
+    """The final word on a sweep, for people."""
+    from gan_dist.launch.follow import format_clock
+    from gan_dist.sweeps.results import summary_lines
+
+    say(f"{found['id']}: {found['status']}, {len(found['trials'])} configurations in {format_clock(found['seconds'])}")
+    if found["message"]:
+        say(f"message     {found['message']}")
+    _print_ranking(found["metrics"], found["trials"])
+    for row in found["trials"]:
+        if row["message"]:
+            say(f"t{row['number']:03d} {row['state'].replace('_', ' ')}: {row['message'].splitlines()[0]}")
+    for line in summary_lines(found):
+        say(line)
+    if found["best"] is not None:
+        say(f"best job    gan-dist results {found['id']} --best-job best.yaml")
+
+
+def say_standing(run: RunFolder) -> None:
+    """The trials of a sweep so far, best first."""
+    from gan_dist.sweeps.results import results_of_sweep
+
+    found = results_of_sweep(run, importance=False)
+    if found["trials"]:
+        _print_ranking(found["metrics"], found["trials"])
+
+
+def _print_ranking(metrics: list[str], rows: list[dict[str, Any]]) -> None:
+    from gan_dist.sweeps.results import table_head, table_row
+
+    table(table_head(metrics), [table_row(row, len(metrics)) for row in rows])

@@ -1,4 +1,4 @@
-"""`gan-dist sample`."""
+"""`gan-dist sample` and `gan-dist export`."""
 
 from __future__ import annotations
 
@@ -114,13 +114,24 @@ def sample(
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
         with here.drawing_of(model):
-            path = _picture(model, seeds, n, cls, interpolate, steps, mix, layers, out, seed)
+            path = _picture(
+                model,
+                seeds=seeds,
+                n=n,
+                cls=cls,
+                way=interpolate,
+                steps=steps,
+                mix=mix,
+                layers=layers,
+                out=out,
+                written=seed,
+            )
         shown = "1 picture" if picture else f"{n * len(seeds)} samples"
     else:
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
-            _on_cluster(sampling, model, out, workers, address, as_json)
+            _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
         shown = f"{n * len(seeds)} samples"
     if as_json:
         counted = {"samples": n * len(seeds), "seed": seeds[0] if len(seeds) == 1 else seeds}
@@ -149,6 +160,7 @@ def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tu
 
 def _picture(
     model: Model,
+    *,
     seeds: list[int],
     n: int,
     cls: str | None,
@@ -172,7 +184,7 @@ def _picture(
     elif mix is None:
         path = out or Path(f"{stem}-{way}.png")
         _check_ending(path, "--interpolate", (".png", ".gif"))
-        frames = _way(model, seeds, cls, str(way), steps)
+        frames = _way(model, seeds=seeds, cls=cls, way=str(way), steps=steps)
         content = (
             image.encode_gif(frames)
             if path.suffix == ".gif"
@@ -206,7 +218,7 @@ def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[byte
     return image.encode_png(image.enlarge(image.make_grid(samples, n)) if len(seeds) > 1 else shown), ".png"
 
 
-def _way(model: Model, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
+def _way(model: Model, *, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
     from gan_dist.generation.interpolation import WAYS, interpolate, parse_keyframes
     from gan_dist.spec.problems import suggestion
 
@@ -239,16 +251,43 @@ def _deliver(sampling: SamplingPlan, model: Model, out: Path, aside: bool) -> Pa
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("parts", total=None)
         return write_samples(
-            sampling, model, out, sample_in_process, lambda done, total: bar.update(task, completed=done, total=total)
+            sampling,
+            model,
+            out,
+            executor=sample_in_process,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
 
 
 def _on_cluster(
-    sampling: SamplingPlan, model: Model, out: Path, workers: int, address: str | None, as_json: bool
+    sampling: SamplingPlan, *, model: Model, out: Path, workers: int, address: str | None, as_json: bool
 ) -> None:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    from gan_dist.cli.cluster_task import run_on_cluster
+    from gan_dist.cli.cluster import run_on_cluster
 
     model.classes_of(1, sampling.cls)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
     run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)
+
+
+def export(
+    run: options.Run,
+    out: Annotated[Path, typer.Option(help="Folder for the generator; made if it is not there.", metavar="DIR")],
+    form: Annotated[
+        str, typer.Option("--format", help="safetensors (for gan_dist.load), torch (torch.export) or onnx.")
+    ] = "safetensors",
+    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    license_name: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "unknown",
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a run's generator, with a model card, into a folder that can be given away."""
+    from gan_dist.generation.export import export as write
+
+    written = write(run, out, form=form, weights=weights, license_name=license_name, force=force)
+    if as_json:
+        emit({"folder": str(out), "format": form, "files": [str(path) for path in written]})
+        return
+    say(f"exported to {out}: {', '.join(path.name for path in written)}")
+    if form == "safetensors":
+        say(f"use it      gan_dist.load({str(out)!r}).sample(64)")

@@ -140,7 +140,13 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
         return None
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     follower = LiveDisplay(console(as_json))
-    return follow_job(JobsClient(cluster), submission, plan.run.id, follower, ask_at_terminal if interactive else None)
+    return follow_job(
+        JobsClient(cluster),
+        submission,
+        run_id=plan.run.id,
+        follower=follower,
+        ask=ask_at_terminal if interactive else None,
+    )
 
 
 def cluster_of(address: str | None, as_json: bool) -> Cluster:

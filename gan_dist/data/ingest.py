@@ -35,7 +35,7 @@ class Memory:
         seed, batch: of the run; they fix the order.
     """
 
-    def __init__(self, blocks: Sequence[Block], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
+    def __init__(self, *, blocks: Sequence[Block], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
         self.blocks, self.labels, self.facts = list(blocks), labels, facts
         lengths = tuple(len(block) for block in blocks)
         weights = facts.class_weights
@@ -123,7 +123,7 @@ def gather_rows(blocks: Sequence[Block] | dict[int, Block], ends: Positions, pos
 def load_into_memory(found: Prepared, seed: int, batch: int) -> Memory:
     """Prepared data read into this process."""
     blocks = [samples_of(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
-    return Memory(blocks, found.column("label"), found.facts, seed, batch)
+    return Memory(blocks=blocks, labels=found.column("label"), facts=found.facts, seed=seed, batch=batch)
 
 
 def move_to_device(rows: Memory, asked: str, device: torch.device) -> Memory | OnDevice:

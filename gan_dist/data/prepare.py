@@ -78,7 +78,7 @@ class Prepared:
 
 
 def prepare_or_load(
-    data: DataSpec, cache: Folder, executor: Executor, progress: Progress, stand_in_of: int | None = None
+    data: DataSpec, cache: Folder, *, executor: Executor, progress: Progress, stand_in_of: int | None = None
 ) -> Prepared:
     """The job's data as shards: as prepared before, or prepared now under `cache`.
 
@@ -90,11 +90,13 @@ def prepare_or_load(
         DataError: the data cannot be used.
     """
     try:
-        return _asked(_given(data) or _cached(find(data), data, cache, executor, progress), data)
+        return _asked(
+            _given(data) or _cached(find(data), data, cache=cache, executor=executor, progress=progress), data
+        )
     except DataNotFound:
         if stand_in_of is None:
             raise
-    found = _cached(stand_in(data, stand_in_of), data, cache, executor, progress)
+    found = _cached(stand_in(data, stand_in_of), data, cache=cache, executor=executor, progress=progress)
     return _asked(replace(found, manifest={**found.manifest, "stand_in": True}), data)
 
 
@@ -113,12 +115,13 @@ def _asked(found: Prepared, data: DataSpec) -> Prepared:
         return found
     shares = found.manifest.get("shares", {})
     held: Record = {
-        key: describe_held_out(data, key, found.folder, shares.get(key), found.facts.stand_in) for key in HELD
+        key: describe_held_out(data, key, folder=found.folder, written=shares.get(key), stand_in=found.facts.stand_in)
+        for key in HELD
     }
     return replace(found, manifest={**found.manifest, **held})
 
 
-def prepare(source: Source, folder: Folder, executor: Executor, progress: Progress, max_rejected: float) -> Prepared:
+def prepare(source: Source, folder: Folder, *, executor: Executor, progress: Progress, max_rejected: float) -> Prepared:
     """Write what is missing of a source's shards, then the manifest.
 
     Raises:
@@ -170,7 +173,7 @@ def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Prog
                 f"{target!r} holds a preparation of {origin['source']!r} in another state, with other options or by "
                 "another version of gan-dist; choose another folder, or delete it"
             )
-    return _in(folder, source, data, executor, progress)
+    return _in(folder, source, data=data, executor=executor, progress=progress)
 
 
 def open_prepared(folder: Folder) -> Prepared | None:
@@ -217,14 +220,14 @@ def _given(data: DataSpec) -> Prepared | None:
     return found
 
 
-def _cached(source: Source, data: DataSpec, cache: Folder, executor: Executor, progress: Progress) -> Prepared:
-    return _in(cache.child(source.key), source, data, executor, progress)
+def _cached(source: Source, data: DataSpec, *, cache: Folder, executor: Executor, progress: Progress) -> Prepared:
+    return _in(cache.child(source.key), source, data=data, executor=executor, progress=progress)
 
 
-def _in(folder: Folder, source: Source, data: DataSpec, executor: Executor, progress: Progress) -> Prepared:
+def _in(folder: Folder, source: Source, *, data: DataSpec, executor: Executor, progress: Progress) -> Prepared:
     found = open_prepared(folder)
     if found is None:
-        return prepare(source, folder, executor, progress, data.max_rejected)
+        return prepare(source, folder, executor=executor, progress=progress, max_rejected=data.max_rejected)
     check_rejected(source.where, found.facts, data.max_rejected)
     return found
 

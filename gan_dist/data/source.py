@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ from PIL import Image
 
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.errors import DataError, UnreadableSample
+from gan_dist.errors import DataError, DataNotFound, StorageError, UnreadableSample
+from gan_dist.spec.problems import nearest_name
 
 FORMAT = 3  # of prepared data
 SHARD_BYTES = 16 << 20
@@ -36,7 +39,7 @@ class RawSample(NamedTuple):
     label: int
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Part:
     """A piece of a source that one task reads into one shard.
 
@@ -149,7 +152,7 @@ class Source:
         return sum(len(part.names) for part in self.parts)
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Listing:
     """The samples of a source one by one, as a kind of source lists them.
 
@@ -172,14 +175,14 @@ class Listing:
         at = slice(rows.start, rows.stop, rows.step)
         places = self.places or range(len(self.names))
         return Part(
-            self.kind,
-            rows.start,
-            form,
-            self.root,
-            tuple(self.names[at]),
-            tuple(places[at]),
-            tuple(classes[at]),
-            self.note,
+            kind=self.kind,
+            first=rows.start,
+            form=form,
+            root=self.root,
+            names=tuple(self.names[at]),
+            places=tuple(places[at]),
+            classes=tuple(classes[at]),
+            note=self.note,
         )
 
 
@@ -240,3 +243,26 @@ def state_of(facts: Iterable[object]) -> str:
     for fact in facts:
         digest.update(repr(fact).encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+@contextmanager
+def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
+    """Turns what the storage says of a missing or unreachable source into words about a key of the job.
+
+    Raises:
+        Absent: nothing is there, with the nearest name, or it cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        near = "" if "://" in where else _nearest(Path(where).expanduser())
+        raise DataNotFound(f"{key}: {where!r} does not exist{near}") from None
+    except (OSError, StorageError) as error:
+        raise DataNotFound(f"{key}: {where!r} cannot be read: {error}") from error
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    near = nearest_name(path.name, [entry.name for entry in path.parent.iterdir()])
+    return f"; did you mean {str(path.parent / near)!r}?" if near else ""

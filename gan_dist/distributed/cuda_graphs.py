@@ -99,9 +99,9 @@ class Recorder:
 
 
 def make_recorder(module: nn.Module, run: Callable[..., Any]) -> Recorder | None:
-    """Of a network that is recorded."""
-    ours, numbers = type(module).__module__.startswith("gan_dist.networks."), getattr(module, "recorded", None)
-    return Recorder(module, numbers, run) if ours and numbers else None
+    """Make the recorder of a network whose class says in `recorded` which of its calls may be recorded; else None."""
+    numbers = getattr(module, "recorded", None)
+    return Recorder(module, numbers, run) if numbers else None
 
 
 def _tensors(leaves: list[Any]) -> list[Tensor]:

@@ -20,7 +20,7 @@ LEARNING = 0.25
 Report = Mapping[str, float]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TagHistory:
     """What a tag has done so far: its last value, its first, lowest and highest, and bad values in a row."""
 
@@ -41,7 +41,7 @@ class TagHistory:
 Says = Callable[[TagHistory, Report], bool]
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class CollapseRule:
     """One way in which training goes wrong.
 
@@ -76,63 +76,64 @@ RULES = (
     # what real ones have; a third is reached only where many are nearly the same (Arora and Zhang 2017, arXiv
     # 1706.08224, look for such pairs too). Below a tenth all are.
     CollapseRule(
-        re.compile(re.escape(DIVERSITY)),
-        2,
-        lambda course, report: course.last < max(0.1, course.most / 3),
-        lambda course, report: course.last > max(0.2, course.most / 2),
-        "samples are alike: their distance to the nearest other one is {last:.2g} of that of real samples",
-        "a lower learning rate of G, a gradient penalty (penalties: [{use: r1}]), a larger batch; or resume from an "
-        "earlier checkpoint with these",
+        tags=re.compile(re.escape(DIVERSITY)),
+        needed=2,
+        bad=lambda course, report: course.last < max(0.1, course.most / 3),
+        well=lambda course, report: course.last > max(0.2, course.most / 2),
+        words="samples are alike: their distance to the nearest other one is {last:.2g} of that of real samples",
+        helps="a lower learning rate of G, a gradient penalty (penalties: [{use: r1}]), a larger batch; or resume from "
+        "an earlier checkpoint with these",
         collapse=True,
     ),
     # Coverage and recall of a thousand samples move by a few hundredths; half of them lost is modes lost.
     CollapseRule(
-        re.compile(r"metric/(coverage|recall)(_.*)?"),
-        2,
-        lambda course, report: course.highest >= 0.2 and course.last < course.highest / 2,
-        lambda course, report: course.last > 0.75 * course.highest,
-        "{tag} fell to {last:.3g} from {highest:.3g}: parts of the data are no longer made",
-        "a gradient penalty, a lower learning rate, augmentation for few data (augment: ada); keep.best saves the best",
+        tags=re.compile(r"metric/(coverage|recall)(_.*)?"),
+        needed=2,
+        bad=lambda course, report: course.highest >= 0.2 and course.last < course.highest / 2,
+        well=lambda course, report: course.last > 0.75 * course.highest,
+        words="{tag} fell to {last:.3g} from {highest:.3g}: parts of the data are no longer made",
+        helps="a gradient penalty, a lower learning rate, augmentation for few data (augment: ada); keep.best saves "
+        "the best",
         collapse=True,
     ),
     # One generator measured twice differs by a few percent, and a healthy run wavers by tens; not by twice.
     CollapseRule(
-        re.compile(r"metric/(fid|fd_.*)"),
-        2,
-        lambda course, report: course.last > 2 * course.lowest,
-        lambda course, report: course.last < 1.5 * course.lowest,
-        "{tag} is {last:.4g}, more than twice its lowest, {lowest:.4g}",
-        "stop here and use the best checkpoint (keep: {best: 1, metric: fd}); a learning rate that falls, a stronger "
+        tags=re.compile(r"metric/(fid|fd_.*)"),
+        needed=2,
+        bad=lambda course, report: course.last > 2 * course.lowest,
+        well=lambda course, report: course.last < 1.5 * course.lowest,
+        words="{tag} is {last:.4g}, more than twice its lowest, {lowest:.4g}",
+        helps="stop here and use the best checkpoint (keep: {best: 1, metric: fd}); a learning rate that falls, a stronger "
         "penalty, augmentation for few data",
     ),
     # A DCGAN on digits that turns out well has three such reports in a row at its start.
     CollapseRule(
-        re.compile(r"D(/[^/]+)?/accuracy"),
-        8,
-        lambda course, report: course.last >= 0.995,
-        lambda course, report: course.last < 0.98,
-        "D is saturated: {tag} is {last:.4g}, so G learns little from it",
-        "a lower learning rate or fewer steps of D, a gradient penalty, augmentation for few data (augment: ada)",
+        tags=re.compile(r"D(/[^/]+)?/accuracy"),
+        needed=8,
+        bad=lambda course, report: course.last >= 0.995,
+        well=lambda course, report: course.last < 0.98,
+        words="D is saturated: {tag} is {last:.4g}, so G learns little from it",
+        helps="a lower learning rate or fewer steps of D, a gradient penalty, augmentation for few data (augment: ada)",
     ),
     # A share of all sentences; a fifth is far from what chance or a short vocabulary adds within a run.
     CollapseRule(
-        re.compile(r"metric/duplicates(_.*)?"),
-        2,
-        lambda course, report: course.last > course.lowest + 0.2,
-        lambda course, report: course.last < course.lowest + 0.1,
-        "{tag} rose to {last:.3g} from {lowest:.3g}: the same sentences again and again",
-        "a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
+        tags=re.compile(r"metric/duplicates(_.*)?"),
+        needed=2,
+        bad=lambda course, report: course.last > course.lowest + 0.2,
+        well=lambda course, report: course.last < course.lowest + 0.1,
+        words="{tag} rose to {last:.3g} from {lowest:.3g}: the same sentences again and again",
+        helps="a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
         collapse=True,
     ),
     # BLEU has more references than Self-BLEU, so sentences as varied as the data are nearer to the data than to each
     # other. Both rise while a model learns its first words; only then is one above the other a loss.
     CollapseRule(
-        re.compile(r"metric/self_bleu\d(_.*)?"),
-        2,
-        lambda course, report: course.last > course.first and course.last > _paired(course, report) + 0.05,
-        lambda course, report: course.last < _paired(course, report) + 0.02,
-        "{tag} rose to {last:.3g} above BLEU against the data: sentences are nearer to each other than to the data",
-        "a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
+        tags=re.compile(r"metric/self_bleu\d(_.*)?"),
+        needed=2,
+        bad=lambda course, report: course.last > course.first and course.last > _paired(course, report) + 0.05,
+        well=lambda course, report: course.last < _paired(course, report) + 0.02,
+        words="{tag} rose to {last:.3g} above BLEU against the data: sentences are nearer to each other than to the data",
+        helps="a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
     ),
 )
 
@@ -173,7 +174,9 @@ class CollapseMonitor:
         return self._rules[tag]
 
     def _moved(self, tag: str, value: float) -> TagHistory:
-        course = self._courses.setdefault(tag, TagHistory(tag, value, value, value, value))
+        course = self._courses.setdefault(
+            tag, TagHistory(tag=tag, last=value, first=value, lowest=value, highest=value)
+        )
         course.last, course.lowest = value, min(course.lowest, value)
         course.highest = max(course.highest, value)
         return course

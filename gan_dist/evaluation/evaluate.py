@@ -79,7 +79,13 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     _check_same_shape(a.where, a.facts, where, b.facts)
     add_import_roots(a.roots)
     measuring = MetricRunner(
-        select_metrics(question, a, b.facts), b.facts, a.cache, run, a.roots, against, question.split
+        metrics=select_metrics(question, a, b.facts),
+        facts=b.facts,
+        cache=a.cache,
+        run=run,
+        roots=a.roots,
+        against=against,
+        held=question.split,
     )
     if problems := measuring.problems():
         raise UsageError("\n".join(problems))
@@ -97,7 +103,18 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
     count = b.facts.count
     return EvaluationResult(
-        first["model"], a.where, where, count, a.seen, real, twin, shown, pairs, near, warnings, kept
+        values=first["model"],
+        a=a.where,
+        b=where,
+        reals=count,
+        seen=a.seen,
+        real=real,
+        twin=twin,
+        curves=shown,
+        pairs=pairs,
+        neighbours=near,
+        warnings=warnings,
+        held=kept,
     )
 
 
@@ -128,7 +145,9 @@ def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime
 
 def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Ingest, run: WorkerRuntime) -> NearestNeighbors:
     asked = with_overrides(question, a, [MetricSpec(use=METRIC)])
-    return find_nearest_neighbors(MetricRunner(asked, b.facts, a.cache, run, a.roots), a, b)
+    return find_nearest_neighbors(
+        MetricRunner(metrics=asked, facts=b.facts, cache=a.cache, run=run, roots=a.roots), a, b
+    )
 
 
 def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Ingest]:
@@ -173,7 +192,9 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     found = read_sentence_file(question.a, learnt.facts.codec)
     facts = replace(learnt.facts, codec=found.codec)
     a = file_samples(found, facts, prepared_beside(model).child(METRICS))
-    return replace(a, warnings=found.warnings), Memory(learnt.blocks, learnt.labels, facts, 0, 1)
+    return replace(a, warnings=found.warnings), Memory(
+        blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1
+    )
 
 
 def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> None:
@@ -225,7 +246,15 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         return found
     shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
     specs, against = [one.spec for one in built], _against(question)
-    of_real = MetricRunner(specs, b.facts, a.cache, measuring.run, a.roots, against, question.split)
+    of_real = MetricRunner(
+        metrics=specs,
+        facts=b.facts,
+        cache=a.cache,
+        run=measuring.run,
+        roots=a.roots,
+        against=against,
+        held=question.split,
+    )
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
 
 
@@ -283,7 +312,7 @@ class EvaluationRequest:
         return cls(**json.loads(text))
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class EvaluationResult:
     """Every number by its exact name, what was compared, samples in B, and samples that A's generator had seen.
 
@@ -375,7 +404,7 @@ def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) 
     so cheap that nobody has to ask for it by name."""
     try:
         run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
-        found = MetricRunner([spec], facts, a.cache, run, held=held)
+        found = MetricRunner(metrics=[spec], facts=facts, cache=a.cache, run=run, held=held)
     except ValueError:
         return False
     needs = found.built[0].metric.needs

@@ -33,7 +33,7 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData, MetricSpec
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class EvaluationSamples:
     """A. `most` is how many a folder or file holds; a generator makes any number. `metrics` are those of the run's job,
     `warnings` what is to be known of the samples."""
@@ -62,11 +62,11 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     modality = model.modality
     rows = trained_on(model) if modality.needs_data else None
     return EvaluationSamples(
-        model.name,
-        facts if rows is None else modality.real_rows(rows).facts,
-        modality.metric_draw(generator, rows, seed, device),
-        prepared_beside(model).child(METRICS),
-        modality.metric_labels(generator, seed, device),
+        where=model.name,
+        facts=facts if rows is None else modality.real_rows(rows).facts,
+        draw=modality.metric_draw(generator, rows, seed, device),
+        cache=prepared_beside(model).child(METRICS),
+        labels=modality.metric_labels(generator, seed, device),
         seen=model.seen,
         metrics=model.spec.metrics,
         roots=[model.spec.environment.code or "."],
@@ -82,7 +82,7 @@ def samples_of_folder(where: str, cache: Folder) -> EvaluationSamples:
     def draw(part: range) -> torch.Tensor:
         return ours.rows(shuffled[part.start : part.stop])[0]
 
-    return EvaluationSamples(where, ours.facts, draw, cache, most=len(shuffled))
+    return EvaluationSamples(where=where, facts=ours.facts, draw=draw, cache=cache, most=len(shuffled))
 
 
 def samples_of_twin(ref: str, a: EvaluationSamples, device: torch.device) -> EvaluationSamples:
@@ -117,7 +117,7 @@ def read_image_folder(where: str) -> Memory:
     count, channels, size, _ = pixels.shape
     checksum = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
     facts = ImageFacts(count=count, size=size, channels=channels, checksum=checksum)
-    return Memory([pixels], np.zeros(count, np.int64), facts, 0, 1)
+    return Memory(blocks=[pixels], labels=np.zeros(count, np.int64), facts=facts, seed=0, batch=1)
 
 
 def _rows(root: Path) -> Iterator[Row]:
@@ -212,7 +212,9 @@ def file_samples(found: SentenceFile, facts: TextFacts, cache: Folder) -> Evalua
     def draw(part: range) -> torch.Tensor:
         return torch.from_numpy(shuffled[part.start : part.stop])
 
-    return EvaluationSamples(found.where, replace(facts, codec=found.codec), draw, cache, most=len(shuffled))
+    return EvaluationSamples(
+        where=found.where, facts=replace(facts, codec=found.codec), draw=draw, cache=cache, most=len(shuffled)
+    )
 
 
 def file_as_data(found: SentenceFile) -> Memory:
@@ -222,7 +224,7 @@ def file_as_data(found: SentenceFile) -> Memory:
     checksum = hashlib.blake2b(words + found.rows.tobytes(), digest_size=16).hexdigest()
     held = {"where": str(Path(found.where).absolute()), "encoding": "utf-8", "columns": []}
     facts = TextFacts(count=len(found.rows), checksum=checksum, codec=found.codec, test=held, validation=held)
-    return Memory([found.rows], np.zeros(len(found.rows), np.int64), facts, 0, 1)
+    return Memory(blocks=[found.rows], labels=np.zeros(len(found.rows), np.int64), facts=facts, seed=0, batch=1)
 
 
 def _texts(where: str) -> Sequence[str]:

@@ -31,7 +31,7 @@ from gan_dist.spec.job import MetricSpec
 
 @torch.no_grad()
 def sum_paired_scores(
-    metric: Any, extractor: Any, draw: Draw, wanted: Draw, samples: int, chunk: int, run: WorkerRuntime
+    metric: Any, *, extractor: Any, draw: Draw, wanted: Draw, samples: int, chunk: int, run: WorkerRuntime
 ) -> FeatureRows:
     """The sum of a metric's scores and their number, [2] in float64, over all workers, each of which takes every
     `world`-th chunk.

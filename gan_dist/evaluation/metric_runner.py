@@ -64,6 +64,7 @@ class MetricRunner:
 
     def __init__(
         self,
+        *,
         metrics: Sequence[MetricSpec],
         facts: DataFacts,
         cache: Folder,
@@ -194,7 +195,13 @@ class MetricRunner:
         if wanted is None:
             raise UsageError(f"metrics: '{one.spec.use}' needs pairs, of which one picture should be the other")
         return sum_paired_scores(
-            one.metric, self.extractors[extractor_key(one.spec)], draw, wanted, one.samples, CHUNK, self.run
+            one.metric,
+            extractor=self.extractors[extractor_key(one.spec)],
+            draw=draw,
+            wanted=wanted,
+            samples=one.samples,
+            chunk=CHUNK,
+            run=self.run,
         )
 
     def _reference(self, rows: Ingest) -> dict[FeatureRequest, Collected]:

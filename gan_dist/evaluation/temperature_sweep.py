@@ -31,7 +31,7 @@ class CurveAxes(NamedTuple):
     diversity: str
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class CurveComparison:
     """Model and twin at equal quality.
 
@@ -106,10 +106,17 @@ def compare_curves(pair: CurveAxes, curves: Curves) -> CurveComparison:
     model, twin = (_line(pair, curves[which]) for which in ("model", "twin"))
     low, high = max(model[0][0], twin[0][0]), min(model[0][-1], twin[0][-1])
     if low >= high:
-        return CurveComparison(pair, low, low, 0.0, 0.0, 0.0)
+        return CurveComparison(pair=pair, low=low, high=low, model=0.0, twin=0.0, difference=0.0)
     at = np.linspace(low, high, STEPS)
     apart = np.interp(at, *model) - np.interp(at, *twin)
-    return CurveComparison(pair, low, high, float((apart < 0).mean()), float((apart > 0).mean()), float(apart.mean()))
+    return CurveComparison(
+        pair=pair,
+        low=low,
+        high=high,
+        model=float((apart < 0).mean()),
+        twin=float((apart > 0).mean()),
+        difference=float(apart.mean()),
+    )
 
 
 def _line(pair: CurveAxes, points: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gan_dist.errors import CheckpointError, DataError, PreflightError, RunStopped, StorageError, UserCodeError
+from gan_dist.events import Emit, EndEvent, Event
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
@@ -34,7 +35,7 @@ class Attempt:
     """
 
     request: RunRequest
-    emit: Callable[[dict[str, Any]], None]
+    emit: Emit
     stop: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
     until: int = 0
@@ -47,7 +48,7 @@ class Attempt:
         self.spec = JobSpec.model_validate_json(self.request.spec)
         self.began = time.time()
 
-    def on_event(self, event: dict[str, Any]) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event of the workers: remember where the run stands, and pass it on."""
         if event["event"] == "progress":
             self.seen, self.until = event["seen"], event["until"]
@@ -206,7 +207,7 @@ def is_user_code(error: BaseException) -> bool:
     )
 
 
-def _end(status: str, code: int, message: str, summary: list[str]) -> dict[str, Any]:
+def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 

@@ -15,8 +15,9 @@ from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import PreflightError, UserCodeError
+from gan_dist.events import Emit
 from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
-from gan_dist.execution.events import preparation_progress
+from gan_dist.execution.log_lines import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.registry.lookup import add_import_roots
@@ -28,7 +29,7 @@ from gan_dist.training.trainer import train_run
 
 def run_local(
     request: RunRequest,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: Emit,
     job: Callable[[Attempt], dict[str, Any]] | None = None,
 ) -> int:
     """Run a request to its end; the exit code. Ctrl-C saves a checkpoint and stops.
@@ -61,7 +62,7 @@ def train_here(
     smoke = attempt.request.mode == "smoke"
     spec = with_stand_in_networks(spec, attempt.emit) if smoke else spec
     before = earlier_window(attempt.folder)
-    rows = read_rows(spec, attempt.folder.prepared(), smoke, attempt.emit, before)
+    rows = read_rows(spec, attempt.folder.prepared(), smoke=smoke, emit=attempt.emit, before=before)
     if problems := data_problems(spec, rows.facts, 1, attempt.folder):
         raise PreflightError("\n".join(problems))
     attempt.emit({"event": "preflight", "lines": describe(spec, rows.facts, 1, str(device))})
@@ -69,7 +70,14 @@ def train_here(
 
     def once(one: JobSpec) -> dict[str, Any]:
         try:
-            return train_run(one, run, rows, attempt.folder, attempt.request.attempt, attempt.request.start_from)
+            return train_run(
+                one,
+                run=run,
+                rows=rows,
+                folder=attempt.folder,
+                attempt=attempt.request.attempt,
+                start_from=attempt.request.start_from,
+            )
         except Exception as error:
             if is_user_code(error):
                 raise UserCodeError(user_traceback(error)) from error
@@ -83,8 +91,9 @@ def train_here(
 def read_rows(
     spec: JobSpec,
     cache: Folder,
+    *,
     smoke: bool,
-    emit: Callable[[dict[str, Any]], None],
+    emit: Emit,
     before: int | None = None,
 ) -> Memory | Stream:
     """The job's data, prepared and read in this process.
@@ -97,7 +106,11 @@ def read_rows(
     """
     add_import_roots([spec.environment.code or "."])
     found = prepare_or_load(
-        spec.data, cache, write_shards_on_processes, preparation_progress(emit), spec.batch if smoke else None
+        spec.data,
+        cache,
+        executor=write_shards_on_processes,
+        progress=preparation_progress(emit),
+        stand_in_of=spec.batch if smoke else None,
     )
     chosen = choose_ingest(spec.data, found.bytes, psutil.virtual_memory().available, before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})

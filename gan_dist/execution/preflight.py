@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import torch
@@ -17,15 +17,16 @@ from gan_dist.distributed.randomness import lanes_of, single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
+from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.build import build_networks
-from gan_dist.registry.lookup import resolve_target
+from gan_dist.registry.lookup import load_object, resolve_target
 from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.batch_norm_statistics import batch_norms_of
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import Stage, build_stages
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 BATCH = 2
 # Whose networks have a method that objectives or penalties call.
-_EXAMPLES = {"styles": "stylegan2", "synthesis": "stylegan2", "features": "stylegan2"}
-_EXAMPLES |= {"classify": "dcgan", "reconstructed": "fastgan", "out": "textcnn"}
-_EXAMPLES |= dict.fromkeys(("log_prob", "scored", "mask", "step"), "lstm")
 
 
 def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:
@@ -94,7 +92,11 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
     if spec.standing is not None and not batch_norms_of(networks["generator"]):
         found.append(f"standing: generator '{spec.generator.use}' has no batch normalisation; leave `standing` out")
-    return found or list(text_problems(spec, facts, stages, networks, _made(networks["generator"].train(), facts)))
+    return found or list(
+        text_problems(
+            spec, facts=facts, stages=stages, networks=networks, made=_made(networks["generator"].train(), facts)
+        )
+    )
 
 
 def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
@@ -108,7 +110,7 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     lookup.add_import_roots(roots)
     run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
     try:
-        measuring = MetricRunner(spec.metrics, facts, Folder(""), run, roots)
+        measuring = MetricRunner(metrics=spec.metrics, facts=facts, cache=Folder(""), run=run, roots=roots)
     except (ValueError, TypeError) as error:
         return [str(error)]
     return measuring.problems() or list(_own_metric_problems(measuring))
@@ -195,7 +197,15 @@ def _lacking(stage: Stage, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         for name, methods in getattr(part, "needs_methods", {}).items():
             lacking = [method for method in methods if name in networks and not hasattr(networks[name], method)]
             if lacking:
-                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}, as {_EXAMPLES[lacking[0]]} has it"
+                yield f"{key}: {label} needs a {name} with {' and '.join(lacking)}{_example(name, lacking)}"
+
+
+def _example(kind: str, methods: Sequence[str]) -> str:
+    """A shipped network that has these methods, for a message: `, as lstm has it`."""
+    for alias, target in ALIASES.get(cast(Kind, kind), {}).items():
+        if all(hasattr(load_object(target), method) for method in methods):
+            return f", as {alias} has it"
+    return ""
 
 
 def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
@@ -270,7 +280,7 @@ GIB = 2**30
 
 
 def text_problems(
-    spec: JobSpec, facts: DataFacts, stages: list[Stage], networks: Mapping[str, nn.Module], made: Tensor
+    spec: JobSpec, *, facts: DataFacts, stages: list[Stage], networks: Mapping[str, nn.Module], made: Tensor
 ) -> Iterator[str]:
     """Every such problem of a job.
 
@@ -324,8 +334,7 @@ def _logits_of_each_token(
     label: str, objective: Any, networks: Mapping[str, nn.Module], facts: TextFacts
 ) -> Iterator[str]:
     """Objectives that want a logit for each token, and a D that gives another number."""
-    wants = getattr(objective, "per_token", False) or getattr(objective, "reward", "") == "dense"
-    if not wants or "discriminator" not in networks:
+    if not getattr(objective, "logits_per_token", False) or "discriminator" not in networks:
         return
     cond = torch.zeros(1, dtype=torch.int64, device="meta") if facts.classes else None
     tokens = torch.zeros(1, facts.codec.length, dtype=torch.int64, device="meta")

@@ -9,13 +9,14 @@ from typing import Any
 
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import epoch_samples
+from gan_dist.events import Emit
 from gan_dist.registry import lookup
 from gan_dist.registry.build import KINDS
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import ComponentSpec, JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.spec.sections import EverySpec, KeepSpec
-from gan_dist.training.schedule import Clock
 
 STEPS = 2
 TIMED = 4
@@ -31,7 +32,7 @@ class Rehearsal:
     spec: JobSpec
     facts: DataFacts
     folder: RunFolder
-    emit: Callable[[dict[str, Any]], None]
+    emit: Emit
 
 
 def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
     return result
 
 
-def with_stand_in_networks(spec: JobSpec, emit: Callable[[dict[str, Any]], None]) -> JobSpec:
+def with_stand_in_networks(spec: JobSpec, emit: Emit) -> JobSpec:
     """The job with what its networks need and is not at hand replaced, as far as they can be rehearsed without: a class
     of networks may have `stand_in(args)`, which gives arguments and a word on them."""
     found = {}

@@ -4,6 +4,15 @@ gan-dist (torch.export's, or ONNX).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gan_dist.runs.run_folder import MetricSummary
+from gan_dist.spec.data import Modality
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
 import io
 import json
 import logging
@@ -24,10 +33,8 @@ from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.model import Model, load, trained_on
-from gan_dist.generation.model_card import card
 from gan_dist.generation.samples import Sheet, render_sheet, save_sheet
-from gan_dist.runs.metric_history import summarize_metrics
-from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.run_folder import RunFolder, summarize_metrics
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.problems import suggestion
 
@@ -39,6 +46,7 @@ SHOWN = 64
 def export(
     run: str,
     out: Path,
+    *,
     form: str = "safetensors",
     weights: str = "ema",
     license_name: str = "unknown",
@@ -65,14 +73,14 @@ def export(
     model = load(run, weights=weights, trust_code=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
-        written = _written(model, Path(scratch), form, weights, license_name)
+        written = _written(model, Path(scratch), form=form, weights=weights, license_name=license_name)
         out.mkdir(exist_ok=True)
         for path in written:
             os.replace(path, out / path.name)
     return [out / path.name for path in written]
 
 
-def _written(model: Model, folder: Path, form: str, weights: str, license_name: str) -> list[Path]:
+def _written(model: Model, folder: Path, *, form: str, weights: str, license_name: str) -> list[Path]:
     path = folder / FILES[form]
     if form == "torch":
         write_torch(model, path)
@@ -83,11 +91,21 @@ def _written(model: Model, folder: Path, form: str, weights: str, license_name: 
         state = model.generator.state_dict()
         path.write_bytes(save({name: tensor.clone().contiguous() for name, tensor in state.items()}))
     named = "generator_ema" if weights == "ema" and model.spec.ema is not None else "generator"
-    config = exported_model.config_of(model.name, model.spec, model.facts, model.seen, named, path)
+    config = exported_model.config_of(
+        model.name, spec=model.spec, facts=model.facts, seen=model.seen, weights=named, file=path
+    )
     (folder / exported_model.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
     shown = save_sheet(_shown(model), folder / "samples")
     found = summarize_metrics([one for one in _run_of(model).reports() if one["seen"] <= model.seen])
-    text = card(model, form, named, license_name, found, described_inputs(model), shown.name)
+    text = card(
+        model,
+        form=form,
+        weights=named,
+        license_name=license_name,
+        courses=found,
+        inputs=described_inputs(model),
+        sheet=shown.name,
+    )
     (folder / "README.md").write_text(text)
     return [path, folder / exported_model.CONFIG, folder / "README.md", shown]
 
@@ -211,3 +229,84 @@ def _refused(model: Model, form: str) -> Iterator[None]:
             f"--format {form}: the generator {model.spec.generator.use!r} cannot be exported: {type(first).__name__}: "
             f"{lines[0] if lines else 'no reason given'}; --format safetensors always can"
         ) from error
+
+
+TEMPLATE = Path(__file__).with_name("model_card.md")
+TASKS: dict[Modality, str] = {
+    "image": "unconditional-image-generation",
+    "pair": "image-to-image",
+    "text": "text-generation",
+}
+USES = {
+    "safetensors": """import gan_dist
+
+samples = gan_dist.load(".").sample(64, seed=0)""",
+    "torch": """import torch
+
+program = torch.export.load("model.pt2").module()
+samples = program(...)  # by name: INPUTS""",
+    "onnx": """import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+samples = session.run(None, {...})[0]  # in this order: INPUTS""",
+}
+
+
+def card(
+    model: Model,
+    *,
+    form: str,
+    weights: str,
+    license_name: str,
+    courses: Mapping[str, MetricSummary],
+    inputs: str,
+    sheet: str,
+) -> str:
+    """Markdown with the front matter that model hubs read.
+
+    Args:
+        form: of the export, a key of `USES`.
+        weights: which were exported.
+        courses: every metric that the run measured.
+        inputs: the program's arguments with their shapes.
+        sheet: name of the file with samples.
+    """
+    from huggingface_hub import ModelCard
+
+    made = ModelCard.from_template(
+        _front_matter(model, license_name, courses),
+        template_path=str(TEMPLATE),
+        model=model,
+        facts=model.facts,
+        objectives=", then ".join(" + ".join(one.use for one in stage.objective) for stage in model.spec.phases_plan),
+        weights=weights,
+        use=USES[form].replace("INPUTS", inputs),
+        courses=courses,
+        sheet=sheet,
+    )
+    return f"{made}\n"
+
+
+def _front_matter(model: Model, license_name: str, courses: Mapping[str, MetricSummary]) -> ModelCardData:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data = model.spec.data
+    task = TASKS[data.modality]
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=data.modality,
+            dataset_name=data.source,
+            metric_type=name,
+            metric_value=course.last[0],
+        )
+        for name, course in courses.items()
+    ]
+    return ModelCardData(
+        license=license_name,
+        library_name="gan-dist",
+        pipeline_tag=task,
+        tags=["gan", data.modality],
+        model_name=model.name if results else None,
+        eval_results=results or None,
+    )

@@ -25,7 +25,7 @@ KIND, FORMAT = "gan-dist generator", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Exported:
     """What a folder holds; `run` is the id of the run it came from."""
 
@@ -36,7 +36,7 @@ class Exported:
     tensors: dict[str, Tensor]
 
 
-def config_of(run: str, spec: JobSpec, facts: DataFacts, seen: int, weights: str, file: Path) -> dict[str, Any]:
+def config_of(run: str, *, spec: JobSpec, facts: DataFacts, seen: int, weights: str, file: Path) -> dict[str, Any]:
     """The config beside a file of weights."""
     job: dict[str, Any] = json.loads(spec.model_dump_json(by_alias=True))
     return {
@@ -79,4 +79,4 @@ def read_exported(folder: str | Path) -> Exported:
     if hashlib.sha256(content).hexdigest() != config["checksum"]:
         raise UsageError(f"{str(path)!r} is missing or damaged (its checksum differs); export it again")
     spec, facts = JobSpec.model_validate(config["job"]), facts_from_record(config["data"])
-    return Exported(config["run"], spec, facts, config["samples_seen"], load(content))
+    return Exported(run=config["run"], spec=spec, facts=facts, seen=config["samples_seen"], tensors=load(content))

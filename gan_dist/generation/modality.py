@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_dist.data.encoding import image, pair, text
+from gan_dist.data.encoding import image, text
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.order import class_shares, draw_classes, shuffle
@@ -131,7 +131,7 @@ class PairModality(Modality[PairFacts]):
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
-        return lambda rows, rng: pair.split_pair(encoded(rows, rng))
+        return lambda rows, rng: image.split_pair(encoded(rows, rng))
 
     def conditions(
         self, *, generator: nn.Module, rows: Ingest, numbers: range, seed: int, rng: Rng, device: torch.device
@@ -162,7 +162,7 @@ class PairModality(Modality[PairFacts]):
 
     def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
         assert rows is not None
-        return lambda part: pair.split_pair(rows.rows(_choose_pairs(rows, seed, part))[0])[0]
+        return lambda part: image.split_pair(rows.rows(_choose_pairs(rows, seed, part))[0])[0]
 
     def real_rows(self, rows: Ingest) -> Ingest:
         return TargetImages(rows)
@@ -236,12 +236,12 @@ class TargetImages:
 
     def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         stored, labels = self.pairs.rows(positions)
-        return pair.split_pair(stored)[0], labels
+        return image.split_pair(stored)[0], labels
 
 
 def input_output_target(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
     """Three pictures for each pair: the input, what is made of it, and what it should be."""
-    return image.enlarge(image.make_grid(pair.in_rows(given, made, real), 3 * TRIPLES))
+    return image.enlarge(image.make_grid(image.in_rows(given, made, real), 3 * TRIPLES))
 
 
 def _choose_pairs(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
@@ -252,13 +252,13 @@ def _choose_pairs(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
 
 def _real_pairs(rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
     """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
-    return pair.split_pair(rows.rows(_choose_pairs(rows, seed, range(SHOWN)))[0].cpu())
+    return image.split_pair(rows.rows(_choose_pairs(rows, seed, range(SHOWN)))[0].cpu())
 
 
 def _inputs_at(generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
     """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
     stored, _ = rows.rows(_choose_pairs(rows, seed, wanted))
-    return _seen(pair.split_pair(stored)[1], generator, device)
+    return _seen(image.split_pair(stored)[1], generator, device)
 
 
 def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:

@@ -325,7 +325,9 @@ def trained_on(model: Model) -> Memory:
     Raises:
         DataError: it is no longer there, or has changed.
     """
-    data = prepare_or_load(model.spec.data, prepared_beside(model), write_shards_on_processes, lambda done, total: None)
+    data = prepare_or_load(
+        model.spec.data, prepared_beside(model), executor=write_shards_on_processes, progress=lambda done, total: None
+    )
     if data.facts.checksum != model.facts.checksum:
         raise DataError(
             f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; put it back, or name "

@@ -103,7 +103,7 @@ class SamplingPlan:
         chunks = model.sample_chunks(stretch.many, seed=stretch.seed, class_label=self.cls, first=stretch.first)
         labels = None if classes is None else classes.tolist()
         with self.drawing_of(model):
-            return encode_samples(chunks, self.form, model.facts, stretch, prefix, labels)
+            return encode_samples(chunks, self.form, facts=model.facts, place=stretch, prefix=prefix, classes=labels)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -156,7 +156,7 @@ def check_free(out: Path, force: bool) -> None:
 
 
 def write_samples(
-    sampling: SamplingPlan, model: Model, out: Path, executor: Executor, progress: Callable[[int, int], None]
+    sampling: SamplingPlan, model: Model, out: Path, *, executor: Executor, progress: Callable[[int, int], None]
 ) -> Path:
     """Make what is missing, then the result; its path: the target, or the text file in a folder.
 
@@ -238,6 +238,7 @@ def output_format(out: Path, facts: DataFacts) -> str:
 def encode_samples(
     chunks: Iterable[Tensor],
     form: str,
+    *,
     facts: DataFacts,
     place: SampleSlice,
     prefix: str,

@@ -18,7 +18,7 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    from gan_dist.execution.events import preparation_progress, print_event
+    from gan_dist.execution.log_lines import preparation_progress, print_event
 
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
@@ -39,7 +39,9 @@ def main() -> int:
         cpus = min(cpus, spec.resources.data_cpus)
     cache = RunFolder(Folder(request.uri)).prepared()
     stand_in_of = spec.batch if request.mode == "smoke" else None
-    reading = BackgroundPreparation(spec.data, cache, cpus, stand_in_of, preparation_progress(print_event))
+    reading = BackgroundPreparation(
+        data=spec.data, cache=cache, cpus=cpus, stand_in_of=stand_in_of, progress=preparation_progress(print_event)
+    )
     # Torch comes with these imports and takes seconds, in which the data are read.
     if spec.sweep is not None:
         from gan_dist.sweeps.ray_tune import conduct_sweep

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from gan_dist.execution.events import parse_event, printed_by_user
+from gan_dist.events import EndEvent, Event
+from gan_dist.execution.log_lines import parse_event, printed_by_user
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -54,7 +55,7 @@ class Interrupts:
 
 
 def follow_job(
-    jobs: JobsClient, job: str, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None
+    jobs: JobsClient, job: str, *, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None
 ) -> RunOutcome:
     """Show a job until it ends or the user leaves it running (exit code 130).
 
@@ -191,7 +192,7 @@ class LiveDisplay:
         elif (text := printed_by_user(line)) is not None:
             self.say(text)
 
-    def event(self, event: Mapping[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Show one event of the driver. Events of a newer version that are unknown here are passed over."""
         match event["event"]:
             case "stage":
@@ -225,7 +226,7 @@ class LiveDisplay:
         """One line above the live display."""
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    def _end(self, event: Mapping[str, Any]) -> None:
+    def _end(self, event: EndEvent) -> None:
         self._plain_progress(last=True)
         self.outcome = RunOutcome(
             event["status"], event["exit_code"], event.get("message") or "", tuple(event.get("summary") or ())

@@ -14,8 +14,43 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import Document, merge_documents, overrides_document
+from gan_dist.spec.problems import flatten_keys
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import check_sweep
-from gan_dist.training.schedule import Clock
+
+# A run stays the same run only while what its weights depend on stays. The data may move: their checksum decides.
+MAY_CHANGE = (
+    "optimizer.lr",
+    "optimizer.warmup",
+    "optimizer.clip",
+    "until",
+    "every",
+    "metrics",
+    "stop_when",
+    "standing",
+    "keep",
+    "resources",
+    "environment",
+    "storage",
+    "compile",
+    "micro_batch",
+    "data.source",
+    "data.args",
+    "data.inputs",
+    "data.max_rejected",
+)
+
+
+# Trials are compared with each other, so that nothing of what they train may change.
+MAY_CHANGE_OF_SWEEP = (
+    "sweep.trials",
+    "sweep.concurrent",
+    "sweep.time_budget",
+    "sweep.keep",
+    "resources",
+    "environment",
+    "storage",
+)
 
 
 def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) -> JobSpec:
@@ -80,52 +115,5 @@ def _allowed(key: str, may_change: Iterable[str]) -> bool:
 
 def _leaves(spec: JobSpec) -> dict[str, Any]:
     """Every plain value of a job by its dotted key; a stage has what it takes from the job."""
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, inner in items:
-            inner_key = f"{key}.{name}" if key else str(name)
-            if isinstance(inner, (dict, list)):
-                walk(inner, inner_key)
-            else:
-                found[inner_key] = inner
-
     whole = spec.model_copy(update={"stages": spec.phases_plan}) if spec.stages else spec
-    walk(whole.model_dump(mode="json", by_alias=True), "")
-    return found
-
-
-# A run stays the same run only while what its weights depend on stays. The data may move: their checksum decides.
-MAY_CHANGE = (
-    "optimizer.lr",
-    "optimizer.warmup",
-    "optimizer.clip",
-    "until",
-    "every",
-    "metrics",
-    "stop_when",
-    "standing",
-    "keep",
-    "resources",
-    "environment",
-    "storage",
-    "compile",
-    "micro_batch",
-    "data.source",
-    "data.args",
-    "data.inputs",
-    "data.max_rejected",
-)
-
-
-# Trials are compared with each other, so that nothing of what they train may change.
-MAY_CHANGE_OF_SWEEP = (
-    "sweep.trials",
-    "sweep.concurrent",
-    "sweep.time_budget",
-    "sweep.keep",
-    "resources",
-    "environment",
-    "storage",
-)
+    return flatten_keys(whole.model_dump(mode="json", by_alias=True))

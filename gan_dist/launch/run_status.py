@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.errors import ClusterError, NoSuchJob
-from gan_dist.execution.events import parse_event
+from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import known_runs, storage_root, stored_runs

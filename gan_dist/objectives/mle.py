@@ -14,6 +14,7 @@ class MaximumLikelihood:
     however sentences are spread over workers. The logged `nll` is per token, the end of a sentence counted.
     """
 
+    needs_discriminator = False
     modality = "text"
     needs_methods: ClassVar = {"generator": ("log_prob", "mask")}
     phases = (Phase("MLE", ("generator",)),)

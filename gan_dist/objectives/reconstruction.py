@@ -23,6 +23,7 @@ class L1:
     G: the mean of |fake - real| over pixels (as in pix2pix, Isola et al. 2017, arXiv 1611.07004, equation 3).
     """
 
+    needs_discriminator = False
     phases = PHASES
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -39,6 +40,7 @@ class L2:
     G: the mean of (fake - real)^2 over pixels.
     """
 
+    needs_discriminator = False
     phases = PHASES
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -96,6 +98,7 @@ class Perceptual:
         ValueError: the weights are not there.
     """
 
+    needs_discriminator = False
     phases = (Phase("G", ("generator",)),)
     modality: ClassVar = "image"
 

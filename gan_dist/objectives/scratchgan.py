@@ -27,7 +27,7 @@ class ScratchGan:
 
     modality = "text"
     from_tokens = True
-    per_token = True
+    logits_per_token = True
     needs_methods: ClassVar = {"generator": ("scored", "mask")}
 
     def __init__(self, *, d_steps: int = 1, gamma: float = 0.23, decay: float = 0.08) -> None:

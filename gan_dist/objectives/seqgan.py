@@ -66,6 +66,7 @@ class SeqGan:
             raise ValueError(f"entropy must be at least 0, not {entropy}")
         self.phases: tuple[Phase, ...] = alternating_phases(d_steps)
         self.reward, self.rollouts, self.update_rate = reward, rollouts, update_rate
+        self.logits_per_token = reward == "dense"
         self.baseline, self.entropy, self.chunk = baseline, entropy, chunk
         self.policy: nn.Module | None = None
         self.expected = torch.zeros(1)

@@ -26,6 +26,7 @@ class Vae:
         beta: weight of the divergence.
     """
 
+    needs_discriminator = False
     phases = (Phase("VAE", ("generator", "encoder")),)
 
     def __init__(self, sigma: float = 0.1, beta: float = 1.0) -> None:

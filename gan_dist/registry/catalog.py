@@ -20,7 +20,7 @@ from gan_dist.spec.problems import suggestion
 _PAPER = re.compile(r"\(([^();]*[A-Z][^();]*\b(?:19|20)\d\d\b[^();]*)")
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class CatalogEntry:
     """A component: what it is, where it is from, what it takes, and the shipped jobs that show it."""
 
@@ -72,7 +72,13 @@ def _entry(kind: Kind, name: str, target: str, jobs: tuple[str, ...]) -> Catalog
     of_class = re.split(r"^\s*(?:Args|Raises|Attributes):", takes.doc, flags=re.MULTILINE)[0]
     params = tuple(param for param in takes.params if param.name not in PROVIDED[kind])
     return CatalogEntry(
-        kind, name, target, _first(of_class or of_module), _paper(of_class) or _paper(of_module), params, jobs
+        kind=kind,
+        name=name,
+        target=target,
+        summary=_first(of_class or of_module),
+        paper=_paper(of_class) or _paper(of_module),
+        params=params,
+        jobs=jobs,
     )
 
 

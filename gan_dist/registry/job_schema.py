@@ -10,7 +10,7 @@ from gan_dist.registry.signatures import Param
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.fields import OWN_NAME
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.optimizer import NETWORK_KEYS, OURS, OptimizerSpec
+from gan_dist.spec.sections import NETWORK_KEYS, OURS, OptimizerSpec
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 MODELS: dict[Kind, str] = {

@@ -6,8 +6,8 @@ cluster is never sent such a job, and a run of it goes on only by `gan_dist.trai
 
 from __future__ import annotations
 
-import importlib
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,9 @@ def _name(value: Any, key: str) -> str:
     if isinstance(value, str):
         return value
     module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
-    importable = isinstance(value, type) and module != "__main__" and name.isidentifier()
-    if importable and getattr(importlib.import_module(module), name, None) is value:
+    # Another process finds a class by its module's file; a notebook's own and those made by `exec` have none.
+    home = sys.modules.get(module) if isinstance(value, type) and module != "__main__" else None
+    if getattr(home, "__file__", None) and getattr(home, name, None) is value:
         return f"{module}:{name}"
     name = re.sub(r"\W", "_", key)
     # What a job names is called to build it; an instance is there already.

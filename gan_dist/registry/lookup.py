@@ -15,16 +15,15 @@ from typing import Any, NamedTuple
 from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import explain_mismatch
-from gan_dist.registry.data_arguments import PLURAL, PROVIDED, modalities_of
-from gan_dist.registry.optimizers import check_optimizers
-from gan_dist.registry.own_data import check_data
-from gan_dist.registry.signatures import Param, Signature, read_signature
+from gan_dist.registry.section_checks import check_data, check_optimizers
+from gan_dist.registry.signatures import Param, Signature, read_constant, read_signature
 from gan_dist.spec.check import Origins, problem_at
-from gan_dist.spec.component_specs import as_argument
+from gan_dist.spec.data import Modality
 from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, suggestion, unknown_key
 from gan_dist.spec.schedules import Schedule
+from gan_dist.spec.sections import as_argument
 
 __all__ = [
     "ALIASES",
@@ -40,9 +39,7 @@ __all__ = [
 ]
 
 Roots = Sequence[str | Path]
-
-_ABOUT_THE_DISCRIMINATOR = ("gan_dist.objectives.", "gan_dist.penalties.", "gan_dist.augment.")
-_WITHOUT_DISCRIMINATOR = ("mle", "vae", "l1", "l2", "perceptual")
+ABOUT_DISCRIMINATORS = ("objective", "penalty", "augment")
 
 # Keys of a component's mapping that are the job's, not its arguments.
 _OWN_KEYS: dict[str, set[str]] = {
@@ -86,7 +83,7 @@ def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots 
     try:
         takes = signature(resolve_target(kind, use), roots)
     except ValueError as error:
-        return [("use", str(error))]
+        return [("use", f"{error}{_new_place(kind, use)}")]
     given = {param.name for param in takes.params} - PROVIDED[kind].keys()
     params = {param.name: param for param in takes.params}
     found = []
@@ -97,13 +94,29 @@ def check_arguments(kind: Kind, use: str, args: Mapping[str, Any], roots: Roots 
     return found + [(param.name, _missing(param, use)) for param in needed]
 
 
+def _new_place(kind: Kind, use: str) -> str:
+    """Where a shipped component stands that a job names by an older path, for a message."""
+    module, _, name = use.partition(":")
+    if not module.startswith("gan_dist."):
+        return ""
+    stem = module.rpartition(".")[2]
+    found = {alias: target for alias, target in ALIASES[kind].items() if target.endswith(f":{name}")}
+    found = {
+        alias: target for alias, target in found.items() if stem in (alias, target.split(":")[0].rpartition(".")[2])
+    } or found
+    if len(set(found.values())) != 1:
+        return ""
+    alias, target = next(iter(found.items()))
+    return f"; it is {target!r} now, or {alias!r} for short"
+
+
 def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, roots: Roots = ()) -> list[Problem]:
     """Every problem with the components of a job, which may be plain values that have other faults too."""
     tree = job.model_dump() if isinstance(job, JobSpec) else job
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree), *check_optimizers(tree, roots), *check_data(tree, roots)]
+    found += [*_check_opponent(tree, roots), *check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 
@@ -221,12 +234,51 @@ def _missing(param: Param, use: str) -> str:
     return f"'{use}' needs this argument{meaning}"
 
 
-def _check_opponent(tree: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
-    """Objectives and penalties of ours that are about a discriminator need one."""
-    if tree.get("discriminator") is None:
-        for slot in component_slots(tree):
-            use = slot.written["use"]
-            ours = ALIASES[slot.kind].get(use, "").startswith(_ABOUT_THE_DISCRIMINATOR)
-            if ours and use not in _WITHOUT_DISCRIMINATOR:
-                yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
-                return
+def _check_opponent(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """Objectives, penalties and augmentations need a discriminator, unless their class says `needs_discriminator =
+    False`; one of a user's own only where its class says True."""
+    if tree.get("discriminator") is not None:
+        return
+    for slot in component_slots(tree):
+        use = slot.written["use"]
+        if slot.kind not in ABOUT_DISCRIMINATORS or _attribute(slot, "needs_discriminator", roots) is False:
+            continue
+        if use in ALIASES[slot.kind] or _attribute(slot, "needs_discriminator", roots):
+            yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
+            return
+
+
+def _attribute(slot: ComponentSlot, name: str, roots: Roots) -> Any:
+    """A literal attribute of a component's class; None where it has none, or the class is not there."""
+    try:
+        return read_constant(resolve_target(slot.kind, slot.written["use"]), name, roots)
+    except ValueError:
+        return None
+
+
+# Argument names that the data decides, and the key of `data` that decides them.
+_INPUT = "input_channels"
+_OF_IMAGES = {"size": "data.size", "channels": "data.channels", _INPUT: "data.channels"}
+_OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
+_OF_TEXT["codec"] = "data.tokens"
+_BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
+PROVIDED: dict[Kind, dict[str, str]] = {
+    kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES
+}
+PROVIDED["metric"] = {"codec": "data.tokens", "held_out": "data.test", "oracle": "data.source"}
+PROVIDED["metric"] |= {"class_counts": "data.labels"}
+
+
+PLURAL: dict[Modality, str] = {"image": "images", "pair": "pairs of images", "text": "text"}
+
+
+def modalities_of(takes: Signature) -> tuple[Modality, ...]:
+    """What kinds of data a network can be built for, by what it must be told of them."""
+    needs = {param.name for param in takes.params if param.required}
+    if needs & _OF_TEXT.keys():
+        return ("text",)
+    if needs & {_INPUT}:
+        return ("pair",)
+    if needs & _OF_IMAGES.keys():
+        return ("image", "pair") if takes.open or any(param.name == _INPUT for param in takes.params) else ("image",)
+    return ("image", "pair", "text")

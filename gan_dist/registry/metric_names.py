@@ -16,18 +16,15 @@ from gan_dist.errors import UsageError
 from gan_dist.registry.lookup import Roots, resolve_target, signature
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.check import Origins, problem_at
-from gan_dist.spec.component_specs import FeaturesSpec, MetricSpec
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, nearest_name
+from gan_dist.spec.sections import FeaturesSpec, MetricSpec
 
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"
 DIGITS = 8
 NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
-PUBLISHED = {"fd": "fid", "class_score": "inception_score", "class_score_sd": "inception_score_sd"}
-UNNAMED = ("tokens", "language_model", "text_classifier", "pixels")  # the metric says them
-OF_TEXT = ("tokens", "language_model", "text_classifier", "sentence_encoder")
 
 
 def metric_value_names(
@@ -59,10 +56,12 @@ def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str)
     changed = list(_changed("metric", metric.use, metric.args, roots))
     features = metric_features(metric, roots)
     is_published = (features.use, str(metric.samples), against) == ("inception", FULL, "")
-    if is_published and value in PUBLISHED and not changed and "checksum" not in features.args:
-        return PUBLISHED[value]
+    if is_published and not changed and "checksum" not in features.args:
+        published = read_constant(resolve_target("metric", metric.use), "published", roots) or {}
+        if value in published:
+            return str(published[value])
     by = [held] if held else []
-    by += [] if features.use in UNNAMED else [_label(features)]
+    by += [] if _of_extractor(features, "in_name", roots) is False else [_label(features)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
@@ -77,7 +76,13 @@ def metric_features(metric: MetricSpec, roots: Roots = ()) -> FeaturesSpec:
 
 def is_text_metric(metric: MetricSpec, roots: Roots = ()) -> bool:
     """Whether a metric is of sentences."""
-    return metric_features(metric, roots).use in OF_TEXT
+    return bool(_of_extractor(metric_features(metric, roots), "of_text", roots))
+
+
+def _of_extractor(features: FeaturesSpec, name: str, roots: Roots) -> Any:
+    """A literal attribute of an extractor's class: `of_text`, and `in_name`, False where the metric says what it is
+    by."""
+    return read_constant(resolve_target("extractor", features.use), name, roots)
 
 
 def _label(features: FeaturesSpec) -> str:

@@ -95,6 +95,7 @@ class Checkpoint:
 def write(
     parent: Folder,
     name: str,
+    *,
     networks: Mapping[str, Mapping[str, Tensor]],
     training: Mapping[str, Any],
     meta: Mapping[str, Any],
@@ -173,7 +174,7 @@ def _newest(parent: Folder, look: Callable[[Checkpoint], object], warn: Callable
     return None
 
 
-def prune(parent: Folder, last: int, best: int, metric: str | None, mode: str) -> None:
+def prune(parent: Folder, *, last: int, best: int, metric: str | None, mode: str) -> None:
     """Delete all but the `last` newest checkpoints and the `best` by a metric in their meta, and what an attempt that
     died left half written. One whose meta cannot be used (damaged, or of a newer format) is left alone."""
     # By attempt first: what an earlier attempt has beyond where a later one began was found damaged.

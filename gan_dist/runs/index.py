@@ -12,6 +12,7 @@ from typing import Any
 from gan_dist.errors import NoSuchRun
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, home
+from gan_dist.spec.problems import nearest_name
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
@@ -91,7 +92,5 @@ def _last(runs: dict[str, RunFolder], known: dict[str, dict[str, Any]]) -> RunFo
 
 
 def _nearest(ref: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(ref, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest_name(ref, known, cutoff=0.5)
+    return f"; did you mean {near!r}?" if near else ""

@@ -14,8 +14,8 @@ from gan_dist.errors import JobError
 from gan_dist.spec.data import SECTIONS, DataSpec
 from gan_dist.spec.job import CONFLICT, INHERITED, JobSpec, find_conflicts
 from gan_dist.spec.job_file import Document
-from gan_dist.spec.optimizer import NetworkOptimizer, OptimizerSpec
 from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted_key, show_value, suggestion, unknown_key
+from gan_dist.spec.sections import NetworkOptimizer, OptimizerSpec
 
 Origins = Mapping[Keys, Origin]
 

@@ -11,27 +11,26 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gan_dist.spec.amounts import AmountField
-from gan_dist.spec.component_specs import (
-    ComponentSpec,
-    FeaturesSpec,
-    MetricSpec,
-    ObjectiveSpec,
-    PenaltySpec,
-    one_or_more,
-)
 from gan_dist.spec.data import DataSpec, ImageData, TextData
 from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.job_file import merge_values
-from gan_dist.spec.optimizer import OptimizerSpec, laid_on
 from gan_dist.spec.problems import show_value, suggestion
 from gan_dist.spec.sections import (
+    ComponentSpec,
     EmaSpec,
     EnvironmentSpec,
     EverySpec,
+    FeaturesSpec,
     KeepSpec,
+    MetricSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    PenaltySpec,
     ResourcesSpec,
     StandingSpec,
     StopSpec,
+    laid_on,
+    one_or_more,
 )
 from gan_dist.spec.sweep import SchedulerSpec, SweepSpec
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 Keys = tuple[str | int, ...]
 
@@ -40,10 +40,24 @@ def dotted_key(path: Keys) -> str:
     return text
 
 
-def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like a mistyped one, or None when nothing is near."""
+def flatten_keys(value: Any, key: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings and lists by their dotted keys; an empty one is a leaf.
+
+    Example:
+        `{"penalties": [{"use": "r1"}]}` is `{"penalties.0.use": "r1"}`.
+    """
+    if not isinstance(value, Mapping | list | tuple) or not value:
+        return {key: value}
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    return {
+        name: leaf for part, inner in items for name, leaf in flatten_keys(inner, f"{key}.{part}".lstrip(".")).items()
+    }
+
+
+def nearest_name(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The allowed name most like a mistyped one, or None when none is as like as `cutoff` in [0, 1] asks."""
     by_lower = {candidate.lower(): candidate for candidate in allowed}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else None
 
 

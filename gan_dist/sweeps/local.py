@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from gan_dist.data.order import epoch_samples
+from gan_dist.events import Emit, Event
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.local import read_rows, run_local, train_here
 from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.sweep import Sweep
 from gan_dist.sweeps.trial import Trial, truncate_job
 from gan_dist.sweeps.trial_log import Leg
-from gan_dist.training.schedule import Clock
 
 LOOK_S = 0.3
 
 
-def run_here(request: RunRequest, on_event: Callable[[dict[str, Any]], None]) -> int:
+def run_here(request: RunRequest, on_event: Emit) -> int:
     """Run a request, a sweep or a single run, to its end; the exit code. Ctrl-C saves and stops."""
     is_sweep = JobSpec.model_validate_json(request.spec).sweep is not None
     return run_local(request, on_event, sweep_here if is_sweep else None)
@@ -32,7 +32,7 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
         PreflightError: preflight found what would fail later.
     """
     smoke = attempt.request.mode == "smoke"
-    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke, attempt.emit)
+    rows = read_rows(attempt.spec, attempt.folder.prepared(), smoke=smoke, emit=attempt.emit)
     sweep = Sweep(attempt, rows.facts, lambda one: 1)
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(sweep, over), daemon=True)
@@ -47,7 +47,7 @@ def sweep_here(attempt: Attempt) -> dict[str, Any]:
 
 
 def _make_trial(sweep: Sweep, leg: Leg) -> Trial:
-    def on_event(event: dict[str, Any]) -> None:
+    def on_event(event: Event) -> None:
         if event["event"] == "progress":
             sweep.update(leg, event["seen"])
 

@@ -25,20 +25,21 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import PreflightError
+from gan_dist.events import Event
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.events import print_event
+from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store, run_with_data
 from gan_dist.runs.request import RunRequest
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import make_trial_job
 from gan_dist.sweeps.sampler import list_configurations_to_check
 from gan_dist.sweeps.sweep import Sweep
 from gan_dist.sweeps.trial import Trial, truncate_job
 from gan_dist.sweeps.trial_log import Leg, LegResult
-from gan_dist.training.schedule import Clock
 
 # Tune's own loggers would write every trial a second time, and its tables would stand beside ours.
 os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
@@ -147,7 +148,7 @@ class TuneTrial(tune.Trainable):
         """Nothing, for the same reason."""
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._events: queue.Queue[Event] = queue.Queue()
         self._result: LegResult | None = None
         self._error: Exception | None = None
         self._seen = 0
@@ -172,9 +173,15 @@ class TuneTrial(tune.Trainable):
             return self.data
         cluster: Any = ray
         stand_in_of = spec.batch if attempt.request.mode == "smoke" else None
-        reading = BackgroundPreparation(spec.data, attempt.folder.prepared(), 1, stand_in_of, lambda done, total: None)
+        reading = BackgroundPreparation(
+            data=spec.data,
+            cache=attempt.folder.prepared(),
+            cpus=1,
+            stand_in_of=stand_in_of,
+            progress=lambda done, total: None,
+        )
         return load_into_object_store(
-            reading.result(), spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit
+            reading.result(), spec, nodes=cluster.nodes(), before=earlier_window(attempt.folder), emit=attempt.emit
         )
 
 
@@ -265,7 +272,7 @@ def run_sweep(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any
     ]:
         raise PreflightError("\n".join(problems))
     attempt.emit({"event": "stage", "text": "reading data"})
-    data = load_into_object_store(reading.result(), spec, nodes, None, attempt.emit)
+    data = load_into_object_store(reading.result(), spec, nodes=nodes, before=None, emit=attempt.emit)
     sweep = Sweep(attempt, data.facts, lambda one: asked(one).most)
     assert spec.sweep is not None
     concurrent = min(spec.sweep.concurrent or places, max(1, places))

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_dist.evaluation.reports.html import page
-from gan_dist.runs.metric_history import tag_curve
-from gan_dist.runs.run_folder import RunFolder
+from gan_dist.evaluation.reports.plots import page
+from gan_dist.runs.run_folder import RunFolder, tag_curve
 from gan_dist.sweeps.ranking import RankedConfiguration
 from gan_dist.sweeps.results import StoredSweep, best_job, summary_lines, table_head, table_row
 from gan_dist.sweeps.sampler import create_study, freeze_trial, list_differing_keys

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 from gan_dist.errors import UsageError
+from gan_dist.events import ProgressEvent
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -237,7 +238,7 @@ class SweepProgress:
             before, share = at, share / scheduler.factor
         return max(int(total), least)
 
-    def event(self) -> dict[str, Any]:
+    def event(self) -> ProgressEvent:
         """The sweep's progress, as a run's."""
         done = sum(self.seen.values())
         until = max(self.expected(), done) if self.search.running or self.search.stopped else max(done, 1)

@@ -16,8 +16,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.spec.problems import show_value
-from gan_dist.spec.space import LISTS, WHOLE, Parameter, rounded
-from gan_dist.spec.sweep import SweepSpec, needs
+from gan_dist.spec.sweep import LISTS, WHOLE, Parameter, SweepSpec, needs, rounded
 from gan_dist.sweeps.trial_log import WORST, History, Values
 
 if TYPE_CHECKING:

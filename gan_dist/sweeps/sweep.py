@@ -16,11 +16,11 @@ from gan_dist.execution.preflight import batch_problems, metric_problems, networ
 from gan_dist.execution.smoke import STEPS, shorten_job, shorten_sweep
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.metric_names import job_metric_names
-from gan_dist.runs.metric_history import last_value, tag_curve
-from gan_dist.runs.run_folder import STOP, RunFolder
+from gan_dist.runs.run_folder import STOP, RunFolder, last_value, tag_curve
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import suggestion
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import find_tag, make_trial_job
 from gan_dist.sweeps.ranking import describe_noise
 from gan_dist.sweeps.results import StoredSweep, SweepProgress
@@ -29,7 +29,6 @@ from gan_dist.sweeps.schedulers import ASHA_PART, is_below_median, make_schedule
 from gan_dist.sweeps.search import Search
 from gan_dist.sweeps.trial import SweepContext, show_in_tensorboard, take_over
 from gan_dist.sweeps.trial_log import History, Leg, LegKey, LegResult, TrialKey, TrialLog, Values
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import build_stages
 
 MOST_BUILT_NETWORKS = 64

@@ -15,18 +15,18 @@ import torch
 
 from gan_dist.errors import CheckpointError, OutOfMemory, StorageError, TrainingDiverged
 from gan_dist.evaluation.collapse import watch_reports
+from gan_dist.events import Emit, Event
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.events import MARK
+from gan_dist.execution.log_lines import MARK
 from gan_dist.runs.checkpoint import Checkpoint, name_of, newest
-from gan_dist.runs.metric_history import last_value
 from gan_dist.runs.request import RunRequest
-from gan_dist.runs.run_folder import JOB, STOP, RunFolder, log_prints
+from gan_dist.runs.run_folder import JOB, STOP, RunFolder, last_value, log_prints
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import make_trial_job, reseed_job
 from gan_dist.sweeps.trial_log import Leg, LegResult, State, TrialKey, trial_uri
-from gan_dist.training.schedule import Clock
 
 LINEAGE = "lineage.json"
 LOOK_S, LOOK_AWAY_S = 0.5, 3.0
@@ -89,7 +89,7 @@ class Trial:
         context: SweepContext,
         leg: Leg,
         train: Train,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_event: Emit = lambda event: None,
     ) -> None:
         self.context, self.leg, self._train, self._on_event = context, leg, train, on_event
         self.run, self.spec = context.run(leg.trial), context.spec(leg)
@@ -153,7 +153,7 @@ class Trial:
         how = watch_reports(self.run.reports(), self.context.end).collapsed
         return replace(found, state="collapsed" if how else found.state, values=tuple(values), message=how or "")
 
-    def _emit(self, event: dict[str, Any]) -> None:
+    def _emit(self, event: Event) -> None:
         """Into the trial's own log; the sweep's log has other things to tell."""
         self._log.write(f"{MARK}{json.dumps(event)}\n")
         self._on_event(event)

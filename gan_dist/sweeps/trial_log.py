@@ -19,6 +19,7 @@ from gan_dist.errors import UsageError
 from gan_dist.runs.storage import Folder
 
 NAME = "trials.jsonl"
+FORMAT = 2
 WORST = math.inf
 
 Mode = Literal["min", "max"]
@@ -146,7 +147,7 @@ class TrialLog:
         modes: whether the lowest or highest is best, of each metric.
 
     Raises:
-        UsageError: a line of the file is damaged.
+        UsageError: a line of the file is damaged, or another version of gan-dist wrote it.
     """
 
     def __init__(self, folder: Folder, modes: tuple[Mode, ...] = ("min",)) -> None:
@@ -160,7 +161,7 @@ class TrialLog:
 
     def record_header(self, facts: dict[str, Any]) -> None:
         """Note what is searched, once."""
-        self._write({"what": "sweep", **facts})
+        self._write({"what": "sweep", "format": FORMAT, **facts})
 
     def record_leg(self, leg: Leg, run: str) -> None:
         """Note that a leg was given to a run."""
@@ -190,6 +191,12 @@ class TrialLog:
     def _apply(self, line: dict[str, Any]) -> None:
         match line["what"]:
             case "sweep":
+                if (form := line.get("format", 1)) != FORMAT:
+                    maker = "a newer gan-dist" if form > FORMAT else "a gan-dist before 0.2.0"
+                    raise UsageError(
+                        f"{self.folder.uri}/{NAME} was written by {maker} (format {form}; this one reads {FORMAT}); "
+                        "start the sweep anew"
+                    )
                 self.header = line
             case "leg":
                 leg = Leg(**{key: line[key] for key in Leg.__dataclass_fields__})

@@ -17,7 +17,7 @@ from gan_dist.distributed.runtime import LocalRuntime, WrappedNetwork
 from gan_dist.networks.image import dcgan, fastgan, stylegan2
 from gan_dist.networks.text import lstm, textcnn, textlstm
 from gan_dist.registry import lookup
-from gan_dist.registry.data_arguments import modalities_of
+from gan_dist.registry.lookup import modalities_of
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.data import Modality
 

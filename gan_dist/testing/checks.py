@@ -3,19 +3,26 @@ one call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import inspect
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Nets, Term
-from gan_dist.distributed.randomness import single_lane_rng
-from gan_dist.errors import UsageError
-from gan_dist.registry import lookup, optimizers, own_data
+from gan_dist.data.source import One
+from gan_dist.data.sources.own_datasets import content_of, item_of, own_data_set
+from gan_dist.distributed.randomness import Rng, single_lane_rng
+from gan_dist.errors import DataError, UnreadableSample, UsageError
+from gan_dist.registry import lookup, section_checks
 from gan_dist.spec.data import Modality
-from gan_dist.testing.augment import augmentation_problems
+from gan_dist.spec.problems import suggestion
+from gan_dist.spec.sections import OptimizerSettings, OptimizerSpec
 from gan_dist.testing.bench import (
     CLASSES,
     CPU,
@@ -29,9 +36,7 @@ from gan_dist.testing.bench import (
     modality_of,
     real_samples,
 )
-from gan_dist.testing.dataset import dataset_trial
-from gan_dist.testing.kinds import Component, Kind, guess_kind
-from gan_dist.testing.optimizer import optimizer_trial
+from gan_dist.training.optimizers import OtherOptimizer, strange
 
 
 def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
@@ -57,8 +62,9 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     kind = kind or guess_kind(use, tuple(roots))
     if kind == "optimizer" or kind == "dataset":
         lookup.add_import_roots(tuple(roots))
-        module, trial = (optimizers, optimizer_trial) if kind == "optimizer" else (own_data, dataset_trial)
-        return _told(module.check_arguments(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
+        checks = section_checks.check_arguments if kind == "optimizer" else section_checks.check_data_arguments
+        trial = optimizer_trial if kind == "optimizer" else dataset_trial
+        return _told(checks(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
     found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
     if found:
         return found
@@ -148,7 +154,9 @@ def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
         judges = getattr(objective, "needs_methods", {}).get("discriminator", ())
-        nets, batch = make_bench(modality, phase.train, phase.real, getattr(objective, "per_token", False), judges)
+        nets, batch = make_bench(
+            modality, phase.train, phase.real, getattr(objective, "logits_per_token", False), judges
+        )
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 
@@ -224,3 +232,256 @@ def _same(first: Any, again: Any) -> bool:
         zip(first.values(), again.values(), strict=True) if isinstance(first, dict) else zip(first, again, strict=True)
     )
     return all(_same(one, other) for one, other in pairs)
+
+
+Component = Literal["generator", "discriminator", "objective", "penalty", "augment"]
+Other = Literal["optimizer", "dataset"]
+Kind = Component | Other
+KINDS: tuple[Component, ...] = get_args(Component)
+OTHERS: tuple[Other, ...] = get_args(Other)
+
+
+def parse_kind(name: str) -> Kind:
+    """A kind by its name.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    known: tuple[Kind, ...] = (*KINDS, *OTHERS)
+    for kind in known:
+        if name == kind:
+            return kind
+    raise UsageError(f"kind: {name!r}{suggestion(name, known)}")
+
+
+def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
+    """What a component is, by its methods.
+
+    Raises:
+        ValueError: it looks like none of the kinds.
+    """
+    for kind in KINDS:
+        if use in lookup.ALIASES[kind]:
+            return kind
+    if ":" not in use:
+        aliases = sorted({alias for kind in KINDS for alias in lookup.ALIASES[kind]})
+        raise UsageError(f"unknown component {use!r}{suggestion(use, aliases)}, or your own as 'package.module:Name'")
+    target = lookup.resolve_target("generator", use)
+    lookup.signature(target, tuple(roots))
+    factory = lookup.load_object(target, tuple(roots))
+    if hasattr(factory, "step") and hasattr(factory, "load_state_dict") and not _is_network(factory):
+        return "optimizer"
+    if hasattr(factory, "draw"):
+        return "generator"
+    if _changes_images(factory):
+        return "augment"
+    if hasattr(factory, "terms"):
+        return "objective" if "phase" in inspect.signature(factory.terms).parameters else "penalty"
+    if hasattr(factory, "forward") or _is_network(factory):
+        return "discriminator"
+    if hasattr(factory, "__getitem__") and hasattr(factory, "__len__"):
+        return "dataset"
+    raise UsageError(
+        f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
+        "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)), augmentation (__call__(x, rng)), optimizer "
+        "(step, load_state_dict) nor dataset (__len__, __getitem__)"
+    )
+
+
+def _is_network(factory: Any) -> bool:
+    return inspect.isclass(factory) and issubclass(factory, nn.Module)
+
+
+def _changes_images(factory: Any) -> bool:
+    """Whether a class is called with images and random numbers."""
+    named = "forward" if _is_network(factory) else "__call__"
+    own = next((vars(base)[named] for base in getattr(factory, "__mro__", ()) if named in vars(base)), None)
+    return own is not None and list(inspect.signature(own).parameters)[2:3] == ["rng"]
+
+
+def dataset_trial(use: str, args: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with a data set.
+
+    Args:
+        use: its `package.module:Name`, which Python finds.
+        args: its arguments, as in the job.
+    """
+    try:
+        found = own_data_set(use, args)
+    except DataError as error:
+        yield str(error).removeprefix("data.source: ")
+        return
+    labelled = set()
+    for place in dict.fromkeys((0, len(found) - 1)):
+        sample, label = item_of(found, place, use)
+        content = content_of(sample)
+        if isinstance(content, UnreadableSample):
+            yield f"__getitem__: item {place}: {content}"
+            continue
+        labelled.add(label is not None)
+        again, other = item_of(found, place, use)
+        if not _dataset_same(content, content_of(again)) or label != other:
+            yield f"__getitem__: item {place} is another one when it is read again; draw no random numbers"
+    if len(labelled) > 1:
+        yield "__getitem__: the first and the last item differ in whether they have a label"
+
+
+def _dataset_same(one: One | str, other: One | str) -> bool:
+    if isinstance(one, str | UnreadableSample) or isinstance(other, str | UnreadableSample):
+        return one == other
+    return np.array_equal(np.asarray(one), np.asarray(other))
+
+
+LARGEST = 16.0
+
+
+def augmentation_problems(augment: Any, at_zero: Any | None) -> Iterable[str]:
+    """What is wrong with an augmentation.
+
+    Args:
+        augment: built as the job would.
+        at_zero: the same with p = 0, where it takes one.
+    """
+    x = real_samples("image")
+    changed = augment(x.clone(), _rng())
+    if not isinstance(changed, Tensor) or changed.shape != x.shape:
+        shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        yield f"__call__: gives {shape} for images {tuple(x.shape)} [B, C, H, W]; it must keep the shape"
+        return
+    for dtype in (torch.float32, torch.float64):
+        if (made := augment(x.to(dtype), _rng(dtype)).dtype) != dtype:
+            yield f"__call__: gives {made} for images of {dtype}; it must keep the type"
+    if not changed.isfinite().all() or changed.abs().max() > LARGEST:
+        yield f"__call__: gives values up to {changed.abs().max():.3g} for images in [-1, 1]; D could not see these"
+    if not torch.equal(changed, augment(x.clone(), _rng())):
+        yield "__call__: two calls with the same rng differ; draw all numbers from `rng`, not from torch's generator"
+    yield from _touched(augment, x)
+    yield from _coupled(augment, x, changed)
+    yield from _slopes(augment, x)
+    if at_zero is not None and not torch.allclose(at_zero(x.clone(), _rng()), x, atol=1e-5):
+        yield "p: at 0 images are changed; it must be the probability of a change"
+    yield from _watched(augment)
+
+
+def _rng(dtype: torch.dtype = torch.float32) -> Rng:
+    return single_lane_rng(("check", "augment"), N, CPU, dtype)
+
+
+def _touched(augment: Any, x: Tensor) -> Iterable[str]:
+    given = x.clone()
+    augment(given, _rng())
+    if not torch.equal(given, x):
+        yield "__call__: changes the images in place; others still need them as they were"
+
+
+def _coupled(augment: Any, x: Tensor, changed: Tensor) -> Iterable[str]:
+    """Workers have parts of a batch each, so that a sample must not depend on the others."""
+    other = torch.cat([x[:-1], -x[-1:]])
+    if not torch.allclose(augment(other, _rng())[:-1], changed[:-1], atol=1e-6):
+        yield "__call__: what becomes of an image depends on the others of its batch"
+
+
+def _slopes(augment: Any, x: Tensor) -> Iterable[str]:
+    x = x.clone().requires_grad_()
+    made = augment(x, _rng())
+    if not made.requires_grad:
+        yield "__call__: what it gives carries no gradient of the images, so that G could not learn through it"
+        return
+    # The square has a second derivative also where the augmentation itself is linear.
+    try:
+        (slope,) = torch.autograd.grad(made.square().sum(), x, create_graph=True)
+        slope.square().sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        yield f"__call__: cannot be differentiated twice, so gradient penalties will not work ({error})"
+
+
+def _watched(augment: Any) -> Iterable[str]:
+    if not hasattr(augment, "terms"):
+        if hasattr(augment, "after_step"):
+            yield "after_step: there is no terms(nets, batch) whose means it could be given"
+        return
+    nets, batch = make_bench("image", ("discriminator",), real=True)
+    terms: Any = augment.terms(Nets(nets.by_name), batch)
+    if not isinstance(terms, dict):
+        yield f"terms: gives {type(terms).__name__}; wanted a dict of named Terms"
+        return
+    for name, term in terms.items():
+        if not isinstance(term, Term) or not term.watch:
+            yield f"terms: {name} is no number to watch; use watch(values)"
+
+
+STEPS = 3
+
+
+def optimizer_trial(use: str, args: dict[str, Any]) -> Iterable[str]:
+    """What is wrong with an optimiser.
+
+    Args:
+        use: its `package.module:Name`, which Python finds.
+        args: its arguments, as in the job.
+    """
+    settings = OptimizerSpec.model_validate({"use": use, **args}).settings("generator")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    before, world = copy.deepcopy(net.state_dict()), _world()
+    try:
+        optimizer = _entered(settings, net)
+    except UsageError as error:
+        yield str(error)
+        return
+    _train(net, optimizer)
+    for name, now in _world().items():
+        was = world[name]
+        if not (torch.equal(was, now) if isinstance(was, Tensor) else was == now):
+            yield f"step: changes {name}"
+    after = net.state_dict()
+    if not all(value.isfinite().all() for value in after.values()):
+        yield f"step: weights are not finite after {STEPS} steps"
+    if all(torch.equal(before[name], value) for name, value in after.items()):
+        yield f"step: no weight has moved after {STEPS} steps"
+    yield from _resumed(settings, net, optimizer)
+
+
+def _resumed(settings: OptimizerSettings, net: nn.Module, optimizer: OtherOptimizer) -> Iterable[str]:
+    """Whether one that goes on from a stored state makes the steps of one that was never stored."""
+    state = optimizer.optimizer.state_dict()
+    found = list(strange(state))
+    for place, value in found:
+        yield f"state_dict: keeps a {type(value).__name__} at {place}; give tensors and plain values"
+    if found:
+        return
+    stored = io.BytesIO()
+    torch.save(state, stored)
+    stored.seek(0)
+    again = copy.deepcopy(net)
+    restored = _entered(settings, again)
+    restored.load_state_dict(torch.load(stored, weights_only=True))
+    _train(net, optimizer)
+    _train(again, restored)
+    pairs = zip(net.parameters(), again.parameters(), strict=True)
+    if not all(torch.equal(one, other) for one, other in pairs):
+        yield "load_state_dict: the steps after it are others than without it; all it depends on must be in state_dict"
+
+
+def _entered(settings: OptimizerSettings, net: nn.Module) -> OtherOptimizer:
+    optimizer = OtherOptimizer(settings, list(net.parameters()))
+    optimizer.enter(settings, 1.0)
+    optimizer.drive(1e-2, {})
+    return optimizer
+
+
+def _train(net: nn.Module, optimizer: OtherOptimizer) -> None:
+    numbers = torch.Generator().manual_seed(1)
+    for _ in range(STEPS):
+        net(torch.randn(8, 3, 3, 3, generator=numbers)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def _world() -> dict[str, Any]:
+    """What all of a process shares."""
+    return {
+        "torch's random numbers": torch.get_rng_state(),
+        "torch's default type": torch.get_default_dtype(),
+        "whether gradients are recorded": torch.is_grad_enabled(),
+    }

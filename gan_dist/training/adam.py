@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from gan_dist.spec.optimizer import OptimizerSettings
 from gan_dist.spec.schedules import Schedule
+from gan_dist.spec.sections import OptimizerSettings
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 

@@ -38,7 +38,7 @@ class StandingStatistics:
         seed: of the job.
     """
 
-    def __init__(self, spec: StandingSpec, batch: int, rows: Ingest, seed: int, device: torch.device) -> None:
+    def __init__(self, *, spec: StandingSpec, batch: int, rows: Ingest, seed: int, device: torch.device) -> None:
         self.batches, self.batch = spec.batches, spec.batch or batch
         self.rows, self.seed, self.device = rows, seed, device
 

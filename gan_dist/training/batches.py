@@ -45,6 +45,7 @@ class BatchFactory:
 
     def __init__(
         self,
+        *,
         rows: Ingest,
         generator: WrappedNetwork,
         run: WorkerRuntime,

@@ -17,9 +17,10 @@ from gan_dist.runs import checkpoint
 from gan_dist.runs.request import installed_versions
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.problems import flatten_keys
+from gan_dist.spec.schedules import is_due, is_early_look
 from gan_dist.training.batches import BatchFactory
 from gan_dist.training.run_logger import RunLogger, Stats, memory_gib
-from gan_dist.training.schedule import is_due, is_early_look
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 
@@ -34,6 +35,7 @@ class RunCallbacks:
 
     def __init__(
         self,
+        *,
         spec: JobSpec,
         run: WorkerRuntime,
         rows: Ingest,
@@ -231,9 +233,9 @@ class RunCallbacks:
         }
         if self.journal is not None:
             self.journal.push()  # whoever resumes from it finds the curves up to here
-        written = checkpoint.write(parent, name, networks, training, meta)
+        written = checkpoint.write(parent, name, networks=networks, training=training, meta=meta)
         keep = self.spec.keep
-        checkpoint.prune(parent, keep.last, keep.best, self.kept, keep.mode)
+        checkpoint.prune(parent, last=keep.last, best=keep.best, metric=self.kept, mode=keep.mode)
         self.run.emit({"event": "checkpoint", "path": written.folder.uri, "seen": state.seen})
 
     def _not_copied(self, text: str) -> None:
@@ -241,7 +243,7 @@ class RunCallbacks:
 
     def _shown(self) -> dict[str, Any]:
         """The job's keys and values; of a trial those that its sweep searches, as nothing else tells it apart."""
-        flat = _flat(self.spec.model_dump(mode="json", by_alias=True))
+        flat = flatten_keys(self.spec.model_dump(mode="json", by_alias=True))
         keys = tuple(f"{key}." for key in self.folder.searched())
         return {key: value for key, value in flat.items() if f"{key}.".startswith(keys)} or flat
 
@@ -249,10 +251,3 @@ class RunCallbacks:
         names = [f"loss/{phase.name}" for stage in state.stages for phase in stage.phases]
         measured = self.measuring.names if self.measuring else ()
         return dict.fromkeys([*names, *(f"metric/{name}" for name in measured)], 0.0)
-
-
-def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        return {key: value}
-    return {name: leaf for part, inner in items for name, leaf in _flat(inner, f"{key}.{part}".lstrip(".")).items()}

@@ -31,7 +31,7 @@ class Tasks(Protocol):
     def end(self, state: TrainState, stage: Stage) -> None: ...
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Iteration:
     """What an iteration needs and leaves behind."""
 
@@ -42,14 +42,14 @@ class Iteration:
     stats: Stats
 
 
-def train(state: TrainState, feed: BatchFactory, run: WorkerRuntime, stats: Stats, tasks: Tasks) -> Ending:
+def train(state: TrainState, *, feed: BatchFactory, run: WorkerRuntime, stats: Stats, tasks: Tasks) -> Ending:
     """Train from where `state` stands to the end of the last stage, until it is good enough, or a stop is asked for.
 
     Raises:
         Diverged: something is no longer finite; nothing after the last good checkpoint is written.
     """
     control = ControlReduction(run)
-    iteration = Iteration(state, Nets(state.nets), feed, run, stats)
+    iteration = Iteration(state=state, nets=Nets(state.nets), feed=feed, run=run, stats=stats)
     tasks.begin(state)
     for stage in state.stages:
         for net in state.nets.values():

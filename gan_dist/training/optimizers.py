@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
-from gan_dist.registry.optimizers import CLOSURE
-from gan_dist.spec.optimizer import OptimizerSettings
+from gan_dist.registry.section_checks import CLOSURE
 from gan_dist.spec.schedules import Schedule
+from gan_dist.spec.sections import OptimizerSettings
 from gan_dist.training.adam import Adam
 
 PLAIN = (bool, int, float, str, type(None))

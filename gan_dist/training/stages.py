@@ -14,10 +14,9 @@ from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, StageSpec
-from gan_dist.spec.optimizer import OptimizerSettings
-from gan_dist.spec.schedules import Schedule, Scheduled
+from gan_dist.spec.schedules import Clock, Schedule, Scheduled
+from gan_dist.spec.sections import OptimizerSettings
 from gan_dist.training.optimizers import check_stages
-from gan_dist.training.schedule import Clock
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class LossPart:
     factor: float
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Stage:
     """One stage. `begins` and `ends` are samples seen."""
 
@@ -282,19 +281,19 @@ def _stage(
         driven += _driven(label, penalty, other.args)
     cadence = Cadence(*(clock.samples(getattr(plan.every, name)) for name in CADENCES))
     return Stage(
-        plan.name or " + ".join(weighted.label for weighted in objectives),
-        begins,
-        begins + clock.samples(plan.length),
-        tuple(objectives),
-        tuple(penalties),
-        {name: plan.optimizer.settings(name) for name in networks},
-        cadence,
-        tuple(driven),
-        clock,
-        augment,
-        isinstance(spec.data, PairData),
-        plan.train,
-        plan.fresh_optimizer,
+        name=plan.name or " + ".join(weighted.label for weighted in objectives),
+        begins=begins,
+        ends=begins + clock.samples(plan.length),
+        objectives=tuple(objectives),
+        penalties=tuple(penalties),
+        settings={name: plan.optimizer.settings(name) for name in networks},
+        cadence=cadence,
+        driven=tuple(driven),
+        clock=clock,
+        augment=augment,
+        from_pairs=isinstance(spec.data, PairData),
+        train=plan.train,
+        fresh_optimizer=plan.fresh_optimizer,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gan_dist.contracts import Nets
 from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
@@ -24,16 +26,14 @@ from gan_dist.runs.request import InitialWeights
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.batch_norm_statistics import StandingStatistics
-from gan_dist.training.batches import BatchFactory
+from gan_dist.training.batches import BatchFactory, StepKey
 from gan_dist.training.callbacks import RunCallbacks
-from gan_dist.training.ema import Ema
 from gan_dist.training.loop import train
-from gan_dist.training.micro_batch import choose_micro_batch
 from gan_dist.training.run_logger import Stats
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import build_stages
-from gan_dist.training.state import TrainState
+from gan_dist.training.state import Ema, TrainState
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 def train_run(
     spec: JobSpec,
+    *,
     run: WorkerRuntime,
     rows: Ingest,
     folder: RunFolder,
@@ -66,26 +67,39 @@ def train_run(
     stages = build_stages(spec, clock, modules)
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = StandingStatistics(spec.standing, spec.batch, rows, spec.seed, run.device) if spec.standing else None
-    state = TrainState(nets, stages[0].settings, ema, stages, standing)
-    _restore(state, run, folder, rows.facts, start_from)
+    standing = (
+        StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=run.device)
+        if spec.standing
+        else None
+    )
+    state = TrainState(nets=nets, settings=stages[0].settings, ema=ema, stages=stages, standing=standing)
+    _restore(state, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
-        rows,
-        nets["generator"],
-        run,
-        spec.seed,
-        spec.batch,
-        spec.batch,
-        dtype,
-        modality_of(rows.facts).encoder(spec.data, run.device, dtype),
+        rows=rows,
+        generator=nets["generator"],
+        run=run,
+        seed=spec.seed,
+        batch=spec.batch,
+        micro_batch=spec.batch,
+        dtype=dtype,
+        encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
     )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
     stats = Stats(run.device)
-    callbacks = RunCallbacks(spec, run, rows, feed, stats, folder, attempt, _measuring(spec, run, rows, folder))
+    callbacks = RunCallbacks(
+        spec=spec,
+        run=run,
+        rows=rows,
+        feed=feed,
+        stats=stats,
+        folder=folder,
+        attempt=attempt,
+        measuring=_measuring(spec, run, rows, folder),
+    )
     try:
-        ending = train(state, feed, run, stats, callbacks)
+        ending = train(state, feed=feed, run=run, stats=stats, tasks=callbacks)
     except Exception:
         callbacks.close()
         raise
@@ -98,23 +112,24 @@ def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolde
         return None
     from gan_dist.evaluation.metric_runner import MetricRunner
 
-    return MetricRunner(spec.metrics, rows.facts, folder.measured(), run, [spec.environment.code or "."])
+    return MetricRunner(
+        metrics=spec.metrics, facts=rows.facts, cache=folder.measured(), run=run, roots=[spec.environment.code or "."]
+    )
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A network on its device. Our own are laid out channels last, in which convolutions are faster; a person's own
-    may rely on the plain layout (`x.view(n, -1)` does)."""
+    """A network on its device. One whose class says `channels_last = True` is laid out so, in which convolutions are
+    faster; others may rely on the plain layout (`x.view(n, -1)` does)."""
     placed = module.to(device, dtype)
     for parameter in placed.parameters():
         # Optimisers and reductions walk through memory; a view with gaps would be trained in part.
         if not is_dense(parameter):
             parameter.data = parameter.data.contiguous()
-    ours = type(module).__module__.startswith("gan_dist.networks.")
-    return placed.to(memory_format=torch.channels_last) if ours else placed
+    return placed.to(memory_format=torch.channels_last) if getattr(module, "channels_last", False) else placed
 
 
 def _restore(
-    state: TrainState, run: WorkerRuntime, folder: RunFolder, facts: DataFacts, start_from: InitialWeights | None
+    state: TrainState, *, run: WorkerRuntime, folder: RunFolder, facts: DataFacts, start_from: InitialWeights | None
 ) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
@@ -161,3 +176,63 @@ def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtyp
 
 def _bf16(device_type: str) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: torch.autocast(device_type, torch.bfloat16)
+
+
+def choose_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, run: WorkerRuntime) -> int:
+    """The micro-batch in samples, the same on every worker.
+
+    `auto` tries every stage's phases on the worker's whole share and halves until it fits; a CPU takes the whole share.
+
+    Raises:
+        ValueError: not even one lane fits.
+    """
+    if asked != "auto":
+        return int(asked)
+    size = feed.share
+    if run.device.type == "cuda":
+        while not _fits_everywhere(state, feed, run, size):
+            for net in state.nets.values():
+                net.forget()
+            torch.cuda.empty_cache()
+            if size <= feed.lane:
+                raise UsageError(
+                    f"micro_batch: not even {feed.lane} samples fit in the memory of {run.device}; "
+                    "make the networks narrower or data.size smaller"
+                )
+            size = max(feed.lane, size // 2)
+        torch.cuda.empty_cache()
+    if run.rank == 0:
+        run.emit({"event": "micro_batch", "samples": size, "share": feed.share})
+    return size
+
+
+def _fits_everywhere(state: TrainState, feed: BatchFactory, run: WorkerRuntime, size: int) -> bool:
+    refused = torch.tensor(float(not _fits(state, feed, size)), dtype=torch.float64, device=run.device)
+    return run.sum(refused).item() == 0
+
+
+def _fits(state: TrainState, feed: BatchFactory, size: int) -> bool:
+    """Whether every stage's forward and backward fit; networks' buffers and gradients are as before afterwards."""
+    before, feed.micro_batch = feed.micro_batch, size
+    buffers = {name: copy.deepcopy(dict(net.module.named_buffers())) for name, net in state.nets.items()}
+    try:
+        _try_phases(state, feed)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        feed.micro_batch = before
+        for name, net in state.nets.items():
+            net.module.load_state_dict(buffers[name], strict=False)
+            net.module.zero_grad(set_to_none=True)
+    return True
+
+
+def _try_phases(state: TrainState, feed: BatchFactory) -> None:
+    nets = Nets(state.nets)
+    for stage in state.stages:
+        for row, phase in enumerate(stage.phases):
+            moment = StepKey(state.seen, state.reals_drawn, phase.name, row)
+            with state.training(phase.train):
+                batch = next(feed.draw(moment, phase.real, phase.train))
+                parts = stage.parts(phase, nets, batch, stage.begins)
+                stage.loss(parts, batch.n, 1, last=True).backward()  # type: ignore[no-untyped-call]

@@ -113,7 +113,9 @@ def test_wrong_requests(cli):
 
 def test_what_may_be_taken_from_another_run(cli, home):
     networks, meta = {"generator": {"weight": torch.ones(2)}}, {"clock": {"seen": 64}, "metrics": {}, "data": {}}
-    folder = checkpoint.write(stored(home, "one").checkpoints(), "000000000064-a1", networks, {}, meta).folder.uri
+    folder = checkpoint.write(
+        stored(home, "one").checkpoints(), "000000000064-a1", networks=networks, training={}, meta=meta
+    ).folder.uri
     source, job = str(home / "runs/one/checkpoints/000000000064-a1"), str(ROOT / "jobs/mlp.yaml")
 
     def told(*words):

@@ -32,7 +32,9 @@ def ingest(data: DataSpec, rows: int | None = None) -> Memory:
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts_of_sources, "rows_of_a_part", most)
         return load_into_memory(
-            prepare_or_load(data, Folder(cache), write_shards_on_processes, lambda done, total: None), seed=0, batch=1
+            prepare_or_load(data, Folder(cache), executor=write_shards_on_processes, progress=lambda done, total: None),
+            seed=0,
+            batch=1,
         )
 
 

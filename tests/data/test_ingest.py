@@ -28,7 +28,7 @@ def mixed(root: Path) -> Memory:
         put(root, name, b"" if number in (0, 4, 5) else noise(8, seed=number))
     read = ingest(spec(root, labels="folders", max_rejected=0.5), rows=3)
     assert len(read.blocks) > 2 and read.facts.count == 8
-    return Memory(read.blocks, read.labels, read.facts, seed=0, batch=3)
+    return Memory(blocks=read.blocks, labels=read.labels, facts=read.facts, seed=0, batch=3)
 
 
 def test_each_position_gives_its_own_image_and_label(tmp_path: Path) -> None:
@@ -89,7 +89,9 @@ def shards(tmp_path: Path, count: int = 40) -> Prepared:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
         data = spec(tmp_path / "in", labels="folders")
-        return prepare_or_load(data, Folder.at(tmp_path / "cache"), write_shards_on_processes, lambda done, total: None)
+        return prepare_or_load(
+            data, Folder.at(tmp_path / "cache"), executor=write_shards_on_processes, progress=lambda done, total: None
+        )
 
 
 @pytest.mark.parametrize("window", [1, 3, 50])

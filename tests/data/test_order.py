@@ -114,14 +114,14 @@ def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
 
     wired = run.wire(build_networks(spec, rows.facts)["generator"], False, torch.no_grad)
     feed = BatchFactory(
-        rows,
-        wired,
-        run,
-        0,
-        26,
-        micro,
-        torch.float64,
-        lambda pixels, _: (encode(pixels, run.device, torch.float64), None),
+        rows=rows,
+        generator=wired,
+        run=run,
+        seed=0,
+        batch=26,
+        micro_batch=micro,
+        dtype=torch.float64,
+        encode=lambda pixels, _: (encode(pixels, run.device, torch.float64), None),
     )
     batches = list(feed.draw(StepKey(0, drawn, "D", 0), True, ("discriminator",)))
     assert len(batches) == feed.micros and all(len(batch.real) == batch.n for batch in batches)

@@ -46,7 +46,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ready(data: DataSpec, cache: Path, executor: Any = write_shards_on_processes, **keys: Any) -> Prepared:
-    return prepare_or_load(data, Folder.at(cache), executor, keys.pop("progress", lambda done, total: None), **keys)
+    return prepare_or_load(
+        data, Folder.at(cache), executor=executor, progress=keys.pop("progress", lambda done, total: None), **keys
+    )
 
 
 def test_a_second_reading_decodes_nothing(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_wrong_weights_are_named(written: Any, said: str, tmp_path: Any) -> None
 
 def test_real_and_generated_classes_follow_the_weights_and_metrics_the_data(tmp_path: Any) -> None:
     data = ImageData(source="digits", size=8, labels="source", class_weights={"7": 9.0, "0": 0})
-    found = prepare_or_load(data, Folder.at(tmp_path), write_shards_on_processes, lambda *_: None)
+    found = prepare_or_load(data, Folder.at(tmp_path), executor=write_shards_on_processes, progress=lambda *_: None)
     rows = load_into_memory(found, 0, 64)
     _, labels = rows.rows(np.concatenate([rows.positions(drawn) for drawn in range(0, 1792, 64)]))
     counts = np.bincount(labels.numpy(), minlength=10)
@@ -119,7 +119,9 @@ def test_a_weighted_run_resumes_exactly(tmp_path: Any) -> None:
 
     spec = small(data={"source": "digits", "size": 8, "labels": "source", "class_weights": "equal"}, batch=600)
     rows = load_into_memory(
-        prepare_or_load(spec.data, Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None),
+        prepare_or_load(
+            spec.data, Folder.at(tmp_path / "c"), executor=write_shards_on_processes, progress=lambda *_: None
+        ),
         spec.seed,
         spec.batch,
     )

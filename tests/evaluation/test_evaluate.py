@@ -207,7 +207,11 @@ def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> N
     a, b = samples_of_folder(one, Folder.at(tmp_path / "cache")), read_image_folder(one)
     spec = MetricSpec.model_validate({"use": "memorised", "samples": 100})
     found = find_nearest_neighbors(
-        MetricRunner([spec], b.facts, a.cache, LocalRuntime(CPU, lambda event: None, lambda: False)), a, b
+        MetricRunner(
+            metrics=[spec], facts=b.facts, cache=a.cache, run=LocalRuntime(CPU, lambda event: None, lambda: False)
+        ),
+        a,
+        b,
     )
     assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))

@@ -155,7 +155,7 @@ def question(root: Path, metrics: list[dict[str, Any]], labels: str = "none") ->
     rows = rows_of(spec)
     specs = [MetricSpec.model_validate(one) for one in metrics]
     run = LocalRuntime(CPU, lambda event: None, never)
-    return MetricRunner(specs, rows.facts, Folder.at(root), run, [root]), rows
+    return MetricRunner(metrics=specs, facts=rows.facts, cache=Folder.at(root), run=run, roots=[root]), rows
 
 
 @pytest.mark.parametrize("chunk", [16, 100])

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from gan_dist.generation.paired_samples import real_pairs
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
+from gan_dist.generation.modality import _real_pairs
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import real_samples
 from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
@@ -111,11 +111,19 @@ def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp
     model = runs["pictures"]
     expected = {seed: model.sample(150, seed=seed) for seed in (3, 4)}
     asked = SamplingPlan(model.uri, [3, 4], 150)
-    folder = write_samples(asked, model, tmp_path / "folder", sample_in_process, silent)
+    folder = write_samples(asked, model, tmp_path / "folder", executor=sample_in_process, progress=silent)
     assert len(list(folder.iterdir())) == 300
-    archive = zipfile.ZipFile(write_samples(asked, model, tmp_path / "some.zip", sample_in_process, silent))
+    archive = zipfile.ZipFile(
+        write_samples(asked, model, tmp_path / "some.zip", executor=sample_in_process, progress=silent)
+    )
     table = pq.read_table(
-        write_samples(replace(asked, form="parquet"), model, tmp_path / "some.parquet", sample_in_process, silent)
+        write_samples(
+            replace(asked, form="parquet"),
+            model,
+            tmp_path / "some.parquet",
+            executor=sample_in_process,
+            progress=silent,
+        )
     )
     rows = table.to_pylist()
     assert len(rows) == 300 and len(archive.namelist()) == 301
@@ -130,7 +138,11 @@ def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp
 def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path: Path) -> None:
     (tmp_path / "some.zip").mkdir()
     out = write_samples(
-        SamplingPlan(runs["pictures"].uri, [0], 3), runs["pictures"], tmp_path / "some.zip", sample_in_process, silent
+        SamplingPlan(runs["pictures"].uri, [0], 3),
+        runs["pictures"],
+        tmp_path / "some.zip",
+        executor=sample_in_process,
+        progress=silent,
     )
     assert len(list(out.glob("*.png"))) == 3
 
@@ -139,16 +151,20 @@ def test_a_folder_may_be_called_like_an_archive(runs: dict[str, Model], tmp_path
 def test_what_is_written_can_be_trained_on(runs: dict[str, Model], tmp_path: Path, name: str) -> None:
     model = runs["pictures"]
     form = "png" if name.endswith("zip") else "parquet"
-    write_samples(SamplingPlan(model.uri, [0], 30, form), model, tmp_path / name, sample_in_process, silent)
+    write_samples(
+        SamplingPlan(model.uri, [0], 30, form), model, tmp_path / name, executor=sample_in_process, progress=silent
+    )
     data = ImageData(source=str(tmp_path / name), size=8, labels="source")
-    found = prepare_or_load(data, Folder.at(tmp_path / "cache"), read_here, silent)
+    found = prepare_or_load(data, Folder.at(tmp_path / "cache"), executor=read_here, progress=silent)
     assert found.facts.class_counts == (3,) * 10 and found.facts.count == 30
 
 
 @pytest.mark.usefixtures("small_stretches")
 def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp_path: Path) -> None:
     model, asked, out = runs["pictures"], SamplingPlan(runs["pictures"].uri, [0], 200), tmp_path / "some.zip"
-    whole = write_samples(asked, model, tmp_path / "whole.zip", sample_in_process, silent).read_bytes()
+    whole = write_samples(
+        asked, model, tmp_path / "whole.zip", executor=sample_in_process, progress=silent
+    ).read_bytes()
     made: list[int] = []
 
     def dying(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
@@ -163,10 +179,10 @@ def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp
         return sample_in_process(sampling, stretches)
 
     with pytest.raises(KeyboardInterrupt):
-        write_samples(asked, model, out, dying, silent)
+        write_samples(asked, model, out, executor=dying, progress=silent)
     assert not out.exists()
     told: list[tuple[int, int]] = []
-    write_samples(asked, model, out, rest, lambda *counts: told.append(counts))
+    write_samples(asked, model, out, executor=rest, progress=lambda *counts: told.append(counts))
     assert made == [3, 0, 1, 2] and told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert out.read_bytes() == whole
 
@@ -176,8 +192,8 @@ def test_what_was_left_of_another_wish_is_not_used(runs: dict[str, Model], tmp_p
     model, out = runs["pictures"], tmp_path / "some.zip"
     for seed in (0, 1):
         with pytest.raises(RuntimeError):
-            write_samples(SamplingPlan(model.uri, [seed], 128), model, out, interrupted, silent)
-    write_samples(SamplingPlan(model.uri, [1], 128), model, out, sample_in_process, silent)
+            write_samples(SamplingPlan(model.uri, [seed], 128), model, out, executor=interrupted, progress=silent)
+    write_samples(SamplingPlan(model.uri, [1], 128), model, out, executor=sample_in_process, progress=silent)
     content = zipfile.ZipFile(out).read("000000.png")
     assert torch.equal(pixels_of(content), model.sample(1, seed=1)[0])
 
@@ -193,10 +209,16 @@ def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> 
     expected = model.sample(100, seed=5)
     (tmp_path / "version.2").mkdir()
     for out in (tmp_path / "some.txt", tmp_path / "folder", tmp_path / "version.2"):
-        path = write_samples(SamplingPlan(model.uri, [5], 100, "txt"), model, out, sample_in_process, silent)
+        path = write_samples(
+            SamplingPlan(model.uri, [5], 100, "txt"), model, out, executor=sample_in_process, progress=silent
+        )
         assert path.read_text().splitlines() == expected
     out = write_samples(
-        SamplingPlan(model.uri, [5], 100, "parquet"), model, tmp_path / "some.parquet", sample_in_process, silent
+        SamplingPlan(model.uri, [5], 100, "parquet"),
+        model,
+        tmp_path / "some.parquet",
+        executor=sample_in_process,
+        progress=silent,
     )
     assert pq.read_table(out)["text"].to_pylist() == expected
     assert pq.ParquetFile(out).metadata.row_group(0).column(0).compression == "ZSTD"
@@ -314,5 +336,5 @@ def test_real_samples_are_fetched_from_where_the_data_are() -> None:
     )
     samples, classes = real_samples(rows, 0)
     assert samples.shape == (64, 2, 1, 1) and classes.shape == (64,)
-    made, given = real_pairs(rows, 0)
+    made, given = _real_pairs(rows, 0)
     assert torch.equal(given, made + 1)

@@ -66,7 +66,7 @@ def rows(spec: JobSpec) -> Memory:
         facts: ImageFacts = PairFacts(**common, input_channels=1)
     else:
         facts = ImageFacts(**common, classes=classes, class_counts=counts)
-    return Memory([pixels], label, facts, spec.seed, spec.batch)
+    return Memory(blocks=[pixels], labels=label, facts=facts, seed=spec.seed, batch=spec.batch)
 
 
 def sentences(spec: JobSpec, data: TextData) -> Memory:
@@ -77,14 +77,14 @@ def sentences(spec: JobSpec, data: TextData) -> Memory:
     lengths = random.integers(1, data.length + 1, SAMPLES)
     rows = np.stack([codec.row(random.integers(len(SPECIAL), len(codec.vocabulary), n)) for n in lengths])
     facts = TextFacts(count=SAMPLES, checksum="random", codec=codec)
-    return Memory([rows], np.zeros(SAMPLES, np.int64), facts, spec.seed, spec.batch)
+    return Memory(blocks=[rows], labels=np.zeros(SAMPLES, np.int64), facts=facts, seed=spec.seed, batch=spec.batch)
 
 
 def train_one(training: Training, run: WorkerRuntime) -> dict[str, Any]:
     spec = JobSpec.model_validate(training.job)
     folder = RunFolder(Folder(training.folder))
-    data = read_rows(spec, folder.prepared(), False, run.emit) if training.data == "job" else rows(spec)
-    return train_run(spec, run, data, folder, training.attempt)
+    data = read_rows(spec, folder.prepared(), smoke=False, emit=run.emit) if training.data == "job" else rows(spec)
+    return train_run(spec, run=run, rows=data, folder=folder, attempt=training.attempt)
 
 
 def train_alone(training: Training) -> dict[str, Any]:

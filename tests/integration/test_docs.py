@@ -260,7 +260,7 @@ def test_own_example_passes_check_and_trains(tmp_path: Path, monkeypatch: pytest
     run = gan_dist.train("my_gan.yaml", **{"until": "3 steps", "every.report": "1 steps"})
     assert run.status == "succeeded"
     terms = {"D/critic", "D/gradient_penalty", "D/real_logits", "G/critic"}
-    assert terms <= set(re.findall(r'"([\w/]+)":', run.folder.read("scalars.jsonl").decode()))
+    assert terms <= set(re.findall(r'"([\w/]+)":', run.folder.folder.read("scalars.jsonl").decode()))
     assert gan_dist.load(run).sample(2).shape == (2, 1, 16, 16)
 
 

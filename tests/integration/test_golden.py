@@ -71,7 +71,7 @@ def losses(job: Path, root: Path) -> dict[str, list[float]]:
     try:
         # Of pairs nothing is built in; random ones stand in.
         stands_in = isinstance(spec.data, PairData)
-        rows = read_rows(spec, Folder.at(root / "prepared"), stands_in, lambda event: None)
+        rows = read_rows(spec, Folder.at(root / "prepared"), smoke=stands_in, emit=lambda event: None)
     except DataError as error:
         pytest.skip(f"the job's data are not at hand: {error}")
     train(spec, root, rows=rows)

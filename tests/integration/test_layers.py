@@ -31,7 +31,7 @@ LAYERS = (
     ("runs",),
     ("contracts",),
     ("distributed",),
-    ("spec", "errors"),
+    ("spec", "errors", "events"),
 )
 ROW = {package: row for row, packages in enumerate(LAYERS) for package in packages}
 MAY_USE_RAY = {

@@ -17,8 +17,8 @@ from gan_dist.execution.preflight import network_problems, resume_problems
 from gan_dist.generation.model import load
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.trial import truncate_job
-from gan_dist.training.schedule import Clock
 from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
 
 DATA = {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64}
@@ -60,7 +60,7 @@ def spec_of(name: str = "seqgan after mle", **changes: Any) -> JobSpec:
 
 
 def rows_of(spec: JobSpec, root: Path) -> Any:
-    return read_rows(spec, Folder.at(root / "prepared"), False, lambda event: None)
+    return read_rows(spec, Folder.at(root / "prepared"), smoke=False, emit=lambda event: None)
 
 
 @pytest.mark.parametrize(("name", "k"), [*((name, 4) for name in JOBS), *(("seqgan after mle", k) for k in (2, 3))])

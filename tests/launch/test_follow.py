@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from gan_dist.execution.events import parse_event, printed_by_user
+from gan_dist.execution.log_lines import parse_event, printed_by_user
 from gan_dist.launch.follow import LiveDisplay, RunOutcome, format_clock, outcome_of, shorten
 
 

@@ -13,7 +13,7 @@ from gan_dist.contracts import Batch, Nets, Term, mean_over
 from gan_dist.objectives.adversarial import Hinge
 from gan_dist.penalties.r1 import R1, R2
 from gan_dist.penalties.wgan_gp import Dragan, WganGp, gradient_norm
-from gan_dist.spec.optimizer import OptimizerSpec
+from gan_dist.spec.sections import OptimizerSpec
 from gan_dist.training.stages import Cadence, LazyPenalty, Stage, WeightedObjective, lazy_correction
 from tests.helpers import CLOCK, Bare, batch_of, finite_difference, nets_of
 
@@ -262,7 +262,17 @@ def stage_with(every: int, begins: int = 0, weights: Any = NoLoss) -> Stage:
     settings = {name: OptimizerSpec().settings(name) for name in ("generator", "discriminator")}
     lazy = LazyPenalty("r1", R1(gamma=2.0), every)
     objective = WeightedObjective("none", weights(), 1.0)
-    return Stage("test", begins, 10_000, (objective,), (lazy,), settings, Cadence(1, 1, 1, 1), (), CLOCK)
+    return Stage(
+        name="test",
+        begins=begins,
+        ends=10_000,
+        objectives=(objective,),
+        penalties=(lazy,),
+        settings=settings,
+        cadence=Cadence(1, 1, 1, 1),
+        driven=(),
+        clock=CLOCK,
+    )
 
 
 def gradient_at(stage: Stage, seen: int, micro: int) -> Tensor:

@@ -46,7 +46,13 @@ def request_of(name, **spec):
 def followed(cluster, request, environment=HERE):
     job = submit(request, cluster, environment, "fake_driver")
     printed = io.StringIO()
-    outcome = follow_job(JobsClient(cluster), job, request.run_id, LiveDisplay(Console(file=printed, width=200)), None)
+    outcome = follow_job(
+        JobsClient(cluster),
+        job,
+        run_id=request.run_id,
+        follower=LiveDisplay(Console(file=printed, width=200)),
+        ask=None,
+    )
     return outcome, printed.getvalue()
 
 
@@ -132,7 +138,7 @@ def test_interrupt_asks(cluster, answer):
     thread = threading.Thread(target=interrupt)
     thread.start()
     follower = LiveDisplay(Console(file=io.StringIO()))
-    outcome = follow_job(jobs, job, request.run_id, follower, lambda: answer == "stop")
+    outcome = follow_job(jobs, job, run_id=request.run_id, follower=follower, ask=lambda: answer == "stop")
     thread.join()
     if answer == "stop":
         assert (outcome.status, outcome.exit_code) == ("stopped", 3)

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+import gan_dist
+from gan_dist.errors import JobError
+from gan_dist.registry import lookup
 from gan_dist.registry.lookup import ALIASES, build_component, check_arguments, resolve_target, signature
 
 NETS = '''\
@@ -204,3 +207,48 @@ def test_checking_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "now"),
+    [
+        ("generator", "gan_dist.networks.r3gan:Generator", "'gan_dist.networks.image.r3gan:Generator' now, or 'r3gan'"),
+        ("penalty", "gan_dist.penalties.r2:R2", "'gan_dist.penalties.r1:R2' now, or 'r2'"),
+        ("metric", "gan_dist.metrics.kid:Kid", "'gan_dist.metrics.image.kid:Kid' now, or 'kid'"),
+    ],
+)
+def test_an_older_path_of_a_shipped_component_is_answered_with_the_new_one(kind: Any, old: str, now: str) -> None:
+    ((argument, text),) = lookup.check_arguments(kind, old, {})
+    assert argument == "use" and text.endswith(f"; it is {now} for short")
+    assert "for short" not in lookup.check_arguments(kind, "gan_dist.nowhere:Nothing", {})[0][1]
+
+
+def test_a_loss_is_one_file_and_one_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one without a discriminator: what the registry has to know of it is an attribute of its class."""
+    package = tmp_path / "my_losses"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "total_variation.py").write_text(
+        "from gan_dist import Phase, mean_over\n\n\n"
+        "class TotalVariation:\n"
+        "    phases = (Phase('G', ('generator',), real=False),)\n"
+        "    needs_discriminator = False\n\n"
+        "    def terms(self, phase, nets, batch):\n"
+        "        return {'variation': mean_over((batch.fakes[..., 1:] - batch.fakes[..., :-1]).abs())}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(lookup.ALIASES["objective"], "total_variation", "my_losses.total_variation:TotalVariation")
+    job = {
+        "version": 1,
+        "name": "smooth",
+        "data": {"source": "digits", "size": 8},
+        "generator": {"use": "mlp", "hidden": 8, "z": 4},
+        "objective": "total_variation",
+        "batch": 8,
+        "until": "3 steps",
+        "every": {"report": "1 steps"},
+    }
+    run = gan_dist.train(job, storage=str(tmp_path / "runs"))
+    assert run.status == "succeeded" and "variation" in " ".join(run.history()[-1])
+    with pytest.raises(JobError, match="discriminator: required, but missing; objective 'hinge' is about one"):
+        gan_dist.train({**job, "objective": "hinge"})

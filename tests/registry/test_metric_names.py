@@ -10,7 +10,7 @@ import pytest
 from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry.metric_names import job_metric_names, metric_value_names, resolve_metric
-from gan_dist.spec.component_specs import MetricSpec
+from gan_dist.spec.sections import MetricSpec
 from tests.helpers import small
 
 OWN = """\

@@ -38,7 +38,7 @@ def networks() -> dict[str, dict[str, Tensor]]:
 def save(parent: Folder, seen: int, loss: float = 0.0, attempt: int = 1, **state: Any) -> Checkpoint:
     meta = {"clock": {"seen": seen, "reals_drawn": seen}, "metrics": {"loss": loss}, "data": {}}
     tensors: Mapping[str, Mapping[str, Tensor]] = state.get("networks", networks())
-    return write(parent, name_of(seen, attempt), tensors, {"seen": torch.tensor(seen)}, meta)
+    return write(parent, name_of(seen, attempt), networks=tensors, training={"seen": torch.tensor(seen)}, meta=meta)
 
 
 def kept(parent: Folder) -> list[int]:
@@ -69,7 +69,7 @@ def test_training_state_is_read_without_running_anything(tmp_path: Path) -> None
         "objectives": {},
         "buffers": {"generator": [torch.ones(2)]},
     }
-    written = write(Folder.at(tmp_path), "a", {}, state, {"clock": {"seen": 0}})
+    written = write(Folder.at(tmp_path), "a", networks={}, training=state, meta={"clock": {"seen": 0}})
     loaded = torch.load(tmp_path / "a" / "training.pt", weights_only=True)
     assert torch.equal(
         loaded["optimizers"]["generator"]["state"][0]["exp_avg"], adam.state_dict()["state"][0]["exp_avg"]
@@ -183,14 +183,14 @@ def test_pruning_keeps_the_last_and_the_best(tmp_path: Path, last: int, best: in
     parent = Folder.at(tmp_path)
     for seen, loss in enumerate((0.7, 0.1, 0.9, 0.5, 0.6), 1):
         save(parent, seen, loss)
-    prune(parent, last, best, "loss", mode)
+    prune(parent, last=last, best=best, metric="loss", mode=mode)
     assert kept(parent) == left == [int(name[:12]) for name in parent.names()]
 
 
 def test_ranking_passes_over_those_without_the_metric(tmp_path: Path) -> None:
     parent = Folder.at(tmp_path)
     save(parent, 1, 0.5)
-    write(parent, name_of(2, 1), {}, {}, {"clock": {"seen": 2}, "metrics": {}})
+    write(parent, name_of(2, 1), networks={}, training={}, meta={"clock": {"seen": 2}, "metrics": {}})
     assert [checkpoint.seen for checkpoint in ranked(stored(parent), "loss", "min")] == [1]
 
 
@@ -199,7 +199,7 @@ def test_pruning_survives_a_damaged_one(tmp_path: Path) -> None:
     for seen in (1, 2, 3, 4):
         save(parent, seen)
     (tmp_path / name_of(2, 1) / "meta.json").write_text('{"cut')
-    prune(parent, 2, 0, None, "min")
+    prune(parent, last=2, best=0, metric=None, mode="min")
     assert [name[:12].lstrip("0") for name in parent.names()] == ["2", "3", "4"]
     assert [checkpoint.seen for checkpoint in ranked(stored(parent), "loss", "min")] == [3, 4]
 
@@ -212,7 +212,7 @@ def test_pruning_removes_what_was_left_half_written(tmp_path: Path) -> None:
         parent.child(half).delete("meta.json")
         parent.child(half).write("generator.safetensors.part", b"ha")
     parent.write("notes/mine.txt", b"")
-    prune(parent, 9, 0, None, "min")
+    prune(parent, last=9, best=0, metric=None, mode="min")
     assert parent.names() == [name_of(1, 1), name_of(3, 1), name_of(4, 1), "notes"], "4 may be in the making"
 
 
@@ -222,7 +222,7 @@ def test_pruning_keeps_what_was_written_last(tmp_path: Path) -> None:
     save(parent, 64)
     (tmp_path / save(parent, 128).name / "training.pt").unlink()
     written = save(parent, 96, attempt=2)
-    prune(parent, 1, 0, None, "min")
+    prune(parent, last=1, best=0, metric=None, mode="min")
     found = newest(parent, pytest.fail)
     assert found is not None and found.name == written.name
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from gan_dist.errors import JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.space import parse_parameter
+from gan_dist.spec.sweep import parse_parameter
 from gan_dist.sweeps.candidates import make_trial_job
 from gan_dist.sweeps.results import write_yaml
 from gan_dist.sweeps.sampler import list_combinations, list_known_configurations, probe_space, suggest_random

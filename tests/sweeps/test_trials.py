@@ -15,11 +15,11 @@ from gan_dist.launch.load_job import load_job
 from gan_dist.launch.resume_rules import resume_spec
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.index import find_run
-from gan_dist.runs.metric_history import tag_curve
 from gan_dist.runs.request import RunRequest
-from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.run_folder import RunFolder, tag_curve
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps import local
 from gan_dist.sweeps.local import run_here
 from gan_dist.sweeps.report import save_pictures
@@ -28,7 +28,6 @@ from gan_dist.sweeps.sampler import study_of
 from gan_dist.sweeps.schedulers import trace_lineage
 from gan_dist.sweeps.trial import LINEAGE, take_over, truncate_job
 from gan_dist.sweeps.trial_log import History
-from gan_dist.training.schedule import Clock
 from tests.helpers import CLOCK, SMALL, assert_same_state, small, train
 
 RATES = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}

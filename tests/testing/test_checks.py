@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from gan_dist.registry.lookup import ALIASES
-from gan_dist.testing.checks import check, problems
-from gan_dist.testing.kinds import KINDS as CHECKED
-from gan_dist.testing.kinds import guess_kind
+from gan_dist.testing.checks import KINDS as CHECKED
+from gan_dist.testing.checks import check, guess_kind, problems
 from tests.tiny import encoder_of, lm_of
 
 HEAD = """

@@ -34,7 +34,7 @@ def ready(spec: JobSpec) -> tuple[nn.Module, StandingStatistics]:
     rows = rows_of(spec)
     assert spec.standing is not None
     generator = build_networks(spec, rows.facts)["generator"].double()
-    return generator, StandingStatistics(spec.standing, spec.batch, rows, spec.seed, CPU)
+    return generator, StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=CPU)
 
 
 def inputs_of_first_norm(generator: nn.Module, noise: Any, cond: Tensor | None) -> Tensor:

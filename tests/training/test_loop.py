@@ -19,13 +19,12 @@ from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.registry.build import build_networks
 from gan_dist.runs.checkpoint import load_weights, stored
 from gan_dist.spec.job import EmaSpec, JobSpec
+from gan_dist.spec.schedules import Clock
 from gan_dist.training.batches import BatchFactory, StepKey
-from gan_dist.training.ema import Ema
 from gan_dist.training.loop import Iteration, accumulate, iterate
 from gan_dist.training.run_logger import Stats
-from gan_dist.training.schedule import Clock
 from gan_dist.training.stages import build_stages
-from gan_dist.training.state import TrainState
+from gan_dist.training.state import Ema, TrainState
 from tests.helpers import CPU, everything, never, rows_of, small, train
 
 
@@ -36,19 +35,19 @@ def ready(spec: JobSpec, micro: int | None = None) -> Iteration:
     modules = {name: module.double() for name, module in build_networks(spec, rows.facts).items()}
     stages = build_stages(spec, clock, modules)
     nets = {name: run.wire(module, False, torch.enable_grad) for name, module in modules.items()}
-    state = TrainState(nets, stages[0].settings, None, stages)
+    state = TrainState(nets=nets, settings=stages[0].settings, ema=None, stages=stages)
     state.enter(stages[0])
     feed = BatchFactory(
-        rows,
-        nets["generator"],
-        run,
-        spec.seed,
-        spec.batch,
-        micro or spec.batch,
-        torch.float64,
-        lambda pixels, rng: (encode(pixels, CPU, torch.float64), None),
+        rows=rows,
+        generator=nets["generator"],
+        run=run,
+        seed=spec.seed,
+        batch=spec.batch,
+        micro_batch=micro or spec.batch,
+        dtype=torch.float64,
+        encode=lambda pixels, rng: (encode(pixels, CPU, torch.float64), None),
     )
-    return Iteration(state, Nets(nets), feed, run, Stats(CPU))
+    return Iteration(state=state, nets=Nets(nets), feed=feed, run=run, stats=Stats(CPU))
 
 
 def gradients(it: Iteration, row: int) -> dict[str, Tensor]:
@@ -117,10 +116,10 @@ def test_only_the_networks_of_a_phase_get_gradients(row: int, trained: str, othe
 def test_frozen_parameters_stay_frozen() -> None:
     it = ready(small())
     first = next(it.state.module("generator").parameters())
-    state = TrainState(it.state.nets, it.state.stages[0].settings, None, it.state.stages)
+    state = TrainState(nets=it.state.nets, settings=it.state.stages[0].settings, ema=None, stages=it.state.stages)
     assert id(first) in {id(p) for p in state.trainable["generator"]}
     first.requires_grad_(False)
-    state = TrainState(it.state.nets, it.state.stages[0].settings, None, it.state.stages)
+    state = TrainState(nets=it.state.nets, settings=it.state.stages[0].settings, ema=None, stages=it.state.stages)
     with state.training(("generator",)):
         assert not first.requires_grad
 

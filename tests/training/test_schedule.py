@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.schedules import parse_schedule
-from gan_dist.training.schedule import Clock, is_due, is_early_look
+from gan_dist.spec.schedules import Clock, is_due, is_early_look, parse_schedule
 
 CLOCK = Clock(batch=64, epoch=1000)
 

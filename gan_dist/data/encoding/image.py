@@ -72,3 +72,14 @@ def encode_gif(pixels: Tensor, least: int = 240, ms: int = 80) -> bytes:
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=ms, loop=0)
     return buffer.getvalue()
+
+
+def split_pair(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs [B, 2C, H, W] as what is to be made and what it is made of, both [B, C, H, W]."""
+    made, given = pairs.chunk(2, 1)
+    return made, given
+
+
+def in_rows(given: Tensor, made: Tensor, real: Tensor) -> Tensor:
+    """Three for each pair, [3B, C, H, W]: the input, what was made of it, and what it should be."""
+    return torch.stack([given, made, real], 1).flatten(0, 1)

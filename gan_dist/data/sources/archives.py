@@ -56,7 +56,7 @@ def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
         labels = folder_labels(_without_common_folders([_split(name)[1] for name in shown]), where)
     state = state_of(map(root.entry, sorted(names)))
     places = [place for _, place, _ in members]
-    return Listing("archive", where, state, root.uri, shown, labels, places)
+    return Listing(kind="archive", where=where, state=state, root=root.uri, names=shown, labels=labels, places=places)
 
 
 def read_archive(part: Part) -> Iterator[RawSample]:

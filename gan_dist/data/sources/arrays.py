@@ -57,7 +57,7 @@ def list_array(data: ImageData, root: Folder, name: str) -> Listing:
         labels = [int(value) for value in values]
     names = Counted("image", len(images))
     state = state_of(map(root.entry, files))
-    return Listing("array", where, state, where, names, labels, note=_range(images))
+    return Listing(kind="array", where=where, state=state, root=where, names=names, labels=labels, note=_range(images))
 
 
 def read_array(part: Part) -> Iterator[RawSample]:

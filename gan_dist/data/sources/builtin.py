@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from gan_dist.data.source import Contents, Counted, Label, Listing, Part, Parts,
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData
+from gan_dist.spec.problems import nearest_name
 
 
 def list_digits(data: ImageData) -> Listing:
@@ -28,7 +28,7 @@ def list_digits(data: ImageData) -> Listing:
     _, shown = load_digits()
     names = Counted("digit", len(shown))
     labels = [int(label) for label in shown] if data.labels == "source" else []
-    return Listing("digits", "digits", state_of(["digits"]), "", names, labels)
+    return Listing(kind="digits", where="digits", state=state_of(["digits"]), root="", names=names, labels=labels)
 
 
 def read_digits(part: Part) -> Iterator[RawSample]:
@@ -58,7 +58,9 @@ def list_torchvision(data: ImageData) -> Listing:
     found = _data_set(name, download=True)
     names = Counted(name, len(found))
     labels: list[Label] = _labels(found, name) if data.labels == "source" else []
-    return Listing("torchvision", data.source, state_of([name, len(found)]), name, names, labels)
+    return Listing(
+        kind="torchvision", where=data.source, state=state_of([name, len(found)]), root=name, names=names, labels=labels
+    )
 
 
 def read_torchvision(part: Part) -> Iterator[RawSample]:
@@ -72,8 +74,8 @@ def _data_set(name: str, download: bool) -> Any:
     import torchvision.datasets as sets
 
     if name not in sets.__all__:
-        near = get_close_matches(name, sets.__all__, n=1)
-        hint = f"; did you mean {SCHEME}{near[0]}?" if near else ""
+        near = nearest_name(name, sets.__all__)
+        hint = f"; did you mean {SCHEME}{near}?" if near else ""
         raise DataError(f"data.source: torchvision has no data set {name!r}{hint}")
     kind: Any = getattr(sets, name)
     root = home() / "torchvision"
@@ -116,7 +118,7 @@ def stand_in(data: DataSpec, count: int) -> Source:
     else:
         words = [f"word{number}" for number in range((data.vocabulary or WORDS) - len(SPECIAL))]
         form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
-    listing = Listing("noise", data.source, "", "", names, labels)
+    listing = Listing(kind="noise", where=data.source, state="", root="", names=names, labels=labels)
     classes, numbers = numbered(labels, names)
     contents = Contents(Parts(listing, form, numbers), classes, form)
     return Source(data.source, state_of(["noise", count, form, classes]), lambda: contents)

@@ -33,7 +33,7 @@ def list_folder(data: ImageData, root: Folder) -> Listing | None:
         raise DataError("data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none'")
     names = [entry.name for entry in entries]
     labels = folder_labels(names, root.uri) if data.labels == "folders" else []
-    return Listing("files", root.uri, state_of(entries), root.uri, names, labels)
+    return Listing(kind="files", where=root.uri, state=state_of(entries), root=root.uri, names=names, labels=labels)
 
 
 def list_table(data: ImageData, root: Folder, name: str) -> Listing:
@@ -48,7 +48,7 @@ def list_table(data: ImageData, root: Folder, name: str) -> Listing:
         column = _column(rows, LABELS, name, "labels")
         labels = _as_labels([row.get(column) for row in rows])
     state = state_of([root.entry(name), *map(root.entry, names)])
-    return Listing("files", f"{root.uri}/{name}", state, root.uri, names, labels)
+    return Listing(kind="files", where=f"{root.uri}/{name}", state=state, root=root.uri, names=names, labels=labels)
 
 
 def read_files(part: Part) -> Iterator[RawSample]:

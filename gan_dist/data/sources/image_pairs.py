@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from PIL import Image
 
 from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.source import Listing, Part, RawSample, state_of
+from gan_dist.data.source import Listing, Part, RawSample, explain_unreachable, state_of
 from gan_dist.data.sources.image_files import is_image, read_image
-from gan_dist.data.sources.reachability import reaching
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import PairData
@@ -27,7 +26,9 @@ def list_pairs(data: PairData) -> Listing:
     entries = _entries(made, "data.source")
     if data.inputs is None:
         names = sorted(entry.name for one in entries.values() for entry in one)
-        return Listing("files", made.uri, state_of(sorted(entries.items())), made.uri, names)
+        return Listing(
+            kind="files", where=made.uri, state=state_of(sorted(entries.items())), root=made.uri, names=names
+        )
     given = _folder(data.inputs, "data.inputs")
     inputs = _entries(given, "data.inputs")
     if not entries.keys() & inputs.keys():
@@ -35,7 +36,7 @@ def list_pairs(data: PairData) -> Listing:
         raise DataError(f"data.inputs: no image has the same name in {made.uri!r} and {given.uri!r} ({examples})")
     names = [_joined(entries.get(stem, []), inputs.get(stem, [])) for stem in sorted(entries.keys() | inputs.keys())]
     state = state_of([*sorted(entries.items()), *sorted(inputs.items())])
-    return Listing("pairs", made.uri, state, made.uri, names, note=given.uri)
+    return Listing(kind="pairs", where=made.uri, state=state, root=made.uri, names=names, note=given.uri)
 
 
 def read_pairs(part: Part) -> Iterator[RawSample]:
@@ -67,7 +68,7 @@ def halves(image: Image.Image, side: str) -> list[Image.Image]:
 
 
 def _folder(where: str, key: str) -> Folder:
-    with reaching(where, key):
+    with explain_unreachable(where, key):
         folder, name = locate(where)
     if name is not None:
         raise DataError(f"{key}: {where!r} is a file; pairs are read from folders of images")

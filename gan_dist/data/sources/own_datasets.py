@@ -44,7 +44,9 @@ def list_own(data: ImageData) -> Listing:
     names = Counted(ITEM, len(found))
     labels = _all_labels(found, data.source) if data.labels == "source" else []
     note = json.dumps(data.args)
-    return Listing(KIND, data.source, own_state(data), data.source, names, labels, note=note)
+    return Listing(
+        kind=KIND, where=data.source, state=own_state(data), root=data.source, names=names, labels=labels, note=note
+    )
 
 
 def own_state(data: ImageData | TextData) -> str:

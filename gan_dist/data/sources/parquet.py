@@ -43,7 +43,7 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
     if not shown:
         raise DataError(f"data.source: {where!r} has no rows")
     state = state_of(map(root.entry, sorted(names)))
-    return Listing("parquet", where, state, root.uri, shown, labels, places)
+    return Listing(kind="parquet", where=where, state=state, root=root.uri, names=shown, labels=labels, places=places)
 
 
 def read_parquet(part: Part) -> Iterator[RawSample]:

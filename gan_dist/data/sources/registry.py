@@ -23,6 +23,7 @@ from gan_dist.data.source import (
     Parts,
     RawSample,
     Source,
+    explain_unreachable,
     numbered,
     state_of,
 )
@@ -40,7 +41,6 @@ from gan_dist.data.sources.image_files import list_folder, list_table, read_file
 from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
 from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
-from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
@@ -137,7 +137,7 @@ def list_source(data: PictureData) -> Listing:
         return list_torchvision(data)
     if is_own_data(data.source):
         return list_own(data)
-    with reaching(data.source):
+    with explain_unreachable(data.source):
         folder, name = locate(data.source)
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
 
@@ -150,11 +150,16 @@ def read(part: Part) -> Iterator[Row]:
                 images = _images(found.content, part.form)
                 pixels = [to_pixels(image, part.form) for image in images]
                 native = str(max(map(channels_of, images)))
-                yield Row(found.name, pixels[0] if len(pixels) == 1 else np.concatenate(pixels), found.label, native)
+                yield Row(
+                    name=found.name,
+                    sample=pixels[0] if len(pixels) == 1 else np.concatenate(pixels),
+                    label=found.label,
+                    native=native,
+                )
             else:
-                yield Row(found.name, _encoded(found.content, part.form), found.label, "")
+                yield Row(name=found.name, sample=_encoded(found.content, part.form), label=found.label, native="")
         except UnreadableSample as error:
-            yield Row(found.name, None, found.label, "", str(error))
+            yield Row(name=found.name, sample=None, label=found.label, native="", reason=str(error))
 
 
 def _encoded(content: Content, codec: Codec) -> NDArray[Any]:

@@ -11,9 +11,19 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
-from gan_dist.data.source import FORMAT, Contents, Label, Listing, Parts, Source, folder_labels, numbered, state_of
+from gan_dist.data.source import (
+    FORMAT,
+    Contents,
+    Label,
+    Listing,
+    Parts,
+    Source,
+    explain_unreachable,
+    folder_labels,
+    numbered,
+    state_of,
+)
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
-from gan_dist.data.sources.reachability import reaching
 from gan_dist.data.text.file_formats import LineNames, Sentence, SomeNames, TextReadOptions, iterate_sentences, note_of
 from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
@@ -41,13 +51,13 @@ def find_text(data: TextData) -> Source:
         return _find_own(data, splitting)
     if data.labels == "source":
         raise DataError("data.labels: 'source' is for your own data set; for files use folders, files or column")
-    with reaching(data.source):
+    with explain_unreachable(data.source):
         root, name = locate(data.source)
         files = [root.entry(name)] if name is not None else text_files(root)
     where = f"{root.uri}/{name}" if name is not None else root.uri
     key = state_of([FORMAT, files, splitting, _options(data), data.labels, _column(data)])
     how = TextReadOptions(data.encoding, data.columns, _column(data) or None)
-    listing = Listing("sentences", where, "", root.uri, LineNames(), note=note_of(how))
+    listing = Listing(kind="sentences", where=where, state="", root=root.uri, names=LineNames(), note=note_of(how))
     reading = {file.name: lambda name=file.name: iterate_sentences(root, name, how) for file in files}
     return Source(where, key, lambda: _contents(data, splitting, listing, reading))
 
@@ -56,7 +66,9 @@ def _find_own(data: TextData, splitting: Splitting) -> Source:
     if data.labels not in ("none", "source"):
         raise DataError(f"data.labels: {data.labels!r} is of files; for your own data set use 'source' or 'none'")
     key = state_of([FORMAT, own_state(data), splitting, _options(data), data.labels])
-    listing = Listing(KIND, data.source, "", data.source, LineNames(), note=json.dumps(data.args))
+    listing = Listing(
+        kind=KIND, where=data.source, state="", root=data.source, names=LineNames(), note=json.dumps(data.args)
+    )
     reading = {ITEM: lambda: own_sentences(data)}
     return Source(data.source, key, lambda: _contents(data, splitting, listing, reading))
 
@@ -81,7 +93,7 @@ def splitting_of(data: TextData) -> Splitting:
         return Splitting(data.tokens, data.lower)
     if not data.tokens.endswith(".json"):
         raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, WAYS)}, or a tokeniser.json")
-    with reaching(data.tokens):
+    with explain_unreachable(data.tokens):
         root, name = locate(data.tokens)
         assert name is not None
         splitting = Splitting("tokenizer", data.lower, root.read(name).decode())

@@ -71,7 +71,7 @@ class HeldOutText:
 
 
 def describe_held_out(
-    data: TextData, held: Held, folder: Folder, written: float | None, stand_in: bool
+    data: TextData, held: Held, *, folder: Folder, written: float | None, stand_in: bool
 ) -> dict[str, Any] | None:
     """Where the sentences are that a job keeps from training, and how they are read; None where it keeps none.
 

@@ -18,8 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import NUMBERS, Codec, Splitting
-from gan_dist.data.source import FORMAT, Contents, Counted, Listing, Part, Parts, RawSample, Source, numbered, state_of
-from gan_dist.data.sources.reachability import reaching
+from gan_dist.data.source import (
+    FORMAT,
+    Contents,
+    Counted,
+    Listing,
+    Part,
+    Parts,
+    RawSample,
+    Source,
+    explain_unreachable,
+    numbered,
+    state_of,
+)
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import locate
 from gan_dist.spec.data import TextData
@@ -109,7 +120,7 @@ def open_oracle(description: Description) -> LstmOracle:
         DataError: its file is gone, or holds something else, or no longer what it held.
     """
     if "file" in description:
-        with reaching(description["file"]):
+        with explain_unreachable(description["file"]):
             weights, digest = _loaded(description["file"])
         if digest != description.get("digest", digest):
             raise DataError(f"data.source: the oracle in {description['file']!r} is not the one that drew these data")
@@ -128,7 +139,7 @@ def find_oracle(data: TextData) -> Source:
     _, _, file = data.source.partition(":")
     description: Description = {"vocabulary": data.vocabulary or VOCABULARY, "seed": SEED}
     if file:
-        with reaching(file):
+        with explain_unreachable(file):
             weights, digest = _loaded(file)
         description, known = {"file": file, "digest": digest}, len(weights["emb"])
         if data.vocabulary not in (None, known):
@@ -137,7 +148,7 @@ def find_oracle(data: TextData) -> Source:
     codec = Codec(data.length, Splitting(NUMBERS), vocabulary)
     count = int(data.count.value)
     names = Counted("sentence", count)
-    listing = Listing("oracle", data.source, "", file, names)
+    listing = Listing(kind="oracle", where=data.source, state="", root=file, names=names)
     classes, _ = numbered((), names)
     parts, shares = Parts(listing, codec, ()), data.shares
 

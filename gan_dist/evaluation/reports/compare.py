@@ -8,18 +8,17 @@ from typing import Any
 
 from gan_dist.data.encoding.image import encode_png
 from gan_dist.errors import UsageError
-from gan_dist.evaluation.reports.html import page
-from gan_dist.evaluation.reports.plots import Panel, render_png
+from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.evaluation.reports.results import run_results
 from gan_dist.generation.model import Model, load, trained_on
 from gan_dist.generation.samples import Sheet
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.spec.problems import suggestion
+from gan_dist.spec.problems import flatten_keys, suggestion
 
 ABSENT = "-"
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Comparison:
     """Of runs in the order they were named.
 
@@ -50,7 +49,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     """
     if len(runs) < 2:
         raise UsageError("name two runs or more: gan-dist compare RUN RUN")
-    jobs = [flatten_job(run.request()["job"]) for run in runs]
+    jobs = [flatten_keys(run.request()["job"]) for run in runs]
     reports = {run.id: run.reports() for run in runs}
     tag = _tag(list(reports.values()), scalar)
     lines = {
@@ -60,7 +59,9 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
     models = [load(run, trust_code=True) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
     curve = render_png([Panel("samples seen", tag, lines, style=".-")])
-    return Comparison([run.id for run in runs], differing_keys(jobs), _results(runs), curve, sheets)
+    return Comparison(
+        runs=[run.id for run in runs], jobs=differing_keys(jobs), results=_results(runs), curve=curve, sheets=sheets
+    )
 
 
 def html(found: Comparison) -> str:
@@ -90,20 +91,10 @@ def _sheet(model: Model, seed: int) -> Sheet:
     return model.modality.sheet(model.generator, rows, seed, model.device)[0]
 
 
-def flatten_job(value: Any, key: str = "") -> dict[str, str]:
-    """The leaves of a job by their dotted keys."""
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    if not isinstance(value, Mapping | list) or not value:
-        return {key: str(value)}
-    return {
-        name: leaf for part, inner in items for name, leaf in flatten_job(inner, f"{key}.{part}".lstrip(".")).items()
-    }
-
-
-def differing_keys(jobs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+def differing_keys(jobs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """The keys whose values differ, in the first job's order."""
     keys = dict.fromkeys(key for job in jobs for key in job)
-    rows = {key: [job.get(key, ABSENT) for job in jobs] for key in keys}
+    rows = {key: [str(job.get(key, ABSENT)) for job in jobs] for key in keys}
     return {key: row for key, row in rows.items() if len(set(row)) > 1}
 
 

@@ -1,11 +1,15 @@
-"""Curves as a PNG."""
+"""Curves as PNG files, and pages: HTML files that open without a network, with pictures inside and no scripts."""
 
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 Line = tuple[Sequence[float], Sequence[float]]
 WIDTH, HEIGHT, DPI = 6.0, 4.2, 120
@@ -46,3 +50,26 @@ def render_png(panels: Sequence[Panel]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def page(template: str, **values: Any) -> str:
+    """The whole file, of a template in the folder beside this; what the values say is escaped."""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("gan_dist.evaluation.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["data_uri"] = _data_uri
+    return found
+
+
+def _data_uri(content: bytes) -> str:
+    """A PNG file's content as the address of a picture."""
+    return f"data:image/png;base64,{b64encode(content).decode()}"

@@ -6,11 +6,9 @@ from typing import Any
 
 from gan_dist.data.facts import facts_from_record
 from gan_dist.evaluation.collapse import watch_reports
-from gan_dist.evaluation.reports.html import page
-from gan_dist.evaluation.reports.plots import Panel, render_png
+from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.runs.checkpoint import newest_described
-from gan_dist.runs.metric_history import summarize_metrics, tag_curve, training_seconds
-from gan_dist.runs.run_folder import JOB, RunFolder
+from gan_dist.runs.run_folder import JOB, RunFolder, summarize_metrics, tag_curve, training_seconds
 
 SHOWN_TAGS = ("loss/", "metric/")
 MOST_PANELS = 4

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from gan_dist.events import Event
+
 
 class DriverMailbox:
     """An actor between driver and workers: events go one way, the data and a stop the other."""
@@ -15,14 +17,14 @@ class DriverMailbox:
     def __init__(self) -> None:
         self._data: dict[str, Any] | None = None
         self._ready = asyncio.Event()
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._stop = False
         self._fatal: dict[str, str] | None = None
 
-    async def put(self, event: dict[str, Any]) -> None:
+    async def put(self, event: Event) -> None:
         self._events.append(event)
 
-    async def take(self) -> list[dict[str, Any]]:
+    async def take(self) -> list[Event]:
         """Events since the last call."""
         taken, self._events = self._events, []
         return taken

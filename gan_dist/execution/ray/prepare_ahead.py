@@ -21,13 +21,17 @@ class BackgroundPreparation:
         progress: told how many shards are done, of how many.
     """
 
-    def __init__(self, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress) -> None:
+    def __init__(
+        self, *, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress
+    ) -> None:
         self._found: Prepared | None = None
         self._error: Exception | None = None
 
         def read() -> None:
             try:
-                self._found = prepare_or_load(data, cache, write_shards_on_ray(cpus), progress, stand_in_of)
+                self._found = prepare_or_load(
+                    data, cache, executor=write_shards_on_ray(cpus), progress=progress, stand_in_of=stand_in_of
+                )
             except Exception as error:
                 self._error = error
 

@@ -13,7 +13,7 @@ from gan_dist.spec.sections import ResourcesSpec
 WORKERS_ON_CPU = 2
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class ResolvedResources:
     """Resolved resources.
 
@@ -73,7 +73,9 @@ def resolve_resources(
         workers = int(resources.workers)
     each = 1.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
     alive = sum(bool(node.get("Alive")) for node in nodes)
-    return ResolvedResources(workers, gpu, each, cpus, gpus, alive)
+    return ResolvedResources(
+        workers=workers, gpu=gpu, cpus_per_worker=each, cluster_cpus=cpus, cluster_gpus=gpus, nodes=alive
+    )
 
 
 def resource_problems(resources: ResourcesSpec, ask: ResolvedResources, storage: Folder) -> list[str]:

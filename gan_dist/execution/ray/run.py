@@ -18,7 +18,7 @@ from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.randomness import lanes_of
 from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.events import print_event
+from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
@@ -67,7 +67,11 @@ def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict
     def read() -> PreparedData:
         attempt.emit({"event": "stage", "text": "reading data"})
         return load_into_object_store(
-            reading.result(), attempt.spec, cluster.nodes(), earlier_window(attempt.folder), attempt.emit
+            reading.result(),
+            attempt.spec,
+            nodes=cluster.nodes(),
+            before=earlier_window(attempt.folder),
+            emit=attempt.emit,
         )
 
     return run_with_data(attempt, attempt.spec, read)
@@ -103,7 +107,7 @@ def run_with_data(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedDa
 
 
 def load_into_object_store(
-    found: Prepared, spec: JobSpec, nodes: list[dict[str, Any]], before: int | None, emit: Callable[..., None]
+    found: Prepared, spec: JobSpec, *, nodes: list[dict[str, Any]], before: int | None, emit: Callable[..., None]
 ) -> PreparedData:
     """Decide how the data are served, and put them where the workers find them."""
     import ray
@@ -176,7 +180,14 @@ class _TrainerThread:
             "mailbox": self.mailbox,
         }
         folder, name = self.attempt.folder.folder.child("ray"), self.attempt.request.submission_id
-        trainer = make_torch_trainer(train_on_worker, config, self.ask, folder, name, self.spec.resources.max_failures)
+        trainer = make_torch_trainer(
+            train_on_worker,
+            config,
+            ask=self.ask,
+            folder=folder,
+            name=name,
+            max_failures=self.spec.resources.max_failures,
+        )
         try:
             result: Any = trainer.fit()
             self.result = result.return_value

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.errors import UsageError
-from gan_dist.execution.events import preparation_progress, print_event
+from gan_dist.execution.log_lines import preparation_progress, print_event
 from gan_dist.runs.request import VARIABLE
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def evaluate(question: str, out: str, workers: int) -> None:
     mailbox: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
     config = {"question": question, "scratch": folder.child("scratch").uri, "mailbox": mailbox}
     try:
-        result: Any = make_torch_trainer(evaluate_on_worker, config, ask, folder.child("ray"), "evaluate").fit()
+        result: Any = make_torch_trainer(
+            evaluate_on_worker, config, ask=ask, folder=folder.child("ray"), name="evaluate"
+        ).fit()
     except Exception as error:
         fatal = ray.get(mailbox.fatal.remote())
         raise UsageError(fatal["text"] if fatal else f"the workers failed: {error}") from error
@@ -109,7 +111,9 @@ def sample(sampling: str, out: str, workers: int) -> None:
 
     asked = SamplingPlan.from_json(sampling)
     # What is drawn is known on any machine; that of the driver may have no accelerator.
-    write_samples(asked, replace(asked, device="cpu").model(), Path(out), sample_on_ray(workers), _say_progress)
+    write_samples(
+        asked, replace(asked, device="cpu").model(), Path(out), executor=sample_on_ray(workers), progress=_say_progress
+    )
 
 
 def _say_progress(done: int, total: int) -> None:

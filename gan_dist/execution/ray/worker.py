@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gan_dist.events import Emit, Event
+
 if TYPE_CHECKING:
     from gan_dist.data.ingest import Memory, Stream
     from gan_dist.spec.job import JobSpec
@@ -53,7 +55,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     folder = RunFolder(Folder(request.uri))
     try:
         rows = _rows(ray.get(mailbox.data.remote()), spec)
-        return train_run(spec, run, rows, folder, request.attempt, request.start_from)
+        return train_run(
+            spec, run=run, rows=rows, folder=folder, attempt=request.attempt, start_from=request.start_from
+        )
     except Exception as raised:
         # A task's own exception, such as that of a damaged shard, comes wrapped.
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
@@ -73,7 +77,7 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
     if data["blocks"] is None:
         return Stream(found, found.facts.window, spec.seed, spec.batch)
     blocks = [samples_of(table) for table in ray.get(data["blocks"])]
-    return Memory(blocks, ray.get(data["labels"]), found.facts, spec.seed, spec.batch)
+    return Memory(blocks=blocks, labels=ray.get(data["labels"]), facts=found.facts, seed=spec.seed, batch=spec.batch)
 
 
 def describe_error(error: Exception) -> dict[str, str]:
@@ -102,7 +106,7 @@ def _infrastructure(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
 
 
-def _emitter(mailbox: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
+def _emitter(mailbox: Any, run_id: str) -> Emit:
     """Sends events to the driver; the numbers of progress also go to Ray's own dashboards, as metrics of the run."""
     from ray.util.metrics import Gauge
 
@@ -113,7 +117,7 @@ def _emitter(mailbox: Any, run_id: str) -> Callable[[dict[str, Any]], None]:
             gauges[name] = Gauge(f"gan_dist_{name}", description=f"gan-dist: {name}", tag_keys=("run",))
         gauges[name].set(value, tags={"run": run_id})
 
-    def emit(event: dict[str, Any]) -> None:
+    def emit(event: Event) -> None:
         mailbox.put.remote(event)
         if event["event"] == "progress":
             show("samples_seen", event["seen"])

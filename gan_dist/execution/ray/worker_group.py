@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def make_torch_trainer(
     worker: Callable[[dict[str, Any]], Any],
     config: dict[str, Any],
+    *,
     ask: ResolvedResources,
     folder: Folder,
     name: str,

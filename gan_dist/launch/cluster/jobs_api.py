@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
-from gan_dist.execution.events import parse_event
+from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.local import Cluster
 
 LOOK_S = 8.0

@@ -187,7 +187,7 @@ DIGITS = "digits"
 _ANY_SIZE = 32
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class ImageSurvey:
     """What there is to learn from.
 
@@ -223,7 +223,16 @@ def survey_images(source: str) -> ImageSurvey:
     channels = 1 if sum(channels_of(image) == 1 for image in seen) > len(seen) / 2 else 3
     labels, classes, why = _labels(source)
     others = sum(len(files) for _, _, files in os.walk(path)) - len(listing.names) if listing.kind == "files" else 0
-    return ImageSurvey(source, len(listing.names), side, channels, labels, classes, why, max(0, others))
+    return ImageSurvey(
+        source=source,
+        count=len(listing.names),
+        side=side,
+        channels=channels,
+        labels=labels,
+        classes=classes,
+        why=why,
+        others=max(0, others),
+    )
 
 
 def _labels(source: str) -> tuple[Labels, int, str]:

@@ -23,7 +23,7 @@ FEW = 2_000
 LEAST = 16
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class TextSurvey:
     """What there is to learn from.
 
@@ -91,7 +91,17 @@ def survey_text(source: str) -> TextSurvey:
     length = max(4, lengths[int(COVERED * (len(lengths) - 1))])
     frequent = sum(n > 1 for n in counts.values())
     labels = "files" if 1 < len(files) <= 20 else "none"
-    return TextSurvey(source, len(read), way, why, length, len(counts), frequent, encoding, labels)
+    return TextSurvey(
+        source=source,
+        count=len(read),
+        way=way,
+        why=why,
+        length=length,
+        kinds=len(counts),
+        frequent=frequent,
+        encoding=encoding,
+        labels=labels,
+    )
 
 
 def _way(texts: list[str]) -> tuple[str, str]:

@@ -162,6 +162,9 @@ class TextClassifier(nn.Module):
         steps: most batches of 64 sentences that it is trained on.
     """
 
+    in_name = False
+    of_text = True
+
     def __init__(self, *, vocabulary: int, classes: int, steps: int = 1000) -> None:
         super().__init__()
         if classes < 2:

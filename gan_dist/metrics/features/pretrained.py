@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.metrics.features.weight_files import PublishedWeights, find_weights, store_weights
-from gan_dist.networks.layers.weight_files import load_tensors
+from gan_dist.networks.layers.weight_files import PublishedWeights, find_weights, load_tensors, store_weights
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from gan_dist.metrics.statistics import ClassMoments, Moments
 class Frechet:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the means and covariances of real and generated features."""
 
+    published: ClassVar = {"fd": "fid"}
     values = ("fd",)
     needs = "moments"
     least = 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ class ClassScore:
     It knows no real data: a generator of one good image of each class has the highest score.
     """
 
+    published: ClassVar = {"class_score": "inception_score", "class_score_sd": "inception_score_sd"}
     values = ("class_score", "class_score_sd")
     needs = "logits"
     least = 2 * SPLITS

@@ -110,6 +110,8 @@ class PairedDistance:
 class Pixels(nn.Module):
     """uint8 images [B, C, H, W] as numbers in [-1, 1]."""
 
+    in_name = False
+
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels.float() / 127.5 - 1
 

@@ -44,6 +44,8 @@ class Generator(nn.Module):
         ValueError: the size is none of those above, or z cannot be cut.
     """
 
+    channels_last = True
+
     def __init__(
         self,
         *,
@@ -103,6 +105,8 @@ class Discriminator(nn.Module):
     Raises:
         ValueError: the size is none of those above.
     """
+
+    channels_last = True
 
     def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 96) -> None:
         super().__init__()

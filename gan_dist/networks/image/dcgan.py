@@ -28,6 +28,8 @@ class Generator(nn.Module):
         width: channels of the last hidden layer; 64 in the paper's 64-pixel model.
     """
 
+    channels_last = True
+
     def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 100, width: int = 64) -> None:
         super().__init__()
         self.z, self.classes = z, classes
@@ -68,6 +70,8 @@ class Discriminator(nn.Module):
         norm: "batch" as in the paper, or "none", which gradient penalties need.
         auxiliary: whether it tells classes apart beside, for `auxiliary_classifier`, in place of being told them.
     """
+
+    channels_last = True
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class Generator(nn.Module):
         ValueError: the size is none of those above, or the width leaves some size without a channel.
     """
 
+    channels_last = True
+
     def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 256, width: int = 64) -> None:
         super().__init__()
         sides = [2**power for power in range(2, powers_between(size, 8, 1024, "fastgan") + 1)]
@@ -133,6 +135,7 @@ class Discriminator(nn.Module):
         ValueError: the size is none of those above, or the width leaves some size without a channel.
     """
 
+    channels_last = True
     couples_batch = True
 
     def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 64, decoders: bool = False) -> None:

@@ -33,6 +33,8 @@ class Generator(nn.Module):
         dropout: share of features left out in the first three decoding blocks; the noise.
     """
 
+    channels_last = True
+
     def __init__(
         self,
         *,
@@ -93,6 +95,8 @@ class Discriminator(nn.Module):
         layers: blocks that halve the picture; 3 judge patches of 70 pixels, as in the paper, 1 of 16 and 5 of 286.
         norm: instance, batch or none.
     """
+
+    channels_last = True
 
     def __init__(
         self,

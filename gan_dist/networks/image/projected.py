@@ -45,6 +45,7 @@ class Discriminator(nn.Module):
         ValueError: the weights are not there or of another network; the images have transparency.
     """
 
+    channels_last = True
     couples_batch = True
 
     def __init__(

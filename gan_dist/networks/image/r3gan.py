@@ -37,6 +37,8 @@ class Generator(nn.Module):
         blocks: residual blocks in each stage.
     """
 
+    channels_last = True
+
     def __init__(
         self,
         *,
@@ -88,6 +90,8 @@ class Discriminator(nn.Module):
         group: channels in a group of the 3x3 convolutions; 32 for ImageNet.
         blocks: residual blocks in each stage.
     """
+
+    channels_last = True
 
     def __init__(
         self,

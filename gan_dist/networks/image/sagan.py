@@ -35,6 +35,8 @@ class Generator(nn.Module):
         ValueError: the size is none of those above, or the width is below 1.
     """
 
+    channels_last = True
+
     def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 128, width: int = 64) -> None:
         super().__init__()
         widths = _widths(size, width)[::-1]
@@ -72,6 +74,8 @@ class Discriminator(nn.Module):
     Raises:
         ValueError: the size is none of those above, or the width is below 1.
     """
+
+    channels_last = True
 
     def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 64) -> None:
         super().__init__()

@@ -28,6 +28,8 @@ class Generator(nn.Module):
         width: channels of every layer.
     """
 
+    channels_last = True
+
     def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 128, width: int = 256) -> None:
         super().__init__()
         doublings = _log2(size, width) - 2
@@ -61,6 +63,8 @@ class Discriminator(nn.Module):
         classes: number of classes, 0 for none, supplied by the data.
         width: channels of every layer.
     """
+
+    channels_last = True
 
     def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 128) -> None:
         super().__init__()

@@ -41,6 +41,8 @@ class Generator(nn.Module):
         ValueError: a number is out of its range, or the size is none of those above.
     """
 
+    channels_last = True
+
     def __init__(
         self,
         *,
@@ -131,6 +133,7 @@ class Discriminator(nn.Module):
         group: samples whose deviation is taken; 1 for none.
     """
 
+    channels_last = True
     couples_batch = True
 
     def __init__(

@@ -29,6 +29,8 @@ class Encoder(nn.Module):
         norm: batch or none.
     """
 
+    channels_last = True
+
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_dist.data.encoding import image, pair
+from gan_dist.data.encoding import image
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import PairFacts, facts_from_record
 from gan_dist.data.ingest import load_into_memory
@@ -35,14 +35,16 @@ def save(folder: Path, name: str, one: Image.Image) -> None:
 
 def read(tmp_path: Path, **data: Any) -> Prepared:
     spec = PairData(**{"modality": "pair", "size": 8, "max_rejected": 0.9, **data})
-    return prepare_or_load(spec, Folder.at(tmp_path / "cache"), write_shards_on_processes, lambda *_: None)
+    return prepare_or_load(
+        spec, Folder.at(tmp_path / "cache"), executor=write_shards_on_processes, progress=lambda *_: None
+    )
 
 
 def values(found: Prepared) -> list[tuple[int, int]]:
     """(what is to be made, what it is made of), by the mean of each."""
     rows = load_into_memory(found, 0, 1)
     stored, _ = rows.rows(np.arange(found.facts.count))
-    made, given = pair.split_pair(stored)
+    made, given = image.split_pair(stored)
     return [(round(m.float().mean().item()), round(g.float().mean().item())) for m, g in zip(made, given, strict=True)]
 
 
@@ -136,8 +138,8 @@ def test_a_prepared_folder_serves_pairs_and_nothing_else(folders: Path) -> None:
         prepare_or_load(
             ImageData(source=str(folders / "ready"), size=8),
             Folder.at(folders / "c"),
-            write_shards_on_processes,
-            lambda *_: None,
+            executor=write_shards_on_processes,
+            progress=lambda *_: None,
         )
 
 
@@ -153,10 +155,10 @@ def test_parts_survive_json(folders: Path) -> None:
 def test_both_sides_are_mirrored_together() -> None:
     pixels = torch.arange(256 * 2 * 4, dtype=torch.float32).view(256, 2, 2, 2).remainder(256).to(torch.uint8)
     encoded = image.make_encoder(torch.device("cpu"), torch.float64, xflip=True)
-    made, given = pair.split_pair(
+    made, given = image.split_pair(
         encoded(pixels, lambda purpose: single_lane_rng((purpose,), 256, torch.device("cpu")))
     )
-    plain_made, plain_given = pair.split_pair(image.encode(pixels, torch.device("cpu"), torch.float64))
+    plain_made, plain_given = image.split_pair(image.encode(pixels, torch.device("cpu"), torch.float64))
     turned = (made != plain_made).flatten(1).any(1)
     assert turned.equal((given != plain_given).flatten(1).any(1)) and 90 < turned.sum() < 166
 
@@ -188,7 +190,7 @@ def test_sheets_and_samples_for_metrics_are_of_the_same_pairs(folders: Path) -> 
         for given, made, real in zip(row[::3], row[1::3], row[2::3], strict=True):
             assert made == given and real == targets[given]
     made = modality_of(rows.facts).metric_draw(Copies(), rows, 3, cpu)(range(64, 128))
-    assert made.equal(pair.split_pair(rows.rows(_choose_pairs(rows, 3, range(64, 128)))[0])[1])
+    assert made.equal(image.split_pair(rows.rows(_choose_pairs(rows, 3, range(64, 128)))[0])[1])
     targets = TargetImages(rows)
     assert targets.facts.described == "images of 8x8 grey" and not isinstance(targets.facts, PairFacts)
-    assert targets.rows(np.arange(3))[0].equal(pair.split_pair(rows.rows(np.arange(3))[0])[0])
+    assert targets.rows(np.arange(3))[0].equal(image.split_pair(rows.rows(np.arange(3))[0])[0])

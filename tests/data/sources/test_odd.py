@@ -47,11 +47,16 @@ def test_a_read_error_of_the_moment_is_no_rejection(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Folder, "read", fails)
     with pytest.raises(DataError, match=r"002\.png cannot be read now: .*Input/output error"):
         prepare_or_load(
-            spec(tmp_path / "in", max_rejected=1), Folder.at(tmp_path / "c"), write_shards_on_processes, quiet
+            spec(tmp_path / "in", max_rejected=1),
+            Folder.at(tmp_path / "c"),
+            executor=write_shards_on_processes,
+            progress=quiet,
         )
     monkeypatch.undo()
     assert (
-        prepare_or_load(spec(tmp_path / "in"), Folder.at(tmp_path / "c"), write_shards_on_processes, quiet).facts.count
+        prepare_or_load(
+            spec(tmp_path / "in"), Folder.at(tmp_path / "c"), executor=write_shards_on_processes, progress=quiet
+        ).facts.count
         == 4
     )
 
@@ -84,15 +89,15 @@ def test_a_stand_in_is_only_for_what_is_not_there(tmp_path: Path, labels: str) -
         prepare_or_load(
             spec(tmp_path / "in", labels=labels),
             Folder.at(tmp_path / "c"),
-            write_shards_on_processes,
-            quiet,
+            executor=write_shards_on_processes,
+            progress=quiet,
             stand_in_of=8,
         )
     found = prepare_or_load(
         spec(tmp_path / "gone", labels=labels),
         Folder.at(tmp_path / "c"),
-        write_shards_on_processes,
-        quiet,
+        executor=write_shards_on_processes,
+        progress=quiet,
         stand_in_of=8,
     )
     assert found.facts.stand_in

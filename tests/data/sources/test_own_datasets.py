@@ -162,7 +162,9 @@ def prepared(own: Path) -> Callable[..., Prepared]:
     def call(**written: Any) -> Prepared:
         shape = {"length": 8} if written.get("modality") == "text" else {"size": 8}
         data = validate_data({"source": "own_data:Faces", **shape, **written})
-        return prepare_or_load(data, Folder.at(str(own / "cache")), write_shards_on_processes, lambda done, total: None)
+        return prepare_or_load(
+            data, Folder.at(str(own / "cache")), executor=write_shards_on_processes, progress=lambda done, total: None
+        )
 
     return call
 
@@ -365,12 +367,15 @@ def test_a_job_trains_on_one_and_its_paths_travel(own: Path, monkeypatch: pytest
     monkeypatch.setenv("GAN_DIST_HOME", str(own / "home"))
     data = "{source: 'own_data:Faces', size: 8, labels: source, args: {labelled: true, form: tensor}}"
     (own / "job.yaml").write_text(JOB.replace("DATA", data))
-    run = gan_dist.train("job.yaml", {"every.report": "1 steps"})
-    assert run.status()["status"] == "succeeded"
+    run = gan_dist.train("job.yaml", **{"every.report": "1 steps"})
+    assert run.status == "succeeded"
     model = gan_dist.load(run)
     assert model.classes == ("even", "odd") and model.sample(2).shape == (2, 3, 8, 8)
     sent = JobSpec.model_validate(
-        {**run.request()["job"], "data": {"source": "own_data:Absent", "size": 8, "args": {"root": "x", "form": "x"}}}
+        {
+            **run.folder.request()["job"],
+            "data": {"source": "own_data:Absent", "size": 8, "args": {"root": "x", "form": "x"}},
+        }
     ).with_absolute_paths()
     assert json.loads(sent.model_dump_json())["data"]["args"] == {"root": str(own / "x"), "form": "x"}
     assert sent.data.source == "own_data:Absent"

@@ -215,8 +215,10 @@ def test_a_source_that_only_fsspec_reaches(tmp_path: Path) -> None:
     system = fsspec.filesystem("memory")
     for path in (tmp_path / "in").iterdir():
         system.pipe(f"/hub/{path.name}", path.read_bytes())
-    there = prepare_or_load(spec("memory://hub"), Folder.at(tmp_path / "c"), write_shards_on_processes, lambda *_: None)
+    there = prepare_or_load(
+        spec("memory://hub"), Folder.at(tmp_path / "c"), executor=write_shards_on_processes, progress=lambda *_: None
+    )
     local = prepare_or_load(
-        spec(tmp_path / "in"), Folder.at(tmp_path / "d"), write_shards_on_processes, lambda *_: None
+        spec(tmp_path / "in"), Folder.at(tmp_path / "d"), executor=write_shards_on_processes, progress=lambda *_: None
     )
     assert there.facts.checksum == local.facts.checksum

@@ -35,7 +35,11 @@ def spec(source: Path | str, **keys: Any) -> TextData:
 def read(source: Path | str, stand_in_of: int | None = None, **keys: Any) -> Memory:
     with tempfile.TemporaryDirectory() as cache:
         found = prepare_or_load(
-            spec(source, **keys), Folder(cache), write_shards_on_processes, lambda done, total: None, stand_in_of
+            spec(source, **keys),
+            Folder(cache),
+            executor=write_shards_on_processes,
+            progress=lambda done, total: None,
+            stand_in_of=stand_in_of,
         )
         return load_into_memory(found, 0, 1)
 
@@ -188,7 +192,7 @@ def test_a_changed_file_is_prepared_anew_and_an_equal_one_is_not_read(tmp_path: 
     path, cache = write(tmp_path, ".txt"), Folder(str(tmp_path / "cache"))
 
     def settled() -> Any:
-        return prepare_or_load(spec(path), cache, write_shards_on_processes, lambda done, total: None)
+        return prepare_or_load(spec(path), cache, executor=write_shards_on_processes, progress=lambda done, total: None)
 
     first = settled()
     assert settled().folder == first.folder and len(cache.names()) == 1

@@ -33,7 +33,10 @@ LINES = [f"number {n} is {'big' if n % 3 else 'small'}" for n in range(200)]
 
 def settled(root: Path, source: Path | str, **keys: Any) -> Prepared:
     return prepare_or_load(
-        spec(source, **keys), Folder(str(root / "cache")), write_shards_on_processes, lambda done, total: None
+        spec(source, **keys),
+        Folder(str(root / "cache")),
+        executor=write_shards_on_processes,
+        progress=lambda done, total: None,
     )
 
 

@@ -12,8 +12,9 @@ import pytest
 
 import gan_dist
 from gan_dist.cli import main
-from gan_dist.evaluation.reports.compare import differing_keys, flatten_job
+from gan_dist.evaluation.reports.compare import differing_keys
 from gan_dist.runs.run_folder import RunFolder
+from gan_dist.spec.problems import flatten_keys
 
 JOB = """
 name: base
@@ -105,8 +106,8 @@ def test_faults_are_told_in_words(runs: dict[str, RunFolder], compare) -> None:
 
 def test_only_what_differs_is_shown() -> None:
     one, two = (
-        flatten_job({"a": {"b": 1, "c": [1, {"d": 2}]}, "e": None}),
-        flatten_job({"a": {"b": 1, "c": [1]}, "e": None}),
+        flatten_keys({"a": {"b": 1, "c": [1, {"d": 2}]}, "e": None}),
+        flatten_keys({"a": {"b": 1, "c": [1]}, "e": None}),
     )
-    assert one == {"a.b": "1", "a.c.0": "1", "a.c.1.d": "2", "e": "None"}
+    assert one == {"a.b": 1, "a.c.0": 1, "a.c.1.d": 2, "e": None}
     assert differing_keys([one, two]) == {"a.c.1.d": ["2", "-"]}

@@ -14,8 +14,7 @@ from gan_dist.evaluation.reports.results import run_results
 from gan_dist.execution.local import run_local
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import newest
-from gan_dist.runs.metric_history import MetricSummary, summarize_metrics, training_seconds
-from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.run_folder import MetricSummary, RunFolder, summarize_metrics, training_seconds
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from tests.helpers import request_of, small

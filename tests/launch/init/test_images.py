@@ -72,8 +72,8 @@ def test_classes_need_enough_images(smallest: int, labels: str, tmp_path: Path) 
 
 
 def test_numbers_follow_images_and_machine() -> None:
-    few = ImageSurvey("x", 500, 200, 3, "none", 0, "", 0)
-    many = ImageSurvey("x", 200_000, 200, 3, "none", 0, "", 0)
+    few = ImageSurvey(source="x", count=500, side=200, channels=3, labels="none", classes=0, why="", others=0)
+    many = ImageSurvey(source="x", count=200_000, side=200, channels=3, labels="none", classes=0, why="", others=0)
     cpu, gpu = Machine(False, 2), Machine(True, 16)
     assert (choose_recipe(few, cpu).size, choose_recipe(few, gpu).size, choose_recipe(few, cpu, 64).size) == (
         32,

@@ -134,7 +134,9 @@ def test_the_same_text_has_the_same_score_whatever_was_drawn_before() -> None:
 def measuring(metrics: list[dict[str, Any]], data: Sentences, cache: Path) -> tuple[MetricRunner, list[str]]:
     told: list[str] = []
     run = LocalRuntime(CPU, lambda event: told.append(event["text"]), lambda: False)
-    return MetricRunner([MetricSpec.model_validate(one) for one in metrics], data.facts, Folder.at(cache), run), told
+    return MetricRunner(
+        metrics=[MetricSpec.model_validate(one) for one in metrics], facts=data.facts, cache=Folder.at(cache), run=run
+    ), told
 
 
 def drawn(rows: NDArray[np.int64]) -> Any:

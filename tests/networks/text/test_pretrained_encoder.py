@@ -15,7 +15,7 @@ from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import metric_problems, network_problems
-from gan_dist.metrics.features.sentence_encoder import SentenceEncoder
+from gan_dist.metrics.features.language_model import SentenceEncoder
 from gan_dist.networks.text.pretrained import Discriminator
 from gan_dist.registry.metric_names import is_text_metric, metric_value_names
 from gan_dist.runs.storage import Folder
@@ -94,7 +94,7 @@ def test_a_run_with_it_goes_on_bit_for_bit(tmp_path: Path, frozen: bool) -> None
     folder = encoder_of(WORDS)
     judge = {"use": "pretrained_encoder", "folder": str(folder), "frozen": frozen}
     job = spec(tmp_path, folder, discriminator=judge)
-    rows = read_rows(job, Folder.at(tmp_path / "prepared"), False, lambda event: None)
+    rows = read_rows(job, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None)
     assert isinstance(rows.facts, TextFacts) and network_problems(job, rows.facts) == []
     straight = train(job, tmp_path / "straight", rows=rows)
     train(job, tmp_path / "twice", stop_at(3), rows=rows)
@@ -147,10 +147,10 @@ def test_the_distance_is_named_after_the_folder_and_kept_for_the_next_run(tmp_pa
     known = MetricSpec.model_validate(metric)
     assert list(metric_value_names(known)) == ["fd_mini-lm-6_16"] and is_text_metric(known)
     job = spec(tmp_path, folder, metrics=[metric])
-    rows = read_rows(job, Folder.at(tmp_path / "prepared"), False, lambda event: None)
+    rows = read_rows(job, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None)
     assert metric_problems(job, rows.facts) == []
     run = LocalRuntime(CPU, lambda event: None, lambda: False)
-    measuring = MetricRunner([known], rows.facts, Folder.at(tmp_path / "cache"), run)
+    measuring = MetricRunner(metrics=[known], facts=rows.facts, cache=Folder.at(tmp_path / "cache"), run=run)
     real = rows.rows(np.arange(32))[0]
     same = measuring.measure(lambda part: real[[at % 32 for at in part]], rows)["fd_mini-lm-6_16"]
     other = measuring.measure(lambda part: real[[0 for _ in part]], rows)["fd_mini-lm-6_16"]

@@ -134,7 +134,7 @@ def spec(root: Path, folder: Path, **changes: Any) -> JobSpec:
 def test_a_run_goes_on_bit_for_bit_and_its_checkpoint_carries_the_weights(tmp_path: Path) -> None:
     folder = save_lm(tmp_path / "lm", WORDS)
     job = spec(tmp_path, folder)
-    rows = read_rows(job, Folder.at(tmp_path / "prepared"), False, lambda event: None)
+    rows = read_rows(job, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None)
     assert isinstance(rows.facts, TextFacts)
     assert network_problems(job, rows.facts) == []
     straight = train(job, tmp_path / "straight", rows=rows)
@@ -151,12 +151,16 @@ def test_a_run_goes_on_bit_for_bit_and_its_checkpoint_carries_the_weights(tmp_pa
 def test_what_is_no_pretrained_model_is_said_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_lm(tmp_path / "lm", WORDS)
     job = spec(tmp_path, folder)
-    facts = read_rows(job, Folder.at(tmp_path / "prepared"), False, lambda event: None).facts
+    facts = read_rows(job, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None).facts
 
     def problem(where: Path, **data: Any) -> str:
         asked = spec(tmp_path, folder, generator={"use": "pretrained_lm", "folder": str(where)})
         asked = asked.model_copy(update={"data": asked.data.model_copy(update=data)})
-        known = read_rows(asked, Folder.at(tmp_path / "prepared"), False, lambda event: None).facts if data else facts
+        known = (
+            read_rows(asked, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None).facts
+            if data
+            else facts
+        )
         (found,) = network_problems(asked, known)
         return found
 

@@ -6,7 +6,9 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import cast
+
+from gan_dist.events import Emit, Event
 
 MARK = "@gan-dist "
 PROGRESS_S = 2.0
@@ -27,12 +29,12 @@ _NOISE = re.compile(
 )
 
 
-def print_event(event: dict[str, Any]) -> None:
+def print_event(event: Event) -> None:
     """An event as one line of a job's log."""
     print(MARK + json.dumps(event), flush=True)
 
 
-def preparation_progress(emit: Callable[[dict[str, Any]], None]) -> Callable[[int, int], None]:
+def preparation_progress(emit: Emit) -> Callable[[int, int], None]:
     """Tells how many shards of how many are done, every other second."""
     told = float("-inf")
 
@@ -45,7 +47,7 @@ def preparation_progress(emit: Callable[[dict[str, Any]], None]) -> Callable[[in
     return progress
 
 
-def parse_event(line: str) -> dict[str, Any] | None:
+def parse_event(line: str) -> Event | None:
     """The event a log line carries, or None. A line cut short is no event."""
     if not line.startswith(MARK):
         return None
@@ -53,7 +55,7 @@ def parse_event(line: str) -> dict[str, Any] | None:
         found = json.loads(line[len(MARK) :])
     except ValueError:
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
+    return cast(Event, found) if isinstance(found, dict) and isinstance(found.get("event"), str) else None
 
 
 def printed_by_user(line: str) -> str | None:

@@ -1,7 +1,8 @@
-"""What is wrong with the `optimizer` sections of a job, which may be plain values that have other faults too.
+"""What is wrong with the `optimizer` and `data` sections of a job, which may be plain values that have other faults
+too.
 
-An optimiser that is not ours is read from source as every component is: names and types of its arguments, and whether
-a step of it needs a closure.
+An optimiser or a data set that is not ours is read from source as every component is: names and types of its arguments,
+and whether a step of the optimiser needs a closure.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any, NamedTuple
 from gan_dist.registry.argument_types import explain_mismatch
 from gan_dist.registry.python_source import find, read_module
 from gan_dist.registry.signatures import Param, Signature, read_signature
-from gan_dist.spec.component_specs import as_argument
+from gan_dist.spec.data import is_own_data
 from gan_dist.spec.fields import is_own_name
-from gan_dist.spec.optimizer import OURS, OptimizerSpec, laid_on
 from gan_dist.spec.problems import Keys, show_value, unknown_key
 from gan_dist.spec.schedules import is_schedule
+from gan_dist.spec.sections import OURS, OptimizerSpec, as_argument, laid_on
 
 Roots = Sequence[str | Path]
 Told = Iterator[tuple[Keys, str]]
@@ -166,3 +167,41 @@ def _needs_closure(use: str, roots: Roots) -> bool:
         if isinstance(one, ast.FunctionDef) and one.name == "step":
             return len(one.args.args) - 1 > len(one.args.defaults)
     return False
+
+
+def check_data(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """(keys, message) of all that is wrong with a job's `source` and `args`, which may be plain values."""
+    data = tree.get("data")
+    written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    source, args = written.get("source"), written.get("args")
+    args = args if isinstance(args, Mapping) else {}
+    if not isinstance(source, str) or not is_own_data(source):
+        if args:
+            yield ("data", "args"), "only your own data set, `package.module:Name`, takes arguments; remove this key"
+    elif written.get("modality") == "pair":
+        yield ("data", "source"), f"'{source}' is your own data set, which gives images or text, but no pairs"
+    else:
+        for key, text in check_data_arguments(source, args, roots):
+            yield ("data", "source") if key == "source" else ("data", "args", key), text
+
+
+def check_data_arguments(source: str, args: Mapping[str, Any], roots: Roots = ()) -> list[tuple[str, str]]:
+    """(argument, message) for all that is wrong with a data set's arguments; "source" where its name is."""
+    try:
+        takes = read_signature(source, roots)
+    except ValueError as error:
+        return [("source", str(error))]
+    params = {param.name: param for param in takes.params}
+    found = []
+    for key, value in args.items():
+        if key in params:
+            text = explain_mismatch(params[key].annotation, value)
+        else:
+            text = None if takes.open else unknown_key(key, params)
+        if text:
+            found.append((key, text))
+    for param in takes.params:
+        if param.required and param.name not in args:
+            meaning = f": {param.doc}" if param.doc else ""
+            found.append((param.name, f"'{source}' needs this argument{meaning}"))
+    return found
