@@ -1,4 +1,4 @@
-"""What every test gets: one torch thread, and a home of its own."""
+"""What every test gets: one thread for arithmetic, and a home of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow.fs as fs
 import pytest
-import torch
 
 from gan_dist.runs.storage import remote_filesystem
 
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, which only tests that need it do
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")
+MOST_WORKERS = 8
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write tests/integration/golden/*.json anew, after a change of the numbers that was meant",
     )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many workers `-n auto` means: none where tests start processes of their own, nor for a file or two."""
+    chosen = config.option.markexpr
+    alone = chosen != "slow" and not all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
+    few = config.args_source == config.ArgsSource.ARGS and all(".py" in one for one in config.args)
+    return 0 if alone or few else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,10 @@ from gan_dist.training.trainer import _numbers
 from tests.helpers import CPU, assert_same_state, small, stop_at, train
 from tests.integration.test_text_jobs import ALONE, JOBS, rows_of, spec_of
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
 GPU = torch.device("cuda", 0)
 SHAPE: dict[str, Any] = {"vocabulary": 200, "length": 7, "bos": 1, "eos": 2}
 NETWORKS = {"lstm": Lstm, "rmc": Rmc, "transformer": Transformer}
