@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as fs
 import pytest
@@ -38,6 +40,21 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAN_DIST_STORAGE", raising=False)
     if os.environ.get("GAN_DIST_HOME") == HOME_AT_START:
         monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """Calls the command in this process: its exit code, and what it printed and complained."""
+
+    def call(*words: object) -> tuple[Any, str, str]:
+        from gan_dist.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["gan-dist", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_a_run_tells_what_came_of_it(trained: tuple[Run, Any]) -> None:
     assert [row["seen"] for row in run.history()] == sorted(row["seen"] for row in run.history())
     assert run.grids and all(Path(path).is_file() for path in run.grids)
     assert all(Path(path, "meta.json").is_file() for path in run.checkpoints)
-    assert run.wait(timeout=1) is run and run.stop() is run
+    assert run.wait(timeout=60) is run and run.stop() is run
     assert repr(run) == f"Run({run.id}: succeeded, 32 samples seen)"
     page = run._repr_html_()
     assert run.id in page and page.count("data:image/png;base64,") == 2

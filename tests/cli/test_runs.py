@@ -5,19 +5,16 @@ import os
 import re
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
-from gan_dist.cli import main, options
+from gan_dist.cli import options
 from gan_dist.runs import checkpoint
 from gan_dist.runs.index import remember_run
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -28,17 +25,6 @@ def home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["gan-dist", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
 
 
 def stored(home, name, **status):
@@ -136,10 +122,9 @@ def test_what_may_be_taken_from_another_run(cli, home):
 
 def test_unreachable_cluster_starts_nothing(cli):
     job = str(ROOT / "jobs/mlp.yaml")
-    began = time.monotonic()
     code, out, err = cli("submit", job, "--address", "http://127.0.0.1:9")
     assert (code, out) == (5, "") and err.startswith("error: no Ray cluster answers at http://127.0.0.1:9")
-    assert time.monotonic() - began < 10 and cli("list")[1].startswith("no runs yet")
+    assert cli("list")[1].startswith("no runs yet")
 
 
 def test_dry_run_shows_what_is_sent(cli, home, monkeypatch):

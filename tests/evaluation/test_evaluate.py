@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from gan_dist.metrics.features.random_network import RandomNetwork
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import MetricSpec
-from tests.helpers import CPU, commanded
+from tests.helpers import CPU, Cli
 
 PRDC = ("precision", "recall", "density", "coverage")
 JOB = """
@@ -47,8 +48,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
-    return commanded(monkeypatch, capsys, "evaluate")
+def ask(cli: Cli) -> Cli:
+    return partial(cli, "evaluate")
 
 
 def pictures(folder: Path, count: int, size: int = 8, colour: bool = False, seed: int = 0) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from gan_dist.evaluation.temperature_sweep import LEAST, CurveAxes, compare_curv
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.runs.index import find_run
 from gan_dist.runs.storage import Folder
-from tests.helpers import commanded
+from tests.helpers import Cli
 
 PAIR = CurveAxes("bleu5_9", "self_bleu5_9")
 JOB = """
@@ -54,14 +55,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def ask(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[object, str, str]]:
+def ask(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Cli:
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
     monkeypatch.setenv("GAN_DIST_STORAGE", str(root / "runs"))
     monkeypatch.chdir(tmp_path)
-
-    return commanded(monkeypatch, capsys, "evaluate")
+    return partial(cli, "evaluate")
 
 
 def test_a_run_is_what_it_logged_and_real_text_stands_beside_it(root: Path, ask) -> None:

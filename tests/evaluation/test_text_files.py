@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.evaluation.inputs import file_as_data, read_sentence_file
 from gan_dist.metrics.text.bleu import bleu_against
 from gan_dist.metrics.text.references import TokenSentences
-from tests.helpers import SHARED, commanded
+from tests.helpers import SHARED, Cli
 
 JOB = """
 name: said
@@ -29,7 +28,6 @@ until: 2 steps
 metrics: [{use: self_bleu, samples: 16}]
 """
 WORDS = ["a", "big", "small", "cat", "dog", "ran", "sat", "here"]
-Ask = Callable[..., tuple[Any, str, str]]
 
 
 def lines(seed: int, count: int, extra: str = "") -> list[str]:
@@ -53,12 +51,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def ask(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+def ask(root: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Cli:
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
     monkeypatch.setenv("GAN_DIST_STORAGE", str(root / "runs"))
     monkeypatch.chdir(root)
-
-    return commanded(monkeypatch, capsys, "evaluate")
+    return partial(cli, "evaluate")
 
 
 def numbered(*files: Path) -> list[TokenSentences]:
@@ -71,7 +68,7 @@ def numbered(*files: Path) -> list[TokenSentences]:
     ]
 
 
-def test_a_file_against_a_run(root: Path, ask: Ask) -> None:
+def test_a_file_against_a_run(root: Path, ask: Cli) -> None:
     code, out, err = ask("made.txt", "one", "--metric", "bleu", "--metric", "repetition", "--json")
     assert code == 0, err
     found = json.loads(out)
@@ -89,7 +86,7 @@ def test_a_file_against_a_run(root: Path, ask: Ask) -> None:
     assert found["real"]["copies_30"] == 1 and "samples_seen" in found
 
 
-def test_a_run_against_a_file(root: Path, ask: Ask) -> None:
+def test_a_run_against_a_file(root: Path, ask: Cli) -> None:
     code, out, err = ask("one", "test.txt", "--metric", "bleu", "--metric", "nll", "--n", "32", "--json")
     assert code == 0, err
     ours, theirs = (
@@ -101,7 +98,7 @@ def test_a_run_against_a_file(root: Path, ask: Ask) -> None:
     assert "real" not in ours
 
 
-def test_two_files(root: Path, ask: Ask) -> None:
+def test_two_files(root: Path, ask: Cli) -> None:
     code, out, err = ask("made.txt", "test.txt", "--json")
     assert code == 0, err
     found = json.loads(out)["metrics"]
@@ -116,7 +113,7 @@ def test_two_files(root: Path, ask: Ask) -> None:
         assert json.loads(out)["metrics"]["copies_30_vs_made.txt"] == copies
 
 
-def test_what_cannot_be_compared(root: Path, ask: Ask) -> None:
+def test_what_cannot_be_compared(root: Path, ask: Cli) -> None:
     (root / "long.txt").write_text("a big cat sat here a a a\na cat\n")
     (root / "none.txt").write_text("\n")
     (root / "bytes.txt").write_bytes(b"a cat\n\xff\xfe\n")
@@ -136,7 +133,7 @@ def test_what_cannot_be_compared(root: Path, ask: Ask) -> None:
         assert code == 2 and message in err, (words, err)
 
 
-def test_a_run_and_its_twin_against_a_file_with_a_word_of_its_own(root: Path, ask: Ask) -> None:
+def test_a_run_and_its_twin_against_a_file_with_a_word_of_its_own(root: Path, ask: Cli) -> None:
     words = ("--metric", "nll", "--metric", "bleu", "--n", "30", "--temperature-grid", "--inverse-temperatures", "1")
     code, out, err = ask("one", "made.txt", "--twin", "two", *words, "--metric", "self_bleu", "--json")
     assert code == 0, err
@@ -173,7 +170,7 @@ def test_words_are_numbered_once_for_a_file(tmp_path: Path, monkeypatch: pytest.
     assert built == [5, 6] and not found.codec.cut
 
 
-def test_published_samples_have_the_published_score(ask: Ask) -> None:
+def test_published_samples_have_the_published_score(ask: Cli) -> None:
     """BLEU-2 to BLEU-5 of Texygen's own samples against the test captions, by one command (Zhu et al. 2018)."""
     made, test = SHARED / "text" / "texygen_samples" / "mle.txt", SHARED / "text" / "coco" / "test.txt"
     if not made.exists() or not test.exists():

@@ -12,9 +12,9 @@ import torch
 from huggingface_hub import ModelCard
 
 import gan_dist
-from gan_dist.cli import main
 from gan_dist.generation.export import example_inputs
 from gan_dist.runs.run_folder import RunFolder
+from tests.helpers import Cli
 
 IMAGES = """
 name: given
@@ -51,12 +51,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunFold
 
 
 @pytest.fixture
-def export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str]]:
+def export(cli: Cli) -> Callable[..., tuple[object, str]]:
     def call(*words: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "export", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, "".join(capsys.readouterr())
+        code, out, err = cli("export", *words)
+        return code, out + err
 
     return call
 

@@ -33,6 +33,7 @@ from gan_dist.generation.samples import real_samples
 from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
+from tests.helpers import Cli
 
 PICTURES = """
 name: pictures
@@ -70,13 +71,10 @@ def small_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def sample(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str]]:
+def sample(cli: Cli) -> Callable[..., tuple[object, str]]:
     def call(*words: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "sample", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code, out + err
+        code, out, err = cli("sample", *words)
+        return code, out + err
 
     return call
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gan_dist.cli import app, main
+from gan_dist.cli import app
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry import lookup
 from gan_dist.spec.data import PairData
@@ -41,8 +41,8 @@ from gan_dist.spec.job import (
     TextData,
 )
 from gan_dist.testing.bench import modality_of
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
 TOPICS = (
@@ -144,17 +144,6 @@ def own_example() -> dict[str, str]:
     section = README.read_text().split("\n## Your own network and loss\n")[1].split("\n## ")[0]
     (code,), (job,) = fenced(section, "python"), fenced(section, "yaml")
     return {"my_gan.py": code, "my_gan.yaml": job}
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*words: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
 
 
 def test_help_lists_and_shows_every_topic(cli) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2] / "gan_dist"
+from tests.helpers import ROOT
+
+PACKAGE = ROOT / "gan_dist"
 MOST_LINES_OF_A_FUNCTION = 60
 
 # Each package may import those of the rows below it, and its neighbours in the same row.
@@ -45,11 +47,11 @@ MAY_USE_RAY = {
 
 
 def module_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__") or "gan_dist"
 
 
-FILES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -108,7 +110,7 @@ def test_the_reader_of_imports_sees_them() -> None:
 def test_importing_the_command_line_costs_nothing_heavy(module: str) -> None:
     heavy = ("torch", "ray", "pydantic", "pyarrow", "numpy", "PIL", "sklearn")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from gan_dist import api
-from gan_dist.cli import main
 from gan_dist.data.encoding import image
 from gan_dist.data.order import shuffle
 from gan_dist.distributed.randomness import single_lane_rng
@@ -24,7 +23,7 @@ from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.image.paired import psnr
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.training.batch_norm_statistics import batch_norms_of
-from tests.helpers import CPU
+from tests.helpers import CPU, Cli
 
 JOB = """
 name: pairs
@@ -59,15 +58,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
 
 
 @pytest.fixture
-def gan_dist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def gan_dist(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        code, out, err = cli(*words)
+        return code or 0, out + err
 
     return call
 

@@ -13,8 +13,9 @@ from gan_dist.cli import main
 from gan_dist.launch.load_job import load_job
 from gan_dist.launch.mle_twin import mle_twin
 from gan_dist.spec.job import JobSpec
+from tests.helpers import ROOT
 
-JOBS = Path(__file__).parents[2] / "jobs"
+JOBS = ROOT / "jobs"
 CHANGED = {"name", "generator", "discriminator", "objective", "until", "stages", "optimizer", "penalties", "stop_when"}
 
 

@@ -1,6 +1,5 @@
 """The local Ray and its keeper, really started."""
 
-import json
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ import pytest
 from gan_dist.launch.cluster.address import Cluster, ClusterError, find_local, resolve_address, start_local, stop_local
 from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import LocalClusterState
-from gan_dist.runs.request import RunRequest
+from tests.ray.conftest import wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -60,13 +59,6 @@ def group_members(group: int) -> list[int]:
     return members
 
 
-def wait_until(true, limit_s=30.0):
-    deadline = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def test_two_starts_give_one_private_cluster_on_loopback(home):
     found = []
     starts = [threading.Thread(target=lambda: found.append(start_local())) for _ in range(2)]
@@ -96,7 +88,7 @@ def test_two_starts_give_one_private_cluster_on_loopback(home):
 
     assert stop_local()
     assert find_local() is None and not state.record.exists() and not Path(owner["temp"]).exists()
-    wait_until(lambda: not group_members(owner["pid"]), 10)
+    wait_for(lambda: not group_members(owner["pid"]), "the end of its processes")
     assert not stop_local()
 
 
@@ -105,17 +97,17 @@ def test_nothing_is_left_of_a_killed_keeper(home):
     owner = LocalClusterState.here().owner()
     assert len(group_members(owner["pid"])) > 3
     os.kill(owner["pid"], signal.SIGKILL)
-    wait_until(lambda: LocalClusterState.here().owner() is None, 5)
+    wait_for(lambda: LocalClusterState.here().owner() is None, "a lock that is free")
     assert find_local() is None
-    wait_until(lambda: not group_members(owner["pid"]) and not Path(owner["temp"]).exists(), 15)
+    wait_for(lambda: not group_members(owner["pid"]) and not Path(owner["temp"]).exists(), "nothing of it")
 
 
 def test_idle_cluster_ends_itself_but_not_under_a_job(home, monkeypatch):
     monkeypatch.setenv("GAN_DIST_IDLE_MINUTES", "0.05")
     jobs = JobsClient(start_local())
-    jobs.submit({"entrypoint": "sleep 8", "submission_id": "busy"})
     began = time.monotonic()
-    wait_until(lambda: LocalClusterState.here().owner() is None, 60)
+    jobs.submit({"entrypoint": "sleep 8", "submission_id": "busy"})
+    wait_for(lambda: LocalClusterState.here().owner() is None, "the end of an idle cluster")
     assert time.monotonic() - began > 8
     assert "idle" in LocalClusterState.here().log.read_text()
 
@@ -152,7 +144,7 @@ def test_down_leaves_another_ray_alone(home):
         assert ours.address != address
         jobs = JobsClient(ours)
         jobs.submit({"entrypoint": "echo hello", "submission_id": "beside"})
-        wait_until(lambda: jobs.info("beside")["status"] == "SUCCEEDED")
+        wait_for(lambda: jobs.info("beside")["status"] == "SUCCEEDED", "a job")
         assert resolve_address(None, {}) == ours and not resolve_address(address, {}).local
         assert stop_local()
         assert JobsClient(Cluster(address)).version()
@@ -163,8 +155,3 @@ def test_down_leaves_another_ray_alone(home):
         other.stdin.close()
         other.wait(30)
         shutil.rmtree(temp, ignore_errors=True)
-
-
-def test_request_survives_its_journey():
-    request = RunRequest("a-1", "/runs/a-1", json.dumps({"name": "ü"}), resume=True, attempt=3)
-    assert RunRequest.from_json(request.to_json()) == request

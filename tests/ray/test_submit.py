@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from rich.console import Console
 
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
 from gan_dist.launch.cluster.jobs_api import JobsClient
-from gan_dist.launch.cluster.local import start_local, stop_local
 from gan_dist.launch.follow import LiveDisplay, follow_job
 from gan_dist.launch.packaging import Environment
 from gan_dist.launch.run_status import RunJob, job_of, log_lines, run_status, stop
@@ -24,19 +22,10 @@ from gan_dist.runs.index import remember_run
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
+from tests.ray.conftest import wait_for
 
 pytestmark = pytest.mark.ray
 HERE = Environment(code=str(Path(__file__).parent))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GAN_DIST_HOME", str(tmp_path_factory.mktemp("home")))
-        for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN"):
-            patch.delenv(name, raising=False)
-        yield start_local()
-        stop_local()
 
 
 def request_of(name, **spec):
@@ -108,7 +97,7 @@ def test_stop_waits_for_the_checkpoint(cluster, tmp_path):
     job = submit(request, cluster, HERE, "fake_driver")
     remember_run(run, submission=job, local=True, address=cluster.address, attempt=1)
     jobs = JobsClient(cluster)
-    wait_for(lambda: "adversarial" in jobs.logs(job))
+    wait_for(lambda: "adversarial" in jobs.logs(job), "its first report")
     assert run_status(run)["status"] == "running"
     events = stop(job_of(run))
     assert events["end"]["status"] == "stopped"
@@ -119,10 +108,8 @@ def test_stop_waits_for_the_checkpoint(cluster, tmp_path):
 
 def test_stop_of_a_job_that_just_starts(cluster):
     job = submit(request_of("early", until=100_000, pause=0.1, saving=0), cluster, HERE, "fake_driver")
-    began = time.monotonic()
     stop(RunJob(JobsClient(cluster), job))
     assert JobsClient(cluster).info(job)["status"] in ("STOPPED", "SUCCEEDED", "FAILED")
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("answer", ["leave", "stop"])
@@ -132,7 +119,7 @@ def test_interrupt_asks(cluster, answer):
     jobs = JobsClient(cluster)
 
     def interrupt():
-        wait_for(lambda: "adversarial" in jobs.logs(job))
+        wait_for(lambda: "adversarial" in jobs.logs(job), "its first report")
         os.kill(os.getpid(), 2)
 
     thread = threading.Thread(target=interrupt)
@@ -147,13 +134,6 @@ def test_interrupt_asks(cluster, answer):
         assert f"  stop it     gan-dist stop {request.run_id}" in outcome.summary
         with contextlib.suppress(ClusterError):
             stop(RunJob(jobs, job))
-
-
-def wait_for(true, limit_s=60.0):
-    deadline = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
 
 
 def test_python_is_this_one(cluster):

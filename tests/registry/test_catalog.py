@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry.catalog import catalog, shipped_jobs
 from gan_dist.registry.lookup import ALIASES
+from tests.helpers import ROOT
 
 OURS_ALONE = {
     "memorised",
@@ -70,7 +70,7 @@ def test_an_unknown_name_is_refused() -> None:
 def run(*words: str) -> Any:
     code = f"import sys; sys.argv = ['gan-dist', 'catalog', *{list(words)}]\n"
     code += "from gan_dist.cli import app; app(standalone_mode=False); assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -151,8 +151,9 @@ def test_a_run_has_one_writer(tmp_path: Path) -> None:
 def test_the_lease_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
     code = "import sys; from gan_dist.runs.run_folder import *; RunFolder(Folder.at(sys.argv[1])).acquire(1)"
+    began = time.time()
     subprocess.run([sys.executable, "-c", code, run.uri], check=True)
-    assert json.loads((tmp_path / "a" / "lease.json").read_text())["time"] > time.time() - LEASE_S
+    assert json.loads((tmp_path / "a" / "lease.json").read_text())["time"] >= began, "it had one"
     run.acquire(2)
 
 
@@ -163,7 +164,7 @@ def test_a_recycled_pid_is_not_taken_for_the_old_process(tmp_path: Path) -> None
     assert run.lease_holder() is None
 
 
-@pytest.mark.parametrize(("age", "held"), [(0, True), (LEASE_S - 5, True), (LEASE_S + 5, False)])
+@pytest.mark.parametrize(("age", "held"), [(0, True), (LEASE_S / 2, True), (LEASE_S + 5, False)])
 def test_on_another_machine_the_heartbeat_decides(tmp_path: Path, age: float, held: bool) -> None:
     run = make(tmp_path, "a")
     run.acquire(1)
@@ -175,9 +176,10 @@ def test_renewing_moves_the_heartbeat(tmp_path: Path) -> None:
     run = make(tmp_path, "a")
     run.acquire(1)
     lease(run, time=0.0)
+    began = time.time()
     assert run.renew(1)
     record = run.folder.read_json("lease.json")
-    assert record is not None and record["time"] > time.time() - 5
+    assert record is not None and record["time"] >= began
 
 
 @pytest.mark.parametrize("other", [{"attempt": 2}, {"host": "elsewhere"}, {"pid": 1}, {"boot": "another"}])

@@ -459,7 +459,8 @@ def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(local, "_make_trial", counted)
     assert submit(tmp_path, {"trials": 12})[0] == 0
     (objects, files, threads), last = found[3], found[-1]
-    assert last[0] - objects <= 20 * (len(found) - 4) and (last[1], last[2]) == (files, threads)
+    # Threads and files of earlier tests may end meanwhile.
+    assert last[0] - objects <= 20 * (len(found) - 4) and last[1] <= files and last[2] <= threads
 
 
 def test_the_hyper_parameters_of_a_trial_are_what_is_searched(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.check import validate_data
 from gan_dist.spec.job import JobSpec
 from gan_dist.testing.checks import problems
-from tests.helpers import commanded
+from tests.helpers import Cli
 
 COUNT = 40
 OWN = '''
@@ -219,12 +219,11 @@ def test_every_process_makes_its_own(prepared: Callable[..., Prepared]) -> None:
     assert np.array_equal(rows(found), rows(again))
 
 
-def test_the_command_prepares_one(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_command_prepares_one(own: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(own)])
-    prepare = commanded(monkeypatch, capsys, "prepare")
     monkeypatch.chdir(own.parent)
     words = ("own_data:Faces", "ready", "--size", "8", "-o", "args={form: tensor}", "--code", str(own))
-    code, _, told = prepare(*words)
+    code, _, told = cli("prepare", *words)
     assert code == 0, told
     assert np.array_equal(rows(read_at(own.parent / "ready")), expected())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from tests.data.text.test_corpus import spec, texts
-from tests.helpers import commanded, request_of, small
+from tests.helpers import Cli, request_of, small
 
 LINES = [f"number {n} is {'big' if n % 3 else 'small'}" for n in range(200)]
 
@@ -192,14 +193,13 @@ def test_problems_are_said_before_the_start(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Cli:
     monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+    return partial(cli, "evaluate")
 
-    return commanded(monkeypatch, capsys, "evaluate")
 
-
-def test_evaluate_takes_the_test_and_says_so(tmp_path: Path, ask: Any) -> None:
+def test_evaluate_takes_the_test_and_says_so(tmp_path: Path, ask: Cli) -> None:
     drawn = open_oracle({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng(7).random((40, 6)))
     known = open_oracle({"vocabulary": 12, "seed": SEED}).sample(np.random.default_rng([SEED, 0]).random((1, 6)))
     test = write(tmp_path / "test.txt", [" ".join(map(str, row)) for row in [*drawn, *known]])
@@ -240,7 +240,7 @@ def test_known_sentences_are_counted_without_all_of_the_data_at_once(
     assert read == [64, 64, 64, 8]
 
 
-def test_without_a_test_evaluate_says_what_there_is(tmp_path: Path, ask: Any) -> None:
+def test_without_a_test_evaluate_says_what_there_is(tmp_path: Path, ask: Cli) -> None:
     assert run_local(request_of(job(tmp_path, validation=0.2), tmp_path / "run"), lambda event: None) == 0
     code, _, err = ask(str(tmp_path / "run"))
     assert code == 2 and "has no test sentences for bleu, as its job names no data.test; --split validation" in err
@@ -248,7 +248,7 @@ def test_without_a_test_evaluate_says_what_there_is(tmp_path: Path, ask: Any) ->
     assert code == 2 and "'vaildation' is neither test nor validation; did you mean 'validation'?" in err
 
 
-def test_of_pictures_nothing_is_held_out(tmp_path: Path, ask: Any) -> None:
+def test_of_pictures_nothing_is_held_out(tmp_path: Path, ask: Cli) -> None:
     assert run_local(request_of(small(until="2 steps"), tmp_path / "run"), lambda event: None) == 0
     code, _, err = ask(str(tmp_path / "run"), "--split", "validation", "--n", "64")
     assert code == 2 and "--split validation: of" in err and "nothing is held out, as its data are images" in err

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import gan_dist
-from gan_dist.cli import main
 from gan_dist.evaluation.reports.compare import differing_keys
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.problems import flatten_keys
+from tests.helpers import Cli
 
 JOB = """
 name: base
@@ -57,18 +57,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunFold
 
 
 @pytest.fixture
-def compare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[object, str, str]]:
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Cli:
     monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", "compare", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call
+    return partial(cli, "compare")
 
 
 def test_jobs_results_and_a_curve(runs: dict[str, RunFolder], compare, tmp_path: Path) -> None:

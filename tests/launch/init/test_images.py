@@ -10,8 +10,9 @@ from PIL import Image
 from gan_dist.launch.init.images import ImageSurvey, Machine, choose_recipe, render_job, survey_images, write_job
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec, TextData
+from tests.helpers import SHARED
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "images"
+DATA = SHARED / "images"
 
 
 def loaded(text: str, folder: Path) -> JobSpec:
