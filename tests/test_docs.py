@@ -40,7 +40,7 @@ from gan_dist.spec.job import (
     SweepSpec,
     TextData,
 )
-from gan_dist.testing.bench import modality_of
+from gan_dist.testing.bench import component_modality
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "gan_dist" / "docs"
@@ -127,7 +127,7 @@ def component_table(kind: lookup.Kind, alias: str) -> str:
 
 
 def is_for_text(kind: lookup.Kind, alias: str) -> bool:
-    return kind in ("generator", "discriminator", "objective") and modality_of(kind, alias, ()) == "text"
+    return kind in ("generator", "discriminator", "objective") and component_modality(kind, alias, ()) == "text"
 
 
 def shown(value: object) -> str:
