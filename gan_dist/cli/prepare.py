@@ -71,11 +71,10 @@ def prepare(
     options |= overrides_document(sets or []).value
     check_address(address, workers)
     if workers is None:
-        made = _make(source, target, options, code, as_json)
+        made = _make(source, target, options, code)
     else:
-        made = _make_on_cluster(
-            source, target, options=options, code=code, workers=workers, address=address, as_json=as_json
-        )
+        cluster: dict[str, Any] = {"workers": workers, "address": address, "as_json": as_json}
+        made = _make_on_cluster(source, target, options=options, code=code, **cluster)
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -84,7 +83,7 @@ def prepare(
     say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
 
 
-def _make(source: str, target: str, options: dict[str, Any], code: Path, aside: bool) -> Prepared:
+def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.data.executors import write_shards_on_processes

@@ -144,14 +144,14 @@ def sample(
 def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
     """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
     from gan_dist.data.encoding import image
-    from gan_dist.generation.translation import render_sheet, write_images
+    from gan_dist.generation.translation import translation_sheet, write_images
     from gan_dist.runs.storage import Folder
 
     if len(seeds) > 1:
         raise UsageError("--inputs takes one --seed, not several")
     if out is None:
         path = Path(f"{model.name}-seed{seeds[0]}-made.png")
-        Folder.at(path.parent).write(path.name, image.encode_png(render_sheet(model, inputs, seeds[0])))
+        Folder.at(path.parent).write(path.name, image.encode_png(translation_sheet(model, inputs, seeds[0])))
         return "pictures beside their inputs", path
     if out.suffix:
         raise UsageError(f"--out {str(out)!r}: --inputs writes into a folder")

@@ -34,7 +34,7 @@ from gan_dist.data.order import resolve_class_weights
 from gan_dist.data.shards import numbers_of, read_shard
 from gan_dist.data.source import FORMAT, Part, Source
 from gan_dist.data.sources.builtin import stand_in
-from gan_dist.data.sources.registry import find
+from gan_dist.data.sources.registry import find_source
 from gan_dist.data.text.held_out import describe_held_out, write_held_out
 from gan_dist.errors import DataError, DataNotFound, StorageError
 from gan_dist.runs.request import installed_versions
@@ -91,7 +91,7 @@ def prepare_or_load(
     """
     try:
         return _asked(
-            _given(data) or _cached(find(data), data, cache=cache, executor=executor, progress=progress), data
+            _given(data) or _cached(find_source(data), data, cache=cache, executor=executor, progress=progress), data
         )
     except DataNotFound:
         if stand_in_of is None:
@@ -163,7 +163,7 @@ def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Prog
     """
     if _given(data) is not None:
         raise DataError(f"{data.source!r} is prepared already; use it as it is: data: {{source: {data.source}}}")
-    source, folder = find(data), Folder.at(target)
+    source, folder = find_source(data), Folder.at(target)
     if folder.names():
         origin = folder.read_json(ORIGIN)
         if origin is None or "key" not in origin:

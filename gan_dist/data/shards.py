@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gan_dist.data.source import Part
-from gan_dist.data.sources.registry import read
+from gan_dist.data.sources.registry import read_part
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 
@@ -108,7 +108,7 @@ def _decoded(part: Part) -> tuple[_Good, list[list[str]], dict[str, tuple[int, s
     good = _Good([], [], [], samples)
     rejected: list[list[str]] = []
     native: dict[str, tuple[int, str]] = {}
-    for row in read(part):
+    for row in read_part(part):
         if row.sample is None:
             rejected.append([row.name, row.reason])
             continue

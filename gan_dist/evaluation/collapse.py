@@ -103,8 +103,8 @@ RULES = (
         bad=lambda course, report: course.last > 2 * course.lowest,
         well=lambda course, report: course.last < 1.5 * course.lowest,
         words="{tag} is {last:.4g}, more than twice its lowest, {lowest:.4g}",
-        helps="stop here and use the best checkpoint (keep: {best: 1, metric: fd}); a learning rate that falls, a stronger "
-        "penalty, augmentation for few data",
+        helps="stop here and use the best checkpoint (keep: {best: 1, metric: fd}); a learning rate that falls, a "
+        "stronger penalty, augmentation for few data",
     ),
     # A DCGAN on digits that turns out well has three such reports in a row at its start.
     CollapseRule(
@@ -132,7 +132,8 @@ RULES = (
         needed=2,
         bad=lambda course, report: course.last > course.first and course.last > _paired(course, report) + 0.05,
         well=lambda course, report: course.last < _paired(course, report) + 0.02,
-        words="{tag} rose to {last:.3g} above BLEU against the data: sentences are nearer to each other than to the data",
+        words="{tag} rose to {last:.3g} above BLEU against the data: sentences are nearer to each other than to "
+        "the data",
         helps="a lower learning rate in the adversarial stage, a longer likelihood stage, a higher temperature",
     ),
 )

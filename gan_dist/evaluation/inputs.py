@@ -19,7 +19,7 @@ from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts
 from gan_dist.data.ingest import Memory, load_into_memory
 from gan_dist.data.prepare import open_prepared
 from gan_dist.data.sources.image_files import list_folder
-from gan_dist.data.sources.registry import Row, read, source_of
+from gan_dist.data.sources.registry import DecodedSample, read_part, source_of
 from gan_dist.data.text.corpus import SUFFIXES
 from gan_dist.data.text.file_formats import TextReadOptions
 from gan_dist.data.text.held_out import held_out_texts
@@ -120,7 +120,7 @@ def read_image_folder(where: str) -> Memory:
     return Memory(blocks=[pixels], labels=np.zeros(count, np.int64), facts=facts, seed=0, batch=1)
 
 
-def _rows(root: Path) -> Iterator[Row]:
+def _rows(root: Path) -> Iterator[DecodedSample]:
     listing = list_folder(ImageData(source=str(root), size=64), Folder.at(root))
     if listing is None:
         raise DataError(f"no images in {str(root)!r}")
@@ -133,7 +133,7 @@ def _rows(root: Path) -> Iterator[Row]:
                 f"{'x'.join(map(str, _size(root / name)))}; resize them first, for how it is done moves every metric"
             )
     for part in source_of(ImageData(source=str(root), size=width), listing).parts:
-        for row in read(part):
+        for row in read_part(part):
             if row.sample is None:
                 raise DataError(f"{str(root)!r}: {row.name} cannot be read: {row.reason}")
             yield row

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gan_dist.data.encoding import image
 from gan_dist.data.facts import PairFacts
-from gan_dist.data.sources.registry import find, read
+from gan_dist.data.sources.registry import find_source, read_part
 from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import CHUNK
@@ -40,7 +40,7 @@ def read_inputs(model: Model, source: str) -> Iterator[NamedImages]:
         raise UsageError(f"--inputs: {model.name} makes {facts.described} of noise alone; leave it out")
     channels = facts.input_channels
     asked = {"source": source, "size": facts.size, "channels": channels, "fit": data.fit, "background": data.background}
-    rows = chain.from_iterable(map(read, find(ImageData.model_validate(asked)).parts))
+    rows = chain.from_iterable(map(read_part, find_source(ImageData.model_validate(asked)).parts))
     names: list[str] = []
     pixels: list[Tensor] = []
     for row in rows:
@@ -63,7 +63,7 @@ def translate(model: Model, given: Iterator[NamedImages], seed: int) -> Iterator
         first += len(names)
 
 
-def render_sheet(model: Model, source: str, seed: int) -> Image.Image:
+def translation_sheet(model: Model, source: str, seed: int) -> Image.Image:
     """The first 24 pictures, each beside what is made of it."""
     _, given, made = next(translate(model, read_inputs(model, source), seed))
     side_by_side = torch.stack([given[:SHOWN], made[:SHOWN]], 1).flatten(0, 1)

@@ -47,7 +47,7 @@ def read_module(name: str, roots: Sequence[str | Path] = ()) -> Module:
     return Module(name, file, _parse(file, file.stat().st_mtime_ns) if file.suffix == ".py" else None)
 
 
-def find(module: Module, name: str, roots: Sequence[str | Path] = ()) -> Found:
+def find_definition(module: Module, name: str, roots: Sequence[str | Path] = ()) -> Found:
     """The class or function that `name` is in a module, also where it was imported from another.
 
     Raises:

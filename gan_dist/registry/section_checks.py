@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_dist.registry.argument_types import explain_mismatch
-from gan_dist.registry.python_source import find, read_module
+from gan_dist.registry.python_source import find_definition, read_module
 from gan_dist.registry.signatures import Param, Signature, read_signature
 from gan_dist.spec.data import is_own_data
 from gan_dist.spec.fields import is_own_name
@@ -51,7 +51,7 @@ def check_optimizers(tree: Mapping[str, Any], roots: Roots) -> Told:
     yield from _differing(places, tree)
 
 
-def check_arguments(use: str, args: Mapping[str, Any], roots: Roots = ()) -> list[tuple[str, str]]:
+def check_optimizer_arguments(use: str, args: Mapping[str, Any], roots: Roots = ()) -> list[tuple[str, str]]:
     """(argument, message) for all that is wrong with an optimiser's arguments; "use" where its name is, or where it
     cannot be stepped here."""
     try:
@@ -162,7 +162,7 @@ def _missing(param: Param, use: str) -> str:
 def _needs_closure(use: str, roots: Roots) -> bool:
     """Whether the class's own `step` has an argument without a default."""
     module, _, name = use.partition(":")
-    node = find(read_module(module, roots), name, roots).node
+    node = find_definition(read_module(module, roots), name, roots).node
     for one in node.body if isinstance(node, ast.ClassDef) else ():
         if isinstance(one, ast.FunctionDef) and one.name == "step":
             return len(one.args.args) - 1 > len(one.args.defaults)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_dist.registry.python_source import Found, Module, find, read_module
+from gan_dist.registry.python_source import Found, Module, find_definition, read_module
 
 # Bases whose constructor takes nothing; looking into torch for that would cost half a second.
 PLAIN_BASES = {"object", "nn.Module", "torch.nn.Module", "Module", "Protocol", "ABC", "abc.ABC", "Generic"}
@@ -36,7 +36,7 @@ class Signature(NamedTuple):
 def read_signature(target: str, roots: Sequence[str | Path] = ()) -> Signature:
     """The signature of `module:Name`. Raises ValueError when there is no such module or name in it."""
     module_name, _, name = target.partition(":")
-    return _of(find(read_module(module_name, roots), name, roots), roots)
+    return _of(find_definition(read_module(module_name, roots), name, roots), roots)
 
 
 def read_constant(target: str, name: str, roots: Sequence[str | Path] = ()) -> Any:
@@ -46,7 +46,7 @@ def read_constant(target: str, name: str, roots: Sequence[str | Path] = ()) -> A
         ValueError: there is no such module or class in it.
     """
     module_name, _, owner = target.partition(":")
-    found = find(read_module(module_name, roots), owner, roots).node
+    found = find_definition(read_module(module_name, roots), owner, roots).node
     for node in found.body if isinstance(found, ast.ClassDef) else ():
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(one, ast.Name) and one.id == name for one in targets):
@@ -85,7 +85,7 @@ def _of_base(base: str, module: Module, roots: Sequence[str | Path]) -> Signatur
     if "." in name:
         return Signature((), True, "")
     try:
-        return _of(find(module, name, roots), roots)
+        return _of(find_definition(module, name, roots), roots)
     except ValueError:
         return Signature((), True, "")
 

@@ -30,7 +30,7 @@ SHAPES: dict[Modality, tuple[int, ...]] = {"image": PICTURES, "pair": PICTURES, 
 FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
 
 
-def modality_of(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
+def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
     """What a component is for: text where it takes the length of sentences or says so, pairs where it must know the
     channels of an input, else images."""
     target = lookup.resolve_target(kind, use)
@@ -51,7 +51,7 @@ def data_arguments(modality: Modality, classes: int) -> dict[str, Any]:
     return shape | {"codec": Codec(LENGTH, Splitting("blanks"), words)}
 
 
-def real_samples(modality: Modality) -> Tensor:
+def bench_samples(modality: Modality) -> Tensor:
     """What a discriminator sees of real data: pixels in [-1, 1], or token ids with ends in several places."""
     if modality != "text":
         return torch.rand(PICTURES).mul_(2).sub_(1)
@@ -65,13 +65,13 @@ def real_samples(modality: Modality) -> Tensor:
 def conditions(modality: Modality, classes: int) -> Tensor | None:
     """What the samples are to be: classes, or the pictures that those of pairs are made of."""
     if modality == "pair":
-        return real_samples("pair")
+        return bench_samples("pair")
     return torch.arange(N) % classes if classes else None
 
 
 def differentiable(modality: Modality) -> Tensor:
     """The same as numbers that a gradient can be taken by; of text, rows of the vocabulary [B, T, V]."""
-    found = real_samples(modality)
+    found = bench_samples(modality)
     rows = found if modality != "text" else torch.nn.functional.one_hot(found, VOCABULARY).float()
     return rows.requires_grad_()
 
@@ -103,7 +103,7 @@ def make_bench(
 
     noise = modules["generator"].draw(N, rng("noise"))
     cond = conditions(modality, classes)
-    return Nets(wired), Batch(N, real_samples(modality) if real else None, cond, noise, rng, fakes)
+    return Nets(wired), Batch(N, bench_samples(modality) if real else None, cond, noise, rng, fakes)
 
 
 def _modules(modality: Modality, per_token: bool, classes: int, rebuilds: bool) -> dict[str, Any]:

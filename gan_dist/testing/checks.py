@@ -29,12 +29,12 @@ from gan_dist.testing.bench import (
     FORMS,
     SHAPES,
     N,
+    bench_samples,
+    component_modality,
     conditions,
     data_arguments,
     differentiable,
     make_bench,
-    modality_of,
-    real_samples,
 )
 from gan_dist.training.optimizers import OtherOptimizer, strange
 
@@ -62,13 +62,15 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     kind = kind or guess_kind(use, tuple(roots))
     if kind == "optimizer" or kind == "dataset":
         lookup.add_import_roots(tuple(roots))
-        checks = section_checks.check_arguments if kind == "optimizer" else section_checks.check_data_arguments
+        checks = (
+            section_checks.check_optimizer_arguments if kind == "optimizer" else section_checks.check_data_arguments
+        )
         trial = optimizer_trial if kind == "optimizer" else dataset_trial
         return _told(checks(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
     found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
     if found:
         return found
-    modality = modality_of(kind, use, roots)
+    modality = component_modality(kind, use, roots)
     trials = {"generator": _try_generator, "discriminator": _try_discriminator}
     if kind in trials:
         for classes in _class_counts(use, kind, roots):
@@ -116,7 +118,7 @@ def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable
     if tuple(made.shape[: len(want)]) != want:
         yield f"forward: gives {tuple(made.shape)} for {N} samples; wanted {want} {FORMS[modality]}"
     if hasattr(generator, "log_prob"):
-        yield from _gradient_problems(generator, generator.log_prob(real_samples(modality), cond).sum())
+        yield from _gradient_problems(generator, generator.log_prob(bench_samples(modality), cond).sum())
     elif made.is_floating_point():
         yield from _gradient_problems(generator, made.sum())
     else:
@@ -222,7 +224,9 @@ def _class_counts(use: str, kind: Component, roots: Iterable[str | Path]) -> tup
 
 def _make(kind: Component, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
     torch.manual_seed(0)
-    return lookup.build_component(kind, use, args, data_arguments(modality_of(kind, use, roots), classes), tuple(roots))
+    return lookup.build_component(
+        kind, use, args, data_arguments(component_modality(kind, use, roots), classes), tuple(roots)
+    )
 
 
 def _same(first: Any, again: Any) -> bool:
@@ -342,7 +346,7 @@ def augmentation_problems(augment: Any, at_zero: Any | None) -> Iterable[str]:
         augment: built as the job would.
         at_zero: the same with p = 0, where it takes one.
     """
-    x = real_samples("image")
+    x = bench_samples("image")
     changed = augment(x.clone(), _rng())
     if not isinstance(changed, Tensor) or changed.shape != x.shape:
         shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__

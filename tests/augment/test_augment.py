@@ -182,7 +182,7 @@ AUGMENTS = {
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_first_and_second_derivatives(name: str, channels: int) -> None:
     x = pictures(2, channels=channels, size=5).requires_grad_()
 

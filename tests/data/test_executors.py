@@ -15,7 +15,7 @@ from gan_dist.data import executors
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.source import Part
-from gan_dist.data.sources.registry import find
+from gan_dist.data.sources.registry import find_source
 from gan_dist.errors import DataError, StorageError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import many, spec
@@ -26,7 +26,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
     monkeypatch.setattr(executors, "_cpus", lambda: 3)
     many(tmp_path / "in", 30)
-    return list(find(spec(tmp_path / "in")).parts)
+    return list(find_source(spec(tmp_path / "in")).parts)
 
 
 def test_processes_write_what_one_writes(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, OnDevice, Stream, choose_ingest, load_into_memory, move_to_device
 from gan_dist.data.prepare import Prepared, prepare_or_load
 from gan_dist.data.sources.builtin import stand_in
-from gan_dist.data.sources.registry import find, read
+from gan_dist.data.sources.registry import find_source, read_part
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import ingest, noise, put, spec
@@ -33,7 +33,9 @@ def mixed(root: Path) -> Memory:
 
 def test_each_position_gives_its_own_image_and_label(tmp_path: Path) -> None:
     rows = mixed(tmp_path)
-    usable = [row for part in find(spec(tmp_path, labels="folders")).parts for row in read(part) if not row.reason]
+    usable = [
+        row for part in find_source(spec(tmp_path, labels="folders")).parts for row in read_part(part) if not row.reason
+    ]
     positions = np.array([5, 0, 7, 5, 3])
     pixels, labels = rows.rows(positions)
     for found, label, position in zip(pixels, labels, positions, strict=True):
@@ -72,7 +74,7 @@ def test_a_grid_shows_each_sample_in_reading_order(count: int, columns: int, row
 def test_a_stand_in_has_the_shape_of_the_job() -> None:
     data = spec("missing", size=16, channels=1, labels="folders")
     source = stand_in(data, 20)
-    rows = [row for part in source.parts for row in read(part)]
+    rows = [row for part in source.parts for row in read_part(part)]
     assert source.count == len(rows) == 20 and len(source.classes) == 10
     assert all(row.sample.shape == (1, 16, 16) for row in rows) and [row.label for row in rows][:12] == [
         *range(10),

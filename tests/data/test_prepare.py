@@ -18,7 +18,7 @@ from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.ingest import load_into_memory
 from gan_dist.data.prepare import MANIFEST, Prepared, open_prepared, prepare_or_load
 from gan_dist.data.source import Part, cuts, rows_of_a_part
-from gan_dist.data.sources.registry import find
+from gan_dist.data.sources.registry import find_source
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import DataSpec
@@ -108,9 +108,9 @@ def test_a_changed_source_is_prepared_anew(tmp_path: Path, change: str) -> None:
 
 def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
     many(tmp_path / "in", 5)
-    before = find(spec(tmp_path / "in")).key
+    before = find_source(spec(tmp_path / "in")).key
     (tmp_path / "in").rename(tmp_path / "moved")
-    assert find(spec(tmp_path / "moved")).key == before
+    assert find_source(spec(tmp_path / "moved")).key == before
 
 
 def test_rejections_are_in_the_manifest_and_checked_each_time(tmp_path: Path) -> None:

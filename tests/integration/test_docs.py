@@ -40,7 +40,7 @@ from gan_dist.spec.job import (
     SweepSpec,
     TextData,
 )
-from gan_dist.testing.bench import modality_of
+from gan_dist.testing.bench import component_modality
 from tests.helpers import ROOT
 
 DOCS = ROOT / "gan_dist" / "docs"
@@ -127,7 +127,7 @@ def component_table(kind: lookup.Kind, alias: str) -> str:
 
 
 def is_for_text(kind: lookup.Kind, alias: str) -> bool:
-    return kind in ("generator", "discriminator", "objective") and modality_of(kind, alias, ()) == "text"
+    return kind in ("generator", "discriminator", "objective") and component_modality(kind, alias, ()) == "text"
 
 
 def shown(value: object) -> str:
@@ -253,6 +253,7 @@ def test_own_example_passes_check_and_trains(tmp_path: Path, monkeypatch: pytest
     assert gan_dist.load(run).sample(2).shape == (2, 1, 16, 16)
 
 
+@pytest.mark.slow
 def test_own_example_runs_from_the_command_line(tmp_path: Path) -> None:
     """In a process of its own: nothing but the job says where my_gan.py is."""
     for name, content in own_example().items():

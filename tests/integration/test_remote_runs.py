@@ -214,6 +214,7 @@ def test_pushing_waits(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
     assert folder.exists("a") and os.path.exists(mirror.here)
 
 
+@pytest.mark.slow
 def test_a_sweep_on_s3_is_the_sweep_on_a_disk(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its record, its trials, what is told of it, and TensorBoard's copy of all trials."""
     monkeypatch.setattr("gan_dist.runs.storage.SETTLE_S", 0.05)  # nobody else writes here
@@ -242,6 +243,7 @@ def outcomes(run: RunFolder) -> list[tuple[Any, ...]]:
     return [(key, history.legs[key].values, one.state, one.seen, one.values) for key, one in history.results.items()]
 
 
+@pytest.mark.slow
 def test_a_sweep_on_s3_goes_on_from_its_record(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gan_dist.runs.storage.SETTLE_S", 0.05)  # nobody else writes here
     run = swept(f"{bucket}/resumed/s")

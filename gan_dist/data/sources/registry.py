@@ -65,7 +65,7 @@ PROBED = 64
 TABLES = (".csv", ".jsonl")
 
 
-class Row(NamedTuple):
+class DecodedSample(NamedTuple):
     """One sample, or, when `reason` says why not, the place of one that was rejected. `native` tells apart what kinds
     of samples were met."""
 
@@ -76,7 +76,7 @@ class Row(NamedTuple):
     reason: str = ""
 
 
-def find(data: DataSpec) -> Source:
+def find_source(data: DataSpec) -> Source:
     """What `data.source` holds.
 
     Raises:
@@ -142,7 +142,7 @@ def list_source(data: PictureData) -> Listing:
         return _in_folder(data, folder) if name is None else _in_file(data, folder, name)
 
 
-def read(part: Part) -> Iterator[Row]:
+def read_part(part: Part) -> Iterator[DecodedSample]:
     """Every row of a part, rejected ones with their reason."""
     for found in READERS[part.kind](part):
         try:
@@ -150,16 +150,18 @@ def read(part: Part) -> Iterator[Row]:
                 images = _images(found.content, part.form)
                 pixels = [to_pixels(image, part.form) for image in images]
                 native = str(max(map(channels_of, images)))
-                yield Row(
+                yield DecodedSample(
                     name=found.name,
                     sample=pixels[0] if len(pixels) == 1 else np.concatenate(pixels),
                     label=found.label,
                     native=native,
                 )
             else:
-                yield Row(name=found.name, sample=_encoded(found.content, part.form), label=found.label, native="")
+                yield DecodedSample(
+                    name=found.name, sample=_encoded(found.content, part.form), label=found.label, native=""
+                )
         except UnreadableSample as error:
-            yield Row(name=found.name, sample=None, label=found.label, native="", reason=str(error))
+            yield DecodedSample(name=found.name, sample=None, label=found.label, native="", reason=str(error))
 
 
 def _encoded(content: Content, codec: Codec) -> NDArray[Any]:

@@ -1,4 +1,5 @@
-"""What `evaluate`, `sample` and `prepare` do on a cluster: a task by name, with plain values as its arguments.
+"""What `evaluate_task`, `sample_task` and `prepare_task` do on a cluster: a task by name, with plain values as its
+arguments.
 
 `python -m gan_dist.execution.ray.tasks` is the driver of such a job. Its whole input is the request in its environment.
 """
@@ -52,7 +53,7 @@ class TaskRequest:
         return json.dumps(asdict(self))
 
 
-def evaluate(question: str, out: str, workers: int) -> None:
+def evaluate_task(question: str, out: str, workers: int) -> None:
     """Measure by several workers and write the result, as plain values, into a folder.
 
     Raises:
@@ -105,7 +106,7 @@ def evaluate_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         raise
 
 
-def sample(sampling: str, out: str, workers: int) -> None:
+def sample_task(sampling: str, out: str, workers: int) -> None:
     """Make a sampling plan's samples by several workers, into a path. Raises what `write_samples` raises."""
     from gan_dist.generation.sampling import SamplingPlan, write_samples
 
@@ -166,7 +167,7 @@ def sample_on_ray(workers: int) -> Executor:
     return execute
 
 
-def prepare(data: dict[str, Any], target: str, workers: int) -> None:
+def prepare_task(data: dict[str, Any], target: str, workers: int) -> None:
     """Write the shards of a job's `data` into a folder, so many at a time. Raises what `prepare_into` raises."""
     from gan_dist.data.executors import write_shards_on_ray
     from gan_dist.data.prepare import prepare_into
@@ -175,7 +176,7 @@ def prepare(data: dict[str, Any], target: str, workers: int) -> None:
     prepare_into(validate_data(data), target, write_shards_on_ray(workers), preparation_progress(print_event))
 
 
-TASKS: Mapping[str, Callable[..., None]] = {"evaluate": evaluate, "sample": sample, "prepare": prepare}
+TASKS: Mapping[str, Callable[..., None]] = {"evaluate": evaluate_task, "sample": sample_task, "prepare": prepare_task}
 
 
 def main() -> int:

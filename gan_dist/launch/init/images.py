@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from gan_dist.data.image_decoding import channels_of
 from gan_dist.data.source import Source
-from gan_dist.data.sources.registry import find, glance, list_source
+from gan_dist.data.sources.registry import find_source, glance, list_source
 from gan_dist.errors import DataError, UsageError
 from gan_dist.launch.init.text import is_text, write_text_job
 from gan_dist.spec.amounts import Amount
@@ -238,7 +238,7 @@ def survey_images(source: str) -> ImageSurvey:
 def _labels(source: str) -> tuple[Labels, int, str]:
     for kind in ("source", "folders"):
         try:
-            found = find(ImageData(source=source, size=_ANY_SIZE, labels=kind))
+            found = find_source(ImageData(source=source, size=_ANY_SIZE, labels=kind))
         except DataError:
             continue
         if kind == "source":

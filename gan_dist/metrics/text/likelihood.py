@@ -83,7 +83,7 @@ def _sum(generator: Any, rows: Tensor) -> Tensor:
     return total
 
 
-class CodecSizes(Protocol):
+class HasCodecSizes(Protocol):
     """Of the data: what its ids are."""
 
     @property
@@ -134,7 +134,7 @@ class ReverseLmScore:
     costly = True
     features = "tokens"
 
-    def __init__(self, *, codec: CodecSizes, held_out: HeldOutReferences | None, steps: int = 1000) -> None:
+    def __init__(self, *, codec: HasCodecSizes, held_out: HeldOutReferences | None, steps: int = 1000) -> None:
         self.codec, self.steps = codec, steps
         self.known = torch.from_numpy(drop_unknown(held_out, "reverse_lm").rows())
 

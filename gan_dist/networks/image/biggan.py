@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sagan import DownBlock, SelfAttention
-from gan_dist.networks.layers.checks import class_logits, one_hot
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, initialize_vectors
 
 # Channels at 4 pixels and after each block of G, in widths; and of the map that attends to itself.
@@ -85,7 +85,7 @@ class Generator(nn.Module):
             noise = truncated_normal(noise, FURTHEST * self.truncation)
         first, *chunks = torch.split(noise, self.chunk, 1)
         x: Tensor = self.first(first).view(len(noise), -1, 4, 4)
-        shared = [] if self.embed is None else [one_hot(cond, self.classes, noise) @ self.embed.weight]
+        shared = [] if self.embed is None else [one_hot_classes(cond, self.classes, noise) @ self.embed.weight]
         for chunk, block in zip(chunks, self.blocks, strict=True):
             x = block(x, torch.cat([*shared, chunk], 1))
             if x.shape[-1] == self.attended:
@@ -138,7 +138,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, before: int, after: int, given: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ConditionalBatchNorm(before, given), ConditionalBatchNorm(after, given)])
+        self.norms = nn.ModuleList([EmbeddingBatchNorm(before, given), EmbeddingBatchNorm(after, given)])
         self.convs = nn.ModuleList([SpectralConv(before, after, 3), SpectralConv(after, after, 3)])
         self.aside = SpectralConv(before, after, 1)
 
@@ -150,7 +150,7 @@ class UpBlock(nn.Module):
         return self.convs[1](inner) + aside  # type: ignore[no-any-return]
 
 
-class ConditionalBatchNorm(nn.Module):
+class EmbeddingBatchNorm(nn.Module):
     """Batch normalisation whose scale, about 1, and shift are linear in what is given, [B, given]."""
 
     def __init__(self, width: int, given: int) -> None:

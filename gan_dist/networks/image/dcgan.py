@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import class_logits, one_hot, powers_between
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, powers_between
 
 
 class Generator(nn.Module):
@@ -55,7 +55,7 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         if self.classes:
-            noise = torch.cat([noise, one_hot(cond, self.classes, noise)], dim=1)
+            noise = torch.cat([noise, one_hot_classes(cond, self.classes, noise)], dim=1)
         return torch.tanh(self.body(noise[:, :, None, None]))
 
 

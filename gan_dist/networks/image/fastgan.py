@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.image.sngan import ConditionalBatchNorm
-from gan_dist.networks.layers.checks import one_hot, powers_between
+from gan_dist.networks.image.sngan import ClassBatchNorm
+from gan_dist.networks.layers.checks import one_hot_classes, powers_between
 from gan_dist.networks.layers.equalized import normalize_2nd_moment
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 
@@ -53,7 +53,7 @@ class Generator(nn.Module):
             raise ValueError(f"fastgan at {size} pixels needs width >= {round(1 / SHARES[size])}, not {width}")
         self.z, self.classes, self.sides = z, classes, sides
         self.first = SpectralLinear(z, widths[4] * 2 * 16, bias=False)
-        self.norm = ConditionalBatchNorm(widths[4] * 2, 0)
+        self.norm = ClassBatchNorm(widths[4] * 2, 0)
         self.blocks = nn.ModuleList()
         self.gates = nn.ModuleDict()
         for number, side in enumerate(sides[1:]):
@@ -72,7 +72,7 @@ class Generator(nn.Module):
 
     def forward(self, noise: dict[str, Tensor], cond: Tensor | None = None) -> Tensor:
         z = normalize_2nd_moment(noise["z"])
-        classes = one_hot(cond, self.classes, z) if self.classes else None
+        classes = one_hot_classes(cond, self.classes, z) if self.classes else None
         x = self.first(z).view(len(z), -1, 4, 4)
         maps = {4: F.glu(self.norm(x, None), 1)}
         pixels = iter(noise["pixels"])
@@ -93,7 +93,7 @@ class UpBlock(nn.Module):
         self.twice = twice
         inputs = [before, after] if twice else [before]
         self.convs = nn.ModuleList([SpectralConv(one, 2 * after, 3, bias=False) for one in inputs])
-        self.norms = nn.ModuleList([ConditionalBatchNorm(2 * after, classes) for _ in inputs])
+        self.norms = nn.ModuleList([ClassBatchNorm(2 * after, classes) for _ in inputs])
         self.strengths = nn.Parameter(torch.zeros(2)) if twice else None
 
     def forward(self, x: Tensor, classes: Tensor | None, noise: Tensor | None) -> Tensor:
@@ -171,7 +171,7 @@ class Discriminator(nn.Module):
         made = [self.head(last).flatten(1), self.branch_head(self.branch(self._smaller(x))).flatten(1)]
         logits = torch.cat(made, 1)
         if self.embed is not None:
-            of_class = self.embed(one_hot(cond, self.classes, x)) * last.mean((2, 3))
+            of_class = self.embed(one_hot_classes(cond, self.classes, x)) * last.mean((2, 3))
             logits = logits + of_class.sum(1, keepdim=True)
         return logits
 

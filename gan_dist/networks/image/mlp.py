@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import one_hot
+from gan_dist.networks.layers.checks import one_hot_classes
 
 
 class Generator(nn.Module):
@@ -35,7 +35,7 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         if self.classes:
-            noise = torch.cat([noise, one_hot(cond, self.classes, noise)], dim=1)
+            noise = torch.cat([noise, one_hot_classes(cond, self.classes, noise)], dim=1)
         return torch.tanh(self.body(noise)).view(-1, *self.shape)
 
 
@@ -58,7 +58,7 @@ class Discriminator(nn.Module):
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         flat = x.flatten(1)
         if self.classes:
-            flat = torch.cat([flat, one_hot(cond, self.classes, flat)], dim=1)
+            flat = torch.cat([flat, one_hot_classes(cond, self.classes, flat)], dim=1)
         return self.body[:-1](flat)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_dist.networks.layers.checks import one_hot
+from gan_dist.networks.layers.checks import one_hot_classes
 from gan_dist.networks.layers.pretrained_backbone import RANDOM, FeatureTaps, weights_file
 from gan_dist.networks.layers.spectral_norm import SpectralConv
 
@@ -87,7 +87,7 @@ class Discriminator(nn.Module):
         x = x.expand(-1, 3, -1, -1)
         if x.shape[-1] < self.side:
             x = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
-        classes = one_hot(cond, self.classes, x) if self.classes else None
+        classes = one_hot_classes(cond, self.classes, x) if self.classes else None
         maps = self.mix(self._taps[0](x))
         return torch.cat([head(one, classes) for head, one in zip(self.heads, maps, strict=True)], 1)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import full_precision, one_hot, powers_between
+from gan_dist.networks.layers.checks import full_precision, one_hot_classes, powers_between
 from gan_dist.networks.layers.resample import Downsample, Upsample
 
 SLOPE = 0.2
@@ -73,7 +73,7 @@ class Generator(nn.Module):
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         with full_precision(noise):
             if self.embed is not None:
-                noise = torch.cat([noise, self.embed(one_hot(cond, self.classes, noise))], dim=1)
+                noise = torch.cat([noise, self.embed(one_hot_classes(cond, self.classes, noise))], dim=1)
             x = self.first(self.basis * self.scale(noise)[:, :, None, None])
         return self.rest(x)  # type: ignore[no-any-return]
 
@@ -130,7 +130,7 @@ class Discriminator(nn.Module):
             features = self.head(pooled)
             if self.embed is None:
                 return features.squeeze(1)  # type: ignore[no-any-return]
-            return (features * self.embed(one_hot(cond, self.classes, features))).sum(1)  # type: ignore[no-any-return]
+            return (features * self.embed(one_hot_classes(cond, self.classes, features))).sum(1)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

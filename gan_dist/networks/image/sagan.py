@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.image.sngan import ConditionalBatchNorm
-from gan_dist.networks.layers.checks import class_logits, one_hot, powers_between
+from gan_dist.networks.image.sngan import ClassBatchNorm
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, powers_between
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 
 WIDEST = 16
@@ -53,7 +53,7 @@ class Generator(nn.Module):
         return rng.normal(self.z)
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
-        classes = one_hot(cond, self.classes, noise) if self.classes else None
+        classes = one_hot_classes(cond, self.classes, noise) if self.classes else None
         x: Tensor = self.first(noise).view(len(noise), -1, 4, 4)
         for block in self.blocks:
             x = block(x, classes)
@@ -105,7 +105,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, before: int, after: int, classes: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ConditionalBatchNorm(before, classes), ConditionalBatchNorm(after, classes)])
+        self.norms = nn.ModuleList([ClassBatchNorm(before, classes), ClassBatchNorm(after, classes)])
         self.convs = nn.ModuleList([SpectralConv(before, after, 3), SpectralConv(after, after, 3)])
         self.aside = SpectralConv(before, after, 1, gain=1.0)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import class_logits, one_hot, powers_between
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, powers_between
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 
 
@@ -47,7 +47,7 @@ class Generator(nn.Module):
         return rng.normal(self.z)
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
-        classes = one_hot(cond, self.classes, noise) if self.classes else None
+        classes = one_hot_classes(cond, self.classes, noise) if self.classes else None
         x = self.first(noise).view(-1, self.width, 4, 4)
         for block in self.blocks:
             x = block(x, classes)
@@ -88,7 +88,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ConditionalBatchNorm(width, classes), ConditionalBatchNorm(width, classes)])
+        self.norms = nn.ModuleList([ClassBatchNorm(width, classes), ClassBatchNorm(width, classes)])
         self.convs = nn.ModuleList([_xavier(nn.Conv2d(width, width, 3, padding=1)) for _ in range(2)])
         self.aside = _xavier(nn.Conv2d(width, width, 1), gain=1.0)
 
@@ -99,7 +99,7 @@ class UpBlock(nn.Module):
         return self.convs[1](inner) + _doubled(self.aside(x))  # type: ignore[no-any-return]
 
 
-class ConditionalBatchNorm(nn.Module):
+class ClassBatchNorm(nn.Module):
     """Batch normalisation with a scale and shift for each class, or one for all without classes."""
 
     def __init__(self, width: int, classes: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng, single_lane_rng
-from gan_dist.networks.layers.checks import full_precision, one_hot, powers_between
+from gan_dist.networks.layers.checks import full_precision, one_hot_classes, powers_between
 from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, StyledConv, ToRGB, normalize_2nd_moment
 from gan_dist.networks.layers.resample import Upsample
 
@@ -193,7 +193,7 @@ class Mapping(nn.Module):
         with full_precision(z):
             parts = [normalize_2nd_moment(z)] if self.z else []
             if self.embed is not None:
-                parts.append(normalize_2nd_moment(self.embed(one_hot(cond, self.classes, z))))
+                parts.append(normalize_2nd_moment(self.embed(one_hot_classes(cond, self.classes, z))))
             return self.layers(torch.cat(parts, 1))  # type: ignore[no-any-return]
 
 

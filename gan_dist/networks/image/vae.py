@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import one_hot, powers_between
+from gan_dist.networks.layers.checks import one_hot_classes, powers_between
 
 WIDEST = 8
 
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         found = self.body(x).flatten(1)
         if self.classes:
-            found = torch.cat([found, one_hot(cond, self.classes, found)], 1)
+            found = torch.cat([found, one_hot_classes(cond, self.classes, found)], 1)
         known: Tensor = self.head(found)
         return known
 

@@ -23,7 +23,7 @@ def powers_between(size: int, least: int, most: int, name: str, does: str = "mak
     return size.bit_length() - 1
 
 
-def one_hot(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:
+def one_hot_classes(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:
     """Classes [B] as rows [B, classes] in the type of `like`; such rows, also of classes mixed, stay as they are.
 
     Raises:
@@ -41,7 +41,7 @@ def class_logits(features: Tensor, cond: Tensor | None, head: nn.Module, embed: 
     projection discriminator (Miyato and Koyama 2018, arXiv 1802.05637, equation 3)."""
     logits: Tensor = head(features).squeeze(1)
     if embed is not None:
-        logits = logits + (embed(one_hot(cond, embed.in_features, features)) * features).sum(1)
+        logits = logits + (embed(one_hot_classes(cond, embed.in_features, features)) * features).sum(1)
     return logits
 
 

@@ -143,9 +143,9 @@ class Autoregressive(nn.Module):
             tokens, over = self.ended(self.first + soft.argmax(1), was_over := over)
             row = F.pad(soft, (self.first, 0))
             if self.relax == "straight_through":
-                row = one_hot(tokens, self.vocabulary, wide) + row - row.detach()
+                row = one_hot_tokens(tokens, self.vocabulary, wide) + row - row.detach()
             if self.eos is not None:
-                row = torch.where(was_over[:, None], one_hot(tokens, self.vocabulary, wide), row)
+                row = torch.where(was_over[:, None], one_hot_tokens(tokens, self.vocabulary, wide), row)
             found.append(row)
         return torch.stack(found, 1)
 
@@ -249,7 +249,7 @@ def gumbel_noise(uniforms: Tensor) -> Tensor:
     return uniforms.clamp_min(tiny).log_().neg_().log_().neg_()
 
 
-def one_hot(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
+def one_hot_tokens(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
     """Rows [..., V] of a vocabulary for ids [...]."""
     return F.one_hot(tokens, vocabulary).to(dtype)
 

@@ -268,6 +268,7 @@ def test_tables_that_name_no_images(tmp_path: Path, text: bytes, message: str) -
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = SHARED / "images" / "fashion_mnist"
     if not source.is_dir():

@@ -111,6 +111,7 @@ def test_a_folder_of_images(tmp_path: Path, hub: tuple[Path, dict[str, str]]) ->
     assert found["count"] == 12 and found["checksum"] == other["checksum"]
 
 
+@pytest.mark.slow
 def test_parquet_as_the_hub_lays_it_out(tmp_path: Path, hub: tuple[Path, dict[str, str]]) -> None:
     root, environment = hub
     (root / "data").mkdir(parents=True)
@@ -123,6 +124,7 @@ def test_parquet_as_the_hub_lays_it_out(tmp_path: Path, hub: tuple[Path, dict[st
     assert json.loads(made.stdout)["class_counts"] == [6, 4]
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said(tmp_path: Path, hub: tuple[Path, dict[str, str]]) -> None:
     root, environment = hub
     root.mkdir()

@@ -146,9 +146,11 @@ def test_a_prepared_folder_serves_pairs_and_nothing_else(folders: Path) -> None:
 def test_parts_survive_json(folders: Path) -> None:
     from dataclasses import asdict
 
-    from gan_dist.data.sources.registry import find
+    from gan_dist.data.sources.registry import find_source
 
-    (part,) = find(PairData(modality="pair", size=8, source=str(folders / "made"), inputs=str(folders / "given"))).parts
+    (part,) = find_source(
+        PairData(modality="pair", size=8, source=str(folders / "made"), inputs=str(folders / "given"))
+    ).parts
     assert Part.of(asdict(part)) == part
 
 

@@ -44,7 +44,7 @@ def test_a_read_error_of_the_moment_is_no_rejection(tmp_path: Path, monkeypatch:
             raise OSError(5, "Input/output error")
         return reading(self, name)
 
-    monkeypatch.setattr(Folder, "read", fails)
+    monkeypatch.setattr(Folder, "read_part", fails)
     with pytest.raises(DataError, match=r"002\.png cannot be read now: .*Input/output error"):
         prepare_or_load(
             spec(tmp_path / "in", max_rejected=1),
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="Permission denied"):
         list(list_files(tmp_path))
     with pytest.raises(DataError, match="Permission denied"):
-        registry.find(spec(tmp_path))
+        registry.find_source(spec(tmp_path))
 
 
 @pytest.mark.parametrize("labels", ["none", "folders"])
@@ -157,7 +157,7 @@ def test_a_part_of_a_large_row_group_reads_no_more_than_it_needs(
 ) -> None:
     pq.write_table(pa.table({"image": [png(n % 7) for n in range(300)]}), tmp_path / "x.parquet")
     monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 100)
-    first = registry.find(spec(tmp_path / "x.parquet")).parts[0]
+    first = registry.find_source(spec(tmp_path / "x.parquet")).parts[0]
     served: list[int] = []
     batches = pq.ParquetFile.iter_batches
 
@@ -167,7 +167,7 @@ def test_a_part_of_a_large_row_group_reads_no_more_than_it_needs(
             yield batch
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
-    assert len(list(registry.read(first))) == 100 and sum(served) == 128
+    assert len(list(registry.read_part(first))) == 100 and sum(served) == 128
 
 
 def test_a_uri_with_a_query_is_refused() -> None:

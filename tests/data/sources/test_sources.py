@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.image_decoding import SUFFIXES
 from gan_dist.data.prepare import prepare_or_load
-from gan_dist.data.sources.registry import find, read
+from gan_dist.data.sources.registry import find_source, read_part
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import encoded, idx, ingest, many, noise, pixels_in, put, spec
@@ -24,7 +24,7 @@ LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 4], np.uint8)
 
 def refused(**data: Any) -> str:
     with pytest.raises(DataError) as caught:
-        find(spec(**data))
+        find_source(spec(**data))
     return str(caught.value)
 
 
@@ -54,9 +54,9 @@ def test_digits_come_in_colour_and_without_labels() -> None:
 
 def test_flat_folder(tmp_path: Path) -> None:
     many(tmp_path, 5)
-    source = find(spec(tmp_path))
+    source = find_source(spec(tmp_path))
     assert (source.count, source.contents.form.channels, source.classes) == (5, 3, ())
-    assert [row.name for part in source.parts for row in read(part)] == [f"00{n}.png" for n in range(5)]
+    assert [row.name for part in source.parts for row in read_part(part)] == [f"00{n}.png" for n in range(5)]
 
 
 def test_class_per_folder_with_folders_inside(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_fashion_mnist_is_what_its_authors_say() -> None:
     folder = SHARED / "images" / "fashion_mnist"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not on this machine")
-    source = find(spec(folder, size=28, labels="source"))
+    source = find_source(spec(folder, size=28, labels="source"))
     assert (source.count, source.contents.form.channels, len(source.classes)) == (60_000, 1, 10)
-    assert [row.label for row in read(source.parts[0])][:10] == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert [row.label for row in read_part(source.parts[0])][:10] == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
 
 
 def test_missing_path_names_the_nearest(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_gzip_with_any_byte_altered_or_cut_is_refused_or_whole(tmp_path: Path) -
     for number, content in enumerate(damaged):
         path = put(tmp_path, f"{number}-images-idx3-ubyte.gz", content)
         try:
-            assert find(spec(path)).count == 10
+            assert find_source(spec(path)).count == 10
         except DataError as error:
             assert str(path) in str(error)
 

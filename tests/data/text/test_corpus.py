@@ -237,6 +237,7 @@ def test_what_an_oracle_says_of_its_own_sentences() -> None:
     assert oracle.nll(drawn).mean() == pytest.approx(-(p * np.log(p)).sum(), abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_published_oracle() -> None:
     file = SHARED / "text" / "oracle" / "oracle_lstm_params.npz"
     if not file.exists():

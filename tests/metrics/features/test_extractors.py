@@ -55,6 +55,7 @@ def test_classifier_takes_any_size(size: int) -> None:
     assert DigitClassifier(channels=1, classes=2)(pixels(3, 1, size)).shape == (3, 128)
 
 
+@pytest.mark.slow
 def test_classifier_learns_the_digits_and_says_how_well() -> None:
     rows = rows_of(small(data={"source": "digits", "size": 16, "labels": "source"}))
     torch.manual_seed(0)

@@ -92,6 +92,7 @@ def test_a_language_model_comes_near_the_entropy_of_its_language(model: Language
     assert reverse(chain(4000, 4)) == pytest.approx(entropy(), abs=0.05)
 
 
+@pytest.mark.slow
 def test_worse_text_has_a_worse_score_and_collapsed_text_is_found_out_in_reverse(model: LanguageModel) -> None:
     true, nothing = chain(1500, 5), np.random.default_rng(6).integers(0, WORDS, (1500, LENGTH))
     half = np.where(np.random.default_rng(7).random((1500, 1)) < 0.5, true, nothing)

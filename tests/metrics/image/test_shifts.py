@@ -11,7 +11,7 @@ from benchmarks.shifts import shifts
 Found = dict[str, dict[str, float]]
 
 
-@pytest.fixture(scope="module", params=["random", "classifier"])
+@pytest.fixture(scope="module", params=["random", pytest.param("classifier", marks=pytest.mark.slow)])
 def found(request: pytest.FixtureRequest) -> Found:
     return shifts(request.param)
 

@@ -107,6 +107,7 @@ JOB: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_moves_only_the_heads_and_resumes_exactly(tmp_path: Path) -> None:
     narrow = {**JOB["discriminator"], "backbone": "resnet50"}  # a quarter of the work of vgg16
     job = small(**{**JOB, "discriminator": narrow}, until="3 steps", batch=4, precision="fp32")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import sngan
-from gan_dist.networks.image.sngan import ConditionalBatchNorm, DownBlock, UpBlock
+from gan_dist.networks.image.sngan import ClassBatchNorm, DownBlock, UpBlock
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 from gan_dist.training.loop import iterate as iteration
 from tests.helpers import CPU, finite_difference, small
@@ -49,7 +49,7 @@ def test_d_has_no_other_normalisation_and_g_no_spectral_one() -> None:
 
 
 def test_class_norm_is_its_formula() -> None:
-    norm = ConditionalBatchNorm(3, 2).double()
+    norm = ClassBatchNorm(3, 2).double()
     nn.init.normal_(norm.scale)
     nn.init.normal_(norm.shift)
     x, cond = torch.randn(4, 3, 2, 5, dtype=torch.float64), [0, 1, 1, 0]
