@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gan_dist.distributed import gradient_reduction
 from gan_dist.distributed.gradient_reduction import GradientSum, reduce_gradients
-from tests.integration.gang import leave
+from tests.integration.gang import leave, start
 
-pytestmark = pytest.mark.dist
 WORLD = 3
 
 
@@ -109,10 +107,11 @@ def _member(rank: int, rendezvous: str, results: str, bucket_bytes: int) -> None
     leave()
 
 
+@pytest.mark.dist
 @pytest.mark.parametrize("bucket_bytes", [1, 600, 1 << 20], ids=["one each", "some", "one for all"])
 def test_sums_are_those_of_ddp_and_of_one_process(tmp_path: Path, bucket_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_member, (f"{folder}/rendezvous", str(tmp_path), bucket_bytes), nprocs=WORLD)
+        start(_member, (f"{folder}/rendezvous", str(tmp_path), bucket_bytes), WORLD)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(WORLD)]
     assert ranks[0]["unused"][0]["extra.weight"] is None
     for case, (ours, expected) in ranks[0].items():

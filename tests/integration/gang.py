@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -96,7 +97,13 @@ def train_alone(training: Training) -> dict[str, Any]:
 def train_together(world: int, trainings: list[Training]) -> None:
     """Every training, one after the other, by `world` processes."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_member, (world, str(Path(folder) / "rendezvous"), trainings), nprocs=world)
+        start(_member, (world, str(Path(folder) / "rendezvous"), trainings), world)
+
+
+def start(member: Callable[..., None], arguments: tuple[Any, ...], world: int) -> None:
+    """Calls `member(rank, *arguments)` in `world` processes, forked from one that has imported what they need."""
+    multiprocessing.set_forkserver_preload(["torch", __name__])
+    mp.start_processes(member, arguments, nprocs=world, start_method="forkserver")
 
 
 def _member(rank: int, world: int, rendezvous: str, trainings: list[Training]) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from gan_dist.distributed.runtime import DistributedRuntime, WrappedNetwork
-from tests.integration.gang import Training, leave, train_one
+from tests.integration.gang import Training, leave, start, train_one
 from tests.integration.test_rank_equality import job
 
 pytestmark = pytest.mark.dist
@@ -64,7 +63,7 @@ def _member(rank: int, rendezvous: str, results: str) -> None:
 
 def test_what_is_reduced_is_the_gradients_of_the_stepped_networks(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_member, (f"{folder}/rendezvous", str(tmp_path)), nprocs=2)
+        start(_member, (f"{folder}/rendezvous", str(tmp_path)), 2)
     counted = torch.load(tmp_path / "counted.pt")
     for case, d_steps in (("plain", 1), ("two D steps, accumulated, r1", 2)):
         (_first_grid, *sent), (generator, discriminator) = counted[case]
