@@ -346,6 +346,7 @@ def test_pictures(tmp_path: Path) -> None:
     assert all(len(set(Image.open(path).convert("L").tobytes())) > 10 for path in written)
 
 
+@pytest.mark.slow
 def test_the_lineage_of_a_population_is_drawn_and_all_is_in_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

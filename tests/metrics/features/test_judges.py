@@ -86,6 +86,7 @@ def reverse(rows: NDArray[np.int64], steps: int = 250) -> float:
     return metric.compare(fake, fake)["reverse_lm"]
 
 
+@pytest.mark.slow
 def test_a_language_model_comes_near_the_entropy_of_its_language(model: LanguageModel) -> None:
     assert 0.5 < entropy() < 1.5
     assert model.nll(torch.from_numpy(chain(8000, 3))) == pytest.approx(entropy(), abs=0.03)

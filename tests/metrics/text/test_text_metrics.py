@@ -51,6 +51,7 @@ def test_bleu_and_self_bleu_are_nltks(seed: int) -> None:
         assert among[n] == pytest.approx(np.mean(theirs), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_samples_give_the_published_table(name: str) -> None:
     if not TEXYGEN.exists():

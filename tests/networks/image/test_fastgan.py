@@ -110,7 +110,11 @@ def discriminator(size: int = 32, **args: Any) -> fastgan.Discriminator:
 
 @pytest.mark.parametrize(
     ("size", "parameters"),
-    [(256, (29_127_846, 11_526_160)), (512, (29_174_392, 11_526_496)), (1024, (29_176_512, 11_528_192))],
+    [
+        (256, (29_127_846, 11_526_160)),
+        pytest.param(512, (29_174_392, 11_526_496), marks=pytest.mark.slow),
+        pytest.param(1024, (29_176_512, 11_528_192), marks=pytest.mark.slow),
+    ],
 )
 def test_parameters_are_those_of_the_authors_code(size: int, parameters: tuple[int, int]) -> None:
     """Theirs of G have a second image of 128 pixels (192 weights), and no bias at the end."""
