@@ -60,8 +60,8 @@ NARROW: dict[str, dict[str, int]] = {
     "vae": {"width": 4, "z": 8},
 }
 FULL_WIDTH = "r3gan"
-# First weights are the same on every CPU. What differs is the order of sums in float64, and what Adam makes of it: at most
-# 8e-15 over all jobs between ATEN_CPU_CAPABILITY default, avx2 and avx512, MKL_CBWR COMPATIBLE and AVX2, and
+# First weights are the same on every CPU. What differs is the order of sums in float64, and what Adam makes of it: at
+# most 8e-15 over all jobs between ATEN_CPU_CAPABILITY default, avx2 and avx512, MKL_CBWR COMPATIBLE and AVX2, and
 # OPENBLAS_CORETYPE Prescott. First weights that are off by a rounding of float32 show from 1e-9 on.
 TOLERANCE = 1e-10
 
