@@ -30,6 +30,7 @@ from gan_dist.spec.job import ImageData, JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.training.trainer import train_run
 
+ASSETS = Path(__file__).parent / "assets"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 CPU = torch.device("cpu")
 CLOCK = Clock(batch=8, epoch=1600)

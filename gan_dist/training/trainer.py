@@ -118,14 +118,14 @@ def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolde
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A network on its device. One whose class says `channels_last = True` is laid out so, in which convolutions are
+    """A network on its device. One whose own class says `channels_last = True` is laid out so, in which convolutions are
     faster; others may rely on the plain layout (`x.view(n, -1)` does)."""
     placed = module.to(device, dtype)
     for parameter in placed.parameters():
         # Optimisers and reductions walk through memory; a view with gaps would be trained in part.
         if not is_dense(parameter):
             parameter.data = parameter.data.contiguous()
-    return placed.to(memory_format=torch.channels_last) if getattr(module, "channels_last", False) else placed
+    return placed.to(memory_format=torch.channels_last) if vars(type(module)).get("channels_last") else placed
 
 
 def _restore(

@@ -184,13 +184,13 @@ def test_out_of_memory_and_a_defect_of_ones_own_end_their_trial_alone(
 
     work, calls = local.train_run, list[int]()
 
-    def failing(*arguments: Any) -> Any:
+    def failing(*arguments: Any, **named: Any) -> Any:
         calls.append(len(calls))
         if len(calls) == 1:
             raise MemoryError("no room")
         if len(calls) == 2:
             raise RuntimeError("shapes do not fit")
-        return work(*arguments)
+        return work(*arguments, **named)
 
     monkeypatch.setattr(local, "train_run", failing)
     code, _ = submit(tmp_path, {"trials": 3})
