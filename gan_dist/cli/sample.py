@@ -114,18 +114,8 @@ def sample(
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
         with here.drawing_of(model):
-            path = _picture(
-                model,
-                seeds=seeds,
-                n=n,
-                cls=cls,
-                way=interpolate,
-                steps=steps,
-                mix=mix,
-                layers=layers,
-                out=out,
-                written=seed,
-            )
+            way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
+            path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, written=seed, **way)
         shown = "1 picture" if picture else f"{n * len(seeds)} samples"
     else:
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device)

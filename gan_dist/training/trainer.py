@@ -67,11 +67,7 @@ def train_run(
     stages = build_stages(spec, clock, modules)
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = (
-        StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=run.device)
-        if spec.standing
-        else None
-    )
+    standing = _standing(spec, rows, run.device)
     state = TrainState(nets=nets, settings=stages[0].settings, ema=ema, stages=stages, standing=standing)
     _restore(state, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
@@ -104,6 +100,12 @@ def train_run(
         callbacks.close()
         raise
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
+
+
+def _standing(spec: JobSpec, rows: Ingest, device: torch.device) -> StandingStatistics | None:
+    if spec.standing is None:
+        return None
+    return StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=device)
 
 
 def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolder) -> MetricRunner | None:
