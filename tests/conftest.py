@@ -1,27 +1,37 @@
-"""What every test gets: one torch thread, and a home of its own."""
+"""What every test gets: one thread for arithmetic, and a home of its own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as fs
 import pytest
-import torch
 
 from gan_dist.runs.storage import remote_filesystem
 
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, which only tests that need it do
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")
+MOST_WORKERS = 8
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-golden",
         action="store_true",
-        help="write tests/golden/*.json anew, after a change of the numbers that was meant",
+        help="write tests/integration/golden/*.json anew, after a change of the numbers that was meant",
     )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many workers `-n auto` means: none where tests start processes of their own, nor for a file or two."""
+    chosen = config.option.markexpr
+    alone = chosen != "slow" and not all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
+    few = config.args_source == config.ArgsSource.ARGS and all(".py" in one for one in config.args)
+    return 0 if alone or few else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +40,21 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAN_DIST_STORAGE", raising=False)
     if os.environ.get("GAN_DIST_HOME") == HOME_AT_START:
         monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """Calls the command in this process: its exit code, and what it printed and complained."""
+
+    def call(*words: object) -> tuple[Any, str, str]:
+        from gan_dist.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["gan-dist", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -31,9 +29,11 @@ from gan_dist.spec.schedules import Clock
 from gan_dist.training.trainer import train_run
 
 ASSETS = Path(__file__).parent / "assets"
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 CPU = torch.device("cpu")
 CLOCK = Clock(batch=8, epoch=1600)
+Cli = Callable[..., tuple[Any, str, str]]  # words of a command -> exit code, what it printed, what it complained
 
 MLP = {"use": "mlp", "hidden": 8, "layers": 1}
 SMALL: dict[str, Any] = {
@@ -223,18 +223,3 @@ def finite_difference(of: Callable[[], Tensor], values: Tensor, step: float = 1e
         found[index] = (above - of().item()) / (2 * step)
         flat[index] = kept
     return slopes
-
-
-def commanded(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
-) -> Callable[..., tuple[Any, str, str]]:
-    """Calls a command in this process: its exit code, and what it printed and complained."""
-    from gan_dist.cli import main
-
-    def call(*words: str) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gan-dist", command, *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return (end.value.code, *capsys.readouterr())
-
-    return call

@@ -48,10 +48,7 @@ def train_run(
     attempt: int,
     start_from: InitialWeights | None = None,
 ) -> dict[str, Any]:
-    """Train a job on this worker, from the run's newest checkpoint if it has one.
-
-    Args:
-        start_from: whose weights a fresh run starts with.
+    """Train a job on this worker, from the run's newest checkpoint if it has one, else from `start_from`.
 
     Returns:
         ending ("finished" or "stopped"), seen, and the last logged numbers.
@@ -120,8 +117,8 @@ def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolde
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A network on its device. One whose own class says `channels_last = True` is laid out so, in which convolutions are
-    faster; others may rely on the plain layout (`x.view(n, -1)` does)."""
+    """A network on its device. One whose own class says `channels_last = True` is laid out so, in which convolutions
+    are faster; others may rely on the plain layout (`x.view(n, -1)` does)."""
     placed = module.to(device, dtype)
     for parameter in placed.parameters():
         # Optimisers and reductions walk through memory; a view with gaps would be trained in part.

@@ -15,8 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 240
+from gan_dist.launch.cluster.address import Cluster
+from gan_dist.launch.cluster.local import start_local
+from tests.helpers import ROOT
+
+PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert started.returncode == 0, started.stderr
     yield found
     found.run("down")
+
+
+@pytest.fixture
+def cluster(site: Site, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The site's cluster, as this process sees it."""
+    monkeypatch.setenv("GAN_DIST_HOME", str(site.root / "home"))
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return start_local()

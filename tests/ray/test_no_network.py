@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ray.conftest import PATIENCE_S, ROOT, Site
+from tests.helpers import ROOT
+from tests.ray.conftest import PATIENCE_S, Site
 
 pytestmark = pytest.mark.ray
 

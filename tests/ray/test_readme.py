@@ -19,10 +19,10 @@ from gan_dist.launch.cluster.address import stop_local
 from gan_dist.runs.index import known_runs
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 900
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.ray.conftest import ROOT, Site
+from tests.helpers import ROOT
+from tests.ray.conftest import Site
 
 pytestmark = pytest.mark.ray
 

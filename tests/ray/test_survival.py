@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gan_dist.launch.load_job import load_job
-from tests.dist.gang import Training, train_together
-from tests.ray.conftest import Site, wait_for
+from tests.integration.gang import Training, train_together
+from tests.ray.conftest import PATIENCE_S, Site, wait_for
 
 pytestmark = pytest.mark.ray
 JOB = str(Path(__file__).with_name("job.yaml"))
@@ -43,7 +43,7 @@ def test_a_killed_worker_costs_no_bit(site: Site, reference: Reference) -> None:
     following = site.start("submit", JOB, "--name", "worker-killed")
     wait_for(lambda: len(site.checkpoints("worker-killed")) >= 2, "two checkpoints")
     site.processes("RayTrainWorker")[-1].kill()
-    printed, _ = following.communicate(timeout=240)
+    printed, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 0, printed
     assert last_checkpoint(site, "worker-killed")["clock"]["seen"] == reference.seen
     assert last_checkpoint(site, "worker-killed")["checksums"] == reference.checksums
@@ -54,7 +54,7 @@ def test_a_killed_driver_is_resumed_without_losing_a_bit(site: Site, reference: 
     wait_for(lambda: len(site.checkpoints("driver-killed")) >= 2, "two checkpoints")
     for process in site.processes("gan_dist.launch.driver"):
         process.kill()
-    printed, _ = following.communicate(timeout=120)
+    printed, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 1 and "gan-dist submit --resume driver-killed" in printed
     assert last_checkpoint(site, "driver-killed")["clock"]["seen"] < reference.seen
     resumed = site.run("submit", "--resume", "driver-killed")
@@ -66,7 +66,7 @@ def test_stop_saves_its_iteration_and_one_worker_goes_on(site: Site, reference: 
     following = site.start("submit", JOB, "--name", "stopped")
     wait_for(lambda: len(site.checkpoints("stopped")) >= 1, "a checkpoint")
     stopped = site.run("stop", "stopped")
-    printed, _ = following.communicate(timeout=120)
+    printed, _ = following.communicate(timeout=PATIENCE_S)
     assert stopped.returncode == 0, stopped.stderr
     assert following.returncode == 3, printed
     saved = last_checkpoint(site, "stopped")["clock"]

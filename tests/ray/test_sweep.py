@@ -17,7 +17,7 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.sweeps.local import run_here
 from gan_dist.sweeps.results import StoredSweep
-from tests.ray.conftest import Site, wait_for
+from tests.ray.conftest import PATIENCE_S, Site, wait_for
 
 pytestmark = pytest.mark.ray
 JOB = str(Path(__file__).with_name("sweep.yaml"))
@@ -53,7 +53,7 @@ def test_kills_of_driver_trial_and_worker_change_nothing(site: Site, undisturbed
     wait_for(lambda: len(site.checkpoints("s-t000")) >= 2, "two checkpoints of the first trial")
     for process in site.processes("gan_dist.launch.driver"):
         process.kill()
-    printed, _ = following.communicate(timeout=120)
+    printed, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 1 and "gan-dist submit --resume s" in printed
     with (site.folder("s") / "trials.jsonl").open("a") as record:
         record.write('{"what": "result", "num')
@@ -66,7 +66,7 @@ def test_kills_of_driver_trial_and_worker_change_nothing(site: Site, undisturbed
     wait_for(lambda: len(site.processes("RayTrainWorker")) == 2, "a worker of each trial")
     site.processes("RayTrainWorker")[-1].kill()
     site.processes("ResourceTrainable")[0].kill()
-    printed, _ = following.communicate(timeout=240)
+    printed, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 0, printed
     assert outcomes(site.folder("s")) == undisturbed
     assert alive(site, "placement_groups", "state") == []
@@ -82,7 +82,7 @@ def test_trials_that_die_as_they_begin_leave_no_place_reserved(site: Site, undis
     wait_for(lambda: site.processes("RayTrainWorker"), "the first worker")
     for process in site.processes("ResourceTrainable"):
         process.kill()
-    printed, _ = following.communicate(timeout=300)
+    printed, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 0, printed
     assert outcomes(site.folder("begun")) == undisturbed
     assert alive(site, "placement_groups", "state") == []
@@ -103,7 +103,7 @@ def test_a_lost_cluster_loses_no_trial(site: Site, undisturbed: dict[int, Any]) 
     for process in [keeper, *keeper.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    following.communicate(timeout=120)
+    following.communicate(timeout=PATIENCE_S)
     assert following.returncode != 0
     resumed = site.run("submit", "--resume", "lost")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr

@@ -19,8 +19,8 @@ from gan_dist.spec.fields import WorkerRange
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import read_job_file
 from gan_dist.spec.schedules import Schedule
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 JOBS = sorted(path for path in (ROOT / "jobs").rglob("*.yaml"))
 
 BASE = """\

@@ -262,7 +262,10 @@ def test_only_the_best_keep_their_checkpoints(tmp_path: Path) -> None:
     assert kept == [True, True, False, False]
 
 
-@pytest.mark.parametrize("scheduler", [{"use": "asha", "first": "2 steps"}, {"use": "pbt", "interval": "2 steps"}])
+@pytest.mark.parametrize(
+    "scheduler",
+    [{"use": "asha", "first": "2 steps"}, pytest.param({"use": "pbt", "interval": "2 steps"}, marks=pytest.mark.slow)],
+)
 def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, scheduler: dict[str, Any]) -> None:
     for name, keep in (("all", None), ("one", 1)):
         (tmp_path / name).mkdir()
@@ -281,11 +284,11 @@ def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeyp
     monkeypatch.setattr(sweep, "REPORT_EVERY_S", 0.0)
     monkeypatch.setattr(sweep, "is_below_median", lambda course, others, first, mode: len(others) == 3)
     every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
-    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="800 steps", every=every)
+    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="400 steps", every=every)
     assert code == 0
     row = next(row for row in stored(tmp_path).ranking() if row.number == 3)
     run = stored(tmp_path).trial(3)
-    assert row.state == "pruned" and row.seen < 6_400 and run.status()["status"] == "stopped"
+    assert row.state == "pruned" and row.seen < 3_200 and run.status()["status"] == "stopped"
     kept = newest(run.checkpoints(), lambda text: None)
     assert kept is not None and kept.seen == row.seen
 
@@ -327,6 +330,7 @@ def test_a_rehearsal_of_a_sweep(tmp_path: Path) -> None:
     assert all(stored(tmp_path).trial(number).status()["seen"] > 0 for number in range(2))
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -445,6 +449,7 @@ def test_a_sweep_is_deleted_with_its_trials(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("s")] == []
 
 
+@pytest.mark.slow
 def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only their lines in the record and what was told of them: no network, file or thread."""
     found: list[tuple[int, int, int]] = []
@@ -459,7 +464,8 @@ def test_trials_leave_nothing_in_their_process(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(local, "_make_trial", counted)
     assert submit(tmp_path, {"trials": 12})[0] == 0
     (objects, files, threads), last = found[3], found[-1]
-    assert last[0] - objects <= 20 * (len(found) - 4) and (last[1], last[2]) == (files, threads)
+    # Threads and files of earlier tests may end meanwhile.
+    assert last[0] - objects <= 20 * (len(found) - 4) and last[1] <= files and last[2] <= threads
 
 
 def test_the_hyper_parameters_of_a_trial_are_what_is_searched(tmp_path: Path) -> None:

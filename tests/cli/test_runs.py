@@ -1,0 +1,167 @@
+"""The commands around runs, on run folders of which no cluster knows."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gan_dist.cli import options
+from gan_dist.runs import checkpoint
+from gan_dist.runs.index import remember_run
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
+from tests.helpers import ROOT
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GAN_DIST_STORAGE", str(tmp_path / "runs"))
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def stored(home, name, **status):
+    run = RunFolder(Folder.at(home / "runs" / name))
+    run.folder.write_json("request.json", {})
+    run.update(**({"status": "succeeded", "seen": 20_000, "until": 20_000, "attempt": 1} | status))
+    run.folder.write("logs/attempt-1.log", b'2026 from Ray\n@gan-dist {"event": "stage", "text": "reading"}\nhi\n')
+    remember_run(run, attempt=1)
+    return run
+
+
+def test_import_is_light():
+    heavy = ("torch", "ray", "pydantic", "ruamel", "pyarrow", "numpy", "aiohttp")
+    code = f"import sys, gan_dist.cli; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_list_status_logs_delete(cli, home):
+    run = stored(home, "a-1")
+    code, out, _ = cli("list")
+    (row,) = out.splitlines()[1:]
+    assert code == 0 and re.fullmatch(rf"a-1 +succeeded +20k / 20k +\d+ s ago +{re.escape(run.uri)}", row.strip())
+    assert json.loads(cli("list", "--json")[1])[0]["id"] == "a-1"
+    assert "status   succeeded\nseen     20k / 20k\n" in cli("status", "a-")[1]
+    assert cli("logs", "last")[1] == "2026 from Ray\nreading ...\nhi\n"
+    assert cli("logs", "last", "--raw")[1].splitlines()[1].startswith("@gan-dist {")
+    code, out, err = cli("delete", "a-1")
+    assert code == 1 and run.uri in out and "--yes" in err and run.folder.exists("request.json")
+    code, out, _ = cli("delete", "a-1", "--yes", "--json")
+    assert code == 0 and json.loads(out)["deleted"] and not (home / "runs/a-1").exists()
+    assert cli("list")[1].startswith("no runs yet")
+
+
+def test_a_run_whose_driver_and_cluster_are_gone(cli, home):
+    stored(home, "gone", status="running")
+    code, out, _ = cli("status", "gone")
+    assert code == 0 and "status   lost" in out and "gan-dist submit --resume gone" in out
+    assert cli("stop", "gone")[:2] == (0, "run gone has ended already: lost\n")
+
+
+def test_a_running_one_is_not_deleted(cli, home):
+    stored(home, "here", status="running").acquire(1)
+    code, _, err = cli("delete", "here", "--yes")
+    assert code == 2 and err == "error: run here is running; stop it first: gan-dist stop here\n"
+    code, _, err = cli("stop", "here")
+    assert code == 2 and f"process {os.getpid()}" in err
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "stop", "delete", "tensorboard"])
+def test_unknown_run(cli, command):
+    code, _, err = cli(command, "nope")
+    assert code == 4 and err.startswith("error: no run 'nope'") and err.count("\n") == 1
+
+
+def test_wrong_requests(cli):
+    assert cli("submit")[0] == 2
+    assert cli("submit", "a.yaml", "--resume", "b")[0] == 2
+    assert cli("submit", "--resume", "b", "--name", "c")[0] == 2
+    assert cli("submit", "nowhere.yaml")[0] == 2
+    code, _, err = cli("submit", "--bogus")
+    assert code == 2 and "No such option" in err and "--bogus" in err  # how, is the click at hand
+    assert cli("dashboard")[0] == 5
+    assert cli("down")[:2] == (0, "no local Ray of ours runs\n")
+
+
+def test_what_may_be_taken_from_another_run(cli, home):
+    networks, meta = {"generator": {"weight": torch.ones(2)}}, {"clock": {"seen": 64}, "metrics": {}, "data": {}}
+    folder = checkpoint.write(
+        stored(home, "one").checkpoints(), "000000000064-a1", networks=networks, training={}, meta=meta
+    ).folder.uri
+    source, job = str(home / "runs/one/checkpoints/000000000064-a1"), str(ROOT / "jobs/mlp.yaml")
+
+    def told(*words):
+        code, out, err = cli("submit", job, "--dry-run", *words)
+        return json.loads(out)["request"]["start_from"] if code == 0 else (code, err)
+
+    assert told("--from", source) == told("--from", "one") == {"folder": folder, "only": []}
+    assert told("--from", source, "--only", "generator") == {"folder": folder, "only": ["generator"]}
+    code, err = told("--from", source, "--only", "generater")
+    assert code == 2 and "--only: 'generater' is no network of this job; did you mean 'generator'?" in err
+    code, err = told("--from", source, "--only", "discriminator")
+    assert code == 2 and f"--only: {folder} has no discriminator" in err
+    code, err = told("--only", "generator")
+    assert code == 2 and "add --from RUN" in err
+    code, err = told("--from", source, "-o", "sweep={space: {optimizer.lr: {grid: [1e-4]}}, metric: loss/D}")
+    assert code == 2 and "--from: the trials of a sweep begin from nothing" in err
+
+
+def test_unreachable_cluster_starts_nothing(cli):
+    job = str(ROOT / "jobs/mlp.yaml")
+    code, out, err = cli("submit", job, "--address", "http://127.0.0.1:9")
+    assert (code, out) == (5, "") and err.startswith("error: no Ray cluster answers at http://127.0.0.1:9")
+    assert cli("list")[1].startswith("no runs yet")
+
+
+def test_dry_run_shows_what_is_sent(cli, home, monkeypatch):
+    monkeypatch.setenv("SECRET", "do not show")
+    code, out, _ = cli(
+        "submit", str(ROOT / "jobs/mlp.yaml"), "--dry-run", "-o", "environment.env=[SECRET]", "--name", "x"
+    )
+    sent = json.loads(out)
+    assert code == 0 and "do not show" not in out
+    assert sent["uri"] == str(home / "runs/x") and sent["job"]["batch"] == 64
+    assert sent["runtime_env"]["env_vars"]["SECRET"] == "(copied from here)"
+    assert not (home / "runs").exists()
+
+
+def test_same_name_twice(cli, home):
+    stored(home, "mine")
+    code, _, err = cli("submit", str(ROOT / "jobs/mlp.yaml"), "--name", "mine")
+    assert code == 2 and "a run named 'mine' exists" in err
+
+
+def test_a_defect_shows_no_traceback(cli, home, monkeypatch):
+    def broken(*_):
+        raise KeyError("inside")
+
+    monkeypatch.setattr("gan_dist.launch.run_status.all_runs", broken)
+    code, _, err = cli("list")
+    assert code == 1 and "Traceback" not in err and "crash.txt" in err
+    assert "Traceback" in (home / "home/crash.txt").read_text()
+
+
+def test_completion(home):
+    stored(home, "dcgan-1")
+    stored(home, "mlp-1")
+    assert list(options.complete_run("dc")) == [("dcgan-1", "")]
+    assert ("last", "the newest run") in list(options.complete_run(""))
+    (home / "jobs").mkdir()
+    (home / "jobs/a.yaml").touch()
+    (home / "jobs/b.txt").touch()
+    assert list(options.complete_job("jo")) == ["jobs/"]
+    assert list(options.complete_job("jobs/")) == ["jobs/a.yaml"]

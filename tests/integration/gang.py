@@ -1,0 +1,123 @@
+"""Several gloo processes that each train the same job, as Ray Train's workers would, without Ray."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from gan_dist.data.codec import SPECIAL, Codec, Splitting
+from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts
+from gan_dist.data.ingest import Memory
+from gan_dist.distributed.runtime import DistributedRuntime, LocalRuntime, WorkerRuntime
+from gan_dist.execution.local import read_rows
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import PairData, TextData
+from gan_dist.spec.job import JobSpec
+from gan_dist.training.trainer import train_run
+
+SAMPLES = 61
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: a job, where it is stored, after how many iterations a stop is asked for, and on which data."""
+
+    job: Mapping[str, Any]
+    folder: str
+    attempt: int = 1
+    stop_after: int | None = None
+    data: Literal["random", "job"] = "random"
+
+
+@dataclass
+class Asking:
+    """A stop that is asked for at the n-th time the loop looks."""
+
+    after: int | None
+    asked: int = field(default=0)
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        return self.after is not None and self.asked >= self.after
+
+
+def rows(spec: JobSpec) -> Memory:
+    """Random images or sentences, two classes when the job has labels."""
+    if isinstance(spec.data, TextData):
+        return sentences(spec, spec.data)
+    size, paired = spec.data.size, isinstance(spec.data, PairData)
+    pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 2 if paired else 1, size, size), np.uint8)
+    classes = ("even", "odd") if spec.data.labels != "none" else ()
+    label = np.arange(SAMPLES) % 2 if classes else np.zeros(SAMPLES, np.int64)
+    counts = tuple(np.bincount(label).tolist()) if classes else ()
+    common: dict[str, Any] = {"count": SAMPLES, "size": size, "channels": 1, "checksum": "random"}
+    if paired:
+        facts: ImageFacts = PairFacts(**common, input_channels=1)
+    else:
+        facts = ImageFacts(**common, classes=classes, class_counts=counts)
+    return Memory(blocks=[pixels], labels=label, facts=facts, seed=spec.seed, batch=spec.batch)
+
+
+def sentences(spec: JobSpec, data: TextData) -> Memory:
+    """Random sentences that end in several places."""
+    words = tuple(f"word{number}" for number in range((data.vocabulary or 20) - len(SPECIAL)))
+    codec = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
+    random = np.random.default_rng(5)
+    lengths = random.integers(1, data.length + 1, SAMPLES)
+    rows = np.stack([codec.row(random.integers(len(SPECIAL), len(codec.vocabulary), n)) for n in lengths])
+    facts = TextFacts(count=SAMPLES, checksum="random", codec=codec)
+    return Memory(blocks=[rows], labels=np.zeros(SAMPLES, np.int64), facts=facts, seed=spec.seed, batch=spec.batch)
+
+
+def train_one(training: Training, run: WorkerRuntime) -> dict[str, Any]:
+    spec = JobSpec.model_validate(training.job)
+    folder = RunFolder(Folder(training.folder))
+    data = read_rows(spec, folder.prepared(), smoke=False, emit=run.emit) if training.data == "job" else rows(spec)
+    return train_run(spec, run=run, rows=data, folder=folder, attempt=training.attempt)
+
+
+def train_alone(training: Training) -> dict[str, Any]:
+    """The same training in this process, with one worker."""
+    run = LocalRuntime(torch.device("cpu"), lambda event: None, Asking(training.stop_after))
+    return train_one(training, run)
+
+
+def train_together(world: int, trainings: list[Training]) -> None:
+    """Every training, one after the other, by `world` processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        start(_member, (world, str(Path(folder) / "rendezvous"), trainings), world)
+
+
+def start(member: Callable[..., None], arguments: tuple[Any, ...], world: int) -> None:
+    """Calls `member(rank, *arguments)` in `world` processes, forked from one that has imported what they need."""
+    multiprocessing.set_forkserver_preload(["torch", __name__])
+    mp.start_processes(member, arguments, nprocs=world, start_method="forkserver")
+
+
+def _member(rank: int, world: int, rendezvous: str, trainings: list[Training]) -> None:
+    torch.set_num_threads(1)
+    for number, training in enumerate(trainings):
+        dist.init_process_group("gloo", init_method=f"file://{rendezvous}{number}", rank=rank, world_size=world)
+        train_one(training, DistributedRuntime(torch.device("cpu"), lambda event: None, Asking(training.stop_after)))
+        dist.destroy_process_group()
+    leave()
+
+
+def leave() -> None:
+    """End this process at once. Gloo's threads let go of the last collective's tensors a little later, for which
+    they want the interpreter; one that is ending aborts the process then (seen in 1 of 15)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

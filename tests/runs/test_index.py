@@ -1,0 +1,220 @@
+"""Runs: their ids, how they are found again, and that each has one writer."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.errors import NoSuchRun
+from gan_dist.execution import attempt as attempts
+from gan_dist.execution import smoke
+from gan_dist.execution.attempt import Attempt
+from gan_dist.runs.index import find_run, forget_run, known_runs, new_run_id, remember_run, storage_root, stored_runs
+from gan_dist.runs.run_folder import LEASE_S, RunFolder
+from gan_dist.runs.storage import Folder
+from tests.helpers import request_of, small
+
+
+def make(root: Path, name: str, **facts: Any) -> RunFolder:
+    run = RunFolder(Folder.at(root / name))
+    run.folder.write_json("request.json", {"run_id": name, "created": time.time(), "mode": "train", **facts})
+    return run
+
+
+def test_ids_say_what_and_when_and_differ() -> None:
+    ids = {new_run_id("dcgan-digits") for _ in range(5)}
+    assert len(ids) == 5
+    assert all(re.fullmatch(r"dcgan-digits-\d{8}-\d{6}-[2-9a-hjkmnp-z]{4}", one) for one in ids)
+
+
+def test_storage_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage_root(None, None).local == tmp_path / "runs"
+    assert storage_root(None, "/of/job").uri == "/of/job"
+    monkeypatch.setenv("GAN_DIST_STORAGE", "/of/environment")
+    assert storage_root(None, "/of/job").uri == "/of/environment"
+    assert storage_root("/of/option", "/of/job").uri == "/of/option"
+
+
+def test_a_run_is_found_by_id_beginning_last_folder_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("mlp-1-aaaa", "mlp-2-bbbb", "dcgan-1-cccc")):
+        remember_run(make(tmp_path / "elsewhere", name), created=number)
+    assert find_run("mlp-1-aaaa").id == "mlp-1-aaaa"
+    assert find_run("mlp-2").id == "mlp-2-bbbb"
+    assert find_run("last").id == "dcgan-1-cccc"
+    assert find_run(str(tmp_path / "elsewhere" / "mlp-1-aaaa")).id == "mlp-1-aaaa"
+    assert find_run("elsewhere/mlp-1-aaaa").uri == str(tmp_path / "elsewhere" / "mlp-1-aaaa")
+
+
+def test_an_exact_id_wins_over_a_longer_one(tmp_path: Path) -> None:
+    for name in ("mlp-1", "mlp-10"):
+        remember_run(make(tmp_path, name))
+    assert find_run("mlp-1").id == "mlp-1"
+
+
+def test_runs_that_only_the_storage_knows(tmp_path: Path) -> None:
+    make(tmp_path, "copied-here")
+    (tmp_path / "no-run").mkdir()
+    storage = Folder.at(tmp_path)
+    assert [run.id for run in stored_runs(storage)] == ["copied-here"]
+    assert find_run("cop", storage).id == "copied-here"
+
+
+def test_last_is_the_newest_wherever_it_is_known_from(tmp_path: Path) -> None:
+    make(tmp_path, "old-20200101-000000-aaaa", created=1.0)
+    remember_run(make(tmp_path, "new-20261101-000000-bbbb"))
+    assert find_run("last", Folder.at(tmp_path)).id == "new-20261101-000000-bbbb"
+    make(tmp_path, "newer", created=time.time() + 60)
+    assert find_run("last", Folder.at(tmp_path)).id == "newer"
+
+
+def test_last_is_no_rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    remember_run(RunFolder(Folder.at(tmp_path / "elsewhere" / "one")), created=1, mode="smoke")
+    with pytest.raises(NoSuchRun, match=r"^no run 'last'"):
+        find_run("last")
+    remember_run(make(tmp_path / "elsewhere", "two"), created=2)
+    remember_run(RunFolder(Folder.at(tmp_path / "elsewhere" / "three")), created=3, mode="smoke")
+    remember_run(make(tmp_path / "elsewhere", "four", mode="smoke"), created=4)
+    make(tmp_path / "runs", "five", created=5, mode="smoke")
+    assert find_run("last").id == "two" and find_run("four").id == "four"
+
+
+def test_what_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoSuchRun, match=r"^no run 'last'; `gan-dist list` shows what there is$"):
+        find_run("last")
+    for name in ("dcgan-digits-1", "dcgan-digits-2"):
+        remember_run(make(tmp_path / "elsewhere", name))
+    with pytest.raises(NoSuchRun, match=r"^no run 'dcgan-digit5-1'; did you mean 'dcgan-digits-1'\?; `gan-dist list`"):
+        find_run("dcgan-digit5-1")
+    with pytest.raises(NoSuchRun, match=r"^'dcgan' is the beginning of 2 runs: dcgan-digits-1, dcgan-digits-2$"):
+        find_run("dcgan")
+    with pytest.raises(NoSuchRun, match=r"no run is stored here \(request.json is missing\)$"):
+        find_run(str(tmp_path))
+
+
+def test_the_index_remembers_and_forgets(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    remember_run(run, address="http://head:8265")
+    remember_run(run, attempt=2)
+    (row,) = known_runs()
+    assert (row["id"], row["uri"], row["address"], row["attempt"]) == ("a", run.uri, "http://head:8265", 2)
+    forget_run(run)
+    assert known_runs() == []
+
+
+def test_a_damaged_index_entry_hides_only_itself(tmp_path: Path) -> None:
+    remember_run(make(tmp_path, "a"))
+    remember_run(make(tmp_path, "b"))
+    (tmp_path / "home" / "runs" / "a.json").write_text('{"uri": "/')
+    assert [row["id"] for row in known_runs()] == ["b"]
+
+
+def test_status_keeps_what_is_not_changed(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    assert run.status()["status"] == "pending"
+    run.update(status="running", seen=10)
+    run.update(seen=20)
+    assert (run.status()["status"], run.status()["seen"]) == ("running", 20)
+    assert run.size() == sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
+
+
+def lease(run: RunFolder, **changes: Any) -> None:
+    record = run.folder.read_json("lease.json")
+    assert record is not None
+    run.folder.write_json("lease.json", {**record, **changes})
+
+
+def test_a_run_has_one_writer(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    run.acquire(1)
+    with pytest.raises(
+        ValueError, match=r"^run a is being written by attempt 1 on .* \(pid \d+\); stop it first: gan-d"
+    ):
+        run.acquire(2)
+    run.release(1)
+    assert run.lease_holder() is None
+    run.acquire(2)
+    holder = run.lease_holder()
+    assert holder is not None and holder["attempt"] == 2
+
+
+def test_the_lease_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    code = "import sys; from gan_dist.runs.run_folder import *; RunFolder(Folder.at(sys.argv[1])).acquire(1)"
+    began = time.time()
+    subprocess.run([sys.executable, "-c", code, run.uri], check=True)
+    assert json.loads((tmp_path / "a" / "lease.json").read_text())["time"] >= began, "it had one"
+    run.acquire(2)
+
+
+def test_a_recycled_pid_is_not_taken_for_the_old_process(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    run.acquire(1)
+    lease(run, born="12345.00")
+    assert run.lease_holder() is None
+
+
+@pytest.mark.parametrize(("age", "held"), [(0, True), (LEASE_S / 2, True), (LEASE_S + 5, False)])
+def test_on_another_machine_the_heartbeat_decides(tmp_path: Path, age: float, held: bool) -> None:
+    run = make(tmp_path, "a")
+    run.acquire(1)
+    lease(run, host="elsewhere", boot="another", pid=1, born=None, time=time.time() - age)
+    assert (run.lease_holder() is not None) == held
+
+
+def test_renewing_moves_the_heartbeat(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    run.acquire(1)
+    lease(run, time=0.0)
+    began = time.time()
+    assert run.renew(1)
+    record = run.folder.read_json("lease.json")
+    assert record is not None and record["time"] >= began
+
+
+@pytest.mark.parametrize("other", [{"attempt": 2}, {"host": "elsewhere"}, {"pid": 1}, {"boot": "another"}])
+def test_a_writer_that_was_displaced_leaves_the_lease_alone(tmp_path: Path, other: dict[str, Any]) -> None:
+    run = make(tmp_path, "a")
+    run.acquire(1)
+    lease(run, **other)
+    before = run.folder.read("lease.json")
+    assert not run.renew(1)
+    run.release(1)
+    assert run.folder.read("lease.json") == before
+
+
+def test_an_attempt_that_was_displaced_stops_and_writes_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "HEARTBEAT_S", 0.02)
+    request, told = request_of(small(), tmp_path), list[dict[str, Any]]()
+    attempt = Attempt(request, told.append)
+
+    def job(attempt: Attempt) -> dict[str, Any]:
+        lease(attempt.folder, attempt=2, host="elsewhere")
+        attempt.folder.update(status="running", attempt=2)
+        assert attempt.stop.wait(10)
+        return {"ending": "stopped", "seen": 8, "values": {}}
+
+    assert attempt.run_and_record(job) == 3
+    assert attempt.folder.status()["attempt"] == 2 and attempt.folder.status()["status"] == "running"
+    assert (attempt.folder.folder.read_json("lease.json") or {})["host"] == "elsewhere"
+    assert [event["text"] for event in told if event["event"] == "warning"] == [
+        "another driver has taken this run; this one stops"
+    ]
+
+
+def test_a_rehearsal_times_each_stage_by_its_own_rate() -> None:
+    rates = [(64, 10.0), (128, 100.0), (192, 4.0), (256, 5.0), (320, 5.0), (384, 5.0)]
+    reports = [{"seen": seen, "speed/step_samples_per_s": rate} for seen, rate in rates]
+    assert smoke._training_s([1000, 50], reports, batch=64) == 1000 / 100 + 50 / 5
