@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from gan_dist.distributed.gradient_reduction import GradientSum, reduce_gradient
 from tests.integration.gang import leave, start
 
 WORLD = 3
+BUCKETS = {"one each": 1, "some": 600, "one for all": 1 << 20}  # bytes
 
 
 class Net(nn.Module):
@@ -96,23 +96,28 @@ def _cases(rank: int) -> dict[str, list[dict[str, Tensor | None]]]:
     return found
 
 
-def _member(rank: int, rendezvous: str, results: str, bucket_bytes: int) -> None:
+def _member(rank: int, rendezvous: str, results: str) -> None:
     torch.set_num_threads(1)
-    gradient_reduction.FIRST_BYTES = gradient_reduction.BUCKET_BYTES = bucket_bytes
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=WORLD)
-    found = _cases(rank)
-    torch.save(found, f"{results}/{rank}.pt")
+    for size in BUCKETS.values():
+        gradient_reduction.FIRST_BYTES = gradient_reduction.BUCKET_BYTES = size
+        torch.save(_cases(rank), f"{results}/{size}-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
     leave()
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sums")
+    start(_member, (str(folder / "rendezvous"), str(folder)), WORLD)
+    return folder
+
+
 @pytest.mark.dist
-@pytest.mark.parametrize("bucket_bytes", [1, 600, 1 << 20], ids=["one each", "some", "one for all"])
-def test_sums_are_those_of_ddp_and_of_one_process(tmp_path: Path, bucket_bytes: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        start(_member, (f"{folder}/rendezvous", str(tmp_path), bucket_bytes), WORLD)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(WORLD)]
+@pytest.mark.parametrize("buckets", BUCKETS)
+def test_sums_are_those_of_ddp_and_of_one_process(results: Path, buckets: str) -> None:
+    ranks = [torch.load(results / f"{BUCKETS[buckets]}-{rank}.pt") for rank in range(WORLD)]
     assert ranks[0]["unused"][0]["extra.weight"] is None
     for case, (ours, expected) in ranks[0].items():
         for name, value in ours.items():
