@@ -28,6 +28,7 @@ from gan_dist.spec.job import ImageData, JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.training.trainer import train_run
 
+ASSETS = Path(__file__).parent / "assets"
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 CPU = torch.device("cpu")

@@ -106,7 +106,7 @@ def sample(
         raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
-    model = here.model()
+    model, shown = here.model(), f"{n * len(seeds)} samples"
     if inputs is not None:
         with here.drawing_of(model):
             shown, path = _remade(model, inputs, seeds, out)
@@ -114,25 +114,14 @@ def sample(
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
         with here.drawing_of(model):
-            path = _picture(
-                model,
-                seeds=seeds,
-                n=n,
-                cls=cls,
-                way=interpolate,
-                steps=steps,
-                mix=mix,
-                layers=layers,
-                out=out,
-                written=seed,
-            )
-        shown = "1 picture" if picture else f"{n * len(seeds)} samples"
+            way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
+            path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, written=seed, **way)
+        shown = "1 picture" if picture else shown
     else:
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
             _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
-        shown = f"{n * len(seeds)} samples"
     if as_json:
         counted = {"samples": n * len(seeds), "seed": seeds[0] if len(seeds) == 1 else seeds}
         emit({**counted, "samples_seen": model.seen, "files": [str(path)]})

@@ -92,7 +92,7 @@ def to_pixels(image: Image.Image, look: ImageForm) -> Pixels:
         if look.fit == "stretch":
             image = image.resize(side, Image.Resampling.LANCZOS)
         elif look.fit == "pad":
-            image = ImageOps.pad(image, side, Image.Resampling.LANCZOS, color=_fill(look))
+            image = _padded(image, look)
         else:
             image = ImageOps.fit(image, side, Image.Resampling.LANCZOS)
     pixels = np.asarray(image, np.uint8).reshape(look.size, look.size, look.channels)
@@ -103,6 +103,17 @@ def array_to_image(values: NDArray[Any]) -> Image.Image:
     """A uint8 array [H, W] or [H, W, C], C = 1, 3 or 4, as a picture."""
     flat = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
     return Image.fromarray(np.ascontiguousarray(flat, np.uint8))
+
+
+def _padded(image: Image.Image, look: ImageForm) -> Image.Image:
+    """In the middle of the background, as large as fits: at least a pixel wide and high, where `ImageOps.pad` of Pillow
+    before 13 fails and later ones show nothing."""
+    longer = max(image.size)
+    width, height = (max(1, round(length / longer * look.size)) for length in image.size)
+    square = Image.new(image.mode, (look.size, look.size), _fill(look))
+    place = (round((look.size - width) * 0.5), round((look.size - height) * 0.5))
+    square.paste(image.resize((width, height), Image.Resampling.LANCZOS), place)
+    return square
 
 
 def _flat(image: Image.Image, look: ImageForm) -> Image.Image:

@@ -100,7 +100,8 @@ class Recorder:
 
 def make_recorder(module: nn.Module, run: Callable[..., Any]) -> Recorder | None:
     """Make the recorder of a network whose class says in `recorded` which of its calls may be recorded; else None."""
-    numbers = getattr(module, "recorded", None)
+    # Of the class itself: a subclass may do what a recording would leave out.
+    numbers = vars(type(module)).get("recorded")
     return Recorder(module, numbers, run) if numbers else None
 
 

@@ -17,6 +17,7 @@ from gan_dist.contracts import Metric, Needs
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.source import state_of
+from gan_dist.distributed.first_weights import first_weights
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
 from gan_dist.generation.modality import Draw
@@ -143,8 +144,7 @@ def build_metric(spec: MetricSpec, facts: DataFacts, roots: lookup.Roots, agains
 def build_extractor(spec: MetricSpec, facts: DataFacts, device: torch.device) -> nn.Module:
     """An extractor in evaluation mode; where it starts from random weights, from the same ones each time."""
     features = metric_features(spec)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+    with first_weights(SEED):
         built = lookup.build_component("extractor", features.use, features.args, facts.provided)
     if not isinstance(built, nn.Module):
         raise UsageError(f"features: {features.use!r} made a {type(built).__name__}, which is no torch.nn.Module")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over
+from gan_dist.distributed.first_weights import first_weights
 from gan_dist.networks.layers.pretrained_backbone import RANDOM, Backbone, FeatureTaps, weights_file
 
 PHASES = (Phase("G", ("generator",)),)
@@ -68,8 +69,7 @@ class Distance:
 
     def begin(self, like: Tensor) -> None:
         """Load the network beside a tensor."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with first_weights(0):
             self.taps = FeatureTaps(self.backbone, self.weights).to(like.device, like.dtype)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from gan_dist.data.facts import DataFacts
+from gan_dist.distributed.first_weights import first_weights
 from gan_dist.distributed.randomness import seed_of
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
@@ -37,8 +37,7 @@ def _seeded(
     args: Mapping[str, Any],
     provided: Mapping[str, Any],
 ) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "init", name))
+    with first_weights(seed_of(seed, "init", name)):
         built = lookup.build_component(kind, use, args, provided)
     if not isinstance(built, nn.Module):
         raise UsageError(f"{name}.use: {use!r} made a {type(built).__name__}, which is no torch.nn.Module")

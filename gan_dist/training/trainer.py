@@ -48,10 +48,7 @@ def train_run(
     attempt: int,
     start_from: InitialWeights | None = None,
 ) -> dict[str, Any]:
-    """Train a job on this worker, from the run's newest checkpoint if it has one.
-
-    Args:
-        start_from: whose weights a fresh run starts with.
+    """Train a job on this worker, from the run's newest checkpoint if it has one, else from `start_from`.
 
     Returns:
         ending ("finished" or "stopped"), seen, and the last logged numbers.
@@ -67,11 +64,7 @@ def train_run(
     stages = build_stages(spec, clock, modules)
     ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = (
-        StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=run.device)
-        if spec.standing
-        else None
-    )
+    standing = _standing(spec, rows, run.device)
     state = TrainState(nets=nets, settings=stages[0].settings, ema=ema, stages=stages, standing=standing)
     _restore(state, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
@@ -106,6 +99,12 @@ def train_run(
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
 
 
+def _standing(spec: JobSpec, rows: Ingest, device: torch.device) -> StandingStatistics | None:
+    if spec.standing is None:
+        return None
+    return StandingStatistics(spec=spec.standing, batch=spec.batch, rows=rows, seed=spec.seed, device=device)
+
+
 def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolder) -> MetricRunner | None:
     """The job's metrics. Imported only where there are any: workers without start sooner."""
     if not spec.metrics:
@@ -118,14 +117,14 @@ def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolde
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A network on its device. One whose class says `channels_last = True` is laid out so, in which convolutions are
-    faster; others may rely on the plain layout (`x.view(n, -1)` does)."""
+    """A network on its device. One whose own class says `channels_last = True` is laid out so, in which convolutions
+    are faster; others may rely on the plain layout (`x.view(n, -1)` does)."""
     placed = module.to(device, dtype)
     for parameter in placed.parameters():
         # Optimisers and reductions walk through memory; a view with gaps would be trained in part.
         if not is_dense(parameter):
             parameter.data = parameter.data.contiguous()
-    return placed.to(memory_format=torch.channels_last) if getattr(module, "channels_last", False) else placed
+    return placed.to(memory_format=torch.channels_last) if vars(type(module)).get("channels_last") else placed
 
 
 def _restore(

@@ -92,7 +92,7 @@ def test_wrong_requests(cli):
     assert cli("submit", "--resume", "b", "--name", "c")[0] == 2
     assert cli("submit", "nowhere.yaml")[0] == 2
     code, _, err = cli("submit", "--bogus")
-    assert code == 2 and "No such option: --bogus" in err
+    assert code == 2 and "No such option" in err and "--bogus" in err  # how, is the click at hand
     assert cli("dashboard")[0] == 5
     assert cli("down")[:2] == (0, "no local Ray of ours runs\n")
 

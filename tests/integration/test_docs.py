@@ -301,6 +301,22 @@ def test_cluster_yaml_is_what_ray_accepts() -> None:
     jsonschema.validate(YAML(typ="safe").load(ROOT / "cluster.yaml"), schema)
 
 
+def install_lines() -> str:
+    """What cluster.yaml installs: all that gan-dist depends on, in its ranges."""
+    import textwrap
+    import tomllib
+
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    words = ["~/gan-dist-env/bin/pip install", *(f"'{package}'" for package in wanted)]
+    indent = " " * 4
+    return textwrap.fill(" ".join(words), 120, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def test_cluster_yaml_installs_what_the_package_needs() -> None:
+    lines = install_lines()
+    assert f"\n  - >-\n{lines}\n" in (ROOT / "cluster.yaml").read_text(), f"cluster.yaml must install\n{lines}"
+
+
 def test_ci_calls_the_documented_command() -> None:
     script = ROOT / ".ci" / "run"
     text = script.read_text()
@@ -308,7 +324,24 @@ def test_ci_calls_the_documented_command() -> None:
     assert text.startswith("#!/usr/bin/env bash\n") and "set -euo pipefail" in text
     assert "pip install -e '.[test]'" in text and "pip install -e '.[test]'" in README.read_text()
     subprocess.run(["bash", "-n", str(script)], check=True)
-    assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_the_workflow_runs_every_tier_that_needs_no_gpu() -> None:
+    import tomllib
+
+    from ruamel.yaml import YAML
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    markers = {line.split(":")[0] for line in project["tool"]["pytest"]["ini_options"]["markers"]}
+    jobs = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
+    matrix = jobs["tier"]["strategy"]["matrix"]
+    commands = {each["tier"]: each["command"] for each in matrix["include"]}
+    assert commands == {tier: "pytest" if tier == "plain" else f"pytest -m {tier}" for tier in matrix["tier"]}
+    assert set(commands) == {"plain"} | markers - {"gpu"}
+    assert f">={matrix['python'][0]}" == project["project"]["requires-python"]
+    checks = [step.get("run") for step in jobs["lint"]["steps"]]
+    assert checks[-3:] == ["ruff check", "ruff format --check", "mypy"]
+    assert any("--resolution lowest-direct" in step.get("run", "") for step in jobs["lowest-versions"]["steps"])
 
 
 def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:

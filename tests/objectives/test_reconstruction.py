@@ -81,7 +81,7 @@ def test_a_d_without_features_is_refused() -> None:
     objective = ["hinge", "feature_matching"]
     own = {"use": f"{__name__}:Flat"}
     (found,) = network_problems(small(objective=objective, discriminator=own), facts)
-    assert found == "objective: feature_matching needs a discriminator with features, as stylegan2 has it"
+    assert found == "objective: feature_matching needs a discriminator with features, as mlp has it"
 
 
 class Flat(nn.Module):

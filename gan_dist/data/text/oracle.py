@@ -42,10 +42,11 @@ ARRAYS = ("emb", *(f"{kind}{gate}" for gate in GATES for kind in ("W", "U", "b")
 Description = Mapping[str, Any]
 Floats = NDArray[np.floating[Any]]
 CHUNK = 512
+PRECISION = "float64"  # of drawing: what was prepared by another is drawn anew
 
 
 class LstmOracle:
-    """An LSTM language model of fixed weights, in float32.
+    """An LSTM language model of fixed weights, in their precision: float32 as they are published.
 
     Args:
         weights: `ARRAYS` by name: emb [V, E]; of each gate i, f, og (output), c (candidate) W [E, H], U [H, H] and
@@ -53,6 +54,7 @@ class LstmOracle:
     """
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
+        self.weights = weights
         self.embedding, self.out, self.out_bias = weights["emb"], weights["Wo"], weights["bo"]
         self.inputs = np.concatenate([weights[f"W{gate}"] for gate in GATES], 1)
         self.hidden = np.concatenate([weights[f"U{gate}"] for gate in GATES], 1)
@@ -63,8 +65,13 @@ class LstmOracle:
         return len(self.embedding)
 
     def sample(self, uniforms: Floats) -> NDArray[np.int64]:
-        """Sentences [n, T] from numbers [n, T] uniform in [0, 1), by inverting the cumulative probability."""
-        return np.concatenate([self._drawn(uniforms[at : at + CHUNK]) for at in range(0, len(uniforms), CHUNK)])
+        """Sentences [n, T] from numbers [n, T] uniform in [0, 1), by inverting the cumulative probability.
+
+        In float64: of 5000 tokens some lie so close that the last digits of float32, which are another processor's own,
+        would choose another one in every thousandth place.
+        """
+        exact = LstmOracle({name: array.astype(np.float64) for name, array in self.weights.items()})
+        return np.concatenate([exact._drawn(uniforms[at : at + CHUNK]) for at in range(0, len(uniforms), CHUNK)])
 
     def _drawn(self, uniforms: Floats) -> NDArray[np.int64]:
         tokens, state = self._begin(len(uniforms))
@@ -72,7 +79,7 @@ class LstmOracle:
         for column in uniforms.T:
             log_p, state = self._step(tokens, state)
             cumulative = np.exp(log_p).cumsum(1)
-            sought = (column * cumulative[:, -1]).astype(np.float32)
+            sought = column * cumulative[:, -1]
             found = [row.searchsorted(value, "right") for row, value in zip(cumulative, sought, strict=True)]
             tokens = np.asarray(found, np.int64).clip(max=self.vocabulary - 1)
             drawn.append(tokens)
@@ -94,7 +101,7 @@ class LstmOracle:
 
     def _begin(self, n: int) -> tuple[NDArray[Any], tuple[Floats, Floats]]:
         """The start token 0 [n], and the state before it."""
-        zeros = np.zeros((n, len(self.hidden)), np.float32)
+        zeros = np.zeros((n, len(self.hidden)), self.hidden.dtype)
         return np.zeros(n, np.int64), (zeros, zeros)
 
     def _step(self, tokens: NDArray[Any], state: tuple[Floats, Floats]) -> tuple[Floats, tuple[Floats, Floats]]:
@@ -156,7 +163,7 @@ def find_oracle(data: TextData) -> Source:
         kept = _besides(parts, count, shares)
         return Contents(parts, classes, codec, notes={"oracle": description}, held_out=kept, shares=shares)
 
-    return Source(data.source, state_of([FORMAT, description, codec.length, count, shares]), look)
+    return Source(data.source, state_of([FORMAT, PRECISION, description, codec.length, count, shares]), look)
 
 
 def _besides(parts: Parts, count: int, shares: Mapping[str, float]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig
 
+from gan_dist.execution.ray.private import start_on_all_workers, start_on_each_worker, workers_have_gpus
 from gan_dist.execution.ray.resources import ResolvedResources
 from gan_dist.runs.storage import Folder
 
@@ -76,21 +77,15 @@ class _FileRendezvous(Backend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         import ray
 
-        gpus = worker_group.get_resources_per_worker().get("GPU", 0)
-        backend = backend_config.backend or ("nccl" if gpus else "gloo")
+        backend = backend_config.backend or ("nccl" if workers_have_gpus(worker_group) else "gloo")
         path = Path(tempfile.mkdtemp(prefix="gan-dist-")) / "rendezvous"
-        world = len(worker_group)
-        joining = [
-            worker_group.execute_single_async(rank, _join, str(path), backend, rank, world, backend_config.timeout_s)
-            for rank in range(world)
-        ]
-        ray.get(joining)
+        ray.get(start_on_each_worker(worker_group, _join, str(path), backend, backend_config.timeout_s))
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-        worker_group.execute_async(_leave)
+        start_on_all_workers(worker_group, _leave)
 
 
-def _join(path: str, backend: str, rank: int, world: int, timeout_s: int) -> None:
+def _join(rank: int, world: int, path: str, backend: str, timeout_s: int) -> None:
     import torch.distributed as dist
 
     if sys.platform == "linux":

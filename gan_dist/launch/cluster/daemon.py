@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
-import inspect
 import json
 import os
 import shutil
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import ClusterError
+from gan_dist.execution.ray.private import ONE_MACHINE, start_on_loopback
 from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import Cluster, LocalClusterState, read_json, write_private
 
@@ -100,10 +99,8 @@ def set_environment(environ: MutableMapping[str, str], token: Path) -> None:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray's own switch for "one machine only": without it some of its servers listen on every interface.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
-    environ.update(fixed)
+    environ.update(fixed | ONE_MACHINE)
     for name in ("no_proxy", "NO_PROXY"):
         known = [part for part in environ.get(name, "").split(",") if part]
         environ[name] = ",".join(dict.fromkeys([*known, "127.0.0.1", "localhost"]))
@@ -166,16 +163,8 @@ def _start_ray(state: LocalClusterState, temp: Path, cpus: int) -> tuple[Cluster
     """Start Ray on loopback; returns the cluster and the id of the keeper's own driver."""
     import ray
 
-    _free_agent_port()
-    context: Any = ray.init(
-        num_cpus=cpus,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=0,  # any free one
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(temp / "r"),  # Ray opens its own folder to everybody; the one around it stays closed
-    )
+    # Ray opens its own folder to everybody; the one around it stays closed.
+    context = start_on_loopback(cpus, temp / "r")
     cluster = Cluster(
         address=f"http://{context.dashboard_url}",
         token_path=str(state.token),
@@ -183,22 +172,7 @@ def _start_ray(state: LocalClusterState, temp: Path, cpus: int) -> tuple[Cluster
         gcs=context.address_info["gcs_address"],
         python=sys.executable,
     )
-    # How `auto` finds a cluster by its folder; without it, Ray's job supervisor takes any Ray of the machine.
-    (temp / "r" / "ray_current_cluster").write_text(str(cluster.gcs))
     return cluster, ray.get_runtime_context().get_job_id()
-
-
-def _free_agent_port() -> None:
-    """Let Ray's job agent listen on any free port.
-
-    By default every Ray uses 52365 for it, so of two Rays on one machine the second cannot run jobs, and
-    `ray.init` passes no other port on.
-    """
-    from ray._private.parameter import RayParams
-
-    plain = RayParams.__init__
-    if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
-        setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
 
 
 def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> None:

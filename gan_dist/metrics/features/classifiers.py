@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gan_dist.distributed.first_weights import first_weights
+
 SEED, HELD_OUT = 2015, 10
 BATCH, EPOCHS, LR, CLIP = 64, 10, 5e-3, 5.0
 
@@ -57,8 +59,7 @@ def fit_classifier(
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
     """A network with the same first weights each time, whatever random numbers were drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(SEED)
+    with first_weights(SEED):
         return make()
 
 

@@ -77,10 +77,13 @@ def initialize_vectors(layer: SpectralConv | SpectralLinear) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     outputs, inputs = layer.weight.flatten(1).shape
-    layer.register_buffer("u", torch.randn(outputs))
-    layer.register_buffer("v", torch.randn(inputs))
+    u, v = torch.randn(outputs), torch.randn(inputs)
+    # In float64, and rounded: the last digits of a float32 product depend on the processor.
+    weight, exact_u, exact_v = layer.weight.detach().double(), u.double(), v.double()
     for _ in range(ITERATIONS_AT_FIRST):
-        power_iteration(layer.weight, layer.u, layer.v)
+        power_iteration(weight, exact_u, exact_v)
+    layer.register_buffer("u", u.copy_(exact_u))
+    layer.register_buffer("v", v.copy_(exact_v))
 
 
 @torch.no_grad()

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from gan_dist.data.image_decoding import ImageForm, to_pixels
 from gan_dist.errors import DataError
 from tests.data.corpus import encoded, ingest, noise, pixels_in, put, spec
 from tests.helpers import SHARED
@@ -304,6 +305,19 @@ def test_fit(tmp_path: Path, fit: str, inside: tuple[int, int]) -> None:
     put(tmp_path, "a.png", image)
     pixels = pixels_in(ingest(spec(tmp_path, fit=fit)))[0, 0]
     assert (pixels[0, 4], pixels[4, 4]) == inside
+
+
+@pytest.mark.parametrize("size", [(400, 1), (1, 400), (24, 8), (7, 5), (8, 8), (1, 1)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_padded_pictures_are_those_of_pillow_and_thin_ones_are_seen(size: tuple[int, int], channels: int) -> None:
+    look = ImageForm(size=8, channels=channels, background="black", fit="pad")
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    made = to_pixels(Image.effect_noise(size, 60).point(lambda value: max(value, 9)).convert(mode), look)
+    assert made.shape == (channels, 8, 8) and made[0].any(1 if size[1] > 1 else 0).any()
+    if min(size) > 1:
+        image = Image.effect_noise(size, 60).convert(mode)
+        wanted = ImageOps.pad(image, (8, 8), Image.Resampling.LANCZOS, color=(0, 0, 0, 0) if channels == 4 else None)
+        assert (to_pixels(image, look) == np.asarray(wanted).reshape(8, 8, channels).transpose(2, 0, 1)).all()
 
 
 def test_backgrounds_and_transparency(tmp_path: Path) -> None:

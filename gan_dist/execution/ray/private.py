@@ -1,0 +1,96 @@
+"""What is used of Ray that Ray does not promise to keep: everything of it stands here, and `USED` lists it.
+
+`tests/execution/test_ray_private.py` looks for each in the Ray that is installed. A Ray that lacks one is outside the
+range that pyproject.toml allows, until this module has another way.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Ray's own switch for "one machine only": without it some of its servers listen on every interface.
+ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ADDRESS_FILE = "ray_current_cluster"
+LOOPBACK = "127.0.0.1"
+
+
+class Used(NamedTuple):
+    """A function or class of Ray, what of it is used, and what for.
+
+    Attributes:
+        where: module and name.
+        names: parameters of a function, methods of a class, or texts in the source of a function.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    reason: str
+
+
+USED = (
+    Used("ray._private.parameter:RayParams.__init__", ("dashboard_agent_listen_port",), "two Rays on one machine"),
+    Used("ray:init", ('"_node_ip_address"', '"_temp_dir"'), "a local Ray on the loopback device, in a closed folder"),
+    Used("ray._common.utils:get_ray_address_file", (f'"{ADDRESS_FILE}"',), "`auto` finds the local Ray by its folder"),
+    Used("ray._private.ray_constants", tuple(f'"{name}"' for name in ONE_MACHINE), "no server beyond this machine"),
+    Used(
+        "ray.train.backend:Backend", ("on_start", "on_shutdown", "share_cuda_visible_devices"), "a rendezvous by file"
+    ),
+    Used("ray.train.torch:TorchConfig", ("backend_cls",), "a rendezvous by file"),
+    Used(
+        "ray.train.v2._internal.execution.worker_group.worker_group:WorkerGroup",
+        ("execute_async", "execute_single_async", "get_resources_per_worker", "__len__"),
+        "a rendezvous by file",
+    ),
+)
+
+
+def start_on_loopback(cpus: int, temp: Path) -> Any:
+    """Start a Ray that only this machine reaches, with its files in `temp`; returns what `ray.init` returns."""
+    import ray
+
+    _free_agent_port()
+    context: Any = ray.init(
+        num_cpus=cpus,
+        include_dashboard=True,
+        dashboard_host=LOOPBACK,
+        dashboard_port=0,  # any free one
+        log_to_driver=False,
+        _node_ip_address=LOOPBACK,
+        _temp_dir=str(temp),
+    )
+    # How `auto` finds a cluster by its folder; without it, Ray's job supervisor takes any Ray of the machine.
+    (temp / ADDRESS_FILE).write_text(str(context.address_info["gcs_address"]))
+    return context
+
+
+def _free_agent_port() -> None:
+    """Let Ray's job agent listen on any free port.
+
+    By default every Ray uses 52365 for it, so of two Rays on one machine the second cannot run jobs, and
+    `ray.init` passes no other port on.
+    """
+    from ray._private.parameter import RayParams
+
+    plain = RayParams.__init__
+    if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
+        setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
+
+
+def workers_have_gpus(group: Any) -> bool:
+    """Whether a Ray Train worker group's workers have GPUs."""
+    return bool(group.get_resources_per_worker().get("GPU", 0))
+
+
+def start_on_each_worker(group: Any, call: Callable[..., Any], *args: Any) -> list[Any]:
+    """Start `call(rank, world, *args)` on each worker of a Ray Train worker group; returns what `ray.get` takes."""
+    world = len(group)
+    return [group.execute_single_async(rank, call, rank, world, *args) for rank in range(world)]
+
+
+def start_on_all_workers(group: Any, call: Callable[[], Any]) -> None:
+    """Start `call()` on all workers of a Ray Train worker group, and wait for none."""
+    group.execute_async(call)
