@@ -232,7 +232,7 @@ def test_a_worker_of_a_cluster_makes_the_same_bytes(runs: dict[str, Model]) -> N
     """What Ray Data calls, without Ray; a zip ends with zeros, which must not be lost on the way."""
     model, asked = runs["pictures"], SamplingPlan(runs["pictures"].uri, [0], 100)
     ranges = asked.sample_ranges(model.facts)
-    made = SampleMaker(asked.to_json())(pa.table({"stretch": [json.dumps(one) for one in ranges]}))
+    made = SampleMaker(asked.to_json())(pa.table({"sample_range": [json.dumps(one) for one in ranges]}))
     assert made["number"].to_pylist() == [0, 1]
     assert made["content"].to_pylist() == [content for _, content in sample_in_process(asked, ranges)]
 
