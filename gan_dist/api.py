@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gan_dist.errors import GanDistError, RunFailed, UsageError
 from gan_dist.events import Emit
-from gan_dist.registry.live import live_names, named
+from gan_dist.registry.live import live_names, replace_objects_by_names
 from gan_dist.runs.index import find_run, remember_run, storage_root
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.job import JobSpec
@@ -342,11 +342,11 @@ def _plan(job: Job | None, resume: Run | str | None, storage: str | None, overri
 
     if (job is None) == (resume is None):
         raise UsageError("give a job, or resume=RUN to go on with a run")
-    changes = named(dict(overrides))
+    changes = replace_objects_by_names(dict(overrides))
     if resume is not None:
         # An object of this process stands in the stored job by its key: giving it again changes nothing.
         changes = {key: value for key, value in changes.items() if not live_names(value)}
         return plan_resume(_place(resume), changes, storage=storage)
     assert job is not None
     tree = job.model_dump(mode="json", by_alias=True) if isinstance(job, JobSpec) else job
-    return plan_new(named(tree) if isinstance(tree, Mapping) else tree, changes, storage=storage)
+    return plan_new(replace_objects_by_names(tree) if isinstance(tree, Mapping) else tree, changes, storage=storage)

@@ -126,7 +126,7 @@ class Codec:
         """The ids of a text, filled up, [length].
 
         Raises:
-            Unreadable: it holds no token, or more than `length`.
+            UnreadableSample: it holds no token, or more than `length`.
         """
         tokens = self.splitting.split(text)
         if self.eos is None and (strange := [token for token in tokens if token not in self.ids]):

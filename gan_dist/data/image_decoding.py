@@ -56,7 +56,7 @@ def open_image(content: bytes) -> Image.Image:
     """The picture in `content`, fully decoded, upright by its EXIF orientation.
 
     Raises:
-        Unreadable: empty, truncated, not an image, or too large to be one.
+        UnreadableSample: empty, truncated, not an image, or too large to be one.
     """
     if not content:
         raise UnreadableSample("empty file")

@@ -109,7 +109,7 @@ def shuffle(count: int, *key: object) -> Positions:
 class WeightedPlan:
     """The order of a run whose classes come as often as the job says, whatever their numbers in the data.
 
-    Like `order.Plan` with all samples mixed, but an epoch holds of each class a number in proportion to its weight.
+    Like `ServingOrder` with all samples mixed, but an epoch holds of each class a number in proportion to its weight.
 
     A class goes through all its samples before it repeats one, also from one epoch to the next, so that epochs hold
     each as often as the others of its class, give or take one. As in `Plan`, what is no whole batch is not served.

@@ -250,7 +250,7 @@ def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
     """Turns what the storage says of a missing or unreachable source into words about a key of the job.
 
     Raises:
-        Absent: nothing is there, with the nearest name, or it cannot be read.
+        DataNotFound: nothing is there, with the nearest name, or it cannot be read.
     """
     try:
         yield

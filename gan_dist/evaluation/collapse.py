@@ -201,7 +201,7 @@ class CollapseMonitor:
 
 
 def watch_reports(reports: Iterable[Report], until: int) -> CollapseMonitor:
-    """A watch that has taken these reports."""
+    """Make a `CollapseMonitor` that has been given these reports."""
     watch = CollapseMonitor(until)
     for report in reports:
         watch.add(report)

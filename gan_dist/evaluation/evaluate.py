@@ -69,7 +69,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
 
     Raises:
         ValueError: a folder holds no images, or of several sizes; A and B differ in size or channels; there are too few
-            samples; there is no such metric; what is asked makes no sense of A.
+            samples; there is no such metric; a metric or an option does not apply to A.
         NoSuchRun, CheckpointError: for a run.
     """
     a, b = _sides_once(question, scratch, run)

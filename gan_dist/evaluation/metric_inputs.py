@@ -235,6 +235,6 @@ def fit_or_load_extractor(extractor: Any, key: str, rows: Ingest, cache: Folder,
 
 
 def all_ranks(run: WorkerRuntime, truth: bool) -> bool:
-    """Whether it is true for all workers; who is first waits for the others."""
+    """Whether it is true for all workers; whoever arrives first waits for the others."""
     votes = torch.tensor([float(truth)], device=run.device)
     return round(run.sum(votes).item()) == run.world

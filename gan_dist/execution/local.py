@@ -55,7 +55,7 @@ def train_here(
         shorten: what is trained of the job, given how many samples the data have; by default all of it.
 
     Raises:
-        Refused: preflight found what would fail later.
+        PreflightError: preflight found what would fail later.
     """
     device = pick_device(spec.resources.device)
     attempt.emit({"event": "stage", "text": "reading data"})

@@ -102,7 +102,7 @@ def _written(model: Model, folder: Path, *, form: str, weights: str, license_nam
         form=form,
         weights=named,
         license_name=license_name,
-        courses=found,
+        metrics=found,
         inputs=described_inputs(model),
         sheet=shown.name,
     )
@@ -258,7 +258,7 @@ def card(
     form: str,
     weights: str,
     license_name: str,
-    courses: Mapping[str, MetricSummary],
+    metrics: Mapping[str, MetricSummary],
     inputs: str,
     sheet: str,
 ) -> str:
@@ -267,27 +267,27 @@ def card(
     Args:
         form: of the export, a key of `USES`.
         weights: which were exported.
-        courses: every metric that the run measured.
+        metrics: every metric that the run measured.
         inputs: the program's arguments with their shapes.
         sheet: name of the file with samples.
     """
     from huggingface_hub import ModelCard
 
     made = ModelCard.from_template(
-        _front_matter(model, license_name, courses),
+        _front_matter(model, license_name, metrics),
         template_path=str(TEMPLATE),
         model=model,
         facts=model.facts,
         objectives=", then ".join(" + ".join(one.use for one in stage.objective) for stage in model.spec.phases_plan),
         weights=weights,
         use=USES[form].replace("INPUTS", inputs),
-        courses=courses,
+        metrics=metrics,
         sheet=sheet,
     )
     return f"{made}\n"
 
 
-def _front_matter(model: Model, license_name: str, courses: Mapping[str, MetricSummary]) -> ModelCardData:
+def _front_matter(model: Model, license_name: str, metrics: Mapping[str, MetricSummary]) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
     data = model.spec.data
@@ -298,9 +298,9 @@ def _front_matter(model: Model, license_name: str, courses: Mapping[str, MetricS
             dataset_type=data.modality,
             dataset_name=data.source,
             metric_type=name,
-            metric_value=course.last[0],
+            metric_value=summary.last[0],
         )
-        for name, course in courses.items()
+        for name, summary in metrics.items()
     ]
     return ModelCardData(
         license=license_name,

@@ -81,7 +81,7 @@ def generate_chunks(
 
     Args:
         cond: classes of these samples, [count], or of pairs what they are made of, [count, C, H, W].
-        first: number of the first one; a multiple of 64, so that every sample is made in the same company.
+        first: number of the first one; a multiple of 64, so that every sample is computed in the same batch of 64.
 
     Raises:
         ValueError: `count` is below 1.
@@ -98,7 +98,7 @@ def generate_chunks(
 
 
 def _chunk(generator: nn.Module, wanted: range, seed: int, cond: Tensor | None, device: torch.device) -> Tensor:
-    """Samples of a stretch that begins with a lane. A lane's numbers are drawn whole or they would be others, so the
+    """Samples of a range that begins with a lane. A lane's numbers are drawn whole or they would be others, so the
     last one may hold samples that nobody wants; they are cut off."""
     rng = _rng(generator, wanted, (seed, "sample"), device)
     if cond is not None:

@@ -35,7 +35,7 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 class SampleRange(NamedTuple):
-    """Consecutive samples of one seed, `many` from `first` on; `number` counts stretches."""
+    """Consecutive samples of one seed, `many` from `first` on; `number` is the place of this range in the plan."""
 
     number: int
     seed: int
@@ -52,7 +52,7 @@ class SamplingPlan:
         seeds, n: the first n samples of each seed.
         form: png, parquet or txt.
         weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
-        temperature, top_k, top_p, prefix: of text, as in `Model.draw_with`.
+        temperature, top_k, top_p, prefix: of text, as in `Model.drawing`.
         device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
@@ -85,7 +85,7 @@ class SamplingPlan:
             prefix=self.prefix,
         )
 
-    def stretches(self, facts: DataFacts) -> list[SampleRange]:
+    def sample_ranges(self, facts: DataFacts) -> list[SampleRange]:
         """What is to be made, at most 1024 samples or 64 MiB of pixels at a time."""
         size = MOST
         if isinstance(facts, ImageFacts):
@@ -96,14 +96,18 @@ class SamplingPlan:
             SampleRange(number, seed, first, min(size, self.n - first)) for number, (seed, first) in enumerate(places)
         ]
 
-    def content(self, model: Model, stretch: SampleRange) -> bytes:
-        """A stretch as a file's content."""
-        prefix = f"seed{stretch.seed}-" if len(self.seeds) > 1 else ""
-        classes = model.classes_of(stretch.many, self.cls, stretch.first)
-        chunks = model.sample_chunks(stretch.many, seed=stretch.seed, class_label=self.cls, first=stretch.first)
+    def content(self, model: Model, sample_range: SampleRange) -> bytes:
+        """A range of samples as a file's content."""
+        prefix = f"seed{sample_range.seed}-" if len(self.seeds) > 1 else ""
+        classes = model.classes_of(sample_range.many, self.cls, sample_range.first)
+        chunks = model.sample_chunks(
+            sample_range.many, seed=sample_range.seed, class_label=self.cls, first=sample_range.first
+        )
         labels = None if classes is None else classes.tolist()
         with self.drawing_of(model):
-            return encode_samples(chunks, self.form, facts=model.facts, place=stretch, prefix=prefix, classes=labels)
+            return encode_samples(
+                chunks, self.form, facts=model.facts, place=sample_range, prefix=prefix, classes=labels
+            )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -116,11 +120,11 @@ class SamplingPlan:
 Executor = Callable[[SamplingPlan, Sequence[SampleRange]], Iterator[tuple[int, bytes]]]
 
 
-def sample_in_process(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
-    """The executor of this process: each stretch's number and content."""
+def sample_in_process(sampling: SamplingPlan, ranges: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+    """The executor of this process: each range's number and content."""
     model = sampling.model()
-    for stretch in stretches:
-        yield stretch.number, sampling.content(model, stretch)
+    for sample_range in ranges:
+        yield sample_range.number, sampling.content(model, sample_range)
 
 
 def parse_seeds(written: str) -> list[int]:
@@ -140,7 +144,7 @@ def parse_seeds(written: str) -> list[int]:
     return found
 
 
-WISH = "sampling.json"
+PLAN_FILE = "sampling.json"
 
 
 def check_free(out: Path, force: bool) -> None:
@@ -163,7 +167,7 @@ def write_samples(
     Args:
         model: that of the sampling, which says what its samples are.
         out: a folder, or a file whose ending says its form.
-        progress: told how many stretches are done, of how many.
+        progress: told how many ranges are done, of how many.
 
     Raises:
         ValueError: samples of this kind have no such form, or what one asks of the model it has not.
@@ -174,35 +178,35 @@ def write_samples(
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
     model.classes_of(1, sampling.cls)
-    stretches = sampling.stretches(model.facts)
+    ranges = sampling.sample_ranges(model.facts)
     parts = _parts(sampling, model, out)
-    names = {one.number: f"{one.number:06d}{SUFFIXES[sampling.form]}" for one in stretches}
+    names = {one.number: f"{one.number:06d}{SUFFIXES[sampling.form]}" for one in ranges}
     there = set(parts.names())
-    missing = [one for one in stretches if names[one.number] not in there]
-    done = len(stretches) - len(missing)
-    progress(done, len(stretches))
+    missing = [one for one in ranges if names[one.number] not in there]
+    done = len(ranges) - len(missing)
+    progress(done, len(ranges))
     for number, content in executor(sampling, missing) if missing else ():
         parts.write(names[number], content)
         done += 1
-        progress(done, len(stretches))
+        progress(done, len(ranges))
     folder = Path(parts.uri)
-    count = join_parts([folder / names[one.number] for one in stretches], out, sampling.form)
+    count = join_parts([folder / names[one.number] for one in ranges], out, sampling.form)
     assert count == sampling.n * len(sampling.seeds)
     shutil.rmtree(folder)
     return out
 
 
 def _parts(sampling: SamplingPlan, model: Model, out: Path) -> Folder:
-    """Where the parts are; those of another wish, or of other weights, are thrown away."""
+    """Where the parts are; parts left by a different plan or other weights are deleted."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Folder.at(out.with_name(f".{out.name}.parts"))
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in model.generator.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().view(-1).numpy().tobytes())
-    wish = {**json.loads(sampling.to_json()), "weights_digest": digest.hexdigest()}
-    if folder.read_json(WISH) != wish:
+    plan = {**json.loads(sampling.to_json()), "weights_digest": digest.hexdigest()}
+    if folder.read_json(PLAN_FILE) != plan:
         folder.delete()
-        folder.write_json(WISH, wish)
+        folder.write_json(PLAN_FILE, plan)
     return folder
 
 

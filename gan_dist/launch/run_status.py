@@ -71,7 +71,8 @@ def job_or_none(run: RunFolder, address: str | None = None) -> RunJob | None:
 
 
 def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
-    """The run's status record, completed: `lost` is a run whose driver and cluster are gone, untold."""
+    """The run's status record, completed: `lost` is a run whose driver and cluster are gone without a record of an
+    end."""
     record = record_of(run)
     found = {"id": run.id, "uri": run.uri, **run.status()}
     for key in ("address", "submission"):

@@ -33,7 +33,7 @@ FIXED = STOP | {
 
 
 class SubmittedRequest(Protocol):
-    """What a driver is told: a `Request`, or what else a module of ours reads from the same variable."""
+    """What is sent to a driver in its environment variable: a `RunRequest` or a `TaskRequest`."""
 
     @property
     def run_id(self) -> str: ...

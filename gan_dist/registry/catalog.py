@@ -1,4 +1,7 @@
-"""Everything that a job can name, read from source: nothing of it is imported, so the answer costs no torch."""
+"""Everything that a job can name, read from source: nothing of it is imported, so the answer costs no torch.
+
+To add a component, see `aliases.py`.
+"""
 
 from __future__ import annotations
 

@@ -44,22 +44,24 @@ def live_names(tree: Any) -> list[str]:
     return [tree.partition(":")[2]] if isinstance(tree, str) and is_live(tree) else []
 
 
-def named(value: Any, key: str = "") -> Any:
+def replace_objects_by_names(value: Any, key: str = "") -> Any:
     """A job's values with names in place of classes and objects.
 
     An importable class becomes `module:Name`. Anything else is registered under its key, so that the same key finds it
     again when a run is resumed.
 
     Example:
-        `named({"generator": MyNet})` is `{"generator": {"use": "my_nets:MyNet"}}`.
+        `replace_objects_by_names({"generator": MyNet})` is `{"generator": {"use": "my_nets:MyNet"}}`.
     """
     if isinstance(value, Mapping):
         return {
-            part: _name(inner, key) if part == "use" else named(inner, f"{key}_{part}" if key else part)
+            part: _name(inner, key)
+            if part == "use"
+            else replace_objects_by_names(inner, f"{key}_{part}" if key else part)
             for part, inner in value.items()
         }
     if isinstance(value, list | tuple):
-        return [named(inner, f"{key}_{place}") for place, inner in enumerate(value)]
+        return [replace_objects_by_names(inner, f"{key}_{place}") for place, inner in enumerate(value)]
     if isinstance(value, _PLAIN):
         return value
     return str(value) if isinstance(value, Path) else {"use": _name(value, key)}

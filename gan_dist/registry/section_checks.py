@@ -55,13 +55,13 @@ def check_optimizer_arguments(use: str, args: Mapping[str, Any], roots: Roots = 
     """(argument, message) for all that is wrong with an optimiser's arguments; "use" where its name is, or where it
     cannot be stepped here."""
     try:
-        takes = takes_of(use, roots)
+        takes = optimizer_signature(use, roots)
     except ValueError as error:
         return [("use", str(error))]
     return [*_wrong_class(use, takes, roots), *_wrong_values(args, takes, [])]
 
 
-def takes_of(use: str, roots: Roots = ()) -> Signature:
+def optimizer_signature(use: str, roots: Roots = ()) -> Signature:
     """What an optimiser takes beside the parameters. Raises ValueError where there is none of that name."""
     takes = read_signature(use, roots)
     return takes._replace(params=takes.params[1:])
@@ -104,7 +104,7 @@ def _unknown_networks(place: _Place, allowed: Sequence[str], names: Sequence[str
 
 def _check_other(place: _Place, use: str, names: Sequence[str], roots: Roots) -> Told:
     try:
-        takes = takes_of(use, roots)
+        takes = optimizer_signature(use, roots)
     except ValueError as error:
         yield (*place.keys, "use"), str(error)
         return

@@ -9,7 +9,7 @@ RUN/
   scalars.jsonl       every logged number, one line per report
   tensorboard/        the same for TensorBoard, with grids and hyper-parameters
   grids/              real.png, 000064000.png, ...
-  checkpoints/        one folder each; see state.py
+  checkpoints/        one folder each; see checkpoint.py
 """
 
 from __future__ import annotations

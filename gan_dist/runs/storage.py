@@ -78,7 +78,7 @@ class Folder:
         """Name the storage where it cannot be read.
 
         Raises:
-            Unreachable: an error of a remote storage.
+            StorageUnreachable: an error of a remote storage.
         """
         try:
             yield

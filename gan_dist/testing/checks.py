@@ -36,7 +36,7 @@ from gan_dist.testing.bench import (
     differentiable,
     make_bench,
 )
-from gan_dist.training.optimizers import OtherOptimizer, strange
+from gan_dist.training.optimizers import OtherOptimizer, unserializable_leaves
 
 
 def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> None:
@@ -449,7 +449,7 @@ def optimizer_trial(use: str, args: dict[str, Any]) -> Iterable[str]:
 def _resumed(settings: OptimizerSettings, net: nn.Module, optimizer: OtherOptimizer) -> Iterable[str]:
     """Whether one that goes on from a stored state makes the steps of one that was never stored."""
     state = optimizer.optimizer.state_dict()
-    found = list(strange(state))
+    found = list(unserializable_leaves(state))
     for place, value in found:
         yield f"state_dict: keeps a {type(value).__name__} at {place}; give tensors and plain values"
     if found:

@@ -46,7 +46,7 @@ def train(state: TrainState, *, feed: BatchFactory, run: WorkerRuntime, stats: S
     """Train from where `state` stands to the end of the last stage, until it is good enough, or a stop is asked for.
 
     Raises:
-        Diverged: something is no longer finite; nothing after the last good checkpoint is written.
+        TrainingDiverged: something is no longer finite; nothing after the last good checkpoint is written.
     """
     control = ControlReduction(run)
     iteration = Iteration(state=state, nets=Nets(state.nets), feed=feed, run=run, stats=stats)

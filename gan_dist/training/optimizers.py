@@ -60,11 +60,11 @@ class OtherOptimizer:
 
     def __init__(self, settings: OptimizerSettings, parameters: list[nn.Parameter]) -> None:
         self.settings, self.parameters = settings, parameters
-        self.optimizer = made(settings, parameters)
+        self.optimizer = construct_optimizer(settings, parameters)
         self.named = set(settings.args)
 
     def enter(self, settings: OptimizerSettings, lazy: float) -> None:
-        begins = made(settings, self.parameters).param_groups[0]
+        begins = construct_optimizer(settings, self.parameters).param_groups[0]
         self.named |= set(settings.args)
         values = {key: begins[key] for key in self.named if key in begins}
         if isinstance(betas := begins.get("betas"), tuple | list):
@@ -82,12 +82,12 @@ class OtherOptimizer:
             parameter.grad = None
 
     def forget(self) -> None:
-        self.optimizer = made(self.settings, self.parameters)
+        self.optimizer = construct_optimizer(self.settings, self.parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Its own. Raises UsageError where it holds what a checkpoint could not give back."""
         found: dict[str, Any] = self.optimizer.state_dict()
-        for place, value in strange(found):
+        for place, value in unserializable_leaves(found):
             raise UsageError(
                 f"optimizer: '{self.settings.use}' keeps a {type(value).__name__} at {place} of its state_dict; a "
                 "checkpoint gives back tensors, numbers, texts, and lists and dicts of them"
@@ -114,7 +114,7 @@ class OtherOptimizer:
             group.update(values)
 
 
-def made(settings: OptimizerSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def construct_optimizer(settings: OptimizerSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """An optimiser as its class makes it; of a schedule it gets the first value.
 
     Raises:
@@ -150,9 +150,9 @@ def check_stages(label: str, stages: list[OptimizerSettings], parameters: list[n
     first = stages[0]
     if first.is_ours or not parameters:
         return
-    groups = made(first, parameters).param_groups[0]
+    groups = construct_optimizer(first, parameters).param_groups[0]
     for settings in stages[1:]:
-        groups = groups | made(settings, parameters).param_groups[0]
+        groups = groups | construct_optimizer(settings, parameters).param_groups[0]
         for key in {**first.args, **settings.args}:
             if key not in groups and first.args.get(key) != settings.args.get(key):
                 raise UsageError(
@@ -160,13 +160,13 @@ def check_stages(label: str, stages: list[OptimizerSettings], parameters: list[n
                 )
 
 
-def strange(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def unserializable_leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a state that are neither tensors nor plain values, with where they are."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from strange(inner, f"{place}[{key!r}]")
+            yield from unserializable_leaves(inner, f"{place}[{key!r}]")
     elif type(value) in (list, tuple):
         for number, inner in enumerate(value):
-            yield from strange(inner, f"{place}[{number}]")
+            yield from unserializable_leaves(inner, f"{place}[{number}]")
     elif not isinstance(value, Tensor) and type(value) not in PLAIN:
         yield place, value

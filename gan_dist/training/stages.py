@@ -30,7 +30,7 @@ class WeightedObjective:
 
 @dataclass(frozen=True)
 class LazyPenalty:
-    """A penalty that is due in every `every`-th iteration, with that gain."""
+    """A penalty computed every `every` iterations and multiplied by `every` (lazy regularisation)."""
 
     label: str
     penalty: Penalty

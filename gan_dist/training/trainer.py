@@ -55,7 +55,7 @@ def train_run(
 
     Raises:
         ValueError: the networks are not those of the checkpoint.
-        Diverged: a loss or gradient is no longer finite.
+        TrainingDiverged: a loss or gradient is no longer finite.
     """
     lookup.add_import_roots([spec.environment.code or "."])
     clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))

@@ -66,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Model]]
 
 
 @pytest.fixture
-def small_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gan_dist.generation.sampling.MOST", 64)
 
 
@@ -96,15 +96,15 @@ def test_seeds_are_a_number_a_range_or_several() -> None:
 
 def test_stretches_are_bounded_by_number_and_by_size() -> None:
     sampling = SamplingPlan("x", [3, 4], 50_000)
-    found = sampling.stretches(ImageFacts(count=1, size=32, channels=3, checksum=""))
+    found = sampling.sample_ranges(ImageFacts(count=1, size=32, channels=3, checksum=""))
     assert len(found) == 2 * 49 and max(one.many for one in found) == 1024
     assert [one.number for one in found] == list(range(98)) and sum(one.many for one in found) == 100_000
     assert found[49] == SampleRange(49, 4, 0, 1024)
-    large = sampling.stretches(ImageFacts(count=1, size=1024, channels=3, checksum=""))
+    large = sampling.sample_ranges(ImageFacts(count=1, size=1024, channels=3, checksum=""))
     assert max(one.many for one in large) == 64
 
 
-@pytest.mark.usefixtures("small_stretches")
+@pytest.mark.usefixtures("small_ranges")
 def test_a_folder_a_zip_and_a_table_hold_the_samples(runs: dict[str, Model], tmp_path: Path) -> None:
     model = runs["pictures"]
     expected = {seed: model.sample(150, seed=seed) for seed in (3, 4)}
@@ -157,7 +157,7 @@ def test_what_is_written_can_be_trained_on(runs: dict[str, Model], tmp_path: Pat
     assert found.facts.class_counts == (3,) * 10 and found.facts.count == 30
 
 
-@pytest.mark.usefixtures("small_stretches")
+@pytest.mark.usefixtures("small_ranges")
 def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp_path: Path) -> None:
     model, asked, out = runs["pictures"], SamplingPlan(runs["pictures"].uri, [0], 200), tmp_path / "some.zip"
     whole = write_samples(
@@ -165,16 +165,16 @@ def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp
     ).read_bytes()
     made: list[int] = []
 
-    def dying(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
-        for number, content in sample_in_process(sampling, list(stretches)[::-1]):
+    def dying(sampling: SamplingPlan, ranges: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+        for number, content in sample_in_process(sampling, list(ranges)[::-1]):
             if made:
                 raise KeyboardInterrupt
             made.append(number)
             yield number, content
 
-    def rest(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
-        made.extend(one.number for one in stretches)
-        return sample_in_process(sampling, stretches)
+    def rest(sampling: SamplingPlan, ranges: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+        made.extend(one.number for one in ranges)
+        return sample_in_process(sampling, ranges)
 
     with pytest.raises(KeyboardInterrupt):
         write_samples(asked, model, out, executor=dying, progress=silent)
@@ -185,7 +185,7 @@ def test_an_interrupted_command_goes_on_where_it_was(runs: dict[str, Model], tmp
     assert out.read_bytes() == whole
 
 
-@pytest.mark.usefixtures("small_stretches")
+@pytest.mark.usefixtures("small_ranges")
 def test_what_was_left_of_another_wish_is_not_used(runs: dict[str, Model], tmp_path: Path) -> None:
     model, out = runs["pictures"], tmp_path / "some.zip"
     for seed in (0, 1):
@@ -196,12 +196,12 @@ def test_what_was_left_of_another_wish_is_not_used(runs: dict[str, Model], tmp_p
     assert torch.equal(pixels_of(content), model.sample(1, seed=1)[0])
 
 
-def interrupted(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
-    yield from sample_in_process(sampling, stretches[:1])
+def interrupted(sampling: SamplingPlan, ranges: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+    yield from sample_in_process(sampling, ranges[:1])
     raise RuntimeError("interrupted")
 
 
-@pytest.mark.usefixtures("small_stretches")
+@pytest.mark.usefixtures("small_ranges")
 def test_sentences_are_lines_or_rows(runs: dict[str, Model], tmp_path: Path) -> None:
     model = runs["sentences"]
     expected = model.sample(100, seed=5)
@@ -227,14 +227,14 @@ def test_sampling_survives_the_way_to_a_worker() -> None:
     assert SamplingPlan.from_json(sampling.to_json()) == sampling
 
 
-@pytest.mark.usefixtures("small_stretches")
+@pytest.mark.usefixtures("small_ranges")
 def test_a_worker_of_a_cluster_makes_the_same_bytes(runs: dict[str, Model]) -> None:
     """What Ray Data calls, without Ray; a zip ends with zeros, which must not be lost on the way."""
     model, asked = runs["pictures"], SamplingPlan(runs["pictures"].uri, [0], 100)
-    stretches = asked.stretches(model.facts)
-    made = SampleMaker(asked.to_json())(pa.table({"stretch": [json.dumps(one) for one in stretches]}))
+    ranges = asked.sample_ranges(model.facts)
+    made = SampleMaker(asked.to_json())(pa.table({"sample_range": [json.dumps(one) for one in ranges]}))
     assert made["number"].to_pylist() == [0, 1]
-    assert made["content"].to_pylist() == [content for _, content in sample_in_process(asked, stretches)]
+    assert made["content"].to_pylist() == [content for _, content in sample_in_process(asked, ranges)]
 
 
 def test_the_command(runs: dict[str, Model], tmp_path: Path, sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:

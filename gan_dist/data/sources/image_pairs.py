@@ -58,7 +58,7 @@ def halves(image: Image.Image, side: str) -> list[Image.Image]:
     """Of a picture with two side by side, the one to be made and the input, which is on `side`.
 
     Raises:
-        Unreadable: its width is odd.
+        UnreadableSample: its width is odd.
     """
     width, height = image.size
     if width % 2:

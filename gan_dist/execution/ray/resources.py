@@ -58,17 +58,17 @@ class ResolvedResources:
 
 
 def resolve_resources(
-    resources: ResourcesSpec, fed: int, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
+    resources: ResourcesSpec, most_workers: int, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
 ) -> ResolvedResources:
-    """The `resources` section on a cluster: `auto` is one worker per GPU, else two on CPU, but no more than the `fed`
-    that there is work for."""
+    """The `resources` section on a cluster: `auto` is one worker per GPU, else two on CPU, but never more than
+    `most_workers`, the number of lanes in a batch."""
     gpus, cpus = cluster.get("GPU", 0.0), cluster.get("CPU", 0.0)
     gpu = resources.device == "cuda" or (resources.device == "auto" and gpus >= 1)
     workers: int | tuple[int, int]
     if isinstance(resources.workers, WorkerRange):
         workers = (resources.workers.min, resources.workers.max)
     elif resources.workers == "auto":
-        workers = min(fed, max(1, int(gpus)) if gpu else WORKERS_ON_CPU)
+        workers = min(most_workers, max(1, int(gpus)) if gpu else WORKERS_ON_CPU)
     else:
         workers = int(resources.workers)
     each = 1.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)

@@ -57,8 +57,8 @@ def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict
     """Everything between the lease and the record of the end.
 
     Raises:
-        ValueError: preflight found what would fail later.
-        Stopped: a stop came before training began.
+        PreflightError: preflight found what would fail later.
+        RunStopped: a stop came before training began.
     """
     import ray
 
@@ -78,7 +78,8 @@ def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict
 
 
 def run_with_data(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedData]) -> dict[str, Any]:
-    """The same with data from elsewhere, and a job that may be cut shorter than the attempt's. Raises the same."""
+    """Like `run_attempt_on_ray`, with the data that `read` gives and a job that may be shorter. Raises what it
+    raises."""
     import ray
 
     smoke = attempt.request.mode == "smoke"

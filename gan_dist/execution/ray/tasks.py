@@ -136,7 +136,7 @@ class SampleMaker:
 
         from gan_dist.generation.sampling import SampleRange
 
-        asked = [SampleRange(*json.loads(text)) for text in batch["stretch"].to_pylist()]
+        asked = [SampleRange(*json.loads(text)) for text in batch["sample_range"].to_pylist()]
         contents = pa.array([self.sampling.content(self.model, one) for one in asked], pa.large_binary())
         return pa.table({"number": [one.number for one in asked], "content": contents})
 
@@ -144,14 +144,14 @@ class SampleMaker:
 def sample_on_ray(workers: int) -> Executor:
     """Make ranges of samples by so many workers at a time, with a CPU each, and a GPU where the plan is for one."""
 
-    def execute(sampling: SamplingPlan, stretches: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
+    def execute(sampling: SamplingPlan, ranges: Sequence[SampleRange]) -> Iterator[tuple[int, bytes]]:
         import ray
 
         cluster: Any = ray
         if sampling.device == "auto":
             sampling = replace(sampling, device="cuda" if cluster.cluster_resources().get("GPU") else "cpu")
         ray.data.DataContext.get_current().enable_progress_bars = False
-        items = [{"stretch": json.dumps(one)} for one in stretches]
+        items = [{"sample_range": json.dumps(one)} for one in ranges]
         made = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             SampleMaker,
             fn_constructor_args=(sampling.to_json(),),

@@ -1,8 +1,8 @@
 """The keeper: a small process that owns the local Ray, and ends with it when nobody uses it any more.
 
-Run as `python -m gan_dist.launch.cluster.daemon [CPUS]` by `local_cluster.start_local`, as the leader of a process
-group of its own. Its first act is to leave a child behind that waits for its end and then ends what is left of that
-group: after a `kill -9` of the keeper, two of Ray's agents would otherwise live on for a minute.
+Run as `python -m gan_dist.launch.cluster.daemon [CPUS]` by `gan_dist.launch.cluster.local.start_local`, as the leader
+of a process group of its own. Its first act is to leave a child behind that waits for its end and then ends what is
+left of that group: after a `kill -9` of the keeper, two of Ray's agents would otherwise live on for a minute.
 """
 
 from __future__ import annotations

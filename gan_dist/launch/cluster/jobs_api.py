@@ -185,7 +185,7 @@ GIVE_UP_S = 60.0
 
 
 class LogSource(Protocol):
-    """What following a log asks of `jobs_api.Jobs`, which lies above this module."""
+    """The part of `JobsClient` that `stream_log` needs."""
 
     cluster: Cluster
     headers: dict[str, str]

@@ -44,7 +44,7 @@ def test_a_read_error_of_the_moment_is_no_rejection(tmp_path: Path, monkeypatch:
             raise OSError(5, "Input/output error")
         return reading(self, name)
 
-    monkeypatch.setattr(Folder, "read_part", fails)
+    monkeypatch.setattr(Folder, "read", fails)
     with pytest.raises(DataError, match=r"002\.png cannot be read now: .*Input/output error"):
         prepare_or_load(
             spec(tmp_path / "in", max_rejected=1),
