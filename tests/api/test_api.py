@@ -60,7 +60,7 @@ def test_training_gives_a_run_with_everything(trained: tuple[Run, list[dict[str,
     run, events = trained
     assert run.id.startswith("from-python-") and run.status == "succeeded" and run.seen == 32
     assert run.folder.request()["job"]["optimizer"]["lr"] == 0.01
-    assert [row["id"] for row in known_runs()] == [run.id]
+    assert run.id in [row["id"] for row in known_runs()]
     assert {"stage", "preflight", "grid", "checkpoint", "end"} <= {event["event"] for event in events}
 
 
@@ -68,7 +68,7 @@ def test_a_run_is_loaded_by_id_folder_and_checkpoint(trained: tuple[Run, Any]) -
     run = trained[0]
     checkpoint = run.checkpoints[-1]
     expected = gan_dist.load(run).sample(4)
-    for reference in (run.id, run.id[:15], "last", run.path, Path(run.path), checkpoint):
+    for reference in (run.id, run.id[:-2], run.path, Path(run.path), checkpoint):
         found = gan_dist.load(reference)
         assert torch.equal(found.sample(4), expected) and found.seen == 32
 
