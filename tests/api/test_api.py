@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,8 @@ until: 4 steps
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, list[dict[str, Any]]]]:
-    """One trained run for the whole file, with its events."""
+def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[dict[str, Any]], Path]:
+    """One trained run for the whole file, with its events and its home."""
     root = tmp_path_factory.mktemp("api")
     (root / "job.yaml").write_text(JOB)
     events: list[dict[str, Any]] = []
@@ -48,7 +47,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, lis
         run = gan_dist.train(
             root / "job.yaml", **{"optimizer.lr": 0.01}, storage=str(root / "runs"), on_event=events.append
         )
-        yield run, events
+    return run, events, root / "home"
+
+
+@pytest.fixture
+def trained(training: tuple[Run, list[dict[str, Any]], Path], monkeypatch: pytest.MonkeyPatch) -> tuple[Run, Any]:
+    """The run and its events, in a home of which it is the only run."""
+    run, events, home = training
+    monkeypatch.setenv("GAN_DIST_HOME", str(home))
+    return run, events
 
 
 @pytest.fixture
@@ -60,7 +67,7 @@ def test_training_gives_a_run_with_everything(trained: tuple[Run, list[dict[str,
     run, events = trained
     assert run.id.startswith("from-python-") and run.status == "succeeded" and run.seen == 32
     assert run.folder.request()["job"]["optimizer"]["lr"] == 0.01
-    assert run.id in [row["id"] for row in known_runs()]
+    assert [row["id"] for row in known_runs()] == [run.id]
     assert {"stage", "preflight", "grid", "checkpoint", "end"} <= {event["event"] for event in events}
 
 
@@ -68,7 +75,7 @@ def test_a_run_is_loaded_by_id_folder_and_checkpoint(trained: tuple[Run, Any]) -
     run = trained[0]
     checkpoint = run.checkpoints[-1]
     expected = gan_dist.load(run).sample(4)
-    for reference in (run.id, run.id[:-2], run.path, Path(run.path), checkpoint):
+    for reference in (run.id, run.id[:15], "last", run.path, Path(run.path), checkpoint):
         found = gan_dist.load(reference)
         assert torch.equal(found.sample(4), expected) and found.seen == 32
 
@@ -200,8 +207,8 @@ def test_a_model_shows_itself_and_options_last_for_one_call(model: Model) -> Non
         model.sample(1, temperature=0.5)
 
 
-def test_a_job_may_be_a_dict_and_a_run_goes_on(trained: tuple[Run, Any], tmp_path: Path) -> None:
-    job = trained[0].folder.request()["job"]
+def test_a_job_may_be_a_dict_and_a_run_goes_on(training: tuple[Run, Any, Path], tmp_path: Path) -> None:
+    job = training[0].folder.request()["job"]
     run = gan_dist.train(job, until="2 steps", optimizer={"lr": 0.02}, storage=str(tmp_path / "runs"))
     assert run.seen == 16 and run.folder.request()["job"]["optimizer"]["lr"] == 0.02
     assert gan_dist.train(resume=run, until="3 steps").seen == 24
