@@ -42,7 +42,7 @@ def forget_run(run: RunFolder) -> None:
 def known_runs() -> list[dict[str, Any]]:
     """Every run of the local index, oldest first: id, uri, created (epoch s) and what was remembered."""
     index = Folder.at(home() / "runs")
-    records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names()]
+    records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names() if name.endswith(".json")]
     rows = [{"id": run, **record} for run, record in records if record is not None]
     return sorted(rows, key=lambda row: (row["created"], row["id"]))
 

@@ -218,3 +218,12 @@ def test_a_rehearsal_times_each_stage_by_its_own_rate() -> None:
     rates = [(64, 10.0), (128, 100.0), (192, 4.0), (256, 5.0), (320, 5.0), (384, 5.0)]
     reports = [{"seen": seen, "speed/step_samples_per_s": rate} for seen, rate in rates]
     assert smoke._training_s([1000, 50], reports, batch=64) == 1000 / 100 + 50 / 5
+
+
+def test_runs_may_be_stored_where_the_index_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path))
+    run = RunFolder(Folder.at(tmp_path / "runs").child("one-20260101-000000-aaaa"))
+    run.folder.write_json("request.json", {})
+    run.prepared().write("manifest.json", b"{}")
+    remember_run(run)
+    assert [row["id"] for row in known_runs()] == [run.id]
