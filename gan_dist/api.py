@@ -249,7 +249,11 @@ def list_runs(*, storage: str | None = None) -> list[Run]:
     from gan_dist.runs.index import stored_runs
 
     found = all_runs(None) if storage is None else stored_runs(storage_root(storage, None))
-    return [Run(folder) for folder in reversed(found)]
+
+    def created(folder: RunFolder) -> tuple[float, str]:
+        return (folder.folder.read_json("request.json") or {}).get("created", 0.0), folder.id
+
+    return [Run(folder) for folder in sorted(found, key=created, reverse=True)]
 
 
 def evaluate(
