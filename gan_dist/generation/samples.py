@@ -30,16 +30,10 @@ CHUNK = 64
 Sheet = Image.Image | list[str]
 
 
-def fixed_sheet(generator: nn.Module, seed: int, facts: DataFacts, device: torch.device) -> Sheet:
-    """Samples on the noise that belongs to `seed`, 8 a row, or as lines; with classes, 8 of each."""
-    samples, cond = fixed_samples(generator, seed, facts, device)
-    return render_sheet(samples, facts, cond)
-
-
 def fixed_samples(
     generator: nn.Module, seed: int, facts: DataFacts, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """The samples of `fixed_sheet`, and their classes."""
+    """Samples on the noise that belongs to `seed`, 64 or 8 of each class, and their classes."""
     classes = len(facts.classes)
     count = COLUMNS * (classes or ROWS)
     cond = torch.arange(count, device=device) // COLUMNS if classes else None

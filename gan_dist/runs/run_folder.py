@@ -22,13 +22,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
 
-Status = Literal["pending", "running", "succeeded", "failed", "stopped"]
 PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
