@@ -152,7 +152,7 @@ def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, b
         raise UsageError("--tokens and --lower are for two files of sentences; a run's are cut as its job says")
     if tokens is not None and tokens not in WAYS:
         raise UsageError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
-    return tokens or "words", lower
+    return tokens or "treebank", lower
 
 
 def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:

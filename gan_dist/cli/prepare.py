@@ -62,7 +62,7 @@ def prepare(
 
     if target is None:
         raise UsageError("DST is missing: gan-dist prepare SRC DST")
-    options: dict[str, Any] = {"labels": labels, "max_rejected": max_rejected}
+    options: dict[str, Any] = {"max_rejected": max_rejected} | ({} if labels == "none" else {"labels": labels})
     if length is not None:
         options |= {"modality": "text", "length": length}
     else:
@@ -167,7 +167,8 @@ def _lines(found: Prepared) -> list[str]:
         f"checksum   {facts.checksum}",
         f"rejected   {len(facts.rejected)}",
     ]
-    return lines + [f"           {name}: {why}" for name, why in facts.rejected[:10]]
+    lines += [f"           {name}: {why}" for name, why in facts.rejected[:10]]
+    return lines + [f"read       {remark}" for remark in facts.remarks]
 
 
 def _lengths(found: Prepared) -> list[str]:

@@ -12,18 +12,30 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from gan_dist.errors import DataError, UnreadableSample
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
-WAYS = ("words", "blanks", "characters")
+WAYS = ("words", "blanks", "characters", "treebank")
 NUMBERS = "numbers"
+# The published protocols of COCO and EMNLP: words without what the Penn Treebank cuts off, and marks.
 _CLITIC = r"['\u2019](?:s|re|ve|ll|d|m)\b"
-_WORD = re.compile(rf"\w+?(?=n['\u2019]t\b)|n['\u2019]t\b|{_CLITIC}|\w+(?:-\w+)*|[^\w\s]", re.IGNORECASE)
-_GLUED = re.compile(rf"n['\u2019]t|{_CLITIC}", re.IGNORECASE)
+_TREEBANK = re.compile(rf"\w+?(?=n['\u2019]t\b)|n['\u2019]t\b|{_CLITIC}|\w+(?:-\w+)*|[^\w\s]", re.IGNORECASE)
+_CUT_OFF = re.compile(rf"n['\u2019]t|{_CLITIC}", re.IGNORECASE)
 _CLOSING, _OPENING = frozenset(".,;:!?)]}%\u2026\u3002\uff0c\uff01\uff1f\uff1b\uff1a\u3001"), frozenset("([{")
+_BLANKS = re.compile(r"[ \t\n\r\f\v]+")
+# Unicode's word boundaries (UAX 29), which keep marks, joiners, elisions and decimals whole.
+_BOUNDARY = regex.compile(r"(?V1w)\b")
+GLUE = "\uffed"  # on the side of a token where no blank stands
+_GLUE_WRITTEN = "\t"  # that sign where a text holds it itself; no token holds a tab
+# Scripts that are written without blanks between words.
+_WITHOUT_BLANKS = regex.compile(
+    r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Han}\p{Hiragana}\p{Katakana}\p{Tibetan}\p{Javanese}\p{Balinese}]"
+)
+_LETTER = regex.compile(r"\p{L}")
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,9 @@ class Splitting:
     """How text is cut into tokens.
 
     Attributes:
-        way: words (punctuation, and endings such as 's and n't, on their own), blanks (what stands between blanks),
-            characters, numbers (ids as they are, of an oracle), or tokenizer.
+        way: words (by Unicode's word boundaries; punctuation on its own), blanks (what stands between blanks),
+            characters, treebank (as published protocols cut English: n't and 's on their own), numbers (ids as they
+            are, of an oracle), or tokenizer.
         lower: whether text becomes lower case first.
         tokenizer: content of a `tokenizers` JSON file; empty for the other ways.
     """
@@ -42,12 +55,15 @@ class Splitting:
     tokenizer: str = ""
 
     def split(self, text: str) -> list[str]:
-        """The tokens of a text, in Unicode's composed form (NFC)."""
-        text = unicodedata.normalize("NFC", text.lower() if self.lower else text)
+        """The tokens of a text. `join` makes the same text of them again, where its blanks are single; but characters
+        are in Unicode's composed form, `treebank` does not keep blanks, and a tokeniser has rules of its own."""
+        text = text.lower() if self.lower else text
         if self.way == "words":
-            return _WORD.findall(text)
+            return split_words(text)
         if self.way == "characters":
-            return list(" ".join(text.split()))
+            return list(_BLANKS.sub(" ", unicodedata.normalize("NFC", text)))
+        if self.way == "treebank":
+            return _TREEBANK.findall(unicodedata.normalize("NFC", text))
         if self.tokenizer:
             return list(self._own.encode(text, add_special_tokens=False).tokens)
         return text.split()
@@ -58,7 +74,23 @@ class Splitting:
             return "".join(tokens)
         if self.tokenizer:
             return str(self._own.decode([self._own.token_to_id(one) or 0 for one in tokens]))
-        return _written(tokens) if self.way == "words" else " ".join(tokens)
+        joined = {"words": join_words, "treebank": _join_treebank}.get(self.way, " ".join)
+        return joined(tokens)
+
+    def check(self, text: str) -> None:
+        """Whether a text can be cut so.
+
+        Raises:
+            UnreadableSample: tokens are words, and most of its letters are of a script without blanks between them.
+        """
+        if self.way != "words" or text.isascii():
+            return
+        found = _WITHOUT_BLANKS.findall(text)
+        if 2 * len(found) > len(_LETTER.findall(text)):
+            raise UnreadableSample(
+                f"a script without blanks between words ({found[0]!r}): set data.tokens: characters, or a "
+                "tokeniser.json of byte pairs"
+            )
 
     def known(self) -> list[str] | None:
         """The tokens there can be, where that is settled without looking at any text."""
@@ -126,8 +158,9 @@ class Codec:
         """The ids of a text, filled up, [length].
 
         Raises:
-            UnreadableSample: it holds no token, or more than `length`.
+            UnreadableSample: it cannot be cut, holds no token, or more than `length`.
         """
+        self.splitting.check(text)
         tokens = self.splitting.split(text)
         if self.eos is None and (strange := [token for token in tokens if token not in self.ids]):
             raise UnreadableSample(f"{strange[0]!r} is no token of the oracle")
@@ -183,9 +216,39 @@ def build_vocabulary(counts: Counter[str], min_count: int, most: int | None) -> 
     return (*SPECIAL, *known)
 
 
-def _written(tokens: Sequence[str]) -> str:
+def split_words(text: str) -> list[str]:
+    """A text as words and marks, so that `join_words` gives it back. Between tokens stands a blank, but where one of
+    them says that there is none: a mark rather than the word beside it, so that words stay what they are.
+
+    Example:
+        >>> split_words("L'eau, 3.50!")
+        ["L'eau", '￭,', '3.50', '￭!']
+    """
+    tokens = []
+    for part in _BLANKS.sub(" ", text).split(" "):
+        pieces = [piece for piece in _BOUNDARY.split(part) if piece] or [""]
+        words = [any(char.isalnum() for char in piece) for piece in pieces]
+        for at, piece in enumerate(pieces):
+            left = at > 0 and (not words[at] or words[at - 1])
+            right = at + 1 < len(pieces) and not words[at] and words[at + 1]
+            written = piece.replace(GLUE, _GLUE_WRITTEN)
+            tokens.append(f"{GLUE if left else ''}{written}{GLUE if right else ''}")
+    return tokens
+
+
+def join_words(tokens: Sequence[str]) -> str:
+    """The text of words and marks."""
     text, glued = "", True
     for token in tokens:
-        text += token if glued or token in _CLOSING or _GLUED.fullmatch(token) else f" {token}"
+        blank = "" if glued or token.startswith(GLUE) else " "
+        glued = len(token) > 1 and token.endswith(GLUE)
+        text += blank + token.strip(GLUE).replace(_GLUE_WRITTEN, GLUE)
+    return text
+
+
+def _join_treebank(tokens: Sequence[str]) -> str:
+    text, glued = "", True
+    for token in tokens:
+        text += token if glued or token in _CLOSING or _CUT_OFF.fullmatch(token) else f" {token}"
         glued = token in _OPENING
     return text

@@ -28,6 +28,7 @@ class DataFacts:
         class_weights: in what proportion classes are served; empty for that of the data.
         checksum: over the decoded samples and labels in canonical order.
         rejected: (name, reason) of what could not be decoded.
+        remarks: how the source was read, what was assumed and what was passed over, for people.
         stand_in: whether they only stand for data that are not at hand.
         window: how many shards the order mixes at a time; 0 for all.
     """
@@ -38,6 +39,7 @@ class DataFacts:
     class_counts: tuple[int, ...] = ()
     class_weights: tuple[float, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
     stand_in: bool = False
     window: int = 0
 
@@ -65,7 +67,8 @@ class DataFacts:
         raise NotImplementedError
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "rejected": [list(pair) for pair in self.rejected]}
+        listed = {"rejected": [list(pair) for pair in self.rejected], "remarks": list(self.remarks)}
+        return {**asdict(self), **listed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +155,9 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
     """From `as_dict`, or a mapping that holds more."""
     kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
-    known |= {name: tuple(known[name]) for name in ("classes", "class_counts", "class_weights") if name in known}
+    known |= {
+        name: tuple(known[name]) for name in ("classes", "class_counts", "class_weights", "remarks") if name in known
+    }
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])
@@ -173,25 +178,6 @@ def check_rejected(where: str, facts: DataFacts, most: float) -> None:
         f"data.source: {len(rejected)} of {total} samples in {where!r} cannot be used, more than "
         f"data.max_rejected: {most:g} allows:{shown}"
     )
-
-
-def check_channels(channels: int, native: Mapping[str, tuple[int, str]]) -> None:
-    """Whether grey and coloured pictures are mixed where the job leaves `channels` open.
-
-    Args:
-        native: stored channels -> how many pictures have them, and the first one's name.
-
-    Raises:
-        DataError: they are.
-    """
-    other = native.get("1" if channels == 3 else "3")
-    if other is not None:
-        same = native.get(str(channels), (0, ""))
-        kind, other_kind = ("coloured", "grey") if channels == 3 else ("grey", "coloured")
-        raise DataError(
-            f"data.channels: auto found {same[0]} {kind} and {other[0]} {other_kind} images "
-            f"(first: {other[1]!r}); set data.channels to 1 or 3"
-        )
 
 
 def check_images(data: PictureData, facts: ImageFacts) -> None:

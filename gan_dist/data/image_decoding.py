@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, PngImagePlugin
 
+from gan_dist.data.picture_formats import HEAD_BYTES, PictureFormat, format_of, heif_is_installed
+from gan_dist.data.value_range import Ranges, to_uint8
 from gan_dist.errors import UnreadableSample
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+LARGEST_PIXELS = 80_000_000  # three copies with transparency stay below 1 GiB
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # the workflows that some programs note in a picture are no damage
 ORIENTATION, UPRIGHT = 0x0112, 1
 NOTES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where else than in TIFF's tags it may stand
 _GREY = {"1", "L", "LA", "I", "F"}
@@ -28,6 +32,7 @@ class ImageForm:
         channels: 1 grey, 3 RGB, 4 RGBA.
         fit: how a picture becomes square: crop (its centre), pad (with the background), or stretch.
         background: a colour's name or #rrggbb, under transparency and around padded pictures.
+        ranges: which values are black and white, of each type of values that is not bytes.
         pair: where a sample is two pictures, what is to be made and below it what it is made of: "left" or "right", the
             half of one file that is the input, or "apart", two files. Empty for one picture.
     """
@@ -37,6 +42,12 @@ class ImageForm:
     fit: str = "crop"
     background: str = "black"
     pair: str = ""
+    ranges: Ranges = ()
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> ImageForm:
+        """From `dataclasses.asdict` by way of JSON, which knows no tuples."""
+        return cls(**{**record, "ranges": tuple((kind, low, high) for kind, low, high in record["ranges"])})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,23 +64,58 @@ def channels_of(image: Image.Image) -> int:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """The picture in `content`, fully decoded, upright by its EXIF orientation.
+    """The picture in `content`, fully decoded, upright by its EXIF orientation; its format is known by how it begins.
 
     Raises:
-        UnreadableSample: empty, truncated, not an image, or too large to be one.
+        UnreadableSample: empty, truncated, of no format that is read, or too large.
     """
-    if not content:
-        raise UnreadableSample("empty file")
+    image, known = begin_image(content)
     try:
-        image = Image.open(io.BytesIO(content))
         image.load()
-    except UnidentifiedImageError as error:
-        raise UnreadableSample("not an image") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything on damaged files
-        raise UnreadableSample(str(error) or type(error).__name__) from error
+        raise UnreadableSample(_damage(known, error)) from error
     return upright(image)
+
+
+def begin_image(content: bytes) -> tuple[Image.Image, PictureFormat]:
+    """The picture in `content` before its pixels are decoded, and its format.
+
+    Raises:
+        UnreadableSample: as `open_image`.
+    """
+    if not content:
+        raise UnreadableSample("empty file")
+    known = format_of(content[:HEAD_BYTES])
+    if known is None:
+        raise UnreadableSample("not an image")
+    if known.name == "heic":
+        _register_heif()
+    try:
+        image = Image.open(io.BytesIO(content), formats=known.pillow)
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableSample(f"more than {LARGEST_PIXELS:,} pixels") from None
+    except Exception as error:
+        raise UnreadableSample(_damage(known, error)) from error
+    if image.width * image.height > LARGEST_PIXELS:
+        raise UnreadableSample(f"{image.width} x {image.height} pixels; at most {LARGEST_PIXELS:,} are read")
+    return image, known
+
+
+def _register_heif() -> None:
+    """Raises UnreadableSample where the plug-in is missing."""
+    if not heif_is_installed():
+        raise UnreadableSample("heic needs a plug-in: pip install pillow-heif")
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def _damage(known: PictureFormat, error: Exception) -> str:
+    return f"damaged {known.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -86,7 +132,8 @@ def upright(image: Image.Image) -> Image.Image:
 
 def to_pixels(image: Image.Image, look: ImageForm) -> Pixels:
     """uint8 [C, S, S], perhaps a view: brought to a square as `look.fit` says, with Lanczos' antialiasing filter."""
-    image = _flat(image, look) if look.channels != 4 else _in_eight_bits(image).convert("RGBA")
+    image = _in_eight_bits(image, look)
+    image = _flat(image, look) if look.channels != 4 else image.convert("RGBA")
     side = (look.size, look.size)
     if image.size != side:
         if look.fit == "stretch":
@@ -99,10 +146,19 @@ def to_pixels(image: Image.Image, look: ImageForm) -> Pixels:
     return pixels.transpose(2, 0, 1)
 
 
-def array_to_image(values: NDArray[Any]) -> Image.Image:
-    """A uint8 array [H, W] or [H, W, C], C = 1, 3 or 4, as a picture."""
+def array_to_image(values: NDArray[Any], ranges: Ranges = ()) -> Image.Image:
+    """An array [H, W] or [H, W, C], C = 1, 3 or 4, as a picture of bytes.
+
+    Raises:
+        UnreadableSample: its values are none of a picture.
+    """
     flat = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
-    return Image.fromarray(np.ascontiguousarray(flat, np.uint8))
+    return Image.fromarray(np.ascontiguousarray(to_uint8(flat, ranges)))
+
+
+def deep_values(image: Image.Image) -> NDArray[Any] | None:
+    """The values of a decoded picture that holds more than bytes (16 or 32 bits, or floats); None for others."""
+    return np.asarray(image) if image.mode == "F" or image.mode.startswith("I") else None
 
 
 def _padded(image: Image.Image, look: ImageForm) -> Image.Image:
@@ -122,13 +178,18 @@ def _flat(image: Image.Image, look: ImageForm) -> Image.Image:
         coloured = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", coloured.size, look.background), coloured)
     mode = "L" if look.channels == 1 else "RGB"
-    return image if image.mode == mode else _in_eight_bits(image).convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
-def _in_eight_bits(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith("I"):
+def _in_eight_bits(image: Image.Image, look: ImageForm) -> Image.Image:
+    """A picture of bytes, its values brought to 0 to 255 where its file holds others."""
+    values = deep_values(image)
+    if values is None and not any(kind == "uint8" for kind, _, _ in look.ranges):
         return image
-    return Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
+    if values is None:
+        plain = image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+        values = np.asarray(plain)
+    return array_to_image(values, look.ranges)
 
 
 def _fill(look: ImageForm) -> Any:

@@ -11,6 +11,7 @@ FOLDER/
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,6 @@ from gan_dist.data.facts import (
     ImageFacts,
     PairFacts,
     TextFacts,
-    check_channels,
     check_images,
     check_rejected,
     check_text,
@@ -32,7 +32,7 @@ from gan_dist.data.facts import (
 )
 from gan_dist.data.order import resolve_class_weights
 from gan_dist.data.shards import numbers_of, read_shard
-from gan_dist.data.source import FORMAT, Part, Source
+from gan_dist.data.source import FORMAT, Contents, Part, Source
 from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.sources.registry import find_source
 from gan_dist.data.text.held_out import describe_held_out, write_held_out
@@ -125,20 +125,19 @@ def prepare(source: Source, folder: Folder, *, executor: Executor, progress: Pro
     """Write what is missing of a source's shards, then the manifest.
 
     Raises:
-        DataError: too much of it was rejected, or grey and coloured pictures are mixed.
+        DataError: too much of it was rejected.
         StorageError: the folder cannot be written.
     """
-    parts = source.parts
-    folder.write_json(ORIGIN, {"source": source.where, "key": source.key})
-    records: dict[str, Record] = {}
-    progress(0, len(parts))
-    for record in executor(parts, folder):
-        records[record["file"]] = record
-        progress(len(records), len(parts))
-    shards = [records[file] for file in sorted(records)]
-    facts = _facts(source, folder, shards)
-    _check(source, facts, shards, max_rejected)
-    kept = source.contents.held_out
+    contents = _begun(source, folder)
+    shards = _shards(contents, folder, executor, progress)
+    native = _kinds_met(shards)
+    if _lost_colour(contents, native):
+        contents = contents.in_colour()
+        _begin(source, folder, contents, anew=True)
+        shards = _shards(contents, folder, executor, progress)
+    facts = _facts(contents, folder, shards, native)
+    check_rejected(source.where, facts, max_rejected)
+    kept = contents.held_out
     write_held_out(folder, kept)
     manifest = {
         "format": FORMAT,
@@ -146,12 +145,53 @@ def prepare(source: Source, folder: Folder, *, executor: Executor, progress: Pro
         "key": source.key,
         **facts.as_dict(),
         "held_out": {key: len(texts) for key, texts in kept.items()},
-        "shares": dict(source.contents.shares),
+        "shares": dict(contents.shares),
         "shards": shards,
         "versions": installed_versions(),
     }
     folder.write_json(MANIFEST, manifest)
     return Prepared(folder, manifest)
+
+
+def _begun(source: Source, folder: Folder) -> Contents:
+    """What is to be prepared: as an earlier try went about it, or from the beginning."""
+    contents, before = source.contents, folder.read_json(ORIGIN) or {}
+    if contents.channels_open and before.get("key") == source.key and before.get("channels") == 3:
+        return contents.in_colour()  # it had met a coloured picture
+    _begin(source, folder, contents, anew=False)
+    return contents
+
+
+def _begin(source: Source, folder: Folder, contents: Contents, *, anew: bool) -> None:
+    channels = getattr(contents.form, "channels", None)
+    folder.write_json(ORIGIN, {"source": source.where, "key": source.key, "channels": channels})
+    if anew:
+        for name in folder.names():
+            if name.startswith("shard-"):
+                folder.delete(name)
+
+
+def _shards(contents: Contents, folder: Folder, executor: Executor, progress: Progress) -> list[Record]:
+    """The records of all shards, in canonical order."""
+    parts, records = contents.parts, dict[str, Record]()
+    progress(0, len(parts))
+    for record in executor(parts, folder):
+        records[record["file"]] = record
+        progress(len(records), len(parts))
+    return [records[file] for file in sorted(records)]
+
+
+def _kinds_met(shards: list[Record]) -> dict[str, int]:
+    """How many pictures of each kind there are: grey, "1", and coloured, "3"."""
+    native: Counter[str] = Counter()
+    for shard in shards:
+        native.update({kind: count for kind, (count, _) in shard["native"].items()})
+    return dict(native)
+
+
+def _lost_colour(contents: Contents, native: Mapping[str, int]) -> bool:
+    """Whether the pictures that were looked at first were grey, and others are not."""
+    return contents.channels_open and getattr(contents.form, "channels", None) == 1 and native.get("3", 0) > 0
 
 
 def prepare_into(data: DataSpec, target: str, executor: Executor, progress: Progress) -> Prepared:
@@ -232,34 +272,25 @@ def _in(folder: Folder, source: Source, *, data: DataSpec, executor: Executor, p
     return found
 
 
-def _facts(source: Source, folder: Folder, shards: list[Record]) -> DataFacts:
+def _facts(contents: Contents, folder: Folder, shards: list[Record], native: Mapping[str, int]) -> DataFacts:
     files = [shard["file"] for shard in shards if shard["rows"]]
     digests, labels = _column(folder, files, "digest"), _column(folder, files, "label")
-    classes, form = source.classes, source.contents.form
+    classes, form, remarks = contents.classes, contents.form, list(contents.remarks)
+    if contents.channels_open and len(native) > 1:
+        remarks.append(f"channels: RGB, as {native['3']:,} pictures are coloured and {native['1']:,} are grey")
     common: dict[str, Any] = {
         "count": len(labels),
         "classes": classes,
         "class_counts": tuple(np.bincount(labels, minlength=len(classes)).tolist()) if classes else (),
         "checksum": hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest(),
         "rejected": tuple((name, why) for shard in shards for name, why in shard["rejected"]),
+        "remarks": tuple(remarks),
     }
     if isinstance(form, Codec):
-        return TextFacts(**common, codec=form, **source.contents.notes)
+        return TextFacts(**common, codec=form, **contents.notes)
     if form.pair:
         return PairFacts(**common, size=form.size, channels=form.channels, input_channels=form.channels)
     return ImageFacts(**common, size=form.size, channels=form.channels)
-
-
-def _check(source: Source, facts: DataFacts, shards: list[Record], max_rejected: float) -> None:
-    check_rejected(source.where, facts, max_rejected)
-    if source.contents.mixes or not isinstance(facts, ImageFacts):
-        return
-    native: dict[str, tuple[int, str]] = {}
-    for shard in shards:
-        for key, (count, first) in shard["native"].items():
-            before = native.get(key, (0, first))
-            native[key] = (before[0] + count, before[1])
-    check_channels(facts.channels, native)
 
 
 def _column(folder: Folder, files: list[str], name: str) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,17 +17,16 @@ from PIL import Image
 
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.errors import DataError, DataNotFound, StorageError, UnreadableSample
+from gan_dist.data.labels import Label
+from gan_dist.errors import DataNotFound, StorageError, UnreadableSample
 from gan_dist.spec.problems import nearest_name
 
-FORMAT = 3  # of prepared data
+FORMAT = 4  # of prepared data
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
-SPARSE = 100
 One = bytes | NDArray[Any] | Image.Image | UnreadableSample
 Content = One | str | tuple[One, One]
 Form = ImageForm | Codec
-Label = str | int | None
 
 
 class RawSample(NamedTuple):
@@ -66,12 +65,23 @@ class Part:
     def of(cls, record: Mapping[str, Any]) -> Part:
         """From `dataclasses.asdict` by way of JSON, which knows no tuples."""
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else ImageForm(**record["form"])
+        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else ImageForm.of(record["form"])
         return cls(**known | {"form": form})
 
     def rows(self) -> Iterator[tuple[str, int, int]]:
         """(name, place, class) of each sample; class 0 where there are none."""
         return zip(self.names, self.places, self.classes or (0,) * len(self.names), strict=True)
+
+
+def printable(name: str) -> str:
+    """A name as it is shown and stored: bytes of it that are no UTF-8 are written as `\\xe9`."""
+    if name.isascii():
+        return name
+    return (
+        "".join(f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in name)
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
 
 
 class Counted(Sequence[str]):
@@ -111,19 +121,27 @@ class Contents:
 
     Attributes:
         classes: names of the classes; empty when unconditional.
-        mixes: whether grey and coloured pictures may be mixed.
+        channels_open: whether the pictures themselves say how many channels they have.
         notes: what else is to be remembered of the data.
         held_out: sentences that nothing is learnt from, by what they are for.
         shares: how much of all that is, where shares were asked for.
+        remarks: what was found, assumed and passed over, for people.
     """
 
     parts: Sequence[Part]
     classes: tuple[str, ...]
     form: Form
-    mixes: bool = True
+    channels_open: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+    def in_colour(self) -> Contents:
+        """The same, every picture in RGB."""
+        assert isinstance(self.form, ImageForm) and isinstance(self.parts, Parts)
+        form = replace(self.form, channels=3)
+        return replace(self, form=form, parts=Parts(self.parts.listing, form, self.parts.classes))
 
 
 @dataclass(frozen=True)
@@ -159,6 +177,7 @@ class Listing:
     Attributes:
         labels: of each sample, as written; empty when unconditional.
         places: as in `Part`; the numbers of the samples where none are given.
+        remarks: what was found and what was passed over, for people.
     """
 
     kind: str
@@ -169,6 +188,7 @@ class Listing:
     labels: Sequence[Label] = ()
     places: Sequence[int] = ()
     note: str = ""
+    remarks: Sequence[str] = ()
 
     def part(self, rows: range, form: Form, classes: Sequence[int] = ()) -> Part:
         """Some of the samples."""
@@ -184,45 +204,6 @@ class Listing:
             classes=tuple(classes[at]),
             note=self.note,
         )
-
-
-def numbered(labels: Sequence[Label], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class names in order, and the number of each label: text by the alphabet, numbers as they are unless most are
-    missing (catalogue numbers), which are counted anew.
-
-    Raises:
-        DataError: some samples have no label.
-    """
-    missing = [name for name, label in zip(names, labels, strict=False) if label is None]
-    if missing:
-        raise DataError(f"data.labels: {len(missing)} of {len(labels)} samples have no label (first: {missing[0]!r})")
-    whole = [label for label in labels if isinstance(label, int)]
-    if len(whole) == len(labels):
-        if negative := [label for label in whole if label < 0]:
-            raise DataError(f"data.labels: a class is a number from 0 on, not {negative[0]}")
-        distinct = sorted(set(whole))
-        if not whole or distinct[-1] < SPARSE * len(distinct):
-            return tuple(str(number) for number in range(max(whole, default=-1) + 1)), tuple(whole)
-        number = {label: index for index, label in enumerate(distinct)}
-        return tuple(map(str, distinct)), tuple(number[label] for label in whole)
-    classes = tuple(sorted({str(label) for label in labels}))
-    place = {name: index for index, name in enumerate(classes)}
-    return classes, tuple(place[str(label)] for label in labels)
-
-
-def folder_labels(names: Sequence[str], where: str) -> list[Label]:
-    """The class of each name by its first folder.
-
-    Raises:
-        DataError: some lie in no folder.
-    """
-    loose = [name for name in names if "/" not in name]
-    if loose:
-        raise DataError(
-            f"data.labels: 'folders' wants each image in its class's folder, but {len(loose)} lie directly "
-            f"in {where!r} (first: {loose[0]!r})"
-        )
-    return [name.split("/")[0] for name in names]
 
 
 def rows_of_a_part(form: Form) -> int:

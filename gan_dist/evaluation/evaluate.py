@@ -301,7 +301,7 @@ class EvaluationRequest:
     twin: str | None = None
     neighbours: bool = False
     split: Held = "test"
-    tokens: str = "words"
+    tokens: str = "treebank"
     lower: bool = False
 
     def to_json(self) -> str:

@@ -20,7 +20,8 @@ from gan_dist.data.ingest import Memory, load_into_memory
 from gan_dist.data.prepare import open_prepared
 from gan_dist.data.sources.image_files import list_folder
 from gan_dist.data.sources.registry import DecodedSample, read_part, source_of
-from gan_dist.data.text.corpus import SUFFIXES
+from gan_dist.data.sources.walk import walk
+from gan_dist.data.text.corpus import ENDINGS
 from gan_dist.data.text.file_formats import TextReadOptions
 from gan_dist.data.text.held_out import held_out_texts
 from gan_dist.errors import DataError, UnreadableSample, UsageError
@@ -121,7 +122,7 @@ def read_image_folder(where: str) -> Memory:
 
 
 def _rows(root: Path) -> Iterator[DecodedSample]:
-    listing = list_folder(ImageData(source=str(root), size=64), Folder.at(root))
+    listing = list_folder(ImageData(source=str(root), size=64), Folder.at(root), walk(Folder.at(root)))
     if listing is None:
         raise DataError(f"no images in {str(root)!r}")
     names = listing.names
@@ -165,7 +166,7 @@ class SentenceFile:
 
 def is_text_file(where: str) -> bool:
     """Whether it is a file of sentences by its name."""
-    return Path(where).is_file() and where.lower().endswith(SUFFIXES)
+    return Path(where).is_file() and where.lower().endswith(ENDINGS)
 
 
 def read_sentence_file(where: str, codec: Codec) -> SentenceFile:

@@ -160,6 +160,7 @@ def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list
         f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
         f"workers   {workers} on {device}",
         *[f"          rejected {name}: {why}" for name, why in facts.rejected[:10]],
+        *[f"          read {remark}" for remark in facts.remarks],
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,21 +115,14 @@ class Folder:
             if info.type == FileType.File:
                 yield info.path[len(path) :].lstrip("/"), info.size
 
-    def below(self) -> Iterator[Entry]:
-        """Every file below, through links too, each folder once; hidden folders are passed over."""
-        if self.local is not None:
-            yield from list_files(self.local)
-            return
-        from pyarrow.fs import FileSelector, FileType
-
-        system, path = self.open()
-        for info in system.get_file_info(FileSelector(path, recursive=True)):
-            name = info.path[len(path) :].lstrip("/")
-            if info.type == FileType.File and not any(part.startswith(HIDDEN) for part in name.split("/")[:-1]):
-                yield Entry(name, info.size, info.mtime_ns or 0)
-
     def entry(self, name: str) -> Entry:
         """Size and time of change of one file; zeros for what cannot be looked at."""
+        if self.local is not None:
+            try:
+                found = os.stat(self.local / name)
+            except (OSError, ValueError):
+                return Entry(name, 0, 0)
+            return Entry(name, found.st_size, found.st_mtime_ns)
         system, path = self.open()
         info = system.get_file_info(f"{path}/{name}")
         return Entry(name, info.size or 0, info.mtime_ns or 0)
@@ -137,8 +131,14 @@ class Folder:
         """One file, open for reading at any place.
 
         Raises:
-            OSError: it is not there, or cannot be read.
+            OSError: it is not there, cannot be read, or is no regular file: a pipe would be waited for.
         """
+        if self.local is not None:
+            at = self.local / name
+            if not stat.S_ISREG(os.stat(at).st_mode):
+                raise OSError(f"{at} is no regular file")
+            if not str(at).isprintable():  # pyarrow takes no names that are no UTF-8
+                return at.open("rb")
         system, path = self.open()
         return system.open_input_file(f"{path}/{name}")
 
@@ -252,43 +252,12 @@ def locate(location: str) -> tuple[Folder, str | None]:
     return Folder(parent), name
 
 
-HIDDEN = (".", "__MACOSX")
-
-
 class Entry(NamedTuple):
     """A file below a folder: its path relative to the folder, bytes, and time of change in nanoseconds."""
 
     name: str
     size: int
     changed: int
-
-
-def list_files(root: Path) -> Iterator[Entry]:
-    """Every file below, through links too, each folder once; hidden folders are passed over.
-
-    Raises:
-        OSError: a folder cannot be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-        at = os.stat(here)
-        if (at.st_dev, at.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((at.st_dev, at.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        below = "" if here == str(root) else f"{Path(here).relative_to(root).as_posix()}/"
-        for name in files:
-            try:
-                found = os.stat(os.path.join(here, name))
-                size, changed = found.st_size, found.st_mtime_ns
-            except OSError:
-                size, changed = 0, 0
-            yield Entry(below + name, size, changed)
 
 
 FLAT = ("s3", "gcs", "abfs")  # no folders: names with slashes

@@ -12,6 +12,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -61,6 +62,10 @@ class DataSection(Section):
         default="auto",
         description="Where batches come from: the accelerator, memory, or shards as they are read; auto goes by size.",
     )
+    split: Literal["auto", "train", "test", "val", "all"] = Field(
+        default="auto",
+        description="Which part of data that come in folders or files named train, test and val: auto is train.",
+    )
     window: Whole = Field(
         default=8,
         ge=1,
@@ -98,7 +103,19 @@ class PictureData(DataSection):
     background: Colour = Field(
         default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
     )
+    range: Literal["auto"] | tuple[Number, Number] = Field(
+        default="auto",
+        description="Which values are black and white where files hold more than bytes, as `[0, 1]`; auto goes by "
+        "their type and by the bulk of them.",
+    )
     xflip: Truth = Field(default=False, description="Whether real images are mirrored at random.")
+
+    @field_validator("range")
+    @classmethod
+    def _black_is_not_white(cls, found: Any) -> Any:
+        if found != "auto" and found[0] == found[1]:
+            raise ValueError(f"black and white are both {found[0]:g}; give two values, as [0, 4095]")
+        return found
 
 
 class ImageData(PictureData):
@@ -136,8 +153,9 @@ class PairData(PictureData):
         default=None,
         description="A folder with the pictures they are made of, under the same names; null: both are in one file.",
     )
-    side: Literal["left", "right"] = Field(
-        default="left", description="Which half of a file that holds both is the input."
+    side: Literal["left", "right"] | None = Field(
+        default=None,
+        description="Which half of a file that holds both is the input; null is the left one of two squares.",
     )
     labels: ClassVar[Literal["none"]] = "none"
 
@@ -179,8 +197,8 @@ class TextData(DataSection):
     tokens: str = Field(
         default="words",
         min_length=1,
-        description="What a token is: words (and punctuation), blanks (whatever stands between blanks), characters, or "
-        "a `tokenizers` JSON file of your own.",
+        description="What a token is: words (and punctuation), blanks (whatever stands between blanks), characters, "
+        "treebank (as published protocols cut English), or a `tokenizers` JSON file of your own.",
     )
     lower: Truth = Field(default=False, description="Whether text becomes lower case.")
     min_count: Whole = Field(
@@ -202,7 +220,10 @@ class TextData(DataSection):
         description="Column of a table that holds the text, or a list of some that are joined; null takes `text`, or "
         "the only one of words.",
     )
-    encoding: str = Field(default="utf-8", description="How characters are stored, as Python names it.")
+    encoding: str | None = Field(
+        default=None,
+        description="How characters are stored, as Python names it; null goes by a byte-order mark, or else is UTF-8.",
+    )
     labels: Literal["none", "folders", "files", "column", "source"] = Field(
         default="none",
         description="none, folders (a class per sub-folder), files (per file), column (of a table) or source (of your "
@@ -244,7 +265,7 @@ class TextData(DataSection):
     @model_validator(mode="after")
     def _encoding_is_known(self) -> TextData:
         try:
-            "".encode(self.encoding)
+            "".encode(self.encoding or "utf-8")
         except LookupError:
             raise ValueError(f"encoding: {self.encoding!r} is not known to Python; try utf-8 or latin-1") from None
         return self

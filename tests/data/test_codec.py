@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_dist.data.codec import EOS, PAD, SPECIAL, UNK, Codec, Splitting, build_vocabulary
+from gan_dist.data.codec import (
+    EOS,
+    PAD,
+    SPECIAL,
+    UNK,
+    Codec,
+    Splitting,
+    build_vocabulary,
+    join_words,
+    split_words,
+)
 from gan_dist.errors import DataError, UnreadableSample
 
 CODEC = Codec(4, Splitting("blanks"), (*SPECIAL, "a", "b"))
@@ -21,9 +34,15 @@ CODEC = Codec(4, Splitting("blanks"), (*SPECIAL, "a", "b"))
 @pytest.mark.parametrize(
     ("way", "text", "tokens"),
     [
-        ("words", "The king's men didn't go, no.", ["The", "king", "'s", "men", "did", "n't", "go", ",", "no", "."]),
-        ("words", "a well-known U.S. 3rd [x]", ["a", "well-known", "U", ".", "S", ".", "3rd", "[", "x", "]"]),
-        ("words", "can\u2019t  they\u2019re", ["ca", "n\u2019t", "they", "\u2019re"]),
+        ("treebank", "The king's men didn't go, no.", ["The", "king", "'s", "men", "did", "n't", "go", ",", "no", "."]),
+        ("treebank", "a well-known U.S. 3rd [x]", ["a", "well-known", "U", ".", "S", ".", "3rd", "[", "x", "]"]),
+        ("treebank", "can\u2019t  they\u2019re", ["ca", "n\u2019t", "they", "\u2019re"]),
+        (
+            "words",
+            "The king's men didn't go, no.",
+            ["The", "king's", "men", "didn't", "go", "\uffed,", "no", "\uffed."],
+        ),
+        ("words", 'a "well-known" 3.50 (x)', ["a", '"￭', "well", "￭-￭", "known", '￭"', "3.50", "(￭", "x", "￭)"]),
         ("blanks", "a  b.\tc ", ["a", "b.", "c"]),
         ("characters", "\u5e8a\u524d  a", ["\u5e8a", "\u524d", " ", "a"]),
         ("characters", "e\u0301", ["\u00e9"]),
@@ -36,7 +55,7 @@ def test_ways_to_split(way: str, text: str, tokens: list[str]) -> None:
 @pytest.mark.parametrize(
     ("way", "text"),
     [
-        ("words", "The king's men didn't go, no: (really) \u2026"),
+        ("treebank", "The king's men didn't go, no: (really) \u2026"),
         ("blanks", "a b. c"),
         ("characters", "\u5e8a\u524d\u660e\u6708\u5149"),
     ],
@@ -47,7 +66,39 @@ def test_what_was_split_is_joined_again(way: str, text: str) -> None:
 
 
 def test_lower_case_comes_before_splitting() -> None:
-    assert Splitting("words", lower=True).split("DON'T") == ["do", "n't"]
+    assert Splitting("treebank", lower=True).split("DON'T") == ["do", "n't"]
+
+
+PROSE: dict[str, str] = json.loads((Path(__file__).parents[1] / "assets" / "prose_in_scripts.json").read_text())
+
+
+@pytest.mark.parametrize("script", PROSE)
+def test_words_are_joined_as_they_were_written(script: str) -> None:
+    text = PROSE[script]
+    tokens = split_words(text)
+    assert join_words(tokens) == text
+    assert not any(unicodedata.combining(token.strip("\uffed")[0]) for token in tokens)
+
+
+@given(st.text().map(lambda text: re.sub(r"[ \t\n\r\f\v]+", " ", text)))
+def test_any_text_of_single_blanks_is_joined_as_it_was_written(text: str) -> None:
+    assert join_words(split_words(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22",
+        "\u4eca\u65e5\u306f",
+        "\u1797\u17b6\u179f\u17b6",
+        "\u4f60\u597d abc",
+    ],
+)
+def test_scripts_without_blanks_are_no_words(text: str) -> None:
+    with pytest.raises(UnreadableSample, match=r"a script without blanks .* data.tokens: characters"):
+        Splitting("words").check(text)
+    Splitting("characters").check(text)
+    Splitting("words").check("he said \u4f60\u597d twice")
 
 
 def test_the_vocabulary_is_ordered_by_frequency_then_alphabet() -> None:

@@ -186,14 +186,21 @@ def test_nothing_usable_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
     assert "1 of 1 samples" in rejected(tmp_path, max_rejected=1)
 
 
-def test_grey_and_colour_mixed_want_a_decision(tmp_path: Path) -> None:
+def test_grey_and_colour_mixed_become_rgb_and_it_is_said(tmp_path: Path) -> None:
     many(tmp_path, 3)
     put(tmp_path, "grey.png", noise(mode="L"))
-    assert rejected(tmp_path) == (
-        "data.channels: auto found 3 coloured and 1 grey images (first: 'grey.png'); set data.channels to 1 or 3"
-    )
-    assert ingest(spec(tmp_path, channels=3)).facts.count == 4
+    facts = ingest(spec(tmp_path)).facts
+    assert (facts.count, facts.channels) == (4, 3)
+    assert facts.remarks == ("channels: RGB, as 3 pictures are coloured and 1 are grey",)
     assert ingest(spec(tmp_path, channels=1)).facts.channels == 1
+
+
+def test_one_coloured_picture_that_nobody_looked_at_first_makes_all_rgb(tmp_path: Path) -> None:
+    for number in range(130):
+        put(tmp_path, f"{number:03d}.png", noise(mode="RGB" if number == 77 else "L"))
+    facts = ingest(spec(tmp_path)).facts
+    assert (facts.channels, facts.remarks) == (3, ("channels: RGB, as 1 pictures are coloured and 129 are grey",))
+    assert facts.checksum == ingest(spec(tmp_path, channels=3)).facts.checksum
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])

@@ -1,185 +1,412 @@
-"""Images in zip and tar archives, read in place; nothing is unpacked.
+"""Images in zip and tar archives, read in place; nothing is unpacked. What is passed over in a folder is passed over
+here too, and which kind an archive is of is told by how it begins, whatever it is called.
 
 Zips may be StyleGAN's, with labels in `dataset.json`; tars may be WebDataset's, with labels in `KEY.cls` or `KEY.json`
-beside `KEY.jpg`.
+beside `KEY.jpg`, where a key ends at the first dot.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import lzma
 import posixpath
 import re
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from gan_dist.data.source import Content, Label, Listing, Part, RawSample, folder_labels, state_of
-from gan_dist.data.sources.image_files import is_image
+from gan_dist.data.labels import Label, folder_labels, label_of, labels_of
+from gan_dist.data.picture_formats import ENDINGS, ending_of, is_picture_name
+from gan_dist.data.source import Content, Listing, Part, RawSample, state_of
+from gan_dist.data.sources.image_files import LARGEST_BYTES
+from gan_dist.data.sources.layout import split_files, split_folders
+from gan_dist.data.sources.walk import HIDDEN, describe_passed, is_hidden
+from gan_dist.data.text_stream import PACKED, unpack
 from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
 
-ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-LARGEST_BYTES = 512 << 20
-_JOINED = re.compile(r"(.*?\.(?:zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz))!(.*)", re.DOTALL | re.IGNORECASE)
-LABELS = ("label", "class", "cls")
-BROKEN = (OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
-Members = list[tuple[str, int, Label]]
+ARCHIVE_ENDINGS = (
+    ".zip",
+    ".tar",
+    *(f".tar.{packed}" for packed in ("gz", "bz2", "xz", "zst")),
+    *(".tgz", ".tbz2", ".txz", ".tzst"),
+)
+_JOINED = re.compile(rf"(.*?(?:{'|'.join(re.escape(ending) for ending in ARCHIVE_ENDINGS)}))!(.*)", re.DOTALL | re.I)
+BLOCK = 512
+LARGEST_NOTE = 16 << 20  # bytes of a file of labels
+CLASS_KEYS = ("label", "class", "cls")
+SIDECARS = (".cls", ".json")
+
+
+class Member(NamedTuple):
+    """A picture in an archive: its name, its place (its number in a zip or packed tar, the offset of its header in a
+    plain tar), and the label that comes with it."""
+
+    name: str
+    place: int
+    label: Label = None
+
+
+@dataclass
+class _Found:
+    """What an archive holds."""
+
+    members: list[Member] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, bytes] = field(default_factory=dict)  # files of labels, where labels are asked for
+    remarks: list[str] = field(default_factory=list)
 
 
 def is_archive(name: str) -> bool:
-    return name.lower().endswith(ZIPS + TARS)
+    """Whether a file is taken for an archive, by its name."""
+    return name.lower().endswith(ARCHIVE_ENDINGS)
 
 
 def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
     """The images of one archive, or of several in the order of their names."""
-    members: Members = []
-    for archive in sorted(names):
-        members += [
-            (f"{archive}!{name}", place, label)
-            for name, place, label in _members(root, archive, data.labels == "source")
-        ]
+    layout = split_files(sorted(names), data.split, "archives") if len(names) > 1 else None
+    archives = sorted(names) if layout is None else layout.tails
+    members: list[Member] = []
+    passed: Counter[str] = Counter()
+    remarks = [] if layout is None else list(layout.remarks)
+    for archive in archives:
+        found = _members(root, archive, data.labels == "source")
+        members += [one._replace(name=f"{archive}!{one.name}") for one in found.members]
+        passed.update(found.passed)
+        remarks += found.remarks
     where = f"{root.uri}/{names[0]}" if len(names) == 1 else root.uri
+    told = describe_passed(passed)
     if not members:
-        raise DataError(f"data.source: no images in {where!r}")
-    shown = [name for name, _, _ in members]
-    labels: list[Label] = []
-    if data.labels == "source":
-        labels = [label for _, _, label in members]
-        if all(label is None for label in labels):
-            raise DataError(f"data.labels: 'source', but {where!r} carries no labels (dataset.json, .cls or .json)")
-    elif data.labels == "folders":
-        labels = folder_labels(_without_common_folders([_split(name)[1] for name in shown]), where)
-    state = state_of(map(root.entry, sorted(names)))
-    places = [place for _, place, _ in members]
-    return Listing(kind="archive", where=where, state=state, root=root.uri, names=shown, labels=labels, places=places)
+        raise DataError(f"data.source: {where!r} holds no images{f' ({told[0]})' if told else ''}")
+    tails = [_split(member.name)[1] for member in members]
+    if layout is None:
+        folders = split_folders(tails, data.split)
+        members, tails = [members[place] for place in folders.kept], folders.tails
+        remarks += folders.remarks
+    return Listing(
+        kind="archive",
+        where=where,
+        state=state_of(map(root.entry, archives)),
+        root=root.uri,
+        names=[member.name for member in members],
+        labels=_labels(data, members, tails, where),
+        places=[member.place for member in members],
+        remarks=[*dict.fromkeys(remarks), *told],
+    )
+
+
+def _labels(data: ImageData, members: Sequence[Member], tails: Sequence[str], where: str) -> list[Label]:
+    if data.labels == "folders":
+        return folder_labels(tails, where)
+    if data.labels == "none":
+        return []
+    if all(member.label is None for member in members):
+        raise DataError(f"data.labels: 'source', but {where!r} carries no labels (dataset.json, .cls or .json)")
+    return labels_of(member.label for member in members)
 
 
 def read_archive(part: Part) -> Iterator[RawSample]:
     root = Folder(part.root)
     for archive, group in groupby(part.rows(), lambda row: _split(row[0])[0]):
         wanted = list(group)
-        members = [(_split(name)[1], place) for name, place, _ in wanted]
+        members = [Member(_split(name)[1], place) for name, place, _ in wanted]
         with root.seekable(archive) as stream:
-            contents = _contents(stream, archive, members)
+            contents = _contents(stream, members)
             for (name, _, label), content in zip(wanted, contents, strict=True):
                 yield RawSample(name, content, label)
 
 
-def _contents(stream: Any, archive: str, members: list[tuple[str, int]]) -> Iterator[Content]:
+def _contents(stream: Any, members: list[Member]) -> Iterator[Content]:
     """The members' bytes, in their order, or why there are none."""
-    if archive.lower().endswith(ZIPS):
+    kind = _kind(stream)
+    if kind == "zip":
         with zipfile.ZipFile(stream) as opened:
-            for name, _ in members:
-                yield _guarded(name, opened.getinfo(name).file_size, lambda member=name: opened.read(member))
-    elif archive.lower().endswith(".tar"):
-        for name, place in members:
-            yield _tar_member(stream, name, place)
+            infos = opened.infolist()
+            for member in members:
+                info = infos[member.place]
+                yield _guarded(member.name, info.file_size, partial(_unzipped, opened, info))
+    elif kind == "tar":
+        for member in members:
+            yield _tar_member(stream, member)
     else:
-        yield from _streamed(stream, members)
+        yield from _streamed(unpack(stream, kind), members)
 
 
-def _tar_member(stream: Any, name: str, place: int) -> Content:
-    stream.seek(place)
+def _tar_member(stream: Any, member: Member) -> Content:
     try:
+        stream.seek(member.place)
         with tarfile.open(fileobj=stream, mode="r:") as opened:
-            member = opened.next()
-            assert member is not None
-            return _guarded(name, member.size, lambda: _extracted(opened, member))
-    except BROKEN as error:
-        return UnreadableSample(str(error) or type(error).__name__)
+            info = opened.next()
+            if info is None:
+                raise EOFError("cut short")
+            return _guarded(member.name, info.size, lambda: _extracted(opened, info))
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header is read as anything
+        return UnreadableSample(f"damaged in its archive: {error or type(error).__name__}")
 
 
-def _streamed(stream: Any, members: list[tuple[str, int]]) -> list[Content]:
-    """Members of a compressed tar, which can only be read from its beginning."""
-    awaited = {place: name for name, place in members}
+def _streamed(stream: Any, members: list[Member]) -> list[Content]:
+    """Members of a packed tar, which can only be read from its beginning."""
+    awaited = {member.place: member.name for member in members}
     found: dict[int, Content] = {}
-    with tarfile.open(fileobj=stream, mode="r|*") as opened:
-        for number, member in enumerate(opened):
-            if number in awaited:
-                found[number] = _guarded(awaited[number], member.size, lambda one=member: _extracted(opened, one))
-            if len(found) == len(awaited):
-                break
-    return [found[place] for _, place in members]
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True) as opened:
+            for number, info in enumerate(opened):
+                if number in awaited:
+                    found[number] = _guarded(awaited[number], info.size, partial(_extracted, opened, info))
+                if len(found) == len(awaited):
+                    break
+    except MemoryError:
+        raise
+    except Exception as error:
+        rest = UnreadableSample(f"damaged in its archive: {error or type(error).__name__}")
+        found = {place: found.get(place, rest) for place in awaited}
+    return [found[member.place] for member in members]
 
 
-def _guarded(name: str, size: int, read: Any) -> Content:
+def _guarded(name: str, size: int, read: Callable[[], bytes]) -> Content:
     if posixpath.isabs(name) or ".." in name.split("/"):
         return UnreadableSample("its name leads out of the archive")
     if size > LARGEST_BYTES:
         return UnreadableSample(f"{size:,} bytes when unpacked; at most {LARGEST_BYTES:,} are read")
     try:
-        content: bytes = read()
-        return content
-    except BROKEN as error:
-        return UnreadableSample(str(error) or type(error).__name__)
+        return read()
+    except MemoryError:
+        raise
+    except Exception as error:  # of any library that unpacks
+        return UnreadableSample(f"damaged in its archive: {error or type(error).__name__}")
+
+
+def _unzipped(opened: zipfile.ZipFile, info: zipfile.ZipInfo, most: int = LARGEST_BYTES) -> bytes:
+    with opened.open(info) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise EOFError(f"more than {most:,} bytes when unpacked")
+    return content
 
 
 def _extracted(opened: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = opened.extractfile(member)
-    assert stream is not None
+    if stream is None:
+        raise EOFError("a link that leads nowhere")
     content = stream.read()
     if len(content) < member.size:
         raise EOFError(f"cut short: {len(content)} of {member.size} bytes")
     return content
 
 
-def _members(root: Folder, archive: str, labelled: bool) -> Members:
-    """Every image of an archive with its place and the label that comes with it, in the order of names.
+def _kind(stream: Any) -> str:
+    """zip, tar, or how a tar is packed, by how the file begins."""
+    stream.seek(0)
+    head = stream.read(8)
+    stream.seek(0)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return "zip"
+    return next((name for magic, name in PACKED.items() if head.startswith(magic)), "tar")
+
+
+def _members(root: Folder, archive: str, labelled: bool) -> _Found:
+    """Every image of an archive, in the order of names.
 
     Raises:
         DataError: the archive cannot be read.
     """
+    found = _Found()
+    if root.entry(archive).size == 0:
+        return found
     try:
         with root.seekable(archive) as stream:
-            is_zip = archive.lower().endswith(ZIPS)
-            listing = _zip_members(stream, labelled) if is_zip else _tar_members(stream, archive, labelled)
-            return sorted(listing)
-    except (*BROKEN, ValueError) as error:
-        raise DataError(f"data.source: {root.uri}/{archive} cannot be read: {error}") from error
+            kind = _kind(stream)
+            if kind == "zip":
+                _zip_members(stream, labelled, found)
+            elif kind == "tar":
+                _tar_members(stream, labelled, found)
+            else:
+                _packed_members(unpack(stream, kind), labelled, found)
+    except MemoryError:
+        raise
+    except Exception as error:  # of any library that unpacks
+        raise DataError(f"data.source: {root.uri}/{archive} cannot be read: {error or type(error).__name__}") from error
+    _drop_doubles(found)
+    if kind != "zip":
+        _keep_one_a_key(found)
+    labels = _noted_labels(found, f"{root.uri}/{archive}")
+    found.members = sorted(one._replace(label=labels(one.name)) for one in found.members)
+    return found
 
 
-def _zip_members(stream: Any, labelled: bool) -> Members:
+def _take(found: _Found, name: str, place: int, read: Callable[[], bytes] | None) -> None:
+    """Note one file of an archive: a picture, a file of labels (`read` is given where they are asked for), or what is
+    passed over."""
+    plain = name.replace("\\", "/")
+    plain = plain.removeprefix("./")
+    ending = ending_of(plain)
+    if is_hidden(plain):
+        found.passed[HIDDEN] += 1
+    elif is_picture_name(plain):
+        found.members.append(Member(plain, place))
+    elif ending in SIDECARS and read is not None:
+        found.notes[plain] = read()
+    else:
+        found.passed[ending] += 1
+
+
+def _zip_members(stream: Any, labelled: bool, found: _Found) -> None:
     with zipfile.ZipFile(stream) as opened:
-        names = [info.filename for info in opened.infolist() if _wanted(info.filename)]
-        labels = _stylegan_labels(opened) if labelled and "dataset.json" in opened.namelist() else {}
-    return [(name, 0, labels.get(name)) for name in names]
+        for number, info in enumerate(opened.infolist()):
+            if not info.is_dir() and not info.filename.endswith("\\"):
+                read = partial(_unzipped, opened, info, LARGEST_NOTE) if labelled else None
+                _take(found, info.filename, number, read)
 
 
-def _stylegan_labels(opened: zipfile.ZipFile) -> dict[str, Label]:
-    told = json.loads(opened.read("dataset.json"))
-    if not isinstance(told, dict):
-        raise UsageError("its dataset.json is no mapping with `labels`")
-    return {str(name): label for name, label in told.get("labels") or []}
+def _tar_members(stream: Any, labelled: bool, found: _Found) -> None:
+    """The members of a plain tar, and of others that stand behind it in the same file."""
+    size, first = stream.seek(0, io.SEEK_END), 0
+    while first < size:
+        stream.seek(first)
+        try:
+            with tarfile.open(fileobj=stream, mode="r:") as opened:
+                places: dict[str, int] = {}
+                for member in opened:
+                    _take_tar(found, opened, member, labelled=labelled, place=member.offset, places=places)
+                # At least a block further, whatever a damaged header says of its length.
+                first = _next_archive(stream, max(opened.offset, first + BLOCK), size)
+        except tarfile.ReadError:
+            if not first:
+                raise
+            found.remarks.append(f"passed over: {size - first:,} bytes behind the end of a tar")
+            return
 
 
-def _tar_members(stream: Any, archive: str, labelled: bool) -> Members:
-    """A member's place is its header's offset, or in a compressed tar its number."""
-    plain = archive.lower().endswith(".tar")
-    images: list[tuple[str, int]] = []
-    labels: dict[str, Label] = {}
-    with tarfile.open(fileobj=stream, mode="r:" if plain else "r|*") as opened:
+def _next_archive(stream: Any, first: int, size: int) -> int:
+    """Where the next block that is not of zeros alone begins."""
+    stream.seek(first)
+    while block := stream.read(BLOCK):
+        if block.strip(b"\0"):
+            return first
+        first += BLOCK
+    return size
+
+
+def _packed_members(stream: Any, labelled: bool, found: _Found) -> None:
+    with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True) as opened:
+        places: dict[str, int] = {}
         for number, member in enumerate(opened):
-            stem, _, kind = member.name.rpartition(".")
-            if member.isfile() and _wanted(member.name):
-                images.append((member.name, member.offset if plain else number))
-            elif labelled and member.isfile() and kind in ("cls", "json"):
-                labels[stem] = _webdataset_label(_extracted(opened, member), kind)
-    return [(name, place, labels.get(name.rpartition(".")[0])) for name, place in images]
+            _take_tar(found, opened, member, labelled=labelled, place=number, places=places)
+
+
+def _take_tar(
+    found: _Found,
+    opened: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    *,
+    labelled: bool,
+    place: int,
+    places: dict[str, int],
+) -> None:
+    """One member; of a link the file that it leads to, which stands before it."""
+    if member.isfile():
+        places[member.name] = place
+        _take(found, member.name, place, (lambda: _noted(opened, member)) if labelled else None)
+    elif member.issym() or member.islnk():
+        below = posixpath.dirname(member.name) if member.issym() else ""
+        target = places.get(posixpath.normpath(posixpath.join(below, member.linkname)))
+        if target is None:
+            found.passed["links that lead nowhere"] += 1
+        else:
+            _take(found, member.name, target, None)
+    elif not member.isdir():
+        found.passed["special files"] += 1
+
+
+def _noted(opened: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > LARGEST_NOTE:
+        raise EOFError(f"{member.name} of {member.size:,} bytes is no file of labels")
+    return _extracted(opened, member)
+
+
+def _drop_doubles(found: _Found) -> None:
+    """Of several members of one name the last, which is what unpacking leaves."""
+    last = {member.name: member for member in found.members}
+    if doubled := len(found.members) - len(last):
+        names = Counter(member.name for member in found.members)
+        first = min(name for name, count in names.items() if count > 1)
+        found.remarks.append(f"passed over: {doubled} members whose name comes again later (first: {first!r})")
+        found.members = list(last.values())
+
+
+def _keep_one_a_key(found: _Found) -> None:
+    """WebDataset's samples have one picture each: of several with the same key (`0.jpg`, `0.seg.png`) the one whose
+    whole ending is a picture's. Other tars, where no file stands alone under its key, are left as they are."""
+    by_key: dict[str, list[Member]] = {}
+    for member in found.members:
+        by_key.setdefault(_key(member.name), []).append(member)
+    alone = {key: [one for one in members if _ending(one.name) in ENDINGS] for key, members in by_key.items()}
+    if all(len(members) == 1 for members in by_key.values()) or not all(alone.values()):
+        return
+    kept = [min(members, key=lambda one: ENDINGS.index(_ending(one.name))) for members in alone.values()]
+    passed = Counter(_ending(one.name) for one in set(found.members).difference(kept))
+    used = ", ".join(sorted({_ending(one.name) for one in kept}))
+    others = ", ".join(f"{count} {ending}" for ending, count in sorted(passed.items()))
+    found.remarks.append(f"one image a key: {used}; passed over: {others}")
+    found.members = kept
+
+
+def _key(name: str) -> str:
+    """WebDataset's: up to the first dot of the last part."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
+
+
+def _ending(name: str) -> str:
+    """What follows a WebDataset key, in small letters."""
+    return "." + name.rpartition("/")[2].partition(".")[2].lower()
+
+
+def _noted_labels(found: _Found, where: str) -> Callable[[str], Label]:
+    """The label of a picture's name, by the files of labels beside it.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    told: dict[str, Label] = {}
+    keyed: dict[str, Label] = {}
+    keys = {_key(member.name) for member in found.members}
+    for name, content in sorted(found.notes.items()):
+        try:
+            folder, slash, last = name.rpartition("/")
+            if last.lower() == "dataset.json":
+                told |= {folder + slash + one: label for one, label in _stylegan_labels(content).items()}
+            elif _key(name) in keys:
+                keyed[_key(name)] = _webdataset_label(content, ending_of(name))
+            else:
+                found.passed[ending_of(name)] += 1
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(f"data.labels: {where}!{name} cannot be read: {error}") from error
+    return lambda name: told[name] if name in told else keyed.get(_key(name))
+
+
+def _stylegan_labels(content: bytes) -> dict[str, Label]:
+    told = json.loads(content)
+    if not isinstance(told, dict):
+        raise UsageError("it is no mapping with `labels`")
+    return {str(name).replace("\\", "/"): label_of(label) for name, label in told.get("labels") or []}
 
 
 def _webdataset_label(content: bytes, kind: str) -> Label:
-    if kind == "json":
-        found = json.loads(content)
-        known = [found[key] for key in LABELS if isinstance(found, dict) and key in found]
-        label = known[0] if known else None
-    else:
-        label = content.decode().strip()
-    return int(label) if isinstance(label, str) and label.isdigit() else label
+    if kind == ".cls":
+        return label_of(content.decode())
+    found = json.loads(content)
+    if isinstance(found, dict):
+        return next((label_of(found[key]) for key in CLASS_KEYS if key in found), None)
+    return label_of(found)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -187,16 +414,3 @@ def _split(name: str) -> tuple[str, str]:
     found = _JOINED.match(name)
     assert found is not None, name
     return found[1], found[2]
-
-
-def _wanted(name: str) -> bool:
-    folders = name.split("/")[:-1]
-    return is_image(name) and not any(part.startswith("__MACOSX") for part in folders)
-
-
-def _without_common_folders(names: list[str]) -> list[str]:
-    """Names without the folders that all of them are in: archives often hold one folder with everything."""
-    parts = [name.split("/") for name in names]
-    while len(parts[0]) > 2 and all(len(part) > 2 and part[0] == parts[0][0] for part in parts):
-        parts = [part[1:] for part in parts]
-    return ["/".join(part) for part in parts]

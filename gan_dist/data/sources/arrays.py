@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.data.source import Content, Counted, Label, Listing, Part, RawSample, state_of
-from gan_dist.errors import DataError, UnreadableSample, UsageError
+from gan_dist.data.labels import Label, labels_of
+from gan_dist.data.source import Counted, Listing, Part, RawSample, state_of
+from gan_dist.errors import DataError, UsageError
 from gan_dist.runs.storage import Entry, Folder
 from gan_dist.spec.data import ImageData
 
 IMAGES = ("images", "image", "x_train", "x", "data", "arr_0")
 LABELS = ("labels", "label", "y_train", "y", "targets", "arr_1")
-RANGES = {"bytes": "0 to 255", "unit": "0 to 1", "signed": "-1 to 1", "wide": "0 to 65535"}
 
 
 def idx_images(names: list[str]) -> str | None:
     """The image file of an IDX set among some files, the training set first."""
-    found = sorted(name for name in names if "images" in name and "idx3" in name)
+    found = sorted(
+        (name for name in names if "images" in name.rpartition("/")[2] and "idx3" in name.rpartition("/")[2]),
+        key=lambda name: (name.count("/"), name),
+    )
     train = [name for name in found if "train" in name]
     return next(iter(train or found), None)
 
@@ -48,16 +51,17 @@ def list_array(data: ImageData, root: Folder, name: str) -> Listing:
         beside, values = _labels(root, name)
         files.append(beside)
         values = values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
-        if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        if values.ndim != 1:
             raise DataError(
-                f"{root.uri}/{beside}: labels are whole numbers [N], not {values.dtype} of shape {values.shape}"
+                f"data.labels: {root.uri}/{beside}: a class is a number or a word, one a sample [N]; it holds "
+                f"{values.dtype} of shape {values.shape}"
             )
         if len(values) != len(images):
             raise DataError(f"{root.uri}/{beside}: {len(values)} labels for {len(images)} images in {name!r}")
-        labels = [int(value) for value in values]
+        labels = labels_of(values.tolist())
     names = Counted("image", len(images))
     state = state_of(map(root.entry, files))
-    return Listing(kind="array", where=where, state=state, root=where, names=names, labels=labels, note=_range(images))
+    return Listing(kind="array", where=where, state=state, root=where, names=names, labels=labels)
 
 
 def read_array(part: Part) -> Iterator[RawSample]:
@@ -65,46 +69,7 @@ def read_array(part: Part) -> Iterator[RawSample]:
     images = _array(root, name, IMAGES)
     images = _last_channels(images) if images.ndim == 4 else images
     for shown, place, label in part.rows():
-        yield RawSample(shown, _in_bytes(images[place], part.note), label)
-
-
-def _in_bytes(values: NDArray[Any], spread: str) -> Content:
-    """uint8 of an image whose array holds the range `spread`."""
-    if values.dtype == np.uint8:
-        return values
-    wide = values.astype(np.float64)
-    if not np.isfinite(wide).all():
-        return UnreadableSample("holds values that are not finite")
-    if spread == "signed":
-        wide = (wide + 1) / 2
-    scale = {"bytes": 1.0, "wide": 1 / 257}.get(spread, 255.0)
-    return np.rint(wide * scale).clip(0, 255).astype(np.uint8)
-
-
-def _range(images: NDArray[Any]) -> str:
-    """Which of the usual ranges the values are in, by the smallest and largest finite one.
-
-    Raises:
-        DataError: they are in none.
-    """
-    if images.dtype == np.uint8:
-        return "bytes"
-    least, most = np.inf, -np.inf
-    for image in images:
-        finite = image[np.isfinite(image)]
-        if finite.size:
-            least, most = min(least, float(finite.min())), max(most, float(finite.max()))
-    whole = np.issubdtype(images.dtype, np.integer)
-    if -1 <= least < 0 and most <= 1:
-        return "signed"
-    if least >= 0 and most <= 1 and not whole:
-        return "unit"
-    if least >= 0 and most <= 255:
-        return "bytes"
-    if least >= 0 and most <= 65535 and whole:
-        return "wide"
-    known = "; ".join(RANGES.values())
-    raise DataError(f"data.source: the images hold values from {least:g} to {most:g}; known ranges: {known}")
+        yield RawSample(shown, np.asarray(images[place]), label)
 
 
 def _last_channels(images: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.data.source import Contents, Counted, Label, Listing, Part, Parts, RawSample, Source, numbered, state_of
+from gan_dist.data.labels import Label, number_classes
+from gan_dist.data.source import Contents, Counted, Listing, Part, Parts, RawSample, Source, state_of
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData
@@ -34,7 +35,7 @@ def list_digits(data: ImageData) -> Listing:
 def read_digits(part: Part) -> Iterator[RawSample]:
     greys, _ = load_digits()
     for name, place, label in part.rows():
-        yield RawSample(name, np.rint(greys[place] * (255 / 16)), label)
+        yield RawSample(name, np.rint(greys[place] * (255 / 16)).astype(np.uint8), label)
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -119,7 +120,7 @@ def stand_in(data: DataSpec, count: int) -> Source:
         words = [f"word{number}" for number in range((data.vocabulary or WORDS) - len(SPECIAL))]
         form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
     listing = Listing(kind="noise", where=data.source, state="", root="", names=names, labels=labels)
-    classes, numbers = numbered(labels, names)
+    classes, numbers = number_classes(labels, names)
     contents = Contents(Parts(listing, form, numbers), classes, form)
     return Source(data.source, state_of(["noise", count, form, classes]), lambda: contents)
 

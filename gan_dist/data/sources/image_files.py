@@ -2,53 +2,119 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import os
+import re
+import stat
 from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gan_dist.data.image_decoding import SUFFIXES
-from gan_dist.data.source import Label, Listing, Part, RawSample, folder_labels, state_of
+from gan_dist.data import tables
+from gan_dist.data.labels import Label, folder_labels, labels_of
+from gan_dist.data.picture_formats import HEAD_BYTES, ending_of, format_of, is_picture_name
+from gan_dist.data.source import Listing, Part, RawSample, state_of
+from gan_dist.data.sources.layout import split_folders
+from gan_dist.data.sources.walk import Walk, describe_passed
+from gan_dist.data.tables import Table, column_named
+from gan_dist.data.text_stream import RECORDS, Lines, text_format
 from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import ImageData
+from gan_dist.runs.storage import Entry, Folder, is_uri
+from gan_dist.spec.data import ImageData, PictureData
 
-PATHS = ("file_name", "filename", "path", "file", "image")
-LABELS = ("label", "class", "category", "cls")
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is taken for an image, by its name."""
-    last = name.rpartition("/")[2]
-    return last.lower().endswith(SUFFIXES) and not last.startswith(".")
+PATHS = ("file_name", "filename", "path", "filepath", "file", "image", "image_path")
+LABELS = ("label", "class", "category", "cls", "target")
+PACKED_ENDINGS = (".gz", ".zst", ".bz2", ".xz")
+JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+LARGEST_BYTES = 512 << 20
+_NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF-8 are U+DC80 to U+DCFF
 
 
-def list_folder(data: ImageData, root: Folder) -> Listing | None:
+def is_table(name: str) -> bool:
+    """Whether a file is taken for a table of paths."""
+    return plain_name(name).endswith((*tables.ENDINGS, *JSON_ENDINGS))
+
+
+def plain_name(name: str) -> str:
+    """A name in small letters, without the ending that says how the file is packed."""
+    plain = name.lower()
+    for ending in PACKED_ENDINGS:
+        plain = plain.removesuffix(ending)
+    return plain
+
+
+def list_folder(data: ImageData, root: Folder, found: Walk) -> Listing | None:
     """Every image below a folder, in the order of their names; None where there is none."""
-    entries = sorted(entry for entry in root.below() if is_image(entry.name))
-    if not entries:
+    pictures, remarks = pictures_among(data, root, found)
+    if not pictures:
         return None
     if data.labels == "source":
         raise DataError("data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none'")
-    names = [entry.name for entry in entries]
-    labels = folder_labels(names, root.uri) if data.labels == "folders" else []
-    return Listing(kind="files", where=root.uri, state=state_of(entries), root=root.uri, names=names, labels=labels)
+    layout = split_folders([entry.name for entry in pictures], data.split)
+    entries = [pictures[place] for place in layout.kept]
+    labels = folder_labels(layout.tails, root.uri) if data.labels == "folders" else []
+    return Listing(
+        kind="files",
+        where=root.uri,
+        state=state_of(entries),
+        root=root.uri,
+        names=[entry.name for entry in entries],
+        labels=labels,
+        remarks=[*layout.remarks, *remarks],
+    )
+
+
+def pictures_among(data: PictureData, root: Folder, found: Walk) -> tuple[list[Entry], list[str]]:
+    """The files that are pictures, and what is said of the others.
+
+    A file is one by its ending, or on a local disk by how it begins, whatever it is called.
+    """
+    passed, pictures = found.passed.copy(), []
+    for entry in found.entries:
+        if is_picture_name(entry.name) or _begins_as_picture(root, entry):
+            pictures.append(entry)
+        else:
+            passed[ending_of(entry.name)] += 1
+    return pictures, describe_passed(passed)
+
+
+def _begins_as_picture(root: Folder, entry: Entry) -> bool:
+    if root.local is None or entry.size < HEAD_BYTES:
+        return False
+    try:
+        with open(root.local / entry.name, "rb") as stream:
+            known = format_of(stream.read(HEAD_BYTES))
+    except OSError:
+        return False
+    return known is not None and known.name != "tga"  # which anything may look like
 
 
 def list_table(data: ImageData, root: Folder, name: str) -> Listing:
-    """Images named by a CSV or JSONL file, by paths relative to it, with their labels if the job asks for them."""
+    """Images named by a table or JSON lines, by absolute paths or such as begin where it lies, with their labels if the
+    job asks for them."""
     if data.labels == "folders":
         raise DataError("data.labels: 'folders' needs a folder of images; for a table use 'source' or 'none'")
-    rows = _rows(root, name)
+    rows, remarks = _rows(root, name)
     path = _column(rows, PATHS, name, "paths of images")
-    names = [str(row.get(path) or "") for row in rows]
+    given = [row for row in rows if any(value not in (None, "") for value in row.values())]
+    if empty := len(rows) - len(given):
+        remarks.append(f"passed over: {empty} empty rows")
+    names = [_path(row.get(path)) or f"row {number + 1}" for number, row in enumerate(given)]
     labels: list[Label] = []
     if data.labels == "source":
         column = _column(rows, LABELS, name, "labels")
-        labels = _as_labels([row.get(column) for row in rows])
-    state = state_of([root.entry(name), *map(root.entry, names)])
-    return Listing(kind="files", where=f"{root.uri}/{name}", state=state, root=root.uri, names=names, labels=labels)
+        labels = labels_of(row.get(column) for row in given)
+        remarks.append(f"columns: image from {path!r}, label from {column!r}")
+    state = state_of([root.entry(name), *(root.entry(one) for one in names if not _leaves(one))])
+    return Listing(
+        kind="files",
+        where=f"{root.uri}/{name}",
+        state=state,
+        root=root.uri,
+        names=names,
+        labels=labels,
+        remarks=remarks,
+    )
 
 
 def read_files(part: Part) -> Iterator[RawSample]:
@@ -63,41 +129,91 @@ def read_image(root: Folder, name: str) -> bytes | UnreadableSample:
     Raises:
         DataError: the disk or network cannot be read; another try may.
     """
+    if _NO_PATH.search(name):
+        return UnreadableSample("a path that no file can have")
+    folder, below = _place(root, name)
     try:
-        return root.read(name)
+        problem = None if folder.local is None else _not_a_file(folder.local / below)
+        return UnreadableSample(problem) if problem else folder.read(below)
     except FileNotFoundError:
         return UnreadableSample("no such file")
-    except (IsADirectoryError, PermissionError) as error:
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
         return UnreadableSample(error.strerror or str(error))
     except OSError as error:
         raise DataError(f"data.source: {root.uri}/{name} cannot be read now: {error}") from error
 
 
-def _rows(root: Folder, name: str) -> list[dict[str, Any]]:
+def _not_a_file(path: Path) -> str | None:
+    """Why a path is not read: a pipe or a device would be waited for."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        return "Is a directory"
+    if not stat.S_ISREG(found.st_mode):
+        return "is no regular file"
+    if found.st_size > LARGEST_BYTES:
+        return f"{found.st_size:,} bytes; at most {LARGEST_BYTES:,} are read"
+    return None
+
+
+def _place(root: Folder, name: str) -> tuple[Folder, str]:
+    """Where a path of a table leads: from the table's folder, unless it is absolute or a URI."""
+    if _leaves(name):
+        parent, _, last = name.rpartition("/")
+        return Folder(parent or "/"), last
+    return root, name
+
+
+def _leaves(name: str) -> bool:
+    return name.startswith("/") or is_uri(name)
+
+
+def _path(value: Any) -> str:
+    """A path as this system writes it: of Windows' form too, without `./`."""
+    written = str(value or "").strip()
+    if "\\" in written and "/" not in written:
+        written = written.replace("\\", "/")
+    return written if is_uri(written) or not written else str(PurePosixPath(written))
+
+
+def _rows(root: Folder, name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a table, and how it was read.
+
+    Raises:
+        DataError: it holds none, or some that cannot be read.
+    """
+    where = f"{root.uri}/{name}"
+    rows: list[dict[str, Any]] = []
+    remarks: list[str] = []
     try:
-        text = root.read(name).decode("utf-8-sig")
-        if name.lower().endswith(".csv"):
-            rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(text)))
+        if plain_name(name).endswith(tables.ENDINGS):
+            table = Table(root, name, None, (*PATHS, *LABELS))
+            remarks = [table.dialect.describe()]
+            if table.format.encoding != "utf-8":
+                remarks.append(f"encoding: {table.format.encoding}")
+            for row in table.rows():
+                if isinstance(row.cells, UnreadableSample):
+                    raise DataError(f"data.source: {where}: {row.cells}")
+                rows.append(dict(row.cells))
+            rows += [{}] * table.empty
         else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"data.source: {root.uri}/{name} cannot be read: {error}") from error
+            for number, line in enumerate(Lines(root, name, text_format(root, name, None), RECORDS)):
+                if isinstance(line.text, UnreadableSample):
+                    raise DataError(f"data.source: {where}, line {number + 1}: {line.text}")
+                if line.text.strip():
+                    rows.append(json.loads(line.text))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"data.source: {where} cannot be read: {error}") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"data.source: {root.uri}/{name} holds no rows with named columns")
-    return rows
+        raise DataError(f"data.source: {where} holds no rows with named columns")
+    return rows, remarks
 
 
 def _column(rows: list[dict[str, Any]], known: tuple[str, ...], name: str, what: str) -> str:
-    found = next((column for column in known if column in rows[0]), None)
+    first = next(row for row in rows if row)
+    found = column_named(list(first), known)
     if found is None:
-        there = ", ".join(map(str, rows[0]))
+        there = ", ".join(map(str, first))
         raise DataError(f"data.source: {name!r} has no column of {what} (one of {', '.join(known)}); it has {there}")
     return found
-
-
-def _as_labels(values: list[Any]) -> list[Label]:
-    """Whole numbers as numbers if all are such, else text; what is empty is no label."""
-    known = [None if value in (None, "") else value for value in values]
-    if all(value is None or str(value).lstrip("-").isdigit() for value in known):
-        return [None if value is None else int(value) for value in known]
-    return [None if value is None else str(value) for value in known]

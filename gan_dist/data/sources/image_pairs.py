@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 
 from PIL import Image
 
-from gan_dist.data.image_decoding import SUFFIXES
+from gan_dist.data.picture_formats import NAMES
 from gan_dist.data.source import Listing, Part, RawSample, explain_unreachable, state_of
-from gan_dist.data.sources.image_files import is_image, read_image
+from gan_dist.data.sources.image_files import pictures_among, read_image
+from gan_dist.data.sources.layout import split_folders
+from gan_dist.data.sources.walk import walk
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import PairData
@@ -23,20 +26,32 @@ def list_pairs(data: PairData) -> Listing:
         DataError: a folder is none, holds no images, or no name is in both.
     """
     made = _folder(data.source, "data.source")
-    entries = _entries(made, "data.source")
+    entries, remarks = _entries(data, made, "data.source")
     if data.inputs is None:
         names = sorted(entry.name for one in entries.values() for entry in one)
         return Listing(
-            kind="files", where=made.uri, state=state_of(sorted(entries.items())), root=made.uri, names=names
+            kind="files",
+            where=made.uri,
+            state=state_of(sorted(entries.items())),
+            root=made.uri,
+            names=names,
+            remarks=remarks,
         )
     given = _folder(data.inputs, "data.inputs")
-    inputs = _entries(given, "data.inputs")
+    inputs, said = _entries(data, given, "data.inputs")
     if not entries.keys() & inputs.keys():
         examples = f"{min(entries)!r} in one, {min(inputs)!r} in the other"
         raise DataError(f"data.inputs: no image has the same name in {made.uri!r} and {given.uri!r} ({examples})")
     names = [_joined(entries.get(stem, []), inputs.get(stem, [])) for stem in sorted(entries.keys() | inputs.keys())]
-    state = state_of([*sorted(entries.items()), *sorted(inputs.items())])
-    return Listing(kind="pairs", where=made.uri, state=state, root=made.uri, names=names, note=given.uri)
+    return Listing(
+        kind="pairs",
+        where=made.uri,
+        state=state_of([*sorted(entries.items()), *sorted(inputs.items())]),
+        root=made.uri,
+        names=names,
+        note=given.uri,
+        remarks=[*remarks, *(f"inputs: {one}" for one in said)],
+    )
 
 
 def read_pairs(part: Part) -> Iterator[RawSample]:
@@ -54,17 +69,36 @@ def read_pairs(part: Part) -> Iterator[RawSample]:
             yield RawSample(name, (read_image(made, first[0]), read_image(given, second[0])), label)
 
 
-def halves(image: Image.Image, side: str) -> list[Image.Image]:
-    """Of a picture with two side by side, the one to be made and the input, which is on `side`.
+def halves(image: Image.Image, side: str | None) -> list[Image.Image]:
+    """Of a picture with two side by side, the one to be made and the input.
+
+    Args:
+        side: where the input is; None where the job does not say, which takes the left half of what can be two squares.
 
     Raises:
-        UnreadableSample: its width is odd.
+        UnreadableSample: it does not hold two.
     """
     width, height = image.size
     if width % 2:
         raise UnreadableSample(f"a width of {width} pixels has no two halves")
+    if side is None and width != 2 * height:
+        raise UnreadableSample(
+            f"{width} x {height} pixels are no two squares side by side; say data.side: left (or right) if its halves "
+            "are a pair, or data.inputs if the inputs are in another folder"
+        )
     left, right = image.crop((0, 0, width // 2, height)), image.crop((width // 2, 0, width, height))
-    return [right, left] if side == "left" else [left, right]
+    return [left, right] if side == "right" else [right, left]
+
+
+def check_alike(made: Image.Image, given: Image.Image) -> None:
+    """Whether both pictures of a pair have the same shape, so that they match once they are brought to one size.
+
+    Raises:
+        UnreadableSample: they have not, by more than a pixel.
+    """
+    (width, height), (other_width, other_height) = made.size, given.size
+    if abs(width * other_height - other_width * height) > max(width, height, other_width, other_height):
+        raise UnreadableSample(f"a pair of unlike shape: {width} x {height} and {other_width} x {other_height} pixels")
 
 
 def _folder(where: str, key: str) -> Folder:
@@ -75,15 +109,19 @@ def _folder(where: str, key: str) -> Folder:
     return folder
 
 
-def _entries(folder: Folder, key: str) -> Mapping[str, list[Entry]]:
-    """The images below by their names without ends (`a/1.jpg` and `a/1.png` are called `a/1`)."""
+def _entries(data: PairData, folder: Folder, key: str) -> tuple[Mapping[str, list[Entry]], list[str]]:
+    """The images below by their names without ends (`a/1.jpg` and `a/1.png` are called `a/1`), in Unicode's composed
+    form, and what is said of the other files."""
+    with explain_unreachable(folder.uri, key):
+        pictures, remarks = pictures_among(data, folder, walk(folder))
+    if not pictures:
+        raise DataError(f"{key}: no images in {folder.uri!r} (looked for {NAMES})")
+    layout = split_folders([entry.name for entry in pictures], data.split)
     found: dict[str, list[Entry]] = {}
-    for entry in sorted(folder.below()):
-        if is_image(entry.name):
-            found.setdefault(entry.name.rpartition(".")[0], []).append(entry)
-    if not found:
-        raise DataError(f"{key}: no images in {folder.uri!r} (looked for {', '.join(SUFFIXES)})")
-    return found
+    for place, tail in zip(layout.kept, layout.tails, strict=True):
+        stem = tail.rpartition(".")[0] or tail
+        found.setdefault(unicodedata.normalize("NFC", stem), []).append(pictures[place])
+    return found, [*layout.remarks, *remarks]
 
 
 def _joined(made: list[Entry], given: list[Entry]) -> str:

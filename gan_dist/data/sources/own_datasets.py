@@ -23,7 +23,8 @@ from PIL import Image
 
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import upright
-from gan_dist.data.source import Counted, Label, Listing, One, Part, RawSample, state_of
+from gan_dist.data.labels import Label, label_of, labels_of
+from gan_dist.data.source import Counted, Listing, One, Part, RawSample, state_of
 from gan_dist.data.text.file_formats import Sentence
 from gan_dist.errors import DataError, DataNotFound, UnreadableSample
 from gan_dist.spec.data import ImageData, TextData
@@ -99,7 +100,7 @@ def item_of(found: Any, place: int, source: str) -> tuple[Any, Label]:
         sample, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
         if isinstance(sample, Image.Image):
             sample.load()
-        return sample, _label(label)
+        return sample, label_of(label)
     except MemoryError:
         raise
     except Exception as error:  # it is somebody else's code
@@ -107,8 +108,7 @@ def item_of(found: Any, place: int, source: str) -> tuple[Any, Label]:
 
 
 def content_of(sample: Any) -> One | str:
-    """A sample as what every source gives: text, a picture, an array [H, W] or [H, W, C] of uint8, or why it is
-    none."""
+    """A sample as what every source gives: text, a picture, an array [H, W] or [H, W, C], or why it is none."""
     if isinstance(sample, str | UnreadableSample):
         return sample
     if isinstance(sample, Image.Image):
@@ -176,18 +176,12 @@ def _all_labels(found: Any, source: str) -> list[Label]:
     """
     listed = getattr(found, "targets", None)
     if listed is not None and len(listed) == len(found):
-        return [_label(one) for one in listed]
+        return labels_of(listed)
     items = [item_of(found, place, source) for place in range(len(found))]
     known = next((label for _, label in items if label is not None), None)
     if known is None:
         raise DataError(f"data.labels: 'source', but the items of {source!r} are no (sample, label); use 'none'")
-    return [known if isinstance(sample, UnreadableSample) else label for sample, label in items]
-
-
-def _label(value: Any) -> Label:
-    """A class as a number or a text: also one of numpy's or PyTorch's."""
-    plain = value.item() if hasattr(value, "item") else value
-    return int(plain) if isinstance(plain, int) else None if plain is None else str(plain)
+    return labels_of(known if isinstance(sample, UnreadableSample) else label for sample, label in items)
 
 
 def _unlike(given: str, wanted: str) -> UnreadableSample:
@@ -195,7 +189,7 @@ def _unlike(given: str, wanted: str) -> UnreadableSample:
 
 
 def _pixels(values: NDArray[Any], first: bool) -> One:
-    """uint8 [H, W] or [H, W, C] of an array.
+    """An array as [H, W] or [H, W, C].
 
     Args:
         first: whether channels stand first where they could be first or last.
@@ -205,15 +199,4 @@ def _pixels(values: NDArray[Any], first: bool) -> One:
         values = np.moveaxis(values, places[0], 2) if places else values
     if values.ndim not in (2, 3) or 0 in values.shape or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)):
         return UnreadableSample(f"has the shape {list(values.shape)}; an image is [H, W], [C, H, W] or [H, W, C]")
-    if values.dtype == np.uint8:
-        return values
-    if not np.isfinite(values).all():
-        return UnreadableSample("holds values that are not finite")
-    least, most = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and least >= 0 and most <= 1:
-        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
-    if values.dtype.kind in "iu" and least >= 0 and most <= 255:
-        return values.astype(np.uint8)
-    return UnreadableSample(
-        f"holds {values.dtype} from {least:g} to {most:g}; give floats from 0 to 1, or whole numbers from 0 to 255"
-    )
+    return values

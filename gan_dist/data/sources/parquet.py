@@ -10,18 +10,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.source import Content, Label, Listing, Part, RawSample, state_of
+from gan_dist.data.labels import Label, labels_of
+from gan_dist.data.source import Content, Listing, Part, RawSample, state_of
+from gan_dist.data.sources.layout import split_files
+from gan_dist.data.tables import column_named
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
 
 BATCH = 64
+ENDINGS = (".parquet", ".pq")
 IMAGES = ("image", "img", "jpg", "png", "webp", "picture")
 LABELS = ("label", "labels", "class", "cls", "fine_label")
 
 
 def is_parquet(name: str) -> bool:
-    return name.lower().endswith(".parquet")
+    return name.lower().endswith(ENDINGS)
 
 
 def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
@@ -31,7 +35,9 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
     shown: list[str] = []
     places: list[int] = []
     labels: list[Label] = []
-    for name in sorted(names):
+    layout = split_files(sorted(names), data.split, "files")
+    used = layout.tails
+    for name in used:
         opened = _opened(root, name)
         rows = opened.metadata.num_rows
         _image_column(opened, name)
@@ -39,11 +45,20 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
         places += range(rows)
         if data.labels == "source":
             labels += _labels(opened, name)
+    labels = labels_of(labels)
     where = f"{root.uri}/{names[0]}" if len(names) == 1 else root.uri
     if not shown:
         raise DataError(f"data.source: {where!r} has no rows")
-    state = state_of(map(root.entry, sorted(names)))
-    return Listing(kind="parquet", where=where, state=state, root=root.uri, names=shown, labels=labels, places=places)
+    return Listing(
+        kind="parquet",
+        where=where,
+        state=state_of(map(root.entry, used)),
+        root=root.uri,
+        names=shown,
+        labels=labels,
+        places=places,
+        remarks=layout.remarks,
+    )
 
 
 def read_parquet(part: Part) -> Iterator[RawSample]:
@@ -83,20 +98,23 @@ def _opened(root: Folder, name: str) -> Any:
 
 def _image_column(opened: Any, name: str) -> str:
     schema = opened.schema_arrow
-    known = [column for column in IMAGES if column in schema.names and _is_image(schema.field(column).type)]
     other = [field.name for field in schema if _is_image(field.type)]
-    if not known and len(other) != 1:
+    known = column_named(other, IMAGES)
+    if known is None and len(other) != 1:
         raise DataError(
             f"data.source: {name!r} has no column of image bytes (one of {', '.join(IMAGES)}); "
-            f"it has {', '.join(schema.names)}"
+            f"it has {', '.join(f'{field.name} ({field.type})' for field in schema)}"
         )
-    return str((known or other)[0])
+    return known or str(other[0])
 
 
 def _is_image(kind: pa.DataType) -> bool:
+    """Bytes of any kind: plain, large, viewed, by a dictionary, or the `bytes` of a struct."""
+    if pa.types.is_dictionary(kind):
+        return _is_image(kind.value_type)
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and pa.types.is_binary(field.type) for field in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        return any(field.name == "bytes" and _is_image(field.type) for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _content(value: Any) -> Content:
@@ -105,7 +123,7 @@ def _content(value: Any) -> Content:
 
 
 def _labels(opened: Any, name: str) -> list[Label]:
-    column = next((label for label in LABELS if label in opened.schema_arrow.names), None)
+    column = column_named(opened.schema_arrow.names, LABELS)
     if column is None:
         there = ", ".join(opened.schema_arrow.names)
         raise DataError(f"data.labels: 'source', but {name!r} has none of {', '.join(LABELS)}; it has {there}")

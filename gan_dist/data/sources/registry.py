@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.image_decoding import SUFFIXES, ImageForm, array_to_image, channels_of, open_image, to_pixels
+from gan_dist.data.image_decoding import (
+    ImageForm,
+    array_to_image,
+    begin_image,
+    channels_of,
+    deep_values,
+    open_image,
+    to_pixels,
+)
+from gan_dist.data.labels import describe_classes, number_classes
+from gan_dist.data.picture_formats import NAMES, ending_of
 from gan_dist.data.source import (
     FORMAT,
     Content,
@@ -24,7 +34,7 @@ from gan_dist.data.source import (
     RawSample,
     Source,
     explain_unreachable,
-    numbered,
+    printable,
     state_of,
 )
 from gan_dist.data.sources.archives import is_archive, list_archives, read_archive
@@ -37,15 +47,17 @@ from gan_dist.data.sources.builtin import (
     read_noise,
     read_torchvision,
 )
-from gan_dist.data.sources.image_files import list_folder, list_table, read_files
-from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
+from gan_dist.data.sources.image_files import is_table, list_folder, list_table, read_files
+from gan_dist.data.sources.image_pairs import check_alike, halves, list_pairs, read_pairs
 from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
+from gan_dist.data.sources.walk import walk
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
-from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.runs.storage import HIDDEN, Folder, locate
+from gan_dist.data.value_range import Ranges, check_spread, describe_ranges, ranges_of
+from gan_dist.errors import DataError, StorageError, UnreadableSample
+from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
@@ -62,7 +74,7 @@ READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "oracle": read_oracle,
 }
 PROBED = 64
-TABLES = (".csv", ".jsonl")
+TRIED = 8  # pictures whose pixels are looked at before all that are probed are
 
 
 class DecodedSample(NamedTuple):
@@ -93,38 +105,106 @@ def source_of(data: PictureData, listing: Listing) -> Source:
     Raises:
         DataError: some samples have no label.
     """
-    classes, numbers = numbered(listing.labels, listing.names)
-    given = data.channels != "auto"
-    channels = data.channels if data.channels != "auto" else _channels(listing)
-    look = ImageForm(data.size, channels, data.fit, data.background, _pair(data))
-    contents = Contents(Parts(listing, look, numbers), classes, look, given)
-    key = state_of([FORMAT, listing.state, look, listing.kind, numbers, classes, given])
-    return Source(listing.where, key, lambda: contents)
+    classes, numbers = number_classes(listing.labels, listing.names)
+    options = (data.size, data.channels, data.fit, data.background, data.range, _pair(data))
+    key = state_of([FORMAT, listing.state, listing.kind, numbers, classes, options, listing.note])
+    return Source(listing.where, key, lambda: _look(data, listing, classes, numbers))
+
+
+def _look(data: PictureData, listing: Listing, classes: tuple[str, ...], numbers: tuple[int, ...]) -> Contents:
+    """What some of the pictures say of all: grey or coloured, and which values are black and white.
+
+    Raises:
+        DataError: their values are those of no picture, or all the same.
+    """
+    seen = glance(listing, PROBED)
+    asked = None if data.range == "auto" else data.range
+    ranges = ranges_of((values for one in seen if (values := one.deep()) is not None), asked)
+    channels = data.channels
+    if channels == "auto":
+        # A grey picture loses nothing in RGB, and a coloured one would in grey.
+        channels = 3 if any(one.channels == 3 for one in seen) else 1
+    form = ImageForm(data.size, channels, data.fit, data.background, _pair(data), ranges)
+    told = describe_ranges(ranges, asked is not None)
+    _check_spread(seen, form, "; ".join(told))
+    remarks = [*told, *listing.remarks, *describe_classes(classes, numbers)]
+    return Contents(
+        Parts(listing, form, numbers), classes, form, channels_open=data.channels == "auto", remarks=remarks
+    )
+
+
+def _check_spread(seen: list[Glimpse], form: ImageForm, told: str) -> None:
+    few = seen[:: max(1, len(seen) // TRIED)]
+    for some in (few, seen):
+        try:
+            check_spread((pixels for one in some if (pixels := one.pixels(form)) is not None), told)
+            return
+        except DataError:
+            if some is seen:
+                raise
 
 
 def _pair(data: PictureData) -> str:
     if not isinstance(data, PairData):
         return ""
-    return data.side if data.inputs is None else "apart"
+    return (data.side or "auto") if data.inputs is None else "apart"
 
 
-def glance(listing: Listing, most: int) -> list[Image.Image]:
+@dataclass(frozen=True)
+class Glimpse:
+    """A picture of which only the beginning was looked at, or an array."""
+
+    content: Image.Image | NDArray[Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        if isinstance(self.content, np.ndarray):
+            return self.content.shape[1], self.content.shape[0]
+        return self.content.size
+
+    @property
+    def channels(self) -> int:
+        """1 grey, 3 coloured."""
+        if isinstance(self.content, np.ndarray):
+            return 1 if self.content.ndim == 2 or self.content.shape[2] == 1 else 3
+        return channels_of(self.content)
+
+    def deep(self) -> NDArray[Any] | None:
+        """The values of a picture that holds more than bytes; None for others, and for what is damaged."""
+        if isinstance(self.content, np.ndarray):
+            return self.content if self.content.dtype != np.uint8 else None
+        try:
+            return deep_values(self.content)
+        except MemoryError:
+            raise
+        except Exception:  # it is rejected by name when it is read
+            return None
+
+    def pixels(self, form: ImageForm) -> NDArray[np.uint8] | None:
+        """As the form brings it; None for what is damaged."""
+        try:
+            return to_pixels(_opened(self.content, form.ranges), form)
+        except MemoryError:
+            raise
+        except Exception:  # as above
+            return None
+
+
+def glance(listing: Listing, most: int) -> list[Glimpse]:
     """Some evenly spaced pictures, of which only the beginning is looked at; those that cannot be are left out."""
     rows = range(0, len(listing.names), max(1, len(listing.names) // most))
-    seen = []
+    seen: list[Glimpse] = []
     for found in READERS[listing.kind](listing.part(rows, ImageForm(1, 3))):
         for content in found.content if isinstance(found.content, tuple) else (found.content,):
             try:
-                seen.append(Image.open(io.BytesIO(content)) if isinstance(content, bytes) else _opened(content))
-            except (OSError, UnreadableSample, Image.DecompressionBombError):
+                if isinstance(content, bytes):
+                    seen.append(Glimpse(begin_image(content)[0]))
+                elif isinstance(content, np.ndarray | Image.Image):
+                    seen.append(Glimpse(content))
+            except UnreadableSample:
                 continue
     return seen
-
-
-def _channels(listing: Listing) -> Literal[1, 3]:
-    """What most of some pictures are."""
-    votes = Counter(channels_of(image) for image in glance(listing, PROBED))
-    return 1 if votes[1] > votes[3] else 3
 
 
 def list_source(data: PictureData) -> Listing:
@@ -145,6 +225,7 @@ def list_source(data: PictureData) -> Listing:
 def read_part(part: Part) -> Iterator[DecodedSample]:
     """Every row of a part, rejected ones with their reason."""
     for found in READERS[part.kind](part):
+        found = found._replace(name=printable(found.name))
         try:
             if isinstance(part.form, ImageForm):
                 images = _images(found.content, part.form)
@@ -162,6 +243,11 @@ def read_part(part: Part) -> Iterator[DecodedSample]:
                 )
         except UnreadableSample as error:
             yield DecodedSample(name=found.name, sample=None, label=found.label, native="", reason=str(error))
+        except (MemoryError, DataError, StorageError):
+            raise
+        except Exception as error:  # whatever a library makes of one sample, the others are good
+            reason = f"cannot be decoded: {error or type(error).__name__}"
+            yield DecodedSample(name=found.name, sample=None, label=found.label, native="", reason=reason)
 
 
 def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
@@ -176,32 +262,35 @@ def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
 def _images(content: Content, look: ImageForm) -> list[Image.Image]:
     """The picture of a sample; of a pair what is to be made, then what it is made of."""
     if isinstance(content, tuple):
-        return [_opened(one) for one in content]
-    image = _opened(content)
-    return halves(image, look.pair) if look.pair else [image]
+        made, given = (_opened(one, look.ranges) for one in content)
+        check_alike(made, given)
+        return [made, given]
+    image = _opened(content, look.ranges)
+    return halves(image, None if look.pair == "auto" else look.pair) if look.pair else [image]
 
 
-def _opened(content: One | str) -> Image.Image:
+def _opened(content: One | str, ranges: Ranges) -> Image.Image:
     if isinstance(content, UnreadableSample):
         raise content
     if isinstance(content, bytes):
         return open_image(content)
     assert not isinstance(content, str), "a picture is no text"
-    return array_to_image(content) if isinstance(content, np.ndarray) else content
+    return array_to_image(content, ranges) if isinstance(content, np.ndarray) else content
 
 
 def _in_folder(data: ImageData, folder: Folder) -> Listing:
     """A set of IDX files, images below, or files that each hold many."""
-    names = folder.names()
+    found = walk(folder)
+    names = [entry.name for entry in found.entries]
     if (images := idx_images(names)) is not None:
         return list_array(data, folder, images)
-    if (found := list_folder(data, folder)) is not None:
-        return found
-    below = [entry.name for entry in folder.below() if not entry.name.rpartition("/")[2].startswith(HIDDEN)]
+    if (listing := list_folder(data, folder, found)) is not None:
+        return listing
     for belongs, look_in in ((is_parquet, list_parquet), (is_archive, list_archives)):
-        if files := [name for name in below if belongs(name)]:
+        if files := [name for name in names if belongs(name)]:
             return look_in(data, folder, files)
-    raise DataError(f"data.source: no images in {folder.uri!r} (looked for {', '.join(SUFFIXES)})")
+    counted = ", ".join(f"{count} {ending}" for ending, count in sorted(Counter(map(ending_of, names)).items()))
+    raise DataError(f"data.source: no images in {folder.uri!r} (looked for {NAMES}; it holds {counted or 'no files'})")
 
 
 def _in_file(data: ImageData, folder: Folder, name: str) -> Listing:
@@ -211,7 +300,7 @@ def _in_file(data: ImageData, folder: Folder, name: str) -> Listing:
         return list_archives(data, folder, [name])
     if is_parquet(name):
         return list_parquet(data, folder, [name])
-    if name.lower().endswith(TABLES):
+    if is_table(name):
         return list_table(data, folder, name)
     raise DataError(
         f"data.source: {data.source!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"

@@ -10,21 +10,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
+from gan_dist.data import tables
 from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
-from gan_dist.data.source import (
-    FORMAT,
-    Contents,
-    Label,
-    Listing,
-    Parts,
-    Source,
-    explain_unreachable,
-    folder_labels,
-    numbered,
-    state_of,
-)
+from gan_dist.data.labels import Label, describe_classes, folder_labels, labels_of, number_classes
+from gan_dist.data.picture_formats import ending_of
+from gan_dist.data.source import FORMAT, Contents, Listing, Parts, Source, explain_unreachable, state_of
+from gan_dist.data.sources.layout import split_files, without_common_folders
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
-from gan_dist.data.text.file_formats import LineNames, Sentence, SomeNames, TextReadOptions, iterate_sentences, note_of
+from gan_dist.data.sources.walk import describe_passed, walk
+from gan_dist.data.text.file_formats import (
+    JSON_ENDINGS,
+    PACKED_ENDINGS,
+    LineNames,
+    Sentence,
+    SomeNames,
+    TextReadOptions,
+    describe_file,
+    iterate_sentences,
+    note_of,
+)
 from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.errors import DataError, UnreadableSample
@@ -35,7 +39,9 @@ from gan_dist.spec.problems import suggestion
 UNREADABLE = "\0"
 BY_SENTENCE = ("column", "source")  # labels that each sentence brings
 Reading = Mapping[str, Callable[[], Iterator[Sentence]]]  # of what each file holds, by the name it is shown under
-SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
+PLAIN_ENDINGS = (".txt", ".text", *tables.ENDINGS, *JSON_ENDINGS, ".parquet")
+ENDINGS = (*PLAIN_ENDINGS, *(ending + packed for ending in PLAIN_ENDINGS for packed in PACKED_ENDINGS))
+DESCRIBED = 3  # files whose way of reading is told
 
 
 def find_text(data: TextData) -> Source:
@@ -53,13 +59,16 @@ def find_text(data: TextData) -> Source:
         raise DataError("data.labels: 'source' is for your own data set; for files use folders, files or column")
     with explain_unreachable(data.source):
         root, name = locate(data.source)
-        files = [root.entry(name)] if name is not None else text_files(root)
+        files, remarks = ([root.entry(name)], []) if name is not None else text_files(root, data.split)
     where = f"{root.uri}/{name}" if name is not None else root.uri
     key = state_of([FORMAT, files, splitting, _options(data), data.labels, _column(data)])
     how = TextReadOptions(data.encoding, data.columns, _column(data) or None)
-    listing = Listing(kind="sentences", where=where, state="", root=root.uri, names=LineNames(), note=note_of(how))
+    listing = Listing(
+        kind="sentences", where=where, state="", root=root.uri, names=LineNames(), note=note_of(how), remarks=remarks
+    )
     reading = {file.name: lambda name=file.name: iterate_sentences(root, name, how) for file in files}
-    return Source(where, key, lambda: _contents(data, splitting, listing, reading))
+    told = [lambda name=file.name: describe_file(root, name, how) for file in files[:DESCRIBED]]
+    return Source(where, key, lambda: _contents(data, splitting, listing, reading, told))
 
 
 def _find_own(data: TextData, splitting: Splitting) -> Source:
@@ -70,7 +79,7 @@ def _find_own(data: TextData, splitting: Splitting) -> Source:
         kind=KIND, where=data.source, state="", root=data.source, names=LineNames(), note=json.dumps(data.args)
     )
     reading = {ITEM: lambda: own_sentences(data)}
-    return Source(data.source, key, lambda: _contents(data, splitting, listing, reading))
+    return Source(data.source, key, lambda: _contents(data, splitting, listing, reading, []))
 
 
 def _options(data: TextData) -> tuple[object, ...]:
@@ -101,13 +110,22 @@ def splitting_of(data: TextData) -> Splitting:
     return splitting
 
 
-def text_files(root: Folder) -> list[Entry]:
-    """The files of a folder that hold text, by their names; where none is named so, all of them."""
-    found = sorted(entry for entry in root.below() if not entry.name.rpartition("/")[2].startswith("."))
-    known = [entry for entry in found if entry.name.lower().endswith(SUFFIXES)]
-    if not found:
-        raise DataError(f"data.source: no files in {root.uri!r} (looked for {', '.join(SUFFIXES)})")
-    return known or found
+def text_files(root: Folder, split: str = "auto") -> tuple[list[Entry], list[str]]:
+    """The files of a folder that hold text, by their names, and what is said of the others; where none is named so, all
+    of them.
+
+    Raises:
+        DataError: there is no file, or none of the split.
+    """
+    found = walk(root)
+    known = [entry for entry in found.entries if entry.name.lower().endswith(ENDINGS)]
+    if not found.entries:
+        raise DataError(f"data.source: no files in {root.uri!r} (looked for {', '.join(PLAIN_ENDINGS)})")
+    if known:
+        found.passed.update(ending_of(entry.name) for entry in set(found.entries).difference(known))
+    entries = known or found.entries
+    layout = split_files([entry.name for entry in entries], split, "files")
+    return [entries[place] for place in layout.kept], [*layout.remarks, *describe_passed(found.passed)]
 
 
 @dataclass
@@ -119,6 +137,9 @@ class _Found:
         counts: of the tokens that are learnt from.
         learnt: which sentences these are of.
         held_out: the others, by what they are for.
+        reasons: why sentences cannot be used, and how many of them.
+        longest: tokens of the longest one.
+        first: the first sentence that can be read.
     """
 
     names: LineNames = field(default_factory=LineNames)
@@ -127,18 +148,24 @@ class _Found:
     counts: Counter[str] = field(default_factory=Counter)
     learnt: array[int] = field(default_factory=lambda: array("q"))
     held_out: dict[str, list[str]] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    longest: int = 0
+    first: str = ""
 
 
-def _contents(data: TextData, splitting: Splitting, listing: Listing, reading: Reading) -> Contents:
+def _contents(
+    data: TextData, splitting: Splitting, listing: Listing, reading: Reading, told: Sequence[Callable[[], list[str]]]
+) -> Contents:
     """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
     found = _look(data, splitting, reading)
     names, places, labels = found.names, found.places, found.labels
     if not places:
         raise DataError(f"data.source: {listing.where!r} holds no sentence; the file is empty")
+    _check_usable(found, data)
     if data.labels in BY_SENTENCE:
         # They are rejected when they are read; until then they need some class that there is.
         known_label = next((label for label in labels if label != UNREADABLE), None)
-        labels = [known_label if label == UNREADABLE else label for label in labels]
+        labels = labels_of(known_label if label == UNREADABLE else label for label in labels)
     if data.labels in ("folders", "files"):
         labels = _labels(data.labels, names, listing.where)
     known, counts, least = splitting.known(), found.counts, data.min_count
@@ -150,9 +177,17 @@ def _contents(data: TextData, splitting: Splitting, listing: Listing, reading: R
         learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
         places = array("q", (places[at] for at in found.learnt))
     listing = replace(listing, names=learnt, labels=labels, places=places)
-    classes, numbers = numbered(labels, learnt)
+    classes, numbers = number_classes(labels, learnt)
     parts = Parts(listing, codec, numbers)
-    return Contents(parts, classes, codec, held_out=found.held_out, shares=data.shares)
+    remarks = [*(line for lines in told for line in lines()), f"first: {found.first[:80]!r}", *listing.remarks]
+    return Contents(
+        parts,
+        classes,
+        codec,
+        held_out=found.held_out,
+        shares=data.shares,
+        remarks=(*dict.fromkeys(remarks), *describe_classes(classes, numbers)),
+    )
 
 
 def _look(data: TextData, splitting: Splitting, reading: Reading) -> _Found:
@@ -164,13 +199,17 @@ def _look(data: TextData, splitting: Splitting, reading: Reading) -> _Found:
         before = len(found.places)
         for sentence in sentences():
             side = TRAIN
-            if not isinstance(sentence.content, UnreadableSample):
-                tokens = splitting.split(sentence.content)
+            if isinstance(text := _readable(sentence.content, splitting), UnreadableSample):
+                found.reasons[str(text)] += 1
+            else:
+                found.first = found.first or text
+                tokens = splitting.split(text)
+                found.longest = max(found.longest, len(tokens))
                 side = split.side(tokens[: data.length])
                 if side == TRAIN:
                     found.counts.update(_kept(tokens, data))
                 else:
-                    found.held_out[side].append(sentence.content)
+                    found.held_out[side].append(text)
             if side == TRAIN:
                 found.learnt.append(len(found.places))
             found.places.append(sentence.place)
@@ -179,6 +218,34 @@ def _look(data: TextData, splitting: Splitting, reading: Reading) -> _Found:
         if len(found.places) > before:
             found.names.add(name, len(found.places) - before)
     return found
+
+
+def _readable(content: str | UnreadableSample, splitting: Splitting) -> str | UnreadableSample:
+    """A sentence, or why it will be rejected when it is read."""
+    if isinstance(content, str):
+        try:
+            splitting.check(content)
+        except UnreadableSample as error:
+            return error
+    return content
+
+
+def _check_usable(found: _Found, data: TextData) -> None:
+    """Whether anything is to be learnt from; if not, why is said before anything that follows from it.
+
+    Raises:
+        DataError: no sentence can be used.
+    """
+    if found.counts:
+        return
+    count = len(found.places)
+    if unreadable := found.reasons.total():
+        reason, _ = found.reasons.most_common(1)[0]
+        raise DataError(f"data.source: {unreadable} of {count} sentences in {data.source!r} cannot be used: {reason}")
+    raise DataError(
+        f"data.length: all {count} sentences are longer than data.length: {data.length} (longest {found.longest}); set "
+        "a larger one, or data.too_long: cut"
+    )
 
 
 def _kept(tokens: list[str], data: TextData) -> list[str]:
@@ -195,7 +262,7 @@ def _in_order(known: list[str]) -> Counter[str]:
 
 def _labels(kind: str, names: LineNames, where: str) -> list[Label]:
     if kind == "folders":
-        of_file = folder_labels(names.files, where)
+        of_file = folder_labels(without_common_folders(names.files), where)
     else:
         of_file = [PurePosixPath(file).name.removesuffix(".txt") for file in names.files]
     lengths = [end - start for start, end in zip([0, *names.ends], names.ends, strict=False)]

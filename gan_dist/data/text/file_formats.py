@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -15,12 +14,53 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.source import Label, Part, RawSample
+from gan_dist.data import tables
+from gan_dist.data.labels import Label, label_of
+from gan_dist.data.source import Part, RawSample
+from gan_dist.data.tables import Table, column_named
+from gan_dist.data.text_stream import LINES, RECORDS, SURROGATE, Lines, TextFormat, text_format
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.problems import suggestion
 
-TABLES = {".csv": ",", ".tsv": "\t"}
+USUAL_COLUMNS = ("text", "sentence", "caption", "content", "body")
+PACKED_ENDINGS = (".gz", ".zst", ".bz2", ".xz")
+JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
+LARGEST_DOCUMENT = 1 << 30  # characters; it is held whole
+
+
+class Sentence(NamedTuple):
+    """One sentence where it stands: a place in its file, or a row's number; a text, or why there is none."""
+
+    place: int
+    content: str | UnreadableSample
+    label: Label = None
+
+
+@dataclass(frozen=True)
+class TextReadOptions:
+    """How a file is read: its encoding (None for what its bytes say), and which columns of a table hold the text (those
+    of several are joined; the usual one where none is named) and the label."""
+
+    encoding: str | None = None
+    columns: tuple[str, ...] = ()
+    label: str | None = None
+
+    @classmethod
+    def of(cls, note: str) -> TextReadOptions:
+        """From `note_of`."""
+        record = json.loads(note)
+        return cls(**record | {"columns": tuple(record["columns"])})
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names by which a table's first line is told from data."""
+        return (*self.columns, *USUAL_COLUMNS, *([] if self.label is None else [self.label]))
+
+
+def note_of(how: TextReadOptions) -> str:
+    """What a part needs to know to read its sentences again."""
+    return json.dumps(asdict(how))
 
 
 def iterate_sentences(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
@@ -29,7 +69,7 @@ def iterate_sentences(root: Folder, file: str, how: TextReadOptions) -> Iterator
     Raises:
         DataError: the file is no table, or has no such column.
     """
-    return _format(file).all(root, file, how)
+    return _format(root, file, how).all(root, file, how)
 
 
 def read_sentences(part: Part) -> Iterator[RawSample]:
@@ -38,9 +78,29 @@ def read_sentences(part: Part) -> Iterator[RawSample]:
     named = [(name.rpartition(":")[0], name, place, label) for name, place, label in part.rows()]
     for file, group in groupby(named, lambda row: row[0]):
         wanted = list(group)
-        contents = _format(file).at(root, file, how, [place for _, _, place, _ in wanted])
+        contents = _format(root, file, how).at(root, file, how, [place for _, _, place, _ in wanted])
         for (_, name, _, label), content in zip(wanted, contents, strict=True):
             yield RawSample(name, content, label)
+
+
+def describe_file(root: Folder, file: str, how: TextReadOptions) -> list[str]:
+    """How a file is read, for people: what is not plain UTF-8, and which columns of which table."""
+    kind = _kind(root, file, how)
+    if kind == "parquet":
+        opened = _parquet_file(root, file)
+        found = _parquet_columns(opened, file, how)
+        return [f"columns: {', '.join(opened.schema_arrow.names)}; text from {_quoted(found)}"]
+    stored = text_format(root, file, how.encoding, detect=kind == "table")
+    told = [one for one in (stored.packed, stored.encoding if stored.encoding != "utf-8" else "") if one]
+    lines = [f"encoding: {', '.join(told)} ({file})"] if told else []
+    if kind == "table":
+        dialect = _table_of(root, file, how).dialect
+        lines.append(f"{dialect.describe()}; text from {_quoted(columns_of([], list(dialect.columns), how, file))}")
+    return lines
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in names)
 
 
 class _Format(NamedTuple):
@@ -50,117 +110,139 @@ class _Format(NamedTuple):
     at: Callable[[Folder, str, TextReadOptions, list[int]], Iterator[str | UnreadableSample]]
 
 
-def _format(file: str) -> _Format:
+def _format(root: Folder, file: str, how: TextReadOptions) -> _Format:
+    return _FORMATS[_kind(root, file, how)]
+
+
+def _kind(root: Folder, file: str, how: TextReadOptions) -> str:
+    """What a file holds: by the end of its name, and of JSON by how it begins."""
     name = file.lower()
+    for ending in PACKED_ENDINGS:
+        name = name.removesuffix(ending)
     if name.endswith(".parquet"):
-        return _Format(_parquet, _parquet_at)
-    if name.endswith(".json"):
-        return _Format(_document, _document_at)
-    if name.endswith(tuple(TABLES)):
-        return _Format(_table, _table_at)
-    return _Format(_lines, _lines_at)
+        return "parquet"
+    if name.endswith(tables.ENDINGS):
+        return "table"
+    if not name.endswith(JSON_ENDINGS):
+        return "lines"
+    return "document" if _is_document(root, file, how.encoding) else "records"
+
+
+@lru_cache(maxsize=256)
+def _is_document(root: Folder, file: str, encoding: str | None) -> bool:
+    """Whether a file of JSON is one list, and not a value on each line."""
+    lines = Lines(root, file, text_format(root, file, encoding), RECORDS)
+    try:
+        first = next((line.text for line in lines if not isinstance(line.text, str) or line.text.strip()), "")
+    finally:
+        lines.close()
+    if not isinstance(first, str) or first.lstrip().startswith("["):
+        return True
+    try:
+        json.loads(first)
+    except ValueError:
+        return first.strip() in ("{", "")
+    return False
 
 
 def _lines(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
-    """Lines of text, or of JSON (`.jsonl`)."""
-    with opened(root, file) as stream:
-        place, raw = 0, line_of(stream)
-        while raw:
-            if raw.strip():
-                yield _of_line(place, text_of(raw, how.encoding), file, how)
-            place, raw = stream.tell(), line_of(stream)
+    for line in Lines(root, file, text_format(root, file, how.encoding), LINES):
+        if isinstance(line.text, UnreadableSample):
+            yield Sentence(line.place, line.text)
+        elif line.text.strip():
+            yield Sentence(line.place, _whole(line.text))
 
 
 def _lines_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
-    with opened(root, file) as stream:
-        for place in places:
-            if stream.tell() != place:
-                stream.seek(place)
-            yield _of_line(place, text_of(line_of(stream), how.encoding), file, how).content
+    lines = _lines_of(root, file, how.encoding, LINES)
+    for place in places:
+        lines.seek(place)
+        text = next(lines).text
+        yield text if isinstance(text, UnreadableSample) else _whole(text)
 
 
-def _of_line(place: int, text: str | UnreadableSample, file: str, how: TextReadOptions) -> Sentence:
-    if isinstance(text, UnreadableSample) or not file.lower().endswith(".jsonl"):
+def _records(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
+    """A value of JSON on each line."""
+    for line in Lines(root, file, text_format(root, file, how.encoding), RECORDS):
+        if not isinstance(line.text, str) or line.text.strip():
+            yield _of_json(line.place, line.text, file, how)
+
+
+def _records_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
+    lines = _lines_of(root, file, how.encoding, RECORDS)
+    for place in places:
+        lines.seek(place)
+        yield _of_json(place, next(lines).text, file, how).content
+
+
+def _of_json(place: int, text: str | UnreadableSample, file: str, how: TextReadOptions) -> Sentence:
+    if isinstance(text, UnreadableSample):
         return Sentence(place, text)
     try:
         return of_record(place, json.loads(text), file, how)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         return Sentence(place, UnreadableSample(f"no JSON: {error}"))
 
 
-class _Counted:
-    """Lines of a stream as `csv` wants them, with the place where the next one begins."""
-
-    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
-        self.stream, self.encoding = stream, encoding
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        raw = line_of(self.stream)
-        if not raw:
-            raise StopIteration
-        text = text_of(raw, self.encoding)
-        if isinstance(text, UnreadableSample):
-            raise text
-        return f"{text}\n"
-
-
 def _table(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
-    with opened(root, file) as stream:
-        rows, header = _rows(stream, file, how)
-        while True:
-            place = stream.tell()
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except (UnreadableSample, csv.Error) as error:
-                yield Sentence(place, UnreadableSample(str(error)))
-                continue
-            if cells:
-                yield _of_cells(place, cells, header, file, how)
+    for row in Table(root, file, how.encoding, how.known).rows():
+        yield _of_cells(row.place, row.cells, file, how)
 
 
 def _table_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
-    with opened(root, file) as stream:
-        rows, header = _rows(stream, file, how)
-        for place in places:
-            stream.seek(place)
-            try:
-                yield _of_cells(place, next(rows), header, file, how).content
-            except (UnreadableSample, csv.Error) as error:
-                yield UnreadableSample(str(error))
+    for row in _table_of(root, file, how).at(places):
+        yield _of_cells(row.place, row.cells, file, how).content
 
 
-def _rows(stream: io.BufferedReader, file: str, how: TextReadOptions) -> tuple[Iterator[list[str]], list[str]]:
-    delimiter = next(mark for end, mark in TABLES.items() if file.lower().endswith(end))
-    rows = csv.reader(iter(_Counted(stream, how.encoding)), delimiter=delimiter)
-    try:
-        return rows, next(rows)
-    except StopIteration:
-        raise DataError(f"data.source: {file!r} is empty; a table begins with the names of its columns") from None
-    except (UnreadableSample, csv.Error) as error:
-        raise DataError(f"data.source: the first line of {file!r} cannot be read: {error}") from error
+def _of_cells(place: int, cells: Mapping[str, str] | UnreadableSample, file: str, how: TextReadOptions) -> Sentence:
+    if isinstance(cells, UnreadableSample):
+        return Sentence(place, cells)
+    return of_record(place, dict(cells), file, how)
 
 
-def _of_cells(place: int, cells: list[str], header: list[str], file: str, how: TextReadOptions) -> Sentence:
-    if len(cells) != len(header):
-        return Sentence(place, UnreadableSample(f"{len(cells)} cells where the table has {len(header)} columns"))
-    record: dict[str, Any] = dict(zip(header, cells, strict=True))
-    return of_record(place, record, file, how)
+# Files that can only be read from their beginning are kept open, so that the next part goes on where the last ended; by
+# thread, as a file has one place.
+_OPEN = threading.local()
+
+
+def _kept_open(key: object, make: Callable[[], Any]) -> Any:
+    if getattr(_OPEN, "key", None) != key:
+        _OPEN.key, _OPEN.opened = key, make()
+    return _OPEN.opened
+
+
+def _lines_of(root: Folder, file: str, encoding: str | None, rule: str) -> Lines:
+    def make() -> Lines:
+        stored: TextFormat = text_format(root, file, encoding)
+        return Lines(root, file, stored, rule)
+
+    found: Lines = _kept_open((root, root.entry(file), encoding, rule), make)
+    return found
+
+
+def _table_of(root: Folder, file: str, how: TextReadOptions) -> Table:
+    key = (root, root.entry(file), how)
+    found: Table = _kept_open(key, lambda: Table(root, file, how.encoding, how.known))
+    return found
 
 
 @lru_cache(maxsize=2)
-def _parsed(root: Folder, file: str, encoding: str) -> list[Any]:
+def _parsed(root: Folder, file: str, encoding: str | None) -> list[Any]:
     """The list that a JSON document is. It is held whole: large sets want a line for each sentence."""
+    where, texts, size = f"{root.uri}/{file}", [], 0
+    for line in Lines(root, file, text_format(root, file, encoding), RECORDS):
+        if isinstance(line.text, UnreadableSample):
+            raise DataError(f"data.source: {where} is no JSON document: {line.text}; put each sentence on a line")
+        texts.append(line.text)
+        size += len(line.text)
+        if size > LARGEST_DOCUMENT:
+            raise DataError(f"data.source: {where} is a JSON document of more than 1 GiB; put each sentence on a line")
     try:
-        found = json.loads(root.read(file).decode(encoding))
-    except ValueError as error:
-        raise DataError(f"data.source: {root.uri}/{file} is no JSON document: {error}") from error
+        found = json.loads("\n".join(texts))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"data.source: {where} is no JSON document: {error}") from error
     if not isinstance(found, list):
-        raise DataError(f"data.source: {root.uri}/{file} holds a {type(found).__name__}, not a list of sentences")
+        raise DataError(f"data.source: {where} holds a {type(found).__name__}, not a list of sentences")
     return found
 
 
@@ -205,38 +287,19 @@ def _parquet_file(root: Folder, file: str) -> Any:
 
 def _parquet_columns(opened: Any, file: str, how: TextReadOptions) -> list[str]:
     schema = opened.schema_arrow
-    texts = [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
+    texts = [one.name for one in schema if _is_text(one.type)]
     wanted = list(columns_of(texts, schema.names, how, file))
-    return wanted if how.label is None or how.label in wanted else [*wanted, how.label]
+    label = None if how.label is None else column_named(schema.names, [how.label])
+    return wanted if label is None or label in wanted else [*wanted, label]
 
 
-LONGEST_LINE = 1 << 20
-USUAL_COLUMNS = ("text", "sentence", "caption", "content", "body")
-BOM = b"\xef\xbb\xbf"
-
-
-class Sentence(NamedTuple):
-    """One sentence where it stands: a byte offset, or a row's number; a text, or why there is none."""
-
-    place: int
-    content: str | UnreadableSample
-    label: Label = None
-
-
-@dataclass(frozen=True)
-class TextReadOptions:
-    """How a file is read: its encoding, and which columns of a table hold the text (those of several are joined; the
-    usual one where none is named) and the label."""
-
-    encoding: str = "utf-8"
-    columns: tuple[str, ...] = ()
-    label: str | None = None
-
-    @classmethod
-    def of(cls, note: str) -> TextReadOptions:
-        """From `note_of`."""
-        record = json.loads(note)
-        return cls(**record | {"columns": tuple(record["columns"])})
+def _is_text(kind: pa.DataType) -> bool:
+    """Text of any kind, or a list of tokens."""
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _is_text(kind.value_type) and not pa.types.is_list(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 class LineNames(Sequence[str]):
@@ -275,75 +338,72 @@ class SomeNames(Sequence[str]):
         return [self.names[one] for one in self.chosen[at]] if isinstance(at, slice) else self.names[self.chosen[at]]
 
 
-def note_of(how: TextReadOptions) -> str:
-    """What a part needs to know to read its sentences again."""
-    return json.dumps(asdict(how))
-
-
-def opened(root: Folder, file: str) -> io.BufferedReader:
-    return io.BufferedReader(root.seekable(file), 1 << 20)
-
-
-def text_of(raw: bytes, encoding: str) -> str | UnreadableSample:
-    """A line as text, without its end."""
-    if len(raw) > LONGEST_LINE:
-        return UnreadableSample(f"a line of more than {LONGEST_LINE >> 20} MiB")
-    try:
-        text = raw.removeprefix(BOM).decode(encoding).strip("\r\n")
-    except UnicodeDecodeError as error:
-        return UnreadableSample(
-            f"no {encoding}: byte 0x{raw[error.start]:02x} at {error.start}; data.encoding says another"
-        )
-    return UnreadableSample("zeros, no text") if "\0" in text else text
-
-
-def line_of(stream: io.BufferedReader) -> bytes:
-    """The next line; of one that is too long only the beginning, with a character more than is allowed."""
-    raw = stream.readline(LONGEST_LINE + 1)
-    while len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
-        rest = stream.readline(LONGEST_LINE)
-        if not rest or rest.endswith(b"\n"):
-            break
-    return raw
-
-
 def of_record(place: int, record: object, file: str, how: TextReadOptions) -> Sentence:
     """A sentence out of a text alone, or of a mapping."""
     if isinstance(record, str):
-        return Sentence(place, record)
+        return Sentence(place, _whole(record))
     if not isinstance(record, dict):
         return Sentence(place, UnreadableSample(f"a {type(record).__name__} where a text or a mapping is wanted"))
-    texts = [key for key, value in record.items() if isinstance(value, str)]
-    parts = [record.get(column) for column in columns_of(texts, list(record), how, file)]
-    words = [part for part in parts if isinstance(part, str)]
-    found = " ".join(words) if len(words) == len(parts) else UnreadableSample("no text in its column")
+    texts = [key for key, value in record.items() if _as_text(value) is not None]
+    parts = [_as_text(record.get(column)) for column in columns_of(texts, list(record), how, file)]
+    words = [part for part in parts if part is not None]
+    found = _whole(" ".join(words)) if len(words) == len(parts) else UnreadableSample("no text in its column")
     return Sentence(place, found, _label(record, file, how))
 
 
+def _as_text(value: object) -> str | None:
+    """A text, also one that is stored as a list of its tokens; None for what is none."""
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return " ".join(value)
+    return value if isinstance(value, str) else None
+
+
+def _whole(text: str) -> str | UnreadableSample:
+    """A text without blanks at its ends, or why it is none: half a character cannot be stored."""
+    if "\0" in text:
+        return UnreadableSample("zeros, no text")
+    half = SURROGATE.search(text)
+    if half is not None:
+        return UnreadableSample(f"half a character: the lone surrogate U+{ord(half.group()):04X}")
+    return text.strip()
+
+
 def columns_of(texts: list[str], there: list[str], how: TextReadOptions, file: str) -> tuple[str, ...]:
-    """The columns that hold the text.
+    """The columns that hold the text, found without regard to case and blanks.
 
     Raises:
         DataError: there is no such column, or none is asked for and several hold words.
     """
-    for asked in how.columns:
-        if asked not in there:
-            raise DataError(f"data.column: {file!r} has no column {asked!r}{suggestion(asked, there)}")
     if how.columns:
-        return how.columns
-    usual = [column for column in USUAL_COLUMNS if column in there]
-    if not usual and len(texts) != 1:
+        found = [column_named(there, [asked]) for asked in how.columns]
+        if None in found:
+            asked = how.columns[found.index(None)]
+            raise DataError(
+                f"data.column: {file!r} has no column {asked!r}{suggestion(asked, there)} (it has {', '.join(there)})"
+            )
+        return tuple(str(column) for column in found)
+    usual = column_named(there, USUAL_COLUMNS)
+    if usual is None and len(there) == 1:
+        usual = there[0]
+    if usual is None and len(texts) != 1:
         raise DataError(f"data.column: say which column of {file!r} holds the text ({', '.join(there) or 'none'})")
-    return ((usual or texts)[0],)
+    return (usual or texts[0],)
 
 
 def _label(record: dict[str, Any], file: str, how: TextReadOptions) -> Label:
     if how.label is None:
         return None
-    if how.label not in record:
+    column = column_named(list(record), [how.label])
+    if column is None:
         there = list(record)
         raise DataError(f"data.label_column: {file!r} has no column {how.label!r}{suggestion(how.label, there)}")
-    value = record[how.label]
-    if value in (None, ""):
-        return None
-    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return label_of(record[column])
+
+
+_FORMATS = {
+    "lines": _Format(_lines, _lines_at),
+    "records": _Format(_records, _records_at),
+    "document": _Format(_document, _document_at),
+    "table": _Format(_table, _table_at),
+    "parquet": _Format(_parquet, _parquet_at),
+}

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import NUMBERS, Codec, Splitting
+from gan_dist.data.labels import number_classes
 from gan_dist.data.source import (
     FORMAT,
     Contents,
@@ -28,7 +29,6 @@ from gan_dist.data.source import (
     RawSample,
     Source,
     explain_unreachable,
-    numbered,
     state_of,
 )
 from gan_dist.errors import DataError
@@ -156,7 +156,7 @@ def find_oracle(data: TextData) -> Source:
     count = int(data.count.value)
     names = Counted("sentence", count)
     listing = Listing(kind="oracle", where=data.source, state="", root=file, names=names)
-    classes, _ = numbered((), names)
+    classes, _ = number_classes((), names)
     parts, shares = Parts(listing, codec, ()), data.shares
 
     def look() -> Contents:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gan_dist.data.image_decoding import channels_of
 from gan_dist.data.source import Source
 from gan_dist.data.sources.registry import find_source, glance, list_source
 from gan_dist.errors import DataError, UsageError
@@ -220,7 +219,7 @@ def survey_images(source: str) -> ImageSurvey:
     if not seen:
         raise UsageError(f"{source}: none of its images can be opened; are they whole?")
     side = int(statistics.median(min(image.size) for image in seen))
-    channels = 1 if sum(channels_of(image) == 1 for image in seen) > len(seen) / 2 else 3
+    channels = 1 if sum(image.channels == 1 for image in seen) > len(seen) / 2 else 3
     labels, classes, why = _labels(source)
     others = sum(len(files) for _, _, files in os.walk(path)) - len(listing.names) if listing.kind == "files" else 0
     return ImageSurvey(

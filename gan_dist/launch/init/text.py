@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_dist.data.codec import SPECIAL, Splitting
-from gan_dist.data.sources.image_files import is_image
-from gan_dist.data.text.corpus import text_files
+from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
+from gan_dist.data.sources.image_files import plain_name
+from gan_dist.data.text.corpus import PLAIN_ENDINGS, text_files
 from gan_dist.data.text.file_formats import TextReadOptions, iterate_sentences
+from gan_dist.data.text_stream import BOMS, PACKED, text_format
 from gan_dist.errors import DataError
-from gan_dist.runs.storage import locate
+from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
 
 MOST_READ = 200_000
@@ -43,7 +45,7 @@ class TextSurvey:
     length: int
     kinds: int
     frequent: int
-    encoding: str
+    encoding: str | None
     labels: str
 
 
@@ -60,8 +62,12 @@ def _reads_as_text(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         head = stream.read(4096)
-    control = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
-    return bool(head) and control == 0 and not is_image(path.name)
+    if not head or is_picture_name(path.name):
+        return False
+    if head.startswith((*PACKED, *(mark for mark, _ in BOMS))) and plain_name(path.name).endswith(PLAIN_ENDINGS):
+        return True
+    known = format_of(head[:HEAD_BYTES])
+    return (known is None or known.name == "tga") and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
 
 
 def survey_text(source: str) -> TextSurvey:
@@ -71,16 +77,14 @@ def survey_text(source: str) -> TextSurvey:
         DataError: there is no sentence in it.
     """
     root, name = locate(source)
-    files = [name] if name is not None else [entry.name for entry in text_files(root)]
-    for encoding in ("utf-8", "latin-1"):
-        texts = [
-            one.content
-            for file in files
-            for one, _ in zip(iterate_sentences(root, file, TextReadOptions(encoding)), range(MOST_READ), strict=False)
-        ]
-        read = [text for text in texts if isinstance(text, str)]
-        if len(read) > 0.99 * len(texts):
-            break
+    files = [name] if name is not None else [entry.name for entry in text_files(root)[0]]
+    encoding = _encoding(root, files[0])
+    texts = [
+        one.content
+        for file in files
+        for one, _ in zip(iterate_sentences(root, file, TextReadOptions(encoding)), range(MOST_READ), strict=False)
+    ]
+    read = [text for text in texts if isinstance(text, str)]
     if len(read) < LEAST:
         raise DataError(f"{source}: holds {len(read)} sentences that can be read; a job wants {LEAST} or more")
     way, why = _way(read[:1000])
@@ -104,6 +108,14 @@ def survey_text(source: str) -> TextSurvey:
     )
 
 
+def _encoding(root: Folder, file: str) -> str | None:
+    """How characters are stored, where neither a mark nor UTF-8 says so."""
+    if file.lower().endswith(".parquet"):
+        return None
+    plain, found = text_format(root, file, None), text_format(root, file, None, detect=True)
+    return None if plain.encoding == found.encoding else found.encoding
+
+
 def _way(texts: list[str]) -> tuple[str, str]:
     letters = [char for text in texts for char in text if not char.isspace()]
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in letters)
@@ -115,7 +127,7 @@ def _way(texts: list[str]) -> tuple[str, str]:
     cut = sum(" , " in text or text.rstrip().endswith(" .") for text in texts)
     if cut > len(texts) / 2:
         return "blanks", "punctuation is cut from the words already"
-    return "words", "punctuation, 's and n't become tokens of their own"
+    return "words", "by Unicode's word boundaries; punctuation stands on its own"
 
 
 def write_text_job(source: str) -> str:
@@ -143,7 +155,7 @@ data:
   length: {found.length}  # {COVERED:.0%} of the sentences have at most so many tokens; the others lose their end
   too_long: cut
   min_count: {min_count}  # {known:,} tokens are known
-  encoding: {found.encoding}
+  encoding: {found.encoding or "null"}  # {"as its bytes look" if found.encoding else "as the file says, or UTF-8"}
   labels: {found.labels}  # {"a class for each file" if found.labels == "files" else "one class"}
 
 generator:

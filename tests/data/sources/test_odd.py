@@ -12,12 +12,13 @@ import pytest
 
 from gan_dist.data import source as parts_of_sources
 from gan_dist.data.executors import write_shards_on_processes
+from gan_dist.data.labels import number_classes
 from gan_dist.data.prepare import prepare_into, prepare_or_load
-from gan_dist.data.source import numbered
 from gan_dist.data.sources import registry
 from gan_dist.data.sources.arrays import idx_images
+from gan_dist.data.sources.walk import walk
 from gan_dist.errors import DataError, StorageError
-from gan_dist.runs.storage import Folder, list_files
+from gan_dist.runs.storage import Folder
 from tests.data.corpus import encoded, ingest, many, noise, pixels_in, put, spec
 from tests.data.sources.test_containers import PIXELS, png, zipped
 from tests.data.test_image_decoding import _exif
@@ -75,7 +76,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(OSError, match="Permission denied"):
-        list(list_files(tmp_path))
+        walk(Folder.at(tmp_path))
     with pytest.raises(DataError, match="Permission denied"):
         registry.find_source(spec(tmp_path))
 
@@ -112,7 +113,7 @@ def test_hidden_archives_are_passed_over_and_names_may_hold_any_mark(tmp_path: P
 def test_labels_beside_images_are_only_read_when_asked_for(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", {"a.png": png(0), "dataset.json": b"[1, 2]"})
     assert ingest(spec(path)).facts.count == 1
-    with pytest.raises(DataError, match=r"its dataset\.json is no mapping"):
+    with pytest.raises(DataError, match=r"dataset\.json cannot be read: it is no mapping"):
         ingest(spec(path, labels="source"))
 
 
@@ -120,9 +121,10 @@ def test_labels_beside_images_are_only_read_when_asked_for(tmp_path: Path) -> No
     ("labels", "message"),
     [
         (np.arange(7)[:, None], ""),
-        (np.array(3), r"labels are whole numbers \[N\], not int64 of shape \(\)"),
-        (np.array(list("abcdefg")), "labels are whole numbers"),
-        (np.linspace(0, 1, 7), "not float64"),
+        (np.array(3), r"a class is a number or a word, one a sample \[N\]; it holds int64 of shape \(\)"),
+        (np.array([[0, 1]] * 7), r"one a sample \[N\]; it holds int64 of shape \(7, 2\)"),
+        (np.linspace(0, 1, 7), r"5 of 7 labels are no class .*first: 'image 1' has 0\.1666"),
+        (np.array([0.0, np.nan] * 3 + [1.0]), r"3 of 7 samples have no label \(first: 'image 1'\)"),
         (np.arange(6), "6 labels for 7 images"),
     ],
 )
@@ -136,8 +138,8 @@ def test_labels_of_arrays(tmp_path: Path, labels: Any, message: str) -> None:
 
 
 def test_catalogue_numbers_are_counted_anew() -> None:
-    assert numbered([20_000_000, 7, 20_000_000], list("abc")) == (("7", "20000000"), (1, 0, 1))
-    assert numbered([0, 3], list("ab")) == (("0", "1", "2", "3"), (0, 3))
+    assert number_classes([20_000_000, 7, 20_000_000], list("abc")) == (("7", "20000000"), (1, 0, 1))
+    assert number_classes([0, 3], list("ab")) == (("0", "1", "2", "3"), (0, 3))
 
 
 def test_a_line_of_json_may_hold_any_character(tmp_path: Path) -> None:

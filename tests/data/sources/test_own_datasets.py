@@ -260,7 +260,6 @@ def test_what_raises_is_rejected_counted_and_told_with_its_line(prepared: Callab
 @pytest.mark.parametrize(
     ("form", "why"),
     [
-        ("signed", r"holds float64 from -[\d.]+ to [\d.]+; give floats from 0 to 1, or whole numbers from 0 to 255"),
         ("nan", "holds values that are not finite"),
         ("flat", r"has the shape \[192\]; an image is \[H, W\], \[C, H, W\] or \[H, W, C\]"),
         ("dict", "gives a dict, which is no tensor, array, picture of PIL, or text"),

@@ -10,6 +10,7 @@ import pytest
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Stream, load_into_memory
 from gan_dist.data.prepare import prepare_into, prepare_or_load
+from gan_dist.data.sources.walk import walk
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 from tests.data.corpus import many, pixels_in, put, spec
@@ -18,7 +19,7 @@ from tests.data.sources.test_containers import MEMBERS, zipped
 
 def upload(local: Path, uri: str) -> str:
     folder = Folder(uri)
-    for entry in Folder.at(local).below():
+    for entry in walk(Folder.at(local)).entries:
         folder.write(entry.name, (local / entry.name).read_bytes())
     return uri
 

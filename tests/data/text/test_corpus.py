@@ -109,7 +109,10 @@ def test_labels_by_file_folder_and_column(tmp_path: Path) -> None:
 def test_encodings(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes("caf\u00e9 au lait\nplain words\n".encode("latin-1"))
     assert texts(read(tmp_path / "x.txt", encoding="latin-1"))[0] == "caf\u00e9 au lait"
-    with pytest.raises(DataError, match=r"1 of 2 samples .*\n  x.txt:1: no utf-8: byte 0xe9 at 3; data.encoding"):
+    with pytest.raises(
+        DataError,
+        match=r"1 of 2 samples .*\n  x.txt:1: no UTF-8 at byte 3 \(0xe9\); it may be cp125\d: set",
+    ):
         read(tmp_path / "x.txt")
     (tmp_path / "bom.txt").write_bytes(b"\xef\xbb\xbfone two\r\n\r\n  \nthree four\r\n")
     assert texts(read(tmp_path / "bom.txt")) == ["one two", "three four"]
@@ -132,7 +135,7 @@ def test_broken_lines_are_counted_and_named(tmp_path: Path) -> None:
     assert reasons == {
         "x.txt:2": "a line of more than 1 MiB",
         "x.txt:3": "zeros, no text",
-        "x.txt:4": "no utf-8: byte 0xff at 0; data.encoding says another",
+        "x.txt:4": "no UTF-8 at byte 2097176 (0xff); it may be cp1251: set data.encoding",
         "x.txt:6": "9 tokens, more than data.length: 8",
     }
     assert texts(read(tmp_path / "x.txt", max_rejected=0.8, too_long="cut"))[-1] == "a b c d e f g h"
@@ -141,7 +144,7 @@ def test_broken_lines_are_counted_and_named(tmp_path: Path) -> None:
 def test_broken_rows_of_tables(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,n\nfine words,1\nshort\nmore words,2\n")
     assert dict(read(tmp_path / "x.csv", max_rejected=0.5).facts.rejected) == {
-        "x.csv:2": "1 cells where the table has 2 columns"
+        "x.csv:2": "1 cells where the table has 2 columns: 'short'"
     }
     (tmp_path / "x.jsonl").write_text('{"text": "fine words"}\n{"text": 3}\nnot json\n"alone so"\n[1]\n')
     found = read(tmp_path / "x.jsonl", max_rejected=0.8)
