@@ -91,7 +91,7 @@ def test_any_text_of_single_blanks_is_joined_as_it_was_written(text: str) -> Non
         "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22",
         "\u4eca\u65e5\u306f",
         "\u1797\u17b6\u179f\u17b6",
-        "\u4f60\u597d abc",
+        "\u4f60\u597d a",
     ],
 )
 def test_scripts_without_blanks_are_no_words(text: str) -> None:
