@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
+from gan_dist.data.downloads import with_local_source
 from gan_dist.data.image_decoding import SUFFIXES, ImageForm, array_to_image, channels_of, open_image, to_pixels
 from gan_dist.data.source import (
     FORMAT,
@@ -41,12 +42,14 @@ from gan_dist.data.sources.image_files import list_folder, list_table, read_file
 from gan_dist.data.sources.image_pairs import halves, list_pairs, read_pairs
 from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
+from gan_dist.data.text.builtin import KIND as BUILT_IN_TEXT
+from gan_dist.data.text.builtin import read_built_in_text
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import HIDDEN, Folder, locate
-from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
+from gan_dist.spec.data import BUILT_IN_TEXTS, DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
@@ -60,6 +63,7 @@ READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     KIND: read_own,
     "sentences": read_sentences,
     "oracle": read_oracle,
+    BUILT_IN_TEXT: read_built_in_text,
 }
 PROBED = 64
 TABLES = (".csv", ".jsonl")
@@ -83,7 +87,7 @@ def find_source(data: DataSpec) -> Source:
         DataError: nothing is there, nothing in it can be a sample, or the labels asked for do not exist.
     """
     if isinstance(data, TextData):
-        return find_text(data)
+        return find_text(with_local_source(data))
     return source_of(data, list_source(data))
 
 
@@ -128,6 +132,12 @@ def _channels(listing: Listing) -> Literal[1, 3]:
 
 
 def list_source(data: PictureData) -> Listing:
+    """The samples that `data.source` holds, one by one. Raises what `find_source` raises."""
+    if data.source in BUILT_IN_TEXTS:
+        raise DataError(
+            f"data.source: {data.source!r} is text; set data.modality: text, or name a folder ./{data.source}"
+        )
+    data = with_local_source(data)
     if isinstance(data, PairData):
         return list_pairs(data)
     assert isinstance(data, ImageData)
