@@ -87,11 +87,14 @@ def _record(dataset: PublicDataset) -> dict[str, object]:
 
 
 def _describe(dataset: PublicDataset, aside: bool) -> None:
+    from gan_dist.data.downloads import checksum_name
+
     say(f"{dataset.name}: {dataset.about}", aside)
     say(f"licence    {dataset.licence}", aside)
     say(f"page       {dataset.page}", aside)
     for file in dataset.missing:
-        checked = file.checksum.partition(":")[0].upper() or "no checksum is published"
+        kind = file.checksum.partition(":")[0]
+        checked = f"with its {checksum_name(kind)}" if kind else "no checksum is published"
         about = "" if file.checksum else "about "
         say(f"file       {file.name}, {about}{size(file.size)} ({checked}), {file.url}", aside)
     say(f"into       {dataset.folder}", aside)

@@ -8,6 +8,7 @@ HOME/downloads/partial/     what is being fetched
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 import tempfile
 import zipfile
@@ -252,7 +253,8 @@ def resolve_download(source: str, key: str = "data.source") -> str:
         raise DataError(f"{key}: {source!r}: {name} has no file {wanted!r}{suggestion(wanted, names)}")
     if missing := dataset.missing:
         raise DataNotFound(
-            f"{key}: {source!r} is not on this machine: gan-dist download {name} gets it\n{by_hand(dataset, missing)}"
+            f"{key}: {source!r}: {missing[0].name} is not in {dataset.folder} on {platform.node() or 'this machine'}; "
+            f"get it there: gan-dist download {name}"
         )
     for file in dataset.files:
         check_file(dataset, file)
@@ -316,7 +318,9 @@ def _wrong(path: Path, file: RemoteFile, remembered: str, sha256: str) -> str:
     if published:
         found = sha256 if kind == "sha256" else _digest(path, kind)
         return (
-            "" if found == published else f"is not the published file: its {kind.upper()} is {found}, not {published}"
+            ""
+            if found == published
+            else f"is not the published file: its {checksum_name(kind)} is {found}, not {published}"
         )
     if remembered and remembered != sha256:
         return f"is not the file that was here first: its SHA-256 is {sha256}, not {remembered}"
@@ -327,6 +331,11 @@ def _wrong(path: Path, file: RemoteFile, remembered: str, sha256: str) -> str:
     return "is not whole: it is no zip archive" if path.suffix == ".zip" and not zipfile.is_zipfile(path) else ""
 
 
+def checksum_name(kind: str) -> str:
+    """`md5` and `sha256` as people write them."""
+    return {"md5": "MD5", "sha256": "SHA-256"}[kind]
+
+
 def _digest(path: Path, kind: str) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, kind).hexdigest()
@@ -334,12 +343,10 @@ def _digest(path: Path, kind: str) -> str:
 
 def _fetch(dataset: PublicDataset, file: RemoteFile, progress: Progress) -> None:
     """One file, into a folder aside; then it is moved to its place and checked. Raises OSError, DataError."""
-    import logging
-
     import pooch
     import requests
 
-    logging.getLogger("pooch").setLevel(logging.ERROR)  # it would tell of retries by its own format
+    pooch.get_logger().setLevel("ERROR")  # else it tells of each try, among our lines
     aside = downloads() / "partial"
     for folder in (aside, dataset.folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,8 @@ class ImageData(PictureData):
     source: str = Field(
         min_length=1,
         description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI; or your own data set as `package.module:Name`.",
+        "relative to where you are, or a URI; `download:NAME` (`gan-dist download` lists them); or your own data set "
+        "as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     labels: Literal["none", "folders", "source"] = Field(
@@ -155,9 +156,10 @@ class TextData(DataSection):
     modality: Literal["text"] = Field(description="What a sample is: `text`, a sentence.")
     source: str = Field(
         min_length=1,
-        description="A text file with a sentence a line, a CSV, JSONL, JSON or Parquet file, a folder of them, a "
-        "prepared folder, or `oracle` (sentences of a random LSTM; `oracle:FILE.npz` of a known one); a path relative "
-        "to where you are, or a URI; or your own data set as `package.module:Name`.",
+        description="A text file with a sentence a line, a CSV, JSONL, JSON or Parquet file, a folder of them, or a "
+        "prepared folder; a path relative to where you are, or a URI; `manual` (Python's own) or `pyjokes` (built in), "
+        "`download:NAME` or `download:NAME/FILE` (`gan-dist download` lists them), `oracle` (sentences of a random "
+        "LSTM; `oracle:FILE.npz` of a known one); or your own data set as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     test: Kept | None = Field(
