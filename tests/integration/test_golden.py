@@ -36,6 +36,7 @@ SENTENCES = {
     "download:coco-captions": "captions.txt",
     "jokes/jokes.json": "jokes.json",
     "download:emnlp-news": "news.txt",
+    "manual": "captions.txt",  # each Python's own is another
     "poems/tang_5jue.txt": "quatrains.txt",
     "sentiment/": "sentiment",
     "download:tiny-shakespeare": "captions.txt",
