@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -234,6 +235,20 @@ def find_dataset(name: str) -> PublicDataset:
     return by_name[name]
 
 
+def parse_download(source: str) -> tuple[PublicDataset, str]:
+    """The data set of `download:NAME` or `download:NAME/FILE`, and the name of the file, empty where none is named.
+
+    Raises:
+        DataError: there is no such data set, or it has no such file.
+    """
+    name, _, wanted = source.removeprefix(DOWNLOAD).partition("/")
+    dataset = find_dataset(name)
+    names = [file.name for file in dataset.files]
+    if wanted and wanted not in names:
+        raise DataError(f"{name} has no file {wanted!r}{suggestion(wanted, names)}")
+    return dataset, wanted
+
+
 def resolve_download(source: str, key: str = "data.source") -> str:
     """What is read on this machine where a job says `download:NAME` or `download:NAME/FILE`; others as they are.
 
@@ -243,18 +258,14 @@ def resolve_download(source: str, key: str = "data.source") -> str:
     """
     if not source.startswith(DOWNLOAD):
         return source
-    name, _, wanted = source.removeprefix(DOWNLOAD).partition("/")
     try:
-        dataset = find_dataset(name)
+        dataset, wanted = parse_download(source)
     except DataError as error:
         raise DataError(f"{key}: {error}") from None
-    names = [file.name for file in dataset.files]
-    if wanted and wanted not in names:
-        raise DataError(f"{key}: {source!r}: {name} has no file {wanted!r}{suggestion(wanted, names)}")
     if missing := dataset.missing:
         raise DataNotFound(
             f"{key}: {source!r}: {missing[0].name} is not in {dataset.folder} on {platform.node() or 'this machine'}; "
-            f"get it there: gan-dist download {name}"
+            f"get it there: gan-dist download {dataset.name}"
         )
     for file in dataset.files:
         check_file(dataset, file)
@@ -298,7 +309,15 @@ def check_file(dataset: PublicDataset, file: RemoteFile) -> None:
 
     Raises:
         DataError: it is not the one that was published, or, where nobody says which that is, that was first here.
+        DataNotFound: it cannot be read.
     """
+    try:
+        _check(dataset, file)
+    except OSError as error:
+        raise DataNotFound(f"{dataset.path(file)} cannot be read: {error.strerror or error}") from error
+
+
+def _check(dataset: PublicDataset, file: RemoteFile) -> None:
     path, place = dataset.path(file), f"{dataset.name}/{file.name}"
     now = path.stat()
     records = Folder.at(downloads()).read_json(RECORDS) or {}
@@ -309,7 +328,8 @@ def check_file(dataset: PublicDataset, file: RemoteFile) -> None:
     if problem := _wrong(path, file, record.get("sha256", ""), sha256):
         raise DataError(f"{path} {problem}; delete it, and run: gan-dist download {dataset.name}")
     records[place] = {"sha256": sha256, "size": now.st_size, "changed": now.st_mtime_ns}
-    Folder.at(downloads()).write_json(RECORDS, records)
+    with suppress(StorageError):  # where the home is mounted for reading alone, it is read each time
+        Folder.at(downloads()).write_json(RECORDS, records)
 
 
 def _wrong(path: Path, file: RemoteFile, remembered: str, sha256: str) -> str:

@@ -152,7 +152,7 @@ def test_a_terminal_is_asked(
         ("download:caption", r"^data.source: no data set 'caption' to download; did you mean 'captions'\?"),
         (
             "download:captions/tset.txt",
-            r"^data.source: 'download:captions/tset.txt': captions has no file 'tset.txt'; did ",
+            r"^data.source: captions has no file 'tset.txt'; did you mean 'test.txt'\?",
         ),
     ],
 )
@@ -174,6 +174,15 @@ def test_what_is_absent_is_told_with_the_command(captions: PublicDataset, tmp_pa
     assert source.startswith("data.source: 'download:captions': ") and source.endswith(": gan-dist download captions")
     assert test.startswith("data.test: ") and validation == f"data.validation: '{tmp_path}/none.txt' does not exist"
     assert missing_data(validate_data({"source": "digits", "size": 8})) == []
+
+
+def test_a_job_file_with_a_wrong_name_is_told_with_its_line(cli: Cli, tmp_path: Path) -> None:
+    job = (ROOT / "jobs" / "mle-coco.yaml").read_text().replace("download:coco-captions,", "download:coco-caption,")
+    (tmp_path / "job.yaml").write_text(job)
+    code, _, complaint = cli("validate", tmp_path / "job.yaml")
+    assert (
+        code == 2 and "data.source: no data set 'coco-caption' to download; did you mean 'coco-captions'?" in complaint
+    )
 
 
 def no_proxy_can_reach(server: Server) -> None:
