@@ -11,6 +11,7 @@ import hashlib
 import platform
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from gan_dist.spec.problems import suggestion
 RETRIES = 2
 TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 20
+ABANDONED_S = 24 * 3600
 RECORDS = "files.json"
 _Data = TypeVar("_Data", bound=DataSection)
 Progress = Callable[[str, int, int], None]  # a file, its bytes that are here, and those it will have; 0: nobody knows
@@ -370,6 +372,7 @@ def _fetch(dataset: PublicDataset, file: RemoteFile, progress: Progress) -> None
     aside = downloads() / "partial"
     for folder in (aside, dataset.folder):
         folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(aside)
     if (free := shutil.disk_usage(aside).free) < file.size:
         raise StorageError(
             f"{file.name} of {dataset.name} has {file.size / 1e6:,.0f} MB, but {aside} has room for "
@@ -397,8 +400,19 @@ def _fetch(dataset: PublicDataset, file: RemoteFile, progress: Progress) -> None
         record = (Folder.at(downloads()).read_json(RECORDS) or {}).get(f"{dataset.name}/{file.name}", {})
         if problem := _wrong(whole, file, record.get("sha256", ""), _digest(whole, "sha256")):
             raise DataError(f"{file.url} {problem}\n{by_hand(dataset, (file,))}")
-        shutil.move(whole, dataset.path(file))
+        beside = dataset.folder / f".{file.name}.part"  # the folder may be a link to another disk
+        shutil.move(whole, beside)
+        beside.replace(dataset.path(file))
     check_file(dataset, file)
+
+
+def _remove_abandoned(aside: Path) -> None:
+    """What downloads left that were killed, and that none still writes."""
+    for left in aside.iterdir():
+        with suppress(OSError):  # another download may just end
+            changed = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if time.time() - changed > ABANDONED_S:
+                shutil.rmtree(left)
 
 
 class _Downloader:

@@ -6,11 +6,13 @@ import errno
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import struct
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -246,8 +248,6 @@ def test_a_cut_archive_without_a_checksum_is_refused(server: Server, tmp_path: P
 def test_a_failure_that_passes_is_tried_again(
     captions: PublicDataset, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     monkeypatch.setattr(downloads, "RETRIES", 2)
     server.files["/train.txt"] = 503
     monkeypatch.setattr(time, "sleep", lambda seconds: server.files.update({"/train.txt": TRAIN}))
@@ -285,6 +285,17 @@ def test_an_interrupted_download_leaves_nothing(
     assert code == 130 and "interrupted: files of captions that were whole are kept" in told
     assert left(downloads.downloads()) == []
     assert cli("download", "captions", "--yes")[0] == 0
+
+
+def test_what_a_killed_download_left_is_removed_after_a_day(captions: PublicDataset) -> None:
+    for name, age in (("old", 2), ("new", 0)):
+        left_over = downloads.downloads() / "partial" / name
+        left_over.mkdir(parents=True)
+        (left_over / "half").write_bytes(b"half")
+        for path in (left_over / "half", left_over):
+            os.utime(path, (time.time() - age * 86400,) * 2)
+    fetch(captions)
+    assert left(downloads.downloads()) == ["captions/test.txt", "captions/train.txt", "partial/new/half"]
 
 
 def test_a_file_put_by_hand_is_taken_and_checked(captions: PublicDataset, server: Server, cli: Cli) -> None:
