@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, evaluate, jobs, prepare, runs, sample, submit
+from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, submit
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -44,6 +44,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "help": jobs.help_topic,
     },
     "Data": {
+        "download": download.download,
         "prepare": prepare.prepare,
     },
     "Networks": {

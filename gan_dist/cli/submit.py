@@ -177,6 +177,7 @@ def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool
     import json
     from dataclasses import asdict
 
+    from gan_dist.data.sources.presence import missing_data
     from gan_dist.launch.cluster.address import Cluster, resolve_address
     from gan_dist.launch.plan import resolve_job
     from gan_dist.launch.submit import entrypoint, runtime_env
@@ -191,11 +192,13 @@ def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool
     if not cluster.local:
         sent["working_dir"] = f"(an archive of {plan.environment.code or 'no code'} and of gan_dist itself)"
     request = asdict(plan.request)
+    missing = missing_data(plan.spec.data)
     document = {
         "run": plan.run.id,
         "uri": plan.run.uri,
         "cluster": "this process" if local else cluster.address,
         "in_samples": resolve_job(plan.spec),
+        "missing": missing,
         "metrics": list(job_metric_names(plan.spec, [plan.environment.code or "."])),
         "job": json.loads(request.pop("spec")),
         "request": request,
@@ -203,5 +206,7 @@ def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool
     if not local:
         document |= {"entrypoint": entrypoint(cluster, plan.environment), "runtime_env": sent}
     if not as_json:
+        for text in missing:
+            say(f"missing: {text}", aside=True)
         say("nothing is started; this would be sent:", aside=True)
     emit(document)

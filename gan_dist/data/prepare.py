@@ -39,7 +39,7 @@ from gan_dist.data.text.held_out import describe_held_out, write_held_out
 from gan_dist.errors import DataError, DataNotFound, StorageError
 from gan_dist.runs.request import installed_versions
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import DataSpec, ImageData, PairData, TextData
+from gan_dist.spec.data import BUILT_IN, DOWNLOAD, DataSpec, ImageData, PairData, TextData
 from gan_dist.spec.fields import HELD
 
 MANIFEST, ORIGIN = "manifest.json", "source.json"
@@ -235,7 +235,7 @@ def open_prepared(folder: Folder) -> Prepared | None:
 
 def _given(data: DataSpec) -> Prepared | None:
     """The source itself, where it is a prepared folder that fits the job."""
-    if data.source == "digits" or (isinstance(data, TextData) and data.from_oracle):
+    if data.source in BUILT_IN or data.source.startswith(DOWNLOAD) or (isinstance(data, TextData) and data.from_oracle):
         return None
     try:
         found = open_prepared(Folder.at(data.source))

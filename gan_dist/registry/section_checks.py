@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gan_dist.data.downloads import parse_download
+from gan_dist.errors import DataError
 from gan_dist.registry.argument_types import explain_mismatch
 from gan_dist.registry.python_source import find_definition, read_module
 from gan_dist.registry.signatures import Param, Signature, read_signature
-from gan_dist.spec.data import is_own_data
-from gan_dist.spec.fields import is_own_name
+from gan_dist.spec.data import DOWNLOAD, is_own_data
+from gan_dist.spec.fields import HELD, is_own_name
 from gan_dist.spec.problems import Keys, show_value, unknown_key
 from gan_dist.spec.schedules import is_schedule
 from gan_dist.spec.sections import OURS, OptimizerSpec, as_argument, laid_on
@@ -173,6 +175,12 @@ def check_data(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, st
     """(keys, message) of all that is wrong with a job's `source` and `args`, which may be plain values."""
     data = tree.get("data")
     written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    for key in ("source", *HELD):
+        if isinstance(named := written.get(key), str) and named.startswith(DOWNLOAD):
+            try:
+                parse_download(named)
+            except DataError as error:
+                yield ("data", key), str(error)
     source, args = written.get("source"), written.get("args")
     args = args if isinstance(args, Mapping) else {}
     if not isinstance(source, str) or not is_own_data(source):

@@ -23,10 +23,13 @@ from gan_dist.spec.problems import show_value, suggestion
 Modality = Literal["image", "text", "pair"]
 MODALITIES = get_args(Modality)
 ORACLE = "oracle"
-BUILT_IN = ("digits", ORACLE)
+MANUAL, JOKES = "manual", "pyjokes"
+BUILT_IN_TEXTS = (MANUAL, JOKES)
+BUILT_IN = ("digits", ORACLE, *BUILT_IN_TEXTS)
 VALIDATION_SHARE = 0.05
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
-_SETS = ("torchvision:", f"{ORACLE}:")
+DOWNLOAD = "download:"
+_SETS = ("torchvision:", f"{ORACLE}:", DOWNLOAD)
 ARGS = "Arguments of a data set of your own; paths at `root`, `folder`, `file` or `path` are relative to where you are."
 _PATHS = ("root", "folder", "file", "path")
 
@@ -42,16 +45,16 @@ def _known(written: object) -> object:
     return written
 
 
-def _absolute(path: str) -> str:
-    """A local path from where we are; names of sets and URIs as they are."""
+def absolute_source(path: str) -> str:
+    """A local path made absolute from where we are; names of sets and URIs as they are."""
     named = path in BUILT_IN or _SCHEME.match(path) or is_own_data(path)
     return path if named else str(Path(path).expanduser().absolute())
 
 
-def _with_absolute(args: Mapping[str, Any]) -> dict[str, Any]:
+def _withabsolute_source(args: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a data set whose paths another process finds."""
     paths = {key: value for key in _PATHS if isinstance(value := args.get(key), str)}
-    return {**args, **{key: _absolute(value) for key, value in paths.items()}}
+    return {**args, **{key: absolute_source(value) for key, value in paths.items()}}
 
 
 class DataSection(Section):
@@ -82,7 +85,7 @@ class DataSection(Section):
 
     def with_absolute_paths(self) -> Self:
         """The same data as another process finds them, that runs in another folder."""
-        return self.model_copy(update={"source": _absolute(self.source)})
+        return self.model_copy(update={"source": absolute_source(self.source)})
 
 
 class PictureData(DataSection):
@@ -127,7 +130,8 @@ class ImageData(PictureData):
     source: str = Field(
         min_length=1,
         description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI; or your own data set as `package.module:Name`.",
+        "relative to where you are, or a URI; `download:NAME` (`gan-dist download` lists them); or your own data set "
+        "as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     labels: Literal["none", "folders", "source"] = Field(
@@ -137,7 +141,7 @@ class ImageData(PictureData):
     class_weights: ClassWeights = WEIGHTS
 
     def with_absolute_paths(self) -> Self:
-        return self.model_copy(update={"source": _absolute(self.source), "args": _with_absolute(self.args)})
+        return self.model_copy(update={"source": absolute_source(self.source), "args": _withabsolute_source(self.args)})
 
 
 class PairData(PictureData):
@@ -160,8 +164,8 @@ class PairData(PictureData):
     labels: ClassVar[Literal["none"]] = "none"
 
     def with_absolute_paths(self) -> Self:
-        inputs = self.inputs and _absolute(self.inputs)
-        return self.model_copy(update={"source": _absolute(self.source), "inputs": inputs})
+        inputs = self.inputs and absolute_source(self.inputs)
+        return self.model_copy(update={"source": absolute_source(self.source), "inputs": inputs})
 
 
 class TextData(DataSection):
@@ -170,9 +174,10 @@ class TextData(DataSection):
     modality: Literal["text"] = Field(description="What a sample is: `text`, a sentence.")
     source: str = Field(
         min_length=1,
-        description="A text file with a sentence a line, a CSV, JSONL, JSON or Parquet file, a folder of them, a "
-        "prepared folder, or `oracle` (sentences of a random LSTM; `oracle:FILE.npz` of a known one); a path relative "
-        "to where you are, or a URI; or your own data set as `package.module:Name`.",
+        description="A text file with a sentence a line, a CSV, JSONL, JSON or Parquet file, a folder of them, or a "
+        "prepared folder; a path relative to where you are, or a URI; `manual` (Python's own) or `pyjokes` (built in), "
+        "`download:NAME` or `download:NAME/FILE` (`gan-dist download` lists them), `oracle` (sentences of a random "
+        "LSTM; `oracle:FILE.npz` of a known one); or your own data set as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     test: Kept | None = Field(
@@ -239,11 +244,13 @@ class TextData(DataSection):
 
     def with_absolute_paths(self) -> Self:
         _, oracle, file = self.source.partition(f"{ORACLE}:")
-        source = f"{oracle}{_absolute(file)}" if oracle else _absolute(self.source)
-        tokens = _absolute(self.tokens) if self.tokens.endswith(".json") else self.tokens
+        source = f"{oracle}{absolute_source(file)}" if oracle else absolute_source(self.source)
+        tokens = absolute_source(self.tokens) if self.tokens.endswith(".json") else self.tokens
         kept = {"test": self.test, "validation": self.validation}
-        files = {key: _absolute(file) for key, file in kept.items() if isinstance(file, str)}
-        return self.model_copy(update={"source": source, "tokens": tokens, "args": _with_absolute(self.args), **files})
+        files = {key: absolute_source(file) for key, file in kept.items() if isinstance(file, str)}
+        return self.model_copy(
+            update={"source": source, "tokens": tokens, "args": _withabsolute_source(self.args), **files}
+        )
 
     @property
     def shares(self) -> dict[str, float]:

@@ -33,12 +33,13 @@ CUT = {
 STEPS = {2: (2, 3), 3: (2, 1, 2)}  # of each stage
 # What the jobs' sentences are replaced by, of those in tests/assets.
 SENTENCES = {
-    "coco/train.txt": "captions.txt",
+    "download:coco-captions": "captions.txt",
     "jokes/jokes.json": "jokes.json",
-    "news/train.txt": "news.txt",
+    "download:emnlp-news": "news.txt",
+    "manual": "captions.txt",  # each Python's own is another
     "poems/tang_5jue.txt": "quatrains.txt",
     "sentiment/": "sentiment",
-    "stories/sentences.txt": "captions.txt",
+    "download:tiny-shakespeare": "captions.txt",
 }
 # Arguments of the networks that cost time, where a job's are larger: fewer channels, the same mathematics.
 NARROW: dict[str, dict[str, int]] = {

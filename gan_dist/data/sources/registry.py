@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
+from gan_dist.data.downloads import with_local_source
 from gan_dist.data.image_decoding import (
     ImageForm,
     array_to_image,
@@ -52,13 +53,15 @@ from gan_dist.data.sources.image_pairs import check_alike, halves, list_pairs, r
 from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
 from gan_dist.data.sources.walk import walk
+from gan_dist.data.text.builtin import KIND as BUILT_IN_TEXT
+from gan_dist.data.text.builtin import read_built_in_text
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
 from gan_dist.data.value_range import Ranges, check_spread, describe_ranges, ranges_of
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
-from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
+from gan_dist.spec.data import BUILT_IN_TEXTS, DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
@@ -72,6 +75,7 @@ READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     KIND: read_own,
     "sentences": read_sentences,
     "oracle": read_oracle,
+    BUILT_IN_TEXT: read_built_in_text,
 }
 PROBED = 64
 TRIED = 8  # pictures whose pixels are looked at before all that are probed are
@@ -95,7 +99,7 @@ def find_source(data: DataSpec) -> Source:
         DataError: nothing is there, nothing in it can be a sample, or the labels asked for do not exist.
     """
     if isinstance(data, TextData):
-        return find_text(data)
+        return find_text(with_local_source(data))
     return source_of(data, list_source(data))
 
 
@@ -208,6 +212,12 @@ def glance(listing: Listing, most: int) -> list[Glimpse]:
 
 
 def list_source(data: PictureData) -> Listing:
+    """The samples that `data.source` holds, one by one. Raises what `find_source` raises."""
+    if data.source in BUILT_IN_TEXTS:
+        raise DataError(
+            f"data.source: {data.source!r} is text; set data.modality: text, or name a folder ./{data.source}"
+        )
+    data = with_local_source(data)
     if isinstance(data, PairData):
         return list_pairs(data)
     assert isinstance(data, ImageData)

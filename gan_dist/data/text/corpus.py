@@ -18,6 +18,8 @@ from gan_dist.data.source import FORMAT, Contents, Listing, Parts, Source, expla
 from gan_dist.data.sources.layout import split_files, without_common_folders
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
 from gan_dist.data.sources.walk import describe_passed, walk
+from gan_dist.data.text.builtin import KIND as BUILT_IN_KIND
+from gan_dist.data.text.builtin import built_in_text
 from gan_dist.data.text.file_formats import (
     JSON_ENDINGS,
     PACKED_ENDINGS,
@@ -33,7 +35,7 @@ from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
-from gan_dist.spec.data import TextData, is_own_data
+from gan_dist.spec.data import BUILT_IN_TEXTS, TextData, is_own_data
 from gan_dist.spec.problems import suggestion
 
 UNREADABLE = "\0"
@@ -53,6 +55,8 @@ def find_text(data: TextData) -> Source:
     if data.from_oracle:
         return find_oracle(data)
     splitting = splitting_of(data)
+    if data.source in BUILT_IN_TEXTS:
+        return _find_built_in(data, splitting)
     if is_own_data(data.source):
         return _find_own(data, splitting)
     if data.labels == "source":
@@ -69,6 +73,16 @@ def find_text(data: TextData) -> Source:
     reading = {file.name: lambda name=file.name: iterate_sentences(root, name, how) for file in files}
     told = [lambda name=file.name: describe_file(root, name, how) for file in files[:DESCRIBED]]
     return Source(where, key, lambda: _contents(data, splitting, listing, reading, told))
+
+
+def _find_built_in(data: TextData, splitting: Splitting) -> Source:
+    if data.labels != "none":
+        raise DataError(f"data.labels: {data.labels!r}, but the sentences of {data.source!r} have none; use 'none'")
+    text = built_in_text(data.source)
+    where = f"{data.source} ({text.origin})"
+    key = state_of([FORMAT, where, text.sentences, splitting, _options(data)])
+    listing = Listing(kind=BUILT_IN_KIND, where=where, state="", root=data.source, names=LineNames(), note=text.origin)
+    return Source(where, key, lambda: _contents(data, splitting, listing, {data.source: text.each}, []))
 
 
 def _find_own(data: TextData, splitting: Splitting) -> Source:

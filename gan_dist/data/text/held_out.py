@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec
+from gan_dist.data.downloads import resolve_download
 from gan_dist.data.text.file_formats import TextReadOptions, iterate_sentences
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
@@ -112,7 +113,7 @@ def check_held_out_exists(held: Held, where: str) -> None:
         DataError: it is not, or is a folder.
     """
     try:
-        root, name = locate(where)
+        root, name = locate(resolve_download(where, f"data.{held}"))
         if name is None:
             raise DataError(f"data.{held}: {where!r} is a folder; name a file of sentences")
         root.entry(name)
@@ -129,7 +130,7 @@ def held_out_texts(where: str, how: TextReadOptions, asked: str = "") -> list[st
     Raises:
         DataError: it holds none, or more than 1 % of it cannot be read.
     """
-    root, name = locate(where)
+    root, name = locate(resolve_download(where, asked.removesuffix(": ") or "sentences"))
     assert name is not None
     try:
         read = [one.content for one in iterate_sentences(root, name, how)]

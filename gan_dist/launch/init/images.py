@@ -17,7 +17,7 @@ from gan_dist.data.sources.registry import find_source, glance, list_source
 from gan_dist.errors import DataError, UsageError
 from gan_dist.launch.init.text import is_text, write_text_job
 from gan_dist.spec.amounts import Amount
-from gan_dist.spec.data import ImageData
+from gan_dist.spec.data import ImageData, absolute_source
 from gan_dist.spec.job_file import scalar
 
 SIZES = (16, 32, 64, 128, 256)  # what dcgan makes, in pixels
@@ -102,10 +102,9 @@ def _head(images: ImageSurvey, machine: Machine) -> list[str]:
 
 
 def _data(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
-    where = DIGITS if images.source == DIGITS else str(Path(images.source).expanduser().absolute())
     return [
         "data:",
-        f"  source: {_text(where)}",
+        f"  source: {_text(absolute_source(images.source))}",
         f"  size: {recipe.size}  # {_why_size(images, machine, recipe)}",
         f"  channels: {images.channels}  # most of the images are {_colour(images)}",
         f"  labels: {images.labels}  # {images.why}",

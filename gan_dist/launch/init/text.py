@@ -5,18 +5,23 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from gan_dist.data.codec import SPECIAL, Splitting
+from gan_dist.data.downloads import resolve_download
 from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
 from gan_dist.data.sources.image_files import plain_name
+from gan_dist.data.text.builtin import built_in_text
 from gan_dist.data.text.corpus import PLAIN_ENDINGS, text_files
-from gan_dist.data.text.file_formats import TextReadOptions, iterate_sentences
+from gan_dist.data.text.file_formats import Sentence, TextReadOptions, iterate_sentences
 from gan_dist.data.text_stream import BOMS, PACKED, text_format
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
+from gan_dist.spec.data import BUILT_IN_TEXTS, absolute_source
 
 MOST_READ = 200_000
 COVERED = 0.98
@@ -51,9 +56,21 @@ class TextSurvey:
 
 def is_text(source: str) -> bool:
     """Whether a source is a file of text, or a folder of nothing else. A table may name images: that is for the job."""
-    path = Path(source).expanduser()
+    if source in BUILT_IN_TEXTS:
+        return True
+    path = Path(resolve_download(source)).expanduser()
     files = [one for one in path.iterdir() if not one.name.startswith(".")] if path.is_dir() else [path]
     return bool(files) and all(_reads_as_text(file) for file in files)
+
+
+def _files(source: str) -> tuple[list[Iterator[Sentence]], str | None]:
+    """The sentences of each file of a source, and how its characters are stored."""
+    if source in BUILT_IN_TEXTS:
+        return [built_in_text(source).each()], None
+    root, name = locate(resolve_download(source))
+    files = [name] if name is not None else [entry.name for entry in text_files(root)[0]]
+    encoding = _encoding(root, files[0])
+    return [iterate_sentences(root, file, TextReadOptions(encoding)) for file in files], encoding
 
 
 def _reads_as_text(path: Path) -> bool:
@@ -76,14 +93,8 @@ def survey_text(source: str) -> TextSurvey:
     Raises:
         DataError: there is no sentence in it.
     """
-    root, name = locate(source)
-    files = [name] if name is not None else [entry.name for entry in text_files(root)[0]]
-    encoding = _encoding(root, files[0])
-    texts = [
-        one.content
-        for file in files
-        for one, _ in zip(iterate_sentences(root, file, TextReadOptions(encoding)), range(MOST_READ), strict=False)
-    ]
+    files, encoding = _files(source)
+    texts = [one.content for file in files for one in islice(file, MOST_READ)]
     read = [text for text in texts if isinstance(text, str)]
     if len(read) < LEAST:
         raise DataError(f"{source}: holds {len(read)} sentences that can be read; a job wants {LEAST} or more")
@@ -150,7 +161,7 @@ name: text-{word[:50]}
 
 data:
   modality: text
-  source: {Path(source).expanduser().absolute()}
+  source: {absolute_source(source)}
   tokens: {found.way}  # {found.why}
   length: {found.length}  # {COVERED:.0%} of the sentences have at most so many tokens; the others lose their end
   too_long: cut
