@@ -66,7 +66,7 @@ class Part:
     def of(cls, record: Mapping[str, Any]) -> Part:
         """From `dataclasses.asdict` by way of JSON, which knows no tuples."""
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else ImageForm(**record["form"])
+        form: Form = Codec.of(record["form"]) if "vocabulary" in record["form"] else ImageForm.of(record["form"])
         return cls(**known | {"form": form})
 
     def rows(self) -> Iterator[tuple[str, int, int]]:
