@@ -30,7 +30,7 @@ from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.registry.lookup import Roots
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.image_size import Size, show_size, size_of
+from gan_dist.spec.image_size import Size, sides, size_of
 from gan_dist.spec.job import ImageData, MetricSpec
 
 
@@ -130,14 +130,18 @@ def _rows(root: Path) -> Iterator[DecodedSample]:
     for name in names:
         if (other := _size(root / name)) != size:
             raise DataError(
-                f"{str(root)!r} holds images of several sizes: {first} is {show_size(size)}, {name} is "
-                f"{show_size(other)}; resize them first, for how it is done moves every metric"
+                f"{str(root)!r} holds images of several sizes (height x width): {first} is {_shown(size)}, {name} is "
+                f"{_shown(other)}; resize them first, for how it is done moves every metric"
             )
     for part in source_of(ImageData(source=str(root), size=size), listing).parts:
         for row in read_part(part):
             if row.sample is None:
                 raise DataError(f"{str(root)!r}: {row.name} cannot be read: {row.reason}")
             yield row
+
+
+def _shown(size: Size) -> str:
+    return "x".join(map(str, sides(size)))
 
 
 def _size(path: Path) -> Size:
