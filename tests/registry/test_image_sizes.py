@@ -13,7 +13,7 @@ from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import ALIASES, check_job
 from gan_dist.registry.signatures import read_constant, read_signature
 from gan_dist.spec.job import JobSpec
-from tests.helpers import rows_of, small
+from tests.helpers import ROOT, rows_of, small
 
 OWN = """
 import torch
@@ -134,3 +134,16 @@ def test_asking_costs_no_torch(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["2", "False"]
+
+
+def test_the_page_of_networks_says_what_their_classes_say() -> None:
+    page = (ROOT / "gan_dist" / "docs" / "networks.md").read_text()
+    for kind, aliases in ALIASES.items():
+        for alias, target in aliases.items() if kind in ("generator", "discriminator", "network") else ():
+            if not (says := read_constant(target, "sizes")):
+                continue
+            row = next(
+                line for line in page.splitlines() if line.startswith(f"| `{alias}` | ") and "pixels" not in line
+            )
+            assert f"{says['least']} to {says['most']}" in row if "most" in says else f"from {says['least']}" in row
+            assert ("doubled" in row) == ("base" in says) or alias == "pix2pix"
