@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gan_dist.api import Run, compare, evaluate, export, list_runs, submit, train
-    from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
+    from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, sides, watch
     from gan_dist.errors import GanDistError
     from gan_dist.generation.model import Model, load
 
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 # Where the public names are. Most come with torch, so each is imported when first asked for.
 _PUBLIC = {
     "gan_dist.api": ("Run", "compare", "evaluate", "export", "list_runs", "submit", "train"),
-    "gan_dist.contracts": ("Batch", "Nets", "Phase", "Term", "mean_over", "watch"),
+    "gan_dist.contracts": ("Batch", "Nets", "Phase", "Term", "mean_over", "sides", "watch"),
     "gan_dist.errors": ("GanDistError",),
     "gan_dist.generation.model": ("Model", "load"),
 }
@@ -42,6 +42,7 @@ __all__ = [
     "list_runs",
     "load",
     "mean_over",
+    "sides",
     "submit",
     "train",
     "watch",

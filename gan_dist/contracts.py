@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
+from gan_dist.spec.image_size import Size as Size
+from gan_dist.spec.image_size import sides as sides
 
 Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs"]
 

@@ -21,11 +21,12 @@ ADAPT_EVERY = 4
 
 
 class Ada:
-    """Pictures [B, C, N, N] in [-1, 1] to pictures of the same shape. Each change is made with probability p alone.
+    """Pictures [B, C, H, W] in [-1, 1] to pictures of the same shape. Each change is made with probability p alone.
 
-    In this order (appendix B, with its strengths): mirror, quarter turns, shift by up to an eighth in whole pixels;
-    scale, turn, stretch, turn again, shift by parts of pixels; brightness, contrast, mirrored brightness, hue,
-    saturation; a square of half the side cut out. With p = 0 a picture stays as it is to the bit.
+    In this order (appendix B, with its strengths): mirror, quarter turns (half turns of pictures that are no squares),
+    shift by up to an eighth in whole pixels; scale, turn, stretch, turn again, shift by parts of pixels; brightness,
+    contrast, mirrored brightness, hue, saturation; half of the height and width cut out. With p = 0 a picture stays as
+    it is to the bit.
 
     Args:
         p: probability of each change, in [0, 1]; where it begins if `target` is given.
@@ -35,7 +36,7 @@ class Ada:
         blit: factor of p for mirror, quarter turns and whole pixels, in [0, 1].
         geometry: factor of p for scale, turns, stretch and parts of pixels, in [0, 1].
         colour: factor of p for the changes of colour, in [0, 1]; 0.5 in R3GAN.
-        cutout: factor of p for the square, in [0, 1]; 1 in R3GAN.
+        cutout: factor of p for the hole, in [0, 1]; 1 in R3GAN.
 
     Raises:
         ValueError: a number is out of its range.
@@ -102,10 +103,12 @@ class Ada:
     def _blitted(self, x: Tensor, dice: _Dice) -> Tensor:
         p = self.p * self.blit
         x = flip(x, dice.chosen(p) & (dice.uniform() < 0.5))
-        x = rotate_quarters(x, dice.chosen(p) * (4 * dice.uniform()).floor().long())
-        chosen, shift = dice.chosen(p), torch.stack([dice.uniform(), dice.uniform()], 1)
-        most = x.shape[-1] / 8
-        return shift_pixels(x, chosen[:, None] * ((2 * shift - 1) * most).round().long(), mirrored=True)
+        height, width = x.shape[2:]
+        step = 1 if height == width else 2
+        x = rotate_quarters(x, dice.chosen(p) * step * (4 // step * dice.uniform()).floor().long())
+        chosen = dice.chosen(p)
+        shift = torch.stack([(2 * dice.uniform() - 1) * (side / 8) for side in (width, height)], 1)
+        return shift_pixels(x, chosen[:, None] * shift.round().long(), mirrored=True)
 
     def _transformed(self, x: Tensor, dice: _Dice) -> Tensor:
         p = self.p * self.geometry

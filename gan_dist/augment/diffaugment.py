@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gan_dist.augment.transforms import cutout, shift_pixels
+from gan_dist.augment.transforms import cutout, shift_pixels, whole_shifts
 from gan_dist.distributed.randomness import Rng
 
 POLICIES = ("color", "translation", "cutout")
@@ -20,8 +20,8 @@ class DiffAugment:
     """Pictures [B, C, H, W] in [-1, 1] to pictures of the same shape, each changed by all of `policy`.
 
     Color adds a brightness in [-0.5, 0.5), scales the distance from grey by [0, 2) and that from the picture's mean by
-    [0.5, 1.5); translation moves by up to an eighth of the side, with zeros behind; cutout sets a square of half the
-    side to zero.
+    [0.5, 1.5); translation moves by up to an eighth of the height and width, with zeros behind; cutout sets a hole of
+    half of both to zero.
 
     Args:
         policy: any of color, translation and cutout; the paper has all three for few pictures.
@@ -48,8 +48,8 @@ class DiffAugment:
             x = torch.lerp(x.mean(1, keepdim=True), x, _each(2 * saturation))
             x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, _each(contrast + 0.5))
         if "translation" in self.policy:
-            most = round(SHIFT * x.shape[-1])
-            x = shift_pixels(x, (shift * (2 * most + 1)).floor().long() - most, mirrored=False)
+            most = [round(SHIFT * side) for side in (x.shape[3], x.shape[2])]
+            x = shift_pixels(x, whole_shifts(shift, most), mirrored=False)
         if "cutout" in self.policy:
             x = cutout(x, hole, HOLE)
         return x

@@ -1,4 +1,4 @@
-"""Differentiable changes of pictures [B, C, N, N], one choice for each picture.
+"""Differentiable changes of pictures [B, C, H, W], one choice for each picture.
 
 `resample_affine` applies any affine map with little aliasing (Karras et al. 2020, arXiv 2006.06676, appendix B.2): the
 picture is doubled with the wavelet filter sym6, looked up between its pixels, and halved with the same filter
@@ -9,6 +9,7 @@ whole pixels, exactly. Everything is linear in the picture, so it differentiates
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,23 +40,28 @@ BILINEAR, BORDER = 0, 1  # as `torch.ops` numbers them
 
 
 def resample_affine(x: Tensor, source: Tensor) -> Tensor:
-    """[B, C, N, N] at the places where `source` says that each pixel comes from; beyond its edges it is mirrored.
+    """[B, C, H, W] at the places where `source` says that each pixel comes from; beyond its edges it is mirrored.
 
     Args:
         x: pictures of any size.
-        source: affine maps [B, 2, 3] from places in the result to places in `x`, as (right, down) in [-1, 1] between
-            the outer edges; not differentiated.
+        source: affine maps [B, 2, 3] from places in the result to places in `x`, as (right, down) from the middle: a
+            matrix, which turns and scales pixels, and a shift in halves of width and height; not differentiated.
     """
-    size = x.shape[-1]
+    lengths = x.shape[3], x.shape[2]
     doubled = _doubled(_mirrored(x))
     # In pixels of the doubled picture, from the middle: `place` of what is filtered, `come` of where it comes from.
-    steps = torch.arange(2 * size + TAPS - 2, device=x.device, dtype=x.dtype) - DELAY - (size - 1)
-    place = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
-    come = place @ source[:, None, :, :2].mT + size * source[:, None, None, :, 2]
-    # A little beyond the edges the margin is looked up as it is: to the filter, not symmetric, a mirror is not that.
-    come = torch.where(come.abs() <= size + REACH, come, _folded(come, size)) + DELAY + (size - 1) + 2 * MARGIN
-    grid = (2 * come + 1) / doubled.shape[-1] - 1
-    return _halved(torch.as_tensor(_LookedUp.apply(doubled, grid)))
+    steps = [
+        torch.arange(2 * length + TAPS - 2, device=x.device, dtype=x.dtype) - DELAY - (length - 1) for length in lengths
+    ]
+    place = torch.stack(torch.meshgrid(*steps, indexing="xy"), -1)
+    turned = place @ source[:, None, :, :2].mT
+    grid = []
+    for axis, length in enumerate(lengths):
+        come = turned[..., axis] + length * source[:, None, None, axis, 2]
+        # A little beyond the edges the margin is looked up as it is: to a filter without symmetry a mirror is not that.
+        come = torch.where(come.abs() <= length + REACH, come, _folded(come, length))
+        grid.append((2 * (come + DELAY + (length - 1) + 2 * MARGIN) + 1) / doubled.shape[3 - axis] - 1)
+    return _halved(torch.as_tensor(_LookedUp.apply(doubled, torch.stack(grid, -1))))
 
 
 class _LookedUp(torch.autograd.Function):
@@ -95,10 +101,11 @@ def _folded(place: Tensor, size: int) -> Tensor:
 
 def _mirrored(x: Tensor) -> Tensor:
     """With a margin of mirrored pixels."""
-    size = x.shape[-1]
-    along = torch.arange(-MARGIN, size + MARGIN, device=x.device).remainder(2 * size)
-    along = torch.minimum(along, 2 * size - 1 - along)
-    return x.index_select(2, along).index_select(3, along)
+    for axis in (2, 3):
+        size = x.shape[axis]
+        along = torch.arange(-MARGIN, size + MARGIN, device=x.device).remainder(2 * size)
+        x = x.index_select(axis, torch.minimum(along, 2 * size - 1 - along))
+    return x
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -192,10 +199,15 @@ def flip(x: Tensor, which: Tensor) -> Tensor:
 
 
 def rotate_quarters(x: Tensor, quarters: Tensor) -> Tensor:
-    """Turned anticlockwise by 0 to 3 `quarters` [B] of a circle."""
-    for quarter in (1, 2, 3):
+    """Turned anticlockwise by 0 to 3 `quarters` [B] of a circle; pictures that are no squares only by 0 or 2."""
+    for quarter in (1, 2, 3) if x.shape[2] == x.shape[3] else (2,):
         x = torch.where((quarters == quarter)[:, None, None, None], x.rot90(quarter, (2, 3)), x)
     return x
+
+
+def whole_shifts(uniform: Tensor, most: Sequence[int]) -> Tensor:
+    """Uniform numbers [B, 2] in [0, 1) as whole ones from -most to most, of right and down."""
+    return torch.stack([(uniform[:, axis] * (2 * by + 1)).floor().long() - by for axis, by in enumerate(most)], 1)
 
 
 def shift_pixels(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
@@ -213,13 +225,15 @@ def shift_pixels(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
 
 
 def cutout(x: Tensor, centre: Tensor, share: float) -> Tensor:
-    """Zero in a square of `share` of the side; `centre` [B, 2] in [0, 1) says which pixel it is around."""
-    size = x.shape[-1]
-    hole = round(share * size)
-    first = (centre * (size + (1 - hole % 2))).floor() - hole // 2
-    distance = torch.arange(size, device=x.device) - first[:, :, None]
-    within = (distance >= 0) & (distance < hole)
-    return x * ~(within[:, 0, None, :, None] & within[:, 1, None, None, :])
+    """Zero in a hole of `share` of height and width; `centre` [B, 2] in [0, 1) says which pixel, down and right, it is
+    around."""
+    within = []
+    for axis, size in enumerate(x.shape[2:]):
+        hole = round(share * size)
+        first = (centre[:, axis] * (size + (1 - hole % 2))).floor() - hole // 2
+        distance = torch.arange(size, device=x.device) - first[:, None]
+        within.append((distance >= 0) & (distance < hole))
+    return x * ~(within[0][:, None, :, None] & within[1][:, None, None, :])
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:

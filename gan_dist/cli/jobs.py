@@ -80,14 +80,18 @@ def init(
         typer.Argument(metavar="SRC", help="What `data.source` may name: a folder of images, an archive, 'digits'."),
     ],
     size: Annotated[
-        int | None,
-        typer.Option(metavar="PIXELS", help="Height and width to train at, instead of what fits the images."),
+        str | None,
+        typer.Option(
+            metavar="N|HxW",
+            help="Pixels to train at, 64 or 64x96 (height x width), instead of what fits the images.",
+        ),
     ] = None,
 ) -> None:
     """Look at images and print a job that fits them and this machine: gan-dist init SRC > job.yaml"""
     from gan_dist.launch.init.images import write_job
+    from gan_dist.spec.image_size import parse_size_text
 
-    sys.stdout.write(write_job(source, size))
+    sys.stdout.write(write_job(source, None if size is None else parse_size_text(size)))
 
 
 def check(

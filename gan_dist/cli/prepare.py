@@ -14,6 +14,7 @@ from gan_dist.errors import UsageError
 if TYPE_CHECKING:
     from gan_dist.data.facts import DataFacts
     from gan_dist.data.prepare import Prepared
+    from gan_dist.spec.image_size import Size
 
 Workers = Annotated[
     int | None,
@@ -29,11 +30,11 @@ def prepare(
         str | None, typer.Argument(metavar="DST", help="Where the shards go: a folder or URI. Not with --inspect.")
     ] = None,
     pixels: Annotated[
-        int, typer.Option("--size", metavar="PIXELS", help="Height and width to resize to.", min=4, max=2048)
-    ] = 64,
+        str, typer.Option("--size", metavar="N|HxW", help="Pixels to resize to: 64, or 64x96 (height x width).")
+    ] = "64",
     channels: Annotated[str, typer.Option(help="auto, 1 (grey), 3 (colour) or 4 (with transparency).")] = "auto",
     labels: Annotated[str, typer.Option(help="none, folders, or source.")] = "none",
-    fit: Annotated[str, typer.Option(help="How images become square: crop, pad or stretch.")] = "crop",
+    fit: Annotated[str, typer.Option(help="How images get the shape of --size: crop, pad or stretch.")] = "crop",
     background: Annotated[str, typer.Option(help="Colour under transparency and around padded images.")] = "black",
     max_rejected: Annotated[float, typer.Option(help="Share of samples that may be broken.", min=0, max=1)] = 0.01,
     length: Annotated[
@@ -66,7 +67,7 @@ def prepare(
     if length is not None:
         options |= {"modality": "text", "length": length}
     else:
-        options |= {"size": pixels, "channels": channels if channels == "auto" else _whole(channels)}
+        options |= {"size": _size(pixels), "channels": channels if channels == "auto" else _whole(channels)}
         options |= {"fit": fit, "background": background}
     options |= overrides_document(sets or []).value
     check_address(address, workers)
@@ -183,11 +184,19 @@ def _lengths(found: Prepared) -> list[str]:
 
 def _key(facts: DataFacts) -> str:
     """What a job says of prepared data beside their place."""
-    from gan_dist.data.facts import TextFacts
+    from gan_dist.data.facts import ImageFacts, TextFacts
+    from gan_dist.spec.image_size import show_size
 
     if isinstance(facts, TextFacts):
         return f"modality: text, length: {facts.codec.length}"
-    return f"size: {facts.shape[-1]}"
+    assert isinstance(facts, ImageFacts)
+    return f"size: {show_size(facts.size)}"
+
+
+def _size(text: str) -> Size:
+    from gan_dist.spec.image_size import parse_size_text
+
+    return parse_size_text(text)
 
 
 def _whole(text: str) -> int | str:

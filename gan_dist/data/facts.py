@@ -12,6 +12,7 @@ from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError
 from gan_dist.spec.data import PictureData, TextData
 from gan_dist.spec.fields import Held
+from gan_dist.spec.image_size import Size, show_size, sides, size_from_json
 
 NAMED = 10
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -73,9 +74,9 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts(DataFacts):
-    """Images. `size` and `channels` are those of each."""
+    """Images. `size`, N or (height, width), and `channels` are those of each."""
 
-    size: int
+    size: Size
     channels: int
 
     @property
@@ -84,18 +85,19 @@ class ImageFacts(DataFacts):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.channels, self.size, self.size)
+        return (self.channels, *sides(self.size))
 
     @property
     def described(self) -> str:
-        return f"images of {self.size}x{self.size} {KINDS[self.channels]}"
+        height, width = sides(self.size)
+        return f"images of {height}x{width} {KINDS[self.channels]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairFacts(ImageFacts):
     """Pairs of images: what is to be made, of `size` and `channels`, and what it is made of, with `input_channels`.
 
-    Both are stored as one sample, [channels + input_channels, size, size].
+    Both are stored as one sample, [channels + input_channels, H, W].
     """
 
     input_channels: int
@@ -158,6 +160,8 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
     known |= {
         name: tuple(known[name]) for name in ("classes", "class_counts", "class_weights", "remarks") if name in known
     }
+    if "size" in known:
+        known["size"] = size_from_json(known["size"])
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])
@@ -184,8 +188,8 @@ def check_images(data: PictureData, facts: ImageFacts) -> None:
     """Raises DataError where size or channels are not those of the job."""
     if facts.size != data.size:
         raise DataError(
-            f"data.size: {data.size}, but {data.source!r} was prepared at {facts.size}; set data.size: {facts.size}, "
-            "or prepare it anew"
+            f"data.size: {show_size(data.size)}, but {data.source!r} was prepared at {show_size(facts.size)}; set "
+            f"data.size: {show_size(facts.size)}, or prepare it anew"
         )
     if data.channels not in ("auto", facts.channels):
         raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")

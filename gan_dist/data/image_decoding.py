@@ -1,4 +1,4 @@
-"""Decoding: bytes of an image file to uint8 pixels [C, S, S]. Pure functions, run by Ray Data or in-process."""
+"""Decoding: bytes of an image file to uint8 pixels [C, H, W]. Pure functions, run by Ray Data or in-process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageColor, ImageOps, PngImagePlugin
 from gan_dist.data.picture_formats import HEAD_BYTES, PictureFormat, format_of, heif_is_installed
 from gan_dist.data.value_range import Ranges, to_uint8
 from gan_dist.errors import UnreadableSample
+from gan_dist.spec.image_size import Size, sides, size_from_json
 
 LARGEST_PIXELS = 80_000_000  # three copies with transparency stay below 1 GiB
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # the workflows that some programs note in a picture are no damage
@@ -28,16 +29,16 @@ class ImageForm:
     """What every sample is brought to.
 
     Attributes:
-        size: height and width in pixels.
+        size: N pixels high and wide, or (height, width).
         channels: 1 grey, 3 RGB, 4 RGBA.
-        fit: how a picture becomes square: crop (its centre), pad (with the background), or stretch.
+        fit: how a picture gets that shape: crop (its centre), pad (with the background), or stretch.
         background: a colour's name or #rrggbb, under transparency and around padded pictures.
         ranges: which values are black and white, of each type of values that is not bytes.
         pair: where a sample is two pictures, what is to be made and below it what it is made of: "left" or "right", the
             half of one file that is the input, or "apart", two files. Empty for one picture.
     """
 
-    size: int
+    size: Size
     channels: int
     fit: str = "crop"
     background: str = "black"
@@ -47,11 +48,12 @@ class ImageForm:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> ImageForm:
         """From `dataclasses.asdict` by way of JSON, which knows no tuples."""
-        return cls(**{**record, "ranges": tuple((kind, low, high) for kind, low, high in record["ranges"])})
+        ranges = tuple((kind, low, high) for kind, low, high in record["ranges"])
+        return cls(**{**record, "size": size_from_json(record["size"]), "ranges": ranges})
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.channels * (2 if self.pair else 1), self.size, self.size)
+        return (self.channels * (2 if self.pair else 1), *sides(self.size))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -131,18 +133,18 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, look: ImageForm) -> Pixels:
-    """uint8 [C, S, S], perhaps a view: brought to a square as `look.fit` says, with Lanczos' antialiasing filter."""
+    """uint8 [C, H, W], perhaps a view: brought to `look.size` as `look.fit` says, with Lanczos' antialiasing filter."""
     image = _in_eight_bits(image, look)
     image = _flat(image, look) if look.channels != 4 else image.convert("RGBA")
-    side = (look.size, look.size)
-    if image.size != side:
+    height, width = sides(look.size)
+    if image.size != (width, height):
         if look.fit == "stretch":
-            image = image.resize(side, Image.Resampling.LANCZOS)
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
         elif look.fit == "pad":
             image = _padded(image, look)
         else:
-            image = ImageOps.fit(image, side, Image.Resampling.LANCZOS)
-    pixels = np.asarray(image, np.uint8).reshape(look.size, look.size, look.channels)
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image, np.uint8).reshape(height, width, look.channels)
     return pixels.transpose(2, 0, 1)
 
 
@@ -164,12 +166,14 @@ def deep_values(image: Image.Image) -> NDArray[Any] | None:
 def _padded(image: Image.Image, look: ImageForm) -> Image.Image:
     """In the middle of the background, as large as fits: at least a pixel wide and high, where `ImageOps.pad` of Pillow
     before 13 fails and later ones show nothing."""
-    longer = max(image.size)
-    width, height = (max(1, round(length / longer * look.size)) for length in image.size)
-    square = Image.new(image.mode, (look.size, look.size), _fill(look))
-    place = (round((look.size - width) * 0.5), round((look.size - height) * 0.5))
-    square.paste(image.resize((width, height), Image.Resampling.LANCZOS), place)
-    return square
+    high, wide = sides(look.size)
+    # By the side that is shrunk most: that one fills the form, whole.
+    longer, whole = (image.height, high) if image.height * wide > image.width * high else (image.width, wide)
+    width, height = (max(1, round(length / longer * whole)) for length in image.size)
+    padded = Image.new(image.mode, (wide, high), _fill(look))
+    place = (round((wide - width) * 0.5), round((high - height) * 0.5))
+    padded.paste(image.resize((width, height), Image.Resampling.LANCZOS), place)
+    return padded
 
 
 def _flat(image: Image.Image, look: ImageForm) -> Image.Image:

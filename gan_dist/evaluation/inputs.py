@@ -31,6 +31,7 @@ from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.registry.lookup import Roots
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.image_size import Size, sides, size_of
 from gan_dist.spec.job import ImageData, MetricSpec
 
 
@@ -107,7 +108,7 @@ def read_image_folder(where: str) -> Memory:
     """The images of a folder, or of prepared data, as they are: nothing is resized.
 
     Raises:
-        DataError: there are none, one cannot be read, or they are not all squares of one size.
+        DataError: there are none, one cannot be read, or they are not all of one size.
     """
     if not Path(where).is_dir():
         raise DataError(f"{where!r} is no folder of images")
@@ -115,9 +116,9 @@ def read_image_folder(where: str) -> Memory:
         return load_into_memory(found, 0, 1)
     rows = list(_rows(Path(where)))
     pixels = np.stack([row.sample for row in rows if row.sample is not None])
-    count, channels, size, _ = pixels.shape
+    count, channels, height, width = pixels.shape
     checksum = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
-    facts = ImageFacts(count=count, size=size, channels=channels, checksum=checksum)
+    facts = ImageFacts(count=count, size=size_of(height, width), channels=channels, checksum=checksum)
     return Memory(blocks=[pixels], labels=np.zeros(count, np.int64), facts=facts, seed=0, batch=1)
 
 
@@ -126,24 +127,28 @@ def _rows(root: Path) -> Iterator[DecodedSample]:
     if listing is None:
         raise DataError(f"no images in {str(root)!r}")
     names = listing.names
-    (width, height), first = _size(root / names[0]), names[0]
+    size, first = _size(root / names[0]), names[0]
     for name in names:
-        if _size(root / name) != (width, width):
+        if (other := _size(root / name)) != size:
             raise DataError(
-                f"{str(root)!r} holds images of several sizes, or no squares: {first} is {width}x{height}, {name} is "
-                f"{'x'.join(map(str, _size(root / name)))}; resize them first, for how it is done moves every metric"
+                f"{str(root)!r} holds images of several sizes (height x width): {first} is {_shown(size)}, {name} is "
+                f"{_shown(other)}; resize them first, for how it is done moves every metric"
             )
-    for part in source_of(ImageData(source=str(root), size=width), listing).parts:
+    for part in source_of(ImageData(source=str(root), size=size), listing).parts:
         for row in read_part(part):
             if row.sample is None:
                 raise DataError(f"{str(root)!r}: {row.name} cannot be read: {row.reason}")
             yield row
 
 
-def _size(path: Path) -> tuple[int, int]:
+def _shown(size: Size) -> str:
+    return "x".join(map(str, sides(size)))
+
+
+def _size(path: Path) -> Size:
     try:
         with Image.open(path) as image:
-            return image.size
+            return size_of(image.height, image.width)
     except (OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{str(path)!r} cannot be read: {error}") from error
 

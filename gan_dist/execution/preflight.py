@@ -265,7 +265,7 @@ def augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
     if isinstance(facts, PairFacts):
         return ["augment: would change a picture and not the one it is made of; remove it, or use data.xflip"]
     rng = single_lane_rng(("preflight",), BATCH, torch.device("cpu"))
-    pictures = rng.uniform(facts.channels, facts.size, facts.size)
+    pictures = rng.uniform(*facts.shape)
     try:
         changed: Any = augment(pictures, rng)
     except Exception as error:

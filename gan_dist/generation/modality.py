@@ -139,7 +139,7 @@ class PairModality(Modality[PairFacts]):
         return _inputs_at(generator, numbers, seed, rows, device)
 
     def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
-        shape = (self.facts.input_channels, self.facts.size, self.facts.size)
+        shape = (self.facts.input_channels, *self.facts.shape[1:])
         return torch.zeros(n, *shape, device="meta") if rng is None else rng.normal(*shape)
 
     def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:

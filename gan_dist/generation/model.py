@@ -151,7 +151,7 @@ class Model:
         facts = self.facts
         if not isinstance(facts, PairFacts):
             raise UsageError(f"{self.name} makes {facts.described} of noise alone; use sample()")
-        wanted = (facts.input_channels, facts.size, facts.size)
+        wanted = (facts.input_channels, *facts.shape[1:])
         if tuple(images.shape[1:]) != wanted or images.dtype != torch.uint8:
             raise UsageError(
                 f"images: {tuple(images.shape)} {images.dtype}; {self.name} wants uint8 [n, "

@@ -201,7 +201,8 @@ def mean_nearest_distance(samples: Tensor) -> float:
     """
     if samples.ndim > 2:
         pixels = samples[:COMPARED].float() / 255
-        rows = F.adaptive_avg_pool2d(pixels, min(LARGEST, pixels.shape[-1])).flatten(1)
+        height, width = (min(LARGEST, side) for side in pixels.shape[2:])
+        rows = F.adaptive_avg_pool2d(pixels, (height, width)).flatten(1)
         between = torch.cdist(rows, rows)
     else:
         rows = samples[:COMPARED]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -89,7 +90,7 @@ class SamplingPlan:
         """What is to be made, at most 1024 samples or 64 MiB of pixels at a time."""
         size = MOST
         if isinstance(facts, ImageFacts):
-            each = facts.channels * facts.size**2
+            each = math.prod(facts.shape)
             size = min(MOST, max(1, MOST_BYTES // each // CHUNK) * CHUNK)
         places = [(seed, first) for seed in self.seeds for first in range(0, self.n, size)]
         return [

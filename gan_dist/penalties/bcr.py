@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_dist.augment.transforms import flip, shift_pixels
+from gan_dist.augment.transforms import flip, shift_pixels, whole_shifts
 from gan_dist.contracts import Batch, Nets, Term, Which
 
 
 class Bcr:
     """real * E (D(T(x)) - D(x))^2 + fake * E (D(T(G(z))) - D(G(z)))^2 (algorithm 1).
 
-    T mirrors half of the samples and moves each by up to an eighth of its side, mirrored beyond the edge. D is taken
-    without the job's augmentation.
+    T mirrors half of the samples and moves each by up to an eighth of its height and width, mirrored beyond the edge. D
+    is taken without the job's augmentation.
 
     Args:
         real: strength on real samples, >= 0.
@@ -46,7 +46,6 @@ def _inconsistency(nets: Nets, batch: Batch, which: Which) -> Tensor:
     plain = nets.D.raw
     judged: Tensor = batch.discriminate(nets, which).logits if plain is nets.D else plain(x, batch.cond)
     mirror, right, down = batch.rng(f"bcr {which}").uniform(3).unbind(1)
-    most = x.shape[-1] // 8
-    shift = (torch.stack([right, down], 1) * (2 * most + 1)).floor().long() - most
+    shift = whole_shifts(torch.stack([right, down], 1), [x.shape[3] // 8, x.shape[2] // 8])
     changed: Tensor = plain(shift_pixels(flip(x, mirror < 0.5), shift, mirrored=True), batch.cond)
     return changed - judged

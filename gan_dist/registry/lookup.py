@@ -20,6 +20,7 @@ from gan_dist.registry.signatures import Param, Signature, read_constant, read_s
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.data import Modality
 from gan_dist.spec.fields import is_own_name
+from gan_dist.spec.image_size import Size, SizeRule, parse_size, show_size, sides
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, suggestion, unknown_key
 from gan_dist.spec.schedules import Schedule
@@ -116,7 +117,8 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree, roots), *check_optimizers(tree, roots), *check_data(tree, roots)]
+    found += [*_check_opponent(tree, roots), *_check_sizes(tree, roots)]
+    found += [*check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
 
@@ -141,6 +143,8 @@ def build_component(
     takes = {} if bare else inspect.signature(factory).parameters
     takes_all = any(param.kind is param.VAR_KEYWORD for param in takes.values())
     supplied = {key: value for key, value in provided.items() if takes_all or key in takes}
+    if isinstance(size := supplied.get("size"), tuple) and not hasattr(factory, "sizes"):
+        raise UsageError(f"data.size: {_no_square(kind, use, size)}")
     values = {key: value.values[0] if isinstance(value, Schedule) else value for key, value in args.items()}
     try:
         return factory(**supplied, **values)
@@ -246,6 +250,66 @@ def _check_opponent(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Key
         if use in ALIASES[slot.kind] or _attribute(slot, "needs_discriminator", roots):
             yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
             return
+
+
+def _check_sizes(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """Components that cannot be built for images of `data.size`. The class of those that take height and width says
+    `sizes`, a mapping as `SizeRule` has it; others take squares alone, and check them when they are built."""
+    data = tree.get("data")
+    written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    try:
+        size = parse_size(written.get("size"))
+    except ValueError:
+        return
+    for slot in component_slots(tree):
+        try:
+            text = _wrong_size(slot.kind, slot.written["use"], size, roots)
+        except ValueError as error:
+            yield (*slot.keys, "use"), str(error)
+            continue
+        if text:
+            others = _that_take(slot.kind, size, written.get("modality", "image"))
+            yield ("data", "size"), f"{text}{f'; or use {others}' if others else ''}"
+
+
+def _wrong_size(kind: Kind, use: str, size: Size, roots: Roots) -> str:
+    """Why a component cannot be built for images of a size; empty where it can, or only running its code could tell.
+
+    Raises:
+        ValueError: what its class says of sizes is none of their rules.
+    """
+    try:
+        target = resolve_target(kind, use)
+        takes, says = signature(target, roots), read_constant(target, "sizes", roots)
+    except ValueError:
+        return ""  # which is told at its name
+    if "size" not in PROVIDED[kind] or all(param.name != "size" for param in takes.params):
+        return ""
+    if says is None:
+        return _no_square(kind, use, size) if isinstance(size, tuple) else ""
+    rule = SizeRule.of(says)
+    if rule.takes(size):
+        return ""
+    return f"{show_size(size)}, but {kind} '{use}' takes {rule}; {show_size(rule.nearest(size))} is nearest"
+
+
+def _no_square(kind: Kind, use: str, size: Size) -> str:
+    return (
+        f"{show_size(size)} is no square, and {kind} '{use}' takes squares alone, as its class says no `sizes`; "
+        f"{min(sides(size))} is one"
+    )
+
+
+def _that_take(kind: Kind, size: Size, modality: Modality) -> str:
+    """The shipped components of a kind that can be built for images of a size."""
+    found = [
+        alias
+        for alias, target in ALIASES[kind].items()
+        if any(param.name == "size" for param in signature(target).params)
+        and modality in modalities_of(signature(target))
+        and not _wrong_size(kind, alias, size, ())
+    ]
+    return ", ".join(found)
 
 
 def _attribute(slot: ComponentSlot, name: str, roots: Roots) -> Any:

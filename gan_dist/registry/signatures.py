@@ -40,18 +40,31 @@ def read_signature(target: str, roots: Sequence[str | Path] = ()) -> Signature:
 
 
 def read_constant(target: str, name: str, roots: Sequence[str | Path] = ()) -> Any:
-    """The literal value that the body of class `module:Name` gives to `name`; None where it gives none.
+    """The literal value that the body of class `module:Name`, or of one it inherits from, gives to `name`; None where
+    none is given.
 
     Raises:
         ValueError: there is no such module or class in it.
     """
     module_name, _, owner = target.partition(":")
-    found = find_definition(read_module(module_name, roots), owner, roots).node
-    for node in found.body if isinstance(found, ast.ClassDef) else ():
+    return _constant(find_definition(read_module(module_name, roots), owner, roots), name, roots)
+
+
+def _constant(found: Found, name: str, roots: Sequence[str | Path]) -> Any:
+    if not isinstance(found.node, ast.ClassDef):
+        return None
+    for node in found.node.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(one, ast.Name) and one.id == name for one in targets):
             value = _literal(getattr(node, "value", None))
             return None if isinstance(value, str) and value == ast.unparse(node.value) else value  # type: ignore[attr-defined]
+    for base in (ast.unparse(one).partition("[")[0] for one in found.node.bases):
+        try:
+            own = None if base in PLAIN_BASES | FIELD_BASES else find_definition(found.module, base, roots)
+        except ValueError:
+            continue
+        if own is not None and (value := _constant(own, name, roots)) is not None:
+            return value
     return None
 
 

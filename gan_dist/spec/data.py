@@ -18,6 +18,7 @@ from pydantic import (
 
 from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole, is_own_name
+from gan_dist.spec.image_size import ImageSize
 from gan_dist.spec.problems import show_value, suggestion
 
 Modality = Literal["image", "text", "pair"]
@@ -91,17 +92,15 @@ class DataSection(Section):
 class PictureData(DataSection):
     """What images and pairs of images say about their data."""
 
-    size: Whole = Field(
-        ge=4,
-        le=2048,
-        description="Height and width that images are resized to.",
+    size: ImageSize = Field(
+        description="What images are resized to: N pixels high and wide, or [height, width].",
         json_schema_extra={"unit": "pixels"},
     )
     channels: Literal["auto", 1, 3, 4] = Field(
         default="auto", description="1 for grey, 3 for colour, 4 with transparency; auto takes what the images have."
     )
     fit: Literal["crop", "pad", "stretch"] = Field(
-        default="crop", description="How images become square: cut to their centre, padded, or stretched."
+        default="crop", description="How images get the shape of `size`: cut to their centre, padded, or stretched."
     )
     background: Colour = Field(
         default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."

@@ -20,13 +20,12 @@ from gan_dist.registry import lookup
 from gan_dist.registry.lookup import modalities_of
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.data import Modality
+from gan_dist.spec.image_size import Size, SizeRule, sides
 
 CPU = torch.device("cpu")
 N, CLASSES = 4, 3
-SIZE, CHANNELS = 32, 3
+SIZE, WIDE, CHANNELS = 32, (32, 48), 3
 LENGTH, VOCABULARY, BOS, EOS = 6, 12, 1, 2
-PICTURES = (N, CHANNELS, SIZE, SIZE)
-SHAPES: dict[Modality, tuple[int, ...]] = {"image": PICTURES, "pair": PICTURES, "text": (N, LENGTH)}
 FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
 
 
@@ -41,20 +40,35 @@ def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path])
     return "image" if "image" in fit else fit[0]
 
 
-def data_arguments(modality: Modality, classes: int) -> dict[str, Any]:
+def sizes_to_try(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> list[Size]:
+    """A square, and of a network whose class says `sizes` a wide image too: the nearest ones that it takes.
+
+    Raises:
+        ValueError: what the class says of sizes is none of their rules.
+    """
+    says = read_constant(lookup.resolve_target(kind, use), "sizes", tuple(roots))
+    return [SIZE] if says is None else [SizeRule.of(says).nearest(size) for size in (SIZE, WIDE)]
+
+
+def sample_shape(modality: Modality, size: Size = SIZE) -> tuple[int, ...]:
+    """Of a batch of samples: [B, C, H, W], or [B, T]."""
+    return (N, LENGTH) if modality == "text" else (N, CHANNELS, *sides(size))
+
+
+def data_arguments(modality: Modality, classes: int, size: Size = SIZE) -> dict[str, Any]:
     """What the data say to a network, by argument."""
     if modality != "text":
         given = {"input_channels": CHANNELS} if modality == "pair" else {}
-        return {"size": SIZE, "channels": CHANNELS, "classes": classes, **given}
+        return {"size": size, "channels": CHANNELS, "classes": classes, **given}
     words = (*SPECIAL, *(f"word{number}" for number in range(VOCABULARY - len(SPECIAL))))
     shape = {"length": LENGTH, "vocabulary": VOCABULARY, "bos": BOS, "eos": EOS, "classes": classes}
     return shape | {"codec": Codec(LENGTH, Splitting("blanks"), words)}
 
 
-def bench_samples(modality: Modality) -> Tensor:
+def bench_samples(modality: Modality, size: Size = SIZE) -> Tensor:
     """What a discriminator sees of real data: pixels in [-1, 1], or token ids with ends in several places."""
     if modality != "text":
-        return torch.rand(PICTURES).mul_(2).sub_(1)
+        return torch.rand(sample_shape(modality, size)).mul_(2).sub_(1)
     tokens = torch.randint(EOS + 1, VOCABULARY, (N, LENGTH))
     ends = torch.arange(N) % (LENGTH + 1)
     places = torch.arange(LENGTH)
@@ -62,16 +76,16 @@ def bench_samples(modality: Modality) -> Tensor:
     return tokens.masked_fill(places > ends[:, None], 0)
 
 
-def conditions(modality: Modality, classes: int) -> Tensor | None:
+def conditions(modality: Modality, classes: int, size: Size = SIZE) -> Tensor | None:
     """What the samples are to be: classes, or the pictures that those of pairs are made of."""
     if modality == "pair":
-        return bench_samples("pair")
+        return bench_samples("pair", size)
     return torch.arange(N) % classes if classes else None
 
 
-def differentiable(modality: Modality) -> Tensor:
+def differentiable(modality: Modality, size: Size = SIZE) -> Tensor:
     """The same as numbers that a gradient can be taken by; of text, rows of the vocabulary [B, T, V]."""
-    found = bench_samples(modality)
+    found = bench_samples(modality, size)
     rows = found if modality != "text" else torch.nn.functional.one_hot(found, VOCABULARY).float()
     return rows.requires_grad_()
 

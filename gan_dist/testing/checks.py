@@ -7,6 +7,7 @@ import copy
 import inspect
 import io
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,13 +22,14 @@ from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.registry import lookup, section_checks
 from gan_dist.spec.data import Modality
+from gan_dist.spec.image_size import Size
 from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import OptimizerSettings, OptimizerSpec
 from gan_dist.testing.bench import (
     CLASSES,
     CPU,
     FORMS,
-    SHAPES,
+    SIZE,
     N,
     bench_samples,
     component_modality,
@@ -35,6 +37,8 @@ from gan_dist.testing.bench import (
     data_arguments,
     differentiable,
     make_bench,
+    sample_shape,
+    sizes_to_try,
 )
 from gan_dist.training.optimizers import OtherOptimizer, unserializable_leaves
 
@@ -57,8 +61,8 @@ def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = ("."
 
 
 def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> list[str]:
-    """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, or
-    sentences of 6 tokens, with and without classes where it takes them."""
+    """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, and of
+    32x48 where its class says `sizes`, or sentences of 6 tokens, with and without classes where it takes them."""
     kind = kind or guess_kind(use, tuple(roots))
     if kind == "optimizer" or kind == "dataset":
         lookup.add_import_roots(tuple(roots))
@@ -73,21 +77,26 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     modality = component_modality(kind, use, roots)
     trials = {"generator": _try_generator, "discriminator": _try_discriminator}
     if kind in trials:
-        for classes in _class_counts(use, kind, roots):
+        try:
+            sizes = sizes_to_try(kind, use, roots)
+        except ValueError as error:
+            return [str(error)]
+        for size, classes in product(sizes, _class_counts(use, kind, roots)):
+            tried: dict[str, Any] = {"classes": classes, "size": size}
             found += _attempt(
-                lambda classes=classes: trials[kind](_make(kind, use, args, roots, classes), classes, modality)
+                lambda tried=tried: trials[kind](_make(kind, use, args, roots, **tried), modality, **tried)
             )
         return list(dict.fromkeys(found))
     if kind == "augment":
-        return _attempt(lambda: augmentation_problems(_make(kind, use, args, roots, 0), _at_zero(use, args, roots)))
+        return _attempt(lambda: augmentation_problems(_make(kind, use, args, roots), _at_zero(use, args, roots)))
     maker = _try_objective if kind == "objective" else _try_penalty
-    return _attempt(lambda: maker(_make(kind, use, args, roots, 0), modality))
+    return _attempt(lambda: maker(_make(kind, use, args, roots), modality))
 
 
 def _at_zero(use: str, args: dict[str, Any], roots: Iterable[str | Path]) -> Any:
     """An augmentation with p = 0, or None where it takes none."""
     takes = lookup.signature(lookup.resolve_target("augment", use), tuple(roots)).params
-    return _make("augment", use, {**args, "p": 0.0}, roots, 0) if any(param.name == "p" for param in takes) else None
+    return _make("augment", use, {**args, "p": 0.0}, roots) if any(param.name == "p" for param in takes) else None
 
 
 def _told(wrong: list[tuple[str, str]]) -> list[str]:
@@ -104,8 +113,8 @@ def _attempt(trial: Any) -> list[str]:
     return found
 
 
-def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable[str]:
-    cond = conditions(modality, classes)
+def _try_generator(generator: Any, modality: Modality, classes: int, size: Size) -> Iterable[str]:
+    cond = conditions(modality, classes, size)
     first = generator.draw(N, single_lane_rng(("check",), N, CPU))
     again = generator.draw(N, single_lane_rng(("check",), N, CPU))
     if not _same(first, again):
@@ -114,11 +123,11 @@ def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable
     if not isinstance(made, Tensor):
         yield f"forward: gives a {type(made).__name__}, not a tensor"
         return
-    want = SHAPES[modality]
+    want = sample_shape(modality, size)
     if tuple(made.shape[: len(want)]) != want:
         yield f"forward: gives {tuple(made.shape)} for {N} samples; wanted {want} {FORMS[modality]}"
     if hasattr(generator, "log_prob"):
-        yield from _gradient_problems(generator, generator.log_prob(bench_samples(modality), cond).sum())
+        yield from _gradient_problems(generator, generator.log_prob(bench_samples(modality, size), cond).sum())
     elif made.is_floating_point():
         yield from _gradient_problems(generator, made.sum())
     else:
@@ -126,9 +135,9 @@ def _try_generator(generator: Any, classes: int, modality: Modality) -> Iterable
     yield from _state_problems(generator)
 
 
-def _try_discriminator(discriminator: Any, classes: int, modality: Modality) -> Iterable[str]:
-    cond = conditions(modality, classes)
-    x = differentiable(modality)
+def _try_discriminator(discriminator: Any, modality: Modality, classes: int, size: Size) -> Iterable[str]:
+    cond = conditions(modality, classes, size)
+    x = differentiable(modality, size)
     logits = discriminator(x, cond)
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != N:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -222,11 +231,12 @@ def _class_counts(use: str, kind: Component, roots: Iterable[str | Path]) -> tup
     return (0, CLASSES) if takes.open or any(param.name == "classes" for param in takes.params) else (0,)
 
 
-def _make(kind: Component, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int) -> Any:
+def _make(
+    kind: Component, use: str, args: dict[str, Any], roots: Iterable[str | Path], classes: int = 0, size: Size = SIZE
+) -> Any:
     torch.manual_seed(0)
-    return lookup.build_component(
-        kind, use, args, data_arguments(component_modality(kind, use, roots), classes), tuple(roots)
-    )
+    provided = data_arguments(component_modality(kind, use, roots), classes, size)
+    return lookup.build_component(kind, use, args, provided, tuple(roots))
 
 
 def _same(first: Any, again: Any) -> bool:

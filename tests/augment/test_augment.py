@@ -303,6 +303,26 @@ def test_unknown_policy() -> None:
         DiffAugment(policy=["colour"])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8)])
+def test_images_that_are_no_squares(shape: tuple[int, int]) -> None:
+    x = torch.rand(64, 3, *shape, dtype=WIDE) * 2 - 1
+    assert Ada(p=1.0, cutout=1.0)(x, rng_of(64)).shape == DiffAugment()(x, rng_of(64)).shape == x.shape
+    assert torch.equal(Ada(p=0.0)(x, rng_of(64)), x)
+    hole = cutout(torch.ones(1, 1, *shape), torch.tensor([[0.5, 0.5]]), 1 / 2)
+    assert hole.numel() - int(hole.sum()) == shape[0] // 2 * (shape[1] // 2), "half of the height by half of the width"
+    assert torch.equal(rotate_quarters(x[:2], torch.tensor([2, 1]))[0], x[0].rot90(2, (1, 2)))
+
+
+def test_turns_and_shifts_of_wide_images_are_in_pixels() -> None:
+    down, right = torch.arange(32, dtype=WIDE) - 15, torch.arange(48, dtype=WIDE) - 25
+    x = torch.exp(-(down**2)[:, None] / 80 - right**2 / 80)[None, None]
+    half, quarter = (rotation(torch.tensor([angle], dtype=WIDE)) for angle in (math.pi, math.pi / 2))
+    assert torch.allclose(resample_affine(x, maps(half)), x.rot90(2, (2, 3)), atol=2e-3)
+    assert torch.allclose(resample_affine(x, maps(quarter))[..., 8:-8], x[..., 8:-8].rot90(1, (2, 3)), atol=2e-3)
+    moved = resample_affine(x, maps(torch.eye(2, dtype=WIDE)[None], (-2 * 3 / 48, -2 * 5 / 32)))
+    assert torch.allclose(moved[..., 5:, 3:], x[..., :-5, :-3], atol=1e-6), "3 pixels right and 5 down"
+
+
 class Cropping:
     """Wrong: the picture becomes smaller."""
 

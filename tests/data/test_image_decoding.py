@@ -33,6 +33,30 @@ def test_an_image_of_the_right_size_is_left_alone() -> None:
     assert np.array_equal(pixels(image, 8, 3), np.asarray(image).transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize(("shown", "form"), [((48, 32), (32, 48)), ((20, 60), (12, 8)), ((60, 20), (12, 8))])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_images_come_to_height_and_width(shown: tuple[int, int], form: tuple[int, int], fit: str) -> None:
+    found = to_pixels(Image.new("RGB", shown, "white"), ImageForm(form, 3, fit))
+    assert found.shape == (3, *form) == ImageForm(form, 3).shape
+    # What is padded is one band on two sides; the picture is as large as fits, and has its own shape.
+    rows, columns = (int((found[0] == 255).any(axis).sum()) for axis in (1, 0))
+    share = min(form[0] / shown[1], form[1] / shown[0])
+    wanted = (round(shown[1] * share), round(shown[0] * share)) if fit == "pad" else form
+    assert (rows, columns) == wanted
+
+
+def test_a_crop_is_the_middle_in_the_form_s_shape() -> None:
+    image = Image.fromarray(np.arange(60, dtype=np.uint8)[None].repeat(20, 0))
+    assert np.array_equal(to_pixels(image, ImageForm((20, 30), 1))[0], np.asarray(image)[:, 15:45])
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_list_of_equal_sides_is_the_square(fit: str) -> None:
+    image = noise(9).crop((0, 0, 9, 6))
+    forms = (ImageForm(spec("nowhere", size=size, fit=fit).size, 3, fit) for size in (8, [8, 8]))  # type: ignore[union-attr]
+    assert np.array_equal(*(to_pixels(image, form) for form in forms))
+
+
 def test_palette() -> None:
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 200, 100, 50])

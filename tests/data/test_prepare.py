@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,26 @@ def test_a_second_reading_decodes_nothing(tmp_path: Path) -> None:
     assert (first.parts, second.parts) == ([0, 3, 6], [])
     assert one.folder == two.folder and one.facts == two.facts
     assert load_into_memory(one, 0, 1).labels.tolist() == [0] * 10
+
+
+def test_wide_images_are_prepared_and_known_again(tmp_path: Path) -> None:
+    many(tmp_path / "in", 5)
+    made = ready(spec(tmp_path / "in", size=[8, 12]), tmp_path / "cache")
+    assert (made.facts.shape, made.facts.described) == ((3, 8, 12), "images of 8x12 RGB")
+    given = made.folder.uri
+    again = ready(spec(given, size=[8, 12]), tmp_path / "other", Counting(dies_after=0))
+    assert again.facts == made.facts and load_into_memory(again, 0, 1).rows(np.arange(5))[0].shape == (5, 3, 8, 12)
+    wrong = r"data.size: \[12, 8\], but .* was prepared at \[8, 12\]; set data.size: \[8, 12\], or"
+    with pytest.raises(DataError, match=wrong):
+        ready(spec(given, size=[12, 8]), tmp_path / "other")
+    part = find_source(spec(tmp_path / "in", size=[8, 12])).parts[0]
+    assert Part.of(json.loads(json.dumps(asdict(part)))) == part
+
+
+@pytest.mark.parametrize("labels", ["none", "folders"])
+def test_a_stand_in_has_the_shape_of_the_job(tmp_path: Path, labels: str) -> None:
+    made = ready(spec(tmp_path / "nowhere", size=[8, 12], labels=labels), tmp_path / "cache", stand_in_of=6)
+    assert made.facts.stand_in and made.facts.shape == (3, 8, 12)
 
 
 def test_shards_that_are_whole_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
         ((lone, few, "--metric", "fd"), "fd_random_1_vs_few needs at least 2 generated samples, and there are 1"),
         ((few, lone, "--metric", "fd"), "fd_random_3_vs_lone needs at least 2 real samples, and there are 1"),
         ((str(tmp_path / "empty"), few), "no images in"),
-        ((mixed, few), "several sizes, or no squares: 0.png is 8x8, other.png is 8x9"),
+        ((mixed, few), "several sizes (height x width): 0.png is 8x8, other.png is 9x8"),
         ((broken, few), "9.png' cannot be read"),
         ((few, few, "--n", "4"), "--n 4: "),
         ((run.uri, "--metric", "frechett"), "unknown metric 'frechett'; did you mean 'frechet'?"),

@@ -119,6 +119,8 @@ CASES: list[tuple[str, str, str, str]] = [
     ("Gen", "held", HELD, PLAIN),
     ("Gen", "frozen", FROZEN, "has no trainable parameters"),
     ("Gen", "raises", forward("raise KeyError('oh')"), "raised KeyError: 'oh'"),
+    ("Gen", "wide", "    sizes = {'least': 8}\n", "raised TypeError: can't multiply"),
+    ("Dis", "no rule", "    sizes = {'smallest': 8}\n", "must be a mapping of whole numbers by some of least, most"),
     ("Dis", "scalar", forward("return self.layer(x.flatten(1)).mean()"), "forward: gives () for 4 samples"),
     ("Dis", "a tuple", forward("return (x,)"), "forward: gives tuple for 4 samples"),
     ("Dis", "blind", forward("return self.layer.weight[0, :4]"), "forward: logits do not depend on the samples"),

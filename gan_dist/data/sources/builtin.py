@@ -20,6 +20,7 @@ from gan_dist.data.source import Contents, Counted, Listing, Part, Parts, RawSam
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData
+from gan_dist.spec.image_size import sides
 from gan_dist.spec.problems import nearest_name
 
 
@@ -132,5 +133,6 @@ def read_noise(part: Part) -> Iterator[RawSample]:
             words = random.integers(len(SPECIAL), len(part.form.vocabulary), random.integers(1, part.form.length + 1))
             yield RawSample(name, words, label)
         else:
-            shape = (part.form.size, part.form.size * (2 if part.form.pair else 1), part.form.channels)
+            height, width = sides(part.form.size)
+            shape = (height, width * (2 if part.form.pair else 1), part.form.channels)
             yield RawSample(name, random.integers(0, 256, shape, np.uint8), label)

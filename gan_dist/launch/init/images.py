@@ -16,12 +16,16 @@ from gan_dist.data.source import Source
 from gan_dist.data.sources.registry import find_source, glance, list_source
 from gan_dist.errors import DataError, UsageError
 from gan_dist.launch.init.text import is_text, write_text_job
+from gan_dist.registry.aliases import ALIASES
+from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import ImageData, absolute_source
+from gan_dist.spec.image_size import Size, SizeRule, show_size, sides, size_of, size_text
 from gan_dist.spec.job_file import scalar
 
-SIZES = (16, 32, 64, 128, 256)  # what dcgan makes, in pixels
-_SIZES = ", ".join(map(str, SIZES))
+SIZES = (16, 32, 64, 128, 256)  # of what dcgan makes, in pixels
+MADE = SizeRule.of(read_constant(ALIASES["generator"]["dcgan"], "sizes"))
+NO_SQUARE = 1.15  # times as long as the other side
 LARGEST_ON_CPU = 32
 FEW = 10_000
 
@@ -36,36 +40,36 @@ class Machine(NamedTuple):
 class Recipe(NamedTuple):
     """What follows from images and machine; `few`: so few images that D would know them by heart."""
 
-    size: int
+    size: Size
     width: int
     batch: int
     until: int
     few: bool
 
 
-def write_job(source: str, size: int | None = None) -> str:
+def write_job(source: str, size: Size | None = None) -> str:
     """A commented job file for `digits`, a folder of images, IDX files, or text.
 
     Args:
         source: where the images are.
-        size: height and width to train at, in pixels; by default what fits the images and this machine.
+        size: N or (height, width) to train at, in pixels; by default what fits the images and this machine.
 
     Raises:
         ValueError: there is nothing to learn from, or no network for that size.
     """
     if is_text(source):
         if size is not None:
-            raise UsageError(f"--size {size}: is for images, but {source} is text")
+            raise UsageError(f"--size {size_text(size)}: is for images, but {source} is text")
         return write_text_job(source)
-    if size is not None and size not in SIZES:
-        near = min(SIZES, key=lambda one: abs(one - size))
-        raise UsageError(f"--size {size}: dcgan makes {_SIZES} pixels; {near} is nearest")
+    if size is not None and not MADE.takes(size):
+        near = size_text(MADE.nearest(size))
+        raise UsageError(f"--size {size_text(size)}: dcgan makes images of {MADE}; {near} is nearest")
     images = survey_images(source)
     machine = Machine(shutil.which("nvidia-smi") is not None, os.cpu_count() or 1)
     return render_job(images, machine, choose_recipe(images, machine, size))
 
 
-def choose_recipe(images: ImageSurvey, machine: Machine, size: int | None = None) -> Recipe:
+def choose_recipe(images: ImageSurvey, machine: Machine, size: Size | None = None) -> Recipe:
     """The numbers of the job. `size` is the user's own, in pixels."""
     fitting = max((one for one in SIZES if one <= 1.25 * images.side), default=SIZES[0])
     shown, least, most = (200, 500_000, 5_000_000) if machine.gpu else (60, 100_000, 300_000)
@@ -105,18 +109,30 @@ def _data(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
     return [
         "data:",
         f"  source: {_text(absolute_source(images.source))}",
-        f"  size: {recipe.size}  # {_why_size(images, machine, recipe)}",
+        f"  size: {show_size(recipe.size)}  # {_why_size(images, machine, recipe)}",
         f"  channels: {images.channels}  # most of the images are {_colour(images)}",
         f"  labels: {images.labels}  # {images.why}",
     ]
 
 
 def _why_size(images: ImageSurvey, machine: Machine, recipe: Recipe) -> str:
-    if recipe.size > images.side:
-        return f"the images, of about {images.side}, are enlarged; dcgan makes {_SIZES}"
-    if not machine.gpu and recipe.size == LARGEST_ON_CPU < images.side:
-        return "small, as there is no GPU; --size takes more, at 4 times the work for each doubling"
-    return f"the images are about {images.side}; dcgan makes {_SIZES}"
+    made = f"dcgan makes {MADE.least} to {MADE.most}"
+    if min(sides(recipe.size)) > images.side:
+        why = f"the images, of about {images.side}, are enlarged; {made}"
+    elif not machine.gpu and recipe.size == LARGEST_ON_CPU < images.side:
+        why = "small, as there is no GPU; --size takes more, at 4 times the work for each doubling"
+    else:
+        why = f"the images are about {images.side}; {made}"
+    return f"{why}{_of_their_shape(images, recipe)}"
+
+
+def _of_their_shape(images: ImageSurvey, recipe: Recipe) -> str:
+    """What keeps the shape of images that would be cut to squares."""
+    if isinstance(recipe.size, tuple) or max(images.ratio, 1 / images.ratio) < NO_SQUARE:
+        return ""
+    longer = round(recipe.size * max(images.ratio, 1 / images.ratio))
+    kept = MADE.nearest(size_of(recipe.size, longer) if images.ratio > 1 else size_of(longer, recipe.size))
+    return f"; they are cut to squares, --size {size_text(kept)} would keep their shape"
 
 
 def _model(machine: Machine, recipe: Recipe) -> list[str]:
@@ -193,6 +209,7 @@ class ImageSurvey:
         source: as the user named it.
         count: images.
         side: median of the images' shorter sides, in pixels.
+        ratio: median of their widths over their heights.
         channels: 1 grey, 3 colour.
         labels: the `data.labels` that fits.
         classes: how many classes there are with these labels; 0 for none.
@@ -208,6 +225,7 @@ class ImageSurvey:
     classes: int
     why: str
     others: int
+    ratio: float = 1.0
 
 
 def survey_images(source: str) -> ImageSurvey:
@@ -230,6 +248,7 @@ def survey_images(source: str) -> ImageSurvey:
         classes=classes,
         why=why,
         others=max(0, others),
+        ratio=statistics.median(image.size[0] / image.size[1] for image in seen),
     )
 
 

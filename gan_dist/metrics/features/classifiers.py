@@ -103,7 +103,7 @@ class DigitClassifier(nn.Module):
         x = pixels.float() / 127.5 - 1
         for convolution in self.convolutions:
             x = F.relu(convolution(x))
-            x = F.max_pool2d(x, 2) if x.shape[-1] >= 4 else x
+            x = F.max_pool2d(x, 2) if min(x.shape[2:]) >= 4 else x
         return F.relu(self.hidden(F.adaptive_avg_pool2d(x, 2).flatten(1)))
 
     def fit(self, rows: Rows, count: int) -> dict[str, float]:

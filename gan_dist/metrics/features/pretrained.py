@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_dist.networks.layers.weight_files import PublishedWeights, find_weights, load_tensors, store_weights
+from gan_dist.spec.image_size import Size, show_size, sides
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -180,15 +181,17 @@ class Lpips(nn.Module):
     features are those vectors times the roots of a channel's weight and a place's share: |f(a) - f(b)|^2 = LPIPS(a, b).
 
     Args:
-        size: height and width of the images, at least 32.
+        size: N or (height, width) of the images, at least 32.
         weights: the file of AlexNet's weights; by default it is looked for where torch keeps downloads.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
-    def __init__(self, *, size: int = LEAST, weights: str | None = None, checksum: str | None = None) -> None:
+    sizes: ClassVar[dict[str, int]] = {"least": 32}
+
+    def __init__(self, *, size: Size = LEAST, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
-        if size < LEAST:
-            raise ValueError(f"images of {size} pixels are too small for features 'lpips'; at least {LEAST}")
+        if min(sides(size)) < LEAST:
+            raise ValueError(f"images of {show_size(size)} pixels are too small for features 'lpips'; at least {LEAST}")
         path = find_weights(LPIPS_KNOWN, weights, checksum)
         try:
             from lpips import LPIPS

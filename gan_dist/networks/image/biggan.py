@@ -9,7 +9,9 @@ learning rates of 5e-5 for G and 2e-4 for D, and large batches.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,12 @@ from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sagan import DownBlock, SelfAttention
-from gan_dist.networks.layers.checks import class_logits, one_hot_classes
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, initialize_vectors
+from gan_dist.spec.image_size import Size, show_size
 
-# Channels at 4 pixels and after each block of G, in widths; and of the map that attends to itself.
+# For square images of so many pixels, and others that are doubled as often: channels at 4 pixels and after each block
+# of G, in widths; and the map that attends to itself.
 _UP = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
 _DOWN = {32: (4, 4, 4, 4), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16), 256: (1, 2, 4, 8, 8, 16, 16)}
 _HALVINGS = {32: 2, 64: 4, 128: 5, 256: 6}
@@ -32,7 +36,7 @@ class Generator(nn.Module):
     """Noise [B, z] to images [B, C, H, W] in (-1, 1).
 
     Args:
-        size: height and width in pixels, 32 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 32 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise; cut in one chunk more than there are blocks.
@@ -41,15 +45,16 @@ class Generator(nn.Module):
         truncation: in samples, the part of 2 standard deviations beyond which no noise lies; 1 for no bound.
 
     Raises:
-        ValueError: the size is none of those above, or z cannot be cut.
+        ValueError: there is no such size, or z cannot be cut.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 32, "most": 256, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         z: int = 120,
@@ -58,20 +63,24 @@ class Generator(nn.Module):
         truncation: float = 1.0,
     ) -> None:
         super().__init__()
-        widths = [width * times for times in _of(size, _UP, width)]
+        plan = plan_doublings(size, self.sizes, "biggan")
+        widths = _widths(_UP[plan.square], width)
         chunks = len(widths)
         if z < chunks or z % chunks:
-            raise ValueError(f"biggan cuts z in {chunks} chunks at {size} pixels, which {z} is no multiple of")
+            where = f"{chunks} chunks at {show_size(size)} pixels"
+            raise ValueError(f"biggan cuts z in {where}, which {z} is no multiple of")
         if not 0 <= truncation <= 1:
             raise ValueError(f"truncation must be in [0, 1], not {truncation}")
         self.z, self.classes, self.chunk, self.truncation = z, classes, z // chunks, truncation
+        self.base = plan.base
         self.embed = nn.Embedding(classes, shared) if classes else None
         given = self.chunk + (shared if classes else 0)
-        self.first = SpectralLinear(self.chunk, widths[0] * 16)
+        self.first = SpectralLinear(self.chunk, widths[0] * math.prod(plan.base))
         self.blocks = nn.ModuleList([UpBlock(before, after, given) for before, after in pairwise(widths)])
-        self.attended = _ATTENDED[size]
-        if self.attended:
-            self.attention = SelfAttention(widths[self.attended.bit_length() - 3], values=2, pooled=True)
+        attended = _ATTENDED[plan.square]
+        self.attended = plan.at(attended)
+        if attended:
+            self.attention = SelfAttention(widths[attended.bit_length() - 3], values=2, pooled=True)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.last = SpectralConv(widths[-1], channels, 3)
         self.apply(_orthogonal)
@@ -84,11 +93,11 @@ class Generator(nn.Module):
         if not self.training and self.truncation < 1:
             noise = truncated_normal(noise, FURTHEST * self.truncation)
         first, *chunks = torch.split(noise, self.chunk, 1)
-        x: Tensor = self.first(first).view(len(noise), -1, 4, 4)
+        x: Tensor = self.first(first).view(len(noise), -1, *self.base)
         shared = [] if self.embed is None else [one_hot_classes(cond, self.classes, noise) @ self.embed.weight]
         for chunk, block in zip(chunks, self.blocks, strict=True):
             x = block(x, torch.cat([*shared, chunk], 1))
-            if x.shape[-1] == self.attended:
+            if x.shape[2:] == self.attended:
                 x = self.attention(x)
         return torch.tanh(self.last(F.relu(self.norm(x))))
 
@@ -97,26 +106,30 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] to logits [B].
 
     Args:
-        size: height and width in pixels, 32 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 32 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels at half the size; 96 in the paper, 64 for 32 pixels.
 
     Raises:
-        ValueError: the size is none of those above.
+        ValueError: there is no such size.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 32, "most": 256, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 96) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 96) -> None:
         super().__init__()
-        widths = [width * times for times in _of(size, _DOWN, width)]
+        plan = plan_doublings(size, self.sizes, "biggan", "judges")
+        widths = _widths(_DOWN[plan.square], width)
         self.blocks = nn.ModuleList([DownBlock(channels, widths[0], active=False)])
         for number, (before, after) in enumerate(pairwise(widths), 1):
-            self.blocks.append(DownBlock(before, after, halved=number < _HALVINGS[size]))
-        self.attended = _ATTENDED[size]
-        if self.attended:
-            self.attention = SelfAttention(widths[(size // self.attended).bit_length() - 2], values=2, pooled=True)
+            self.blocks.append(DownBlock(before, after, halved=number < _HALVINGS[plan.square]))
+        attended = _ATTENDED[plan.square]
+        self.attended = plan.at(attended)
+        if attended:
+            number = (plan.square // attended).bit_length() - 2
+            self.attention = SelfAttention(widths[number], values=2, pooled=True)
         self.head = SpectralLinear(widths[-1], 1)
         self.embed = SpectralLinear(classes, widths[-1], bias=False) if classes else None
         self.classes = classes
@@ -125,7 +138,7 @@ class Discriminator(nn.Module):
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x)
-            if x.shape[-1] == self.attended:
+            if x.shape[2:] == self.attended:
                 x = self.attention(x)
         return F.relu(x).sum((2, 3))
 
@@ -172,13 +185,11 @@ def truncated_normal(noise: Tensor, bound: float) -> Tensor:
     return torch.special.ndtri(quantiles + 0.5).to(noise.dtype) if bound > 0 else torch.zeros_like(noise)
 
 
-def _of(size: int, table: dict[int, tuple[int, ...]], width: int) -> tuple[int, ...]:
-    if size not in table:
-        near = min(table, key=lambda known: abs(math.log(known / size)))
-        raise ValueError(f"biggan makes images of {list(table)} pixels, not {size}; data.size: {near} is nearest")
+def _widths(times: Sequence[int], width: int) -> list[int]:
+    """Channels, of which a table says how many times `width` they are."""
     if width < 1:
         raise ValueError(f"biggan needs width >= 1, not {width}")
-    return table[size]
+    return [width * one for one in times]
 
 
 def _orthogonal(module: nn.Module) -> None:

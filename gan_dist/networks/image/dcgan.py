@@ -1,4 +1,4 @@
-"""DCGAN (Radford, Metz and Chintala 2016, arXiv 1511.06434), for 16 to 256 pixels.
+"""DCGAN (Radford, Metz and Chintala 2016, arXiv 1511.06434), for 16 to 256 pixels, of any shape.
 
 Strided convolutions of kernel 4, batch normalisation in both networks except G's output and D's input, ReLU in G
 and LeakyReLU(0.2) in D, weights from N(0, 0.02). The width doubles with each halving of the picture, up to eight
@@ -7,21 +7,23 @@ times `width`. Classes enter G beside the noise and D by projection (Miyato and 
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import class_logits, one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
+from gan_dist.spec.image_size import Size
 
 
 class Generator(nn.Module):
     """Noise [B, z] to images [B, C, H, W] in (-1, 1).
 
     Args:
-        size: height and width in pixels, 16 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 16 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
@@ -29,12 +31,14 @@ class Generator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 256, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 100, width: int = 64) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 100, width: int = 64) -> None:
         super().__init__()
         self.z, self.classes = z, classes
-        widths = _widths(size, width)[::-1]
-        parts: list[nn.Module] = [nn.ConvTranspose2d(z + classes, widths[0], 4, 1, 0, bias=False)]
+        plan = plan_doublings(size, self.sizes, "dcgan")
+        widths = _widths(plan.count, width)[::-1]
+        parts: list[nn.Module] = [nn.ConvTranspose2d(z + classes, widths[0], plan.base, 1, 0, bias=False)]
         for narrow, wide in zip(widths[1:], widths[:-1], strict=True):
             parts += [
                 nn.BatchNorm2d(wide),
@@ -63,7 +67,7 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] to logits [B].
 
     Args:
-        size: height and width in pixels, 16 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 16 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels of the first layer; 64 in the paper's 64-pixel model.
@@ -72,11 +76,12 @@ class Discriminator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 256, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         width: int = 64,
@@ -84,7 +89,8 @@ class Discriminator(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        widths = _widths(size, width)
+        plan = plan_doublings(size, self.sizes, "dcgan", "judges")
+        widths = _widths(plan.count, width)
         parts: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for narrow, wide in pairwise(widths):
             parts.append(nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"))
@@ -92,7 +98,7 @@ class Discriminator(nn.Module):
                 parts.append(nn.BatchNorm2d(wide))
             parts.append(nn.LeakyReLU(0.2, inplace=True))
         self.body = nn.Sequential(*parts, nn.Flatten())
-        features = widths[-1] * 16
+        features = widths[-1] * math.prod(plan.base)
         self.head = nn.Linear(features, 1)
         self.embed = nn.Linear(classes, features, bias=False) if classes and not auxiliary else None
         self.classifier = nn.Linear(features, classes) if classes and auxiliary else None
@@ -111,9 +117,8 @@ class Discriminator(nn.Module):
         return class_logits(self.features(x, cond), cond, self.head, self.embed)
 
 
-def _widths(size: int, width: int) -> list[int]:
-    """Channels at size/2, size/4, ..., 4 pixels."""
-    halvings = powers_between(size, 16, 256, "dcgan") - 2
+def _widths(halvings: int, width: int) -> list[int]:
+    """Channels after each halving."""
     if width < 1:
         raise ValueError(f"dcgan needs width >= 1, not {width}")
     return [width * min(2**step, 8) for step in range(halvings)]

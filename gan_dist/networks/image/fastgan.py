@@ -7,7 +7,9 @@ normalisation is by class, and D is a projection discriminator, neither of which
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,13 @@ from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sngan import ClassBatchNorm
-from gan_dist.networks.layers.checks import one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import one_hot_classes, plan_doublings
 from gan_dist.networks.layers.equalized import normalize_2nd_moment
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
+from gan_dist.spec.image_size import Size
 
-# Channels at each size, as multiples of `width`.
+# Channels at each size of a square, as multiples of `width`; other images have those of the square that is doubled as
+# often. So for all numbers of pixels here.
 SHARES = {4: 16.0, 8: 8.0, 16: 4.0, 32: 2.0, 64: 2.0, 128: 1.0, 256: 0.5, 512: 0.25, 1024: 0.125}
 APART, GATED = 16, 512
 # Channels of D's maps of each size, as multiples of its width; those of 4 pixels are inside its head.
@@ -33,26 +37,29 @@ class Generator(nn.Module):
     every second size.
 
     Args:
-        size: height and width in pixels, 8 to 1024, supplied by the data.
+        size: N or (height, width) in pixels, 8 to 1024, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
         width: channels at 128 pixels; 64 in the paper, 128 in Projected GAN.
 
     Raises:
-        ValueError: the size is none of those above, or the width leaves some size without a channel.
+        ValueError: there is no such size, or the width leaves some size without a channel.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 1024, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 256, width: int = 64) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 256, width: int = 64) -> None:
         super().__init__()
-        sides = [2**power for power in range(2, powers_between(size, 8, 1024, "fastgan") + 1)]
+        self.plan = plan_doublings(size, self.sizes, "fastgan")
+        sides = [4 * 2**step for step in range(self.plan.count + 1)]
         widths = {side: int(SHARES[side] * width) for side in sides}
-        if widths[size] < 1:
-            raise ValueError(f"fastgan at {size} pixels needs width >= {round(1 / SHARES[size])}, not {width}")
+        last = sides[-1]
+        if widths[last] < 1:
+            raise ValueError(f"fastgan at {last} pixels needs width >= {round(1 / SHARES[last])}, not {width}")
         self.z, self.classes, self.sides = z, classes, sides
-        self.first = SpectralLinear(z, widths[4] * 2 * 16, bias=False)
+        self.first = SpectralLinear(z, widths[4] * 2 * math.prod(self.plan.base), bias=False)
         self.norm = ClassBatchNorm(widths[4] * 2, 0)
         self.blocks = nn.ModuleList()
         self.gates = nn.ModuleDict()
@@ -60,20 +67,20 @@ class Generator(nn.Module):
             self.blocks.append(UpBlock(widths[side // 2], widths[side], classes, twice=number % 2 == 0))
             if 4 * APART <= side <= GATED:
                 self.gates[str(side)] = SkipLayerExcitation(widths[side // APART], widths[side])
-        self.last = SpectralConv(widths[size], channels, 3)
+        self.last = SpectralConv(widths[last], channels, 3)
 
     def draw(self, n: int, rng: Rng) -> dict[str, Tensor | list[Tensor]]:
-        """z [n, z], and two maps of noise [n, 1, N, N] in a row, [n, 2, N, N], for every second size."""
-        sides = self.sides[1::2]
-        areas = [2 * side**2 for side in sides]
+        """z [n, z], and two maps of noise [n, 1, h, w] in a row, [n, 2, h, w], for every second size."""
+        shapes = [self.plan.at(side) for side in self.sides[1::2]]
+        areas = [2 * height * width for height, width in shapes]
         flat = torch.split(rng.normal(self.z + sum(areas)), [self.z, *areas], 1)
-        pixels = [one.view(n, 2, side, side) for one, side in zip(flat[1:], sides, strict=True)]
+        pixels = [one.view(n, 2, *shape) for one, shape in zip(flat[1:], shapes, strict=True)]
         return {"z": flat[0], "pixels": pixels}
 
     def forward(self, noise: dict[str, Tensor], cond: Tensor | None = None) -> Tensor:
         z = normalize_2nd_moment(noise["z"])
         classes = one_hot_classes(cond, self.classes, z) if self.classes else None
-        x = self.first(z).view(len(z), -1, 4, 4)
+        x = self.first(z).view(len(z), -1, *self.plan.base)
         maps = {4: F.glu(self.norm(x, None), 1)}
         pixels = iter(noise["pixels"])
         for side, block in zip(self.sides[1:], self.blocks, strict=True):
@@ -119,36 +126,40 @@ class SkipLayerExcitation(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [B, C, H, W] to logits [B, 50], of 25 places in the image and as many in a smaller copy of it.
+    """Images [B, C, H, W] to logits [B, P], of places in the image and as many in a smaller copy of it: 25 each where
+    the size is a power of two.
 
     Decoders rebuild real images from its small maps, which keeps these full of them (section 3.2). The copy, and what
     the decoders make, has 128 pixels, or half of the image's if those are fewer.
 
     Args:
-        size: height and width in pixels, 32 to 1024, supplied by the data.
+        size: N or (height, width) in pixels, 32 to 1024, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels at 64 pixels; 64 in the paper.
         decoders: whether there are decoders, which the objective `reconstruction` trains; the paper has them.
 
     Raises:
-        ValueError: the size is none of those above, or the width leaves some size without a channel.
+        ValueError: there is no such size, or the width leaves some size without a channel.
     """
 
     channels_last = True
     couples_batch = True
+    sizes: ClassVar[dict[str, int]] = {"least": 32, "most": 1024, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 64, decoders: bool = False) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 64, decoders: bool = False) -> None:
         super().__init__()
-        powers_between(size, 32, 1024, "fastgan", "judges")
-        first, least = min(size, LARGEST), round(1 / JUDGED[min(size, LARGEST if size < 1024 else 2 * LARGEST)])
+        plan = plan_doublings(size, self.sizes, "fastgan", "judges")
+        square = plan.square
+        first, least = min(square, LARGEST), round(1 / JUDGED[min(square, LARGEST if square < 1024 else 2 * LARGEST)])
         least = max(least, 2 if decoders else 1)
         if width < least:
-            raise ValueError(f"fastgan at {size} pixels needs width >= {least}, not {width}")
+            raise ValueError(f"fastgan at {square} pixels needs width >= {least}, not {width}")
         widths = {side: int(share * width) for side, share in JUDGED.items()}
         sides = [2**power for power in range(first.bit_length() - 1, 2, -1)]
-        self.classes, self.copied = classes, min(COPIED, size // 2)
-        self.stem = _stem(channels, size, widths)
+        self.classes, self.first, self.copied = classes, first, min(COPIED, square // 2)
+        self.copy = plan.at(self.copied)
+        self.stem = _stem(channels, square, widths)
         self.downs = nn.ModuleList(DownTwice(widths[side], widths[side // 2]) for side in sides[:-1])
         gated = [side for side in sides if side * JUDGED_APART <= first]
         self.gates = nn.ModuleDict(
@@ -176,7 +187,7 @@ class Discriminator(nn.Module):
         return logits
 
     def reconstructed(self, x: Tensor, part: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What each decoder makes of an image and what it should be, both [B, C, N, N]: the image from its last map,
+        """What each decoder makes of an image and what it should be, both [B, C, h, w]: the image from its last map,
         the same from that of the copy, and one quarter of it from that quarter of the map of 16 pixels.
 
         Args:
@@ -191,10 +202,10 @@ class Discriminator(nn.Module):
 
     def _maps(self, x: Tensor) -> dict[int, Tensor]:
         """The maps of an image by their size."""
-        x = self.stem(x)
-        maps = {x.shape[-1]: x}
+        x, side = self.stem(x), self.first
+        maps = {side: x}
         for down in self.downs:
-            side = x.shape[-1] // 2
+            side //= 2
             x = down(x)
             if str(side) in self.gates:
                 x = x * self.gates[str(side)](maps[side * JUDGED_APART])
@@ -202,7 +213,7 @@ class Discriminator(nn.Module):
         return maps
 
     def _smaller(self, x: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(x, self.copied)
+        return F.adaptive_avg_pool2d(x, self.copy)
 
 
 class DownTwice(nn.Module):
@@ -218,7 +229,7 @@ class DownTwice(nn.Module):
 
 
 def crop_quarter(x: Tensor, part: Tensor) -> Tensor:
-    """The quarter [B, C, N, N] of each [B, C, 2N, 2N] with the number `part`, [B], row by row."""
+    """The quarter [B, C, H/2, W/2] of each [B, C, H, W] with the number `part`, [B], row by row."""
     n, channels, height, width = x.shape
     cut = x.reshape(n, channels, 2, height // 2, 2, width // 2).permute(0, 2, 4, 1, 3, 5)
     return cut[torch.arange(n, device=x.device), part // 2, part % 2]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.layers.checks import one_hot_classes
+from gan_dist.spec.image_size import Size, sides
 
 
 class Generator(nn.Module):
     """Noise [B, z] to images [B, C, H, W] in (-1, 1).
 
     Args:
-        size: height and width in pixels, supplied by the data.
+        size: N or (height, width) in pixels, any, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data; given to the first layer as one-hot.
         z: dimensions of the normal noise.
@@ -21,13 +25,15 @@ class Generator(nn.Module):
         layers: hidden layers.
     """
 
+    sizes: ClassVar[dict[str, int]] = {}
+
     def __init__(
-        self, *, size: int, channels: int, classes: int = 0, z: int = 64, hidden: int = 256, layers: int = 3
+        self, *, size: Size, channels: int, classes: int = 0, z: int = 64, hidden: int = 256, layers: int = 3
     ) -> None:
         super().__init__()
-        self.shape = (channels, size, size)
+        self.shape = (channels, *sides(size))
         self.z, self.classes = z, classes
-        self.body = _layers(z + classes, hidden, layers, channels * size * size, nn.ReLU())
+        self.body = _layers(z + classes, hidden, layers, math.prod(self.shape), nn.ReLU())
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         """Standard normal noise [n, z]."""
@@ -43,17 +49,19 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] to logits [B].
 
     Args:
-        size: height and width in pixels, supplied by the data.
+        size: N or (height, width) in pixels, any, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data; given to the first layer as one-hot.
         hidden: units of each hidden layer.
         layers: hidden layers.
     """
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, hidden: int = 256, layers: int = 3) -> None:
+    sizes: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, hidden: int = 256, layers: int = 3) -> None:
         super().__init__()
         self.classes = classes
-        self.body = _layers(channels * size * size + classes, hidden, layers, 1, nn.LeakyReLU(0.2))
+        self.body = _layers(channels * math.prod(sides(size)) + classes, hidden, layers, 1, nn.LeakyReLU(0.2))
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         flat = x.flatten(1)

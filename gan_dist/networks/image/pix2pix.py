@@ -1,21 +1,23 @@
 """pix2pix (Isola, Zhu, Zhou and Efros 2017, arXiv 1611.07004): a picture made of another one, for pairs of pictures.
 
-G is a U-Net down to one pixel, whose only noise is dropout in its first decoding blocks, also when it is used. D judges
-patches of the picture beside the one it was made of. Kernel 4, weights from N(0, 0.02), sizes of appendix 6.1.
+G is a U-Net down to one pixel, or to a map that cannot be halved, whose only noise is dropout in its first decoding
+blocks, also when it is used. D judges patches of the picture beside the one it was made of. Kernel 4, weights from
+N(0, 0.02), sizes of appendix 6.1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import powers_between
+from gan_dist.spec.image_size import Size, SizeRule, sides
 
 Norm = Literal["instance", "batch", "none"]
 SLOPE, STD, WIDEST, NOISY = 0.2, 0.02, 8, 3
@@ -25,7 +27,8 @@ class Generator(nn.Module):
     """Pictures [B, input_channels, H, W] in [-1, 1] to pictures [B, C, H, W] in (-1, 1).
 
     Args:
-        size: height and width in pixels, a power of two from 16 to 1024, supplied by the data.
+        size: N or (height, width) in pixels, multiples of 16 up to 1024, supplied by the data; halved as often as both
+            can be.
         channels: of what is made, supplied by the data.
         input_channels: of what it is made of, supplied by the data.
         width: channels of the first encoding block; 64 in the paper.
@@ -34,11 +37,12 @@ class Generator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 1024, "multiple": 16}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         input_channels: int,
         width: int = 64,
@@ -48,26 +52,31 @@ class Generator(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout: {dropout}; at least 0 and below 1")
-        depth = powers_between(size, 16, 1024, "pix2pix")
+        SizeRule.of(self.sizes).check(size, "pix2pix")
+        common = math.gcd(*sides(size))
+        depth = (common & -common).bit_length() - 1
         widths = [width * min(2**step, WIDEST) for step in range(depth)]
         self.dropout = dropout
         self.down = nn.ModuleList()
         for step, (before, after) in enumerate(zip([input_channels, *widths], widths, strict=False)):
-            plain = step in (0, depth - 1)  # the picture itself, and one pixel, which has no spread
+            plain = step in (0, depth - 1)  # the picture itself, and the last map, most often one pixel without spread
             self.down.append(_block(nn.Conv2d, before, after, "none" if plain else norm))
         self.up = nn.ModuleList()
         for step in range(depth - 1, 0, -1):
             inputs = widths[step] * (1 if step == depth - 1 else 2)
             self.up.append(_block(nn.ConvTranspose2d, inputs, widths[step - 1], norm))
         self.last = nn.ConvTranspose2d(2 * width, channels, 4, 2, 1)
-        # Where features are left out: channels and side of the first decoding blocks' outputs.
-        self._noisy = [(widths[depth - 2 - step], 2 ** (step + 1)) for step in range(min(NOISY, depth - 1))]
+        # Where features are left out: channels, height and width of the first decoding blocks' outputs.
+        high, wide = (side >> depth for side in sides(size))
+        self._noisy = [
+            (widths[depth - 2 - step], high << (step + 1), wide << (step + 1)) for step in range(min(NOISY, depth - 1))
+        ]
         self.apply(_initialise)
 
     def draw(self, n: int, rng: Rng) -> list[Tensor]:
-        """What each feature is multiplied by, 0 or 1 / (1 - dropout), [n, c, s, s] of each noisy block."""
+        """What each feature is multiplied by, 0 or 1 / (1 - dropout), [n, c, h, w] of each noisy block."""
         kept = 1 - self.dropout
-        return [(rng.uniform(c, side, side) < kept) / kept for c, side in self._noisy if self.dropout]
+        return [(rng.uniform(*shape) < kept) / kept for shape in self._noisy if self.dropout]
 
     def forward(self, noise: Sequence[Tensor], cond: Tensor | None = None) -> Tensor:
         assert cond is not None, "a picture is made of another one"
@@ -88,7 +97,7 @@ class Discriminator(nn.Module):
     """Pictures [B, C, H, W] beside what they were made of to logits [B, h, w], one for each patch.
 
     Args:
-        size: height and width in pixels, supplied by the data.
+        size: N or (height, width) in pixels, supplied by the data.
         channels: of what is judged, supplied by the data.
         input_channels: of what it was made of, supplied by the data.
         width: channels of the first block; 64 in the paper.
@@ -97,11 +106,12 @@ class Discriminator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         input_channels: int,
         width: int = 64,
@@ -109,8 +119,10 @@ class Discriminator(nn.Module):
         norm: Norm = "instance",
     ) -> None:
         super().__init__()
-        if layers < 1 or size // 2**layers < 4:
-            raise ValueError(f"layers: {layers} leave {size // 2 ** max(layers, 0)} of {size} pixels; 1 up to 4 pixels")
+        short = min(sides(size))
+        if layers < 1 or short // 2**layers < 4:
+            left = short // 2 ** max(layers, 0)
+            raise ValueError(f"layers: {layers} leave {left} of {short} pixels; 1 up to 4 pixels")
         widths = [width * min(2**step, WIDEST) for step in range(layers + 1)]
         blocks = [_block(nn.Conv2d, channels + input_channels, width, "none")]
         blocks += [_block(nn.Conv2d, before, after, norm) for before, after in pairwise(widths[:-1])]

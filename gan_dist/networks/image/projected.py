@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,11 @@ from torch.nn import functional as F
 from gan_dist.networks.layers.checks import one_hot_classes
 from gan_dist.networks.layers.pretrained_backbone import RANDOM, FeatureTaps, weights_file
 from gan_dist.networks.layers.spectral_norm import SpectralConv
+from gan_dist.spec.image_size import Size, sides
 
 SMALLEST = 64
 PROJECTED = 64
+COARSEST = 32  # pixels of the image for one of the smallest map
 # Channels that a map of that many pixels has inside a head; the paper's, for 256 pixels.
 WIDTHS = {4: 512, 8: 512, 16: 256, 32: 128, 64: 64, 128: 64}
 
@@ -33,12 +35,13 @@ class Discriminator(nn.Module):
     The pretrained network is no part of the checkpoint; it is read from its file again.
 
     Args:
-        size: height and width in pixels, supplied by the data.
+        size: N or (height, width) in pixels, any, supplied by the data; brought to multiples of 32 that are no smaller.
         channels: image channels, 1 or 3, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         backbone: the pretrained network; efficientnet_lite0, the paper's, needs timm.
         weights: the file of its weights; null looks where torch keeps downloads, "random" is for trying out.
-        resolution: pixels to which smaller images are enlarged, from 64; 224 is what the networks were trained on.
+        resolution: pixels to which the shorter side of smaller images is enlarged, from 64; 224 is what the networks
+            were trained on.
         width: channels of the largest mixed map; the others have twice, 4 and 8 times as many.
 
     Raises:
@@ -47,11 +50,12 @@ class Discriminator(nn.Module):
 
     channels_last = True
     couples_batch = True
+    sizes: ClassVar[dict[str, int]] = {}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         backbone: Literal["vgg16", "resnet50", "efficientnet_lite0"] = "vgg16",
@@ -64,12 +68,15 @@ class Discriminator(nn.Module):
             raise ValueError(f"projected judges images of 1 or 3 channels, not {channels}; set data.channels: 3")
         if resolution < SMALLEST or width < 1:
             raise ValueError(f"resolution must be at least {SMALLEST} and width at least 1, not {resolution}, {width}")
-        self.side = max(size, resolution)
+        # The maps are a 4th to a 32nd of the image, each half of the one before.
+        enlarged = max(1.0, resolution / min(sides(size)))
+        self.shape = tuple(COARSEST * math.ceil(round(side * enlarged, 6) / COARSEST) for side in sides(size))
         self.classes = classes
         # In a list, where torch does not see it: neither saved, nor trained, nor ever in training mode.
         self._taps = [FeatureTaps(backbone, weights)]
         self.mix = CrossScaleMixing(self._taps[0].channels, width)
-        heads = [Head(inputs, self.side // 2 ** (scale + 1), classes) for scale, inputs in enumerate(self.mix.channels)]
+        short = min(self.shape)
+        heads = [Head(inputs, short // 2 ** (scale + 1), classes) for scale, inputs in enumerate(self.mix.channels)]
         self.heads = nn.ModuleList(heads)
 
     @staticmethod
@@ -85,8 +92,8 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = x.expand(-1, 3, -1, -1)
-        if x.shape[-1] < self.side:
-            x = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
+        if x.shape[2:] != self.shape:
+            x = F.interpolate(x, self.shape, mode="bilinear", align_corners=False)
         classes = one_hot_classes(cond, self.classes, x) if self.classes else None
         maps = self.mix(self._taps[0](x))
         return torch.cat([head(one, classes) for head, one in zip(self.heads, maps, strict=True)], 1)
@@ -123,7 +130,8 @@ class CrossScaleMixing(nn.Module):
 
 
 class Head(nn.Module):
-    """A map [B, C, N, N] to logits [B, places]: halved until it is about 8 pixels wide, then a 4x4 convolution."""
+    """A map [B, C, H, W] with a shorter side of `side` pixels to logits [B, places]: halved until that is about 8, then
+    a 4x4 convolution."""
 
     def __init__(self, inputs: int, side: int, classes: int) -> None:
         super().__init__()

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import full_precision, one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import full_precision, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.resample import Downsample, Upsample
+from gan_dist.spec.image_size import Size
 
 SLOPE = 0.2
 EXPANSION = 2
@@ -27,7 +29,7 @@ class Generator(nn.Module):
     """Noise [B, z] to images [B, C, H, W], not bounded.
 
     Args:
-        size: height and width in pixels, 8 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 8 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
@@ -38,11 +40,12 @@ class Generator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 256, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         z: int = 64,
@@ -52,10 +55,11 @@ class Generator(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        widths = _widths(size, width, wide, group, blocks)
+        plan = plan_doublings(size, self.sizes, "r3gan")
+        widths = _widths(plan.square, width, wide, group, blocks)
         self.z, self.classes = z, classes
         self.embed = _linear(classes, z) if classes else None
-        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.basis = nn.Parameter(torch.randn(widths[0], *plan.base))
         self.scale = _linear(2 * z if classes else z, widths[0])
         self.first = _stage(widths[0], group, blocks, blocks * len(widths))
         self.rest = nn.Sequential()
@@ -82,7 +86,7 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] to logits [B]. With classes the logit is a product with the class's vector alone.
 
     Args:
-        size: height and width in pixels, 8 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 8 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels up to `wide` pixels; 768 in the paper, 1536 for ImageNet. 384 and 192 have 27 % and 8 % of it.
@@ -92,11 +96,12 @@ class Discriminator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 256, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         width: int = 768,
@@ -105,7 +110,8 @@ class Discriminator(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        widths = _widths(size, width, wide, group, blocks)[::-1]
+        plan = plan_doublings(size, self.sizes, "r3gan", "judges")
+        widths = _widths(plan.square, width, wide, group, blocks)[::-1]
         self.first = nn.Sequential(_conv(channels, widths[0], 1))
         for before, after in pairwise(widths):
             self.first.append(_stage(before, group, blocks, blocks * len(widths)))
@@ -114,7 +120,7 @@ class Discriminator(nn.Module):
                 self.first.append(_conv(before, after, 1))
         top = widths[-1]
         self.last = _stage(top, group, blocks, blocks * len(widths))
-        self.pool = _conv(top, top, 4, groups=top)
+        self.pool = _conv(top, top, plan.base, groups=top)
         self.classes = classes
         self.head = _linear(top, top if classes else 1)
         self.embed = _linear(classes, top, gain=1 / math.sqrt(top)) if classes else None
@@ -163,8 +169,9 @@ def _stage(width: int, group: int, blocks: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*[Block(width, group, depth) for _ in range(blocks)])
 
 
-def _conv(inputs: int, outputs: int, kernel: int, groups: int = 1, gain: float = 1.0, bias: bool = False) -> nn.Conv2d:
-    """Weights from N(0, gain^2 / fan_in), biases 0; only 3x3 keeps the size by padding, 4x4 makes one pixel of 4x4."""
+def _conv(inputs: int, outputs: int, kernel: Size, groups: int = 1, gain: float = 1.0, bias: bool = False) -> nn.Conv2d:
+    """Weights from N(0, gain^2 / fan_in), biases 0; only 3x3 keeps the size by padding, others make one pixel of
+    theirs."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=1 if kernel == 3 else 0, groups=groups, bias=bias)
     nn.init.normal_(conv.weight, 0.0, gain / math.sqrt(conv.weight[0].numel()))
     if conv.bias is not None:
@@ -178,23 +185,22 @@ def _linear(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:
     return linear
 
 
-def _widths(size: int, width: int, wide: int, group: int, blocks: int) -> list[int]:
-    """Channels at 4, 8, ..., `size` pixels.
+def _widths(square: int, width: int, wide: int, group: int, blocks: int) -> list[int]:
+    """Channels at 4, 8, ..., `square` pixels.
 
     Raises:
         ValueError: some stage cannot be cut into groups; the text names a width that can.
     """
-    stages = powers_between(size, 8, 256, "r3gan") - 1
     if min(width, wide, group, blocks) < 1:
         raise ValueError(
             f"r3gan needs positive numbers, not width={width}, wide={wide}, group={group}, blocks={blocks}"
         )
-    parts = [max(1, 4 * 2**stage // wide) for stage in range(stages)]
+    parts = [max(1, 4 * 2**stage // wide) for stage in range(square.bit_length() - 2)]
     step = max(group // math.gcd(group, EXPANSION), 1) * parts[-1]
     if width % step:
         near = max(step, round(width / step) * step)
         raise ValueError(
-            f"r3gan at {size} pixels with group={group} and wide={wide} needs a width that {step} divides, "
+            f"r3gan at {square} pixels with group={group} and wide={wide} needs a width that {step} divides, "
             f"not {width}; {near} is nearest"
         )
     return [width // part for part in parts]

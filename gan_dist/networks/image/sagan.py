@@ -6,7 +6,9 @@ Wants `hinge` and a larger learning rate for D: the paper has 1e-4 for G and 4e-
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +16,9 @@ from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sngan import ClassBatchNorm
-from gan_dist.networks.layers.checks import class_logits, one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
+from gan_dist.spec.image_size import Size
 
 WIDEST = 16
 LARGEST_ATTENDED = 32
@@ -25,26 +28,28 @@ class Generator(nn.Module):
     """Noise [B, z] to images [B, C, H, W] in (-1, 1).
 
     Args:
-        size: height and width in pixels, 16 to 128, supplied by the data.
+        size: N or (height, width) in pixels, 16 to 128, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
         width: channels at full size; they double with each halving, up to 16 times.
 
     Raises:
-        ValueError: the size is none of those above, or the width is below 1.
+        ValueError: there is no such size, or the width is below 1.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 128, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 128, width: int = 64) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 128, width: int = 64) -> None:
         super().__init__()
-        widths = _widths(size, width)[::-1]
-        self.z, self.classes = z, classes
-        self.first = SpectralLinear(z, widths[0] * 16)
+        plan = plan_doublings(size, self.sizes, "sagan")
+        widths = _widths(plan.count, width)[::-1]
+        self.z, self.classes, self.base = z, classes, plan.base
+        self.first = SpectralLinear(z, widths[0] * math.prod(plan.base))
         self.blocks = nn.ModuleList([UpBlock(before, after, classes) for before, after in pairwise(widths)])
-        self.attended = _attended(size)
-        self.attention = SelfAttention(widths[len(widths) - size.bit_length() + self.attended.bit_length() - 1])
+        self.attended = plan.at(_attended(plan.square))
+        self.attention = SelfAttention(widths[_attended(plan.square).bit_length() - 3])
         self.norm = nn.BatchNorm2d(widths[-1])
         self.last = SpectralConv(widths[-1], channels, 3, gain=1.0)
 
@@ -54,10 +59,10 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         classes = one_hot_classes(cond, self.classes, noise) if self.classes else None
-        x: Tensor = self.first(noise).view(len(noise), -1, 4, 4)
+        x: Tensor = self.first(noise).view(len(noise), -1, *self.base)
         for block in self.blocks:
             x = block(x, classes)
-            if x.shape[-1] == self.attended:
+            if x.shape[2:] == self.attended:
                 x = self.attention(x)
         return torch.tanh(self.last(F.relu(self.norm(x))))
 
@@ -66,25 +71,27 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] to logits [B].
 
     Args:
-        size: height and width in pixels, 16 to 128, supplied by the data.
+        size: N or (height, width) in pixels, 16 to 128, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels at half the size; they double with each halving, up to 16 times.
 
     Raises:
-        ValueError: the size is none of those above, or the width is below 1.
+        ValueError: there is no such size, or the width is below 1.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 128, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 64) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 64) -> None:
         super().__init__()
-        widths = _widths(size, width)[:-1]
+        plan = plan_doublings(size, self.sizes, "sagan", "judges")
+        widths = _widths(plan.count, width)[:-1]
         self.blocks = nn.ModuleList([DownBlock(channels, widths[0], active=False)])
         self.blocks.extend(DownBlock(before, after) for before, after in pairwise(widths))
         self.blocks.append(DownBlock(widths[-1], widths[-1], halved=False))
-        self.attended = _attended(size)
-        self.attention = SelfAttention(widths[size.bit_length() - self.attended.bit_length() - 1])
+        self.attended = plan.at(_attended(plan.square))
+        self.attention = SelfAttention(widths[(plan.square // _attended(plan.square)).bit_length() - 2])
         self.head = SpectralLinear(widths[-1], 1)
         self.embed = SpectralLinear(classes, widths[-1], bias=False) if classes else None
         self.classes = classes
@@ -92,7 +99,7 @@ class Discriminator(nn.Module):
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x)
-            if x.shape[-1] == self.attended:
+            if x.shape[2:] == self.attended:
                 x = self.attention(x)
         return F.relu(x).sum((2, 3))
 
@@ -134,17 +141,17 @@ class DownBlock(nn.Module):
         return made + (self.aside(x) if self.aside is not None else x)
 
 
-def _widths(size: int, width: int) -> list[int]:
-    """Channels at `size`, `size`/2, ..., 4 pixels."""
-    powers = powers_between(size, 16, 128, "sagan")
+def _widths(halvings: int, width: int) -> list[int]:
+    """Channels at full size and after each halving."""
     if width < 1:
         raise ValueError(f"sagan needs width >= 1, not {width}")
-    return [width * min(WIDEST, 2**step) for step in range(powers - 1)]
+    return [width * min(WIDEST, 2**step) for step in range(halvings + 1)]
 
 
-def _attended(size: int) -> int:
-    """The size of the map that attends to itself: 32 pixels, which the paper found best, or half of a smaller image."""
-    return min(LARGEST_ATTENDED, size // 2)
+def _attended(square: int) -> int:
+    """The map of a square image that attends to itself: that of 32 pixels, which the paper found best, or half of a
+    smaller image."""
+    return min(LARGEST_ATTENDED, square // 2)
 
 
 NARROWER = 8

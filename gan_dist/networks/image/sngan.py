@@ -7,21 +7,23 @@ spectral normalisation and no other; classes enter it by projection (Miyato and 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import class_logits, one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
+from gan_dist.spec.image_size import Size
 
 
 class Generator(nn.Module):
     """Noise [B, z] to images [B, C, H, W] in (-1, 1).
 
     Args:
-        size: height and width in pixels, 16 to 64, supplied by the data.
+        size: N or (height, width) in pixels, 16 to 64, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
@@ -29,13 +31,15 @@ class Generator(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 64, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, z: int = 128, width: int = 256) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 128, width: int = 256) -> None:
         super().__init__()
-        doublings = _log2(size, width) - 2
-        self.z, self.classes, self.width = z, classes, width
-        self.first = nn.Linear(z, width * 16)
-        self.blocks = nn.ModuleList([UpBlock(width, classes) for _ in range(doublings)])
+        plan = plan_doublings(size, self.sizes, "sngan")
+        _check_width(width)
+        self.z, self.classes, self.shape = z, classes, (width, *plan.base)
+        self.first = nn.Linear(z, math.prod(self.shape))
+        self.blocks = nn.ModuleList([UpBlock(width, classes) for _ in range(plan.count)])
         self.norm = nn.BatchNorm2d(width)
         self.last = nn.Conv2d(width, channels, 3, padding=1)
         nn.init.xavier_uniform_(self.first.weight)
@@ -48,7 +52,7 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         classes = one_hot_classes(cond, self.classes, noise) if self.classes else None
-        x = self.first(noise).view(-1, self.width, 4, 4)
+        x = self.first(noise).view(-1, *self.shape)
         for block in self.blocks:
             x = block(x, classes)
         return torch.tanh(self.last(F.relu(self.norm(x))))
@@ -58,17 +62,19 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] to logits [B].
 
     Args:
-        size: height and width in pixels, 16 to 64, supplied by the data.
+        size: N or (height, width) in pixels, 16 to 64, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels of every layer.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 64, "base": 4}
 
-    def __init__(self, *, size: int, channels: int, classes: int = 0, width: int = 128) -> None:
+    def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 128) -> None:
         super().__init__()
-        halvings = _log2(size, width) - 3
+        halvings = plan_doublings(size, self.sizes, "sngan", "judges").count - 1
+        _check_width(width)
         self.first = FirstBlock(channels, width)
         downs = [DownBlock(width, halved=True) for _ in range(halvings - 1)]
         self.blocks = nn.Sequential(*downs, DownBlock(width, halved=False), DownBlock(width, halved=False))
@@ -156,8 +162,6 @@ def _xavier(conv: nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Conv2d:
     return conv
 
 
-def _log2(size: int, width: int) -> int:
-    power = powers_between(size, 16, 64, "sngan")
+def _check_width(width: int) -> None:
     if width < 1:
         raise ValueError(f"sngan needs width >= 1, not {width}")
-    return power

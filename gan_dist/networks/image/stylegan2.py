@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng, single_lane_rng
-from gan_dist.networks.layers.checks import full_precision, one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import full_precision, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.equalized import EqualConv, EqualLinear, StyledConv, ToRGB, normalize_2nd_moment
 from gan_dist.networks.layers.resample import Upsample
+from gan_dist.spec.image_size import Size
 
 CENTRE_OF = 4096
 
@@ -26,27 +27,28 @@ class Generator(nn.Module):
     """Noise to images [B, C, H, W], not bounded. The noise is z, a second z for mixed styles, and one for each pixel.
 
     Args:
-        size: height and width in pixels, 8 to 1024, supplied by the data.
+        size: N or (height, width) in pixels, 8 to 1024, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
         w: dimensions of a style.
         mapping: layers from z to w; 2 in the paper's CIFAR-10 model.
-        capacity: channels times pixels of a side; 16384 in the paper's smaller 256-pixel model.
+        capacity: channels times pixels of a square's side; 16384 in the paper's smaller 256-pixel model.
         most: channels at most.
         mixing: share of the samples in training that change from one style to another at some layer.
         truncation: in samples, styles are drawn towards their mean, which is 0; 1 for not, 0.7 is usual.
 
     Raises:
-        ValueError: a number is out of its range, or the size is none of those above.
+        ValueError: a number is out of its range, or there is no such size.
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 1024, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         z: int = 512,
@@ -58,12 +60,13 @@ class Generator(nn.Module):
         truncation: float = 1.0,
     ) -> None:
         super().__init__()
-        widths = _widths(size, capacity, most)
+        plan = plan_doublings(size, self.sizes, "stylegan2")
+        widths = _widths(plan.count, capacity, most)
         if not 0 <= mixing <= 1 or not 0 <= truncation <= 1:
             raise ValueError(f"mixing and truncation must be in [0, 1], not {mixing} and {truncation}")
         self.z, self.classes, self.mixing, self.truncation = z, classes, mixing, truncation
         self.map = Mapping(z, classes, w, mapping)
-        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.basis = nn.Parameter(torch.randn(widths[0], *plan.base))
         self.layers = nn.ModuleList([StyledConv(widths[0], widths[0], w)])
         self.pictures = nn.ModuleList([ToRGB(widths[0], channels, w)])
         for before, after in pairwise(widths):
@@ -71,16 +74,17 @@ class Generator(nn.Module):
             self.layers.append(StyledConv(after, after, w))
             self.pictures.append(ToRGB(after, channels, w))
         self.upsample = Upsample()
-        self.sides = [4] + [4 * 2**step for step in range(1, len(widths)) for _ in range(2)]
+        squares = [4] + [4 * 2**step for step in range(1, len(widths)) for _ in range(2)]
+        self.maps = [plan.at(square) for square in squares]
 
     def draw(self, n: int, rng: Rng) -> dict[str, Any]:
         """z and other [n, z], `change` [n], the layer from which on the other's style counts, and the pixels' noise."""
         z, other, chance = rng.normal(self.z), rng.normal(self.z), rng.uniform(2)
         change = 1 + (chance[:, 0] * (len(self.layers) - 1)).long()
         change = torch.where(chance[:, 1] < self.mixing, change, len(self.layers) + 1)
-        areas = [side**2 for side in self.sides]
+        areas = [height * width for height, width in self.maps]
         flat = torch.split(rng.normal(sum(areas)), areas, 1)
-        pixels = [one.view(n, 1, side, side) for one, side in zip(flat, self.sides, strict=True)]
+        pixels = [one.view(n, 1, *shape) for one, shape in zip(flat, self.maps, strict=True)]
         return {"z": z, "other": other, "change": change, "pixels": pixels}
 
     def forward(self, noise: dict[str, Any], cond: Tensor | None = None) -> Tensor:
@@ -124,10 +128,10 @@ class Discriminator(nn.Module):
     not depend on the number of workers (with other groups than 4 it may).
 
     Args:
-        size: height and width in pixels, 8 to 1024, supplied by the data.
+        size: N or (height, width) in pixels, 8 to 1024, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
-        capacity: channels times pixels of a side; 16384 in the paper's smaller 256-pixel model.
+        capacity: channels times pixels of a square's side; 16384 in the paper's smaller 256-pixel model.
         most: channels at most.
         mapping: layers that a class passes through before it is compared.
         group: samples whose deviation is taken; 1 for none.
@@ -135,11 +139,12 @@ class Discriminator(nn.Module):
 
     channels_last = True
     couples_batch = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 1024, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         capacity: int = 32768,
@@ -148,7 +153,8 @@ class Discriminator(nn.Module):
         group: int = 4,
     ) -> None:
         super().__init__()
-        widths = _widths(size, capacity, most)[::-1]
+        plan = plan_doublings(size, self.sizes, "stylegan2", "judges")
+        widths = _widths(plan.count, capacity, most)[::-1]
         if group < 1:
             raise ValueError(f"group must be at least 1, not {group}")
         self.group, self.classes = group, classes
@@ -156,7 +162,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.Sequential(*[DownBlock(before, after) for before, after in pairwise(widths)])
         top = widths[-1]
         self.last = EqualConv(top + 1, top, 3, active=True)
-        self.dense = EqualLinear(top * 16, top, active=True)
+        self.dense = EqualLinear(top * math.prod(plan.base), top, active=True)
         self.head = EqualLinear(top, top if classes else 1)
         self.map = Mapping(0, classes, top, mapping) if classes else None
 
@@ -164,7 +170,7 @@ class Discriminator(nn.Module):
         x = self.blocks(self.first(x))
         with full_precision(x):
             x = x.to(self.head.weight.dtype)
-            deviation = minibatch_stddev(x, self.group)[:, None, None, None].expand(-1, 1, 4, 4)
+            deviation = minibatch_stddev(x, self.group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
             return self.dense(self.last(torch.cat([x, deviation], 1)).flatten(1))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -223,11 +229,11 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     return torch.cat(found)
 
 
-def _widths(size: int, capacity: int, most: int) -> list[int]:
-    """Channels at 4, 8, ..., `size` pixels."""
-    stages = powers_between(size, 8, 1024, "stylegan2") - 1
-    widths = [min(capacity // 2 ** (step + 2), most) for step in range(stages)]
+def _widths(doublings: int, capacity: int, most: int) -> list[int]:
+    """Channels of the smallest map and after each doubling."""
+    widths = [min(capacity // 2 ** (step + 2), most) for step in range(doublings + 1)]
     if min(widths) < 1:
+        size = 4 * 2**doublings
         raise ValueError(
             f"stylegan2 at {size} pixels needs capacity >= {size} and most >= 1, not {capacity} and {most}"
         )

@@ -5,14 +5,16 @@ Its decoder is any generator whose noise is one row of normal numbers a sample, 
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
-from gan_dist.networks.layers.checks import one_hot_classes, powers_between
+from gan_dist.networks.layers.checks import one_hot_classes, plan_doublings
+from gan_dist.spec.image_size import Size
 
 WIDEST = 8
 
@@ -21,7 +23,7 @@ class Encoder(nn.Module):
     """Images [B, C, H, W] to what is known of their noise: means and log-variances, [B, 2z].
 
     Args:
-        size: height and width in pixels, 8 to 256, supplied by the data.
+        size: N or (height, width) in pixels, 8 to 256, supplied by the data.
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the generator's noise.
@@ -30,11 +32,12 @@ class Encoder(nn.Module):
     """
 
     channels_last = True
+    sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 256, "base": 4}
 
     def __init__(
         self,
         *,
-        size: int,
+        size: Size,
         channels: int,
         classes: int = 0,
         z: int = 64,
@@ -43,13 +46,14 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.z, self.classes = z, classes
-        widths = [width * min(2**step, WIDEST) for step in range(powers_between(size, 8, 256, "vae") - 2)]
+        plan = plan_doublings(size, self.sizes, "vae", "encodes")
+        widths = [width * min(2**step, WIDEST) for step in range(plan.count)]
         parts: list[nn.Module] = []
         for before, after in pairwise([channels, *widths]):
             parts += [nn.Conv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after) if norm == "batch" else nn.Identity()]
             parts.append(nn.LeakyReLU(0.2))
         self.body = nn.Sequential(*parts)
-        self.head = nn.Linear(widths[-1] * 16 + classes, 2 * z)
+        self.head = nn.Linear(widths[-1] * math.prod(plan.base) + classes, 2 * z)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         found = self.body(x).flatten(1)

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_dist.spec.image_size import Size, SizeRule, sides
 
-def powers_between(size: int, least: int, most: int, name: str, does: str = "makes") -> int:
-    """log2 of `size`, which must be a power of two in [least, most] pixels.
+
+@dataclass(frozen=True)
+class Doublings:
+    """How a small map becomes an image, or an image a small map.
+
+    Attributes:
+        base: height and width of the smallest map; 4 and 4 of an image that is a power of two high and wide.
+        count: how often it is doubled.
+    """
+
+    base: tuple[int, int]
+    count: int
+
+    @property
+    def square(self) -> int:
+        """The pixels of the square that is doubled as often from 4 pixels: what widths and depths go by."""
+        return 4 << self.count
+
+    def at(self, square: int) -> tuple[int, int]:
+        """Height and width of the map that has `square` pixels where the image is that square."""
+        return self.base[0] * square // 4, self.base[1] * square // 4
+
+
+def plan_doublings(size: Size, sizes: Mapping[str, int], who: str, does: str = "makes") -> Doublings:
+    """How the network `who`, whose class says `sizes`, comes to images of a size.
 
     Raises:
-        ValueError: it is not; the text names the nearest sizes that work.
+        ValueError: it cannot; the text names the nearest size that works.
     """
-    allowed = [2**p for p in range(least.bit_length() - 1, most.bit_length())]
-    if size not in allowed:
-        near = min(allowed, key=lambda value: abs(value - size))
-        raise ValueError(f"{name} {does} images of {allowed} pixels, not {size}; data.size: {near} is nearest")
-    return size.bit_length() - 1
+    rule = SizeRule.of(sizes)
+    rule.check(size, who, does)
+    count = rule.doublings(size)
+    height, width = (side >> count for side in sides(size))
+    return Doublings((height, width), count)
 
 
 def one_hot_classes(cond: Tensor | None, classes: int, like: Tensor) -> Tensor:

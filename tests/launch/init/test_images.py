@@ -101,8 +101,20 @@ def test_refused(tmp_path: Path) -> None:
             write_job(str(tmp_path / name))
     with pytest.raises(ValueError, match="none of its images can be opened"):
         write_job(str(tmp_path / "torn"))
-    with pytest.raises(ValueError, match="--size 48: dcgan makes 16, 32, 64, 128, 256 pixels; 32 is nearest"):
-        write_job("digits", 48)
+    for size, near in ((50, "48"), ((30, 48), "32x48")):
+        with pytest.raises(
+            ValueError, match=f"--size .*: dcgan makes images of 16 to 256 pixels, .*; {near} is nearest"
+        ):
+            write_job("digits", size)
+
+
+def test_images_that_are_no_squares(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (60, 40)).save(tmp_path / f"{number}.png")
+    text = write_job(str(tmp_path))
+    assert loaded(text, tmp_path).data.size == 32 and "--size 32x48 would keep their shape" in text
+    text = write_job(str(tmp_path), (32, 48))
+    assert loaded(text, tmp_path).data.size == (32, 48) and "would keep" not in text
 
 
 @pytest.mark.parametrize(

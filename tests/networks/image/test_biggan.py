@@ -120,7 +120,7 @@ def test_weights_begin_orthogonal_and_their_norms_are_known() -> None:
 
 
 def test_what_cannot_be_made_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"biggan makes images of \[32, 64, 128, 256\] pixels, not 16; data.size: 32"):
+    with pytest.raises(ValueError, match=r"biggan makes images of 32 to 256 pixels, .*, not 16; data.size: 32 is"):
         Generator(size=16, channels=1)
     with pytest.raises(ValueError, match="biggan cuts z in 4 chunks at 32 pixels, which 10 is no multiple of"):
         Generator(size=32, channels=1, z=10)

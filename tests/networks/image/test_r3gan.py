@@ -211,7 +211,11 @@ def test_the_smallest_stage_stays_in_float32_under_autocast() -> None:
 
 
 REFUSED = [
-    ({"size": 4}, "r3gan makes images of [8, 16, 32, 64, 128, 256] pixels, not 4; data.size: 8 is nearest"),
+    (
+        {"size": 4},
+        "r3gan makes images of 8 to 256 pixels, both sides multiples of a power of two, the shorter one 4 to 7 "
+        "times it, not 4; data.size: 8 is nearest",
+    ),
     (
         {"size": 32, "width": 100},
         "r3gan at 32 pixels with group=16 and wide=32 needs a width that 8 divides, not 100; 96 is nearest",
@@ -233,4 +237,4 @@ REFUSED = [
 def test_what_cannot_be_made_is_refused(kind: Any, args: dict[str, int], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         kind(channels=3, **args)
-    assert str(caught.value) == text
+    assert str(caught.value).replace(" judges ", " makes ") == text

@@ -10,6 +10,7 @@ from torch import nn
 
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.networks.image import dcgan, mlp
+from gan_dist.spec.image_size import Size, show_size
 from tests.helpers import CPU
 
 
@@ -89,13 +90,15 @@ def test_dcgan_begins_as_the_paper_says() -> None:
                 assert module.weight.std().item() == pytest.approx(0.02, rel=error)
 
 
-@pytest.mark.parametrize(("size", "near"), [(8, 16), (28, 32), (33, 32), (100, 128), (512, 256)])
+@pytest.mark.parametrize(("size", "near"), [(8, 16), (33, 32), (100, 96), (512, 256), ((30, 48), [32, 48])])
 @pytest.mark.parametrize("kind", [dcgan.Generator, dcgan.Discriminator])
-def test_dcgan_names_the_nearest_size_it_makes(kind: Any, size: int, near: int) -> None:
+def test_dcgan_names_the_nearest_size_it_makes(kind: Any, size: Size, near: Any) -> None:
     with pytest.raises(ValueError) as caught:
         kind(size=size, channels=3)
+    does = "makes" if kind is dcgan.Generator else "judges"
     assert str(caught.value) == (
-        f"dcgan makes images of [16, 32, 64, 128, 256] pixels, not {size}; data.size: {near} is nearest"
+        f"dcgan {does} images of 16 to 256 pixels, both sides multiples of a power of two, the shorter one 4 to 7 "
+        f"times it, not {show_size(size)}; data.size: {near} is nearest"
     )
 
 
