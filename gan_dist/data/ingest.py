@@ -16,7 +16,7 @@ from torch import Tensor
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.order import Positions, ServingOrder, WeightedPlan
 from gan_dist.data.prepare import Prepared
-from gan_dist.data.shards import SAMPLE, read_shard, samples_of
+from gan_dist.data.shards import ShardReader
 from gan_dist.errors import DataError
 from gan_dist.spec.data import DataSpec, PairData
 
@@ -77,11 +77,12 @@ class Stream:
     """
 
     def __init__(self, found: Prepared, window: int, seed: int, batch: int) -> None:
-        self.found, self.facts, self.labels = found, found.facts, found.column("label")
+        self.facts, self.labels = found.facts, found.column("label")
         self.plan = ServingOrder(seed, batch, tuple(found.shards.values()), window)
-        self._files = list(found.shards)
+        self._shards = ShardReader(found.folder, found.records, self.labels)
         self._ends = np.cumsum(self.plan.shards)
         self._held: OrderedDict[int, Future[Block]] = OrderedDict()
+        self._free: list[Block] = []  # memory of shards that were let go
         self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -98,32 +99,40 @@ class Stream:
     def _send_for(self, shard: int) -> Future[Block]:
         """The shard, read or being read; what was not asked for longest is let go."""
         if shard not in self._held:
-            self._held[shard] = self._readers.submit(self._read, self._files[shard])
-            while len(self._held) > (AHEAD + 1) * self.plan.window:
-                self._held.popitem(last=False)
+            while len(self._held) >= (AHEAD + 1) * self.plan.window:
+                _, dropped = self._held.popitem(last=False)
+                if dropped.done() and dropped.exception() is None:
+                    self._free.append(dropped.result())
+            into = self._free.pop().reshape(-1).view(np.uint8) if self._free else None
+            self._held[shard] = self._readers.submit(self._shards.read, shard, into)
         self._held.move_to_end(shard)
         return self._held[shard]
-
-    def _read(self, file: str) -> Block:
-        return samples_of(read_shard(self.found.folder, file, [SAMPLE]))
 
 
 def gather_rows(blocks: Sequence[Block] | dict[int, Block], ends: Positions, positions: Positions) -> Tensor:
     """The samples at positions, [n, ...], out of blocks that end at `ends`."""
+    if len(ends) == 1:
+        return torch.from_numpy(np.take(blocks[0], positions, axis=0))
     block = np.searchsorted(ends, positions, side="right")
-    first = blocks[int(block[0])]
-    out = np.empty((len(positions), *first.shape[1:]), first.dtype)
-    for number in np.unique(block):
-        here = block == number
-        held = blocks[int(number)]
-        out[here] = held[positions[here] - (ends[number] - len(held))]
-    return torch.from_numpy(out)
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    inside = (positions - starts[block]).tolist()
+    # Row by row: of many blocks each holds few of a batch, and a selection costs more than a row.
+    rows = [blocks[number][at] for number, at in zip(block.tolist(), inside, strict=True)]
+    return torch.from_numpy(np.concatenate(rows).reshape(len(rows), *rows[0].shape))
 
 
 def load_into_memory(found: Prepared, seed: int, batch: int) -> Memory:
-    """Prepared data read into this process."""
-    blocks = [samples_of(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
-    return Memory(blocks=blocks, labels=found.column("label"), facts=found.facts, seed=seed, batch=batch)
+    """Prepared data read into this process, in one piece."""
+    labels = found.column("label")
+    shards = ShardReader(found.folder, found.records, labels)
+    record = found.records[0]
+    samples = np.empty((len(labels), *record["shape"]), record["dtype"])
+    first = 0
+    for number, shard in enumerate(found.records):
+        into = samples[first : first + shard["rows"]]
+        shards.read(number, into.reshape(-1).view(np.uint8))
+        first += shard["rows"]
+    return Memory(blocks=[samples], labels=labels, facts=found.facts, seed=seed, batch=batch)
 
 
 def move_to_device(rows: Memory, asked: str, device: torch.device) -> Memory | OnDevice:

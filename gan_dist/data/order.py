@@ -55,7 +55,8 @@ class ServingOrder:
         ends = self._ends(epoch)
         first = int(np.searchsorted(ends, offset, side="right"))
         last = int(np.searchsorted(ends, offset + self.batch - 1, side="right"))
-        held = np.concatenate([self._mixed(epoch, number) for number in range(first, last + 1)])
+        windows = [self._mixed(epoch, number) for number in range(first, last + 1)]
+        held = windows[0] if len(windows) == 1 else np.concatenate(windows)
         start = offset - (int(ends[first - 1]) if first else 0)
         return held[start : start + self.batch]
 
@@ -86,6 +87,7 @@ class ServingOrder:
         order = shuffle(len(self.shards), self.seed, "shards", epoch)
         return order[number * self.window : (number + 1) * self.window]
 
+    @lru_cache(maxsize=2)  # noqa: B019  # a run has one plan
     def _ends(self, epoch: int) -> Positions:
         """How many samples the windows of an epoch hold together with those before."""
         rows = np.asarray(self.shards)[shuffle(len(self.shards), self.seed, "shards", epoch)]

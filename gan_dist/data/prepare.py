@@ -62,7 +62,12 @@ class Prepared:
     @property
     def shards(self) -> dict[str, int]:
         """The samples of each file that holds any, in canonical order."""
-        return {shard["file"]: shard["rows"] for shard in self.manifest["shards"] if shard["rows"]}
+        return {shard["file"]: shard["rows"] for shard in self.records}
+
+    @property
+    def records(self) -> list[Record]:
+        """What is known of each shard that holds any samples, in canonical order."""
+        return [shard for shard in self.manifest["shards"] if shard["rows"]]
 
     @property
     def bytes(self) -> int:

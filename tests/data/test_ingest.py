@@ -22,13 +22,14 @@ from tests.helpers import CPU, kill_at, small, train
 
 
 def mixed(root: Path) -> Memory:
-    """Eleven images over five blocks, three of them broken."""
+    """Eleven images, three of them broken, over four blocks as in Ray's object store."""
     for number in range(11):
         name = f"{'ab'[number % 2]}/{number:02d}.png"
         put(root, name, b"" if number in (0, 4, 5) else noise(8, seed=number))
     read = ingest(spec(root, labels="folders", max_rejected=0.5), rows=3)
-    assert len(read.blocks) > 2 and read.facts.count == 8
-    return Memory(blocks=read.blocks, labels=read.labels, facts=read.facts, seed=0, batch=3)
+    assert read.facts.count == 8
+    blocks = np.split(np.concatenate(read.blocks), [2, 3, 6])
+    return Memory(blocks=blocks, labels=read.labels, facts=read.facts, seed=0, batch=3)
 
 
 def test_each_position_gives_its_own_image_and_label(tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def read_array(part: Part) -> Iterator[RawSample]:
         yield RawSample(shown, np.asarray(images[place]), label)
 
 
+def read_array_block(part: Part) -> NDArray[Any]:
+    """The images of a part as they are stored, [N, H, W, C]."""
+    root, _, name = part.root.rpartition("/")
+    images = _array(root, name, IMAGES)
+    images = _last_channels(images) if images.ndim == 4 else images[..., None]
+    first, count = part.places[0], len(part.places)
+    block = images[first : first + count]
+    return block if part.places[-1] - first == count - 1 else images[list(part.places)]
+
+
 def _last_channels(images: NDArray[Any]) -> NDArray[Any]:
     """[N, H, W, C] of [N, H, W, C] or [N, C, H, W].
 

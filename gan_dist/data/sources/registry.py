@@ -39,7 +39,7 @@ from gan_dist.data.source import (
     state_of,
 )
 from gan_dist.data.sources.archives import is_archive, list_archives, read_archive
-from gan_dist.data.sources.arrays import idx_images, is_array, list_array, read_array
+from gan_dist.data.sources.arrays import idx_images, is_array, list_array, read_array, read_array_block
 from gan_dist.data.sources.builtin import (
     SCHEME,
     list_digits,
@@ -58,10 +58,11 @@ from gan_dist.data.text.builtin import read_built_in_text
 from gan_dist.data.text.corpus import find_text
 from gan_dist.data.text.file_formats import read_sentences
 from gan_dist.data.text.oracle import read_oracle
-from gan_dist.data.value_range import Ranges, check_spread, describe_ranges, ranges_of
+from gan_dist.data.value_range import Ranges, check_spread, describe_ranges, ranges_of, to_uint8
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import BUILT_IN_TEXTS, DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
+from gan_dist.spec.image_size import sides
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
@@ -258,6 +259,22 @@ def read_part(part: Part) -> Iterator[DecodedSample]:
         except Exception as error:  # whatever a library makes of one sample, the others are good
             reason = f"cannot be decoded: {error or type(error).__name__}"
             yield DecodedSample(name=found.name, sample=None, label=found.label, native="", reason=reason)
+
+
+def read_ready(part: Part) -> NDArray[np.uint8] | None:
+    """Every sample of a part at once, [N, C, H, W], where its source is an array that already has the form; None for
+    all others, whose samples are brought to it one by one."""
+    if part.kind != "array" or not isinstance(part.form, ImageForm) or part.form.pair or not part.names:
+        return None
+    values = read_array_block(part)
+    if values.shape[1:] != (*sides(part.form.size), part.form.channels):
+        return None
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        return None  # those that are not finite are rejected by name
+    try:
+        return np.ascontiguousarray(to_uint8(values, part.form.ranges).transpose(0, 3, 1, 2))
+    except UnreadableSample:
+        return None
 
 
 def _encoded(content: Content, codec: Codec) -> NDArray[Any]:
