@@ -18,10 +18,11 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.prepare import Executor, Prepared
-from gan_dist.data.shards import SAMPLE, read_shard, write_shard
+from gan_dist.data.shards import read_samples, write_shard
 from gan_dist.data.source import Part
 from gan_dist.errors import DataError, StorageError
 from gan_dist.runs.storage import Folder, is_uri
@@ -144,10 +145,13 @@ def blocks_of(found: Prepared) -> list[Any]:
     """References to the shards' images in the object store, in canonical order."""
     import ray
 
+    ends = np.cumsum([record["rows"] for record in found.records])
+    labels = np.split(found.column("label"), ends[:-1])
+    shards = list(zip(found.records, labels, strict=True))
     if found.bytes <= READ_HERE_BYTES:
-        return [ray.put(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
-    read = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(read_shard)
-    return [read.remote(found.folder, file, [SAMPLE]) for file in found.shards]
+        return [ray.put(read_samples(found.folder, record, classes)) for record, classes in shards]
+    read = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(read_samples)
+    return [read.remote(found.folder, record, classes) for record, classes in shards]
 
 
 def _write(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:

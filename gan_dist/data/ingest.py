@@ -81,20 +81,25 @@ class Stream:
         self.plan = ServingOrder(seed, batch, tuple(found.shards.values()), window)
         self._shards = ShardReader(found.folder, found.records, self.labels)
         self._ends = np.cumsum(self.plan.shards)
+        self._starts = self._ends - self.plan.shards
         self._held: OrderedDict[int, Future[Block]] = OrderedDict()
+        self._window: tuple[int, int] | None = None
         self._free: list[Block] = []  # memory of shards that were let go
         self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
 
     def positions(self, reals_drawn: int) -> Positions:
         """As `Memory.positions`; the shards of this window and the next are sent for."""
-        for shard in self.plan.shards_from(reals_drawn, AHEAD):
-            self._send_for(shard)
+        if (window := self.plan.window_at(reals_drawn)) != self._window:
+            self._window = window
+            for shard in self.plan.shards_from(reals_drawn, AHEAD):
+                self._send_for(shard)
         return self.plan.positions(reals_drawn)
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         shards = np.searchsorted(self._ends, positions, side="right")
-        blocks = {int(shard): self._send_for(int(shard)).result() for shard in np.unique(shards)}
-        return gather_rows(blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
+        numbers, inside = shards.tolist(), (positions - self._starts[shards]).tolist()
+        blocks = {number: self._send_for(number).result() for number in set(numbers)}
+        return _gather(blocks, numbers, inside), torch.from_numpy(self.labels[positions])
 
     def _send_for(self, shard: int) -> Future[Block]:
         """The shard, read or being read; what was not asked for longest is let go."""
@@ -109,15 +114,18 @@ class Stream:
         return self._held[shard]
 
 
-def gather_rows(blocks: Sequence[Block] | dict[int, Block], ends: Positions, positions: Positions) -> Tensor:
+def gather_rows(blocks: Sequence[Block], ends: Positions, positions: Positions) -> Tensor:
     """The samples at positions, [n, ...], out of blocks that end at `ends`."""
     if len(ends) == 1:
         return torch.from_numpy(np.take(blocks[0], positions, axis=0))
     block = np.searchsorted(ends, positions, side="right")
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
-    inside = (positions - starts[block]).tolist()
-    # Row by row: of many blocks each holds few of a batch, and a selection costs more than a row.
-    rows = [blocks[number][at] for number, at in zip(block.tolist(), inside, strict=True)]
+    return _gather(blocks, block.tolist(), (positions - starts[block]).tolist())
+
+
+def _gather(blocks: Sequence[Block] | dict[int, Block], numbers: list[int], inside: list[int]) -> Tensor:
+    """Row by row: of many blocks each holds few of a batch, and a selection costs more than a row."""
+    rows = [blocks[number][at] for number, at in zip(numbers, inside, strict=True)]
     return torch.from_numpy(np.concatenate(rows).reshape(len(rows), *rows[0].shape))
 
 

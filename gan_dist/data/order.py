@@ -62,8 +62,7 @@ class ServingOrder:
 
     def shards_from(self, reals_drawn: int, windows: int) -> list[int]:
         """The shards of the window that `reals_drawn` lies in and of the next ones, `windows` in all."""
-        epoch, offset = self._place(reals_drawn)
-        number = int(np.searchsorted(self._ends(epoch), offset, side="right"))
+        epoch, number = self.window_at(reals_drawn)
         wanted: list[int] = []
         for _ in range(windows):
             if number == len(self._ends(epoch)):
@@ -71,6 +70,11 @@ class ServingOrder:
             wanted += self._window(epoch, number).tolist()
             number += 1
         return wanted
+
+    def window_at(self, reals_drawn: int) -> tuple[int, int]:
+        """The epoch that `reals_drawn` lies in, and the window of it."""
+        epoch, offset = self._place(reals_drawn)
+        return epoch, int(np.searchsorted(self._ends(epoch), offset, side="right"))
 
     def _place(self, reals_drawn: int) -> tuple[int, int]:
         if self.count < self.batch:

@@ -2,7 +2,8 @@
 
 FOLDER/
   source.json               what is prepared here; written first
-  shard-000000000.parquet   decoded samples (see shards.py)
+  shard-000000000.npy       decoded samples (see shards.py)
+  shard-000000000.parquet   name, class and digest of each
   shard-000000000.json      that shard's record, written after it
   test.jsonl, validation.jsonl   of text, sentences that are kept from training, where shares of them are
   manifest.json             what it all is; written last
@@ -79,7 +80,8 @@ class Prepared:
 
     def column(self, name: str) -> NDArray[np.int64]:
         """A small column of all samples, in canonical order."""
-        return _column(self.folder, list(self.shards), name)
+        (values,) = _columns(self.folder, list(self.shards), name)
+        return values
 
 
 def prepare_or_load(
@@ -279,7 +281,7 @@ def _in(folder: Folder, source: Source, *, data: DataSpec, executor: Executor, p
 
 def _facts(contents: Contents, folder: Folder, shards: list[Record], native: Mapping[str, int]) -> DataFacts:
     files = [shard["file"] for shard in shards if shard["rows"]]
-    digests, labels = _column(folder, files, "digest"), _column(folder, files, "label")
+    digests, labels = _columns(folder, files, "digest", "label")
     classes, form, remarks = contents.classes, contents.form, list(contents.remarks)
     if contents.channels_open and len(native) > 1:
         remarks.append(f"channels: RGB, as {native['3']:,} pictures are coloured and {native['1']:,} are grey")
@@ -298,6 +300,8 @@ def _facts(contents: Contents, folder: Folder, shards: list[Record], native: Map
     return ImageFacts(**common, size=form.size, channels=form.channels)
 
 
-def _column(folder: Folder, files: list[str], name: str) -> NDArray[np.int64]:
-    columns = [numbers_of(read_shard(folder, file, [name]), name) for file in files]
-    return np.concatenate([np.empty(0, np.int64), *columns])
+def _columns(folder: Folder, files: list[str], *names: str) -> tuple[NDArray[np.int64], ...]:
+    """Small columns of all samples, in canonical order."""
+    tables = [read_shard(folder, file, list(names)) for file in files]
+    empty = np.empty(0, np.int64)
+    return tuple(np.concatenate([empty, *(numbers_of(table, name) for table in tables)]) for name in names)

@@ -1,14 +1,14 @@
-"""One shard: a Parquet file of decoded samples, and beside it a record that says the file is whole.
+"""One shard: a NumPy file of decoded samples, a Parquet file of what is known of each, and a record that says that both
+are whole.
 
-Columns: name, label, digest (of sample and label) and sample, the bytes of a tensor (uint8 pixels [C, S, S], or token
-ids [T]) whose shape and type the schema's metadata holds. Samples are fixed-size byte strings: Parquet has no bytes,
-and a list of numbers takes ten times as long to read.
+`.npy`: uint8 pixels [N, C, H, W], or token ids [N, T]. `.parquet`: name, label, digest (of sample and label) of each.
+`.json`: the record, written last.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -24,10 +24,6 @@ from gan_dist.data.sources.registry import read_part, read_ready
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
 
-FORM = b"gan_dist.form"
-SAMPLE, SAMPLE_COLUMN = "sample", 3
-SLACK = 1 << 10
-
 
 def shard_name(part: Part) -> str:
     return f"shard-{part.first:09d}"
@@ -36,8 +32,8 @@ def shard_name(part: Part) -> str:
 def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     """Decode a part into its shard; the record. A shard that is whole already is left alone.
 
-    The record: file, rows, bytes, where the samples lie in the file (`first`, and `dtype` and `shape` of each), their
-    checksum, rejected [[name, reason], ...], and native: for each kind of sample met (of pictures grey, "1", and
+    The record: both files, rows, bytes, the byte at which the samples begin (`first`), `dtype` and `shape` of each,
+    their checksum, rejected [[name, reason], ...], and native: for each kind of sample met (of pictures grey, "1", and
     coloured, "3") how many there are and the first one's name.
 
     Raises:
@@ -47,36 +43,81 @@ def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     if (done := folder.read_json(f"{name}.json")) is not None:
         return done
     good, rejected, native = _decoded(part)
-    content = _parquet(good, part)
+    known = _parquet(good)
+    folder.write(f"{name}.parquet", known)
+    first = _write_samples(folder, f"{name}.npy", good.samples)
     record = {
         "file": f"{name}.parquet",
+        "samples": f"{name}.npy",
         "rows": len(good.names),
-        "bytes": content.size,
-        "first": _first_sample(content, good.samples.nbytes),
+        "bytes": known.size + first + good.samples.nbytes,
+        "first": first,
         "dtype": part.form.dtype.str,
         "shape": list(part.form.shape),
         "checksum": _checksum(good.digests),
         "rejected": rejected,
         "native": native,
     }
-    folder.write(str(record["file"]), content)
     folder.write_json(f"{name}.json", record)
     return record
 
 
-def _first_sample(content: pa.Buffer, size: int) -> int:
-    """The byte of the file that the samples begin at: they are the last `size` bytes of their column's one page."""
-    found = pq.read_metadata(pa.BufferReader(content)).row_group(0).column(SAMPLE_COLUMN)
-    return int(found.data_page_offset + found.total_compressed_size - size)
+def _write_samples(folder: Folder, file: str, samples: NDArray[Any]) -> int:
+    """Write samples [N, ...]; the byte of the file at which they begin."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(samples))
+    if folder.local is None:
+        folder.write(file, header.getvalue() + samples.tobytes())
+    else:
+        with folder.replacing(file) as path, path.open("wb", buffering=0) as stream:
+            stream.write(header.getvalue())
+            samples.tofile(stream)
+    return len(header.getvalue())
+
+
+def read_samples(
+    folder: Folder, record: Mapping[str, Any], labels: NDArray[np.int64] | None, into: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """The samples of a shard, [N, ...].
+
+    Args:
+        record: as `write_shard` gives it.
+        labels: of the samples, [N], to check them by their checksum; None where they have been checked.
+        into: bytes that are no longer needed, at least as many as the samples.
+
+    Raises:
+        DataError: the file is gone or damaged.
+    """
+    count, dtype, shape = record["rows"], np.dtype(record["dtype"]), tuple(record["shape"])
+    size = count * math.prod(shape) * dtype.itemsize
+    held: NDArray[Any] = np.empty(size, np.uint8) if into is None or into.size < size else into
+    try:
+        read = _fill(folder, record, held[:size].data)
+    except OSError as error:
+        raise DataError(_damaged(folder, record["samples"], error)) from error
+    samples: NDArray[Any] = held[:size].view(dtype).reshape(count, *shape)
+    if read != size or (labels is not None and _checksum(digests_of(samples, labels)) != record["checksum"]):
+        raise DataError(_damaged(folder, record["samples"], "its samples are not those that were written"))
+    return samples
+
+
+def _fill(folder: Folder, record: Mapping[str, Any], held: memoryview) -> int:
+    if folder.local is not None:
+        with open(folder.local / record["samples"], "rb", buffering=0) as file:
+            file.seek(record["first"])
+            return file.readinto(held)
+    with folder.seekable(record["samples"]) as stream:
+        stream.seek(record["first"])
+        return int(stream.readinto(held))
 
 
 class ShardReader:
-    """The samples of shards, read into memory that is used again: a page that is new costs more than copying into it.
+    """The samples of shards, each checked the first time that it is read.
 
     Args:
         folder: where the shards are.
         records: of each, as `write_shard` gives them.
-        labels: class of each sample in canonical order, which the checksums are of too.
+        labels: class of each sample in canonical order.
     """
 
     def __init__(self, folder: Folder, records: Sequence[Mapping[str, Any]], labels: NDArray[np.int64]) -> None:
@@ -85,38 +126,12 @@ class ShardReader:
         self._checked: set[int] = set()
 
     def read(self, number: int, into: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The samples of a shard, [N, ...]; the first time they are checked.
-
-        Args:
-            into: bytes that are no longer needed, at least as many as the shard's samples.
-
-        Raises:
-            DataError: the file is gone or damaged.
-        """
-        record = self.records[number]
-        count, dtype, shape = record["rows"], np.dtype(record["dtype"]), tuple(record["shape"])
-        size = count * math.prod(shape) * dtype.itemsize
-        held: NDArray[Any] = np.empty(size, np.uint8) if into is None or into.size < size else into
-        try:
-            read = self._fill(record, held[:size].data)
-        except OSError as error:
-            raise DataError(_damaged(self.folder, record["file"], error)) from error
-        samples: NDArray[Any] = held[:size].view(dtype).reshape(count, *shape)
-        if number not in self._checked:
-            end = int(self._ends[number])
-            if read != size or _checksum(digests_of(samples, self.labels[end - count : end])) != record["checksum"]:
-                raise DataError(_damaged(self.folder, record["file"], "its samples are not those that were written"))
-            self._checked.add(number)
+        """As `read_samples`."""
+        record, end = self.records[number], int(self._ends[number])
+        labels = None if number in self._checked else self.labels[end - record["rows"] : end]
+        samples = read_samples(self.folder, record, labels, into)
+        self._checked.add(number)
         return samples
-
-    def _fill(self, record: Mapping[str, Any], held: Any) -> int:
-        if self.folder.local is not None:
-            with open(self.folder.local / record["file"], "rb", buffering=0) as file:
-                file.seek(record["first"])
-                return file.readinto(held)
-        with self.folder.seekable(record["file"]) as stream:
-            stream.seek(record["first"])
-            return int(stream.readinto(held))
 
 
 def _damaged(folder: Folder, file: str, why: object) -> str:
@@ -137,13 +152,6 @@ def read_shard(folder: Folder, file: str, columns: list[str]) -> pa.Table:
             return shard.read(columns)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(_damaged(folder, file, error)) from error
-
-
-def samples_of(table: pa.Table) -> NDArray[Any]:
-    """The samples of a shard, [N, ...], without copying them."""
-    form = json.loads(table.schema.metadata[FORM])
-    found: NDArray[Any] = _bytes_of(table, SAMPLE).view(form["dtype"]).reshape(len(table), *form["shape"])
-    return found
 
 
 def numbers_of(table: pa.Table, name: str) -> NDArray[np.int64]:
@@ -221,28 +229,14 @@ def _checksum(digests: NDArray[np.int64]) -> str:
     return hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest()
 
 
-def _parquet(good: _Good, part: Part) -> pa.Buffer:
-    form = {"shape": part.form.shape, "dtype": part.form.dtype.str}
-    width, count = math.prod(part.form.shape) * part.form.dtype.itemsize, len(good.names)
-    samples = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, pa.py_buffer(good.samples)])
-    columns = {
-        "name": _strings(good.names),
-        "label": _numbers(good.labels),
-        "digest": _numbers(good.digests),
-        SAMPLE: samples,
-    }
-    schema = pa.schema(
-        [pa.field(name, values.type, nullable=False) for name, values in columns.items()],
-        metadata={FORM: json.dumps(form).encode()},
-    )
+def _parquet(good: _Good) -> pa.Buffer:
+    table = pa.table({"name": _strings(good.names), "label": _numbers(good.labels), "digest": _numbers(good.digests)})
     buffer = pa.BufferOutputStream()
     pq.write_table(
-        pa.table(columns, schema=schema),
+        table,
         buffer,
-        row_group_size=max(1, count),
-        data_page_size=max(1, good.samples.nbytes) + SLACK,  # one page, so that the samples lie in one piece
-        write_batch_size=max(1, count),
-        compression={"name": "zstd", "label": "zstd", "digest": "none", SAMPLE: "none"},
+        row_group_size=max(1, len(good.names)),
+        compression={"name": "zstd", "label": "zstd", "digest": "none"},
         use_dictionary=False,
         write_statistics=False,
         write_page_checksum=True,

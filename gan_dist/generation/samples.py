@@ -19,7 +19,7 @@ from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.order import draw_classes
 from gan_dist.data.prepare import Prepared
-from gan_dist.data.shards import SAMPLE, read_shard, samples_of
+from gan_dist.data.shards import ShardReader
 from gan_dist.distributed.randomness import LEAST_LANE, Rng
 from gan_dist.errors import UsageError
 
@@ -170,18 +170,19 @@ def save_sheet(shown: Sheet, stem: Path) -> Path:
 
 def sentence_lengths(found: Prepared) -> NDArray[np.int64]:
     """Tokens of each sentence of a prepared folder, without its end, in canonical order."""
-    blocks = [samples_of(read_shard(found.folder, file, [SAMPLE])) for file in found.shards]
-    return np.concatenate([(block > EOS).sum(1) for block in blocks])
+    shards = ShardReader(found.folder, found.records, found.column("label"))
+    return np.concatenate([(shards.read(number) > EOS).sum(1) for number in range(len(found.records))])
 
 
 def contact_sheet(found: Prepared, stem: Path) -> Path:
     """64 evenly spaced samples of a prepared folder in one file; its path."""
     chosen = np.linspace(0, found.facts.count - 1, min(COLUMNS * ROWS, found.facts.count)).astype(int)
+    shards = ShardReader(found.folder, found.records, found.column("label"))
     shown, first = [], 0
-    for file, rows in found.shards.items():
+    for number, rows in enumerate(found.shards.values()):
         here = chosen[(chosen >= first) & (chosen < first + rows)] - first
         if len(here):
-            shown.append(samples_of(read_shard(found.folder, file, [SAMPLE]))[here])
+            shown.append(shards.read(number)[here])
         first += rows
     return save_sheet(render_sheet(torch.from_numpy(np.concatenate(shown)), found.facts), stem)
 

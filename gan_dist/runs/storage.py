@@ -171,10 +171,25 @@ class Folder:
                 with system.open_output_stream(target, compression=None) as stream:
                     stream.write(content)
                 return
-            beside = Path(f"{target}.{uuid4().hex}.part")
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
+        with self.replacing(name) as beside:
+            beside.write_bytes(content)
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """A path to write in place of a file of this local folder, which gets that content when the block ends well.
+
+        Raises:
+            StorageError: the folder is read-only or full.
+        """
+        assert self.local is not None, "only files of a disk are replaced"
+        target = self.local / name
+        beside = target.with_name(f"{target.name}.{uuid4().hex}.part")
+        try:
             try:
-                with system.open_output_stream(str(beside), compression=None) as stream:
-                    stream.write(content)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                yield beside
                 beside.replace(target)
             finally:
                 beside.unlink(missing_ok=True)

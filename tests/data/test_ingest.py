@@ -120,7 +120,7 @@ def test_a_stream_goes_on_anywhere(tmp_path: Path) -> None:
 def test_a_lost_shard_stops_a_stream_with_its_name(tmp_path: Path) -> None:
     found = shards(tmp_path)
     stream = Stream(found, 2, 1, 6)
-    for path in Path(found.folder.uri).glob("shard-00000001*.parquet"):
+    for path in Path(found.folder.uri).glob("shard-00000001*.npy"):
         path.unlink()
     with pytest.raises(DataError, match="shard-00000001"):
         for drawn in range(0, 40, 6):

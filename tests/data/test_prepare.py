@@ -154,11 +154,12 @@ def test_too_many_rejections_leave_no_manifest(tmp_path: Path) -> None:
     assert open_prepared(Folder.at(folder)) is None
 
 
-@pytest.mark.parametrize("place", [100, 900, -300])
-def test_a_damaged_shard_is_named(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("ending", ["npy", "parquet"])
+@pytest.mark.parametrize("place", [100, 200, -100])
+def test_a_damaged_shard_is_named(tmp_path: Path, ending: str, place: int) -> None:
     many(tmp_path / "in", 4)
     found = ready(spec(tmp_path / "in"), tmp_path / "cache")
-    path = Path(found.folder.uri) / "shard-000000000.parquet"
+    path = Path(found.folder.uri) / f"shard-000000000.{ending}"
     content = bytearray(path.read_bytes())
     content[place] ^= 0xFF
     path.write_bytes(content)
@@ -166,7 +167,8 @@ def test_a_damaged_shard_is_named(tmp_path: Path, place: int) -> None:
         read = load_into_memory(found, 0, 1)
     except DataError as error:
         assert str(path) in str(error) and "prepared anew" in str(error)
-    else:  # a byte that means nothing
+    else:  # a byte that means nothing; of samples each means something
+        assert place == 100 or ending != "npy"
         assert np.array_equal(
             read.blocks[0], load_into_memory(ready(spec(tmp_path / "in"), tmp_path / "b"), 0, 1).blocks[0]
         )
@@ -175,9 +177,10 @@ def test_a_damaged_shard_is_named(tmp_path: Path, place: int) -> None:
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     many(tmp_path / "in", 4)
     found = ready(spec(tmp_path / "in"), tmp_path / "cache")
-    (Path(found.folder.uri) / "shard-000000000.parquet").unlink()
-    with pytest.raises(DataError, match=r"shard-000000000\.parquet"):
-        load_into_memory(found, 0, 1)
+    for ending in ("npy", "parquet"):
+        (Path(found.folder.uri) / f"shard-000000000.{ending}").unlink()
+        with pytest.raises(DataError, match=rf"shard-000000000\.{ending}"):
+            load_into_memory(found, 0, 1)
 
 
 def test_a_prepared_folder_is_a_source(tmp_path: Path) -> None:

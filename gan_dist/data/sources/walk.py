@@ -19,7 +19,7 @@ RUN, PREPARATION, EXPORT, SAMPLES = "runs", "preparations", "exports", "samples"
 # The files by which a folder of ours is known: all of the first, and one of the second.
 OURS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     RUN: (frozenset({"request.json"}), frozenset({"status.json", "job.json", "lease.json", "checkpoints", "logs"})),
-    PREPARATION: (frozenset({"source.json"}), frozenset({"manifest.json", "shard-000000000.parquet"})),
+    PREPARATION: (frozenset({"source.json"}), frozenset({"manifest.json", "shard-000000000.npy"})),
     EXPORT: (frozenset({"config.json", "model.safetensors"}), frozenset({"README.md", "model.pt2", "model.onnx"})),
     SAMPLES: (frozenset({"sampling.json"}), frozenset()),
 }

@@ -71,13 +71,17 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
     import ray
 
     from gan_dist.data.ingest import Memory, Stream
-    from gan_dist.data.shards import samples_of
 
     found = data["found"]
     if data["blocks"] is None:
         return Stream(found, found.facts.window, spec.seed, spec.batch)
-    blocks = [samples_of(table) for table in ray.get(data["blocks"])]
-    return Memory(blocks=blocks, labels=ray.get(data["labels"]), facts=found.facts, seed=spec.seed, batch=spec.batch)
+    return Memory(
+        blocks=ray.get(data["blocks"]),
+        labels=ray.get(data["labels"]),
+        facts=found.facts,
+        seed=spec.seed,
+        batch=spec.batch,
+    )
 
 
 def describe_error(error: Exception) -> dict[str, str]:

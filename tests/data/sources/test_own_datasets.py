@@ -16,9 +16,9 @@ from PIL import Image
 
 import gan_dist
 from gan_dist.data.executors import write_shards_on_processes
+from gan_dist.data.ingest import load_into_memory
 from gan_dist.data.prepare import Prepared, prepare_or_load
 from gan_dist.data.prepare import open_prepared as prepared_in
-from gan_dist.data.shards import read_shard, samples_of
 from gan_dist.errors import DataError, DataNotFound, JobError
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.storage import Folder
@@ -170,7 +170,7 @@ def prepared(own: Path) -> Callable[..., Prepared]:
 
 
 def rows(found: Prepared) -> np.ndarray:
-    return np.concatenate([samples_of(read_shard(found.folder, file, ["sample"])) for file in found.shards])
+    return np.asarray(load_into_memory(found, 0, 1).blocks[0])
 
 
 def read_at(folder: Path) -> Prepared:
