@@ -66,8 +66,7 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
     for key in ("size", "channels", "input_channels", "codec", "oracle", "count", "checksum"):
         was, now = getattr(before, key, None), getattr(facts, key, None)
         if was != now:
-            if key == "size":
-                was, now = show_size(was), show_size(now)
+            was, now = (show_size(one) if isinstance(one, tuple) else one for one in (was, now))
             told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"
             return [f"data.source: the data are not those this run was trained on: {told}"]
     return []
