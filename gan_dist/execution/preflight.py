@@ -24,6 +24,7 @@ from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.image_size import show_size
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.training.batch_norm_statistics import batch_norms_of
@@ -65,6 +66,7 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
     for key in ("size", "channels", "input_channels", "codec", "oracle", "count", "checksum"):
         was, now = getattr(before, key, None), getattr(facts, key, None)
         if was != now:
+            was, now = (show_size(one) if isinstance(one, tuple) else one for one in (was, now))
             told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"
             return [f"data.source: the data are not those this run was trained on: {told}"]
     return []

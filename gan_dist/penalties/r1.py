@@ -12,7 +12,7 @@ class R1:
     """gamma/2 * E |grad_x D(x)|^2 over real x, in D's phase.
 
     Args:
-        gamma: strength, >= 0; larger images want more (StyleGAN2-ADA starts from 0.0002 * size^2 / batch).
+        gamma: strength, >= 0; larger images want more (StyleGAN2-ADA starts from 0.0002 * height * width / batch).
     """
 
     phase = "D"
