@@ -327,5 +327,10 @@ def _detected(raw: bytes) -> str | None:
     """What an encoding is that nothing tells, by charset-normalizer."""
     from charset_normalizer import from_bytes
 
-    found = from_bytes(raw[:HEAD], cp_isolation=list(LIKELY)).best()
-    return None if found is None else codecs.lookup(found.encoding).name
+    found = from_bytes(raw[:HEAD], cp_isolation=list(LIKELY))
+    best = found.best()
+    if best is None:
+        return None
+    # Of short texts several fit alike; then the most common one is meant.
+    common = any(one.encoding == LIKELY[0] and one.chaos <= best.chaos for one in found)
+    return LIKELY[0] if common else codecs.lookup(best.encoding).name

@@ -138,8 +138,8 @@ def test_all_problems_at_once_with_their_lines(here: Path) -> None:
         "job.yaml:2: data.source: required, but missing",
         "job.yaml:3: data.sorce: unknown key; did you mean 'source'? "
         "(allowed: args, background, channels, class_weights, fit, "
-        "ingest, labels, max_rejected, modality, size, source, "
-        "window, xflip)",
+        "ingest, labels, max_rejected, modality, range, size, source, "
+        "split, window, xflip)",
         "job.yaml:5: generator.widht: unknown key; did you mean 'width'? (allowed: width, z)",
         "job.yaml:7: objective.use: unknown objective 'hing'; did you mean 'hinge'? "
         f"(allowed: {', '.join(sorted(ALIASES['objective']))}), or your own as 'package.module:Name'",

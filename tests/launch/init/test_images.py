@@ -139,6 +139,6 @@ def test_a_folder_of_text_in_another_encoding(tmp_path: Path) -> None:
         (tmp_path / "two" / name).write_bytes("un caf\u00e9 noir\n".encode("latin-1") * 60)
     spec = loaded(write_job(str(tmp_path / "two")), tmp_path)
     assert isinstance(spec.data, TextData)
-    assert (spec.data.encoding, spec.data.labels) == ("latin-1", "files")
+    assert (spec.data.encoding, spec.data.labels) == ("cp1252", "files")
     with pytest.raises(ValueError, match="--size 32: is for images"):
         write_job(str(tmp_path / "two"), 32)
