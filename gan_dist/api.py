@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,8 @@ def train(
     resume: Run | str | None = None,
     storage: str | None = None,
     on_event: Emit | None = None,
+    new_code: bool = False,
+    trust_code: bool = False,
     **overrides: Any,
 ) -> Run:
     """Train a job in this process, without Ray, to its end.
@@ -170,6 +173,8 @@ def train(
         resume: a run to go on with, in place of a job.
         storage: where runs are stored; over `GAN_DIST_STORAGE` and the job's own.
         on_event: called with each event as it happens (see `gan_dist.events`).
+        new_code: of a run that goes on, whether its own modules are taken as they are now, and not as they were kept.
+        trust_code: of one that somebody else submitted, whether the code that it names may be imported and run.
         overrides: keys of the job, whose values are laid over the job's: `batch=64`, `optimizer={"lr": 1e-4}`,
             `**{"optimizer.lr": 1e-4}`. In place of a name a class will do (`generator=MyNet`): stored as `module:Name`.
             An instance, a lambda or a class of `__main__` works too, but such a run goes on only by
@@ -190,8 +195,8 @@ def train(
     from gan_dist.execution.local import run_attempt_here
     from gan_dist.sweeps.local import sweep_here
 
-    plan = _plan(job, resume, storage, overrides)
-    remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
+    plan = _plan(job, resume, storage=storage, new_code=new_code, trust_code=trust_code, overrides=overrides)
+    remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode, code=plan.request.code or None)
     attempt = Attempt(plan.request, on_event or (lambda event: None))
     code = run_attempt_here(attempt, sweep_here if plan.spec.sweep is not None else None)
     run = Run(plan.run)
@@ -210,12 +215,15 @@ def submit(
     resume: Run | str | None = None,
     address: str | None = None,
     storage: str | None = None,
+    new_code: bool = False,
+    trust_code: bool = False,
     **overrides: Any,
 ) -> Run:
     """Send a job to a Ray cluster, and return at once.
 
     Args:
-        job, resume, storage, overrides: as `train` has them, but for objects that only this process has.
+        job, resume, storage, new_code, trust_code, overrides: as `train` has them, but for objects that only this
+            process has.
         address: of the cluster's dashboard, such as `http://head:8265`; without one, that of the environment, or a
             local Ray, which is started where none runs.
 
@@ -233,7 +241,7 @@ def submit(
     from gan_dist.launch.cluster.address import resolve_address, start_local
     from gan_dist.launch.submit import submit_plan
 
-    plan = _plan(job, resume, storage, overrides)
+    plan = _plan(job, resume, storage=storage, new_code=new_code, trust_code=trust_code, overrides=overrides)
     if names := live_names(plan.spec.model_dump(mode="json", by_alias=True)):
         raise UsageError(
             f"{', '.join(names)}: an instance, a lambda or a class of __main__ cannot be sent to a cluster; put the "
@@ -292,7 +300,12 @@ def evaluate(
 
 
 def compare(
-    runs: Iterable[Run | str], *, scalar: str | None = None, seed: int = 0, storage: str | None = None
+    runs: Iterable[Run | str],
+    *,
+    scalar: str | None = None,
+    seed: int = 0,
+    storage: str | None = None,
+    trust_code: bool = False,
 ) -> Comparison:
     """Put runs beside each other: what differs in their jobs, their results, a curve, and samples of one noise.
 
@@ -300,6 +313,7 @@ def compare(
         scalar: tag of the curve's number; by default the first metric or loss that all have logged.
         seed: of the noise.
         storage: where ids are looked for besides the local index.
+        trust_code: whether code that models of somebody else's name may be imported and run.
 
     Raises:
         UsageError: fewer than two runs, or no run logged the scalar.
@@ -308,7 +322,7 @@ def compare(
 
     root = storage_root(storage, None)
     folders = [run.folder if isinstance(run, Run) else find_run(run, root) for run in runs]
-    return beside(folders, scalar, seed)
+    return beside(folders, scalar, seed, trust_code=trust_code)
 
 
 def export(
@@ -319,6 +333,7 @@ def export(
     weights: str = "ema",
     license: str = "unknown",
     force: bool = False,
+    trust_code: bool = False,
 ) -> list[Path]:
     """Write a run's generator, with a model card, into a folder that can be given away; the files' paths.
 
@@ -327,20 +342,31 @@ def export(
         weights: ema, where there is one, or raw.
         license: for the model card, such as apache-2.0.
         force: whether a folder that is not empty may be written into.
+        trust_code: whether a generator class of somebody else's may be imported and run.
 
     Raises:
         UsageError: the folder is not empty, there is no such format, or the generator cannot be put in it.
     """
     from gan_dist.generation.export import export as write
 
-    return write(_place(run), Path(out), form=format, weights=weights, license_name=license, force=force)
+    return write(
+        _place(run), Path(out), form=format, weights=weights, license_name=license, force=force, trust_code=trust_code
+    )
 
 
 def _place(run: Run | str) -> str:
     return run.path if isinstance(run, Run) else str(run)
 
 
-def _plan(job: Job | None, resume: Run | str | None, storage: str | None, overrides: Mapping[str, Any]) -> LaunchPlan:
+def _plan(
+    job: Job | None,
+    resume: Run | str | None,
+    *,
+    storage: str | None,
+    new_code: bool,
+    trust_code: bool,
+    overrides: Mapping[str, Any],
+) -> LaunchPlan:
     """What a call asks for, as the command line's plan of a run."""
     from gan_dist.launch.plan import plan_new, plan_resume
 
@@ -350,7 +376,14 @@ def _plan(job: Job | None, resume: Run | str | None, storage: str | None, overri
     if resume is not None:
         # An object of this process stands in the stored job by its key: giving it again changes nothing.
         changes = {key: value for key, value in changes.items() if not live_names(value)}
-        return plan_resume(_place(resume), changes, storage=storage)
+        return plan_resume(
+            _place(resume),
+            changes,
+            storage=storage,
+            new_code=new_code,
+            trust_code=trust_code,
+            warn=lambda text: warnings.warn(text, stacklevel=4),
+        )
     assert job is not None
     tree = job.model_dump(mode="json", by_alias=True) if isinstance(job, JobSpec) else job
     return plan_new(replace_objects_by_names(tree) if isinstance(tree, Mapping) else tree, changes, storage=storage)

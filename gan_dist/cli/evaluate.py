@@ -76,6 +76,7 @@ def evaluate(
     split: Split = "test",
     tokens: Tokens = None,
     lower: Lower = False,
+    trust_code: options.TrustCode = False,
     workers: Workers = None,
     address: options.Address = None,
     as_json: options.Json = False,
@@ -90,7 +91,7 @@ def evaluate(
         raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
     how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
-    question = EvaluationRequest(a, b, metric or (), n, features, grid, twin, *how)
+    question = EvaluationRequest(a, b, metric or (), n, features, grid, twin, *how, trust_code)
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
@@ -99,7 +100,12 @@ def evaluate(
     plot = _plotted(found, out) if found.curves else None
     if as_json:
         emit(_document(found, plot))
-        return
+    else:
+        _show(found, plot, neighbours)
+
+
+def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None) -> None:
+    """What was measured, for people."""
     seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
     held_out = "" if found.held is None else f" and {found.held.count:,} {found.held.split} sentences"
     say(f"{found.a}{seen}, compared with {found.b} ({found.reals:,} samples){held_out}")
@@ -235,6 +241,7 @@ def compare(
         typer.Option(help="All of it, with samples, in a file that needs no network.", metavar="FILE.html"),
     ] = None,
     storage: options.Storage = None,
+    trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Put runs beside each other: jobs, results, a curve, and samples of the same noise."""
@@ -243,7 +250,7 @@ def compare(
     from gan_dist.runs.index import find_run, storage_root
 
     root = storage_root(storage, None)
-    found = beside([find_run(run, root) for run in runs], scalar, seed)
+    found = beside([find_run(run, root) for run in runs], scalar, seed, trust_code=trust_code)
     out.write_bytes(found.curve)
     written = [str(out)]
     if report is not None:

@@ -53,6 +53,10 @@ Address = Annotated[
         metavar="URL",
     ),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Run code that a model of somebody else's names: gan-dist help security."),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, all else on stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[

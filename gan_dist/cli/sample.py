@@ -89,6 +89,7 @@ def sample(
     address: options.Address = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Write into or over what is there.")] = False,
+    trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Draw samples from a run's generator: a grid, any number of files, a way between samples; of text, lines."""
@@ -105,7 +106,7 @@ def sample(
     if device not in DEVICES:
         raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
     # A cluster's workers have devices of their own.
-    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu")
+    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
     model, shown = here.model(), f"{n * len(seeds)} samples"
     if inputs is not None:
         with here.drawing_of(model):
@@ -118,7 +119,7 @@ def sample(
             path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, written=seed, **way)
         shown = "1 picture" if picture else shown
     else:
-        sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device)
+        sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device, trust_code=True)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
             _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
@@ -268,12 +269,13 @@ def export(
     weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
     license_name: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "unknown",
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Write a run's generator, with a model card, into a folder that can be given away."""
     from gan_dist.generation.export import export as write
 
-    written = write(run, out, form=form, weights=weights, license_name=license_name, force=force)
+    written = write(run, out, form=form, weights=weights, license_name=license_name, force=force, trust_code=trust_code)
     if as_json:
         emit({"folder": str(out), "format": form, "files": [str(path) for path in written]})
         return

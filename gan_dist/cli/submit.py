@@ -46,6 +46,10 @@ def submit(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's id, in place of a made one.")] = None,
     code: Annotated[str | None, typer.Option(help="Folder with your own modules, sent along.", metavar="DIR")] = None,
+    new_code: Annotated[
+        bool, typer.Option("--new-code", help="With --resume: your modules as they are now, not as they were kept.")
+    ] = False,
+    trust_code: options.TrustCode = False,
     address: options.Address = None,
     storage: options.Storage = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Two iterations of everything, then an estimate.")] = False,
@@ -82,7 +86,15 @@ def submit(
             warn=lambda text: say(f"warning: {text}", aside=True),
         )
     else:
-        plan = plan_resume(str(resume), sets or [], storage=storage, code=code)
+        plan = plan_resume(
+            str(resume),
+            sets or [],
+            storage=storage,
+            code=code,
+            new_code=new_code,
+            trust_code=trust_code,
+            warn=lambda text: say(f"warning: {text}", aside=True),
+        )
     if dry_run:
         _show_plan(plan, address, local, as_json)
         return
@@ -117,7 +129,7 @@ def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
     from gan_dist.runs.index import remember_run
     from gan_dist.sweeps.local import run_here
 
-    remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode)
+    remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode, code=plan.request.code or None)
     say(f"run {plan.run.id}, in this process", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.

@@ -327,10 +327,8 @@ def _detected(raw: bytes) -> str | None:
     """What an encoding is that nothing tells, by charset-normalizer."""
     from charset_normalizer import from_bytes
 
-    found = from_bytes(raw[:HEAD], cp_isolation=list(LIKELY))
-    best = found.best()
+    best = from_bytes(raw[:HEAD], cp_isolation=list(LIKELY)).best()
     if best is None:
         return None
-    # Of short texts several fit alike; then the most common one is meant.
-    common = any(one.encoding == LIKELY[0] and one.chaos <= best.chaos for one in found)
-    return LIKELY[0] if common else codecs.lookup(best.encoding).name
+    # Several read a short text alike; then the most common one is meant.
+    return LIKELY[0] if LIKELY[0] in best.could_be_from_charset else codecs.lookup(best.encoding).name

@@ -73,7 +73,11 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
         NoSuchRun, CheckpointError: for a run.
     """
     a, b = _sides_once(question, scratch, run)
-    others = {} if question.twin is None else {"twin": samples_of_twin(question.twin, a, run.device)}
+    others = (
+        {}
+        if question.twin is None
+        else {"twin": samples_of_twin(question.twin, a, run.device, trust_code=question.trust_code)}
+    )
     against = _against(question)
     where = question.b or f"the data of {a.where}"
     _check_same_shape(a.where, a.facts, where, b.facts)
@@ -126,10 +130,11 @@ def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest,
     """
     named = {key: where for key in ("a", "b", "twin") if (where := getattr(question, key)) is not None}
     files = {key: where for key, where in named.items() if is_text_file(where) or _holds_images(where)}
-    runs = {key: load(where, trust_code=True) for key, where in named.items() if key not in files}
+    runs = {key: load(where, trust_code=question.trust_code) for key, where in named.items() if key not in files}
     places: dict[str, Any] = {key: Folder.at(where).uri for key, where in files.items()}
     places |= {key: Folder.at(run.uri).uri for key, run in runs.items()}
-    return replace(question, **places), next((run.spec.environment for run in runs.values()), None)
+    # What was looked at here needs no further word where it is computed.
+    return replace(question, **places, trust_code=True), next((run.spec.environment for run in runs.values()), None)
 
 
 def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime) -> tuple[EvaluationSamples, Ingest]:
@@ -159,7 +164,7 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
             raise UsageError(f"{question.a!r} is a folder of images; name a second one to compare it with")
         _check_options(question, question.a, of_text=False)
         return samples_of_folder(question.a, scratch), read_image_folder(question.b)
-    model = load(question.a, trust_code=True)
+    model = load(question.a, trust_code=question.trust_code)
     a = samples_of_model(model, device)
     _check_options(question, a.where, a.of_text)
     if question.grid:
@@ -185,7 +190,7 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
         b = file_as_data(second)
         assert isinstance(b.facts, TextFacts)
         return file_samples(replace(first, codec=second.codec), b.facts, scratch), b
-    model = load(question.b, trust_code=True)
+    model = load(question.b, trust_code=question.trust_code)
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
         raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
@@ -290,6 +295,7 @@ class EvaluationRequest:
         neighbours: whether samples are shown beside the real ones that are nearest.
         split: which sentences that nothing was learnt from text is compared with.
         tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
+        trust_code: whether code that a model of somebody else's names may be imported and run.
     """
 
     a: str
@@ -303,6 +309,7 @@ class EvaluationRequest:
     split: Held = "test"
     tokens: str = "treebank"
     lower: bool = False
+    trust_code: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

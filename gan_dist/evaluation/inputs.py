@@ -29,6 +29,7 @@ from gan_dist.generation.modality import Draw
 from gan_dist.generation.model import Model, load, prepared_beside, trained_on
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.registry.lookup import Roots
+from gan_dist.registry.trust import foreign_code
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.image_size import Size, sides, size_of
@@ -62,6 +63,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
     modality = model.modality
+    model.check_trust(foreign_code(model.spec, ["metric", "extractor"]))
     rows = trained_on(model) if modality.needs_data else None
     return EvaluationSamples(
         where=model.name,
@@ -87,13 +89,13 @@ def samples_of_folder(where: str, cache: Folder) -> EvaluationSamples:
     return EvaluationSamples(where=where, facts=ours.facts, draw=draw, cache=cache, most=len(shuffled))
 
 
-def samples_of_twin(ref: str, a: EvaluationSamples, device: torch.device) -> EvaluationSamples:
+def samples_of_twin(ref: str, a: EvaluationSamples, device: torch.device, *, trust_code: bool) -> EvaluationSamples:
     """The run beside A.
 
     Raises:
         ValueError: it learnt from other data.
     """
-    twin = samples_of_model(load(ref, trust_code=True), device)
+    twin = samples_of_model(load(ref, trust_code=trust_code), device)
     ours, theirs = a.facts, twin.facts
     same = isinstance(ours, TextFacts) and isinstance(theirs, TextFacts) and ours.codec == theirs.codec
     if not same or ours.checksum != theirs.checksum:

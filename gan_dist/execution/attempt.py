@@ -10,19 +10,40 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gan_dist.errors import CheckpointError, DataError, PreflightError, RunStopped, StorageError, UserCodeError
+from gan_dist.errors import (
+    CheckpointError,
+    DataError,
+    PreflightError,
+    RunStopped,
+    StorageError,
+    UsageError,
+    UserCodeError,
+)
 from gan_dist.events import Emit, EndEvent, Event
+from gan_dist.registry.own_code import own_files, own_modules
 from gan_dist.runs.checkpoint import newest
+from gan_dist.runs.code import FOLDER as CODE
+from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
-from gan_dist.runs.storage import Folder
+from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
 
 REFUSED = 2
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
+
+
+def spec_of(request: RunRequest) -> JobSpec:
+    """The job of a request, whose own code is the copy that was kept, where it is unpacked here."""
+    spec = JobSpec.model_validate_json(request.spec)
+    place = home() / CODE / request.code
+    if not request.code or not place.is_dir():
+        return spec
+    return spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": str(place)})})
 
 
 @dataclass
@@ -45,7 +66,7 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
-        self.spec = JobSpec.model_validate_json(self.request.spec)
+        self.spec = spec_of(self.request)
         self.began = time.time()
 
     def on_event(self, event: Event) -> None:
@@ -107,10 +128,25 @@ class Attempt:
     def _begin(self) -> None:
         number = self.request.attempt
         self._before = self.folder.status()
+        if self.request.code:
+            store_code(self.folder.folder, number, self._code())
         if not self.folder.folder.exists("request.json"):
             self.folder.folder.write_json("request.json", self.request.record())
             self.folder.folder.write_json(JOB, json.loads(self.request.spec))
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
+
+    def _code(self) -> bytes:
+        """The archive of this attempt's code: unpacked here, or sent along to where this process works.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        place = home() / CODE / self.request.code
+        folder = place if place.is_dir() else Path.cwd()
+        content = archive_code(own_files(folder, own_modules(self.spec)))
+        if digest_of(content) != self.request.code:
+            raise UsageError(f"the code of run {self.request.run_id} is not the one that it was submitted with")
+        return content
 
     def _refuse(self, message: str) -> int:
         """Nothing was started: a run that had trained before stands where it stood."""

@@ -51,6 +51,7 @@ def export(
     weights: str = "ema",
     license_name: str = "unknown",
     force: bool = False,
+    trust_code: bool = False,
 ) -> list[Path]:
     """Write the generator of a run or checkpoint into a folder, whole or not at all; the files' paths.
 
@@ -59,6 +60,7 @@ def export(
         weights: ema, where there is one, or raw.
         license_name: for the model card.
         force: whether a folder that is not empty may be written into.
+        trust_code: whether a generator class of somebody else's may be imported and run.
 
     Raises:
         ValueError: the folder is not empty, there is no such form, or the generator cannot be put in it.
@@ -70,7 +72,7 @@ def export(
         raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
     if exported_model.is_exported(run):
         raise UsageError(f"{run!r} is exported already; name the run or checkpoint it came from")
-    model = load(run, weights=weights, trust_code=True)
+    model = load(run, weights=weights, trust_code=trust_code)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
         written = _written(model, Path(scratch), form=form, weights=weights, license_name=license_name)

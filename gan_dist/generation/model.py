@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -25,10 +25,13 @@ from gan_dist.generation.samples import generate_chunks
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import add_import_roots
+from gan_dist.registry.trust import check_trust, foreign_code
 from gan_dist.runs.checkpoint import Checkpoint, load_weights, newest
-from gan_dist.runs.index import find_run, known_runs
+from gan_dist.runs.code import stored_code, unpack_code
+from gan_dist.runs.index import find_run
 from gan_dist.runs.run_folder import PREPARED, RunFolder
 from gan_dist.runs.storage import Folder, home
+from gan_dist.spec.data import is_own_data
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import nearest_name
 
@@ -46,6 +49,7 @@ class Model:
         seen: samples it had seen.
         uri: of its checkpoint, or of the folder it was exported to.
         name: the id of its run.
+        trusted: whether somebody vouched for the code that its job names.
 
     Example:
         >>> model = gan_dist.load("last")
@@ -57,9 +61,15 @@ class Model:
     ) -> None:
         self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
         self.classes, self.name, self.modality = facts.classes, name, modality_of(facts)
+        self.trusted = False
 
     def __repr__(self) -> str:
         return f"Model({self.spec.generator.use} of {self.name}: {self.facts.described}, {self.seen:,} samples seen)"
+
+    def check_trust(self, named: Sequence[str]) -> None:
+        """Refuse code that the model's job names, as `load` does. Raises UsageError."""
+        run_uri = "" if is_exported(self.uri) else self.uri.rsplit("/", 2)[0]
+        check_trust(named, self.uri, run_uri, self.trusted)
 
     def _repr_png_(self) -> bytes | None:
         """Show a sheet of samples in a notebook; None where the samples are no pictures of noise alone."""
@@ -256,42 +266,39 @@ def load(
     run = run if isinstance(run, RunFolder) else os.fspath(run)
     if isinstance(run, str) and exported_model.is_exported(run):
         known = exported_model.read_exported(run)
-        _check_trust(known.spec, str(run), "", trust_code)
-        generator = _built(known.spec, known.facts, known.tensors, exported_model.WEIGHTS)
+        check_trust(foreign_code(known.spec, ["generator"]), str(run), "", trust_code)
+        generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
         found = Model(
             generator=generator, spec=known.spec, facts=known.facts, seen=known.seen, uri=str(run), name=known.run
         )
+        found.trusted = trust_code
         return found.to(device)
     stored = _checkpoint(run)
     spec, facts = JobSpec.model_validate(stored.meta["job"]), facts_from_record(stored.meta["data"])
     uri = stored.folder.uri
-    _check_trust(spec, uri, uri.rsplit("/", 2)[0], trust_code)
+    run_uri = uri.rsplit("/", 2)[0]
+    check_trust(foreign_code(spec, ["generator"]), uri, run_uri, trust_code)
     name = "generator_ema" if weights == "ema" and stored.has("generator_ema.safetensors") else "generator"
-    generator = _built(spec, facts, stored.tensors(name), name)
-    return Model(generator=generator, spec=spec, facts=facts, seen=stored.seen, uri=uri, name=uri.split("/")[-3]).to(
-        device
-    )
+    generator, spec = _built(spec, facts, stored.tensors(name), name=name, run_uri=run_uri)
+    found = Model(generator=generator, spec=spec, facts=facts, seen=stored.seen, uri=uri, name=uri.split("/")[-3])
+    found.trusted = trust_code
+    return found.to(device)
 
 
-def _check_trust(spec: JobSpec, where: str, run_uri: str, trust_code: bool) -> None:
-    """Refuse to import a class that the stored job names, unless the run is the person's own or they vouch for it."""
-    use = spec.generator.use
-    if trust_code or ":" not in use or any(row["uri"] == run_uri for row in known_runs()):
-        return
-    raise UsageError(
-        f"{where}: generator.use is {use!r}, so that loading it runs the code of module {use.partition(':')[0]!r} "
-        "found on this machine; if you trust it: trust_code=True"
-    )
-
-
-def _built(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str) -> nn.Module:
-    """The job's generator with these weights, in evaluation mode."""
+def _built(
+    spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], *, name: str, run_uri: str = ""
+) -> tuple[nn.Module, JobSpec]:
+    """The job's generator with these weights, in evaluation mode, and the job with the code that was kept with it."""
+    kept = stored_code(Folder(run_uri)) if run_uri else None
+    if kept is not None:
+        code = str(unpack_code(kept))
+        spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": code})})
     add_import_roots([spec.environment.code or "."])
     generator = build_networks(spec, facts)["generator"]
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
-    return generator.eval().requires_grad_(False)
+    return generator.eval().requires_grad_(False), spec
 
 
 def _checkpoint(run: str | RunFolder) -> Checkpoint:
@@ -323,8 +330,11 @@ def trained_on(model: Model) -> Memory:
     """What the run was trained on, as it was prepared for it, or prepared now.
 
     Raises:
+        UsageError: it is such a data set, and nobody vouched for it.
         DataError: it is no longer there, or has changed.
     """
+    if is_own_data(model.spec.data.source):
+        model.check_trust([f"data.source: {model.spec.data.source}"])
     data = prepare_or_load(
         model.spec.data, prepared_beside(model), executor=write_shards_on_processes, progress=lambda done, total: None
     )

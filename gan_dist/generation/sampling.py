@@ -69,10 +69,11 @@ class SamplingPlan:
     top_p: float | None = None
     prefix: str | None = None
     device: str = "cpu"
+    trust_code: bool = False
 
     def model(self) -> Model:
         """The model that draws them. Raises what `load` and `Model.drawing` raise."""
-        found = load(self.checkpoint, device=pick_device(self.device), weights=self.weights, trust_code=True)
+        found = load(self.checkpoint, device=pick_device(self.device), weights=self.weights, trust_code=self.trust_code)
         with self.drawing_of(found):
             return found
 

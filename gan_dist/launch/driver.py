@@ -23,14 +23,14 @@ def main() -> int:
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
+    from gan_dist.execution.attempt import spec_of
     from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
     from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
-    from gan_dist.spec.job import JobSpec
 
     request = RunRequest.from_env()
-    spec = JobSpec.model_validate_json(request.spec)
+    spec = spec_of(request)
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
     cluster: Any = ray

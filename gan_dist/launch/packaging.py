@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_dist.errors import PackagingError
+from gan_dist.runs.code import ORIGIN
 
 LIMIT_BYTES = 200_000_000
 CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
@@ -21,9 +22,11 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Environment:
-    """What a job needs beside its spec: code (absolute folder), pip requirements, image, variable names."""
+    """What a job needs beside its spec: code (absolute folder) and the copy of it that was kept with the run, pip
+    requirements, image, variable names."""
 
     code: str | None = None
+    kept: str | None = None
     pip: tuple[str, ...] = ()
     image: str | None = None
     env: tuple[str, ...] = ()
@@ -76,12 +79,15 @@ def files_to_send(folder: Path) -> dict[str, Path]:
     return files
 
 
-def pack(code: str | None, target: Path) -> None:
-    """Write one archive of the code and of this very gan_dist, so that the cluster runs the same version.
+def pack(environment: Environment, target: Path) -> None:
+    """Write one archive of the code and of this very gan_dist, so that the cluster runs the same version. What was kept
+    with the run stands in place of what has changed since.
 
     Equal content gives equal bytes, so that an archive the cluster already has is not sent again.
     """
-    files = files_to_send(Path(code)) if code else {}
+    files = files_to_send(Path(environment.code)) if environment.code else {}
+    if environment.kept:
+        files |= {name: Path(environment.kept) / name for name in _walk(Path(environment.kept)) if name != ORIGIN}
     if not any(name.startswith("gan_dist/") for name in files):
         own = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         files |= {f"gan_dist/{path.relative_to(PACKAGE).as_posix()}": path for path in own}

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gan_dist.errors import NoSuchRun, UsageError
 from gan_dist.launch.packaging import Environment, code_folder
+from gan_dist.registry.own_code import own_files, own_modules
+from gan_dist.registry.trust import check_trust, foreign_code
+from gan_dist.runs.code import archive_code, digest_of, stored_code, unpack_code
 from gan_dist.runs.index import find_run, known_runs, new_run_id, storage_root
 from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import FLAT, Folder
+from gan_dist.spec.job import JobSpec
 
 if TYPE_CHECKING:
     from gan_dist.runs.checkpoint import Checkpoint
     from gan_dist.spec.amounts import Amount
-    from gan_dist.spec.job import JobSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
@@ -74,17 +77,33 @@ def plan_new(
         )
     mode: Literal["train", "smoke"] = "smoke" if smoke else "train"
     start = None if start_from is None else _start(start_from, tuple(only), spec, storage, warn)
-    request = RunRequest(run.id, run.uri, _json(spec), mode=mode, start_from=start)
+    content = _own_code(spec, environment.code)
+    environment, digest = _with_code(environment, content)
+    request = RunRequest(run.id, run.uri, _json(spec), mode=mode, start_from=start, code=digest)
     return LaunchPlan(run, spec, request, environment)
 
 
 def plan_resume(
-    ref: str, overrides: Sequence[str] | Mapping[str, Any] = (), *, storage: str | None = None, code: str | None = None
+    ref: str,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    storage: str | None = None,
+    code: str | None = None,
+    new_code: bool = False,
+    trust_code: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> LaunchPlan:
     """A further attempt at a run, which goes on where it stood.
 
+    Args:
+        code: folder of the job's own modules, in place of the one that it was submitted with.
+        new_code: whether they are taken as they are there now, in place of the copy that was kept with the run.
+        trust_code: whether a run that was submitted by somebody else may run the code that it names.
+        warn: told where the code there differs from the copy.
+
     Raises:
-        ValueError: it runs elsewhere, is finished, or the changes are not allowed; NoSuchRun.
+        ValueError: it runs elsewhere, is finished, the changes are not allowed, or nobody vouched for its code;
+            NoSuchRun.
     """
 
     from gan_dist.launch.resume_rules import resume_spec
@@ -95,12 +114,15 @@ def plan_resume(
             f"run {run.id} is still running (attempt {holder['attempt']} on {holder['host']}); "
             f"follow it: gan-dist logs -f {run.id}, or stop it first: gan-dist stop {run.id}"
         )
-    spec, environment = _settled(resume_spec(run, overrides), code)
+    stored = JobSpec.model_validate(run.request()["job"])
+    check_trust(foreign_code(stored), run.uri, run.uri, trust_code)
+    spec, environment = _settled(resume_spec(run, overrides), code, run)
+    environment, digest = _with_code(environment, _code_to_go_on_with(run, spec, environment, new_code, warn))
     remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
     attempt = max(run.status().get("attempt", 0), remembered) + 1
     # A run that ended before its first checkpoint begins anew, from where it was to begin.
     start = InitialWeights.read(run.request().get("start_from"))
-    request = RunRequest(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt)
+    request = RunRequest(run.id, run.uri, _json(spec), resume=True, start_from=start, attempt=attempt, code=digest)
     return LaunchPlan(run, spec, request, environment)
 
 
@@ -121,14 +143,49 @@ def resolve_job(spec: JobSpec) -> list[dict[str, object]]:
     ]
 
 
-def _settled(spec: JobSpec, code: str | None) -> tuple[JobSpec, Environment]:
-    """The spec with absolute local paths (the driver works elsewhere), and what must travel with it."""
+def _own_code(spec: JobSpec, folder: str | None) -> bytes | None:
+    """An archive of what the job imports of a person's own; None where it names nothing there."""
+    files = own_files(Path(folder), own_modules(spec)) if folder else {}
+    return archive_code(files) if files else None
+
+
+def _with_code(environment: Environment, content: bytes | None) -> tuple[Environment, str]:
+    """What travels with a job, with a copy of its own code, and the copy's digest."""
+    if content is None:
+        return environment, ""
+    kept = unpack_code(content, None if environment.code is None else Path(environment.code))
+    return replace(environment, kept=str(kept)), digest_of(content)
+
+
+def _code_to_go_on_with(
+    run: RunFolder, spec: JobSpec, environment: Environment, new_code: bool, warn: Callable[[str], None]
+) -> bytes | None:
+    """The code that was kept with a run, or, if asked, that which is there now."""
+    kept, now = stored_code(run.folder), _own_code(spec, environment.code)
+    if kept is None or new_code:
+        return now
+    if now is not None and digest_of(now) != digest_of(kept):
+        warn(
+            f"the code in {environment.code} has changed since run {run.id} was submitted; the run goes on with the "
+            "copy that was kept, so that it stays exact; --new-code takes the code as it is now"
+        )
+    return kept
+
+
+def _settled(spec: JobSpec, code: str | None, run: RunFolder | None = None) -> tuple[JobSpec, Environment]:
+    """The spec with absolute local paths (the driver works elsewhere), and what must travel with it.
+
+    Args:
+        run: of a run that goes on, whose folder of code may be gone: a copy was kept.
+    """
     asked = spec.environment
     named = code if code is not None else asked.code
+    if run is not None and code is None and named is not None and not Path(named).is_dir() and stored_code(run.folder):
+        named = None
     folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
     settled = spec.with_absolute_paths()
     settled = settled.model_copy(update={"environment": asked.model_copy(update={"code": folder})})
-    return settled, Environment(folder, tuple(asked.pip), asked.image, tuple(asked.env))
+    return settled, Environment(folder, pip=tuple(asked.pip), image=asked.image, env=tuple(asked.env))
 
 
 def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:
@@ -145,10 +202,7 @@ def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:
 
 def _has_own_components(spec: JobSpec) -> bool:
     """Whether the job names a person's own `package.module:Name`, which is then looked for here."""
-    stages = spec.phases_plan
-    used = [*spec.network_specs.values(), *(one for stage in stages for one in stage.objective)]
-    used += [*spec.metrics, *(metric.features for metric in spec.metrics)]
-    return any(":" in one.use for one in (*used, *(one for stage in stages for one in stage.penalties or ())))
+    return bool(own_modules(spec))
 
 
 def _json(spec: JobSpec) -> str:

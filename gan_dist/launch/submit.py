@@ -57,7 +57,7 @@ def runtime_env(
     if cluster.gcs is not None:
         # Ray's helper processes would not know which of several Rays on the machine is theirs.
         variables["RAY_ADDRESS"] = cluster.gcs
-    if cluster.local and (path := _python_path(environment.code)):
+    if cluster.local and (path := _python_path(environment)):
         variables["PYTHONPATH"] = path
     result: dict[str, Any] = {"env_vars": variables}
     if environment.pip:
@@ -91,7 +91,7 @@ def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment
         return jobs.submit(body)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "code.zip"
-        pack(environment.code, archive)
+        pack(environment, archive)
         body["runtime_env"]["working_dir"] = str(archive)
         return _submit_with_archive(jobs, body)
 
@@ -109,6 +109,7 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster) -> str:
         submission=submission,
         attempt=plan.request.attempt,
         mode=plan.request.mode,
+        code=plan.request.code or None,
     )
     return submission
 
@@ -134,8 +135,14 @@ def _same_python(one: str, other: str) -> bool:
     return os.path.dirname(one) == os.path.dirname(other) and os.path.realpath(one) == os.path.realpath(other)
 
 
-def _python_path(code: str | None) -> str:
-    """Where a local job finds the user's code, uncopied, and this package when it is not installed."""
+def _python_path(environment: Environment) -> str:
+    """Where a local job finds the user's code, the copy kept with the run first, and this package when it is not
+    installed."""
     package_root = str(PACKAGE.parent)
-    parts = [code, None if "site-packages" in package_root else package_root, os.environ.get("PYTHONPATH")]
+    parts = [
+        environment.kept,
+        environment.code,
+        None if "site-packages" in package_root else package_root,
+        os.environ.get("PYTHONPATH"),
+    ]
     return os.pathsep.join(dict.fromkeys(part for part in parts if part))

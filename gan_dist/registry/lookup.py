@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import explain_mismatch
+from gan_dist.registry.live import is_live
 from gan_dist.registry.section_checks import check_data, check_optimizers
 from gan_dist.registry.signatures import Param, Signature, read_constant, read_signature
+from gan_dist.runs.code import origin_of
 from gan_dist.spec.check import Origins, problem_at
 from gan_dist.spec.data import Modality
 from gan_dist.spec.fields import is_own_name
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 Roots = Sequence[str | Path]
+NETWORKS = ("generator", "discriminator", "network")
 ABOUT_DISCRIMINATORS = ("objective", "penalty", "augment")
 
 # Keys of a component's mapping that are the job's, not its arguments.
@@ -138,6 +141,8 @@ def build_component(
         ValueError: the component refuses its arguments; its message after the kind and name.
     """
     factory = load_object(resolve_target(kind, use), roots)
+    if not is_live(use):
+        check_class(kind, use, factory)
     # torch's own constructor says that it takes anything, and refuses it.
     bare = getattr(getattr(factory, "__init__", None), "__module__", "") == "torch.nn.modules.module"
     takes = {} if bare else inspect.signature(factory).parameters
@@ -152,11 +157,29 @@ def build_component(
         raise UsageError(f"{kind} '{use}': {error}") from error
 
 
+def check_class(kind: Kind, use: str, found: Any) -> None:
+    """Whether what a name stands for may be called at all.
+
+    Raises:
+        UsageError: a network is no class of `nn.Module`, or another component no class and no function of Python.
+    """
+    shown = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    if kind in NETWORKS:
+        from torch import nn
+
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise UsageError(f"{kind} '{use}': is {shown}, and no class of torch.nn.Module")
+    elif not (isinstance(found, type) or inspect.isfunction(found)):
+        raise UsageError(f"{kind} '{use}': is {shown}, and no class")
+
+
 def add_import_roots(roots: Roots) -> None:
     """Let Python find a user's own modules in these folders."""
-    for root in (str(Path(root).resolve()) for root in roots):
-        if root not in sys.path:
-            sys.path.insert(0, root)
+    for root in (Path(root).resolve() for root in roots):
+        # Code that was kept with a run stands before the folder that it was made of.
+        for place in (origin_of(root), root):
+            if place is not None and str(place) not in sys.path:
+                sys.path.insert(0, str(place))
 
 
 def load_object(target: str, roots: Roots = ()) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import NoSuchRun
+from gan_dist.runs.code import stored_code_digest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.problems import nearest_name
@@ -45,6 +46,12 @@ def known_runs() -> list[dict[str, Any]]:
     records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names() if name.endswith(".json")]
     rows = [{"id": run, **record} for run, record in records if record is not None]
     return sorted(rows, key=lambda row: (row["created"], row["id"]))
+
+
+def is_own_run(uri: str) -> bool:
+    """Whether this person submitted the run that is stored there, and its code is the one that was stored then."""
+    row = next((row for row in known_runs() if row["uri"] == uri), None)
+    return row is not None and row.get("code") == stored_code_digest(Folder(uri))
 
 
 def stored_runs(storage: Folder) -> list[RunFolder]:

@@ -44,7 +44,8 @@ class RunRequest:
     """One attempt at one run.
 
     `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` says whose
-    weights are loaded; `attempt` counts the submissions of this run from 1. `versions` are those of the machine it was
+    weights are loaded; `attempt` counts the submissions of this run from 1; `code` is the SHA-256 of the archive of the
+    person's own code that this attempt imports, empty where there is none. `versions` are those of the machine it was
     submitted from.
     """
 
@@ -55,6 +56,7 @@ class RunRequest:
     resume: bool = False
     start_from: InitialWeights | None = None
     attempt: int = 1
+    code: str = ""
     versions: Mapping[str, str] = field(default_factory=installed_versions)
 
     @property

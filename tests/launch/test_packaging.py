@@ -55,8 +55,8 @@ def test_too_much_names_the_largest(code, monkeypatch):
 
 
 def test_archive_is_reproducible_and_holds_this_package(code, tmp_path):
-    pack(str(code), tmp_path / "a.zip")
-    pack(str(code), tmp_path / "b.zip")
+    pack(Environment(str(code)), tmp_path / "a.zip")
+    pack(Environment(str(code)), tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     names = zipfile.ZipFile(tmp_path / "a.zip").namelist()
     assert {"nets.py", "pkg/loss.py", "gan_dist/runs/request.py", "gan_dist/py.typed"} <= set(names)

@@ -194,10 +194,24 @@ def test_every_alias_is_there_and_takes_what_the_data_gives() -> None:
 
 
 def test_build_passes_what_is_taken_and_names_what_refuses(root: Path) -> None:
-    made = build_component("generator", "plain_base:Shared", {"depth": 3}, {"size": 16, "channels": 1}, [root])
+    made = build_component("objective", "plain_base:Shared", {"depth": 3}, {"size": 16, "channels": 1}, [root])
     assert made.depth == 3
-    with pytest.raises(ValueError, match="generator 'plain_base:Shared': depth 9 is too much"):
-        build_component("generator", "plain_base:Shared", {"depth": 9}, {}, [root])
+    with pytest.raises(ValueError, match="objective 'plain_base:Shared': depth 9 is too much"):
+        build_component("objective", "plain_base:Shared", {"depth": 9}, {}, [root])
+
+
+@pytest.mark.parametrize(
+    ("kind", "use", "message"),
+    [
+        ("generator", "os:system", "is a builtin_function_or_method, and no class of torch.nn.Module"),
+        ("discriminator", "subprocess:Popen", "is the class Popen, and no class of torch.nn.Module"),
+        ("generator", "torch:load", "is a function, and no class of torch.nn.Module"),
+        ("objective", "os:environ", "is a _Environ, and no class"),
+    ],
+)
+def test_what_is_no_component_is_never_called(kind: Any, use: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{kind} '{use}': {message}"):
+        build_component(kind, use, {}, {})
 
 
 def test_checking_imports_nothing_heavy() -> None:

@@ -37,10 +37,11 @@ class Comparison:
     sheets: list[Sheet]
 
 
-def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Comparison:
+def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0, *, trust_code: bool = False) -> Comparison:
     """Read and sample runs that have a checkpoint.
 
     Args:
+        trust_code: whether generators of somebody else's may be imported and run.
         scalar: tag of a logged number, or the first metric or loss that all have.
 
     Raises:
@@ -56,7 +57,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0) -> Com
         run: ([one["seen"] for one in rows if tag in one], [one[tag] for one in rows if tag in one])
         for run, rows in reports.items()
     }
-    models = [load(run, trust_code=True) for run in runs]
+    models = [load(run, trust_code=trust_code) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
     curve = render_png([Panel("samples seen", tag, lines, style=".-")])
     return Comparison(

@@ -1,0 +1,70 @@
+"""Code that a stored job names: which it is, and whether somebody vouched for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from gan_dist.errors import UsageError
+from gan_dist.registry.live import is_live
+from gan_dist.registry.lookup import component_slots
+from gan_dist.runs.index import is_own_run
+from gan_dist.spec.data import is_own_data
+from gan_dist.spec.fields import is_own_name
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.problems import flatten_keys
+
+SHIPPED = (
+    "gan_dist.networks.",
+    "gan_dist.objectives.",
+    "gan_dist.penalties.",
+    "gan_dist.augment.",
+    "gan_dist.metrics.",
+)
+
+
+def foreign_code(spec: JobSpec, kinds: Collection[str] | None = None) -> list[str]:
+    """Every `module:Name` of a job that is not shipped, with the key that names it, as `generator.use: my_gan:Net`.
+
+    Args:
+        kinds: of components alone, such as generator; None for all, with optimisers and data.
+    """
+    tree = spec.model_dump(mode="json", by_alias=True)
+    named = [
+        (".".join(map(str, (*slot.keys, "use"))), slot.written["use"])
+        for slot in component_slots(tree)
+        if kinds is None or slot.kind in kinds
+    ]
+    if kinds is None:
+        named += _optimizers(tree)
+        named += [("data.source", spec.data.source)] if is_own_data(spec.data.source) else []
+    return [
+        f"{key}: {use}" for key, use in named if is_own_name(use) and not use.startswith(SHIPPED) and not is_live(use)
+    ]
+
+
+def check_trust(named: Collection[str], where: str, run_uri: str, trust_code: bool) -> None:
+    """Refuse to run code that a stored job names, unless the run is the person's own or they vouch for it.
+
+    Args:
+        named: as `foreign_code` gives it.
+        where: the folder, for the message.
+        run_uri: of the run that it is of; empty where it has left its run.
+
+    Raises:
+        UsageError: it is somebody else's, and nobody vouched for it.
+    """
+    if trust_code or not named or (run_uri and is_own_run(run_uri)):
+        return
+    raise UsageError(
+        f"{where} was not made here, and to use it is to run code found on this machine ({'; '.join(sorted(named))}); "
+        "if you trust that code: --trust-code, in Python trust_code=True (gan-dist help security)"
+    )
+
+
+def _optimizers(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The optimisers of torch's own are no foreign code."""
+    for key, value in flatten_keys(tree).items():
+        parts = key.split(".")
+        if "optimizer" in parts and parts[-1] == "use" and not str(value).startswith("torch.optim:"):
+            yield key, str(value)
