@@ -98,8 +98,7 @@ def sample(
     if out is not None:
         check_free(out, force)
     seeds = parse_seeds(seed)
-    if n is None:
-        n = 64 if len(seeds) == 1 else ROW
+    n = n or (64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
     options.check_address(address, workers)

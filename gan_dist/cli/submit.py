@@ -34,21 +34,24 @@ From = Annotated[
     ),
 ]
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="With --from: take this network alone, such as generator; repeatable.", metavar="NETWORK"),
+]
+NewCode = Annotated[
+    bool, typer.Option("--new-code", help="With --resume: your modules as they are now, not as they were kept.")
+]
+
 
 def submit(
     job: Job = None,
     sets: options.Set = None,
     resume: Resume = None,
     start_from: From = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="With --from: take this network alone, such as generator; repeatable.", metavar="NETWORK"),
-    ] = None,
+    only: Only = None,
     name: Annotated[str | None, typer.Option(help="The run's id, in place of a made one.")] = None,
     code: Annotated[str | None, typer.Option(help="Folder with your own modules, sent along.", metavar="DIR")] = None,
-    new_code: Annotated[
-        bool, typer.Option("--new-code", help="With --resume: your modules as they are now, not as they were kept.")
-    ] = False,
+    new_code: NewCode = False,
     trust_code: options.TrustCode = False,
     address: options.Address = None,
     storage: options.Storage = None,
@@ -64,14 +67,7 @@ def submit(
     """Train a job and follow it. The exit code is the job's result."""
     from gan_dist.launch.plan import plan_new, plan_resume
 
-    if (job is None) == (resume is None):
-        raise UsageError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
-    if only and start_from is None:
-        raise UsageError("--only names networks whose weights come from another run: add --from RUN")
-    if resume is not None and (name or start_from or smoke or mle_twin):
-        raise UsageError(
-            "--resume goes on with a run as it is; it cannot be combined with --name, --from, --smoke or --mle-twin"
-        )
+    _check_together(job, resume, start_from=start_from, only=only, new_code=new_code, anew=name or smoke or mle_twin)
     if job is not None:
         plan = plan_new(
             job,
@@ -101,6 +97,28 @@ def submit(
     outcome = _run_here(plan, as_json) if local else _run_on_cluster(plan, address, detach, as_json)
     if outcome is not None:
         finish(plan.run.id, plan.run.uri, outcome, as_json)
+
+
+def _check_together(
+    job: str | None,
+    resume: str | None,
+    *,
+    start_from: str | None,
+    only: list[str] | None,
+    new_code: bool,
+    anew: str | bool | None,
+) -> None:
+    """Raises UsageError where options exclude each other."""
+    if (job is None) == (resume is None):
+        raise UsageError("name a job file, or a run to go on with: gan-dist submit JOB.yaml | --resume RUN")
+    if only and start_from is None:
+        raise UsageError("--only names networks whose weights come from another run: add --from RUN")
+    if new_code and resume is None:
+        raise UsageError("--new-code is for a run that goes on: add --resume RUN")
+    if resume is not None and (anew or start_from):
+        raise UsageError(
+            "--resume goes on with a run as it is; it cannot be combined with --name, --from, --smoke or --mle-twin"
+        )
 
 
 def finish(run_id: str, uri: str, outcome: RunOutcome, as_json: bool) -> None:

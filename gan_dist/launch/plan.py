@@ -116,8 +116,10 @@ def plan_resume(
         )
     stored = JobSpec.model_validate(run.request()["job"])
     check_trust(foreign_code(stored), run.uri, run.uri, trust_code)
-    spec, environment = _settled(resume_spec(run, overrides), code, run)
-    environment, digest = _with_code(environment, _code_to_go_on_with(run, spec, environment, new_code, warn))
+    kept = None if new_code else stored_code(run.folder)
+    roots = None if kept is None else [unpack_code(kept)]
+    spec, environment = _settled(resume_spec(run, overrides, roots), code, run)
+    environment, digest = _with_code(environment, _code_to_go_on_with(run, spec, environment, kept, warn))
     remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
     attempt = max(run.status().get("attempt", 0), remembered) + 1
     # A run that ended before its first checkpoint begins anew, from where it was to begin.
@@ -158,11 +160,11 @@ def _with_code(environment: Environment, content: bytes | None) -> tuple[Environ
 
 
 def _code_to_go_on_with(
-    run: RunFolder, spec: JobSpec, environment: Environment, new_code: bool, warn: Callable[[str], None]
+    run: RunFolder, spec: JobSpec, environment: Environment, kept: bytes | None, warn: Callable[[str], None]
 ) -> bytes | None:
-    """The code that was kept with a run, or, if asked, that which is there now."""
-    kept, now = stored_code(run.folder), _own_code(spec, environment.code)
-    if kept is None or new_code:
+    """The code that was kept with a run, or, without that, what is there now."""
+    now = _own_code(spec, environment.code)
+    if kept is None:
         return now
     if now is not None and digest_of(now) != digest_of(kept):
         warn(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gan_dist.data.order import epoch_samples
@@ -53,8 +54,13 @@ MAY_CHANGE_OF_SWEEP = (
 )
 
 
-def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) -> JobSpec:
+def resume_spec(
+    run: RunFolder, overrides: Iterable[str] | Mapping[str, Any], roots: Sequence[str | Path] | None = None
+) -> JobSpec:
     """The job of a run's next attempt.
+
+    Args:
+        roots: folders with the job's own modules; by default the one that the job names, or here.
 
     Raises:
         ValueError: a change is not allowed, the run is finished and `until` is not raised, or none of its checkpoints
@@ -65,7 +71,7 @@ def resume_spec(run: RunFolder, overrides: Iterable[str] | Mapping[str, Any]) ->
     changes = overrides_document(overrides)
     document = merge_documents(Document(stored_job, {}), changes)
     spec = parse_job(document)
-    roots = [spec.environment.code or "."]
+    roots = roots or [spec.environment.code or "."]
     problems = check_job(document.value, document.origins, roots)
     problems = problems or check_metrics(spec, document.origins, roots)
     if spec.sweep is not None and not problems:
