@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -134,11 +135,12 @@ def finish(run_id: str, uri: str, outcome: RunOutcome, as_json: bool) -> None:
                 "summary": list(outcome.summary),
             }
         )
-    failed = outcome.exit_code not in (0, 3, 130)
-    if outcome.message:
-        say(f"{outcome.status}: {outcome.message}" if failed else outcome.message, aside=failed or as_json)
-    for line in outcome.summary:
-        say(line, aside=as_json)
+    with contextlib.suppress(BrokenPipeError):  # whoever read this has gone; the exit code is the run's all the same
+        failed = outcome.exit_code not in (0, 3, 130)
+        if outcome.message:
+            say(f"{outcome.status}: {outcome.message}" if failed else outcome.message, aside=failed or as_json)
+        for line in outcome.summary:
+            say(line, aside=as_json)
     raise typer.Exit(outcome.exit_code)
 
 

@@ -89,7 +89,7 @@ class Attempt:
             self.error = StorageError(problems[0])
             self.emit(_end("failed", REFUSED, problems[0], []))
             return REFUSED
-        with log_prints(self.folder, self.request.attempt):
+        with log_prints(self.folder, self.request.attempt, self.stop.set):
             return self.run_and_record(job)
 
     def run_and_record(self, job: Callable[[Attempt], dict[str, Any]]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from gan_dist.events import Emit
 from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
 from gan_dist.execution.log_lines import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
+from gan_dist.execution.signals import asking_to_stop
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.registry.lookup import add_import_roots
 from gan_dist.runs.request import RunRequest
@@ -32,7 +32,7 @@ def run_local(
     on_event: Emit,
     job: Callable[[Attempt], dict[str, Any]] | None = None,
 ) -> int:
-    """Run a request to its end; the exit code. Ctrl-C saves a checkpoint and stops.
+    """Run a request to its end; the exit code. Ctrl-C, `kill` and a closed terminal save a checkpoint and stop.
 
     Args:
         job: what is run; by default the request's job is trained.
@@ -42,7 +42,7 @@ def run_local(
 
 def run_attempt_here(attempt: Attempt, job: Callable[[Attempt], dict[str, Any]] | None = None) -> int:
     """Run an attempt in this process to its end; the exit code. Ctrl-C saves a checkpoint and stops."""
-    with _stop_on_interrupt(attempt):
+    with _stop_on_signals(attempt):
         return attempt.run(job or (lambda attempt: train_here(attempt, attempt.spec)))
 
 
@@ -120,20 +120,17 @@ def read_rows(
 
 
 @contextmanager
-def _stop_on_interrupt(attempt: Attempt) -> Iterator[None]:
-    """The first Ctrl-C asks for a stop with a checkpoint; a second one ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _stop_on_signals(attempt: Attempt) -> Iterator[None]:
+    """A signal asks for a stop with a checkpoint; a second Ctrl-C ends at once."""
 
-    def ask(signum: int, frame: object) -> None:
+    def ask(received: signal.Signals) -> None:
         if attempt.stop.is_set():
-            raise KeyboardInterrupt
+            if received is signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         attempt.stop.set()
-        attempt.emit({"event": "warning", "text": "stopping: saving a checkpoint (Ctrl-C again ends at once)"})
+        text = f"stopping on {received.name}: saving a checkpoint (Ctrl-C again ends at once)"
+        attempt.emit({"event": "warning", "text": text})
 
-    before = signal.signal(signal.SIGINT, ask)
-    try:
+    with asking_to_stop(ask):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 def main() -> int:
     """Run the request in the environment; the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    from gan_dist.execution.signals import listen_for
+
+    listen_for(lambda _: stop.set())
     from gan_dist.execution.log_lines import preparation_progress, print_event
 
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
@@ -33,6 +33,7 @@ def main() -> int:
     spec = spec_of(request)
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    listen_for(lambda _: stop.set())  # Ray has put a handler of its own in place of ours, which saves nothing
     cluster: Any = ray
     cpus = max(1, int(cluster.cluster_resources().get("CPU", 1)))
     if spec.resources.data_cpus != "auto":

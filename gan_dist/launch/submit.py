@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gan_dist.errors import ClusterError, RequestRefused
-from gan_dist.launch.cluster.jobs_api import JobsClient
+from gan_dist.launch.cluster.jobs_api import JobsClient, without_proxy
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.runs.index import remember_run
@@ -123,8 +123,9 @@ def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:
     logging.getLogger("ray").setLevel(logging.WARNING)
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
-        client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
-        return str(client.submit_job(**body))
+        with without_proxy(jobs.cluster.address):
+            client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
+            return str(client.submit_job(**body))
     except (RuntimeError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RequestRefused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None

@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -189,31 +189,45 @@ class AttemptLog:
 
 
 class LogTee:
-    """A text stream that also writes to a log."""
+    """A text stream that also writes to a log. Where nobody reads the stream any more (`| head`), the log alone is
+    written, and whoever wants to know is told."""
 
-    def __init__(self, stream: TextIO, log: AttemptLog) -> None:
-        self.stream, self.log = stream, log
+    def __init__(self, stream: TextIO, log: AttemptLog, left: Callable[[], None]) -> None:
+        self.stream, self.log, self.left = stream, log, left
 
     def write(self, text: str) -> int:
         self.log.write(text)
-        return self.stream.write(text)
+        self._unless_left(lambda: self.stream.write(text))
+        return len(text)
 
     def flush(self) -> None:
-        self.stream.flush()
+        self._unless_left(self.stream.flush)
+
+    def _unless_left(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except BrokenPipeError:
+            # What is still in the stream's buffer must not fail again when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            self.left()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
 @contextlib.contextmanager
-def log_prints(folder: RunFolder, attempt: int) -> Iterator[AttemptLog]:
-    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder, which is given."""
+def log_prints(folder: RunFolder, attempt: int, left: Callable[[], None] = lambda: None) -> Iterator[AttemptLog]:
+    """Everything printed inside also goes to `logs/attempt-N.log` of a run folder, which is given.
+
+    Args:
+        left: called when whoever read what is printed has gone.
+    """
     out, err = sys.stdout, sys.stderr
     mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
     path = mirror.pull(f"logs/attempt-{attempt}.log")
     with path.open("a") as file:
         log = AttemptLog(file, mirror)
-        sys.stdout, sys.stderr = LogTee(out, log), LogTee(err, log)
+        sys.stdout, sys.stderr = LogTee(out, log, left), LogTee(err, log, left)
         try:
             yield log
         finally:

@@ -9,9 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
 from gan_dist.execution.log_lines import parse_event
@@ -44,6 +46,31 @@ def find_token(cluster: Cluster, environ: Mapping[str, str] = os.environ) -> str
         return None
 
 
+def goes_by_proxy(address: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether requests to a cluster go through the proxy of the environment, which sees the token: only where the
+    person says so, by GAN_DIST_PROXY=1, and never to this machine."""
+    host = (urlsplit(address).hostname or "").lower()
+    here = host in ("localhost", "0.0.0.0", "::1", "::") or host.startswith("127.")
+    return environ.get("GAN_DIST_PROXY") == "1" and not here
+
+
+@contextmanager
+def without_proxy(address: str) -> Iterator[None]:
+    """Inside, other libraries reach the cluster as we do."""
+    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    if not goes_by_proxy(address):
+        listed = [before["no_proxy"] or before["NO_PROXY"] or "", urlsplit(address).hostname or ""]
+        os.environ.update(dict.fromkeys(before, ",".join(one for one in listed if one)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 class JobsClient:
     """The jobs of one cluster. Every method raises ClusterError when the cluster does not do as asked."""
 
@@ -51,8 +78,7 @@ class JobsClient:
         self.cluster = cluster
         token = find_token(cluster)
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # A proxy of the environment must not see what is meant for this machine.
-        proxies = [urllib.request.ProxyHandler({})] if cluster.local else []
+        proxies = [] if goes_by_proxy(cluster.address) else [urllib.request.ProxyHandler({})]
         self._open = urllib.request.build_opener(_NoRedirect, *proxies).open
 
     def version(self) -> str:
@@ -260,7 +286,7 @@ async def _read(jobs: LogSource, job: str) -> AsyncGenerator[str, None]:
     rest = ""
     try:
         async with (
-            aiohttp.ClientSession(headers=jobs.headers, trust_env=not jobs.cluster.local) as session,
+            aiohttp.ClientSession(headers=jobs.headers, trust_env=goes_by_proxy(jobs.cluster.address)) as session,
             session.ws_connect(url, heartbeat=30, max_msg_size=0) as socket,
         ):
             async for message in socket:
