@@ -232,10 +232,12 @@ def delete(
 ) -> None:
     """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
     from gan_dist.launch.run_status import OPEN, run_status
+    from gan_dist.runs.deletion import check_deletable, delete_run
     from gan_dist.runs.index import find_run, forget_run, storage_root
     from gan_dist.sweeps.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
+    check_deletable(found)
     if (now := run_status(found, address)["status"]) in OPEN:
         raise UsageError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
     trials = trials_of(found)
@@ -244,13 +246,16 @@ def delete(
     say(f"{found.uri}{several}  {size(count)}", aside=as_json)
     if not confirm("Delete it for good?", yes):
         raise typer.Exit(1)
+    kept: list[str] = []
     for one in (*trials, found):
-        one.folder.delete()
+        kept += [f"{one.uri}/{name}" for name in delete_run(one)]
         forget_run(one)
     if as_json:
-        emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True})
-    else:
-        say("deleted")
+        emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True, "kept": kept})
+        return
+    say("deleted")
+    for name in kept:
+        say(f"kept, as gan-dist did not write it: {name}")
 
 
 def _seen(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 FOLDER/
   model.safetensors   the weights (or model.pt2, model.onnx)
-  config.json         format, the job, what its data were, samples seen, checksum of the weights
+  config.json         format, the job, what its data were, samples seen, checksums of the weights and of itself
   README.md           model card, with samples.png or samples.txt
 """
 
@@ -21,7 +21,8 @@ from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.errors import UsageError
 from gan_dist.spec.job import JobSpec
 
-KIND, FORMAT = "gan-dist generator", 1
+KIND, FORMAT = "gan-dist generator", 2
+OWN_CHECKSUM = "config_checksum"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -39,7 +40,7 @@ class Exported:
 def config_of(run: str, *, spec: JobSpec, facts: DataFacts, seen: int, weights: str, file: Path) -> dict[str, Any]:
     """The config beside a file of weights."""
     job: dict[str, Any] = json.loads(spec.model_dump_json(by_alias=True))
-    return {
+    config = {
         "kind": KIND,
         "format": FORMAT,
         "run": run,
@@ -51,6 +52,12 @@ def config_of(run: str, *, spec: JobSpec, facts: DataFacts, seen: int, weights: 
         "job": job,
         "data": facts.as_dict(),
     }
+    return {**config, OWN_CHECKSUM: _checksum_of(config)}
+
+
+def _checksum_of(config: dict[str, Any]) -> str:
+    """Of all that a config says."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def is_exported(folder: str | Path) -> bool:
@@ -58,7 +65,7 @@ def is_exported(folder: str | Path) -> bool:
     config = Path(folder) / CONFIG
     try:
         return config.is_file() and json.loads(config.read_text()).get("kind") == KIND
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -70,13 +77,21 @@ def read_exported(folder: str | Path) -> Exported:
     """
     root = Path(folder)
     config = json.loads((root / CONFIG).read_text())
-    if config["format"] > FORMAT:
-        raise UsageError(f"{str(root)!r} has format {config['format']}; this gan-dist reads up to {FORMAT}")
+    form = config.get("format")
+    if form != FORMAT:
+        raise UsageError(f"{str(root)!r} has format {form}, written by another gan-dist; this one reads {FORMAT}")
+    if config.pop(OWN_CHECKSUM, None) != _checksum_of(config):
+        raise UsageError(f"'{root}/{CONFIG}' is damaged or was altered (its checksum differs); export it again")
     if config["file"] != WEIGHTS:
         raise UsageError(f"{str(root)!r} holds {config['file']}, a program of its own, see its README.md; not weights")
     path = root / WEIGHTS
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != config["checksum"]:
         raise UsageError(f"{str(path)!r} is missing or damaged (its checksum differs); export it again")
-    spec, facts = JobSpec.model_validate(config["job"]), facts_from_record(config["data"])
-    return Exported(run=config["run"], spec=spec, facts=facts, seen=config["samples_seen"], tensors=load(content))
+    try:
+        spec, facts = JobSpec.model_validate(config["job"]), facts_from_record(config["data"])
+        return Exported(run=config["run"], spec=spec, facts=facts, seen=config["samples_seen"], tensors=load(content))
+    except MemoryError:
+        raise
+    except Exception as error:  # a file that is whole, and yet is not what it says
+        raise UsageError(f"{str(root)!r} is no exported generator: {error}") from error

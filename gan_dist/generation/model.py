@@ -274,7 +274,10 @@ def load(
         found.trusted = trust_code
         return found.to(device)
     stored = _checkpoint(run)
-    spec, facts = JobSpec.model_validate(stored.meta["job"]), facts_from_record(stored.meta["data"])
+    try:
+        spec, facts = JobSpec.model_validate(stored.meta["job"]), facts_from_record(stored.meta["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {stored.folder.uri}: meta.json does not describe a run: {error}") from error
     uri = stored.folder.uri
     run_uri = uri.rsplit("/", 2)[0]
     check_trust(foreign_code(spec, ["generator"]), uri, run_uri, trust_code)

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,9 @@ from gan_dist.runs.storage import Folder
 FORMAT = 1
 OWN_CHECKSUM = "meta_checksum"
 NO_POSITION = (-1, -1)
+
+
+DESCRIBED = ("ties", "checksums")  # what every meta.json holds, each a mapping
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Checkpoint:
             raise CheckpointError(f"checkpoint {self.folder.uri} has format {form}; this gan-dist reads up to {FORMAT}")
         if found.pop(OWN_CHECKSUM, None) != _checksum(_canonical(found)):
             raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json is missing or damaged")
+        if lacking := [key for key in DESCRIBED if not isinstance(found.get(key), dict)]:
+            raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json says nothing of {', '.join(lacking)}")
         return found
 
     @property
@@ -68,6 +73,10 @@ class Checkpoint:
             content = self.folder.read(name)
         except FileNotFoundError as error:
             raise CheckpointError(f"checkpoint {self.folder.uri}: {name} is missing") from error
+        except StorageError:
+            raise
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {self.folder.uri}: {name} cannot be read: {error}") from error
         if _checksum(content) != self.meta["checksums"].get(name):
             raise CheckpointError(f"checkpoint {self.folder.uri}: {name} is damaged (its checksum differs)")
         return content
@@ -82,14 +91,30 @@ class Checkpoint:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The state of one network, such as `generator_ema`, with tied tensors under each of their names."""
-        found: dict[str, Tensor] = load(self._content(f"{name}.safetensors"))
-        ties: dict[str, str] = self.meta["ties"].get(name, {})
-        return {**found, **{alias: found[original] for alias, original in ties.items()}}
+        with self._decoding(f"{name}.safetensors") as content:
+            found: dict[str, Tensor] = load(content)
+            ties: dict[str, str] = self.meta["ties"].get(name, {})
+            return {**found, **{alias: found[original] for alias, original in ties.items()}}
 
     def training(self) -> dict[str, Any]:
         """Optimisers and the rest of what resumes."""
-        content = io.BytesIO(self._content("training.pt"))
-        return torch.load(content, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        with self._decoding("training.pt") as content:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+    @contextlib.contextmanager
+    def _decoding(self, name: str) -> Iterator[bytes]:
+        """The content of a file whose checksum holds, to be decoded inside.
+
+        Raises:
+            CheckpointError: it is damaged, or is not what its name says, whatever library finds that out.
+        """
+        content = self._content(name)
+        try:
+            yield content
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise CheckpointError(f"checkpoint {self.folder.uri}: {name} is damaged: {error}") from error
 
 
 def write(

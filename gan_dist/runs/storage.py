@@ -202,7 +202,7 @@ class Folder:
             found = json.loads(self.read(name))
         except StorageUnreachable:
             raise
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 
