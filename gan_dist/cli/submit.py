@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gan_dist.launch.follow import RunOutcome
     from gan_dist.launch.plan import LaunchPlan
 
+REFUSED = 2
 Job = Annotated[
     str | None,
     typer.Argument(help="The job's YAML file.", metavar="JOB.yaml", autocompletion=options.complete_job),
@@ -162,6 +163,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
     from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit_plan
+    from gan_dist.runs.index import forget_run
 
     cluster = cluster_of(address, as_json)
     submission = submit_plan(plan, cluster)
@@ -172,13 +174,16 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
         return None
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     follower = LiveDisplay(console(as_json))
-    return follow_job(
+    outcome = follow_job(
         JobsClient(cluster),
         submission,
         run_id=plan.run.id,
         follower=follower,
         ask=ask_at_terminal if interactive else None,
     )
+    if outcome.exit_code == REFUSED and plan.request.attempt == 1:
+        forget_run(plan.run)  # nothing was made there
+    return outcome
 
 
 def cluster_of(address: str | None, as_json: bool) -> Cluster:

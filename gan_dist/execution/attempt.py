@@ -27,6 +27,8 @@ from gan_dist.registry.own_code import own_files, own_modules
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
+from gan_dist.runs.deletion import delete_run
+from gan_dist.runs.index import forget_run
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder, home
@@ -63,6 +65,7 @@ class Attempt:
     displaced: bool = field(default=False, init=False)
     error: Exception | None = field(default=None, init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
+    _fresh: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
@@ -90,7 +93,12 @@ class Attempt:
             self.emit(_end("failed", REFUSED, problems[0], []))
             return REFUSED
         with log_prints(self.folder, self.request.attempt, self.stop.set):
-            return self.run_and_record(job)
+            code = self.run_and_record(job)
+        if code == REFUSED and self._fresh:
+            # Refused means that nothing was made: no folder, no entry in a list, no `last`.
+            delete_run(self.folder)
+            forget_run(self.folder)
+        return code
 
     def run_and_record(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
         """Run `job` as the run's one writer and record how it ended; the exit code. What it raised is `error`."""
@@ -154,7 +162,11 @@ class Attempt:
             self.emit(_end("failed", REFUSED, message, []))
             self._record(**self._before)
             return REFUSED
-        return self._finish("failed", 0, message, REFUSED)
+        if self.request.attempt > 1:
+            return self._finish("failed", 0, message, REFUSED)
+        self._fresh = True
+        self.emit(_end("failed", REFUSED, message, []))
+        return REFUSED
 
     def _defect(self, error: Exception) -> str:
         """A text for an exception that is nobody's fault but ours; its traceback is kept in the run folder."""

@@ -66,16 +66,6 @@ def test_a_local_run_is_saved(how: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from gan_dist.cli import main; main()", "submit", str(ROOT / "jobs/mlp.yaml")]
     command += ["--local", "-o", "until=100M", "-o", "every.checkpoint=100M", "--name", "long"]
     command += ["--storage", str(tmp_path)]
-        "--local",
-        "-o",
-        "until=100M",
-        "-o",
-        "every.checkpoint=100M",
-        "--name",
-        "long",
-        "--storage",
-        str(tmp_path),
-    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path)
     assert process.stdout is not None
     status = tmp_path / "long" / "status.json"

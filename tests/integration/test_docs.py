@@ -47,7 +47,7 @@ DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
 TOPICS = (
     *("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume"),
-    *("start", "sweeps", "tensorboard", "text"),
+    *("security", "start", "sweeps", "tensorboard", "text"),
 )
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
