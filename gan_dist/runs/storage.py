@@ -134,13 +134,23 @@ class Folder:
             OSError: it is not there, cannot be read, or is no regular file: a pipe would be waited for.
         """
         if self.local is not None:
-            at = self.local / name
-            if not stat.S_ISREG(os.stat(at).st_mode):
-                raise OSError(f"{at} is no regular file")
+            at = self.regular(name)
             if not str(at).isprintable():  # pyarrow takes no names that are no UTF-8
                 return at.open("rb")
         system, path = self.open()
         return system.open_input_file(f"{path}/{name}")
+
+    def regular(self, name: str) -> Path:
+        """The path of a file of this local folder.
+
+        Raises:
+            OSError: it is not there, or is no regular file: a pipe or a device would be waited for.
+        """
+        assert self.local is not None, "only files of a disk have a path"
+        at = self.local / name
+        if not stat.S_ISREG(os.stat(at).st_mode):
+            raise OSError(f"{at} is no regular file")
+        return at
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -263,6 +273,8 @@ def locate(location: str) -> tuple[Folder, str | None]:
         raise FileNotFoundError(location)
     if kind == FileType.Directory:
         return folder, None
+    if folder.local is not None:
+        folder.regular("")
     parent, _, name = folder.uri.rpartition("/")
     return Folder(parent), name
 
