@@ -25,8 +25,18 @@ SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
 
 
 def home() -> Path:
-    """Where known runs, the local cluster and downloads are kept: `GAN_DIST_HOME`, or `~/.gan-dist`."""
-    return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
+    """Where known runs, the local cluster and downloads are kept: `GAN_DIST_HOME`, or `~/.gan-dist`.
+
+    Raises:
+        StorageError: neither is known, as in containers that run under a number that no user has.
+    """
+    try:
+        return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
+    except RuntimeError:
+        raise StorageError(
+            f"GAN_DIST_HOME: no home folder is known (HOME is not set, and user id {os.getuid()} has no name); set "
+            "GAN_DIST_HOME to a folder that may be written"
+        ) from None
 
 
 def is_uri(location: str) -> bool:
