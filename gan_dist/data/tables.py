@@ -181,14 +181,14 @@ def _dialect(lines: Lines, file: str, known: Sequence[str], where: str) -> Diale
         if size > SNIFFED:
             break
     skip = 0
-    if sample and (told := re.fullmatch(r'"?sep=(.)"?', sample[0].strip(), re.IGNORECASE)):
+    if sample and (told := re.fullmatch(r'"?sep=(.)"?', sample[0].strip(" "), re.IGNORECASE)):
         skip, sample = 1, sample[1:]
     if not any(line.strip() for line in sample):
         raise DataError(f"data.source: {where} is empty: it holds no rows")
     delimiter = told[1] if skip and told else "\t" if file.lower().endswith((".tsv", ".tab")) else _sniffed(sample)
     quote = '"' if any('"' in line for line in sample) and not _quotes_are_text(sample, delimiter) else ""
     first, others = _first_rows(sample, delimiter, quote)
-    if len(first) == 1:
+    if len(first) == 1 or (column_named(first, known) is None and _is_prose(first, others)):
         delimiter = ""
         first, others = _first_rows(sample, delimiter, quote)
     header = _has_header(first, others, known, where)
@@ -208,6 +208,11 @@ def _quotes_are_text(sample: list[str], delimiter: str) -> bool:
         lengths = {line.count(delimiter) for line in sample if line.strip()}
         return "expected after" in str(error) and len(lengths) == 1
     return False
+
+
+def _is_prose(first: list[str], others: list[list[str]]) -> bool:
+    """Whether most lines have another number of cells than the first: what divides them is a mark in a sentence."""
+    return 2 * sum(len(row) == len(first) for row in others) < len(others)
 
 
 def _refuse_doubled(columns: Sequence[str], known: Sequence[str], where: str) -> None:
