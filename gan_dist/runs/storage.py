@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
 
 
@@ -297,6 +298,7 @@ class Entry(NamedTuple):
     changed: int
 
 
+LOOPBACK = ("localhost", "[::1]")
 FLAT = ("s3", "gcs", "abfs")  # no folders: names with slashes
 
 
@@ -311,7 +313,7 @@ def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
     try:
-        return FileSystem.from_uri(_with_endpoint(uri))  # type: ignore[no-any-return]
+        return FileSystem.from_uri(_with_endpoint(_quoted(uri)))  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         unknown = error
     try:
@@ -323,10 +325,23 @@ def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     return PyFileSystem(FSSpecHandler(system)), str(path)
 
 
+def _quoted(uri: str) -> str:
+    """A place as pyarrow's parser takes it: what we are given and what it lists are names as they are, with blanks,
+    `%`, `#` and letters of any script."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host}{slash}{quote(path)}"
+
+
 def _with_endpoint(uri: str) -> str:
-    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread."""
+    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread. Without a scheme it is reached by
+    https, or by http on this machine."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint or not uri.startswith("s3://"):
         return uri
+    if "://" not in endpoint:
+        here = endpoint.partition("/")[0].rpartition(":")[0] or endpoint
+        endpoint = f"{'http' if here in LOOPBACK or here.startswith('127.') else 'https'}://{endpoint}"
     parts = urlsplit(endpoint)
-    return f"{uri}?{urlencode({'endpoint_override': parts.netloc, 'scheme': parts.scheme})}"
+    where = parts.netloc + parts.path.rstrip("/")
+    return f"{uri}?{urlencode({'endpoint_override': where, 'scheme': parts.scheme})}"

@@ -127,14 +127,19 @@ def _loaded(entry: Entry, root: str, keys: tuple[str, ...]) -> NDArray[Any]:
 
 @contextmanager
 def _explain_objects(where: str) -> Iterator[None]:
-    """Raises DataError for an array of Python's objects, which only unpickling would read, and that runs code."""
+    """Raises DataError for an array of Python's objects, which only unpickling would read, and that runs code; and for
+    what is no array at all, which NumPy takes for pickled."""
     try:
         yield
     except ValueError as error:
-        if "allow_pickle" not in str(error):
+        told = str(error)
+        if "Object arrays" in told or "Python objects" in told:
+            found = "holds Python's objects (dtype object), which are not read; save numbers or text"
+        elif "pickled data" in told:
+            found = "cannot be read: it does not begin as an array of NumPy's"
+        else:
             raise
-        told = f"{where} holds Python's objects (dtype object), which are not read; save numbers or text"
-        raise DataError(f"data.source: {told}") from error
+        raise DataError(f"data.source: {where} {found}") from error
 
 
 def _of_npz(archive: Any, keys: tuple[str, ...], where: str) -> NDArray[Any]:
