@@ -53,6 +53,7 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.check import validate_data
 
 MOST_S = 5.0
+MAKING_S = 60.0  # for what is damaged, which is made the first time that it is needed
 MOST_BYTES = 1 << 30
 GOOD = ("read", "rejected", "refused")
 BAD = ("FOREIGN", "slow", "large")
@@ -433,7 +434,7 @@ def _followed(receiver: Connection, waiting: list[int]) -> Iterator[Result]:
     """The results that a process sends; it is given up where one does not come."""
     kind = "?"
     while waiting:
-        if not receiver.poll(MOST_S):
+        if not receiver.poll(MAKING_S if kind == "?" else MOST_S):
             yield Result(waiting.pop(), kind, "slow", f"more than {MOST_S:g} s")
             return
         try:

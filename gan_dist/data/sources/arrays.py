@@ -134,7 +134,7 @@ def _explain_objects(where: str) -> Iterator[None]:
     except ValueError as error:
         told = str(error)
         if "Object arrays" in told or "Python objects" in told:
-            found = "holds Python's objects (dtype object), which are not read; save numbers or text"
+            found = "holds Python objects (dtype object), which are not read; save numbers or text"
         elif "pickled data" in told:
             found = "cannot be read: it does not begin as an array of NumPy's"
         else:

@@ -46,7 +46,7 @@ def test_the_order_of_an_array_changes_nothing(tmp_path: Path, name: str, values
         (saved(PICTURES[0, 0]), r"shape \(8, 3\), not images \[N, H, W\]"),
         (saved(PICTURES[..., :2]), r"\(6, 8, 8, 2\) has 1, 3 or 4 channels neither last nor second"),
         (saved(np.zeros((0, 8, 8), np.uint8)), r"shape \(0, 8, 8\)"),
-        (saved(np.array([None, {}])), "holds Python's objects .* save numbers or text"),
+        (saved(np.array([None, {}])), "holds Python objects .* save numbers or text"),
         (saved(PICTURES)[:300], "cannot be read"),
         (saved(PICTURES).replace(b"'shape'", b"'sh((e'"), "cannot be read"),
         (saved(PICTURES).replace(b"(6, 8, 8, 3)", b"(6, 8, 8, 3 "), "cannot be read"),
