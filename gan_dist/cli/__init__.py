@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -116,10 +115,14 @@ def _code_of(error: ValueError) -> int:
 
 def _crash_note() -> str:
     """Keep the traceback for a report, out of the user's sight."""
-    home = Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser()
+    from gan_dist.errors import StorageError
+    from gan_dist.runs.storage import home
+
+    crashed = traceback.format_exc()
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "crash.txt").write_text(traceback.format_exc())
-    except OSError as error:
+        note = home() / "crash.txt"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(crashed)
+    except (OSError, StorageError) as error:
         return f"its traceback could not be kept: {error}"
-    return f"its traceback: {home / 'crash.txt'}"
+    return f"its traceback: {note}"

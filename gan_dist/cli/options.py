@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gan_dist.errors import UsageError
+from gan_dist.errors import StorageError, UsageError
 
 
 def complete_run(incomplete: str) -> Iterator[tuple[str, str]]:
     """Ids of the local index, newest first, read without any library: completion must answer at once."""
-    home = os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist"
-    records = Path(home).expanduser().glob("runs/*.json")
+    from gan_dist.runs.storage import home
+
+    try:
+        records = list(home().glob("runs/*.json"))
+    except StorageError:
+        return
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
         if path.stem.startswith(incomplete):
             yield path.stem, ""

@@ -224,7 +224,9 @@ def split_words(text: str) -> list[str]:
         >>> split_words("L'eau, 3.50!")
         ["L'eau", '￭,', '3.50', '￭!']
     """
-    tokens = []
+    tokens: list[str] = []
+    if not text:
+        return tokens
     for part in _BLANKS.sub(" ", text).split(" "):
         pieces = [piece for piece in _BOUNDARY.split(part) if piece] or [""]
         words = [any(char.isalnum() for char in piece) for piece in pieces]

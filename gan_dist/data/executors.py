@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from gan_dist.data.prepare import Executor, Prepared
 from gan_dist.data.shards import read_samples, write_shard
 from gan_dist.data.source import Part
+from gan_dist.distributed.machine import usable_cpus
 from gan_dist.errors import DataError, StorageError
 from gan_dist.runs.storage import Folder, is_uri
 
@@ -37,16 +38,12 @@ def write_shards_on_processes(parts: Sequence[Part], folder: Folder) -> Iterator
         DataError: a part cannot be read, or a process was killed while it read.
         StorageError: the folder cannot be written.
     """
-    workers = min(_cpus(), len(parts))
+    workers = min(usable_cpus(), len(parts))
     if workers > 1 and _may_fork(parts[0], folder):
         yield from _forked(parts, folder, workers)
         return
     with ThreadPoolExecutor(max(1, workers)) as pool:
         yield from pool.map(lambda part: write_shard(part, folder), parts)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _may_fork(part: Part, folder: Folder) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageOps, PngImagePlugin
+from PIL import Image, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from gan_dist.data.picture_formats import HEAD_BYTES, PictureFormat, format_of, heif_is_installed
 from gan_dist.data.value_range import Ranges, to_uint8
@@ -117,6 +117,8 @@ def _register_heif() -> None:
 
 
 def _damage(known: PictureFormat, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
+        return f"damaged {known.name}: it begins as one, and the rest of its header is none"
     return f"damaged {known.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
 
@@ -158,6 +160,18 @@ def array_to_image(values: NDArray[Any], ranges: Ranges = ()) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(to_uint8(flat, ranges)))
 
 
+def stretch_bytes(image: Image.Image, ranges: Ranges) -> Image.Image:
+    """A picture of bytes as a file holds it, where the job says that others than 0 and 255 are black and white;
+    transparency stays as it is."""
+    if deep_values(image) is not None or not any(kind == "uint8" for kind, _, _ in ranges):
+        return image
+    grey, clear = channels_of(image) == 1, "A" in image.mode or "transparency" in image.info
+    plain = image.convert(("LA" if grey else "RGBA") if clear else "L" if grey else "RGB")
+    *colours, last = plain.split() if clear else (*plain.split(), None)
+    stretched = [array_to_image(np.asarray(band), ranges) for band in colours]
+    return Image.merge(plain.mode, stretched if last is None else [*stretched, last])
+
+
 def deep_values(image: Image.Image) -> NDArray[Any] | None:
     """The values of a decoded picture that holds more than bytes (16 or 32 bits, or floats); None for others."""
     return np.asarray(image) if image.mode == "F" or image.mode.startswith("I") else None
@@ -188,12 +202,7 @@ def _flat(image: Image.Image, look: ImageForm) -> Image.Image:
 def _in_eight_bits(image: Image.Image, look: ImageForm) -> Image.Image:
     """A picture of bytes, its values brought to 0 to 255 where its file holds others."""
     values = deep_values(image)
-    if values is None and not any(kind == "uint8" for kind, _, _ in look.ranges):
-        return image
-    if values is None:
-        plain = image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
-        values = np.asarray(plain)
-    return array_to_image(values, look.ranges)
+    return image if values is None else array_to_image(values, look.ranges)
 
 
 def _fill(look: ImageForm) -> Any:

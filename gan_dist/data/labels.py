@@ -64,7 +64,10 @@ def number_classes(labels: Sequence[Label], names: Sequence[str]) -> tuple[tuple
     whole = [label for label in labels if isinstance(label, int)]
     if len(whole) == len(labels):
         if negative := [label for label in whole if label < 0]:
-            raise DataError(f"data.labels: a class is a number from 0 on, not {negative[0]}")
+            raise DataError(
+                f"data.labels: a class is a number from 0 on, and {len(negative)} of {len(labels)} labels are negative "
+                f"(first: {negative[0]}); use labels: none, or leave those samples out"
+            )
         distinct = sorted(set(whole))
         if not whole or distinct[-1] < SPARSE * len(distinct):
             return tuple(str(number) for number in range(max(whole, default=-1) + 1)), tuple(whole)

@@ -18,7 +18,7 @@ from PIL import Image
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.labels import Label
-from gan_dist.errors import DataNotFound, StorageError, UnreadableSample
+from gan_dist.errors import DataError, DataNotFound, GanDistError, StorageError, UnreadableSample
 from gan_dist.spec.problems import nearest_name
 
 FORMAT = 4  # of prepared data
@@ -240,6 +240,26 @@ def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
         raise DataNotFound(f"{key}: {where!r} does not exist{near}") from None
     except (OSError, StorageError) as error:
         raise DataNotFound(f"{key}: {where!r} cannot be read: {error}") from error
+
+
+@contextmanager
+def explain_damage(where: str) -> Iterator[None]:
+    """Turns whatever a library raises over a damaged file into words about that file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        yield
+    except (MemoryError, GanDistError):
+        raise
+    except Exception as error:  # readers raise anything on damaged files
+        raise DataError(f"data.source: {where} cannot be read: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a library says, or the name of the exception where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _nearest(path: Path) -> str:

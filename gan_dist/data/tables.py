@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import tempfile
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -167,7 +168,7 @@ def _plain(name: str) -> str:
 
 def _arguments(dialect: Dialect) -> dict[str, Any]:
     # Without a delimiter a line is one cell; the mark that stands for none is one that no text has.
-    found: dict[str, Any] = {"delimiter": dialect.delimiter or "\x1f", "skipinitialspace": True}
+    found: dict[str, Any] = {"delimiter": dialect.delimiter or "\x1f", "skipinitialspace": True, "strict": True}
     return found | ({"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE})
 
 
@@ -180,21 +181,46 @@ def _dialect(lines: Lines, file: str, known: Sequence[str], where: str) -> Diale
         if size > SNIFFED:
             break
     skip = 0
-    if sample and (told := re.fullmatch(r'"?sep=(.)"?', sample[0].strip(), re.IGNORECASE)):
+    if sample and (told := re.fullmatch(r'"?sep=(.)"?', sample[0].strip(" "), re.IGNORECASE)):
         skip, sample = 1, sample[1:]
     if not any(line.strip() for line in sample):
         raise DataError(f"data.source: {where} is empty: it holds no rows")
     delimiter = told[1] if skip and told else "\t" if file.lower().endswith((".tsv", ".tab")) else _sniffed(sample)
-    quote = '"' if any('"' in line for line in sample) else ""
+    quote = '"' if any('"' in line for line in sample) and not _quotes_are_text(sample, delimiter) else ""
     first, others = _first_rows(sample, delimiter, quote)
-    if len(first) == 1:
+    if len(first) == 1 or (column_named(first, known) is None and _is_prose(first, others)):
         delimiter = ""
         first, others = _first_rows(sample, delimiter, quote)
     header = _has_header(first, others, known, where)
     if not delimiter and not header:
         quote = ""  # prose, where quotes are text
     columns = tuple(name.strip() for name in first) if header else tuple(str(n + 1) for n in range(len(first)))
+    _refuse_doubled(columns, known, where)
     return Dialect(delimiter, quote, columns, header, skip)
+
+
+def _quotes_are_text(sample: list[str], delimiter: str) -> bool:
+    """Whether a cell that begins with a quote goes on behind the next one, and every row is whole without quoting:
+    tables that are written without it."""
+    try:
+        deque(csv.reader((f"{line}\n" for line in sample), **_arguments(Dialect(delimiter, '"', (), False, 0))), 0)
+    except csv.Error as error:
+        lengths = {line.count(delimiter) for line in sample if line.strip()}
+        return "expected after" in str(error) and len(lengths) == 1
+    return False
+
+
+def _is_prose(first: list[str], others: list[list[str]]) -> bool:
+    """Whether most lines have another number of cells than the first: what divides them is a mark in a sentence."""
+    return 2 * sum(len(row) == len(first) for row in others) < len(others)
+
+
+def _refuse_doubled(columns: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Raises DataError where two columns have a name that is looked for."""
+    names = Counter(map(_plain, columns))
+    doubled = [name for name in columns if names[_plain(name)] > 1 and _plain(name) in map(_plain, known)]
+    if doubled:
+        raise DataError(f"data.source: {where}: several columns are named {doubled[0]!r}; rename all but one")
 
 
 def _first_rows(sample: list[str], delimiter: str, quote: str) -> tuple[list[str], list[list[str]]]:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gan_dist.data.source import explain_unreachable, reason_of
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 
@@ -43,12 +44,15 @@ LIKELY = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "shift_jis", "euc_jp"),
     *("gb18030", "big5", "euc_kr"),
 )
+WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 LINES = "lines"  # ended by LF, CRLF, CR, U+2028 and U+2029 alike
 RECORDS = "records"  # of JSON or a table, where U+2028 and U+2029 are text
 _ENDS = {
     LINES: (re.compile(rb"\r\n|\n|\r|\xe2\x80\xa8|\xe2\x80\xa9"), re.compile("\r\n|[\n\r\u2028\u2029]")),
     RECORDS: (re.compile(rb"\r\n|\n|\r"), re.compile("\r\n|[\n\r]")),
 }
+UNDECODABLE = "gan_dist.undecodable"  # how `codecs` is told to put half a character for what cannot be decoded
+codecs.register_error(UNDECODABLE, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, or a byte that could not be decoded
 _BYTE_ENDS = re.compile(rb"\r\n|\n|\r")
 # In these a byte below 0x40 is that ASCII character wherever it stands, so that lines can be cut before decoding.
@@ -90,7 +94,7 @@ def text_format(root: Folder, file: str, encoding: str | None, *, detect: bool =
     Raises:
         DataError: it is no text, or its bytes contradict the encoding that the job says.
     """
-    with root.seekable(file) as stream:
+    with explain_unreachable(f"{root.uri}/{file}"), root.seekable(file) as stream:
         head = stream.read(HEAD)
     packed = next((name for magic, name in PACKED.items() if head.startswith(magic)), "")
     if packed:
@@ -98,7 +102,8 @@ def text_format(root: Folder, file: str, encoding: str | None, *, detect: bool =
             with _unpacked(root, file, packed) as stream:
                 head = stream.read(HEAD)
         except _BROKEN as error:
-            raise DataError(f"data.source: {root.uri}/{file} is {packed}, and damaged: {error}") from error
+            told = f"{packed}, and damaged: {reason_of(error)}; fetch or pack it anew"
+            raise DataError(f"data.source: {root.uri}/{file} is {told}") from error
     for magic, what in NO_TEXT.items():
         if head.startswith(magic) or (magic == b"PAR1" and head[257:262] == b"ustar"):
             what = "a tar archive" if not head.startswith(magic) else what
@@ -160,13 +165,13 @@ class Lines:
             yield Line(here, text)
 
     def _by_characters(self) -> Iterator[Line]:
-        decoder = codecs.getincrementaldecoder(self.how.encoding)("surrogateescape")
+        decoder = codecs.getincrementaldecoder(self.how.encoding)(UNDECODABLE)
         ended = False
 
         def read(count: int) -> str:
             nonlocal ended
             while not ended:
-                chunk = self._stream.read(count)
+                chunk = self._packed(count)
                 ended = not chunk
                 if text := decoder.decode(chunk, final=ended):
                     return text
@@ -176,6 +181,19 @@ class Lines:
         for number, (text, length, _) in enumerate(_cut(read, "", ends, "\r")):
             self.place = number + 1
             yield Line(number, _checked(text, self.how.encoding) if length <= LONGEST_LINE else _too_long())
+
+    def _packed(self, count: int) -> bytes:
+        """Some bytes, unpacked.
+
+        Raises:
+            DataError: the file is damaged; its rest cannot be read, so that it is not used at all.
+        """
+        try:
+            return bytes(self._stream.read(count))
+        except _BROKEN as error:
+            where = f"{self.root.uri}/{self.file}"
+            told = f"{self.how.packed or 'a file'}, and damaged behind line {self.place}: {reason_of(error)}"
+            raise DataError(f"data.source: {where} is {told}; fetch or pack it anew") from error
 
 
 def _cut(read: Any, held: Any, ends: re.Pattern[Any], carriage: Any) -> Iterator[tuple[Any, int, int]]:
@@ -248,7 +266,7 @@ def _encoding(head: bytes, asked: str | None, *, where: str, detect: bool) -> tu
     if asked is None:
         if marked is not None:
             return marked
-        wide = max(("utf-16-le", "utf-16-be"), key=lambda order: _likeness(head, order))
+        wide = max(WIDE, key=lambda order: _likeness(head, order))
         if b"\0" in head and _likeness(head, wide) > 0:
             raise DataError(f"data.encoding: {where} holds zeros and no byte-order mark; it may be {wide}: set it")
         if detect and not _is_utf8(head):
@@ -309,10 +327,10 @@ _COMMON = frozenset(" \n\r.,;:!?\"'-\u3000\u3001\u3002\uff0c\uff01\uff1f")
 
 
 def _is_odd(char: str) -> bool:
-    """Whether a character is one that no text has: control, unassigned or private."""
+    """Whether a character is one that no text has: control, unassigned, private, or what could not be decoded."""
     import unicodedata
 
-    return unicodedata.category(char) in ("Cc", "Cn", "Co", "Cs") and char not in "\t\n\r\f"
+    return char == "\ufffd" or (unicodedata.category(char) in ("Cc", "Cn", "Co", "Cs") and char not in "\t\n\r\f")
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -100,11 +100,19 @@ def _some(values: NDArray[Any]) -> NDArray[Any]:
     return flat[:: len(flat) // SAMPLED | 1] if len(flat) > SAMPLED else flat
 
 
+def _bulk(values: NDArray[Any]) -> tuple[float, float]:
+    """Between which values all but very few lie."""
+    low, high = np.quantile(values, [TAIL, 1 - TAIL], method="nearest")
+    return float(low), float(high)
+
+
 def _range(values: NDArray[Any], kind: str) -> tuple[float, float]:
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not values.size:
         return 0.0, 1.0
-    low, high = (float(one) for one in np.quantile(values, [TAIL, 1 - TAIL], method="nearest"))
+    low, high = _bulk(values)
+    if low == high and (rest := values[values != low]).size:
+        low, high = min(low, _bulk(rest)[0]), max(high, _bulk(rest)[1])  # few points on an empty ground
     if values.dtype == np.int8:
         return (-128.0, 127.0) if low < -1 else (0.0, 127.0)
     whole = values.dtype.kind != "f" or bool((values == np.rint(values)).all())

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
-
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
+from gan_dist.distributed.machine import available_memory
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import PreflightError, UserCodeError
 from gan_dist.events import Emit
@@ -112,7 +111,7 @@ def read_rows(
         progress=preparation_progress(emit),
         stand_in_of=spec.batch if smoke else None,
     )
-    chosen = choose_ingest(spec.data, found.bytes, psutil.virtual_memory().available, before)
+    chosen = choose_ingest(spec.data, found.bytes, available_memory(), before)
     emit({"event": "stage", "text": f"data come from {chosen.kind}: {chosen.why}"})
     if chosen.kind == "stream":
         return Stream(found.served(chosen.window), chosen.window, spec.seed, spec.batch)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-import psutil
 import torch
 from torch import Tensor, nn
 
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.text.held_out import check_held_out_exists
+from gan_dist.distributed.machine import total_memory
 from gan_dist.distributed.randomness import lanes_of, single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
 from gan_dist.generation.modality import modality_of
@@ -351,7 +351,7 @@ def _logits_of_each_token(
 
 def _too_large(spec: JobSpec, facts: TextFacts) -> Iterator[str]:
     rows = facts.codec.length * len(facts.codec.vocabulary) * 4 * PASSES
-    held, room = spec.batch * rows, psutil.virtual_memory().total
+    held, room = spec.batch * rows, total_memory()
     if spec.micro_batch == "auto" and held > room:
         yield (
             f"data.vocabulary: {len(facts.codec.vocabulary):,} tokens at each of {facts.codec.length} places for a "

@@ -29,7 +29,7 @@ from gan_dist.distributed.runtime import pick_device
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import Model, load
 from gan_dist.generation.samples import CHUNK
-from gan_dist.runs.storage import Folder
+from gan_dist.runs.storage import SAMPLES_MARK, Folder
 
 MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -176,6 +176,7 @@ def write_samples(
         StorageError: it cannot be written.
     """
     assert sampling.form == output_format(out, model.facts)
+    folder_of_ours = None if out.suffix or (out.is_dir() and any(out.iterdir())) else out
     if sampling.form == "txt" and (out.is_dir() or not out.suffix):
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
@@ -194,6 +195,8 @@ def write_samples(
     folder = Path(parts.uri)
     count = join_parts([folder / names[one.number] for one in ranges], out, sampling.form)
     assert count == sampling.n * len(sampling.seeds)
+    if folder_of_ours is not None and folder_of_ours.is_dir():
+        (folder_of_ours / SAMPLES_MARK).write_text(sampling.to_json())
     shutil.rmtree(folder)
     return out
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
@@ -21,12 +21,23 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
 
 
 def home() -> Path:
-    """Where known runs, the local cluster and downloads are kept: `GAN_DIST_HOME`, or `~/.gan-dist`."""
-    return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
+    """Where known runs, the local cluster and downloads are kept: `GAN_DIST_HOME`, or `~/.gan-dist`.
+
+    Raises:
+        StorageError: neither is known, as in containers that run under a number that no user has.
+    """
+    try:
+        return Path(os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist").expanduser().absolute()
+    except RuntimeError:
+        raise StorageError(
+            f"GAN_DIST_HOME: no home folder is known (HOME is not set, and user id {os.getuid()} has no name); set "
+            "GAN_DIST_HOME to a folder that may be written"
+        ) from None
 
 
 def is_uri(location: str) -> bool:
@@ -134,13 +145,23 @@ class Folder:
             OSError: it is not there, cannot be read, or is no regular file: a pipe would be waited for.
         """
         if self.local is not None:
-            at = self.local / name
-            if not stat.S_ISREG(os.stat(at).st_mode):
-                raise OSError(f"{at} is no regular file")
+            at = self.regular(name)
             if not str(at).isprintable():  # pyarrow takes no names that are no UTF-8
                 return at.open("rb")
         system, path = self.open()
         return system.open_input_file(f"{path}/{name}")
+
+    def regular(self, name: str) -> Path:
+        """The path of a file of this local folder.
+
+        Raises:
+            OSError: it is not there, or is no regular file: a pipe or a device would be waited for.
+        """
+        assert self.local is not None, "only files of a disk have a path"
+        at = self.local / name
+        if not stat.S_ISREG(os.stat(at).st_mode):
+            raise OSError(f"{at} is no regular file")
+        return at
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -263,6 +284,8 @@ def locate(location: str) -> tuple[Folder, str | None]:
         raise FileNotFoundError(location)
     if kind == FileType.Directory:
         return folder, None
+    if folder.local is not None:
+        folder.regular("")
     parent, _, name = folder.uri.rpartition("/")
     return Folder(parent), name
 
@@ -275,6 +298,7 @@ class Entry(NamedTuple):
     changed: int
 
 
+LOOPBACK = ("localhost", "[::1]")
 FLAT = ("s3", "gcs", "abfs")  # no folders: names with slashes
 
 
@@ -289,7 +313,7 @@ def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
     try:
-        return FileSystem.from_uri(_with_endpoint(uri))  # type: ignore[no-any-return]
+        return FileSystem.from_uri(_with_endpoint(_quoted(uri)))  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         unknown = error
     try:
@@ -301,10 +325,23 @@ def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     return PyFileSystem(FSSpecHandler(system)), str(path)
 
 
+def _quoted(uri: str) -> str:
+    """A place as pyarrow's parser takes it: what we are given and what it lists are names as they are, with blanks,
+    `%`, `#` and letters of any script."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host}{slash}{quote(path)}"
+
+
 def _with_endpoint(uri: str) -> str:
-    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread."""
+    """An S3 URI with the endpoint of `AWS_ENDPOINT_URL`, which pyarrow leaves unread. Without a scheme it is reached by
+    https, or by http on this machine."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint or not uri.startswith("s3://"):
         return uri
+    if "://" not in endpoint:
+        here = endpoint.partition("/")[0].rpartition(":")[0] or endpoint
+        endpoint = f"{'http' if here in LOOPBACK or here.startswith('127.') else 'https'}://{endpoint}"
     parts = urlsplit(endpoint)
-    return f"{uri}?{urlencode({'endpoint_override': parts.netloc, 'scheme': parts.scheme})}"
+    where = parts.netloc + parts.path.rstrip("/")
+    return f"{uri}?{urlencode({'endpoint_override': where, 'scheme': parts.scheme})}"

@@ -24,14 +24,14 @@ from tests.data.corpus import many, spec
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     monkeypatch.setattr(parts_of_sources, "rows_of_a_part", lambda look: 4)
-    monkeypatch.setattr(executors, "_cpus", lambda: 3)
+    monkeypatch.setattr(executors, "usable_cpus", lambda: 3)
     many(tmp_path / "in", 30)
     return list(find_source(spec(tmp_path / "in")).parts)
 
 
 def test_processes_write_what_one_writes(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     several = list(write_shards_on_processes(parts, Folder.at(tmp_path / "several")))
-    monkeypatch.setattr(executors, "_cpus", lambda: 1)
+    monkeypatch.setattr(executors, "usable_cpus", lambda: 1)
     assert sorted(several, key=str) == sorted(write_shards_on_processes(parts, Folder.at(tmp_path / "one")), key=str)
     for path in (tmp_path / "one").iterdir():
         assert (tmp_path / "several" / path.name).read_bytes() == path.read_bytes()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 from gan_dist.errors import StorageError
-from gan_dist.runs.storage import Folder, is_uri
+from gan_dist.runs.storage import Folder, home, is_uri, remote_filesystem
 
 
 def test_write_read_and_replace(tmp_path: Path) -> None:
@@ -118,3 +120,33 @@ def test_where_a_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_unknown_scheme_says_so() -> None:
     with pytest.raises(StorageError, match=r"^'nonsense://a' cannot be reached: "):
         Folder.at("nonsense://a").names()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "where", "scheme"),
+    [
+        ("http://127.0.0.1:9000", "127.0.0.1:9000", "http"),
+        ("https://store.example/", "store.example", "https"),
+        ("https://store.example/storage/v1/s3/", "store.example/storage/v1/s3", "https"),
+        ("store.example:9000", "store.example:9000", "https"),
+        ("localhost:9000", "localhost:9000", "http"),
+        ("127.0.0.1:9000/below", "127.0.0.1:9000/below", "http"),
+    ],
+)
+def test_an_endpoint_with_a_path_or_without_a_scheme(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, where: str, scheme: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setattr("pyarrow.fs.FileSystem", SimpleNamespace(from_uri=lambda uri: (uri, "")))
+    found, _ = remote_filesystem.__wrapped__("s3://bucket/größe #1/50%")
+    parts = urlsplit(str(found))
+    assert unquote(parts.path) == "/größe #1/50%"
+    assert parse_qs(parts.query) == {"endpoint_override": [where], "scheme": [scheme]}
+
+
+def test_without_a_home_one_sentence_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "GAN_DIST_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    with pytest.raises(StorageError, match=r"^GAN_DIST_HOME: no home folder is known .*; set GAN_DIST_HOME"):
+        home()

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from gan_dist.data.labels import Label, folder_labels, label_of, labels_of
 from gan_dist.data.picture_formats import ENDINGS, ending_of, is_picture_name
-from gan_dist.data.source import Content, Listing, Part, RawSample, state_of
+from gan_dist.data.source import Content, Listing, Part, RawSample, reason_of, state_of
 from gan_dist.data.sources.image_files import LARGEST_BYTES
 from gan_dist.data.sources.layout import split_files, split_folders
 from gan_dist.data.sources.walk import HIDDEN, describe_passed, is_hidden
@@ -149,7 +149,7 @@ def _tar_member(stream: Any, member: Member) -> Content:
     except MemoryError:
         raise
     except Exception as error:  # a damaged header is read as anything
-        return UnreadableSample(f"damaged in its archive: {error or type(error).__name__}")
+        return UnreadableSample(f"damaged in its archive: {reason_of(error)}")
 
 
 def _streamed(stream: Any, members: list[Member]) -> list[Content]:
@@ -166,7 +166,7 @@ def _streamed(stream: Any, members: list[Member]) -> list[Content]:
     except MemoryError:
         raise
     except Exception as error:
-        rest = UnreadableSample(f"damaged in its archive: {error or type(error).__name__}")
+        rest = UnreadableSample(f"damaged in its archive: {reason_of(error)}")
         found = {place: found.get(place, rest) for place in awaited}
     return [found[member.place] for member in members]
 
@@ -181,7 +181,7 @@ def _guarded(name: str, size: int, read: Callable[[], bytes]) -> Content:
     except MemoryError:
         raise
     except Exception as error:  # of any library that unpacks
-        return UnreadableSample(f"damaged in its archive: {error or type(error).__name__}")
+        return UnreadableSample(f"damaged in its archive: {reason_of(error)}")
 
 
 def _unzipped(opened: zipfile.ZipFile, info: zipfile.ZipInfo, most: int = LARGEST_BYTES) -> bytes:
@@ -230,10 +230,11 @@ def _members(root: Folder, archive: str, labelled: bool) -> _Found:
                 _tar_members(stream, labelled, found)
             else:
                 _packed_members(unpack(stream, kind), labelled, found)
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
     except Exception as error:  # of any library that unpacks
-        raise DataError(f"data.source: {root.uri}/{archive} cannot be read: {error or type(error).__name__}") from error
+        told = f"{root.uri}/{archive} cannot be read: {reason_of(error)}; fetch it anew, or unpack what is left of it"
+        raise DataError(f"data.source: {told}") from error
     _drop_doubles(found)
     if kind != "zip":
         _keep_one_a_key(found)
@@ -271,28 +272,29 @@ def _tar_members(stream: Any, labelled: bool, found: _Found) -> None:
     size, first = stream.seek(0, io.SEEK_END), 0
     while first < size:
         stream.seek(first)
-        try:
-            with tarfile.open(fileobj=stream, mode="r:") as opened:
-                places: dict[str, int] = {}
-                for member in opened:
-                    _take_tar(found, opened, member, labelled=labelled, place=member.offset, places=places)
-                # At least a block further, whatever a damaged header says of its length.
-                first = _next_archive(stream, max(opened.offset, first + BLOCK), size)
-        except tarfile.ReadError:
-            if not first:
-                raise
-            found.remarks.append(f"passed over: {size - first:,} bytes behind the end of a tar")
-            return
+        with tarfile.open(fileobj=stream, mode="r:") as opened:
+            places: dict[str, int] = {}
+            for member in opened:
+                _take_tar(found, opened, member, labelled=labelled, place=member.offset, places=places)
+            # At least a block further, whatever a damaged header says of its length.
+            first = _next_header(stream, max(opened.offset, first + BLOCK), size, found)
 
 
-def _next_archive(stream: Any, first: int, size: int) -> int:
-    """Where the next block that is not of zeros alone begins."""
+def _next_header(stream: Any, first: int, size: int, found: _Found) -> int:
+    """Where the next header of a member begins, behind the zeros that end a tar and behind what is damaged."""
     stream.seek(first)
+    odd, where = 0, 0
     while block := stream.read(BLOCK):
         if block.strip(b"\0"):
-            return first
+            try:
+                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+                break
+            except tarfile.HeaderError:
+                odd, where = odd + len(block), where or first
         first += BLOCK
-    return size
+    if odd:
+        found.remarks.append(f"passed over: {odd:,} bytes of a tar that are damaged, from byte {where:,} on")
+    return min(first, size)
 
 
 def _packed_members(stream: Any, labelled: bool, found: _Found) -> None:
@@ -397,7 +399,10 @@ def _stylegan_labels(content: bytes) -> dict[str, Label]:
     told = json.loads(content)
     if not isinstance(told, dict):
         raise UsageError("it is no mapping with `labels`")
-    return {str(name).replace("\\", "/"): label_of(label) for name, label in told.get("labels") or []}
+    pairs = told.get("labels") or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise UsageError("its `labels` are no list of [name, label]")
+    return {str(name).replace("\\", "/"): label_of(label) for name, label in pairs}
 
 
 def _webdataset_label(content: bytes, kind: str) -> Label:

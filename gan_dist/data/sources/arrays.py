@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.labels import Label, labels_of
-from gan_dist.data.source import Counted, Listing, Part, RawSample, state_of
-from gan_dist.errors import DataError, UsageError
+from gan_dist.data.source import Counted, Listing, Part, RawSample, explain_damage, state_of
+from gan_dist.errors import DataError
 from gan_dist.runs.storage import Entry, Folder
 from gan_dist.spec.data import ImageData
 
@@ -114,24 +114,44 @@ def _array(root: str, name: str, keys: tuple[str, ...]) -> NDArray[Any]:
 @lru_cache(maxsize=3)
 def _loaded(entry: Entry, root: str, keys: tuple[str, ...]) -> NDArray[Any]:
     folder, name = Folder(root), entry.name
-    try:
+    where = f"{root}/{name}"
+    with explain_damage(where), _explain_objects(where):
         if name.lower().endswith(".npy"):
             if folder.local is not None:
-                return np.load(folder.local / name, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+                return np.load(folder.regular(name), mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
             return np.load(folder.seekable(name), allow_pickle=False)  # type: ignore[no-any-return]
         if name.lower().endswith(".npz"):
-            return _of_npz(np.load(folder.seekable(name), allow_pickle=False), keys, name)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"data.source: '{root}/{name}' cannot be read: {error}") from error
+            return _of_npz(np.load(folder.seekable(name), allow_pickle=False), keys, where)
     return _idx(folder, name)
 
 
-def _of_npz(archive: Any, keys: tuple[str, ...], name: str) -> NDArray[Any]:
-    found = next((key for key in keys if key in archive.files), None)
-    if found is None and keys == IMAGES and len(archive.files) == 1:
-        found = archive.files[0]
+@contextmanager
+def _explain_objects(where: str) -> Iterator[None]:
+    """Raises DataError for an array of Python's objects, which only unpickling would read, and that runs code; and for
+    what is no array at all, which NumPy takes for pickled."""
+    try:
+        yield
+    except ValueError as error:
+        told = str(error)
+        if "Object arrays" in told or "Python objects" in told:
+            found = "holds Python objects (dtype object), which are not read; save numbers or text"
+        elif "pickled data" in told:
+            found = "cannot be read: it does not begin as an array of NumPy's"
+        else:
+            raise
+        raise DataError(f"data.source: {where} {found}") from error
+
+
+def _of_npz(archive: Any, keys: tuple[str, ...], where: str) -> NDArray[Any]:
+    files = getattr(archive, "files", None)
+    if files is None:
+        raise DataError(f"data.source: {where} is no zip of arrays, whatever its name says; is it a .npy?")
+    found = next((key for key in keys if key in files), None)
+    if found is None and keys == IMAGES and len(files) == 1:
+        found = files[0]
     if found is None:
-        raise UsageError(f"none of its arrays is named {', '.join(keys)}; it has {', '.join(archive.files)}")
+        there = ", ".join(files) or "none"
+        raise DataError(f"data.source: {where}: no array in it is named {', '.join(keys)}; it has {there}")
     values: NDArray[Any] = archive[found]
     return values
 
@@ -143,18 +163,15 @@ def _idx(folder: Folder, name: str) -> NDArray[np.uint8]:
         DataError: another magic number, or a file shorter than its header says.
     """
     path = f"{folder.uri}/{name}"
-    try:
+    with explain_damage(path):
         content = folder.read(name)
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"data.source: {path!r} cannot be read: {error}") from error
     if content[:3] != b"\0\0\x08" or not b"\1" <= content[3:4] <= b"\4" or len(content) < 4 + 4 * content[3]:
         raise DataError(f"data.source: {path!r} is not an IDX file of unsigned bytes (its first bytes say so)")
     dimensions = content[3]
     shape: tuple[Any, ...] = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    if len(values) != np.prod(shape):
-        raise DataError(
-            f"data.source: {path!r} is cut short: {len(values)} values where its header says {np.prod(shape)}"
-        )
+    if len(values) != (count := math.prod(shape)):
+        cut = "cut short" if len(values) < count else "damaged"
+        raise DataError(f"data.source: {path!r} is {cut}: {len(values)} values where its header says {count}")
     return values.reshape(shape)

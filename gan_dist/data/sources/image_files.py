@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -27,6 +28,7 @@ LABELS = ("label", "class", "category", "cls", "target")
 PACKED_ENDINGS = (".gz", ".zst", ".bz2", ".xz")
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 LARGEST_BYTES = 512 << 20
+NEVER = (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)  # another try may not
 _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF-8 are U+DC80 to U+DCFF
 
 
@@ -137,9 +139,9 @@ def read_image(root: Folder, name: str) -> bytes | UnreadableSample:
         return UnreadableSample(problem) if problem else folder.read(below)
     except FileNotFoundError:
         return UnreadableSample("no such file")
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        return UnreadableSample(error.strerror or str(error))
     except OSError as error:
+        if error.errno in NEVER:
+            return UnreadableSample(error.strerror)
         raise DataError(f"data.source: {root.uri}/{name} cannot be read now: {error}") from error
 
 
@@ -182,32 +184,49 @@ def _rows(root: Folder, name: str) -> tuple[list[dict[str, Any]], list[str]]:
         DataError: it holds none, or some that cannot be read.
     """
     where = f"{root.uri}/{name}"
-    rows: list[dict[str, Any]] = []
-    remarks: list[str] = []
-    try:
-        if plain_name(name).endswith(tables.ENDINGS):
-            table = Table(root, name, None, (*PATHS, *LABELS))
-            remarks = [table.dialect.describe()]
-            if table.format.encoding != "utf-8":
-                remarks.append(f"encoding: {table.format.encoding}")
-            for row in table.rows():
-                if isinstance(row.cells, UnreadableSample):
-                    raise DataError(f"data.source: {where}: {row.cells}")
-                rows.append(dict(row.cells))
-            rows += [{}] * table.empty
-        else:
-            for number, line in enumerate(Lines(root, name, text_format(root, name, None), RECORDS)):
-                if isinstance(line.text, UnreadableSample):
-                    raise DataError(f"data.source: {where}, line {number + 1}: {line.text}")
-                if line.text.strip():
-                    rows.append(json.loads(line.text))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"data.source: {where} cannot be read: {error}") from error
+    rows, remarks = (
+        _cells(root, name, where) if plain_name(name).endswith(tables.ENDINGS) else (_records(root, name, where), [])
+    )
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"data.source: {where} holds no rows with named columns")
     return rows, remarks
+
+
+def _cells(root: Folder, name: str, where: str) -> tuple[list[Any], list[str]]:
+    """The rows of a table of cells; one that is broken may stand for a picture that nobody would miss by name."""
+    table = Table(root, name, None, (*PATHS, *LABELS))
+    remarks = [table.dialect.describe()]
+    if table.format.encoding != "utf-8":
+        remarks.append(f"encoding: {table.format.encoding}")
+    found = [row.cells for row in table.rows()]
+    broken = [(number, cells) for number, cells in enumerate(found, 1) if isinstance(cells, UnreadableSample)]
+    if broken:
+        number, why = broken[0]
+        raise DataError(
+            f"data.source: {where}: {len(broken)} rows cannot be read; mend them; first: row {number}: {why}"
+        )
+    return [*found, *({} for _ in range(table.empty))], remarks
+
+
+def _records(root: Folder, name: str, where: str) -> list[Any]:
+    """The rows of JSON: a list, or a value on each line."""
+    texts: list[str] = []
+    for number, line in enumerate(Lines(root, name, text_format(root, name, None), RECORDS), 1):
+        if isinstance(line.text, UnreadableSample):
+            raise DataError(f"data.source: {where}, line {number}: {line.text}")
+        texts.append(line.text)
+    whole = "\n".join(texts)
+    if whole.lstrip().startswith("["):
+        found = _json(whole, where)
+        return found if isinstance(found, list) else []
+    return [_json(text, f"{where}, line {number}") for number, text in enumerate(texts, 1) if text.strip()]
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"data.source: {where} is no JSON: {error}") from error
 
 
 def _column(rows: list[dict[str, Any]], known: tuple[str, ...], name: str, what: str) -> str:

@@ -40,7 +40,9 @@ def split_folders(names: Sequence[str], asked: str) -> Layout:
     tails = without_common_folders(names)
     splits = [SPLIT_OF.get(name.partition("/")[0].lower()) if "/" in name else None for name in tails]
     folders = {name.partition("/")[0].lower() for name in tails if "/" in name}
-    if folders and folders <= SPLIT_OF.keys():
+    found = {SPLIT_OF[folder] for folder in folders & SPLIT_OF.keys()}
+    # A folder "train" beside cars and buses is a class; beside "test" it is a split, whatever else there is.
+    if folders and (folders <= SPLIT_OF.keys() or ("train" in found and len(found) > 1)):
         chosen = _choose(splits, asked, "folders")
         kept, rest = [place for place, split in enumerate(splits) if split in chosen], Counter(splits)
         below = without_common_folders([tails[place].partition("/")[2] for place in kept])

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gan_dist.data.labels import Label, labels_of
-from gan_dist.data.source import Content, Listing, Part, RawSample, state_of
+from gan_dist.data.source import Content, Listing, Part, RawSample, explain_damage, reason_of, state_of
 from gan_dist.data.sources.layout import split_files
 from gan_dist.data.tables import column_named
 from gan_dist.errors import DataError, UnreadableSample
@@ -44,7 +44,8 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
         shown += [f"{name}!{row}" for row in range(rows)]
         places += range(rows)
         if data.labels == "source":
-            labels += _labels(opened, name)
+            with explain_damage(f"{root.uri}/{name}"):
+                labels += _labels(opened, name)
     labels = labels_of(labels)
     where = f"{root.uri}/{names[0]}" if len(names) == 1 else root.uri
     if not shown:
@@ -79,21 +80,25 @@ def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:
     for number in range(opened.metadata.num_row_groups):
         ends = first + opened.metadata.row_group(number).num_rows
         if place is not None and place < ends:
-            for batch in opened.iter_batches(batch_size=BATCH, row_groups=[number], columns=[column]):
-                while place is not None and place < first + len(batch):
-                    yield batch[column][place - first].as_py()
+            try:
+                for batch in opened.iter_batches(batch_size=BATCH, row_groups=[number], columns=[column]):
+                    while place is not None and place < first + len(batch):
+                        yield batch[column][place - first].as_py()
+                        place = next(awaited, None)
+                    first += len(batch)
+                    if place is None:
+                        return
+            except (OSError, pa.ArrowException) as error:
+                damage = UnreadableSample(f"damaged Parquet: {reason_of(error)}")
+                while place is not None and place < ends:
+                    yield damage
                     place = next(awaited, None)
-                first += len(batch)
-                if place is None:
-                    return
         first = ends
 
 
 def _opened(root: Folder, name: str) -> Any:
-    try:
+    with explain_damage(f"{root.uri}/{name}"):
         return pq.ParquetFile(root.seekable(name))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"data.source: {root.uri}/{name} cannot be read: {error}") from error
 
 
 def _image_column(opened: Any, name: str) -> str:
@@ -118,6 +123,8 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def _content(value: Any) -> Content:
+    if isinstance(value, UnreadableSample):
+        return value
     content = value.get("bytes") if isinstance(value, dict) else value
     return content if isinstance(content, bytes) else UnreadableSample("no bytes in this row")
 
@@ -139,4 +146,5 @@ def _class_names(opened: Any, column: str) -> list[str]:
         feature = json.loads(written)["info"]["features"][column] if written else {}
     except (ValueError, KeyError, TypeError):
         return []
-    return [str(name) for name in feature.get("names", [])] if isinstance(feature, dict) else []
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -20,6 +20,7 @@ from gan_dist.data.image_decoding import (
     channels_of,
     deep_values,
     open_image,
+    stretch_bytes,
     to_pixels,
 )
 from gan_dist.data.labels import describe_classes, number_classes
@@ -110,7 +111,8 @@ def source_of(data: PictureData, listing: Listing) -> Source:
     Raises:
         DataError: some samples have no label.
     """
-    classes, numbers = number_classes(listing.labels, listing.names)
+    named, numbers = number_classes(listing.labels, listing.names)
+    classes = tuple(map(printable, named))
     options = (data.size, data.channels, data.fit, data.background, data.range, _pair(data))
     key = state_of([FORMAT, listing.state, listing.kind, numbers, classes, options, listing.note])
     return Source(listing.where, key, lambda: _look(data, listing, classes, numbers))
@@ -299,10 +301,10 @@ def _images(content: Content, look: ImageForm) -> list[Image.Image]:
 def _opened(content: One | str, ranges: Ranges) -> Image.Image:
     if isinstance(content, UnreadableSample):
         raise content
-    if isinstance(content, bytes):
-        return open_image(content)
     assert not isinstance(content, str), "a picture is no text"
-    return array_to_image(content, ranges) if isinstance(content, np.ndarray) else content
+    if isinstance(content, np.ndarray):
+        return array_to_image(content, ranges)
+    return stretch_bytes(open_image(content) if isinstance(content, bytes) else content, ranges)
 
 
 def _in_folder(data: ImageData, folder: Folder) -> Listing:

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gan_dist.errors import DataError
-from gan_dist.runs.storage import Entry, Folder
+from gan_dist.errors import DataError, StorageError
+from gan_dist.runs.storage import SAMPLES_MARK, Entry, Folder, home
 
 # What programs put beside pictures: Synology, Jupyter, macOS, Windows, Qnap, Linux.
 THUMBNAILS = ("@eadir", "__macosx", "thumbs.db", "desktop.ini", "#recycle", "$recycle.bin", "lost+found", ".@__thumb")
-RUN, PREPARATION, EXPORT, SAMPLES = "runs", "preparations", "exports", "samples"
+RUN, PREPARATION, EXPORT, SAMPLES, HOME = "runs", "preparations", "exports", "samples", "homes"
 # The files by which a folder of ours is known: all of the first, and one of the second.
 OURS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     RUN: (frozenset({"request.json"}), frozenset({"status.json", "job.json", "lease.json", "checkpoints", "logs"})),
     PREPARATION: (frozenset({"source.json"}), frozenset({"manifest.json", "shard-000000000.npy"})),
     EXPORT: (frozenset({"config.json", "model.safetensors"}), frozenset({"README.md", "model.pt2", "model.onnx"})),
-    SAMPLES: (frozenset({"sampling.json"}), frozenset()),
+    SAMPLES: (frozenset({SAMPLES_MARK}), frozenset()),
 }
 HIDDEN = "hidden files and thumbnails"
 SPECIAL = "special files"
@@ -75,14 +75,14 @@ def _walk_local(root: Path, found: Walk) -> None:
     def refuse(error: OSError) -> None:
         raise error
 
-    seen: set[tuple[int, int]] = set()
+    seen, own = set[tuple[int, int]](), _own_home()
     for here, folders, files in os.walk(root, followlinks=True, onerror=refuse):
         at = os.stat(here)
         if (at.st_dev, at.st_ino) in seen:
             folders.clear()
             continue
         seen.add((at.st_dev, at.st_ino))
-        ours = kind_of_ours([*folders, *files])
+        ours = HOME if own is not None and os.path.samestat(at, own) else kind_of_ours([*folders, *files])
         if here == str(root):
             _refuse_run(ours, str(root))
         elif ours is not None:
@@ -97,6 +97,14 @@ def _walk_local(root: Path, found: Walk) -> None:
                 found.passed[SPECIAL] += 1
             else:
                 found.entries.append(entry)
+
+
+def _own_home() -> os.stat_result | None:
+    """Where runs are known by name, if there is such a place."""
+    try:
+        return os.stat(home())
+    except (OSError, StorageError):
+        return None
 
 
 def _entry(path: str, name: str) -> Entry | None:
@@ -126,17 +134,25 @@ def _walk_remote(folder: Folder, found: Walk) -> None:
         parts = name.split("/")
         for depth in range(len(parts)):
             below.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
-    ours = {place: kind for place, names in below.items() if (kind := kind_of_ours(names)) is not None}
+    ours: dict[str, str] = {}
+    for place in sorted(below):
+        kind = None if is_hidden(place) or _inside(place, ours) else kind_of_ours(below[place])
+        if kind is not None:
+            ours[place] = kind
     _refuse_run(ours.pop("", None), folder.uri)
     for kind in ours.values():
         found.passed[f"{kind} of gan-dist"] += 1
     for name, info in files:
-        if any(name.startswith(f"{place}/") for place in ours):
+        if _inside(name, ours):
             continue
         if is_hidden(name):
             found.passed[HIDDEN] += 1
         else:
             found.entries.append(Entry(name, info.size, info.mtime_ns or 0))
+
+
+def _inside(name: str, places: Iterable[str]) -> bool:
+    return any(name.startswith(f"{place}/") for place in places)
 
 
 def _refuse_run(kind: str | None, where: str) -> None:

@@ -14,7 +14,7 @@ from gan_dist.data import tables
 from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.labels import Label, describe_classes, folder_labels, labels_of, number_classes
 from gan_dist.data.picture_formats import ending_of
-from gan_dist.data.source import FORMAT, Contents, Listing, Parts, Source, explain_unreachable, state_of
+from gan_dist.data.source import FORMAT, Contents, Listing, Parts, Source, explain_unreachable, printable, state_of
 from gan_dist.data.sources.layout import split_files, without_common_folders
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
 from gan_dist.data.sources.walk import describe_passed, walk
@@ -174,7 +174,7 @@ def _contents(
     found = _look(data, splitting, reading)
     names, places, labels = found.names, found.places, found.labels
     if not places:
-        raise DataError(f"data.source: {listing.where!r} holds no sentence; the file is empty")
+        raise DataError(f"data.source: {listing.where!r} holds no sentence: every line and row of it is empty")
     _check_usable(found, data)
     if data.labels in BY_SENTENCE:
         # They are rejected when they are read; until then they need some class that there is.
@@ -191,7 +191,8 @@ def _contents(
         learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
         places = array("q", (places[at] for at in found.learnt))
     listing = replace(listing, names=learnt, labels=labels, places=places)
-    classes, numbers = number_classes(labels, learnt)
+    named, numbers = number_classes(labels, learnt)
+    classes = tuple(map(printable, named))
     parts = Parts(listing, codec, numbers)
     remarks = [*(line for lines in told for line in lines()), f"first: {found.first[:80]!r}", *listing.remarks]
     return Contents(

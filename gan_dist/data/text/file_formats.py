@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from gan_dist.data import tables
 from gan_dist.data.labels import Label, label_of
-from gan_dist.data.source import Part, RawSample
+from gan_dist.data.source import Part, RawSample, explain_damage, reason_of
 from gan_dist.data.tables import Table, column_named
 from gan_dist.data.text_stream import LINES, RECORDS, SURROGATE, Lines, TextFormat, text_format
 from gan_dist.errors import DataError, UnreadableSample
@@ -136,11 +136,13 @@ def _is_document(root: Folder, file: str, encoding: str | None) -> bool:
         first = next((line.text for line in lines if not isinstance(line.text, str) or line.text.strip()), "")
     finally:
         lines.close()
-    if not isinstance(first, str) or first.lstrip().startswith("["):
+    if not isinstance(first, str):
+        return False
+    if first.lstrip().startswith("["):
         return True
     try:
         json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return first.strip() in ("{", "")
     return False
 
@@ -180,7 +182,9 @@ def _of_json(place: int, text: str | UnreadableSample, file: str, how: TextReadO
         return Sentence(place, text)
     try:
         return of_record(place, json.loads(text), file, how)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
         return Sentence(place, UnreadableSample(f"no JSON: {error}"))
 
 
@@ -258,10 +262,11 @@ def _document_at(root: Folder, file: str, how: TextReadOptions, places: list[int
 
 def _parquet(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
     opened, place = _parquet_file(root, file), 0
-    for batch in opened.iter_batches(columns=_parquet_columns(opened, file, how)):
-        for record in batch.to_pylist():
-            yield of_record(place, record, file, how)
-            place += 1
+    for number in range(opened.metadata.num_row_groups):
+        for piece in _pieces(opened, number, _parquet_columns(opened, file, how)):
+            for record in _mappings(piece):
+                yield of_record(place, record, file, how)
+                place += 1
 
 
 def _parquet_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
@@ -270,19 +275,42 @@ def _parquet_at(root: Folder, file: str, how: TextReadOptions, places: list[int]
     for number in range(opened.metadata.num_row_groups):
         ends = first + opened.metadata.row_group(number).num_rows
         if place is not None and place < ends:
-            rows = opened.read_row_group(number, columns=_parquet_columns(opened, file, how))
-            while place is not None and place < ends:
-                (record,) = rows.slice(place - first, 1).to_pylist()
-                yield of_record(place, record, file, how).content
-                place = next(awaited, None)
+            for piece in _pieces(opened, number, _parquet_columns(opened, file, how)):
+                while place is not None and place < first + len(piece):
+                    (record,) = _mappings(piece[place - first : place - first + 1])
+                    yield of_record(place, record, file, how).content
+                    place = next(awaited, None)
+                first += len(piece)
         first = ends
 
 
-def _parquet_file(root: Folder, file: str) -> Any:
+def _pieces(opened: Any, number: int, columns: list[str]) -> Iterator[Any]:
+    """The rows of a row group, some at a time; from where it is damaged on the reason in place of each."""
+    left = opened.metadata.row_group(number).num_rows
     try:
+        for batch in opened.iter_batches(row_groups=[number], columns=columns):
+            left -= len(batch)
+            yield batch
+    except (OSError, pa.ArrowException) as error:
+        yield [UnreadableSample(f"damaged Parquet: {reason_of(error)}")] * left
+
+
+def _mappings(piece: Any) -> list[Any]:
+    """Rows as mappings, or why one is none."""
+    if isinstance(piece, list):
+        return piece
+    try:
+        rows: list[Any] = piece.to_pylist()
+        return rows
+    except UnicodeDecodeError as error:
+        if len(piece) == 1:
+            return [UnreadableSample(f"damaged Parquet: no UTF-8 at byte {error.start} of its text")]
+        return [row for at in range(len(piece)) for row in _mappings(piece[at : at + 1])]
+
+
+def _parquet_file(root: Folder, file: str) -> Any:
+    with explain_damage(f"{root.uri}/{file}"):
         return pq.ParquetFile(root.seekable(file))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"data.source: {root.uri}/{file} cannot be read: {error}") from error
 
 
 def _parquet_columns(opened: Any, file: str, how: TextReadOptions) -> list[str]:
@@ -340,6 +368,8 @@ class SomeNames(Sequence[str]):
 
 def of_record(place: int, record: object, file: str, how: TextReadOptions) -> Sentence:
     """A sentence out of a text alone, or of a mapping."""
+    if isinstance(record, UnreadableSample):
+        return Sentence(place, record)
     if isinstance(record, str):
         return Sentence(place, _whole(record))
     if not isinstance(record, dict):

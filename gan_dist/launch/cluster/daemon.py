@@ -22,12 +22,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gan_dist.distributed.machine import usable_cpus
 from gan_dist.errors import ClusterError
 from gan_dist.execution.ray.private import ONE_MACHINE, start_on_loopback
 from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import Cluster, LocalClusterState, read_json, write_private
 
 IDLE_MINUTES = 10.0
+LEAST_CPUS = 2  # so that two workers always fit
 LOOK_S = 5.0
 ANSWER_S = 60.0
 # Settings of another cluster or of a surrounding job: with them `ray.init` would join that one.
@@ -58,7 +60,7 @@ def main(cpus: int | None) -> int:
         os.write(tell_reaper, str(temp).encode())
         try:
             set_environment(os.environ, state.token)
-            cluster, own_job = _start_ray(state, temp, cpus or usable_cpus())
+            cluster, own_job = _start_ray(state, temp, cpus or max(LEAST_CPUS, usable_cpus()))
             # Only now: Ray puts handlers of its own in place while it starts.
             for sign in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(sign, lambda *_: ended.set())
@@ -104,15 +106,6 @@ def set_environment(environ: MutableMapping[str, str], token: Path) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         known = [part for part in environ.get(name, "").split(",") if part]
         environ[name] = ",".join(dict.fromkeys([*known, "127.0.0.1", "localhost"]))
-
-
-def usable_cpus() -> int:
-    """CPUs this process may use (affinity, container quota); at least 2, so that two workers always fit."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, int(quota) // int(period))
-    return max(count, 2)
 
 
 def idle_seconds() -> float:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import ClusterError
+from gan_dist.runs.storage import home
 
 START_S = 120.0
 STOP_S = 45.0
@@ -54,8 +55,7 @@ class LocalClusterState:
 
     @classmethod
     def here(cls) -> LocalClusterState:
-        home = os.environ.get("GAN_DIST_HOME") or Path.home() / ".gan-dist"
-        return cls(Path(home).expanduser().absolute() / "local" / os.uname().nodename)
+        return cls(home() / "local" / os.uname().nodename)
 
     @property
     def record(self) -> Path:

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from gan_dist.data.source import Source
 from gan_dist.data.sources.registry import find_source, glance, list_source
+from gan_dist.distributed.machine import usable_cpus
 from gan_dist.errors import DataError, UsageError
 from gan_dist.launch.init.text import is_text, write_text_job
 from gan_dist.registry.aliases import ALIASES
@@ -65,7 +66,7 @@ def write_job(source: str, size: Size | None = None) -> str:
         near = size_text(MADE.nearest(size))
         raise UsageError(f"--size {size_text(size)}: dcgan makes images of {MADE}; {near} is nearest")
     images = survey_images(source)
-    machine = Machine(shutil.which("nvidia-smi") is not None, os.cpu_count() or 1)
+    machine = Machine(shutil.which("nvidia-smi") is not None, usable_cpus())
     return render_job(images, machine, choose_recipe(images, machine, size))
 
 

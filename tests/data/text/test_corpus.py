@@ -154,7 +154,7 @@ def test_broken_rows_of_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "keys", "message"),
     [
-        ("", {}, "holds no sentence; the file is empty"),
+        ("", {}, "holds no sentence: every line and row of it is empty"),
         ("\n \n", {}, "holds no sentence"),
         ("same same\nsame\n", {}, "a vocabulary of 1 tokens is nothing to learn from"),
         ("a b\nc d\n", {"min_count": 2}, "a vocabulary of 0 tokens"),

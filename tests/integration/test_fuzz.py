@@ -1,0 +1,20 @@
+"""A few hundred damaged inputs, the same ones each time: none ends in an exception that is not ours, none is large."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from benchmarks import fuzz
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["data"])
+def test_damage_is_read_rejected_or_refused(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "MOST_S", 120.0)  # how long one takes is a matter of the machine
+    results = list(fuzz.run(fuzz.SUBJECTS[subject], range(300), seed=7))
+    bad = [one for one in results if one.outcome in fuzz.BAD]
+    assert not bad, "\n".join(f"case {one.number} ({one.kind}): {one.told}" for one in bad)
+    outcomes = Counter(one.outcome for one in results)
+    assert all(outcomes[outcome] > 30 for outcome in fuzz.GOOD), outcomes
