@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import time
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -383,11 +384,16 @@ def reported(root: Path) -> list[int]:
     return [json.loads(line)["seen"] for line in (root / "scalars.jsonl").read_text().splitlines()]
 
 
-def on_the_board(root: Path, tag: str = "loss/D") -> list[int]:
+def board_of(root: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(root / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
     board.Reload()
+    return board
+
+
+def on_the_board(root: Path, tag: str = "loss/D") -> list[int]:
+    board = board_of(root)
     events = board.Images(tag) if tag in board.Tags()["images"] else board.Scalars(tag)
     return [event.step for event in events]
 
@@ -406,6 +412,9 @@ def test_no_step_is_recorded_twice(tmp_path: Path, killed_at: int) -> None:
     assert on_the_board(tmp_path) == steps
     assert on_the_board(tmp_path, "samples") == [0, *steps]
     assert on_the_board(tmp_path, "real") == [0]
+    for shown in board_of(tmp_path).Images("samples"):
+        assert shown.encoded_image_string == (tmp_path / "grids" / f"{shown.step:012d}.png").read_bytes()
+        assert (shown.width, shown.height) == Image.open(BytesIO(shown.encoded_image_string)).size
 
 
 def test_a_half_written_line_is_dropped(tmp_path: Path) -> None:
