@@ -41,20 +41,17 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder.at(tmp_path)
     folder.write("a", b"old")
-    system, _ = folder.open()
 
-    class Full:
-        create_dir = system.create_dir
+    def full(path: Path, content: bytes) -> int:
+        path.open("wb").close()
+        raise OSError(28, "No space left on device")
 
-        def open_output_stream(self, path: str, compression: None) -> object:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Folder, "open", lambda self: (Full(), self.uri))
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError) as caught:
         folder.write("a", b"new")
     monkeypatch.undo()
     assert str(caught.value) == f"storage {str(tmp_path)!r} cannot be written: [Errno 28] No space left on device"
-    assert folder.read("a") == b"old"
+    assert folder.read("a") == b"old" and folder.names() == ["a"]
 
 
 def test_what_is_not_a_folder_cannot_be_written(tmp_path: Path) -> None:
