@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAN_DIST_STORAGE", raising=False)
     if os.environ.get("GAN_DIST_HOME") == HOME_AT_START:
         monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_read_once() -> Iterator[None]:
+    """The digits, which most jobs of the tests are of: to read their table takes longer than to train for some steps."""
+    from gan_dist.data.sources import builtin
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtin, "load_digits", lru_cache(builtin.load_digits))
+        yield
 
 
 @pytest.fixture

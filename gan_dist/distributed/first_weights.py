@@ -25,13 +25,18 @@ BLOCK = 16  # torch's normal numbers are made so many at a time, of as many unif
 def first_weights(seed: int) -> Iterator[None]:
     """Draw what is drawn inside from this seed, the same on every CPU, and leave torch's own generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which also looks for every kind of accelerator and takes longer than a small network.
+        torch.default_generator.manual_seed(seed)
         with _InDoublePrecision():  # type: ignore[no-untyped-call]
             yield
 
 
 class _InDoublePrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Operations of `_COMPUTED` on float32 tensors of the CPU are computed in float64 and rounded."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and torch's guard against it takes longer than most operations
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

@@ -14,6 +14,7 @@ from gan_dist.errors import UsageError
 from gan_dist.spec.problems import nearest_name
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+HERE = Path(__file__).parents[2]  # where this package lies
 MAX_HOPS = 20  # imports followed from one file to the next; circles end there
 
 
@@ -38,12 +39,13 @@ def read_module(name: str, roots: Sequence[str | Path] = ()) -> Module:
     Raises:
         ValueError: there is no such module (with the nearest name), or its source is not valid Python.
     """
-    own = [Path(root).resolve() for root in roots]
-    folders = own + [Path(entry).resolve() for entry in sys.path]
-    candidates = (_file_in(folder, name) for folder in folders)
+    others = [str(HERE), *sys.path] if name.startswith("gan_dist.") else sys.path
+    candidates = (_file_in(folder, name) for folder in _resolved([*roots, *others]))
     file = next(filter(None, candidates), None) or _file_of_finders(name)
     if file is None:
-        raise UsageError(f"no module '{name}'{_near_module(name, folders if '.' in name else own)}")
+        raise UsageError(
+            f"no module '{name}'{_near_module(name, _resolved([*roots, *(others if '.' in name else [])]))}"
+        )
     return Module(name, file, _parse(file, file.stat().st_mtime_ns) if file.suffix == ".py" else None)
 
 
@@ -69,6 +71,11 @@ def find_definition(module: Module, name: str, roots: Sequence[str | Path] = ())
     if node is None and not _has_unseen_names(module.tree):
         raise UsageError(f"no '{name}' in module '{module.name}'{_near_name(module.tree, name)}")
     return Found(module, None)
+
+
+def _resolved(folders: Iterable[str | Path]) -> Iterator[Path]:
+    """Each when it is asked for: to resolve a folder takes longer than to look for a module in it."""
+    return (Path(folder).resolve() for folder in folders)
 
 
 def _file_in(folder: Path, name: str) -> Path | None:

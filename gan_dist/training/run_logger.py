@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -51,11 +51,18 @@ class RunLogger:
 
         Returns where they lie on the storage.
         """
+        path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))
         if isinstance(shown, list):
             self.board.add_text(name, format_table(shown), seen)
         else:
-            self.board.add_image(name, np.asarray(shown.convert("RGB")), seen, dataformats="HWC")
-        path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))
+            # Not add_image, which would make a second PNG of the same pixels.
+            picture = Summary.Image(
+                height=shown.height,
+                width=shown.width,
+                colorspace=len(shown.getbands()),
+                encoded_image_string=path.read_bytes(),
+            )
+            self._file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), seen)
         self._written()
         return f"{self.mirror.folder.uri}/grids/{path.name}"
 
@@ -91,10 +98,13 @@ class RunLogger:
 
     def hyper_parameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
         """The HParams page: the job's numbers and words beside the final metrics."""
-        writer: Any = self.board.file_writer
         plain = {key: value for key, value in values.items() if isinstance(value, (int, float, str, bool))}
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
-            writer.add_summary(summary)
+            self._file_writer().add_summary(summary)
+
+    def _file_writer(self) -> Any:
+        """What takes whole entries; another one after the board was closed."""
+        return self.board._get_file_writer()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         self.board.close()

@@ -171,6 +171,7 @@ def test_batch_size_does_not_matter(chunk: int, tmp_path: Path, monkeypatch: pyt
 
 def test_a_classifier_is_trained_once_and_its_accuracy_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = [{"use": "frechet", "features": "classifier", "samples": 100}]
+    monkeypatch.setattr("gan_dist.metrics.features.classifiers.CLASSIFIER_EPOCHS", 1)  # enough for these digits
     found = []
     for _ in range(2):
         asked, rows = question(tmp_path, metrics, "source")

@@ -46,7 +46,7 @@ until: 2 steps
 """
 SENTENCES = """
 name: sentences
-data: {modality: text, source: oracle, length: 5}
+data: {modality: text, source: oracle, length: 5, vocabulary: 50, count: 100}
 generator: {use: lstm, embedding: 4, hidden: 4}
 objective: mle
 batch: 8

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import time
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,10 +140,10 @@ def test_a_damaged_meta_does_not_end_the_next_attempt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("count", 5), ("size", 4), ("channels", 3), ("checksum", "x")])
-def test_changed_data_are_refused(tmp_path: Path, key: str, value: Any) -> None:
-    run, facts = train(small(), tmp_path / "run", stop_at(3)).run, rows_of(small()).facts
-    assert resume_problems(run, facts) == []
-    assert resume_problems(run, dataclasses.replace(facts, **{key: value})) == [
+def test_changed_data_are_refused(stopped: RunFolder, key: str, value: Any) -> None:
+    facts = rows_of(small()).facts
+    assert resume_problems(stopped, facts) == []
+    assert resume_problems(stopped, dataclasses.replace(facts, **{key: value})) == [
         "data.source: the data are not those this run was trained on: "
         f"{key} was {getattr(facts, key)} and is now {value}"
     ]
@@ -219,10 +220,15 @@ REFUSED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was stopped after three steps; only looked at."""
+    return submitted(tmp_path_factory.mktemp("stopped") / "run", 3).run
+
+
 @pytest.mark.parametrize("change", ALLOWED)
-def test_what_may_change_on_resume(tmp_path: Path, change: str) -> None:
-    run = submitted(tmp_path / "run", 3).run
-    assert resume_spec(run, [change]) != resume_spec(run, []) == small()
+def test_what_may_change_on_resume(stopped: RunFolder, change: str) -> None:
+    assert resume_spec(stopped, [change]) != resume_spec(stopped, []) == small()
 
 
 def test_both_folders_of_pairs_may_move(tmp_path: Path) -> None:
@@ -234,19 +240,17 @@ def test_both_folders_of_pairs_may_move(tmp_path: Path) -> None:
     assert isinstance(moved, PairData) and (moved.source, moved.inputs) == ("/c", "/d")
 
 
-def test_when_a_run_is_good_enough_may_change_on_resume(tmp_path: Path) -> None:
-    run = submitted(tmp_path / "run", 3).run
-    changed = resume_spec(run, ["metrics=[frechet]", "stop_when={metric: fd, below: 3}"])
+def test_when_a_run_is_good_enough_may_change_on_resume(stopped: RunFolder) -> None:
+    changed = resume_spec(stopped, ["metrics=[frechet]", "stop_when={metric: fd, below: 3}"])
     assert changed.stop_when is not None and changed.stop_when.below == 3
     with pytest.raises(JobError, match=r"unknown metric 'fd' .*the job has no `metrics`"):
-        resume_spec(run, ["stop_when={metric: fd, below: 3}"])
+        resume_spec(stopped, ["stop_when={metric: fd, below: 3}"])
 
 
 @pytest.mark.parametrize("change", REFUSED)
-def test_what_may_not_change_on_resume(tmp_path: Path, change: str) -> None:
-    run = submitted(tmp_path / "run", 3).run
+def test_what_may_not_change_on_resume(stopped: RunFolder, change: str) -> None:
     with pytest.raises((ValueError, JobError)) as caught:
-        resume_spec(run, [change])
+        resume_spec(stopped, [change])
     if not isinstance(caught.value, JobError):
         assert str(caught.value).startswith("--resume goes on with the same data, networks, objective, seed and batch")
         assert str(caught.value).endswith(
@@ -254,9 +258,9 @@ def test_what_may_not_change_on_resume(tmp_path: Path, change: str) -> None:
         )
 
 
-def test_a_refused_change_is_shown(tmp_path: Path) -> None:
+def test_a_refused_change_is_shown(stopped: RunFolder) -> None:
     with pytest.raises(ValueError, match=r"changed: seed: 0 -> 1; batch: 8 -> 16\. May change"):
-        resume_spec(submitted(tmp_path / "run", 3).run, ["seed=1", "batch=16"])
+        resume_spec(stopped, ["seed=1", "batch=16"])
 
 
 def test_stages_may_get_longer_but_not_other(tmp_path: Path) -> None:
@@ -383,11 +387,16 @@ def reported(root: Path) -> list[int]:
     return [json.loads(line)["seen"] for line in (root / "scalars.jsonl").read_text().splitlines()]
 
 
-def on_the_board(root: Path, tag: str = "loss/D") -> list[int]:
+def board_of(root: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(root / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
     board.Reload()
+    return board
+
+
+def on_the_board(root: Path, tag: str = "loss/D") -> list[int]:
+    board = board_of(root)
     events = board.Images(tag) if tag in board.Tags()["images"] else board.Scalars(tag)
     return [event.step for event in events]
 
@@ -406,6 +415,9 @@ def test_no_step_is_recorded_twice(tmp_path: Path, killed_at: int) -> None:
     assert on_the_board(tmp_path) == steps
     assert on_the_board(tmp_path, "samples") == [0, *steps]
     assert on_the_board(tmp_path, "real") == [0]
+    for shown in board_of(tmp_path).Images("samples"):
+        assert shown.encoded_image_string == (tmp_path / "grids" / f"{shown.step:012d}.png").read_bytes()
+        assert (shown.width, shown.height) == Image.open(BytesIO(shown.encoded_image_string)).size
 
 
 def test_a_half_written_line_is_dropped(tmp_path: Path) -> None:

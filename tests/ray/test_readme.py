@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
+from gan_dist.data.sources.builtin import load_digits
 from gan_dist.launch.cluster.address import stop_local
 from gan_dist.runs.index import known_runs
 from gan_dist.runs.run_folder import RunFolder
@@ -55,7 +55,7 @@ def make_photos(folder: Path, count: int = 96) -> None:
     """Small coloured pictures: real digits, each in a colour of its own."""
     folder.mkdir()
     colours = np.random.default_rng(0).uniform(0.3, 1.0, (count, 3))
-    for number, (grey, colour) in enumerate(zip(load_digits().images, colours, strict=False)):
+    for number, (grey, colour) in enumerate(zip(load_digits()[0], colours, strict=False)):
         picture = Image.fromarray((grey[:, :, None] * colour * (255 / 16)).astype(np.uint8))
         picture.resize((24, 24)).save(folder / f"{number:03d}.png")
 

@@ -269,11 +269,11 @@ def test_only_the_best_keep_their_checkpoints(tmp_path: Path) -> None:
 def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, scheduler: dict[str, Any]) -> None:
     for name, keep in (("all", None), ("one", 1)):
         (tmp_path / name).mkdir()
-        code, events = submit(tmp_path / name, {"trials": 6, "scheduler": scheduler, "keep": keep})
+        code, events = submit(tmp_path / name, {"trials": 5, "scheduler": scheduler, "keep": keep})
         assert code == 0, events[-1]
     values = [[row.each for row in stored(tmp_path / name).ranking()] for name in ("all", "one")]
     assert values[0] == values[1]
-    kept = [bool(stored(tmp_path / "one").trial(n).checkpoints().names()) for n in range(6)]
+    kept = [bool(stored(tmp_path / "one").trial(n).checkpoints().names()) for n in range(5)]
     assert sum(kept) == 1 and kept[stored(tmp_path / "one").ranking()[0].number]
 
 
@@ -283,12 +283,12 @@ def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeyp
     monkeypatch.setattr(trial, "LOOK_S", 0.001)
     monkeypatch.setattr(sweep, "REPORT_EVERY_S", 0.0)
     monkeypatch.setattr(sweep, "is_below_median", lambda course, others, first, mode: len(others) == 3)
-    every = {"report": "20 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
-    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="400 steps", every=every)
+    every = {"report": "10 steps", "grid": "9000 steps", "checkpoint": "9000 steps"}
+    code, _ = submit(tmp_path, {"trials": 4, "scheduler": "median"}, until="200 steps", every=every)
     assert code == 0
     row = next(row for row in stored(tmp_path).ranking() if row.number == 3)
     run = stored(tmp_path).trial(3)
-    assert row.state == "pruned" and row.seen < 3_200 and run.status()["status"] == "stopped"
+    assert row.state == "pruned" and row.seen < 1_600 and run.status()["status"] == "stopped"
     kept = newest(run.checkpoints(), lambda text: None)
     assert kept is not None and kept.seen == row.seen
 

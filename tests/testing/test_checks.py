@@ -10,6 +10,7 @@ import pytest
 from gan_dist.registry.lookup import ALIASES
 from gan_dist.testing.checks import KINDS as CHECKED
 from gan_dist.testing.checks import check, guess_kind, problems
+from tests.helpers import narrow_backbone
 from tests.tiny import encoder_of, lm_of
 
 HEAD = """
@@ -201,6 +202,9 @@ NARROW: dict[str, dict[str, int]] = {
     "stylegan2": {"capacity": 64, "most": 8, "mapping": 1},
     "biggan": {"width": 2},
     "fastgan": {"width": 4},
+    "sngan": {"width": 8},
+    "sagan": {"width": 8},
+    "dcgan": {"width": 8},
 }
 
 
@@ -212,7 +216,8 @@ def test_wide_networks_pass_as_they_are_shipped(kind: Any, use: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "use"), [(kind, use) for kind in CHECKED for use in ALIASES[kind]])
-def test_everything_shipped_passes(kind: Any, use: str) -> None:
+def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow_backbone(monkeypatch)
     if use == "vae":
         assert problems(use, kind) == ["phases: VAE trains 'encoder', which a job must supply under `networks`"]
         return
