@@ -74,4 +74,4 @@ def idx(values: np.ndarray[Any, Any], zipped: bool = False) -> bytes:
     """An IDX file of unsigned bytes, as MNIST's page describes it."""
     header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
     content = header + values.astype(np.uint8).tobytes()
-    return gzip.compress(content) if zipped else content
+    return gzip.compress(content, mtime=0) if zipped else content

@@ -337,7 +337,9 @@ def test_digits_of_idx_files_are_read_by_their_folder(server: Server, monkeypatc
         "labels": struct.pack(">II", 2049, 3) + bytes([4, 0, 4]),
     }
     files = [
-        server.file(file.name, gzip.compress(contents["images" if "images" in file.name else "labels"]), kind="md5")
+        server.file(
+            file.name, gzip.compress(contents["images" if "images" in file.name else "labels"], mtime=0), kind="md5"
+        )
         for file in mnist.files
     ]
     made = replace(mnist, files=tuple(files))
