@@ -32,38 +32,46 @@ def own_files(folder: Path, modules: Iterable[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     waiting = list(modules)
-    seen: set[str] = set()
+    seen: set[str] = set(INSTALLED)
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in seen or name.partition(".")[0] in INSTALLED:
             continue
         seen.add(name)
-        for file in _files_of(folder, name):
-            found[file.relative_to(folder).as_posix()] = file
-            if file.suffix == ".py":
-                waiting += _imported(file, folder)
+        for module, file in _files_of(folder, name):
+            place = file.relative_to(folder).as_posix()
+            if place not in found:
+                found[place] = file
+                waiting += _imported(module, file)
     return found | _small_files(found, folder)
 
 
-def _files_of(folder: Path, module: str) -> list[Path]:
-    """The file of a module, or all modules of the package that it is in."""
-    top = folder / module.partition(".")[0]
-    if top.is_dir() and any(top.rglob("*.py")):
-        return [path for path in sorted(top.rglob("*.py")) if "__pycache__" not in path.parts]
-    file = top.with_suffix(".py")
-    return [file] if file.is_file() else []
+def _files_of(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """A module, and each package that it is in, with their files."""
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        place = folder.joinpath(*parts[:depth])
+        for file in (place / "__init__.py", place.with_suffix(".py")):
+            if file.is_file():
+                yield ".".join(parts[:depth]), file
+                break
 
 
-def _imported(file: Path, folder: Path) -> Iterator[str]:
+def _imported(module: str, file: Path) -> Iterator[str]:
+    """What a file imports; of `from a import b`, where `b` may be a module, both."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
         return  # whoever checks the job says so
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _small_files(modules: dict[str, Path], folder: Path) -> dict[str, Path]:

@@ -86,12 +86,21 @@ def test_only_what_a_job_imports_is_taken_along(code: Path) -> None:
     assert archive_code(own_files(place, ["own_net"])) == content
 
 
-def test_a_package_is_taken_as_a_whole(tmp_path: Path) -> None:
-    package = tmp_path / "mine" / "nets"
-    package.mkdir(parents=True)
-    for path in (tmp_path / "mine" / "__init__.py", package / "__init__.py", package / "a.py"):
-        path.touch()
-    assert len(own_files(tmp_path, ["mine.nets.a"])) == 3
+def test_of_a_package_what_is_reached_is_taken(tmp_path: Path) -> None:
+    written = {
+        "mine/__init__.py": "",
+        "mine/nets/__init__.py": "from mine.other import thing",
+        "mine/nets/a.py": "from . import b\nfrom ..losses import c\nimport torch, gan_dist",
+        "mine/nets/b.py": "",
+        "mine/losses.py": "def broken(:",
+        "mine/other.py": "",
+        "mine/unused.py": "",
+        "gan_dist/__init__.py": "",
+    }
+    for name, text in written.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert set(own_files(tmp_path, ["mine.nets.a"])) == written.keys() - {"mine/unused.py", "gan_dist/__init__.py"}
 
 
 def test_a_run_goes_on_with_the_code_that_was_kept(code: Path) -> None:
