@@ -305,7 +305,7 @@ def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeyp
             {"space": {"batch": {"choice": [8, 4000]}}},
             "sweep.space, with batch=4000: batch: 4000 is larger than the data (1797 samples in 'digits')",
         ),
-        ({"space": {"generator.use": {"choice": ["mlp", "fastgan"]}}}, "sweep.space, with generator.use=fastgan: "),
+        ({"space": {"generator.layers": {"choice": [1, -1]}}}, "sweep.space, with generator.layers=-1: "),
         ({"scheduler": {"use": "asha", "first": "1k"}}, "the first rung, 1,000 samples, is not before the end, 48"),
     ],
 )
