@@ -16,11 +16,11 @@ from gan_dist.data.encoding import image
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.evaluation.inputs import EvaluationSamples
-from gan_dist.evaluation.metric_runner import MetricRunner
+from gan_dist.evaluation.metric_runner import CHUNK, MetricRunner
 from gan_dist.metrics.image.prdc import nearest_distances
 from gan_dist.spec.fields import Held
 
-CHUNK = 2**14
+SENTENCES = 2**14  # that are looked at together
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def find_held_out_overlap(measuring: MetricRunner, rows: Ingest, split: Held) ->
     # A word that training does not know may be any word.
     asked = Counter(row.tobytes() for row in kept.rows() if UNK not in row or facts.oracle is not None)
     seen: set[bytes] = set()
-    for start in range(0, facts.count, CHUNK):
-        learnt = rows.rows(np.arange(start, min(start + CHUNK, facts.count)))[0].numpy().astype(np.int64)
+    for start in range(0, facts.count, SENTENCES):
+        learnt = rows.rows(np.arange(start, min(start + SENTENCES, facts.count)))[0].numpy().astype(np.int64)
         seen |= asked.keys() & {row.tobytes() for row in learnt}
     return HeldOutOverlap(split, len(kept.texts), sum(asked[row] for row in seen))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -206,6 +207,13 @@ def test_neighbours_are_shown(tmp_path: Path, run: RunFolder, ask) -> None:
 def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> None:
     one = pictures(tmp_path / "one", 100)
     a, b = samples_of_folder(one, Folder.at(tmp_path / "cache")), read_image_folder(one)
+    drawn: list[range] = []
+
+    def draw(part: range) -> torch.Tensor:
+        drawn.append(part)
+        return samples.draw(part)
+
+    samples, a = a, replace(a, draw=draw)
     spec = MetricSpec.model_validate({"use": "memorised", "samples": 100})
     found = find_nearest_neighbors(
         MetricRunner(
@@ -215,6 +223,8 @@ def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> N
         b,
     )
     assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
+    # What is shown is drawn in the chunks in which its features were: a generator's samples differ from one to another.
+    assert set(drawn) == {range(0, 64), range(64, 128)} and len(drawn) == 2 + 8
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))
 
 
