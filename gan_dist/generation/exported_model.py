@@ -52,10 +52,10 @@ def config_of(run: str, *, spec: JobSpec, facts: DataFacts, seen: int, weights: 
         "job": job,
         "data": facts.as_dict(),
     }
-    return {**config, OWN_CHECKSUM: _checksum_of(config)}
+    return {**config, OWN_CHECKSUM: checksum_of(config)}
 
 
-def _checksum_of(config: dict[str, Any]) -> str:
+def checksum_of(config: dict[str, Any]) -> str:
     """Of all that a config says."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
@@ -80,7 +80,7 @@ def read_exported(folder: str | Path) -> Exported:
     form = config.get("format")
     if form != FORMAT:
         raise UsageError(f"{str(root)!r} has format {form}, written by another gan-dist; this one reads {FORMAT}")
-    if config.pop(OWN_CHECKSUM, None) != _checksum_of(config):
+    if config.pop(OWN_CHECKSUM, None) != checksum_of(config):
         raise UsageError(f"'{root}/{CONFIG}' is damaged or was altered (its checksum differs); export it again")
     if config["file"] != WEIGHTS:
         raise UsageError(f"{str(root)!r} holds {config['file']}, a program of its own, see its README.md; not weights")

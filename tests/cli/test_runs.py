@@ -29,7 +29,7 @@ def home(tmp_path, monkeypatch):
 
 def stored(home, name, **status):
     run = RunFolder(Folder.at(home / "runs" / name))
-    run.folder.write_json("request.json", {})
+    run.folder.write_json("request.json", {"run_id": run.id, "job": {}})
     run.update(**({"status": "succeeded", "seen": 20_000, "until": 20_000, "attempt": 1} | status))
     run.folder.write("logs/attempt-1.log", b'2026 from Ray\n@gan-dist {"event": "stage", "text": "reading"}\nhi\n')
     remember_run(run, attempt=1)

@@ -27,6 +27,7 @@ from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
+from gan_dist.generation.exported_model import checksum_of
 from gan_dist.generation.modality import _real_pairs
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import real_samples
@@ -294,9 +295,11 @@ def test_a_file_that_is_there_is_not_written_over(runs: dict[str, Model], tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has format 2; this gan-dist reads up to 1"),
+        ({"format": 3}, "has format 3, written by another gan-dist; this one reads 2"),
         ({"file": "model.onnx"}, "holds model.onnx, a program of its own, see its README.md; not weights"),
         ({"checksum": "0"}, "is missing or damaged (its checksum differs); export it again"),
+        ({"config_checksum": "0"}, "is damaged or was altered (its checksum differs); export it again"),
+        ({"job": {}}, "is no exported generator"),
     ],
 )
 def test_a_generator_of_another_version_or_kind_is_refused(
@@ -310,7 +313,10 @@ def test_a_generator_of_another_version_or_kind_is_refused(
 ) -> None:
     export(runs["pictures"].uri, tmp_path / "out")
     config = tmp_path / "out" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    told = {**json.loads(config.read_text()), **change}
+    if "config_checksum" not in change:
+        told = {**told, "config_checksum": checksum_of({k: told[k] for k in told if k != "config_checksum"})}
+    config.write_text(json.dumps(told))
     monkeypatch.setattr(sys, "argv", ["gan-dist", command, str(tmp_path / "out")])
     with pytest.raises(SystemExit) as end:
         main()
