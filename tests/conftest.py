@@ -45,7 +45,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def digits_read_once() -> Iterator[None]:
-    """The digits, which most jobs of the tests are of: to read their table takes longer than to train for some steps."""
+    """The digits, which most jobs of the tests are of: to read their table takes longer than some steps of training."""
     from gan_dist.data.sources import builtin
 
     with pytest.MonkeyPatch.context() as patch:

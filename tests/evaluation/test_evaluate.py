@@ -224,7 +224,7 @@ def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> N
     )
     assert (found.distances == 0).all() and sorted(found.places) == list(range(100))
     # What is shown is drawn in the chunks in which its features were: a generator's samples differ from one to another.
-    assert set(drawn) == {range(0, 64), range(64, 128)} and len(drawn) == 2 + 8
+    assert set(drawn) == {range(64), range(64, 128)} and len(drawn) == 2 + 8
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))
 
 
