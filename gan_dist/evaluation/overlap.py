@@ -15,12 +15,13 @@ from gan_dist.data.codec import UNK
 from gan_dist.data.encoding import image
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Ingest
+from gan_dist.evaluation import metric_runner
 from gan_dist.evaluation.inputs import EvaluationSamples
-from gan_dist.evaluation.metric_runner import CHUNK, MetricRunner
+from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.metrics.image.prdc import nearest_distances
 from gan_dist.spec.fields import Held
 
-SENTENCES = 2**14  # that are looked at together
+CHUNK = 2**14  # sentences that are looked at together
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def find_held_out_overlap(measuring: MetricRunner, rows: Ingest, split: Held) ->
     # A word that training does not know may be any word.
     asked = Counter(row.tobytes() for row in kept.rows() if UNK not in row or facts.oracle is not None)
     seen: set[bytes] = set()
-    for start in range(0, facts.count, SENTENCES):
-        learnt = rows.rows(np.arange(start, min(start + SENTENCES, facts.count)))[0].numpy().astype(np.int64)
+    for start in range(0, facts.count, CHUNK):
+        learnt = rows.rows(np.arange(start, min(start + CHUNK, facts.count)))[0].numpy().astype(np.int64)
         seen |= asked.keys() & {row.tobytes() for row in learnt}
     return HeldOutOverlap(split, len(kept.texts), sum(asked[row] for row in seen))
 
@@ -97,9 +98,10 @@ def find_nearest_neighbors(measuring: MetricRunner, a: EvaluationSamples, b: Ing
     beside = far.argsort(1)[:, : min(BESIDE, len(real))].cpu()
     rows = []
     for number, near in zip(chosen.tolist(), beside, strict=True):
-        # Samples are drawn by whole chunks, as they were for their features.
-        start = number // CHUNK * CHUNK
-        rows.append(a.draw(range(start, start + CHUNK))[number - start : number - start + 1].cpu())
+        # By whole chunks, as for their features; each of those, and not many thousand samples for one picture.
+        drawn = metric_runner.CHUNK
+        start = number // drawn * drawn
+        rows.append(a.draw(range(start, start + drawn))[number - start : number - start + 1].cpu())
         rows.append(b.rows(near.numpy())[0])
     picture = image.enlarge(image.make_grid(torch.cat(rows), 1 + beside.shape[1]))
     return NearestNeighbors(places.cpu().numpy(), distances.cpu().numpy(), picture)
