@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
+REFUSED = 2  # the exit code of what was refused before anything was made
+
 
 class StageEvent(TypedDict):
     """What is being done now, where that is no training."""

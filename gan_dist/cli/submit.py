@@ -11,13 +11,13 @@ import typer
 from gan_dist.cli import options
 from gan_dist.cli.output import console, emit, say
 from gan_dist.errors import UsageError
+from gan_dist.events import REFUSED
 
 if TYPE_CHECKING:
     from gan_dist.launch.cluster.local import Cluster
     from gan_dist.launch.follow import RunOutcome
     from gan_dist.launch.plan import LaunchPlan
 
-REFUSED = 2
 Job = Annotated[
     str | None,
     typer.Argument(help="The job's YAML file.", metavar="JOB.yaml", autocompletion=options.complete_job),

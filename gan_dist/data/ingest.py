@@ -84,7 +84,9 @@ class Stream:
         self._starts = self._ends - self.plan.shards
         self._held: OrderedDict[int, Future[Block]] = OrderedDict()
         self._window: tuple[int, int] | None = None
-        self._free: list[Block] = []  # memory of shards that were let go
+        # Memory of shards that were let go: of the batch that is gathered now, perhaps, and free for the next ones.
+        self._dropped: list[Block] = []
+        self._free: list[Block] = []
         self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -99,7 +101,9 @@ class Stream:
         shards = np.searchsorted(self._ends, positions, side="right")
         numbers, inside = shards.tolist(), (positions - self._starts[shards]).tolist()
         blocks = {number: self._send_for(number).result() for number in set(numbers)}
-        return _gather(blocks, numbers, inside), torch.from_numpy(self.labels[positions])
+        gathered = _gather(blocks, numbers, inside)
+        self._free, self._dropped = [*self._free, *self._dropped], []
+        return gathered, torch.from_numpy(self.labels[positions])
 
     def _send_for(self, shard: int) -> Future[Block]:
         """The shard, read or being read; what was not asked for longest is let go."""
@@ -107,7 +111,7 @@ class Stream:
             while len(self._held) >= (AHEAD + 1) * self.plan.window:
                 _, dropped = self._held.popitem(last=False)
                 if dropped.done() and dropped.exception() is None:
-                    self._free.append(dropped.result())
+                    self._dropped.append(dropped.result())
             into = self._free.pop().reshape(-1).view(np.uint8) if self._free else None
             self._held[shard] = self._readers.submit(self._shards.read, shard, into)
         self._held.move_to_end(shard)

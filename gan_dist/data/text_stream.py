@@ -20,6 +20,8 @@ CHUNK = 1 << 20
 LONGEST_LINE = 1 << 20  # bytes, or characters where a file is packed
 HEAD = 1 << 16  # what a file's encoding is told by
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+PACKED_ENDINGS = (".gz", ".zst", ".bz2", ".xz")
+JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
 NO_TEXT = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "an empty zip archive",
@@ -110,6 +112,14 @@ def text_format(root: Folder, file: str, encoding: str | None, *, detect: bool =
             raise DataError(f"data.source: {root.uri}/{file} is {what}, and no text")
     name, skip = _encoding(head, encoding, where=f"{root.uri}/{file}", detect=detect)
     return TextFormat(packed, name, skip)
+
+
+def plain_name(name: str) -> str:
+    """A name in small letters, without the ending that says how the file is packed."""
+    plain = name.lower()
+    for ending in PACKED_ENDINGS:
+        plain = plain.removesuffix(ending)
+    return plain
 
 
 class Lines:

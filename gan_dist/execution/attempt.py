@@ -22,7 +22,7 @@ from gan_dist.errors import (
     UsageError,
     UserCodeError,
 )
-from gan_dist.events import Emit, EndEvent, Event
+from gan_dist.events import REFUSED, Emit, EndEvent, Event
 from gan_dist.registry.own_code import own_files, own_modules
 from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.code import FOLDER as CODE
@@ -35,7 +35,6 @@ from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
 
-REFUSED = 2
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
 

@@ -118,7 +118,7 @@ def plan_resume(
     check_trust(foreign_code(stored), run.uri, run.uri, trust_code)
     kept = None if new_code else stored_code(run.folder)
     roots = None if kept is None else [unpack_code(kept)]
-    spec, environment = _settled(resume_spec(run, overrides, roots), code, run)
+    spec, environment = _settled(resume_spec(run, overrides, roots), code, was_kept=kept is not None)
     environment, digest = _with_code(environment, _code_to_go_on_with(run, spec, environment, kept, warn))
     remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
     attempt = max(run.status().get("attempt", 0), remembered) + 1
@@ -174,15 +174,15 @@ def _code_to_go_on_with(
     return kept
 
 
-def _settled(spec: JobSpec, code: str | None, run: RunFolder | None = None) -> tuple[JobSpec, Environment]:
+def _settled(spec: JobSpec, code: str | None, *, was_kept: bool = False) -> tuple[JobSpec, Environment]:
     """The spec with absolute local paths (the driver works elsewhere), and what must travel with it.
 
     Args:
-        run: of a run that goes on, whose folder of code may be gone: a copy was kept.
+        was_kept: whether a copy of the job's own code was, so that its folder may be gone.
     """
     asked = spec.environment
     named = code if code is not None else asked.code
-    if run is not None and code is None and named is not None and not Path(named).is_dir() and stored_code(run.folder):
+    if was_kept and code is None and named is not None and not Path(named).is_dir():
         named = None
     folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
     settled = spec.with_absolute_paths()

@@ -188,3 +188,13 @@ def test_the_ingest_goes_by_job_earlier_attempts_and_size(
 def test_what_must_be_in_memory_and_does_not_fit_is_refused(asked: str, before: int | None) -> None:
     with pytest.raises(DataError, match="do not fit"):
         choose_ingest(spec("x", ingest=asked), 101, 100, before)
+
+
+def test_a_batch_of_more_shards_than_are_held_is_whole(tmp_path: Path) -> None:
+    found = shards(tmp_path)
+    straight, batch = load_into_memory(found, 1, 6), found.facts.count
+    stream = Stream(found, 1, 1, batch)
+    assert len(found.records) > 3, "more than a window, the next one and one more"
+    for epoch in range(3):
+        positions = stream.positions(epoch * batch)
+        assert torch.equal(stream.rows(positions)[0], straight.rows(positions)[0])

@@ -18,15 +18,13 @@ from gan_dist.data.source import Listing, Part, RawSample, state_of
 from gan_dist.data.sources.layout import split_folders
 from gan_dist.data.sources.walk import Walk, describe_passed
 from gan_dist.data.tables import Table, column_named
-from gan_dist.data.text_stream import RECORDS, Lines, text_format
+from gan_dist.data.text_stream import JSON_ENDINGS, RECORDS, Lines, plain_name, text_format
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, is_uri
 from gan_dist.spec.data import ImageData, PictureData
 
 PATHS = ("file_name", "filename", "path", "filepath", "file", "image", "image_path")
 LABELS = ("label", "class", "category", "cls", "target")
-PACKED_ENDINGS = (".gz", ".zst", ".bz2", ".xz")
-JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 LARGEST_BYTES = 512 << 20
 NEVER = (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)  # another try may not
 _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF-8 are U+DC80 to U+DCFF
@@ -35,14 +33,6 @@ _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF
 def is_table(name: str) -> bool:
     """Whether a file is taken for a table of paths."""
     return plain_name(name).endswith((*tables.ENDINGS, *JSON_ENDINGS))
-
-
-def plain_name(name: str) -> str:
-    """A name in small letters, without the ending that says how the file is packed."""
-    plain = name.lower()
-    for ending in PACKED_ENDINGS:
-        plain = plain.removesuffix(ending)
-    return plain
 
 
 def list_folder(data: ImageData, root: Folder, found: Walk) -> Listing | None:

@@ -21,8 +21,6 @@ from gan_dist.data.sources.walk import describe_passed, walk
 from gan_dist.data.text.builtin import KIND as BUILT_IN_KIND
 from gan_dist.data.text.builtin import built_in_text
 from gan_dist.data.text.file_formats import (
-    JSON_ENDINGS,
-    PACKED_ENDINGS,
     LineNames,
     Sentence,
     SomeNames,
@@ -33,6 +31,7 @@ from gan_dist.data.text.file_formats import (
 )
 from gan_dist.data.text.held_out import TRAIN, split_of
 from gan_dist.data.text.oracle import find_oracle
+from gan_dist.data.text_stream import JSON_ENDINGS, PACKED_ENDINGS
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import BUILT_IN_TEXTS, TextData, is_own_data

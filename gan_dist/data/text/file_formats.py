@@ -18,14 +18,21 @@ from gan_dist.data import tables
 from gan_dist.data.labels import Label, label_of
 from gan_dist.data.source import Part, RawSample, explain_damage, reason_of
 from gan_dist.data.tables import Table, column_named
-from gan_dist.data.text_stream import LINES, RECORDS, SURROGATE, Lines, TextFormat, text_format
+from gan_dist.data.text_stream import (
+    JSON_ENDINGS,
+    LINES,
+    RECORDS,
+    SURROGATE,
+    Lines,
+    TextFormat,
+    plain_name,
+    text_format,
+)
 from gan_dist.errors import DataError, UnreadableSample
-from gan_dist.runs.storage import Folder
+from gan_dist.runs.storage import Entry, Folder
 from gan_dist.spec.problems import suggestion
 
 USUAL_COLUMNS = ("text", "sentence", "caption", "content", "body")
-PACKED_ENDINGS = (".gz", ".zst", ".bz2", ".xz")
-JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
 LARGEST_DOCUMENT = 1 << 30  # characters; it is held whole
 
 
@@ -116,24 +123,23 @@ def _format(root: Folder, file: str, how: TextReadOptions) -> _Format:
 
 def _kind(root: Folder, file: str, how: TextReadOptions) -> str:
     """What a file holds: by the end of its name, and of JSON by how it begins."""
-    name = file.lower()
-    for ending in PACKED_ENDINGS:
-        name = name.removesuffix(ending)
+    name = plain_name(file)
     if name.endswith(".parquet"):
         return "parquet"
     if name.endswith(tables.ENDINGS):
         return "table"
     if not name.endswith(JSON_ENDINGS):
         return "lines"
-    return "document" if _is_document(root, file, how.encoding) else "records"
+    return "document" if _is_document(root, root.entry(file), how.encoding) else "records"
 
 
 @lru_cache(maxsize=256)
-def _is_document(root: Folder, file: str, encoding: str | None) -> bool:
-    """Whether a file of JSON is one list, and not a value on each line."""
-    lines = Lines(root, file, text_format(root, file, encoding), RECORDS)
+def _is_document(root: Folder, entry: Entry, encoding: str | None) -> bool:
+    """Whether a file of JSON is one value, and not a value on each line."""
+    lines = Lines(root, entry.name, text_format(root, entry.name, encoding), RECORDS)
     try:
-        first = next((line.text for line in lines if not isinstance(line.text, str) or line.text.strip()), "")
+        written = (line.text for line in lines if not isinstance(line.text, str) or line.text.strip())
+        first, second = next(written, ""), next(written, None)
     finally:
         lines.close()
     if not isinstance(first, str):
@@ -144,7 +150,7 @@ def _is_document(root: Folder, file: str, encoding: str | None) -> bool:
         json.loads(first)
     except (ValueError, RecursionError):
         return first.strip() in ("{", "")
-    return False
+    return second is None and plain_name(entry.name).endswith(".json")
 
 
 def _lines(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
@@ -231,10 +237,10 @@ def _table_of(root: Folder, file: str, how: TextReadOptions) -> Table:
 
 
 @lru_cache(maxsize=2)
-def _parsed(root: Folder, file: str, encoding: str | None) -> list[Any]:
+def _parsed(root: Folder, entry: Entry, encoding: str | None) -> list[Any]:
     """The list that a JSON document is. It is held whole: large sets want a line for each sentence."""
-    where, texts, size = f"{root.uri}/{file}", [], 0
-    for line in Lines(root, file, text_format(root, file, encoding), RECORDS):
+    where, texts, size = f"{root.uri}/{entry.name}", [], 0
+    for line in Lines(root, entry.name, text_format(root, entry.name, encoding), RECORDS):
         if isinstance(line.text, UnreadableSample):
             raise DataError(f"data.source: {where} is no JSON document: {line.text}; put each sentence on a line")
         texts.append(line.text)
@@ -251,12 +257,12 @@ def _parsed(root: Folder, file: str, encoding: str | None) -> list[Any]:
 
 
 def _document(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
-    for place, record in enumerate(_parsed(root, file, how.encoding)):
+    for place, record in enumerate(_parsed(root, root.entry(file), how.encoding)):
         yield of_record(place, record, file, how)
 
 
 def _document_at(root: Folder, file: str, how: TextReadOptions, places: list[int]) -> Iterator[str | UnreadableSample]:
-    found = _parsed(root, file, how.encoding)
+    found = _parsed(root, root.entry(file), how.encoding)
     return (of_record(place, found[place], file, how).content for place in places)
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from gan_dist.data.codec import SPECIAL, Splitting
 from gan_dist.data.downloads import resolve_download
 from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
-from gan_dist.data.sources.image_files import plain_name
 from gan_dist.data.text.builtin import built_in_text
 from gan_dist.data.text.corpus import PLAIN_ENDINGS, text_files
 from gan_dist.data.text.file_formats import Sentence, TextReadOptions, iterate_sentences
-from gan_dist.data.text_stream import BOMS, PACKED, text_format
+from gan_dist.data.text_stream import BOMS, PACKED, plain_name, text_format
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
