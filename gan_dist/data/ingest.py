@@ -84,9 +84,7 @@ class Stream:
         self._starts = self._ends - self.plan.shards
         self._held: OrderedDict[int, Future[Block]] = OrderedDict()
         self._window: tuple[int, int] | None = None
-        # Memory of shards that were let go: of the batch that is gathered now, perhaps, and free for the next ones.
-        self._dropped: list[Block] = []
-        self._free: list[Block] = []
+        self._free: list[Block] = []  # memory of shards that were let go
         self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
 
     def positions(self, reals_drawn: int) -> Positions:
@@ -94,24 +92,26 @@ class Stream:
         if (window := self.plan.window_at(reals_drawn)) != self._window:
             self._window = window
             for shard in self.plan.shards_from(reals_drawn, AHEAD):
-                self._send_for(shard)
+                self._send_for(shard, use_again=True)
         return self.plan.positions(reals_drawn)
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         shards = np.searchsorted(self._ends, positions, side="right")
         numbers, inside = shards.tolist(), (positions - self._starts[shards]).tolist()
         blocks = {number: self._send_for(number).result() for number in set(numbers)}
-        gathered = _gather(blocks, numbers, inside)
-        self._free, self._dropped = [*self._free, *self._dropped], []
-        return gathered, torch.from_numpy(self.labels[positions])
+        return _gather(blocks, numbers, inside), torch.from_numpy(self.labels[positions])
 
-    def _send_for(self, shard: int) -> Future[Block]:
-        """The shard, read or being read; what was not asked for longest is let go."""
+    def _send_for(self, shard: int, *, use_again: bool = False) -> Future[Block]:
+        """The shard, read or being read; what was not asked for longest is let go.
+
+        Args:
+            use_again: whether its memory is free then; while a batch is gathered, it may be of that batch.
+        """
         if shard not in self._held:
             while len(self._held) >= (AHEAD + 1) * self.plan.window:
                 _, dropped = self._held.popitem(last=False)
-                if dropped.done() and dropped.exception() is None:
-                    self._dropped.append(dropped.result())
+                if use_again and dropped.done() and dropped.exception() is None:
+                    self._free.append(dropped.result())
             into = self._free.pop().reshape(-1).view(np.uint8) if self._free else None
             self._held[shard] = self._readers.submit(self._shards.read, shard, into)
         self._held.move_to_end(shard)
