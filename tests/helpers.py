@@ -70,7 +70,9 @@ def rows_of(spec: JobSpec) -> Memory:
     """The digits of a job, read once for all tests."""
     assert isinstance(spec.data, ImageData)
     read = _digits(spec.data.size, spec.data.labels)
-    return Memory(blocks=read.blocks, labels=read.labels, facts=read.facts, seed=spec.seed, batch=spec.batch)
+    return Memory(
+        blocks=read.blocks, labels=read.labels, facts=read.facts, seed=spec.seed, batch=spec.batch, vectors=read.vectors
+    )
 
 
 @dataclass

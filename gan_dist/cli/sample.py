@@ -31,7 +31,11 @@ Out = Annotated[
 ]
 Seeds = Annotated[str, typer.Option(help="Same seed, same samples; also 1-4 or 1,5,7-9.", metavar="SEEDS")]
 Class = Annotated[
-    str | None, typer.Option("--class", help="Only this class, by name or number. On a way: several, 3,7.")
+    str | None,
+    typer.Option(
+        "--class",
+        help="Only this class, by name or number, or this vector: 0.5,1. On a way: several, 3,7; vectors: 0,1;1,0.",
+    ),
 ]
 Truncation = Annotated[
     float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
@@ -213,7 +217,7 @@ def _way(model: Model, *, seeds: list[int], cls: str | None, way: str, steps: in
 
     if way not in WAYS:
         raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
-    classes = [] if cls is None else [one.strip() for one in cls.split(",")]
+    classes = [] if cls is None else [one.strip() for one in cls.split(";" if model.facts.vectors else ",")]
     return interpolate(model, parse_keyframes(seeds, classes), steps, way)
 
 
@@ -254,7 +258,7 @@ def _on_cluster(
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster import run_on_cluster
 
-    model.classes_of(1, sampling.cls)
+    model.conditions_of(1, sampling.cls)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
     run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)
 

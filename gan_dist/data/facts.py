@@ -26,6 +26,8 @@ class DataFacts:
         count: usable samples.
         classes: class names in label order; empty when unconditional.
         class_counts: samples of each class.
+        vectors: some of the vectors [K] that samples are conditioned on, for those made without the data; empty where
+            there are none.
         class_weights: in what proportion classes are served; empty for that of the data.
         checksum: over the decoded samples and labels in canonical order.
         rejected: (name, reason) of what could not be decoded.
@@ -38,6 +40,7 @@ class DataFacts:
     checksum: str
     classes: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = ()
     class_weights: tuple[float, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
@@ -47,7 +50,7 @@ class DataFacts:
     @property
     def provided(self) -> dict[str, Any]:
         """What networks and extractors are told of the data, by argument."""
-        return {"classes": len(self.classes)}
+        return {"classes": len(self.vectors[0]) if self.vectors else len(self.classes)}
 
     def for_metrics(self, held: Held) -> dict[str, Any]:
         """What metrics are told of the data, by argument.
@@ -162,6 +165,7 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
     }
     if "size" in known:
         known["size"] = size_from_json(known["size"])
+    known["vectors"] = tuple(map(tuple, known.get("vectors", ())))
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])

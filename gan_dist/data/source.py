@@ -12,12 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.data.labels import Label
+from gan_dist.data.labels import Conditions, Label, number_classes, number_vectors
 from gan_dist.errors import DataError, DataNotFound, GanDistError, StorageError, UnreadableSample
 from gan_dist.spec.problems import nearest_name
 
@@ -121,6 +122,7 @@ class Contents:
 
     Attributes:
         classes: names of the classes; empty when unconditional.
+        vectors: distinct ones that samples are conditioned on, [M, K], whose rows are the parts' classes.
         channels_open: whether the pictures themselves say how many channels they have.
         notes: what else is to be remembered of the data.
         held_out: sentences that nothing is learnt from, by what they are for.
@@ -131,6 +133,7 @@ class Contents:
     parts: Sequence[Part]
     classes: tuple[str, ...]
     form: Form
+    vectors: NDArray[np.float32] | None = None
     channels_open: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -204,6 +207,19 @@ class Listing:
             classes=tuple(classes[at]),
             note=self.note,
         )
+
+
+def conditions_of(listing: Listing, asked: str) -> Conditions:
+    """What the listed samples are conditioned on, by `data.labels`.
+
+    Raises:
+        DataError: some samples have no label, or one that is none.
+    """
+    if asked == "vectors":
+        vectors, numbers = number_vectors(listing.labels, listing.names)
+        return Conditions(numbers=numbers, vectors=vectors)
+    classes, numbers = number_classes(listing.labels, listing.names)
+    return Conditions(tuple(map(printable, classes)), numbers)
 
 
 def rows_of_a_part(form: Form) -> int:

@@ -198,7 +198,7 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     facts = replace(learnt.facts, codec=found.codec)
     a = file_samples(found, facts, prepared_beside(model).child(METRICS))
     return replace(a, warnings=found.warnings), Memory(
-        blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1
+        blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1, vectors=learnt.vectors
     )
 
 

@@ -20,7 +20,7 @@ from gan_dist.registry.section_checks import check_data, check_optimizers
 from gan_dist.registry.signatures import Param, Signature, read_constant, read_signature
 from gan_dist.runs.code import origin_of
 from gan_dist.spec.check import Origins, problem_at
-from gan_dist.spec.data import Modality
+from gan_dist.spec.data import WITHOUT_CLASSES, Modality
 from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.image_size import Size, SizeRule, parse_size, show_size, sides
 from gan_dist.spec.job import JobSpec
@@ -120,7 +120,7 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree, roots), *_check_sizes(tree, roots)]
+    found += [*_check_opponent(tree, roots), *_check_classes(tree, roots), *_check_sizes(tree, roots)]
     found += [*check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
@@ -273,6 +273,17 @@ def _check_opponent(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Key
         if use in ALIASES[slot.kind] or _attribute(slot, "needs_discriminator", roots):
             yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
             return
+
+
+def _check_classes(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """Components whose class says `needs_classes = True`, where samples have none."""
+    data = tree.get("data")
+    labels = data.get("labels", "none") if isinstance(data, Mapping) else "none"
+    if labels not in WITHOUT_CLASSES:
+        return
+    for slot in component_slots(tree):
+        if _attribute(slot, "needs_classes", roots):
+            yield (*slot.keys, "use"), f"'{slot.written['use']}' is about classes, but data.labels is {labels}"
 
 
 def _check_sizes(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:

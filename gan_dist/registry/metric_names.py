@@ -16,6 +16,7 @@ from gan_dist.errors import UsageError
 from gan_dist.registry.lookup import Roots, resolve_target, signature
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.data import WITHOUT_CLASSES
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, nearest_name
@@ -147,15 +148,15 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         needs = read_constant(resolve_target("metric", metric.use), "needs", roots)
         if needs == "pairs" and job.data.modality == "image":
             yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
-        if needs == "classes" and job.data.labels == "none":
+        if needs == "classes" and job.data.labels in WITHOUT_CLASSES:
             yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
         if needs == "generator" and job.data.labels != "none":
             yield (
                 ("metrics", index, "use"),
                 f"'{metric.use}' asks about sentences without classes; remove it or data.labels",
             )
-        if metric.features.use == "classifier" and job.data.labels == "none":
-            yield ("metrics", index, "features"), "'classifier' learns from labels; set data.labels, or use random"
+        if metric.features.use == "classifier" and job.data.labels in WITHOUT_CLASSES:
+            yield ("metrics", index, "features"), "'classifier' learns from classes; set data.labels, or use random"
         names |= found
     asked: Sequence[tuple[Keys, str | None]] = [
         (("stop_when", "metric"), job.stop_when.metric if job.stop_when else None),

@@ -32,6 +32,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 DOWNLOAD = "download:"
 _SETS = ("torchvision:", f"{ORACLE}:", DOWNLOAD)
 ARGS = "Arguments of a data set of your own; paths at `root`, `folder`, `file` or `path` are relative to where you are."
+WITHOUT_CLASSES = ("none", "vectors")  # of data.labels
 _PATHS = ("root", "folder", "file", "path")
 
 
@@ -133,11 +134,17 @@ class ImageData(PictureData):
         "as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
-    labels: Literal["none", "folders", "source"] = Field(
+    labels: Literal["none", "folders", "source", "vectors"] = Field(
         default="none",
-        description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
+        description="none, folders (a class per sub-folder), source (classes that the data set carries) or vectors "
+        "(numbers that it carries for each sample).",
     )
     class_weights: ClassWeights = WEIGHTS
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the data set carries the labels."""
+        return self.labels in ("source", "vectors")
 
     def with_absolute_paths(self) -> Self:
         return self.model_copy(update={"source": absolute_source(self.source), "args": _withabsolute_source(self.args)})

@@ -162,7 +162,7 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
         ("data.size=1.5", "data.size: 1.5 is not a whole number"),
         ("data.size=2", "data.size: 2 is out of range; must be at least 4"),
         ("data.labels=folder", "data.labels: 'folder' is not allowed; did you mean 'folders'? "
-                               "(allowed: none, folders, source)"),
+                               "(allowed: none, folders, source, vectors)"),
         ("data=null", "data: null must be a mapping of keys"),
         ("batch=true", "batch: true is not a whole number"),
         ("batch=null", "batch: null is not a whole number"),

@@ -76,7 +76,7 @@ def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
     passed: Counter[str] = Counter()
     remarks = [] if layout is None else list(layout.remarks)
     for archive in archives:
-        found = _members(root, archive, data.labels == "source")
+        found = _members(root, archive, data.reads_labels)
         members += [one._replace(name=f"{archive}!{one.name}") for one in found.members]
         passed.update(found.passed)
         remarks += found.remarks
@@ -107,7 +107,7 @@ def _labels(data: ImageData, members: Sequence[Member], tails: Sequence[str], wh
     if data.labels == "none":
         return []
     if all(member.label is None for member in members):
-        raise DataError(f"data.labels: 'source', but {where!r} carries no labels (dataset.json, .cls or .json)")
+        raise DataError(f"data.labels: {data.labels!r}, but {where!r} carries none (dataset.json, .cls or .json)")
     return labels_of(member.label for member in members)
 
 

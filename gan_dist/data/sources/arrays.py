@@ -47,14 +47,14 @@ def list_array(data: ImageData, root: Folder, name: str) -> Listing:
         raise DataError(f"data.source: {where!r} holds an array of shape {images.shape}, not images [N, H, W]")
     labels: list[Label] = []
     files = [name]
-    if data.labels == "source":
+    if data.reads_labels:
         beside, values = _labels(root, name)
         files.append(beside)
         values = values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
-        if values.ndim != 1:
+        if values.ndim != 1 and (values.ndim != 2 or data.labels != "vectors"):
             raise DataError(
                 f"data.labels: {root.uri}/{beside}: a class is a number or a word, one a sample [N]; it holds "
-                f"{values.dtype} of shape {values.shape}"
+                f"{values.dtype} of shape {values.shape}; of numbers [N, K], labels: vectors"
             )
         if len(values) != len(images):
             raise DataError(f"{root.uri}/{beside}: {len(values)} labels for {len(images)} images in {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gan_dist.data import tables
-from gan_dist.data.labels import Label, folder_labels, labels_of
+from gan_dist.data.labels import VECTORS, Label, folder_labels, label_of, labels_of
 from gan_dist.data.picture_formats import HEAD_BYTES, ending_of, format_of, is_picture_name
 from gan_dist.data.source import Listing, Part, RawSample, state_of
 from gan_dist.data.sources.layout import split_folders
@@ -25,6 +26,7 @@ from gan_dist.spec.data import ImageData, PictureData
 
 PATHS = ("file_name", "filename", "path", "filepath", "file", "image", "image_path")
 LABELS = ("label", "class", "category", "cls", "target")
+COLUMNS_SHOWN = 6
 LARGEST_BYTES = 512 << 20
 NEVER = (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)  # another try may not
 _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF-8 are U+DC80 to U+DCFF
@@ -40,8 +42,11 @@ def list_folder(data: ImageData, root: Folder, found: Walk) -> Listing | None:
     pictures, remarks = pictures_among(data, root, found)
     if not pictures:
         return None
-    if data.labels == "source":
-        raise DataError("data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none'")
+    if data.reads_labels:
+        raise DataError(
+            f"data.labels: {data.labels!r} needs data that carry labels; for a folder use 'folders' or 'none', or name "
+            "a table of its files"
+        )
     layout = split_folders([entry.name for entry in pictures], data.split)
     entries = [pictures[place] for place in layout.kept]
     labels = folder_labels(layout.tails, root.uri) if data.labels == "folders" else []
@@ -97,6 +102,11 @@ def list_table(data: ImageData, root: Folder, name: str) -> Listing:
         column = _column(rows, LABELS, name, "labels")
         labels = labels_of(row.get(column) for row in given)
         remarks.append(f"columns: image from {path!r}, label from {column!r}")
+    elif data.labels == "vectors":
+        columns = _columns_of_numbers(given, path, name)
+        labels = [_vector(row, columns) for row in given]
+        shown = ", ".join(columns[:COLUMNS_SHOWN]) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
+        remarks.append(f"columns: image from {path!r}, {len(columns)} of a vector: {shown}")
     state = state_of([root.entry(name), *(root.entry(one) for one in names if not _leaves(one))])
     return Listing(
         kind="files",
@@ -217,6 +227,45 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"data.source: {where} is no JSON: {error}") from error
+
+
+def _columns_of_numbers(rows: list[dict[str, Any]], path: str, name: str) -> list[str]:
+    """The column that holds lists, or all that hold a number in some row.
+
+    Raises:
+        DataError: there is none.
+    """
+    if (known := column_named(list(rows[0]), VECTORS)) is not None:
+        return [known]
+    others = [column for column in rows[0] if column != path]
+    lists = [column for column in others if any(_is_list(row.get(column)) for row in rows)]
+    if len(lists) == 1:
+        return lists
+    found = [column for column in others if any(_number(row.get(column)) is not None for row in rows)]
+    if not found:
+        there = ", ".join(map(str, rows[0]))
+        raise DataError(f"data.labels: 'vectors', but {name!r} has no column of numbers; it has {there}")
+    return found
+
+
+def _vector(row: dict[str, Any], columns: list[str]) -> Label:
+    """What is written in a column of vectors, or the numbers of several; None where one is missing."""
+    if len(columns) == 1:
+        return label_of(row.get(columns[0]))
+    numbers = [_number(row.get(column)) for column in columns]
+    return None if None in numbers else label_of(numbers)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _column(rows: list[dict[str, Any]], known: tuple[str, ...], name: str, what: str) -> str:

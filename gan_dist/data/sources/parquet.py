@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gan_dist.data.labels import Label, labels_of
+from gan_dist.data.labels import VECTORS, Label, labels_of
 from gan_dist.data.source import Content, Listing, Part, RawSample, explain_damage, reason_of, state_of
 from gan_dist.data.sources.layout import split_files
 from gan_dist.data.tables import column_named
@@ -21,7 +21,7 @@ from gan_dist.spec.data import ImageData
 BATCH = 64
 ENDINGS = (".parquet", ".pq")
 IMAGES = ("image", "img", "jpg", "png", "webp", "picture")
-LABELS = ("label", "labels", "class", "cls", "fine_label")
+LABELS = ("label", "labels", "class", "cls", "fine_label", *VECTORS)
 
 
 def is_parquet(name: str) -> bool:
@@ -43,7 +43,7 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
         _image_column(opened, name)
         shown += [f"{name}!{row}" for row in range(rows)]
         places += range(rows)
-        if data.labels == "source":
+        if data.reads_labels:
             with explain_damage(f"{root.uri}/{name}"):
                 labels += _labels(opened, name)
     labels = labels_of(labels)
@@ -133,7 +133,7 @@ def _labels(opened: Any, name: str) -> list[Label]:
     column = column_named(opened.schema_arrow.names, LABELS)
     if column is None:
         there = ", ".join(opened.schema_arrow.names)
-        raise DataError(f"data.labels: 'source', but {name!r} has none of {', '.join(LABELS)}; it has {there}")
+        raise DataError(f"data.labels: of the source, but {name!r} has none of {', '.join(LABELS)}; it has {there}")
     values = opened.read(columns=[column])[column].to_pylist()
     names = _class_names(opened, column)
     return [names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value for value in values]

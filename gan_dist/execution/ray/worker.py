@@ -81,6 +81,7 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
         facts=found.facts,
         seed=spec.seed,
         batch=spec.batch,
+        vectors=found.vectors,
     )
 
 
