@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gan_dist.generation.sampling import SamplingPlan
 
 ROW = 8
+LINES = 64
 DEVICES = ("auto", "cpu", "cuda")
 Number = Annotated[
     int | None, typer.Option("--n", min=1, help="How many samples of each seed. Default: 64; of several seeds, 8.")
@@ -25,7 +26,7 @@ Number = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="A folder, or a file .zip, .parquet, .txt; without it, one grid. Interrupted, it goes on where it was.",
+        help="A folder, or a file .zip, .parquet, .txt, or .png for one grid, as without it. Interrupted, it goes on.",
         metavar="PATH",
     ),
 ]
@@ -101,6 +102,7 @@ def sample(
 
     if out is not None:
         check_free(out, force)
+    one_picture = out is None or out.suffix.lower() == ".png"
     seeds = parse_seeds(seed)
     n = n or (64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
@@ -113,15 +115,20 @@ def sample(
     model, shown = here.model(), f"{n * len(seeds)} samples"
     if inputs is not None:
         with here.drawing_of(model):
-            shown, path = _remade(model, inputs, seeds, out)
-    elif picture or out is None:
+            shown, path = _remade(model, inputs, seeds, out, force)
+    elif picture or one_picture:
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
         with here.drawing_of(model):
             way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
-            path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, written=seed, **way)
+            stem = f"{model.name}-seed{seed}{here.differences(model)}"
+            content, path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, stem=stem, **way)
+            _write(path, content, force)
+        if path.suffix == ".txt":
+            _say_lines(content.decode(), aside=as_json)
         shown = "1 picture" if picture else shown
     else:
+        assert out is not None
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device, trust_code=True)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
@@ -134,17 +141,32 @@ def sample(
     say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
 
 
-def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
+def _write(path: Path, content: bytes, force: bool) -> None:
+    from gan_dist.generation.sampling import check_free
+    from gan_dist.runs.storage import Folder
+
+    check_free(path, force)
+    Folder.at(path.parent).write(path.name, content)
+
+
+def _say_lines(written: str, aside: bool) -> None:
+    lines = written.splitlines()
+    for line in lines[:LINES]:
+        say(line, aside=aside)
+    if len(lines) > LINES:
+        say(f"... and {len(lines) - LINES} more", aside=aside)
+
+
+def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force: bool) -> tuple[str, Path]:
     """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
     from gan_dist.data.encoding import image
     from gan_dist.generation.translation import translation_sheet, write_images
-    from gan_dist.runs.storage import Folder
 
     if len(seeds) > 1:
         raise UsageError("--inputs takes one --seed, not several")
     if out is None:
         path = Path(f"{model.name}-seed{seeds[0]}-made.png")
-        Folder.at(path.parent).write(path.name, image.encode_png(translation_sheet(model, inputs, seeds[0])))
+        _write(path, image.encode_png(translation_sheet(model, inputs, seeds[0])), force)
         return "pictures beside their inputs", path
     if out.suffix:
         raise UsageError(f"--out {str(out)!r}: --inputs writes into a folder")
@@ -162,18 +184,20 @@ def _picture(
     mix: str | None,
     layers: str | None,
     out: Path | None,
-    written: str,
-) -> Path:
-    """One picture, or one text: a grid, a way or a table; its path."""
+    stem: str,
+) -> tuple[bytes, Path]:
+    """One picture, or one text: a grid, a way or a table, as a file's content; and its path."""
     from gan_dist.data.encoding import image
-    from gan_dist.runs.storage import Folder
 
     if layers is not None and mix is None:
         raise UsageError("--layers says which styles --mix takes; add --mix")
-    stem = f"{model.name}-seed{written}"
     if way is None and mix is None:
         content, ending = _grid(model, seeds, n, cls)
-        path = Path(f"{stem}{ending}")
+        path = out or Path(f"{stem}{ending}")
+        if path.suffix.lower() != ending:
+            raise UsageError(
+                f"--out {str(path)!r}: {model.facts.described} are written into a folder, or a file of .txt"
+            )
     elif mix is None:
         path = out or Path(f"{stem}-{way}.png")
         _check_ending(path, "--interpolate", (".png", ".gif"))
@@ -193,8 +217,7 @@ def _picture(
         _check_ending(path, "--mix", (".png",))
         table = style_mix(model, seeds, columns, _layers(layers), cls)
         content = image.encode_png(image.enlarge(image.make_grid(table, len(columns) + 1)))
-    Folder.at(path.parent).write(path.name, content)
-    return path
+    return content, path
 
 
 def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[bytes, str]:

@@ -28,6 +28,7 @@ from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.deletion import delete_run
+from gan_dist.runs.hints import command
 from gan_dist.runs.index import forget_run
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
@@ -139,6 +140,7 @@ class Attempt:
             store_code(self.folder.folder, number, self._code())
         if not self.folder.folder.exists("request.json"):
             self.folder.folder.write_json("request.json", self.request.record())
+        if not self.folder.folder.exists(JOB):
             self.folder.folder.write_json(JOB, json.loads(self.request.spec))
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
 
@@ -208,8 +210,7 @@ class Attempt:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:
             return lines + _next_of_sweep(status, run)
-        paired = isinstance(self.spec.data, PairData)
-        return lines + _next_steps(status, run, self.seen if kept is not None else 0, paired)
+        return lines + _next_steps(status, self.spec, run, kept is not None)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -258,19 +259,24 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, run: str, saved: int, paired: bool) -> list[str]:
+def _next_steps(status: str, spec: JobSpec, run: str, saved: bool) -> list[str]:
+    resume = ("submit", "--resume", run)
     if status == "succeeded":
+        drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData) else ("--n", 64)
         return [
-            f"look         gan-dist tensorboard {run}",
-            f"samples      gan-dist sample {run} {'--inputs FOLDER' if paired else '--n 64'} --out samples/",
-            f"go on        gan-dist submit --resume {run} -o until={2 * saved}",
+            f"look         {command('tensorboard', run)}",
+            f"samples      {command('sample', run, *drawn, '--out', 'samples/')}",
+            f"go on        {command(*resume, '-o', spec.doubled)}",
         ]
-    return [f"go on        gan-dist submit --resume {run}"] if saved else []
+    return [f"go on        {command(*resume)}"] if saved else []
 
 
 def _next_of_sweep(status: str, run: str) -> list[str]:
-    ended = [f"results      gan-dist results {run}", f"best job     gan-dist results {run} --best-job best.yaml"]
-    return ended if status == "succeeded" else [*ended[:1], f"go on        gan-dist submit --resume {run}"]
+    ended = [
+        f"results      {command('results', run)}",
+        f"best job     {command('results', run, '--best-job', 'best.yaml')}",
+    ]
+    return ended if status == "succeeded" else [*ended[:1], f"go on        {command('submit', '--resume', run)}"]
 
 
 def storage_problems(folder: Folder) -> list[str]:

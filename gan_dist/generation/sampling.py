@@ -31,6 +31,7 @@ from gan_dist.generation.model import Model, load
 from gan_dist.generation.samples import CHUNK
 from gan_dist.runs.storage import SAMPLES_MARK, Folder
 
+NAMED = 20  # letters of a prefix in the name of a file
 MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -76,6 +77,18 @@ class SamplingPlan:
         found = load(self.checkpoint, device=pick_device(self.device), weights=self.weights, trust_code=self.trust_code)
         with self.drawing_of(found):
             return found
+
+    def differences(self, model: Model) -> str:
+        """What tells these samples from the model's plain ones, for the name of a file: `-class7-t0.7-raw`."""
+        label = None if self.cls is None else re.sub(r"[^\w.+-]+", "_", self.cls)
+        prefix = None if self.prefix is None else re.sub(r"\W+", "_", self.prefix)[:NAMED]
+        named = {"-class": label, "-psi": self.truncation, "-t": self.temperature, "-k": self.top_k, "-p": self.top_p}
+        found = "".join(
+            f"{sign}{value:g}" if isinstance(value, int | float) else f"{sign}{value}"
+            for sign, value in (named | {"-after_": prefix}).items()
+            if value is not None
+        )
+        return found + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
 
     def drawing_of(self, model: Model) -> AbstractContextManager[None]:
         """Inside, the model draws as this plan says."""

@@ -82,6 +82,8 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
         return rows[fits[0]]
     if fits:
         raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
+    if ref == "last" and rows:
+        raise NoSuchRun("no run yet but rehearsals and trials, which `last` passes over; name one (gan-dist list)")
     raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")
 
 

@@ -212,6 +212,14 @@ class JobSpec(Section):
         assert self.stages is not None
         return tuple(map(self._completed, self.stages))
 
+    @property
+    def doubled(self) -> str:
+        """The override that makes the run, or its last stage, twice as long: `until=128k`, `stages.1.for=20 epochs`."""
+        if self.until is not None:
+            return f"until={self.until.twice}"
+        assert self.stages is not None
+        return f"stages.{len(self.stages) - 1}.for={self.stages[-1].length.twice}"
+
     def _completed(self, stage: StageSpec) -> StageSpec:
         own = {key: value for key in ("penalties", *INHERITED) if (value := getattr(stage, key)) is not None}
         return stage.model_copy(update={key: getattr(self, key) for key in ("penalties", *INHERITED)} | own)

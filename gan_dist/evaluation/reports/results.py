@@ -8,6 +8,7 @@ from gan_dist.data.facts import facts_from_record
 from gan_dist.evaluation.collapse import watch_reports
 from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.runs.checkpoint import newest_described
+from gan_dist.runs.hints import command
 from gan_dist.runs.run_folder import JOB, RunFolder, summarize_metrics, tag_curve, training_seconds
 
 SHOWN_TAGS = ("loss/", "metric/")
@@ -46,7 +47,7 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "versions": meta.get("versions", request["versions"]),
         "checkpoint": newest.folder.uri if newest is not None else None,
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
-        "repeat": f"gan-dist submit {run.uri}/{JOB}",
+        "repeat": command("submit", f"{run.uri}/{JOB}"),
     }
 
 
