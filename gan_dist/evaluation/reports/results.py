@@ -10,6 +10,7 @@ from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.hints import command
 from gan_dist.runs.run_folder import JOB, RunFolder, summarize_metrics, tag_curve, training_seconds
+from gan_dist.spec.job import JobSpec
 
 SHOWN_TAGS = ("loss/", "metric/")
 MOST_PANELS = 4
@@ -39,7 +40,7 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "attempts": status["attempt"],
         "metrics": {name: vars(course) for name, course in summarize_metrics(reports).items()},
         "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
-        "warnings": list(watch_reports(reports, status.get("until") or 0).active.values()),
+        "warnings": _warnings(run) if reports else [],
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
@@ -49,6 +50,11 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
         "repeat": command("submit", f"{run.uri}/{JOB}"),
     }
+
+
+def _warnings(run: RunFolder) -> list[str]:
+    job = JobSpec.model_validate(run.request()["job"])
+    return list(watch_reports(run.reports(), job, run.status().get("until") or 0).active.values())
 
 
 def _data(record: dict[str, Any]) -> dict[str, Any]:
