@@ -136,7 +136,17 @@ def _unknown(key: str, section: Keys) -> str:
     for other in set(SECTIONS) - set(section) if set(SECTIONS) & set(section) else ():
         if key in SECTIONS[other].model_fields:
             return f"belongs to data of `modality: {other.strip('[]')}`"
-    return unknown_key(key, allowed_keys(section))
+    allowed = sorted(allowed_keys(section))
+    if not section and (inside := _sections_with(key)):
+        return f"unknown key; did you mean '{inside[0]}'? (allowed: {', '.join(allowed)})"
+    return unknown_key(key, allowed)
+
+
+def _sections_with(key: str) -> list[str]:
+    """The dotted keys of a job that end in this one, such as `optimizer.lr` of `lr`."""
+    inner = {field.alias or name: _section_in(field.annotation) for name, field in JobSpec.model_fields.items()}
+    found = {name: [section] for name, section in inner.items() if section is not None} | {"data": [*SECTIONS.values()]}
+    return [f"{name}.{key}" for name, several in found.items() if any(key in one.model_fields for one in several)]
 
 
 def allowed_keys(keys: Keys) -> list[str]:

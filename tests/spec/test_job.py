@@ -161,6 +161,8 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
         ("version=2", "version: 2 is not allowed (allowed: 1)"),
         ("data.size=1.5", "data.size: 1.5 is not a whole number"),
         ("data.size=2", "data.size: 2 is out of range; must be at least 4"),
+        ("lr=3", "lr: unknown key; did you mean 'optimizer.lr'? "),
+        ("workers=2", "workers: unknown key; did you mean 'resources.workers'? "),
         ("data.labels=folder", "data.labels: 'folder' is not allowed; did you mean 'folders'? "
                                "(allowed: none, folders, source, vectors)"),
         ("data=null", "data: null must be a mapping of keys"),
