@@ -53,7 +53,7 @@ objective: {use: non_saturating}
 optimizer: {lr: 2e-4}
 batch: 32
 until: 300 steps
-every: {report: 20 steps, grid: 10k steps, checkpoint: 20 steps}
+every: {report: 20 steps, grid: 10000 steps, checkpoint: 20 steps}
 resources: {workers: 2}
 environment: {env: [AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION]}
 """
