@@ -175,8 +175,13 @@ def train_with_workers(
     started = told = False
     while thread.is_alive():
         for event in ray.get(mailbox.take.remote()):
-            started = started or event["event"] == "workers"
             attempt.on_event(event)
+            if event["event"] != "workers":
+                continue
+            if started:
+                again = "the workers were started again, from the newest checkpoint: one was lost, or more joined"
+                attempt.emit({"event": "warning", "text": again})
+            started = True
         if attempt.stop.is_set() and not told:
             told = True
             if not started:
