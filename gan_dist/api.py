@@ -131,7 +131,7 @@ class Run:
         from gan_dist.launch.run_status import job_of
 
         job = job_of(self.folder)
-        follow_job(job.jobs, job.id, run_id=self.id, follower=LiveDisplay(Console()), ask=None)
+        follow_job(job.jobs, job.id, run_id=self.id, follower=LiveDisplay(Console()), ask=None, run=self.folder)
         return self.wait()
 
     def stop(self) -> Run:

@@ -16,6 +16,7 @@ GanDistError
 │   └── ClusterError           no cluster can be reached or started; exit code 5
 │       └── RequestRefused     the cluster answered, and did not do what was asked
 ├── RunFailed                  a run that cannot go on; exit code 1
+│   ├── ProcessLost            a cluster lost a process that the run needs; `--resume` goes on
 │   ├── TrainingDiverged       (a ValueError too) a loss or gradient is no longer finite
 │   ├── OutOfMemory            (a ValueError too) networks and batch do not fit the device
 │   └── UserCodeError          an exception in a person's own code
@@ -102,6 +103,10 @@ class RequestRefused(ClusterError):
 
 class RunFailed(GanDistError):
     """A run that ended before its goal; the text says why."""
+
+
+class ProcessLost(RunFailed):
+    """A cluster lost a process that the run needs, by no fault of the run; `--resume` goes on."""
 
 
 class TrainingDiverged(RunFailed, ValueError):

@@ -43,7 +43,7 @@ Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, wit
 
 
 def list_runs(
-    statuses: Statuses = None,
+    status: Statuses = None,
     name: Name = "",
     since: Since = None,
     limit: Limit = None,
@@ -52,11 +52,11 @@ def list_runs(
     as_json: options.Json = False,
 ) -> None:
     """The runs that were started from here or lie in ./runs, newest first; with --storage, those that lie there."""
-    from gan_dist.launch.run_status import RunFilter, all_runs, parse_since, run_status
+    from gan_dist.launch.run_status import RunFilter, every_status, parse_since
 
     earliest = 0.0 if since is None else parse_since(since, time.time())
-    wanted = RunFilter(statuses=statuses or (), name=name, since=earliest, limit=limit, sort=sort)
-    every = [run_status(run) for run in all_runs(storage)]
+    wanted = RunFilter(statuses=status or (), name=name, since=earliest, limit=limit, sort=sort)
+    every = every_status(storage)
     rows = wanted.select(every)
     if as_json:
         emit(rows)
@@ -170,22 +170,18 @@ def logs(
     as_json: options.Json = False,
 ) -> None:
     """What a run printed, while its cluster lives and afterwards."""
+    from gan_dist.cli.submit import finish
+    from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, ended_outcome, follow_job
     from gan_dist.launch.run_status import job_or_none, log_lines
     from gan_dist.runs.index import find_run, storage_root
 
     found = find_run(run, storage_root(storage, None))
     job = job_or_none(found, address)
     if follow and job is not None and job.alive:
-        from gan_dist.cli.submit import finish
-        from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
-
         ask = ask_at_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
-        finish(
-            found.id,
-            found.uri,
-            follow_job(job.jobs, job.id, run_id=found.id, follower=LiveDisplay(console(as_json)), ask=ask),
-            as_json,
-        )
+        display = LiveDisplay(console(as_json))
+        outcome = follow_job(job.jobs, job.id, run_id=found.id, follower=display, ask=ask, run=found)
+        finish(found.id, found.uri, outcome, as_json)
     lines = log_lines(found, job)
     if as_json:
         emit({"run": found.id, "lines": list(lines)})
@@ -193,11 +189,11 @@ def logs(
         for line in lines:
             say(line)
     else:
-        from gan_dist.launch.follow import LiveDisplay
-
         follower = LiveDisplay(console(), live=False, everything=True)
         for line in lines:
             follower.feed(line)
+    if follow and (ended := ended_outcome(found, address)) is not None:
+        finish(found.id, found.uri, ended, as_json=False)
 
 
 def stop(

@@ -180,6 +180,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
         run_id=plan.run.id,
         follower=follower,
         ask=ask_at_terminal if interactive else None,
+        run=plan.run,
     )
     if outcome.exit_code == REFUSED and plan.request.attempt == 1:
         forget_run(plan.run)  # nothing was made there
@@ -223,7 +224,8 @@ def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool
 
     found = None if local else resolve_address(address)
     cluster = found or Cluster("a local Ray, to be started", local=True)
-    sent = runtime_env(plan.request, cluster, plan.environment)
+    grace = plan.spec.resources.stop_grace
+    sent = runtime_env(plan.request, cluster, plan.environment, stop_grace=grace)
     hidden = {name: "(copied from here)" for name in plan.environment.env} | {VARIABLE: "(the request)"}
     sent["env_vars"] = sent["env_vars"] | hidden
     if not cluster.local:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from gan_dist.errors import (
     CheckpointError,
     DataError,
     PreflightError,
+    RunFailed,
     RunStopped,
     StorageError,
     UsageError,
@@ -55,11 +57,14 @@ class Attempt:
     Args:
         request: what is to be done.
         emit: where events go besides the records (a job's log, or a live display).
+        stop: asks for a checkpoint and an end.
+        hurry: set with `stop` where whoever asked waits `resources.stop_grace` seconds and no longer.
     """
 
     request: RunRequest
     emit: Emit
     stop: threading.Event = field(default_factory=threading.Event)
+    hurry: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
     until: int = 0
     displaced: bool = field(default=False, init=False)
@@ -91,8 +96,10 @@ class Attempt:
         if problems := storage_problems(self.folder.folder):
             self.error = StorageError(problems[0])
             self.emit(_end("failed", REFUSED, problems[0], []))
+            if self.request.attempt == 1:
+                forget_run(self.folder)
             return REFUSED
-        with log_prints(self.folder, self.request.attempt, self.stop.set):
+        with log_prints(self.folder, self.request.attempt, self.stop.set), self._ending_in_time():
             code = self.run_and_record(job)
         if code == REFUSED and self._fresh:
             # Refused means that nothing was made: no folder, no entry in a list, no `last`.
@@ -121,7 +128,7 @@ class Attempt:
                 return self._finish("failed", self.seen, f"your code raised {error}")
             except (PreflightError, DataError) as error:
                 return self._refuse(str(error))
-            except (ValueError, OSError) as error:
+            except (RunFailed, ValueError, OSError) as error:
                 return self._finish("failed", self.seen, str(error))
             except Exception as error:
                 return self._finish("failed", self.seen, self._defect(error))
@@ -228,6 +235,28 @@ class Attempt:
             over.set()
             thread.join()
             self._written(lambda: self.folder.release(self.request.attempt))
+
+    @contextlib.contextmanager
+    def _ending_in_time(self) -> Iterator[None]:
+        """Inside, end this process where it goes on `resources.stop_grace` seconds after a hurried stop."""
+        over, grace = threading.Event(), self.spec.resources.stop_grace
+
+        def watch() -> None:
+            while not self.hurry.wait(1.0):
+                if over.is_set():
+                    return
+            if over.wait(grace):
+                return
+            late = f"it had not ended {grace} s after the stop (resources.stop_grace); its newest checkpoint counts"
+            code = self._finish("stopped", self.seen, late)
+            self._written(lambda: self.folder.release(self.request.attempt))
+            os._exit(code)
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def _renew(self) -> None:
         """Say that the writer is alive. One that slept for long may find that another took its place: it stops."""

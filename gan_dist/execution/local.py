@@ -120,7 +120,8 @@ def read_rows(
 
 @contextmanager
 def _stop_on_signals(attempt: Attempt) -> Iterator[None]:
-    """A signal asks for a stop with a checkpoint; a second Ctrl-C ends at once."""
+    """A signal asks for a stop with a checkpoint; a second Ctrl-C ends at once, and of the other signals each gives
+    `resources.stop_grace` seconds."""
 
     def ask(received: signal.Signals) -> None:
         if attempt.stop.is_set():
@@ -128,6 +129,8 @@ def _stop_on_signals(attempt: Attempt) -> Iterator[None]:
                 raise KeyboardInterrupt
             return
         attempt.stop.set()
+        if received is not signal.SIGINT:  # a person waits, and may press again; a scheduler kills
+            attempt.hurry.set()
         text = f"stopping on {received.name}: saving a checkpoint (Ctrl-C again ends at once)"
         attempt.emit({"event": "warning", "text": text})
 

@@ -22,7 +22,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
+from gan_dist.errors import ClusterError, StorageError
+from gan_dist.launch.cluster.jobs_api import TICK_S, JobsClient, StopRequest
+from gan_dist.launch.cluster.local import why_ended
+from gan_dist.launch.run_status import OPEN, run_status
+from gan_dist.runs.run_folder import LEASE_S, RunFolder
 
 LEFT = 130
 
@@ -55,29 +59,121 @@ class Interrupts:
 
 
 def follow_job(
-    jobs: JobsClient, job: str, *, run_id: str, follower: LiveDisplay, ask: Callable[[], bool] | None
+    jobs: JobsClient,
+    job: str,
+    *,
+    run_id: str,
+    follower: LiveDisplay,
+    ask: Callable[[], bool] | None,
+    run: RunFolder | None = None,
 ) -> RunOutcome:
     """Show a job until it ends or the user leaves it running (exit code 130).
 
-    `ask` puts the question of the first Ctrl-C: whether to stop the run; None where nobody can answer.
+    Args:
+        ask: puts the question of the first Ctrl-C: whether to stop the run; None where nobody can answer.
+        run: where the job records its end, which counts where its log says nothing of one; None for a task.
+
+    Raises:
+        ClusterError: the cluster no longer answers, and nothing says how the job ended.
     """
     interrupts, heeded = Interrupts(), 0
     stopping: StopRequest | None = None
     with follower, interrupts.caught():
-        for line in jobs.tail(job):
-            if line is not None:
-                follower.feed(line)
-            elif stopping is not None:
+        try:
+            for line in _lines_then_end(jobs, job, run):
+                if line is not None:
+                    follower.feed(line)
+                elif stopping is not None:
+                    stopping.ask()
+                if interrupts.count == heeded:
+                    continue
+                if stopping is not None or not _wants_stop(follower, ask, interrupts):
+                    follower.pause()
+                    return _left(run_id, stopping is not None)
+                heeded, stopping = interrupts.count, StopRequest(jobs, job)
                 stopping.ask()
-            if interrupts.count == heeded:
-                continue
-            if stopping is not None or not _wants_stop(follower, ask, interrupts):
-                follower.pause()
-                return _left(run_id, stopping is not None)
-            heeded, stopping = interrupts.count, StopRequest(jobs, job)
-            stopping.ask()
-            follower.stage("stopping: saving a checkpoint")
-    return outcome_of(jobs.info(job), follower.outcome, run_id)
+                follower.stage("stopping: saving a checkpoint")
+            info = jobs.info(job)
+        except ClusterError as error:
+            return _outcome_without_cluster(jobs, run, error, follower.outcome, attempt_of(job))
+    if follower.outcome is not None or run is None:
+        return outcome_of(info, follower.outcome, run_id)
+    return outcome_of(info, recorded_outcome(run, attempt_of(job)), run_id, begun=_has_begun(run, attempt_of(job)))
+
+
+def _lines_then_end(jobs: JobsClient, job: str, run: RunFolder | None) -> Iterator[str | None]:
+    """The lines of a job's log, and, where its cluster went before it, None until the run has no writer any more.
+
+    Raises:
+        ClusterError: the cluster no longer answers.
+    """
+    try:
+        yield from jobs.tail(job)
+    except ClusterError:
+        # A driver may outlive its cluster's pages, and saves; elsewhere only its heartbeat tells.
+        deadline = time.monotonic() + (float("inf") if jobs.cluster.local else LEASE_S + TICK_S)
+        while run is not None and _has_writer(run) and time.monotonic() < deadline:
+            yield None
+            time.sleep(TICK_S)
+        raise
+
+
+def _has_writer(run: RunFolder) -> bool:
+    try:
+        return run.lease_holder() is not None
+    except StorageError:
+        return False
+
+
+def attempt_of(job: str) -> int:
+    """The attempt that a submission is of: the number at its end; 0 for a task."""
+    number = job.rpartition(".")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def recorded_outcome(run: RunFolder, attempt: int) -> RunOutcome | None:
+    """How an attempt ended, by its record in the run's folder; None where that says nothing of it."""
+    try:
+        status = run.status()
+    except StorageError:
+        return None
+    if status["attempt"] != attempt or status.get("exit_code") is None:
+        return None  # an attempt that begins clears the code of the one before
+    words = tuple(status.get("summary") or ())
+    return RunOutcome(status["status"], status["exit_code"], status.get("message") or "", words)
+
+
+def _has_begun(run: RunFolder, attempt: int) -> bool:
+    try:
+        return bool(run.status()["attempt"] == attempt)
+    except StorageError:
+        return False
+
+
+def ended_outcome(run: RunFolder, address: str | None = None) -> RunOutcome | None:
+    """How a run ended that no job follows any more; None while it goes on."""
+    found = run_status(run, address)
+    if found["status"] in OPEN:
+        return None
+    if (recorded := recorded_outcome(run, found["attempt"])) is not None:
+        return recorded
+    hint = f"go on: gan-dist submit --resume {run.id}"
+    return RunOutcome(found["status"], 3 if found["status"] == "stopped" else 1, "it left no word of its end", (hint,))
+
+
+def _outcome_without_cluster(
+    jobs: JobsClient, run: RunFolder | None, error: ClusterError, told: RunOutcome | None, attempt: int
+) -> RunOutcome:
+    """What is known of a job whose cluster no longer answers. Raises the error where that is nothing."""
+    if (known := told or (recorded_outcome(run, attempt) if run is not None else None)) is not None:
+        return known
+    if run is None:
+        raise error
+    if _has_writer(run):
+        raise ClusterError(f"{error}; the run may go on: gan-dist status {run.id}")
+    reason = why_ended(jobs.cluster)
+    what = f"the local Ray has ended: {reason}" if reason else f"the cluster is gone: {error}"
+    return RunOutcome("lost", 1, what, (f"go on: gan-dist submit --resume {run.id}",))
 
 
 def _wants_stop(follower: LiveDisplay, ask: Callable[[], bool] | None, interrupts: Interrupts) -> bool:
@@ -110,8 +206,12 @@ def _left(run_id: str, stopping: bool) -> RunOutcome:
     return RunOutcome("running", LEFT, summary=hints)
 
 
-def outcome_of(info: dict[str, Any], told: RunOutcome | None, run_id: str) -> RunOutcome:
-    """What a job's end means: what its driver said last, or, where it said nothing, what Ray knows."""
+def outcome_of(info: dict[str, Any], told: RunOutcome | None, run_id: str, *, begun: bool = False) -> RunOutcome:
+    """What a job's end means: what its driver said or recorded last, or, where it did neither, what Ray knows.
+
+    Args:
+        begun: whether the driver is known to have run.
+    """
     if told is not None:
         return told
     status, message = info["status"], _reason(info.get("message"))
@@ -121,8 +221,8 @@ def outcome_of(info: dict[str, Any], told: RunOutcome | None, run_id: str) -> Ru
     if status == "SUCCEEDED":
         return RunOutcome("failed", 1, "the driver ended without a result", (f"resume: {resume}",))
     if info.get("driver_exit_code") is None:
-        hint = f"log: gan-dist logs {run_id}"
-        return RunOutcome("failed", 1, f"Ray could not run the job: {message}", (hint,))
+        what = "the cluster lost a process that the run needs" if begun else "Ray could not run the job"
+        return RunOutcome("failed", 1, f"{what}: {message}", (f"resume: {resume}", f"log:    gan-dist logs {run_id}"))
     died = f"the driver died (exit status {info['driver_exit_code']}) without a last word"
     return RunOutcome("failed", 1, died, (f"resume: {resume}", f"log:    gan-dist logs {run_id}"))
 

@@ -11,17 +11,19 @@ from datetime import datetime
 from typing import Any
 
 from gan_dist.errors import ClusterError, NoSuchJob, UsageError
+from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
-from gan_dist.runs.index import known_runs, storage_root, stored_runs
+from gan_dist.runs.index import forget_run, known_runs, storage_root, stored_runs
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.problems import suggestion
+from gan_dist.spec.sections import STOP_GRACE_S
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 OPEN = ("pending", "running")
-STOP_S = 150.0
+STOP_S = 120.0  # besides the run's own grace: a cluster that is busy starts jobs late, and ends them late
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class RunJob:
 
     jobs: JobsClient
     id: str
+    stop_grace: int = STOP_GRACE_S
 
     def info(self) -> dict[str, Any]:
         return self.jobs.info(self.id)
@@ -55,7 +58,13 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
     jobs = JobsClient(_cluster_of(record, address))
     submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
     jobs.info(submission)
-    return RunJob(jobs, submission)
+    return RunJob(jobs, submission, _stop_grace(run))
+
+
+def _stop_grace(run: RunFolder) -> int:
+    """Seconds that a run has to save, as its job has it, or the default where nothing is stored yet."""
+    job = (run.folder.read_json("request.json") or {}).get("job", {})
+    return int(job.get("resources", {}).get("stop_grace", STOP_GRACE_S))
 
 
 def _cluster_of(record: dict[str, Any], address: str | None) -> Cluster:
@@ -84,11 +93,34 @@ def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
             found[key] = record[key]
     found.setdefault("started", record.get("created"))
     if found["status"] in OPEN and run.lease_holder() is None:
-        job = job_or_none(run, address)
-        status = job.info()["status"] if job else None
+        told = _info_of(run, address)
         known = {"PENDING": "pending", "RUNNING": "running", "FAILED": "failed", "STOPPED": "stopped"}
-        found["status"] = known.get(str(status), "lost")
+        found["status"] = known.get(str(told.get("status")), "lost")
+        if told.get("driver_exit_code") == REFUSED and not run.folder.exists("request.json"):
+            found["status"] = "refused"
     return found
+
+
+def _info_of(run: RunFolder, address: str | None) -> dict[str, Any]:
+    """What its cluster says of a run's newest job; nothing where it is out of reach or has forgotten it."""
+    job = job_or_none(run, address)
+    try:
+        return {} if job is None else job.info()
+    except (ClusterError, NoSuchJob):
+        return {}
+
+
+def every_status(storage: str | None) -> list[dict[str, Any]]:
+    """The status of each run of the local index and of a storage, oldest first. What another cluster has refused
+    meanwhile was never made, and is forgotten."""
+    rows = []
+    for run in all_runs(storage):
+        row = run_status(run)
+        if row["status"] == "refused":
+            forget_run(run)
+        else:
+            rows.append(row)
+    return rows
 
 
 def all_runs(storage: str | None) -> list[RunFolder]:
@@ -181,12 +213,13 @@ def stop(job: RunJob) -> dict[str, Any]:
     """Stop a job and wait until it has saved and ended; returns its last `checkpoint` and `end` events.
 
     Raises:
-        ClusterError: it had not ended after 150 s.
+        ClusterError: it had not ended in time.
     """
-    deadline, asking = time.monotonic() + STOP_S, StopRequest(job.jobs, job.id)
+    patience = STOP_S + job.stop_grace
+    deadline, asking = time.monotonic() + patience, StopRequest(job.jobs, job.id)
     while job.alive:
         if time.monotonic() > deadline:
-            raise ClusterError(f"job {job.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
+            raise ClusterError(f"job {job.id} was asked to stop {patience:.0f} s ago and has not ended")
         asking.ask()
         time.sleep(0.5)
     events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse_event(line)) is not None]
@@ -197,11 +230,12 @@ def stop_trial(run: RunFolder, attempt: int) -> None:
     """Stop a trial of a sweep, which has no job of its own, and wait until it has saved and ended.
 
     Raises:
-        ClusterError: it had not ended after 150 s.
+        ClusterError: it had not ended in time.
     """
     run.folder.write(f"{STOP}{attempt}", b"")
-    deadline = time.monotonic() + STOP_S
+    patience = STOP_S + _stop_grace(run)
+    deadline = time.monotonic() + patience
     while run.lease_holder() is not None:
         if time.monotonic() > deadline:
-            raise ClusterError(f"trial {run.id} was asked to stop {STOP_S:.0f} s ago and has not ended")
+            raise ClusterError(f"trial {run.id} was asked to stop {patience:.0f} s ago and has not ended")
         time.sleep(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -10,20 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gan_dist.errors import ClusterError, RequestRefused
-from gan_dist.launch.cluster.jobs_api import JobsClient, without_proxy
+from gan_dist.errors import ClusterError, RequestRefused, UsageError
+from gan_dist.launch.cluster.jobs_api import DRIVER, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
-from gan_dist.runs.index import remember_run
-from gan_dist.runs.request import VARIABLE
+from gan_dist.runs.deletion import delete_run
+from gan_dist.runs.index import forget_run, remember_run
+from gan_dist.runs.request import VARIABLE, RunRequest
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.spec.sections import STOP_GRACE_S
 
 if TYPE_CHECKING:
     from gan_dist.launch.plan import LaunchPlan
 
-DRIVER = "gan_dist.launch.driver"
-# The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM, and SIGKILL 3 s later.
-STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
-FIXED = STOP | {
+FIXED = {
+    # The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM.
+    "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "PYTHONUNBUFFERED": "1",
@@ -50,10 +53,16 @@ def entrypoint(cluster: Cluster, environment: Environment, module: str = DRIVER)
 
 
 def runtime_env(
-    request: SubmittedRequest, cluster: Cluster, environment: Environment, environ: Mapping[str, str] = os.environ
+    request: SubmittedRequest,
+    cluster: Cluster,
+    environment: Environment,
+    environ: Mapping[str, str] = os.environ,
+    stop_grace: int = STOP_GRACE_S,
 ) -> dict[str, Any]:
     """Ray's runtime environment for a job, without the archive that `submit` adds for other clusters."""
     variables = FIXED | copied_to_cluster(environment.env, environ) | {VARIABLE: request.to_json()}
+    # Ray's own 3 s are no time to save in. The driver ends itself before these are over, and says so.
+    variables[GRACE_VARIABLE] = str(stop_grace + FORCE_S)
     if cluster.gcs is not None:
         # Ray's helper processes would not know which of several Rays on the machine is theirs.
         variables["RAY_ADDRESS"] = cluster.gcs
@@ -67,8 +76,17 @@ def runtime_env(
     return result
 
 
-def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
+def submit(
+    request: SubmittedRequest,
+    cluster: Cluster,
+    environment: Environment,
+    module: str = DRIVER,
+    stop_grace: int = STOP_GRACE_S,
+) -> str:
     """Send the request to the cluster; returns the submission id.
+
+    Args:
+        stop_grace: seconds that the job has to save, once it is asked to end.
 
     Raises:
         ClusterError: the cluster is out of reach or refused the job.
@@ -82,7 +100,7 @@ def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment
     body: dict[str, Any] = {
         "entrypoint": entrypoint(cluster, environment, module),
         "submission_id": request.submission_id,
-        "runtime_env": runtime_env(request, cluster, environment),
+        "runtime_env": runtime_env(request, cluster, environment, stop_grace=stop_grace),
         "metadata": {"gan_dist_run": request.run_id},
     }
     jobs = JobsClient(cluster)
@@ -97,21 +115,53 @@ def submit(request: SubmittedRequest, cluster: Cluster, environment: Environment
 
 
 def submit_plan(plan: LaunchPlan, cluster: Cluster) -> str:
-    """Send a planned run to a cluster and remember where it runs; returns the submission id. Raises as `submit`."""
-    if cluster.local and not plan.run.folder.exists("request.json"):
-        # From here on the run is known, even if its driver never starts.
-        plan.run.folder.write_json("request.json", plan.request.record())
-    submission = submit(plan.request, cluster, plan.environment)
+    """Send a planned run to a cluster and remember where it runs; returns the submission id.
+
+    Raises:
+        UsageError: another command has just sent the same run.
+        ClusterError, PackagingError: as `submit`; of a new run nothing is left then.
+    """
+    run, request = plan.run, plan.request
+    fresh = request.attempt == 1
+    # From here on a new run is known, even if its driver never starts.
+    made = fresh and cluster.local and _claim(run, request)
+    if fresh:
+        _remember(plan, cluster)  # the driver that refuses it forgets it
+    try:
+        grace = plan.spec.resources.stop_grace
+        submission = submit(request, cluster, plan.environment, stop_grace=grace)
+    except UsageError as error:
+        if isinstance(error, RequestRefused) and "already exists" in str(error):
+            raise UsageError(
+                f"run {run.id} has just been sent by another command; follow it: gan-dist logs -f {run.id}"
+            ) from None
+        if made:
+            delete_run(run)
+        if fresh:
+            forget_run(run)
+        raise
+    if not fresh:
+        _remember(plan, cluster)
+    return submission
+
+
+def _claim(run: RunFolder, request: RunRequest) -> bool:
+    """Make a new run's folder. Raises UsageError where another command did so in the same moment."""
+    if run.folder.create("request.json", json.dumps(request.record()).encode()):
+        return True
+    raise UsageError(f"run {run.id} has just been sent by another command; follow it: gan-dist logs -f {run.id}")
+
+
+def _remember(plan: LaunchPlan, cluster: Cluster) -> None:
     remember_run(
         plan.run,
         address=cluster.address,
         local=cluster.local,
-        submission=submission,
+        submission=plan.request.submission_id,
         attempt=plan.request.attempt,
         mode=plan.request.mode,
         code=plan.request.code or None,
     )
-    return submission
 
 
 def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:

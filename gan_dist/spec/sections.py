@@ -172,6 +172,9 @@ class KeepSpec(Section):
         return self
 
 
+STOP_GRACE_S = 30
+
+
 class ResourcesSpec(Section):
     """What the run asks of the cluster."""
 
@@ -205,6 +208,12 @@ class ResourcesSpec(Section):
         default=300,
         ge=1,
         description="How long to wait for the workers before giving up.",
+        json_schema_extra={"unit": "seconds"},
+    )
+    stop_grace: Whole = Field(
+        default=STOP_GRACE_S,
+        ge=1,
+        description="How long a run that is to stop has for its checkpoint, before it is ended without.",
         json_schema_extra={"unit": "seconds"},
     )
 

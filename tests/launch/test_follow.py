@@ -2,12 +2,18 @@
 
 import io
 import json
+import threading
 
 import pytest
 from rich.console import Console
 
+from gan_dist.errors import ClusterError
 from gan_dist.execution.log_lines import parse_event, printed_by_user
-from gan_dist.launch.follow import LiveDisplay, RunOutcome, format_clock, outcome_of, shorten
+from gan_dist.launch import follow
+from gan_dist.launch.cluster.local import Cluster, LocalClusterState, write_private
+from gan_dist.launch.follow import LiveDisplay, RunOutcome, follow_job, format_clock, outcome_of, shorten
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 
 
 def event(**fields):
@@ -121,6 +127,76 @@ def test_what_an_end_means():
     assert died.exit_code == 1 and "driver died" in died.message and "--resume a" in died.summary[0]
     failed = outcome_of({"status": "FAILED", "message": "pip failed. Last available logs: ..."}, None, "a")
     assert failed.message == "Ray could not run the job: pip failed."
+    lost = outcome_of({"status": "FAILED", "message": "The actor died."}, None, "a", begun=True)
+    assert lost.message.startswith("the cluster lost a process") and "--resume a" in lost.summary[0]
+
+
+class Cut:
+    """A local cluster's jobs whose log breaks off."""
+
+    cluster = Cluster("http://127.0.0.1:1", local=True)
+
+    def tail(self, job):
+        yield event(event="stage", text="reading data")
+        raise ClusterError("no Ray cluster answers at http://127.0.0.1:1: Connection refused")
+
+
+def followed_to_the_cut(run, job="r.1"):
+    display = LiveDisplay(Console(file=io.StringIO()))
+    return follow_job(Cut(), job, run_id="r", follower=display, ask=None, run=run)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow, "TICK_S", 0.01)
+    return RunFolder(Folder.at(tmp_path / "r"))
+
+
+def test_the_folder_has_the_last_word_where_the_cluster_went(run):
+    run.update(status="stopped", attempt=1, exit_code=3, message="", summary=["stopped: r"])
+    assert followed_to_the_cut(run) == RunOutcome("stopped", 3, "", ("stopped: r",))
+    assert followed_to_the_cut(run, "r.2").status == "lost", "the record is of the attempt before"
+
+
+def test_a_writer_that_outlives_the_cluster_is_waited_for(run):
+    run.acquire(1)
+    run.update(status="running", attempt=1, exit_code=None)
+
+    def end():
+        run.update(status="succeeded", exit_code=0)
+        run.release(1)
+
+    timer = threading.Timer(0.3, end)
+    timer.start()
+    assert followed_to_the_cut(run) == RunOutcome("succeeded", 0)
+    timer.join()
+
+
+def test_a_run_that_went_with_its_cluster_is_lost_and_says_how_it_goes_on(run):
+    run.update(status="running", attempt=1, exit_code=None)
+    state = LocalClusterState.here()
+    state.prepare()
+    write_private(state.ended, json.dumps({"address": Cut.cluster.address, "reason": "it lost its raylet"}))
+    lost = followed_to_the_cut(run)
+    assert (lost.status, lost.exit_code) == ("lost", 1)
+    assert lost.message == "the local Ray has ended: it lost its raylet"
+    assert lost.summary == ("go on: gan-dist submit --resume r",)
+    write_private(state.ended, json.dumps({"address": "http://127.0.0.1:2", "reason": "of another one"}))
+    assert "was killed" in followed_to_the_cut(run).message
+
+
+def test_a_task_without_a_folder_says_that_the_cluster_went():
+    with pytest.raises(ClusterError, match="no Ray cluster answers"):
+        followed_to_the_cut(None, "evaluate-20261129")
+
+
+def test_logs_of_an_ended_run_end_as_it_did(run, cli):
+    run.folder.write_json("request.json", {"run_id": "r", "job": {}})
+    run.update(status="failed", attempt=1, exit_code=1, message="a nan", summary=[])
+    assert cli("logs", "-f", run.uri)[0] == 1
+    run.update(status="running", exit_code=None)
+    code, _, told = cli("logs", "-f", run.uri)
+    assert code == 1 and "lost" in told
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_environment_of_a_job(code):
     assert set(sent) == {"env_vars"}
     assert variables["PYTHONPATH"].split(":")[0] == str(code)
     assert variables["KEY"] == "value" and RunRequest.from_json(variables[VARIABLE]) == REQUEST
-    assert (variables["RAY_JOB_STOP_SIGNAL"], variables["RAY_JOB_STOP_WAIT_TIME_S"]) == ("SIGINT", "120")
+    assert (variables["RAY_JOB_STOP_SIGNAL"], variables["RAY_JOB_STOP_WAIT_TIME_S"]) == ("SIGINT", "40")
     sent = runtime_env(REQUEST, OTHER, Environment(str(code), pip=("timm",), image="img"), {})
     assert "PYTHONPATH" not in sent["env_vars"] and (sent["pip"], sent["image_uri"]) == (["timm"], "img")
 

@@ -29,8 +29,8 @@ from ray.util.placement_group import placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from gan_dist.sweeps import ray_tune
 
-context = ray.init(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
-                   _temp_dir=sys.argv[1], log_to_driver=False)
+context = ray.init(num_cpus=4, include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=sys.argv[1],
+                   log_to_driver=False)
 subprocess.run([sys.executable, "-c", sys.argv[2], context.address_info["address"]], check=True)
 
 def granted(name, bundle):

@@ -1,12 +1,13 @@
-"""The README's first hour, run as it stands."""
+"""The README's first hour, run as it stands, but with a twentieth of the samples and, where it can be, no network."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,9 +36,26 @@ def first_hour() -> list[str]:
     return [line.removeprefix("$ ") for line in lines]
 
 
+def shortened(text: str) -> str:
+    """A job or a command with a twentieth of the samples, which every line must say in thousands."""
+    return re.sub(r"\b(until|report|grid|checkpoint|metrics)([:=] ?)(\d+)k\b", _twentieth, text)
+
+
+def _twentieth(match: re.Match[str]) -> str:
+    return f"{match[1]}{match[2]}{int(match[3]) * 50}"
+
+
+def without_network() -> list[str]:
+    """What a command is run by, so that there is no network but the loopback device; nothing where that needs rights
+    that are missing."""
+    if shutil.which("ip") is None or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
+        return []
+    return ["unshare", "-n"]
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the checkout's `jobs/` and a folder of photos, and a home of its own."""
+    """A folder with the checkout's `jobs/`, the first of which is short, and photos, and a home of its own."""
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
@@ -45,7 +63,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     folder = tmp_path / "checkout"
     folder.mkdir()
-    (folder / "jobs").symlink_to(ROOT / "jobs")
+    shutil.copytree(ROOT / "jobs", folder / "jobs")
+    first = folder / "jobs" / "dcgan.yaml"
+    first.write_text(shortened(first.read_text()))
     make_photos(folder / "photos")
     yield folder
     stop_local()
@@ -61,25 +81,25 @@ def make_photos(folder: Path, count: int = 96) -> None:
 
 
 def test_first_hour_as_it_stands(checkout: Path) -> None:
-    commands = first_hour()
+    commands = [shortened(command) for command in first_hour()]
+    script = ["ip link set lo up" if (alone := without_network()) else "true"]
     for command in commands:
-        started = time.monotonic()
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=checkout,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        print(f"$ {command}    # {time.monotonic() - started:.1f} s\n{done.stdout}")
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
+        script += [f"printf '%s\\n' {shlex.quote('$ ' + command)}", f"{command} || exit 1"]
+    done = subprocess.run(
+        [*alone, "bash", "-c", "\n".join(script)],
+        cwd=checkout,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    print(done.stdout)
+    assert done.returncode == 0 and "Traceback" not in done.stdout, done.stdout
 
     runs = [RunFolder(Folder(row["uri"])) for row in known_runs()]
     assert [run.status()["status"] for run in runs] == ["succeeded", "succeeded", "stopped"]
-    assert runs[0].status()["seen"] >= 210_000 and runs[1].request()["mode"] == "smoke"
+    assert runs[0].status()["seen"] >= 10_500 and runs[1].request()["mode"] == "smoke"
     assert all(run.uri.startswith(str(checkout / "runs")) for run in runs)
     assert len(list((checkout / "samples").glob("*.png"))) == 100
     assert commands[-1] == "gan-dist down"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.ray.conftest import Site
+from tests.ray.conftest import Site, wait_for
 
 pytestmark = pytest.mark.ray
 JOB = str(Path(__file__).with_name("job.yaml"))
@@ -22,10 +23,16 @@ class Broken(Hinge):
 """
 
 
-def test_more_workers_than_cpus(site: Site) -> None:
+def test_more_workers_than_cpus_and_what_is_refused_unseen_leaves_nothing(site: Site) -> None:
+    unseen = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "unseen", "--detach")
+    assert unseen.returncode == 0, unseen.stderr
     asked = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "too-many")
     assert asked.returncode == 2
     assert "16 workers of 1 CPU each need 16 CPUs; the cluster has" in asked.stdout + asked.stderr
+    index = site.root / "home" / "runs"
+    wait_for(lambda: not {"unseen.json", "too-many.json"} & set(os.listdir(index)), "two refusals that are forgotten")
+    assert not site.folder("unseen").exists() and not site.folder("too-many").exists()
+    assert site.run("status", "unseen").returncode == 4
 
 
 def test_all_of_preflight_at_once(site: Site) -> None:

@@ -5,9 +5,11 @@ It reads the data with Ray Data, starts the workers with Ray Train, passes their
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,15 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import choose_ingest
 from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.randomness import lanes_of
-from gan_dist.errors import OutOfMemory, PreflightError, RunStopped, TrainingDiverged, UsageError, UserCodeError
+from gan_dist.errors import (
+    OutOfMemory,
+    PreflightError,
+    ProcessLost,
+    RunStopped,
+    TrainingDiverged,
+    UsageError,
+    UserCodeError,
+)
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
@@ -50,7 +60,28 @@ class PreparedData:
 
 def run_job(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
     """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
-    return Attempt(request, print_event, stop).run(lambda attempt: run_attempt_on_ray(attempt, reading))
+
+    def job(attempt: Attempt) -> dict[str, Any]:
+        with telling_losses():
+            return run_attempt_on_ray(attempt, reading)
+
+    return Attempt(request, print_event, stop, hurry=stop).run(job)
+
+
+@contextmanager
+def telling_losses() -> Iterator[None]:
+    """Inside, what Ray raises when one of its processes or nodes is gone becomes ProcessLost: no fault of the run, and
+    none of gan-dist."""
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        yield
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, RayError):
+            raise
+        # Ray's first sentence says which; after it come ids, and what it guesses.
+        raise ProcessLost(f"the cluster lost a process: {re.split('[.:]', _first_line(cause))[0]}") from error
 
 
 def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
@@ -144,8 +175,13 @@ def train_with_workers(
     started = told = False
     while thread.is_alive():
         for event in ray.get(mailbox.take.remote()):
-            started = started or event["event"] == "workers"
             attempt.on_event(event)
+            if event["event"] != "workers":
+                continue
+            if started:
+                again = "the workers were started again, from the newest checkpoint: one was lost, or more joined"
+                attempt.emit({"event": "warning", "text": again})
+            started = True
         if attempt.stop.is_set() and not told:
             told = True
             if not started:
@@ -196,8 +232,12 @@ class _TrainerThread:
             self.error = error
 
     def outcome(self, fatal: dict[str, str] | None) -> dict[str, Any]:
+        from ray.exceptions import RayError
+
         if fatal is not None:
             raise FATAL[fatal["kind"]](fatal["text"])
+        if isinstance(self.error, RayError):
+            raise self.error
         if self.error is not None:
             raise UsageError(f"the workers failed for good: {_first_line(self.error)}") from self.error
         assert self.result is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -63,6 +64,8 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
         if not _infrastructure(error):
             ray.get(mailbox.fail.remote(describe_error(error)))
+        # The driver tells what happened; Ray Train would print the traceback of each worker besides.
+        logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         raise
 
 

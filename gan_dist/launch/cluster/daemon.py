@@ -1,5 +1,8 @@
 """The keeper: a small process that owns the local Ray, and ends with it when nobody uses it any more.
 
+A Ray that lost one of its own processes refuses or forgets jobs, so the keeper ends all of it at once and says why;
+the next command starts another. Before any end, jobs are asked to save, and given the time that theirs is to be.
+
 Run as `python -m gan_dist.launch.cluster.daemon [CPUS]` by `gan_dist.launch.cluster.local.start_local`, as the leader
 of a process group of its own. Its first act is to leave a child behind that waits for its end and then ends what is
 left of that group: after a `kill -9` of the keeper, two of Ray's agents would otherwise live on for a minute.
@@ -17,21 +20,33 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from gan_dist.distributed.machine import usable_cpus
 from gan_dist.errors import ClusterError
 from gan_dist.execution.ray.private import ONE_MACHINE, start_on_loopback
-from gan_dist.launch.cluster.jobs_api import JobsClient
+from gan_dist.launch.cluster.jobs_api import DRIVER, GRACE_VARIABLE, JobsClient
 from gan_dist.launch.cluster.local import Cluster, LocalClusterState, read_json, write_private
 
 IDLE_MINUTES = 10.0
 LEAST_CPUS = 2  # so that two workers always fit
-LOOK_S = 5.0
+LOOK_S, ASK_S = 1.0, 5.0
 ANSWER_S = 60.0
+SILENT_S = 90.0  # a stopped or starved Ray may come back; its own processes give up on each other after a minute
+SHUTDOWN_S = 10.0
+# By a word of their command lines: Ray's processes that it cannot do without, and how they are called.
+PARTS = {
+    "gcs_server": "GCS server",
+    "raylet/raylet": "raylet",
+    "dashboard/dashboard.py": "dashboard",
+    "log_monitor.py": "log monitor",
+    "monitor.py": "autoscaler monitor",
+}
 # Settings of another cluster or of a surrounding job: with them `ray.init` would join that one.
 FOREIGN = (
     "RAY_ADDRESS",
@@ -50,7 +65,7 @@ def main(cpus: int | None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     state = LocalClusterState.here()
     state.prepare()
-    tell_reaper = fork_reaper()
+    tell_reaper, reaper = fork_reaper()
     ended = threading.Event()
     with _hold(state.keeper) as lock:
         if lock is None:
@@ -64,24 +79,27 @@ def main(cpus: int | None) -> int:
             # Only now: Ray puts handlers of its own in place while it starts.
             for sign in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(sign, lambda *_: ended.set())
-            _serve(state, cluster, own_job, ended, idle_seconds())
+            reason = _serve(state, cluster, own_job, ended, idle_seconds())
+            print(f"ending: {reason}", flush=True)
+            _end_jobs(state, cluster, reason)
         finally:
             state.record.unlink(missing_ok=True)
-            _end_ray()
+            _end_ray(reaper)
             shutil.rmtree(temp, ignore_errors=True)
     return 0
 
 
-def fork_reaper() -> int:
-    """Fork the child that cleans up after this process, however it ends; returns where to write Ray's folder.
+def fork_reaper() -> tuple[int, int]:
+    """Fork the child that cleans up after this process, however it ends; returns where to write Ray's folder, and the
+    child's pid.
 
     Must come before any lock and thread: a fork shares the first and loses the second.
     """
     reading, writing = os.pipe()
     group = os.getpgrp()
-    if os.fork():
+    if child := os.fork():
         os.close(reading)
-        return writing
+        return writing, child
     os.close(writing)
     os.setsid()
     with os.fdopen(reading) as pipe:
@@ -168,23 +186,59 @@ def _start_ray(state: LocalClusterState, temp: Path, cpus: int) -> tuple[Cluster
     return cluster, ray.get_runtime_context().get_job_id()
 
 
-def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> None:
-    """Publish the cluster and wait until it is idle for `idle_s` seconds, or until asked to end."""
-    jobs = JobsClient(cluster)
+def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> str:
+    """Publish the cluster and wait until it is idle for `idle_s` seconds, has lost a process, or is asked to end;
+    returns which."""
+    jobs, parts = JobsClient(cluster), _parts()
     _await_answer(jobs, ended)
     _publish(state, cluster)
-    last_use = time.monotonic()
+    last_use = last_answer = last_asked = time.monotonic()
     while not ended.wait(min(LOOK_S, idle_s / 4)):
-        if _busy(jobs, own_job):
-            last_use = time.monotonic()
-        elif time.monotonic() - last_use > idle_s:
+        if (lost := find_lost(parts)) is not None:
+            return f"it lost its {lost}"
+        if time.monotonic() - last_asked < min(ASK_S, idle_s / 4):
+            continue
+        busy, now = _busy(jobs, own_job), time.monotonic()
+        last_asked = now
+        if busy is None:
+            if now - last_answer > SILENT_S:
+                return f"it has not answered for {SILENT_S:.0f} s"
+            continue
+        last_answer = now
+        if busy:
+            last_use = now
+        elif now - last_use > idle_s:
             # First out of sight, then a last look: a job submitted in this instant is not lost.
             state.record.unlink(missing_ok=True)
             if ended.wait(1.0) or not _busy(jobs, own_job):
-                print(f"idle for {idle_s:.0f} s: ending", flush=True)
-                return
+                return f"idle for {idle_s:.0f} s"
             last_use = time.monotonic()
             _publish(state, cluster)
+    return "it was asked to end (`gan-dist down`)"
+
+
+def _parts() -> dict[psutil.Process, str]:
+    """Ray's own processes that live as long as the cluster, with their names: what this process started, without the
+    child that waits for its end. The agents are children of the raylet, which ends when one of them does."""
+    found = {}
+    for child in psutil.Process().children():
+        words = " ".join(child.cmdline())
+        name = next((name for word, name in PARTS.items() if word in words), None)
+        if name is not None:
+            found[child] = name
+    return found
+
+
+def find_lost(parts: Mapping[psutil.Process, str]) -> str | None:
+    """The name of a process that has ended; None while all live."""
+    return next((name for process, name in parts.items() if not _is_alive(process)), None)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _publish(state: LocalClusterState, cluster: Cluster) -> None:
@@ -202,21 +256,62 @@ def _await_answer(jobs: JobsClient, ended: threading.Event) -> None:
                 raise
 
 
-def _busy(jobs: JobsClient, own_job: str) -> bool:
-    """Whether anyone but the keeper has a job here; no answer counts as idle: such a cluster is of no use."""
+def _busy(jobs: JobsClient, own_job: str) -> bool | None:
+    """Whether anyone but the keeper has a job here; None where the cluster does not say."""
     try:
         found: list[dict[str, Any]] = jobs.list()
     except ClusterError as error:
         print(f"the cluster does not answer: {error}", file=sys.stderr, flush=True)
-        return False
+        return None
     return any(job["status"] in ("PENDING", "RUNNING") and job.get("job_id") != own_job for job in found)
 
 
-def _end_ray() -> None:
+def _end_jobs(state: LocalClusterState, cluster: Cluster, reason: str) -> None:
+    """Ask the drivers of all jobs to save and end, and wait for as long as they were given."""
+    drivers = [process for process in psutil.Process().children(recursive=True) if _is_driver(process)]
+    grace = max((_grace(driver) for driver in drivers), default=0.0)
+    told = {"address": cluster.address, "reason": reason, "keeper": os.getpid(), "jobs_end_by": time.time() + grace}
+    write_private(state.ended, json.dumps(told))
+    state.record.unlink(missing_ok=True)
+    for driver in drivers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            driver.terminate()
+    psutil.wait_procs(drivers, grace)
+
+
+def _is_driver(process: psutil.Process) -> bool:
+    """Whether a process is a job's driver, and not the shell that Ray starts it by."""
+    try:
+        return bool(process.cmdline()[-1:] == [DRIVER])
+    except psutil.Error:
+        return False
+
+
+def _grace(driver: psutil.Process) -> float:
+    try:
+        return float(driver.environ().get(GRACE_VARIABLE, 0))
+    except psutil.Error:
+        return 0.0
+
+
+def _end_ray(reaper: int) -> None:
+    """End Ray and what is left of its processes; a Ray that lost some may never end by itself."""
     ray = sys.modules.get("ray")
-    if ray is not None:
-        ray.shutdown()
+    if ray is None:
+        return
+    left = psutil.Process().children(recursive=True)
+    ending = threading.Thread(target=ray.shutdown, daemon=True)
+    ending.start()
+    ending.join(SHUTDOWN_S)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.pid != reaper:
+                process.kill()
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else None))
+    code = main(int(sys.argv[1]) if len(sys.argv) > 1 else None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A shutdown of Ray that hangs still runs in a thread, and Ray would try again when Python ends.
+    os._exit(code)

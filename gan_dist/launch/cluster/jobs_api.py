@@ -17,8 +17,11 @@ from urllib.parse import urlsplit
 
 from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
 from gan_dist.execution.log_lines import parse_event
-from gan_dist.launch.cluster.local import Cluster
+from gan_dist.launch.cluster.local import Cluster, why_ended
 
+DRIVER = "gan_dist.launch.driver"
+# How long Ray gives a job that it has asked to end: the job's own grace, and FORCE_S for its last word.
+GRACE_VARIABLE, FORCE_S = "RAY_JOB_STOP_WAIT_TIME_S", 10
 LOOK_S = 8.0
 CHANGE_S = 60.0
 STOP_AGAIN_S = 5.0
@@ -157,6 +160,8 @@ class JobsClient:
         return RequestRefused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
 
     def _advice(self) -> str:
+        if (reason := why_ended(self.cluster)) is not None:
+            return f"; our local one has ended: {reason}; `gan-dist up` starts another"
         return "; `gan-dist down` ends our local one" if self.cluster.local else ""
 
 
@@ -224,7 +229,7 @@ def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
     """Lines without line ends, from the log's first, until the job has ended; None on every quiet second.
 
     Raises:
-        ClusterError: the cluster stopped answering for a minute.
+        ClusterError: the cluster stopped answering for a minute, or is our local one and has ended.
     """
     seen = 0
     silent_since: float | None = None
@@ -241,7 +246,7 @@ def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
             silent_since = None
         except ClusterError:
             silent_since = silent_since or time.monotonic()
-            if time.monotonic() - silent_since > GIVE_UP_S:
+            if why_ended(jobs.cluster) is not None or time.monotonic() - silent_since > GIVE_UP_S:
                 raise
         if seen == before:
             yield None

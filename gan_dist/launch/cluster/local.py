@@ -5,6 +5,7 @@ What is on disk, in `GAN_DIST_HOME/local/<host>/` (per host, because homes are o
     keeper.lock    held (flock) by the keeper as long as it lives; its content names its pid and Ray's folder
     start.lock     held by whoever is starting a keeper, so that two starts give one cluster
     cluster.json   written when Ray answers: address, token, Python
+    ended.json     written when the keeper begins to end its Ray: why, and how long the jobs may take to save
     token          the secret every request carries
     keeper.log     what the keeper and Ray said
 """
@@ -60,6 +61,10 @@ class LocalClusterState:
     @property
     def record(self) -> Path:
         return self.folder / "cluster.json"
+
+    @property
+    def ended(self) -> Path:
+        return self.folder / "ended.json"
 
     @property
     def token(self) -> Path:
@@ -126,6 +131,17 @@ def find_local() -> Cluster | None:
     return Cluster(**record)
 
 
+def why_ended(cluster: Cluster) -> str | None:
+    """Why our local cluster has ended, or is ending; None while it runs, and of any other cluster."""
+    if not cluster.local:
+        return None
+    state = LocalClusterState.here()
+    running, ended = read_json(state.record) or {}, read_json(state.ended) or {}
+    if state.owner() is not None and running.get("address") == cluster.address:
+        return None
+    return ended["reason"] if ended.get("address") == cluster.address else "the process that kept it was killed"
+
+
 def start_local(cpus: int | None = None) -> Cluster:
     """The local cluster, started if it does not run (about 5 s); it outlives this process.
 
@@ -138,6 +154,8 @@ def start_local(cpus: int | None = None) -> Cluster:
     with _lock(state.folder / "start.lock", deadline):
         if (found := find_local()) is not None:
             return found
+        while state.owner() is not None and time.monotonic() < deadline:  # the one before still ends its jobs
+            time.sleep(0.1)
         state.record.unlink(missing_ok=True)
         keeper = _spawn(state, cpus)
         while time.monotonic() < deadline:
@@ -165,12 +183,18 @@ def stop_local() -> bool:
     for sign, patience in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(owner["pid"], sign)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+        deadline = time.time() + patience
+        while time.time() < max(deadline, _jobs_end_by(state, owner["pid"])):
             if state.owner() is None:
                 return True
             time.sleep(0.1)
     raise ClusterError(f"the local cluster's keeper (pid {owner['pid']}) does not end; see {state.log}")
+
+
+def _jobs_end_by(state: LocalClusterState, keeper: int) -> float:
+    """Until when (epoch seconds) a keeper that ends its Ray waits for its jobs, and then for Ray."""
+    ended = read_json(state.ended) or {}
+    return float(ended["jobs_end_by"]) + STOP_S if ended.get("keeper") == keeper else 0.0
 
 
 @contextlib.contextmanager

@@ -1,0 +1,58 @@
+"""A few rounds of benchmarks/chaos.py: harm to a run on a real Ray, recovery by what is said, and the last bit of the
+weights is that of two processes without Ray that nobody touched."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gan_dist.launch.load_job import load_job
+from tests.helpers import ROOT
+from tests.integration.gang import Training, train_together
+
+pytestmark = pytest.mark.ray
+SEED = 21
+
+
+@pytest.fixture(scope="module")
+def chaos() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        import chaos
+
+        yield chaos
+        for name in ("chaos", "flaky_proxy"):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def folder(chaos: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("chaos")
+    (folder / "job.yaml").write_text(chaos.JOB)
+    yield folder
+    chaos.Site(folder).start("down").finish()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(chaos: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Checksums of the last checkpoint of two processes without Ray."""
+    run = tmp_path_factory.mktemp("undisturbed")
+    spec = load_job(folder / "job.yaml")
+    train_together(2, [Training(spec.model_dump(mode="json", by_alias=True), str(run), data="job")])
+    return dict(json.loads(sorted((run / "checkpoints").glob("*/meta.json"))[-1].read_text())["checksums"])
+
+
+@pytest.mark.parametrize("kind", ["kill worker", "two resumes at once", "kill raylet"])
+def test_no_bit_is_lost(chaos: Any, folder: Path, undisturbed: dict[str, str], kind: str) -> None:
+    """A worker is started again; a driver is killed and its run resumed, twice at once; a cluster is replaced."""
+    number = list(chaos.HARMS).index(kind)
+    found = chaos.play(folder, number, kind, seed=SEED, freeze_s=5.0, expected=undisturbed)
+    assert found.ended and not found.hung, found
+    assert found.same, found
+    assert found.tracebacks == 0, found
+    assert ("submit --resume" in found.commands) == (kind == "kill raylet"), found
