@@ -96,3 +96,11 @@ def test_a_component_of_an_impossible_name_is_refused_by_its_key(use: str) -> No
     with pytest.raises(JobError) as found:
         load_job({**SMALL, "generator": {"use": use}})
     assert found.value.problems[0].key.startswith("generator")
+
+
+def test_whole_numbers_count_alike_however_they_are_written() -> None:
+    with pytest.raises(JobError) as found:
+        load_job({**SMALL, "resources": {"workers": 1e18}})
+    (problem,) = found.value.problems
+    assert problem.key == "resources.workers"
+    assert problem.message.endswith("workers cannot share a batch of 8; each needs a sample")
