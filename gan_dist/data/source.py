@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.labels import Conditions, Label, number_classes, number_vectors
 from gan_dist.errors import DataError, DataNotFound, GanDistError, StorageError, UnreadableSample
+from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import nearest_name
 
 FORMAT = 4  # of prepared data
@@ -252,7 +254,7 @@ def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        near = "" if "://" in where else _nearest(Path(where).expanduser())
+        near = "" if "://" in where else _nearest(absolute_path(where))
         raise DataNotFound(f"{key}: {where!r} does not exist{near}") from None
     except (OSError, StorageError) as error:
         raise DataNotFound(f"{key}: {where!r} cannot be read: {error}") from error
@@ -279,7 +281,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _nearest(path: Path) -> str:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return ""
     near = nearest_name(path.name, [entry.name for entry in path.parent.iterdir()])
     return f"; did you mean {str(path.parent / near)!r}?" if near else ""

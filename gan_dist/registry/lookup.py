@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -175,7 +176,7 @@ def check_class(kind: Kind, use: str, found: Any) -> None:
 
 def add_import_roots(roots: Roots) -> None:
     """Let Python find a user's own modules in these folders."""
-    for root in (Path(root).resolve() for root in roots):
+    for root in (Path(os.path.realpath(root)) for root in roots):
         # Code that was kept with a run stands before the folder that it was made of.
         for place in (origin_of(root), root):
             if place is not None and str(place) not in sys.path:
@@ -239,7 +240,7 @@ def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterat
     if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
     modality, fit = written.get("modality", "image"), modalities_of(takes)
-    if modality in PLURAL and modality not in fit:
+    if modality in tuple(PLURAL) and modality not in fit:
         yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
 
 

@@ -6,7 +6,6 @@ import os
 import secrets
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import NoSuchRun
@@ -65,7 +64,7 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
     Raises:
         NoSuchRun: nothing fits, or several do.
     """
-    if "/" in ref or Path(ref).is_dir():
+    if "/" in ref or os.path.isdir(ref):
         run = RunFolder(Folder.at(ref))
         run.request()
         return run

@@ -232,7 +232,7 @@ def log_prints(folder: RunFolder, attempt: int, left: Callable[[], None] = lambd
             yield log
         finally:
             sys.stdout, sys.stderr = out, err
-    mirror.close()
+            mirror.close()
 
 
 @dataclass(frozen=True)

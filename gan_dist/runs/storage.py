@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
+from gan_dist.spec.paths import absolute_path
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -59,7 +60,7 @@ class Folder:
             raise StorageError(f"{text!r}: leave the query out; AWS_ENDPOINT_URL and AWS_DEFAULT_REGION are read")
         if "://" in text:
             return cls(text.rstrip("/"))
-        return cls(str(Path(text).expanduser().absolute()))
+        return cls(str(absolute_path(text)))
 
     @cached_property
     def local(self) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
@@ -19,6 +18,7 @@ from pydantic import (
 from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole, is_own_name
 from gan_dist.spec.image_size import ImageSize
+from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
 
 Modality = Literal["image", "text", "pair"]
@@ -50,7 +50,7 @@ def _known(written: object) -> object:
 def absolute_source(path: str) -> str:
     """A local path made absolute from where we are; names of sets and URIs as they are."""
     named = path in BUILT_IN or _SCHEME.match(path) or is_own_data(path)
-    return path if named else str(Path(path).expanduser().absolute())
+    return path if named else str(absolute_path(path))
 
 
 def _withabsolute_source(args: Mapping[str, Any]) -> dict[str, Any]:

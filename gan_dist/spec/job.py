@@ -305,4 +305,6 @@ def _stages(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number as it is written, also as 1e3; None for all else."""
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    return int(value) if whole else None  # type: ignore[call-overload]

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from gan_dist.spec.paths import absolute_path
+
 
 def weights_path(file: str, named: str | None) -> Path:
     """The path that a person names, or where torch keeps a download of that name."""
     if named:
-        return Path(named).expanduser()
+        return absolute_path(named)
     # What torch.hub.get_dir says, without its import.
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints" / file
