@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,8 @@ class Attempt:
                 return self._finish(ending, result["seen"], "")
             except RunStopped:
                 return self._finish("stopped", self.seen, "stopped before training began")
+            except BdbQuit:
+                return self._finish("stopped", self.seen, "the debugger was left")
             except UserCodeError as error:
                 print(error.text, file=sys.stderr, flush=True)
                 return self._finish("failed", self.seen, f"your code raised {error}")
@@ -265,23 +268,6 @@ class Attempt:
         self.displaced = True
         self.emit({"event": "warning", "text": "another driver has taken this run; this one stops"})
         self.stop.set()
-
-
-def user_traceback(error: BaseException) -> str:
-    """The traceback of an exception without frames of Ray, torch's internals and this package."""
-    frames = traceback.extract_tb(error.__traceback__)
-    hidden = ("/ray/", "/torch/", "/gan_dist/", "/concurrent/", "/threading.py")
-    own = [frame for frame in frames if not any(part in frame.filename for part in hidden)]
-    text = "".join(traceback.format_list(own) + traceback.format_exception_only(error))
-    return "Traceback (most recent call last):\n" + text
-
-
-def is_user_code(error: BaseException) -> bool:
-    """Whether an exception came out of code that is neither ours nor a library's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and not any(
-        part in frames[-1].filename for part in ("/gan_dist/", "/site-packages/", "/dist-packages/", "lib/python")
-    )
 
 
 def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
