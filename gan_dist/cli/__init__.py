@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, submit
+from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, shipped, submit
 from gan_dist.cli.output import emit
 from gan_dist.spec.problems import Problem
 
@@ -65,6 +65,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
 for panel, commands in PANELS.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
+app.add_typer(shipped.app, name="jobs", rich_help_panel="Write jobs")
 
 
 def _show_version(wanted: bool) -> None:
