@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts
-from gan_dist.data.ingest import Memory, load_into_memory
+from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.prepare import open_prepared
 from gan_dist.data.sources.image_files import list_folder
 from gan_dist.data.sources.registry import DecodedSample, read_part, source_of
@@ -57,6 +57,35 @@ class EvaluationSamples:
     @property
     def of_text(self) -> bool:
         return isinstance(self.facts, TextFacts)
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """Some samples of an ingest, as data of their own.
+
+    Attributes:
+        source: all of them.
+        chosen: positions of those that are meant.
+        facts: of these.
+    """
+
+    source: Ingest
+    chosen: NDArray[np.int64]
+    facts: DataFacts
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.source.labels[self.chosen]
+
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        return self.source.vectors
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+        raise NotImplementedError("they are measured, and never served in the order of a run")
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return self.source.rows(self.chosen[positions])
 
 
 def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
