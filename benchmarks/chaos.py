@@ -218,7 +218,10 @@ def fill_disk(scene: Scene) -> None:
 
 def lock_disk(scene: Scene) -> None:
     """Make the storage read-only, for a while."""
-    disk = str(scene.site.folder / "disk")
+    disk, content = str(scene.site.folder / "disk"), str(scene.site.folder / "content")
+    # A mount with a file that is open for writing cannot be made read-only; another of the same disk can.
+    subprocess.run(["umount", "-l", disk], check=True)
+    subprocess.run(["mount", "--bind", content, disk], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
     scene.later(OUTAGE_S, lambda: subprocess.run(["mount", "-o", "remount,bind,rw", disk], check=True))
 

@@ -15,7 +15,21 @@ PROGRESS_S = 2.0
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ACTOR = re.compile(r"^\((?P<name>[\w.<>()]+)(?: pid=\d+)?(?:, ip=[^)]*)?\) ?")
-_RAYS_OWN = {"TrainController", "PreemptionWatcher", "SplitCoordinator", "autoscaler", "raylet"}
+_RAYS_OWN = {
+    "DatasetManager",
+    "JobSupervisor",
+    "PlacementGroupCleaner",
+    "PreemptionWatcher",
+    "SplitCoordinator",
+    "SynchronizationActor",
+    "TrainController",
+    "TrainStateActor",
+    "TuneStateActor",
+    "_AutoscalingCoordinatorActor",
+    "_StatsActor",
+    "autoscaler",
+    "raylet",
+}
 _REPEATED = re.compile(r" \[repeated \d+x across cluster\].*$")
 _NOISE = re.compile(
     r"""^\s*$

@@ -169,7 +169,7 @@ def _outcome_without_cluster(
         return known
     if run is None:
         raise error
-    if _has_writer(run):
+    if _has_writer(run) or not (jobs.cluster.local or _has_begun(run, attempt)):
         raise ClusterError(f"{error}; the run may go on: gan-dist status {run.id}")
     reason = why_ended(jobs.cluster)
     what = f"the local Ray has ended: {reason}" if reason else f"the cluster is gone: {error}"

@@ -86,6 +86,8 @@ def test_unknown_and_broken_events_are_harmless():
     [
         "2026-11-23 05:56:52,717\tINFO job_manager.py:581 -- Runtime env is setting up.",
         "\x1b[36m(TrainController pid=812)\x1b[0m [2026-11-23 05:56:52,717 I 812 812] core_worker.cc: up",
+        "(PlacementGroupCleaner pid=5) Exception in thread PlacementGroupCleanerMonitor:",
+        "(_StatsActor pid=5) Traceback (most recent call last):",
         "Running entrypoint for job a.1: python -m gan_dist.launch.driver",
         "",
     ],

@@ -65,10 +65,17 @@ class Site:
         return [json.loads(path.read_text()) for path in metas]
 
     def processes(self, word: str) -> list[psutil.Process]:
-        """Processes of this site's Ray whose command line holds `word`."""
+        """Processes of this site's Ray whose command line holds `word`; none while it does not run."""
+        try:
+            children = self.keeper().children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if word in " ".join(_command_line(child))]
+
+    def keeper(self) -> psutil.Process:
+        """The process that owns this site's Ray."""
         (lock,) = (self.root / "home" / "local").glob("*/keeper.lock")
-        keeper = psutil.Process(json.loads(lock.read_text())["pid"])
-        return [child for child in keeper.children(recursive=True) if word in " ".join(_command_line(child))]
+        return psutil.Process(json.loads(lock.read_text())["pid"])
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -53,9 +53,7 @@ def test_kills_of_cluster_trial_and_worker_change_nothing(site: Site, undisturbe
     trials die as they begin, two of which fill a machine of two CPUs, and later one dies with a worker of another."""
     following = site.start("submit", JOB, "--name", "s")
     wait_for(lambda: len(site.checkpoints("s-t000")) >= 2, "two checkpoints of the first trial")
-    (lock,) = (site.root / "home" / "local").glob("*/keeper.lock")
-    keeper = psutil.Process(json.loads(lock.read_text())["pid"])
-    for process in [keeper, *keeper.children(recursive=True)]:
+    for process in [keeper := site.keeper(), *keeper.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     printed, _ = following.communicate(timeout=PATIENCE_S)

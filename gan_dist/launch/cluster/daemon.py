@@ -242,6 +242,8 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _publish(state: LocalClusterState, cluster: Cluster) -> None:
+    if (read_json(state.ended) or {}).get("address") == cluster.address:
+        state.ended.unlink()  # of an earlier Ray that had the same port
     write_private(state.record, json.dumps(asdict(cluster)))
 
 

@@ -136,10 +136,12 @@ def why_ended(cluster: Cluster) -> str | None:
     if not cluster.local:
         return None
     state = LocalClusterState.here()
-    running, ended = read_json(state.record) or {}, read_json(state.ended) or {}
-    if state.owner() is not None and running.get("address") == cluster.address:
-        return None
-    return ended["reason"] if ended.get("address") == cluster.address else "the process that kept it was killed"
+    running, ended = read_json(state.record), read_json(state.ended) or {}
+    if ended.get("address") == cluster.address:
+        return str(ended["reason"])
+    if state.owner() is not None and (running is None or running["address"] == cluster.address):
+        return None  # it runs, or is out of sight for a last look before it ends idle
+    return "the process that kept it was killed"
 
 
 def start_local(cpus: int | None = None) -> Cluster:
