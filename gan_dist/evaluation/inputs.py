@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts
+from gan_dist.data.image_decoding import begin_image
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.prepare import open_prepared
-from gan_dist.data.sources.image_files import list_folder
+from gan_dist.data.sources.image_files import list_folder, read_image
 from gan_dist.data.sources.registry import DecodedSample, read_part, source_of
 from gan_dist.data.sources.walk import walk
 from gan_dist.data.text.corpus import ENDINGS
@@ -158,9 +158,10 @@ def _rows(root: Path) -> Iterator[DecodedSample]:
     if listing is None:
         raise DataError(f"no images in {str(root)!r}")
     names = listing.names
-    size, first = _size(root / names[0]), names[0]
+    folder = Folder.at(root)
+    size, first = _size(folder, names[0]), names[0]
     for name in names:
-        if (other := _size(root / name)) != size:
+        if (other := _size(folder, name)) != size:
             raise DataError(
                 f"{str(root)!r} holds images of several sizes (height x width): {first} is {_shown(size)}, {name} is "
                 f"{_shown(other)}; resize them first, for how it is done moves every metric"
@@ -176,12 +177,15 @@ def _shown(size: Size) -> str:
     return "x".join(map(str, sides(size)))
 
 
-def _size(path: Path) -> Size:
+def _size(folder: Folder, name: str) -> Size:
+    content = read_image(folder, name)
     try:
-        with Image.open(path) as image:
-            return size_of(image.height, image.width)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
+        if isinstance(content, UnreadableSample):
+            raise content
+        image, _ = begin_image(content)
+    except UnreadableSample as error:
+        raise DataError(f"'{folder.uri}/{name}' cannot be read: {error}") from error
+    return size_of(image.height, image.width)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gan_dist.errors import CheckpointError, StorageError, UsageError
 from gan_dist.runs.storage import Folder
+from gan_dist.runs.unpacking import open_zip
 
 FORMAT = 1
 OWN_CHECKSUM = "meta_checksum"
@@ -99,6 +100,8 @@ class Checkpoint:
     def training(self) -> dict[str, Any]:
         """Optimisers and the rest of what resumes."""
         with self._decoding("training.pt") as content:
+            with open_zip(content):  # torch reads members that are packed too, as many gigabytes as they say
+                pass
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
+from gan_dist.runs.unpacking import LARGEST_JSON
 from gan_dist.spec.paths import absolute_path
 
 if TYPE_CHECKING:
@@ -164,19 +165,23 @@ class Folder:
             raise OSError(f"{at} is no regular file")
         return at
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """The content of one file.
+
+        Args:
+            most: bytes of it that are wanted; of a larger file there is one more.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
+        count = -1 if most is None else most + 1
         if self.local is not None:
             with open(f"{self.local}/{name}", "rb") as file:
-                return file.read()
+                return file.read(count)
         with self._reaching():
             system, path = self.open()
             with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
-                return bytes(stream.read())
+                return bytes(stream.read() if most is None else stream.read(count))
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file; a reader sees the old content or the new, never a part.
@@ -219,9 +224,10 @@ class Folder:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of this folder, or None when it is absent or cut short."""
+        """A JSON file of this folder, or None when it is absent, cut short or far too large."""
         try:
-            found = json.loads(self.read(name))
+            content = self.read(name, LARGEST_JSON)
+            found = json.loads(content) if len(content) <= LARGEST_JSON else None
         except StorageUnreachable:
             raise
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):

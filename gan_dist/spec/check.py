@@ -54,9 +54,19 @@ def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:
 
 
 def _problems(detail: ErrorDetails, origins: Origins) -> Iterator[Problem]:
-    keys = tuple(part for part in detail["loc"] if not str(part).startswith("["))
+    keys = _without_tags(detail["loc"])
     if detail["type"] != CONFLICT and not _is_told_elsewhere(detail, keys, origins):
         yield problem_at(origins, keys, _message(detail, keys))
+
+
+def _without_tags(place: Keys) -> Keys:
+    """The keys of a place in the job, without what says which of several sections one is: `[image]` after `data`. A key
+    that is written so stands first, or behind one that says it."""
+    return tuple(
+        part
+        for number, part in enumerate(place)
+        if not str(part).startswith("[") or number == 0 or str(place[number - 1]).startswith("[")
+    )
 
 
 def _is_told_elsewhere(detail: ErrorDetails, keys: Keys, origins: Origins) -> bool:

@@ -32,6 +32,7 @@ from gan_dist.spec.schedules import is_schedule
 MAX_BYTES = 256_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 100
+MAX_BRACKETS = 1000  # open at a time, those in quotes and comments counted too
 LARGEST_NUMBER = 10**300  # a float holds it
 OVERRIDE = "-o"
 MERGE_KEY = "<<"
@@ -47,6 +48,7 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # zeros, and halves of characters
+_BRACKET = re.compile(r"[\[\]{}]")
 _INFINITY = re.compile(r"([-+]?)(\.inf|\.Inf|\.INF)")
 
 
@@ -159,6 +161,7 @@ class _Reader:
         return value
 
     def _document(self, text: str) -> _Node | None:
+        self._check_brackets(text)
         events = iter(YAML(typ="safe", pure=True).parse(text))
         root: _Node | None = None
         documents = 0
@@ -170,6 +173,14 @@ class _Reader:
             elif isinstance(event, NodeEvent):
                 root = self._node(event, events, 0)
         return root
+
+    def _check_brackets(self, text: str) -> None:
+        """Refuse what the parser would take minutes for: it looks at all open brackets at each of its tokens."""
+        depth = 0
+        for found in _BRACKET.finditer(text):
+            depth += 1 if found.group() in "[{" else -1
+            if depth > MAX_BRACKETS:
+                self._stop(text.count("\n", 0, found.start()), f"nested deeper than {MAX_DEPTH} levels")
 
     def _node(self, event: NodeEvent, events: Iterator[Event], depth: int) -> _Node:
         line = event.start_mark.line

@@ -104,3 +104,19 @@ def test_whole_numbers_count_alike_however_they_are_written() -> None:
     (problem,) = found.value.problems
     assert problem.key == "resources.workers"
     assert problem.message.endswith("workers cannot share a batch of 8; each needs a sample")
+
+
+@pytest.mark.parametrize("place", [(), ("data",), ("optimizer",), ("generator",)])
+def test_keys_in_brackets_are_keys(place: tuple[str, ...]) -> None:
+    job: dict[str, Any] = {**SMALL, "optimizer": {"lr": 1e-3}}
+    for key in place:
+        job[key] = {**job[key], "[image]": 5}
+    with pytest.raises(JobError) as found:
+        load_job(job if place else {**job, "[image]": 5})
+    assert found.value.problems[0].key.startswith(".".join((*place, ""))[:-1])
+
+
+def test_a_file_of_brackets_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("x:\n  " + "[" * 200_000)
+    with pytest.raises(JobError, match=r"job\.yaml:2: nested deeper than 100 levels"):
+        load_job(tmp_path / "job.yaml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import re
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gan_dist.data import tables
+from gan_dist.data.json_text import LARGEST_DOCUMENT, MOST_VALUES, parse_json
 from gan_dist.data.labels import VECTORS, Label, folder_labels, label_of, labels_of
 from gan_dist.data.picture_formats import HEAD_BYTES, ending_of, format_of, is_picture_name
 from gan_dist.data.source import Listing, Part, RawSample, state_of
@@ -22,12 +22,12 @@ from gan_dist.data.tables import Table, column_named
 from gan_dist.data.text_stream import JSON_ENDINGS, RECORDS, Lines, plain_name, text_format
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, is_uri
+from gan_dist.runs.unpacking import LARGEST_BYTES
 from gan_dist.spec.data import ImageData, PictureData
 
 PATHS = ("file_name", "filename", "path", "filepath", "file", "image", "image_path")
 LABELS = ("label", "class", "category", "cls", "target")
 COLUMNS_SHOWN = 6
-LARGEST_BYTES = 512 << 20
 NEVER = (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)  # another try may not
 _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF-8 are U+DC80 to U+DCFF
 
@@ -198,7 +198,11 @@ def _cells(root: Folder, name: str, where: str) -> tuple[list[Any], list[str]]:
     remarks = [table.dialect.describe()]
     if table.format.encoding != "utf-8":
         remarks.append(f"encoding: {table.format.encoding}")
-    found = [row.cells for row in table.rows()]
+    found: list[Any] = []
+    for row in table.rows():
+        found.append(row.cells)
+        if len(found) * len(table.dialect.columns) > MOST_VALUES:
+            raise DataError(f"data.source: {where} holds more than {MOST_VALUES:,} cells; write it as several tables")
     broken = [(number, cells) for number, cells in enumerate(found, 1) if isinstance(cells, UnreadableSample)]
     if broken:
         number, why = broken[0]
@@ -211,10 +215,15 @@ def _cells(root: Folder, name: str, where: str) -> tuple[list[Any], list[str]]:
 def _records(root: Folder, name: str, where: str) -> list[Any]:
     """The rows of JSON: a list, or a value on each line."""
     texts: list[str] = []
+    size = 0
     for number, line in enumerate(Lines(root, name, text_format(root, name, None), RECORDS), 1):
         if isinstance(line.text, UnreadableSample):
             raise DataError(f"data.source: {where}, line {number}: {line.text}")
         texts.append(line.text)
+        size += len(line.text) + 1
+        if size > LARGEST_DOCUMENT or number > MOST_VALUES:
+            most = f"{LARGEST_DOCUMENT >> 20} MiB, or {MOST_VALUES:,} lines"
+            raise DataError(f"data.source: {where} is a table of more than {most}; write it as Parquet or as several")
     whole = "\n".join(texts)
     if whole.lstrip().startswith("["):
         found = _json(whole, where)
@@ -224,8 +233,8 @@ def _records(root: Folder, name: str, where: str) -> list[Any]:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DataError(f"data.source: {where} is no JSON: {error}") from error
 
 
