@@ -102,55 +102,53 @@ def sample(
 
     if out is not None:
         check_free(out, force)
-    one_picture = out is None or out.suffix.lower() == ".png"
     seeds = parse_seeds(seed)
     n = n or (64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
-    options.check_address(address, workers)
-    if device not in DEVICES:
-        raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+    _check_places(device, address, workers)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
     model, shown = here.model(), f"{n * len(seeds)} samples"
     if inputs is not None:
         with here.drawing_of(model):
             shown, path = _remade(model, inputs, seeds, out, force)
-    elif picture or one_picture:
+    elif picture or out is None or out.suffix.lower() == ".png":
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
+        way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
+        stem = f"{model.name}-seed{seed}{here.differences(model)}"
         with here.drawing_of(model):
-            way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
-            stem = f"{model.name}-seed{seed}{here.differences(model)}"
             content, path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, stem=stem, **way)
-            _write(path, content, force)
-        if path.suffix == ".txt":
-            _say_lines(content.decode(), aside=as_json)
+        _write(path, content, force, as_json)
         shown = "1 picture" if picture else shown
     else:
-        assert out is not None
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device, trust_code=True)
         path = _deliver(sampling, model, out, as_json) if workers is None else out
         if workers is not None:
             _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
     if as_json:
-        counted = {"samples": n * len(seeds), "seed": seeds[0] if len(seeds) == 1 else seeds}
-        emit({**counted, "samples_seen": model.seen, "files": [str(path)]})
+        one_seed = seeds[0] if len(seeds) == 1 else seeds
+        emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
         return
     kind = weights if model.spec.ema is not None else "raw"
     say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
 
 
-def _write(path: Path, content: bytes, force: bool) -> None:
+def _check_places(device: str, address: str | None, workers: int | None) -> None:
+    options.check_address(address, workers)
+    if device not in DEVICES:
+        raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+
+
+def _write(path: Path, content: bytes, force: bool, aside: bool = False) -> None:
+    """Write a picture or sentences; the first of these are shown too."""
     from gan_dist.generation.sampling import check_free
     from gan_dist.runs.storage import Folder
 
     check_free(path, force)
     Folder.at(path.parent).write(path.name, content)
-
-
-def _say_lines(written: str, aside: bool) -> None:
-    lines = written.splitlines()
+    lines = content.decode().splitlines() if path.suffix == ".txt" else []
     for line in lines[:LINES]:
         say(line, aside=aside)
     if len(lines) > LINES:

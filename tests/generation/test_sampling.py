@@ -283,7 +283,7 @@ def test_text_is_shown_and_written(
     assert code == 0 and len(written) == 70
     assert said.splitlines()[:65] == [*written[:64], "... and 6 more"]
     code, said = sample(model.uri, "--out", "x.png")
-    assert code == 2 and "are written into a folder, or a .txt" in said
+    assert code == 2 and "are written into a folder, or a file of .txt" in said
 
 
 @pytest.mark.parametrize(
