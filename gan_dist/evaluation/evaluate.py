@@ -106,7 +106,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     twin = first.get("twin", {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
-    warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
+    warnings = (*a.warnings, *measuring.warnings(), *_partial(measuring, a), *(kept.warnings if kept else ()))
     count = b.facts.count
     return EvaluationResult(
         values=first["model"],
@@ -263,6 +263,15 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         held=question.split,
     )
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+
+
+def _partial(measuring: MetricRunner, a: EvaluationSamples) -> list[str]:
+    """Which numbers are by features that the run trained by."""
+    return [
+        f"{', '.join(one.names.values())}: by {one.spec.features.use}, which this run trained by; no judge of it"
+        for one in measuring.built
+        if one.spec.features.use in a.partial
+    ]
 
 
 def _of_halves(measuring: MetricRunner, a: EvaluationSamples, b: Ingest) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from gan_dist.generation.modality import Draw
 from gan_dist.generation.model import Model, load, prepared_beside, trained_on
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.registry.lookup import Roots
+from gan_dist.registry.metric_names import partial_features
 from gan_dist.registry.trust import foreign_code
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
@@ -39,7 +40,7 @@ from gan_dist.spec.job import ImageData, MetricSpec
 @dataclass(kw_only=True, frozen=True)
 class EvaluationSamples:
     """A. `most` is how many a folder or file holds; a generator makes any number. `metrics` are those of the run's job,
-    `warnings` what is to be known of the samples."""
+    `warnings` what is to be known of the samples, `partial` are features that the run trained by."""
 
     where: str
     facts: DataFacts
@@ -53,6 +54,7 @@ class EvaluationSamples:
     generator: nn.Module | None = None
     wanted: Draw | None = None
     warnings: Sequence[str] = ()
+    partial: Collection[str] = ()
 
     @property
     def of_text(self) -> bool:
@@ -105,6 +107,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
         roots=[model.spec.environment.code or "."],
         generator=generator,
         wanted=modality.metric_targets(rows, seed),
+        partial=partial_features(model.spec, [model.spec.environment.code or "."]),
     )
 
 
