@@ -194,17 +194,19 @@ def send(target: str, how: str) -> Callable[[Scene], None]:
         else:
             hit = scene.site.processes(PROCESSES[target])
             hit = [scene.rng.choice(hit)] if target == "worker" and hit else hit
+        if not hit:
+            raise Surprise(f"there is no {target} to {how}")
         for process in hit:
-            process.send_signal(SIGNALS[how])
+            _signal(process, SIGNALS[how])
             if how == "freeze":
-                scene.later(scene.freeze_s, partial(_wake, process))
+                scene.later(scene.freeze_s, partial(_signal, process, signal.SIGCONT))
 
     return harm
 
 
-def _wake(process: psutil.Process) -> None:
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
 
 
 def fill_disk(scene: Scene) -> None:
