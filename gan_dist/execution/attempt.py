@@ -216,7 +216,7 @@ class Attempt:
         if self.spec.sweep is not None:
             return lines + _next_of_sweep(status, run)
         paired = isinstance(self.spec.data, PairData)
-        return lines + _next_steps(status, run, self.seen if kept is not None else 0, paired)
+        return lines + _next_steps(status, run, self.seen, paired)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -287,14 +287,15 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, run: str, saved: int, paired: bool) -> list[str]:
+def _next_steps(status: str, run: str, seen: int, paired: bool) -> list[str]:
+    """The next commands. A run without a checkpoint goes on too, from its beginning."""
     if status == "succeeded":
         return [
             f"look         gan-dist tensorboard {run}",
             f"samples      gan-dist sample {run} {'--inputs FOLDER' if paired else '--n 64'} --out samples/",
-            f"go on        gan-dist submit --resume {run} -o until={2 * saved}",
+            f"go on        gan-dist submit --resume {run} -o until={2 * seen}",
         ]
-    return [f"go on        gan-dist submit --resume {run}"] if saved else []
+    return [f"go on        gan-dist submit --resume {run}"]
 
 
 def _next_of_sweep(status: str, run: str) -> list[str]:
