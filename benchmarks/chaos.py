@@ -30,7 +30,6 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 import psutil
 from flaky_proxy import FlakyProxy
@@ -194,17 +193,19 @@ def send(target: str, how: str) -> Callable[[Scene], None]:
         else:
             hit = scene.site.processes(PROCESSES[target])
             hit = [scene.rng.choice(hit)] if target == "worker" and hit else hit
+        if not hit:
+            raise Surprise(f"there is no {target} to {how}")
         for process in hit:
-            process.send_signal(SIGNALS[how])
+            _signal(process, SIGNALS[how])
             if how == "freeze":
-                scene.later(scene.freeze_s, partial(_wake, process))
+                scene.later(scene.freeze_s, partial(_signal, process, signal.SIGCONT))
 
     return harm
 
 
-def _wake(process: psutil.Process) -> None:
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
 
 
 def fill_disk(scene: Scene) -> None:
@@ -454,17 +455,26 @@ def undisturbed(folder: Path) -> dict[str, str]:
 
 
 def print_table(rounds: list[Round]) -> None:
-    """One line for each kind of harm, and one for all."""
-    print("| harm | rounds | lost | differing | hung | tracebacks | seconds to recover |")
-    print("|---|---|---|---|---|---|---|")
-    for kind in [*dict.fromkeys(sorted(one.kind for one in rounds)), "all"]:
-        some = [one for one in rounds if kind in (one.kind, "all")]
+    """One line for each target of a harm, and one for all."""
+    print("| harm to | by | rounds | lost | differing | hung | tracebacks | seconds to go on |")
+    print("|---|---|---|---|---|---|---|---|")
+    for target in [*dict.fromkeys(target_of(kind)[0] for kind in HARMS), "all"]:
+        some = [one for one in rounds if target in (target_of(one.kind)[0], "all")]
+        if not some:
+            continue
+        hows = ", ".join(sorted({target_of(one.kind)[1] for one in some})) if target != "all" else ""
         lost = sum(not one.ended and not one.hung for one in some)
         differing = sum(one.ended and not one.same for one in some)
-        times = [one.recovered_s for one in some if one.recovered_s is not None]
-        took = f"{median(times):.0f}" if len(times) < 2 else f"{min(times):.0f} to {max(times):.0f}" if times else "-"
+        times = sorted(one.recovered_s for one in some if one.recovered_s is not None)
         counts = (len(some), lost, differing, sum(one.hung for one in some), sum(one.tracebacks for one in some))
-        print(f"| {kind} | {' | '.join(map(str, counts))} | {took if times else '-'} |")
+        took = " to ".join(dict.fromkeys(f"{one:.0f}" for one in (times[0], times[-1]))) if times else "-"
+        print(f"| {target} | {hows} | {' | '.join(map(str, counts))} | {took} |")
+
+
+def target_of(kind: str) -> tuple[str, str]:
+    """What a kind of harm is done to, and how."""
+    first, _, rest = kind.partition(" ")
+    return (rest, first) if first in SIGNALS else (first, rest)
 
 
 def run_campaign(folder: Path, *, rounds: int, seed: int, freeze_s: float, only: str) -> list[Round]:

@@ -220,7 +220,7 @@ class Attempt:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:
             return lines + _next_of_sweep(status, run)
-        return lines + _next_steps(status, self.spec, run, kept is not None)
+        return lines + _next_steps(status, self.spec, run)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -274,7 +274,9 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, spec: JobSpec, run: str, saved: bool) -> list[str]:
+<<<<<<< HEAD
+def _next_steps(status: str, spec: JobSpec, run: str) -> list[str]:
+    """The next commands. A run without a checkpoint goes on too, from its beginning."""
     resume = ("submit", "--resume", run)
     if status == "succeeded":
         drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData) else ("--n", 64)
@@ -283,7 +285,7 @@ def _next_steps(status: str, spec: JobSpec, run: str, saved: bool) -> list[str]:
             f"samples      {command('sample', run, *drawn, '--out', 'samples/')}",
             f"go on        {command(*resume, '-o', spec.doubled)}",
         ]
-    return [f"go on        {command(*resume)}"] if saved else []
+    return [f"go on        {command(*resume)}"]
 
 
 def _next_of_sweep(status: str, run: str) -> list[str]:

@@ -21,7 +21,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import flatten_keys
 from gan_dist.spec.schedules import is_due, is_early_look
 from gan_dist.training.batches import BatchFactory
-from gan_dist.training.run_logger import RunLogger, Stats, memory_gib
+from gan_dist.training.run_logger import RunLogger, Stats, memory_gib, show_storage_errors_once
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
 
@@ -65,6 +65,7 @@ class RunCallbacks:
         """Before the first iteration of this attempt."""
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
+            show_storage_errors_once()
             self.journal = RunLogger(self.folder.folder, state.seen, self._not_copied)
             epoch = epoch_samples(self.rows.facts.count, self.spec.batch)
             self.watch = watch_reports(self.journal.reports(), self.spec, state.stages[-1].ends, epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,17 @@ from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
 
 LONG_BYTES = 8 << 20
+_show_thread_error = threading.excepthook
+
+
+def show_storage_errors_once() -> None:
+    """Keep the traceback of TensorBoard's writing thread from the terminal: its error is raised with the next entry."""
+    threading.excepthook = _show_other_errors
+
+
+def _show_other_errors(error: threading.ExceptHookArgs) -> None:
+    if type(error.thread).__name__ != "_AsyncWriterThread":
+        _show_thread_error(error)
 
 
 class RunLogger:

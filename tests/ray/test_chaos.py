@@ -14,6 +14,7 @@ import pytest
 from gan_dist.launch.load_job import load_job
 from tests.helpers import ROOT
 from tests.integration.gang import Training, train_together
+from tests.ray.conftest import Site
 
 pytestmark = pytest.mark.ray
 SEED = 21
@@ -31,11 +32,10 @@ def chaos() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(chaos: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("chaos")
-    (folder / "job.yaml").write_text(chaos.JOB)
-    yield folder
-    chaos.Site(folder).start("down").finish()
+def folder(chaos: Any, site: Site) -> Path:
+    """The folder of all tests here, so that they share a cluster; after a harm to it, the one that took its place."""
+    (site.root / "job.yaml").write_text(chaos.JOB)
+    return site.root
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
-from gan_dist.training.run_logger import FOLD, Stats
+from gan_dist.errors import StorageError
+from gan_dist.runs.storage import Folder
+from gan_dist.training.run_logger import FOLD, RunLogger, Stats, show_storage_errors_once
 from tests.helpers import CPU
 
 NAN = float("nan")
@@ -56,3 +62,16 @@ def test_what_is_bad_elsewhere_is_named_here() -> None:
 
 def test_all_may_be_well() -> None:
     assert added(a=1.0).not_finite(alone) == [] and Stats(CPU).not_finite(alone) == []
+
+
+def test_a_board_that_cannot_be_written_shows_no_traceback_of_its_thread(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    show_storage_errors_once()
+    journal = RunLogger(Folder.at(tmp_path / "r"), 0, print)
+    journal.scalars({"loss/D": 1.0}, 8)
+    shutil.rmtree(tmp_path / "r")
+    with pytest.raises((OSError, StorageError)):
+        for seen in range(16, 800, 8):
+            journal.scalars({"loss/D": 1.0}, seen)
+    assert "Traceback" not in capfd.readouterr().err

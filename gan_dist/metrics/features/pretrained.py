@@ -175,7 +175,7 @@ LITE0_SIZE = 224
 
 
 class EfficientNetLite0(nn.Module):
-    """Features of EfficientNet-lite0 (Tan and Le 2019, arXiv 1905.11946), whose weights come with `gan-dist[pretrained]`.
+    """Features of EfficientNet-lite0 (Tan and Le 2019, arXiv 1905.11946), with weights of `gan-dist[pretrained]`.
 
     The 1280 pooled features, at 224 pixels (bilinear, antialiased). Grey images are repeated to three channels. It is
     no judge of a run whose discriminator looked through the same network.
