@@ -156,6 +156,12 @@ def build_component(
         return factory(**supplied, **values)
     except ValueError as error:
         raise UsageError(f"{kind} '{use}': {error}") from error
+    except (TypeError, ArithmeticError, RuntimeError) as error:
+        if use not in ALIASES[kind]:
+            raise  # a person's own, who wants the traceback
+        # Of ours the job's arguments were checked one by one; together they may still be more than torch can build.
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{kind} '{use}': cannot be built with these arguments: {told}") from error
 
 
 def check_class(kind: Kind, use: str, found: Any) -> None:

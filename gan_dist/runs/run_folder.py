@@ -24,9 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from gan_dist.errors import NoSuchRun, UsageError
+from pydantic import ValidationError
+
+from gan_dist.errors import NoSuchRun, StorageError, UsageError
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.job import JobSpec
 
 PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
@@ -59,6 +62,30 @@ class RunFolder:
             raise NoSuchRun(f"{self.uri}: no run is stored here (request.json is missing)")
         return found
 
+    def job(self) -> dict[str, Any]:
+        """The job that was submitted, as plain values.
+
+        Raises:
+            NoSuchRun: the folder holds no run.
+            StorageError: it holds no job.
+        """
+        found = self.request().get("job")
+        if not isinstance(found, dict):
+            raise StorageError(f"{self.uri}: request.json is damaged: it holds no job")
+        return found
+
+    def spec(self) -> JobSpec:
+        """The job that was submitted.
+
+        Raises:
+            NoSuchRun: the folder holds no run.
+            StorageError: the job is damaged.
+        """
+        try:
+            return JobSpec.model_validate(self.job())
+        except ValidationError as error:
+            raise StorageError(f"{self.uri}: the job in request.json is damaged: {_first(error)}") from error
+
     def status(self) -> dict[str, Any]:
         """The last known standing; a run that never started has status `pending`."""
         return self.folder.read_json("status.json") or {"status": "pending", "seen": 0, "attempt": 0}
@@ -77,7 +104,7 @@ class RunFolder:
     def searched(self) -> list[str]:
         """The keys that the sweep of this trial searches; none where this is no trial."""
         sweep = (self.folder.read_json("request.json") or {}).get("sweep")
-        return [] if sweep is None else list(RunFolder(Folder(sweep)).request()["job"]["sweep"]["space"])
+        return [] if sweep is None else list(RunFolder(Folder(sweep)).job()["sweep"]["space"])
 
     def grids(self) -> list[str]:
         """Files of generated samples in `grids/`, the oldest first; those of real ones are none."""
@@ -158,6 +185,11 @@ def _is_dead(lease: dict[str, Any]) -> bool:
     if lease.get("boot") == _boot_id() and lease.get("host") == os.uname().nodename:
         return _birth(lease["pid"]) != lease.get("born")
     return time.time() - float(lease.get("time", 0)) > LEASE_S
+
+
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
 
 
 def _boot_id() -> str:

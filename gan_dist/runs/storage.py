@@ -224,7 +224,11 @@ class Folder:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of this folder, or None when it is absent, cut short or far too large."""
+        """A JSON file of this folder, or None when it is absent, cut short or far too large.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
         try:
             content = self.read(name, LARGEST_JSON)
             found = json.loads(content) if len(content) <= LARGEST_JSON else None
@@ -232,6 +236,8 @@ class Folder:
             raise
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
             return None
+        except OSError as error:  # of a disk
+            raise StorageError(f"storage {self.uri!r}: {name} cannot be read: {error.strerror or error}") from error
         return found if isinstance(found, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
