@@ -65,6 +65,7 @@ class Attempt:
     error: Exception | None = field(default=None, init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
     _fresh: bool = field(default=False, init=False)
+    _begun: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
@@ -140,6 +141,7 @@ class Attempt:
         if not self.folder.folder.exists("request.json"):
             self.folder.folder.write_json("request.json", self.request.record())
             self.folder.folder.write_json(JOB, json.loads(self.request.spec))
+        self._begun = True
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
 
     def _code(self) -> bytes:
@@ -174,8 +176,13 @@ class Attempt:
         return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
 
     def _record(self, **changes: Any) -> None:
-        if not self.displaced:  # else the status is the other's
+        if not self.displaced and not self._is_gone():  # else the status is the other's, or nobody's
             self._written(lambda: self.folder.update(**changes))
+
+    def _is_gone(self) -> bool:
+        """Whether the run's folder, on a disk, was deleted or moved away from under it."""
+        local = self.folder.folder.local
+        return self._begun and local is not None and not (local / "request.json").exists()
 
     def _written(self, write: Callable[[], None]) -> None:
         """Write a record; where the storage is full or gone, say so and go on to the end that is being told."""
@@ -230,6 +237,9 @@ class Attempt:
 
     def _renew(self) -> None:
         """Say that the writer is alive. One that slept for long may find that another took its place: it stops."""
+        if self._is_gone():
+            self.stop.set()  # what is written next says so; nothing is made in its place
+            return
         if self.displaced or self.folder.renew(self.request.attempt):
             return
         self.displaced = True

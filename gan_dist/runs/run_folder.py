@@ -111,16 +111,19 @@ class RunFolder:
         return [name for name in self.folder.child("grids").names() if not name.startswith("real.")]
 
     def reports(self) -> list[dict[str, Any]]:
-        """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
-        if not self.folder.exists("scalars.jsonl"):
+        """The lines of `scalars.jsonl`; one that a kill cut short is no report.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
+        try:
+            return parse_reports(self.folder.read("scalars.jsonl"))
+        except FileNotFoundError:
             return []
-        found = []
-        for line in self.folder.read("scalars.jsonl").decode().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r}: scalars.jsonl cannot be read: {error.strerror}") from error
 
     def measured(self) -> Folder:
         """Where what metrics need to know of the data is kept beside these."""
@@ -265,6 +268,19 @@ def log_prints(folder: RunFolder, attempt: int, left: Callable[[], None] = lambd
         finally:
             sys.stdout, sys.stderr = out, err
             mirror.close()
+
+
+def parse_reports(content: bytes) -> list[dict[str, Any]]:
+    """The reports in a file of them, passing over lines that are none."""
+    found = []
+    for line in content.splitlines():
+        try:
+            report = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(report, dict) and all(isinstance(value, int | float) for value in report.values()):
+            found.append(report)
+    return [report for report in found if "seen" in report]
 
 
 @dataclass(frozen=True)
