@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, submit
+from gan_dist.spec.secrets import redact
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -94,11 +95,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         code = _code_of(error)
     except Exception as error:
         print(
-            f"error: {type(error).__name__}: {error}\n(a defect of gan-dist; {_crash_note()})",
+            f"error: {type(error).__name__}: {redact(str(error))}\n(a defect of gan-dist; {_crash_note()})",
             file=sys.stderr,
         )
         code = FAILED
@@ -118,7 +119,7 @@ def _crash_note() -> str:
     from gan_dist.errors import StorageError
     from gan_dist.runs.storage import home
 
-    crashed = traceback.format_exc()
+    crashed = redact(traceback.format_exc())
     try:
         note = home() / "crash.txt"
         note.parent.mkdir(parents=True, exist_ok=True)

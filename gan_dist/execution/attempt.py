@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gan_dist.errors import (
     CheckpointError,
@@ -34,6 +34,7 @@ from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.secrets import redact, redact_values
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
@@ -71,6 +72,8 @@ class Attempt:
         self.folder = RunFolder(Folder(self.request.uri))
         self.spec = spec_of(self.request)
         self.began = time.time()
+        listener = self.emit
+        self.emit = lambda event: listener(cast(Event, redact_values(event)))
 
     def on_event(self, event: Event) -> None:
         """Take an event of the workers: remember where the run stands, and pass it on."""
@@ -172,7 +175,7 @@ class Attempt:
     def _defect(self, error: Exception) -> str:
         """A text for an exception that is nobody's fault but ours; its traceback is kept in the run folder."""
         name = f"logs/crash-{self.request.attempt}.txt"
-        self._written(lambda: self.folder.folder.write(name, traceback.format_exc().encode()))
+        self._written(lambda: self.folder.folder.write(name, redact(traceback.format_exc()).encode()))
         return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
 
     def _record(self, **changes: Any) -> None:

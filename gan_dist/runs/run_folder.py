@@ -30,6 +30,7 @@ from gan_dist.errors import NoSuchRun, StorageError, UsageError
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.secrets import redact, redact_values
 
 PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
@@ -92,7 +93,8 @@ class RunFolder:
 
     def update(self, **changes: Any) -> None:
         """Change some fields of the status record; others stay."""
-        self.folder.write_json("status.json", {**self.status(), **changes, "updated": time.time()})
+        told = redact_values({**self.status(), **changes})
+        self.folder.write_json("status.json", {**told, "updated": time.time()})
 
     def checkpoints(self) -> Folder:
         return self.folder.child("checkpoints")
@@ -218,7 +220,7 @@ class AttemptLog:
         self.file, self.mirror = file, mirror
 
     def write(self, text: str) -> None:
-        self.file.write(text)
+        self.file.write(redact(text))
         self.file.flush()
         self.mirror.push(PUSH_S)
 

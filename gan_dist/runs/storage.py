@@ -18,6 +18,7 @@ from uuid import uuid4
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
 from gan_dist.runs.unpacking import LARGEST_JSON
 from gan_dist.spec.paths import absolute_path
+from gan_dist.spec.secrets import holds_credentials, redact
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -57,8 +58,11 @@ class Folder:
     def at(cls, location: str | Path) -> Folder:
         """The folder at a local path (made absolute) or a URI."""
         text = str(location)
-        if "?" in text and is_uri(text):
-            raise StorageError(f"{text!r}: leave the query out; AWS_ENDPOINT_URL and AWS_DEFAULT_REGION are read")
+        if is_uri(text) and ("?" in text or holds_credentials(text)):
+            raise StorageError(
+                f"{redact(text)!r}: leave queries and passwords out; AWS_ENDPOINT_URL, AWS_DEFAULT_REGION, "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are read"
+            )
         if "://" in text:
             return cls(text.rstrip("/"))
         return cls(str(absolute_path(text)))
