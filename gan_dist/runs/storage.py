@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
+PIECE = 1 << 20
 SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
 
 
@@ -178,14 +179,13 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        count = -1 if most is None else most + 1
         if self.local is not None:
             with open(f"{self.local}/{name}", "rb") as file:
-                return file.read(count)
+                return _read(file, most)
         with self._reaching():
             system, path = self.open()
             with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
-                return bytes(stream.read() if most is None else stream.read(count))
+                return _read(stream, most)
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file; a reader sees the old content or the new, never a part.
@@ -284,6 +284,16 @@ class Folder:
             system.delete_dir(target)
         elif kind == FileType.File:
             system.delete_file(target)
+
+
+def _read(stream: Any, most: int | None) -> bytes:
+    """A stream to its end, or one byte more than `most`; piece by piece, as as much memory is taken as is asked for."""
+    if most is None:
+        return bytes(stream.read())
+    content = b""
+    while piece := stream.read(min(PIECE, most + 1 - len(content))):
+        content += piece
+    return content
 
 
 def locate(location: str) -> tuple[Folder, str | None]:
