@@ -13,6 +13,7 @@ import typer
 from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, shipped, submit
 from gan_dist.cli.output import emit
 from gan_dist.spec.problems import Problem
+from gan_dist.spec.secrets import redact
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -116,6 +117,7 @@ def _wants_json() -> bool:
 
 def _tell(message: str, code: int, problems: Iterable[Problem] = ()) -> None:
     """An error for people on standard error, or with --json as the one document on standard output."""
+    message = redact(message)
     if not _wants_json():
         print(f"error: {message}", file=sys.stderr)
         return
@@ -135,7 +137,7 @@ def _crash_note() -> str:
     from gan_dist.errors import StorageError
     from gan_dist.runs.storage import home
 
-    crashed = traceback.format_exc()
+    crashed = redact(traceback.format_exc())
     try:
         note = home() / "crash.txt"
         note.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from bdb import BdbQuit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gan_dist.errors import (
     CheckpointError,
@@ -38,6 +38,7 @@ from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.secrets import redact, redact_values
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
@@ -72,11 +73,14 @@ class Attempt:
     error: Exception | None = field(default=None, init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
     _fresh: bool = field(default=False, init=False)
+    _begun: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
         self.spec = spec_of(self.request)
         self.began = time.time()
+        listener = self.emit
+        self.emit = lambda event: listener(cast(Event, redact_values(event)))
 
     def on_event(self, event: Event) -> None:
         """Take an event of the workers: remember where the run stands, and pass it on."""
@@ -152,6 +156,7 @@ class Attempt:
             self.folder.folder.write_json("request.json", self.request.record())
         if not self.folder.folder.exists(JOB):
             self.folder.folder.write_json(JOB, json.loads(self.request.spec))
+        self._begun = True
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
 
     def _code(self) -> bytes:
@@ -182,12 +187,17 @@ class Attempt:
     def _defect(self, error: Exception) -> str:
         """A text for an exception that is nobody's fault but ours; its traceback is kept in the run folder."""
         name = f"logs/crash-{self.request.attempt}.txt"
-        self._written(lambda: self.folder.folder.write(name, traceback.format_exc().encode()))
+        self._written(lambda: self.folder.folder.write(name, redact(traceback.format_exc()).encode()))
         return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
 
     def _record(self, **changes: Any) -> None:
-        if not self.displaced:  # else the status is the other's
+        if not self.displaced and not self._is_gone():  # else the status is the other's, or nobody's
             self._written(lambda: self.folder.update(**changes))
+
+    def _is_gone(self) -> bool:
+        """Whether the run's folder, on a disk, was deleted or moved away from under it."""
+        local = self.folder.folder.local
+        return self._begun and local is not None and not (local / "request.json").exists()
 
     def _written(self, write: Callable[[], None]) -> None:
         """Write a record; where the storage is full or gone, say so and go on to the end that is being told."""
@@ -263,6 +273,9 @@ class Attempt:
 
     def _renew(self) -> None:
         """Say that the writer is alive. One that slept for long may find that another took its place: it stops."""
+        if self._is_gone():
+            self.stop.set()  # what is written next says so; nothing is made in its place
+            return
         if self.displaced or self.folder.renew(self.request.attempt):
             return
         self.displaced = True
@@ -274,7 +287,6 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-<<<<<<< HEAD
 def _next_steps(status: str, spec: JobSpec, run: str) -> list[str]:
     """The next commands. A run without a checkpoint goes on too, from its beginning."""
     resume = ("submit", "--resume", run)

@@ -25,9 +25,9 @@ from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
-from gan_dist.registry.lookup import add_import_roots
+from gan_dist.registry.lookup import add_import_roots, check_arguments
 from gan_dist.registry.trust import check_trust, foreign_code
-from gan_dist.runs.checkpoint import Checkpoint, load_weights, newest
+from gan_dist.runs.checkpoint import Checkpoint, check_weights, load_weights, newest
 from gan_dist.runs.code import stored_code, unpack_code
 from gan_dist.runs.index import find_run
 from gan_dist.runs.run_folder import PREPARED, RunFolder
@@ -316,11 +316,25 @@ def _built(
         code = str(unpack_code(kept))
         spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": code})})
     add_import_roots([spec.environment.code or "."])
-    generator = build_networks(spec, facts)["generator"]
+    _check_stored(spec, facts, tensors, name)
+    generator = build_networks(spec, facts, ["generator"])["generator"]
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
     return generator.eval().requires_grad_(False), spec
+
+
+def _check_stored(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str) -> None:
+    """Whether a stored generator is what its job says, before any memory is taken for it.
+
+    Raises:
+        UsageError: its arguments are none of its class, or its weights are of another network.
+    """
+    wrong = check_arguments("generator", spec.generator.use, spec.generator.args, [spec.environment.code or "."])
+    if wrong:
+        raise UsageError("; ".join(f"generator.{key}: {text}" for key, text in wrong))
+    with torch.device("meta"):
+        check_weights(build_networks(spec, facts, ["generator"])["generator"], tensors, name)
 
 
 def _checkpoint(run: str | RunFolder) -> Checkpoint:

@@ -68,7 +68,7 @@ def resume_spec(
             can be used.
         JobError: a change is no valid job.
     """
-    stored_job: dict[str, Any] = run.request()["job"]
+    stored_job: dict[str, Any] = run.job()
     changes = overrides_document(overrides)
     document = merge_documents(Document(stored_job, {}), changes)
     spec = parse_job(document)
@@ -79,7 +79,7 @@ def resume_spec(
         problems = check_sweep(spec, document, roots)
     if problems:
         raise JobError(problems)
-    _refuse_changes(JobSpec.model_validate(stored_job), spec)
+    _refuse_changes(run.spec(), spec)
     _refuse_finished(run, spec)
     return spec
 

@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
 from gan_dist.errors import JobError
 from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted_key, nearest_name, show_value
 from gan_dist.spec.schedules import is_schedule
+from gan_dist.spec.secrets import holds_credentials, redact
 
 MAX_BYTES = 256_000
 MAX_VALUES = 20_000
@@ -260,7 +261,8 @@ class _Reader:
 
 
 def unusable_values(document: Document) -> list[Problem]:
-    """Every value and key of a document, wherever it came from, that no file holds and JSON does not carry."""
+    """Every value and key of a document, wherever it came from, that no file holds, that JSON does not carry, or that
+    is nobody's business."""
     found: list[Problem] = []
 
     def look(value: Any, at: Keys) -> None:
@@ -283,9 +285,14 @@ def unusable_values(document: Document) -> list[Problem]:
 
 
 def _unusable(value: Any) -> str:
-    """Why neither a file's name nor a number nor JSON can be of this value; empty where they can."""
+    """Why a job does not hold this value; empty where it may."""
     if isinstance(value, str) and (odd := _NO_TEXT.search(value)):
         return f"{show_value(value)} holds U+{ord(odd.group()):04X}, which is no character of a text; remove it"
+    if isinstance(value, str) and holds_credentials(value):
+        return (
+            f"{redact(value)!r} holds a password or token, which every record of the run would show; leave it out, and "
+            "name the variable that holds it in environment.env"
+        )
     if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
         return f"is a number of more than {len(str(LARGEST_NUMBER)) - 1} digits"
     return ""

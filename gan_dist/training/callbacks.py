@@ -235,6 +235,7 @@ class RunCallbacks:
             "created": time.time(),
         }
         if self.journal is not None:
+            self.journal.check_there()
             self.journal.push()  # whoever resumes from it finds the curves up to here
         written = checkpoint.write(parent, name, networks=networks, training=training, meta=meta)
         keep = self.spec.keep

@@ -190,10 +190,13 @@ def test_wrong_requests(cli):
     assert cli("down")[:2] == (0, "no local Ray of ours runs\n")
 
 
+META = {"clock": {"seen": 64, "reals_drawn": 64}, "metrics": {}, "data": {}, "job": {}}
+
+
 def test_what_may_be_taken_from_another_run(cli, home):
-    networks, meta = {"generator": {"weight": torch.ones(2)}}, {"clock": {"seen": 64}, "metrics": {}, "data": {}}
+    networks = {"generator": {"weight": torch.ones(2)}}
     folder = checkpoint.write(
-        stored(home, "one").checkpoints(), "000000000064-a1", networks=networks, training={}, meta=meta
+        stored(home, "one").checkpoints(), "000000000064-a1", networks=networks, training={}, meta=META
     ).folder.uri
     source, job = str(home / "runs/one/checkpoints/000000000064-a1"), str(ROOT / "jobs/mlp.yaml")
 

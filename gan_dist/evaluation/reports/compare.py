@@ -50,7 +50,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0, *, tru
     """
     if len(runs) < 2:
         raise UsageError("name two runs or more: gan-dist compare RUN RUN")
-    jobs = [flatten_keys(run.request()["job"]) for run in runs]
+    jobs = [flatten_keys(run.job()) for run in runs]
     reports = {run.id: run.reports() for run in runs}
     tag = _tag(list(reports.values()), scalar)
     lines = {

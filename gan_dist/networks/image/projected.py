@@ -52,6 +52,8 @@ class Discriminator(nn.Module):
     channels_last = True
     couples_batch = True
     sizes: ClassVar[dict[str, int]] = {}
+    image_channels: ClassVar[tuple[int, ...]] = (1, 3)
+    batch_norm: ClassVar[bool] = True
 
     def __init__(
         self,
