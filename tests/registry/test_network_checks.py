@@ -16,7 +16,7 @@ from gan_dist.registry.lookup import build_component
 from gan_dist.registry.network_checks import has_batch_norm
 from gan_dist.registry.signatures import read_signature
 from gan_dist.registry.slots import ComponentSlot, component_slots
-from tests.helpers import SMALL, narrow_backbone
+from tests.helpers import SMALL
 
 DCGAN: dict[str, Any] = {
     **SMALL,
@@ -87,7 +87,6 @@ def _built(kind: str, use: str) -> torch.nn.Module:
 def test_classes_say_truly_whether_they_have_batch_normalisation(
     kind: str, use: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow_backbone(monkeypatch)
     norms = [
         module for module in _built(kind, use).modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
     ]
