@@ -267,6 +267,12 @@ def is_user_code(error: BaseException) -> bool:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether networks and batch do not fit: on a CPU torch says so in words alone."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+
+
 def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 

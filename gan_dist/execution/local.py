@@ -12,9 +12,9 @@ from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.machine import available_memory
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
-from gan_dist.errors import PreflightError, UserCodeError
+from gan_dist.errors import OutOfMemory, PreflightError, UserCodeError
 from gan_dist.events import Emit
-from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
+from gan_dist.execution.attempt import Attempt, is_out_of_memory, is_user_code, user_traceback
 from gan_dist.execution.log_lines import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.signals import asking_to_stop
@@ -80,6 +80,9 @@ def train_here(
         except Exception as error:
             if is_user_code(error):
                 raise UserCodeError(user_traceback(error)) from error
+            if is_out_of_memory(error):
+                told = f"the networks and a batch of {one.batch} do not fit into this machine's memory"
+                raise OutOfMemory(f"{told}; set micro_batch, or make them smaller") from error
             raise
 
     if smoke:
