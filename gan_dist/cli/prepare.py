@@ -33,7 +33,7 @@ def prepare(
         str, typer.Option("--size", metavar="N|HxW", help="Pixels to resize to: 64, or 64x96 (height x width).")
     ] = "64",
     channels: Annotated[str, typer.Option(help="auto, 1 (grey), 3 (colour) or 4 (with transparency).")] = "auto",
-    labels: Annotated[str, typer.Option(help="none, folders, or source.")] = "none",
+    labels: Annotated[str, typer.Option(help="none, folders, source or vectors.")] = "none",
     fit: Annotated[str, typer.Option(help="How images get the shape of --size: crop, pad or stretch.")] = "crop",
     background: Annotated[str, typer.Option(help="Colour under transparency and around padded images.")] = "black",
     max_rejected: Annotated[float, typer.Option(help="Share of samples that may be broken.", min=0, max=1)] = 0.01,

@@ -86,6 +86,7 @@ def test_each_epoch_has_a_new_order_and_each_seed_its_own(window: int) -> None:
     assert len(orders) == 16
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 2**40), st.integers(0, 3))
 def test_position_is_exact_from_anywhere(iteration: int, seed: int, window: int) -> None:
     plan = ServingOrder(seed, 8, (9, 20, 1, 15), window)

@@ -170,6 +170,7 @@ def test_batch_size_does_not_matter(chunk: int, tmp_path: Path, monkeypatch: pyt
     assert values(tmp_path / "other") == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_once_and_its_accuracy_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = [{"use": "frechet", "features": "classifier", "samples": 100}]
     monkeypatch.setattr("gan_dist.metrics.features.classifiers.CLASSIFIER_EPOCHS", 1)  # enough for these digits
@@ -301,6 +302,7 @@ def test_metrics_may_change_on_resume(tmp_path: Path) -> None:
     assert_same_state(again.newest, alone.newest)
 
 
+@pytest.mark.slow
 def test_a_worker_without_metrics_imports_none_of_this(tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -56,7 +57,7 @@ FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 def imported(path: Path) -> Iterator[str]:
     """Modules of ours that a file imports, also inside functions and for types only."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -93,6 +94,11 @@ def test_imports_go_down(package: str) -> None:
     assert not up
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def test_no_imports_go_in_a_circle() -> None:
     graph = {module: set(imported(path)) - {module, "gan_dist"} for module, path in FILES.items()}
     try:
@@ -120,7 +126,7 @@ def test_ray_stays_in_few_files() -> None:
 
 
 def _ray_imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "ray" for alias in node.names):
             yield "import ray"
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray":
@@ -130,7 +136,7 @@ def _ray_imports(path: Path) -> Iterator[str]:
 def test_functions_are_small() -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     for module, path in FILES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, functions):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 assert length <= MOST_LINES_OF_A_FUNCTION, f"{module}.{node.name} has {length} lines"

@@ -105,6 +105,7 @@ def test_a_storage_that_is_away_for_a_moment_ends_no_training(bucket: str, monke
     assert attempt.folder.status()["seen"] == 16
 
 
+@pytest.mark.slow
 def test_what_is_not_reached_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     folder = Folder("s3://elsewhere/runs")

@@ -286,7 +286,8 @@ def test_a_finished_run_wants_more_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         resume_spec(run, ["optimizer.lr=1e-4"])
     assert str(caught.value) == (
-        "run run is finished (48 of 48 samples seen); to go on, raise until: gan-dist submit --resume run -o until=96"
+        "run run is finished (48 of 48 samples seen); to go on, make it longer: "
+        "gan-dist submit --resume run -o 'until=12 steps'"
     )
     assert resume_spec(run, ["until=7 steps"]).until is not None
 

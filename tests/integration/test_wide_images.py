@@ -92,7 +92,7 @@ def test_measured_against_folders(run: RunFolder, cli: Cli, tmp_path: Path) -> N
     assert code != 0 and "images of 32x48 RGB and images of 48x32 RGB" in out + err
 
 
-@pytest.mark.parametrize("form", ["safetensors", "torch"])
+@pytest.mark.parametrize("form", ["safetensors", pytest.param("torch", marks=pytest.mark.slow)])
 def test_given_away(run: RunFolder, cli: Cli, tmp_path: Path, form: str) -> None:
     code, _, err = cli("export", run.uri, "--out", tmp_path / "out", "--format", form)
     assert code == 0, err

@@ -89,8 +89,8 @@ class Discriminator(nn.Module):
         try:
             if named != RANDOM:
                 weights_file(name, named)
-        except ValueError:
-            return {"weights": RANDOM}, f"the weights of {name} are not at hand: rehearsing with random ones"
+        except ValueError as error:
+            return {"weights": RANDOM}, f"{error}; a rehearsal takes random ones"
         return None
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:

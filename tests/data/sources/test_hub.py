@@ -100,6 +100,7 @@ def prepare(source: str, target: Path, environment: dict[str, str], *options: st
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_folder_of_images(tmp_path: Path, hub: tuple[Path, dict[str, str]]) -> None:
     root, environment = hub
     many(root / "images", 12)

@@ -232,7 +232,8 @@ def test_a_group_s_logits_are_the_same_in_any_company() -> None:
     assert not torch.allclose(discriminator(x)[:3], discriminator(x[:3])), "within a group they depend on each other"
 
 
-@pytest.mark.parametrize("classes", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.slow
 def test_both_can_be_differentiated_twice(classes: int) -> None:
     generator, discriminator = pair(8, 1, classes)
     generator.to(WIDE)
