@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -70,7 +69,9 @@ def rows_of(spec: JobSpec) -> Memory:
     """The digits of a job, read once for all tests."""
     assert isinstance(spec.data, ImageData)
     read = _digits(spec.data.size, spec.data.labels)
-    return Memory(blocks=read.blocks, labels=read.labels, facts=read.facts, seed=spec.seed, batch=spec.batch)
+    return Memory(
+        blocks=read.blocks, labels=read.labels, facts=read.facts, seed=spec.seed, batch=spec.batch, vectors=read.vectors
+    )
 
 
 @dataclass
@@ -173,18 +174,6 @@ def assert_same_state(one: Checkpoint, other: Checkpoint) -> None:
     for name, value in first.items():
         same = torch.equal(value, second[name]) if isinstance(value, Tensor) else value == second[name]
         assert same, f"{name} differs"
-
-
-def narrow_backbone(patch: pytest.MonkeyPatch) -> None:
-    """Lets `backbone: vgg16` be a network of the same layers with an eighth of the channels: of random weights, one as
-    wide as it is takes seconds to make and to look through."""
-    from torchvision.models import vgg
-
-    from gan_dist.networks.layers.pretrained_backbone import KNOWN
-
-    patch.setitem(vgg.cfgs, "D", [one if isinstance(one, str) else one // 8 for one in vgg.cfgs["D"]])
-    wide = KNOWN["vgg16"]
-    patch.setitem(KNOWN, "vgg16", wide._replace(channels=tuple(one // 8 for one in wide.channels)))
 
 
 class Bare:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, submit
+from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, shipped, submit
+from gan_dist.cli.output import emit
+from gan_dist.spec.problems import Problem
+from gan_dist.spec.secrets import redact
 
 FAILED, WRONG, UNKNOWN_RUN, NO_CLUSTER, INTERRUPTED = 1, 2, 4, 5, 130
 
@@ -63,6 +66,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
 for panel, commands in PANELS.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
+app.add_typer(shipped.app, name="jobs", rich_help_panel="Write jobs")
 
 
 def _show_version(wanted: bool) -> None:
@@ -85,24 +89,39 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except USAGE_ERROR as error:
-        error.show()
+        if _wants_json():
+            _tell(error.format_message(), error.exit_code)
+        else:
+            error.show()
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+        if _wants_json():
+            _tell("interrupted", code)
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
         code = _code_of(error)
+        _tell(str(error), code, getattr(error, "problems", ()))
     except Exception as error:
-        print(
-            f"error: {type(error).__name__}: {error}\n(a defect of gan-dist; {_crash_note()})",
-            file=sys.stderr,
-        )
         code = FAILED
+        _tell(f"{type(error).__name__}: {error}\n(a defect of gan-dist; {_crash_note()})", code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wants_json() -> bool:
+    return "--json" in sys.argv[1:]
+
+
+def _tell(message: str, code: int, problems: Iterable[Problem] = ()) -> None:
+    """An error for people on standard error, or with --json as the one document on standard output."""
+    message = redact(message)
+    if not _wants_json():
+        print(f"error: {message}", file=sys.stderr)
+        return
+    emit({"error": {"code": code, "message": message, "problems": [one.record() for one in problems]}})
 
 
 def _code_of(error: ValueError) -> int:
@@ -118,7 +137,7 @@ def _crash_note() -> str:
     from gan_dist.errors import StorageError
     from gan_dist.runs.storage import home
 
-    crashed = traceback.format_exc()
+    crashed = redact(traceback.format_exc())
     try:
         note = home() / "crash.txt"
         note.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,11 @@ def evaluate(
     metric: Metric = None,
     n: Count = None,
     features: Annotated[
-        str | None, typer.Option(help="What images are compared by: see `gan-dist help metrics`.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="What images are compared by: NAME, NAME:FILE, or {use: NAME, ...}; see `gan-dist help metrics`.",
+            metavar="NAME",
+        ),
     ] = None,
     temperature_grid: Annotated[
         bool, typer.Option("--temperature-grid", help="Of text: measure at temperatures around 1, and draw the curves.")
@@ -224,7 +228,7 @@ def _plotted(found: EvaluationResult, out: Path | None) -> Path:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+    return "-" if value is None else f"{value:.4g}"
 
 
 def compare(

@@ -31,7 +31,7 @@ def validate(
             load_job(file, overrides or ())
             problems = []
         except JobError as error:
-            problems = [problem._asdict() for problem in error.problems]
+            problems = [problem.record() for problem in error.problems]
             if not as_json:
                 say(str(error), aside=True)
         reports.append({"file": str(file), "ok": not problems, "problems": problems})

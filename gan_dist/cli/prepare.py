@@ -164,7 +164,7 @@ def _lines(found: Prepared) -> list[str]:
         f"folder     {found.folder.uri}",
         f"source     {found.manifest['source']}",
         f"samples    {facts.count:,} {facts.described}, {size(found.bytes)} in {len(shards)} shards",
-        f"classes    {counted or 'none'}",
+        f"classes    {counted or ('vectors' if facts.vectors else 'none')}",
         f"checksum   {facts.checksum}",
         f"rejected   {len(facts.rejected)}",
     ]

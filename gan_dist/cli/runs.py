@@ -29,16 +29,39 @@ Report = Annotated[
     Path | None,
     typer.Option("--report", help="Of a sweep: all of it in a file that needs no network.", metavar="FILE.html"),
 ]
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option("--status", help="Only these: pending, running, succeeded, stopped, failed, lost.", metavar="STATUS"),
+]
+Name = Annotated[str, typer.Option(help="Only runs whose id holds this; `*` stands for anything.", metavar="TEXT")]
+Since = Annotated[
+    str | None, typer.Option(help="Only runs since then: an age, 12h or 3d, or a date.", metavar="AGE|DATE")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
+Sort = Annotated[str, typer.Option(help="started (newest first), name, status or seen.", metavar="KEY")]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
 
 
-def list_runs(storage: options.Storage = None, as_json: options.Json = False) -> None:
-    """Every run: those started from here, and those stored in --storage."""
-    from gan_dist.launch.run_status import statuses
+def list_runs(
+    status: Statuses = None,
+    name: Name = "",
+    since: Since = None,
+    limit: Limit = None,
+    sort: Sort = "started",
+    storage: options.Storage = None,
+    as_json: options.Json = False,
+) -> None:
+    """The runs that were started from here or lie in ./runs, newest first; with --storage, those that lie there."""
+    from gan_dist.launch.run_status import RunFilter, every_status, parse_since
 
-    rows = statuses(storage)
+    earliest = 0.0 if since is None else parse_since(since, time.time())
+    wanted = RunFilter(statuses=status or (), name=name, since=earliest, limit=limit, sort=sort)
+    every = every_status(storage)
+    rows = wanted.select(every)
     if as_json:
         emit(rows)
+    elif every and not rows:
+        say(f"none of {len(every)} runs fits")
     elif not rows:
         say("no runs yet: gan-dist submit jobs/dcgan.yaml")
     else:
@@ -265,13 +288,14 @@ def print_results_of_sweep(
     run: RunFolder, *, target: Path | None, plots: Path | None, page: Path | None, as_json: bool
 ) -> None:
     """Work out what came of a sweep, write what was asked for, and say it."""
+    from gan_dist.runs.hints import command
     from gan_dist.sweeps import results
 
     found = results.results_of_sweep(run)
     written = []
     if target is not None:
         text, _ = results.best_job(run)
-        target.write_text(f"# gan-dist submit {target}\n{text}")
+        target.write_text(f"# {command('submit', target)}\n{text}")
         written.append(target)
     if plots is not None:
         from gan_dist.sweeps.report import save_pictures

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gan_dist.generation.sampling import SamplingPlan
 
 ROW = 8
+LINES = 64
 DEVICES = ("auto", "cpu", "cuda")
 Number = Annotated[
     int | None, typer.Option("--n", min=1, help="How many samples of each seed. Default: 64; of several seeds, 8.")
@@ -25,13 +26,17 @@ Number = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="A folder, or a file .zip, .parquet, .txt; without it, one grid. Interrupted, it goes on where it was.",
+        help="A folder, or a file .zip, .parquet, .txt, or .png for one grid, as without it. Interrupted, it goes on.",
         metavar="PATH",
     ),
 ]
 Seeds = Annotated[str, typer.Option(help="Same seed, same samples; also 1-4 or 1,5,7-9.", metavar="SEEDS")]
 Class = Annotated[
-    str | None, typer.Option("--class", help="Only this class, by name or number. On a way: several, 3,7.")
+    str | None,
+    typer.Option(
+        "--class",
+        help="Only this class, by name or number, or this vector: 0.5,1. On a way: several, 3,7; vectors: 0,1;1,0.",
+    ),
 ]
 Truncation = Annotated[
     float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
@@ -101,21 +106,21 @@ def sample(
     n = n or (64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
     drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
-    options.check_address(address, workers)
-    if device not in DEVICES:
-        raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+    _check_places(device, address, workers)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
     model, shown = here.model(), f"{n * len(seeds)} samples"
     if inputs is not None:
         with here.drawing_of(model):
-            shown, path = _remade(model, inputs, seeds, out)
-    elif picture or out is None:
+            shown, path = _remade(model, inputs, seeds, out, force)
+    elif picture or out is None or out.suffix.lower() == ".png":
         if workers is not None:
             raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
+        way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
+        stem = f"{model.name}-seed{seed}{here.differences(model)}"
         with here.drawing_of(model):
-            way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
-            path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, written=seed, **way)
+            content, path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, stem=stem, **way)
+        _write(path, content, force, as_json)
         shown = "1 picture" if picture else shown
     else:
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device, trust_code=True)
@@ -123,24 +128,43 @@ def sample(
         if workers is not None:
             _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
     if as_json:
-        counted = {"samples": n * len(seeds), "seed": seeds[0] if len(seeds) == 1 else seeds}
-        emit({**counted, "samples_seen": model.seen, "files": [str(path)]})
+        one_seed = seeds[0] if len(seeds) == 1 else seeds
+        emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
         return
     kind = weights if model.spec.ema is not None else "raw"
     say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
 
 
-def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None) -> tuple[str, Path]:
+def _check_places(device: str, address: str | None, workers: int | None) -> None:
+    options.check_address(address, workers)
+    if device not in DEVICES:
+        raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
+
+
+def _write(path: Path, content: bytes, force: bool, aside: bool = False) -> None:
+    """Write a picture or sentences; the first of these are shown too."""
+    from gan_dist.generation.sampling import check_free
+    from gan_dist.runs.storage import Folder
+
+    check_free(path, force)
+    Folder.at(path.parent).write(path.name, content)
+    lines = content.decode().splitlines() if path.suffix == ".txt" else []
+    for line in lines[:LINES]:
+        say(line, aside=aside)
+    if len(lines) > LINES:
+        say(f"... and {len(lines) - LINES} more", aside=aside)
+
+
+def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force: bool) -> tuple[str, Path]:
     """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
     from gan_dist.data.encoding import image
     from gan_dist.generation.translation import translation_sheet, write_images
-    from gan_dist.runs.storage import Folder
 
     if len(seeds) > 1:
         raise UsageError("--inputs takes one --seed, not several")
     if out is None:
         path = Path(f"{model.name}-seed{seeds[0]}-made.png")
-        Folder.at(path.parent).write(path.name, image.encode_png(translation_sheet(model, inputs, seeds[0])))
+        _write(path, image.encode_png(translation_sheet(model, inputs, seeds[0])), force)
         return "pictures beside their inputs", path
     if out.suffix:
         raise UsageError(f"--out {str(out)!r}: --inputs writes into a folder")
@@ -158,18 +182,20 @@ def _picture(
     mix: str | None,
     layers: str | None,
     out: Path | None,
-    written: str,
-) -> Path:
-    """One picture, or one text: a grid, a way or a table; its path."""
+    stem: str,
+) -> tuple[bytes, Path]:
+    """One picture, or one text: a grid, a way or a table, as a file's content; and its path."""
     from gan_dist.data.encoding import image
-    from gan_dist.runs.storage import Folder
 
     if layers is not None and mix is None:
         raise UsageError("--layers says which styles --mix takes; add --mix")
-    stem = f"{model.name}-seed{written}"
     if way is None and mix is None:
         content, ending = _grid(model, seeds, n, cls)
-        path = Path(f"{stem}{ending}")
+        path = out or Path(f"{stem}{ending}")
+        if path.suffix.lower() != ending:
+            raise UsageError(
+                f"--out {str(path)!r}: {model.facts.described} are written into a folder, or a file of .txt"
+            )
     elif mix is None:
         path = out or Path(f"{stem}-{way}.png")
         _check_ending(path, "--interpolate", (".png", ".gif"))
@@ -189,8 +215,7 @@ def _picture(
         _check_ending(path, "--mix", (".png",))
         table = style_mix(model, seeds, columns, _layers(layers), cls)
         content = image.encode_png(image.enlarge(image.make_grid(table, len(columns) + 1)))
-    Folder.at(path.parent).write(path.name, content)
-    return path
+    return content, path
 
 
 def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[bytes, str]:
@@ -213,7 +238,7 @@ def _way(model: Model, *, seeds: list[int], cls: str | None, way: str, steps: in
 
     if way not in WAYS:
         raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
-    classes = [] if cls is None else [one.strip() for one in cls.split(",")]
+    classes = [] if cls is None else [one.strip() for one in cls.split(";" if model.facts.vectors else ",")]
     return interpolate(model, parse_keyframes(seeds, classes), steps, way)
 
 
@@ -254,7 +279,7 @@ def _on_cluster(
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster import run_on_cluster
 
-    model.classes_of(1, sampling.cls)
+    model.conditions_of(1, sampling.cls)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
     run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)
 

@@ -12,7 +12,7 @@ from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError
 from gan_dist.spec.data import PictureData, TextData
 from gan_dist.spec.fields import Held
-from gan_dist.spec.image_size import Size, show_size, sides, size_from_json
+from gan_dist.spec.image_size import Size, parse_size, show_size, sides, size_from_json
 
 NAMED = 10
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -26,6 +26,8 @@ class DataFacts:
         count: usable samples.
         classes: class names in label order; empty when unconditional.
         class_counts: samples of each class.
+        vectors: some of the vectors [K] that samples are conditioned on, for those made without the data; empty where
+            there are none.
         class_weights: in what proportion classes are served; empty for that of the data.
         checksum: over the decoded samples and labels in canonical order.
         rejected: (name, reason) of what could not be decoded.
@@ -38,6 +40,7 @@ class DataFacts:
     checksum: str
     classes: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = ()
     class_weights: tuple[float, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
@@ -47,7 +50,7 @@ class DataFacts:
     @property
     def provided(self) -> dict[str, Any]:
         """What networks and extractors are told of the data, by argument."""
-        return {"classes": len(self.classes)}
+        return {"classes": len(self.vectors[0]) if self.vectors else len(self.classes)}
 
     def for_metrics(self, held: Held) -> dict[str, Any]:
         """What metrics are told of the data, by argument.
@@ -154,7 +157,26 @@ class TextFacts(DataFacts):
 
 
 def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
-    """From `as_dict`, or a mapping that holds more."""
+    """From `as_dict`, or a mapping that holds more.
+
+    Raises:
+        DataError: it describes no data.
+    """
+    try:
+        found = _from_record(record)
+        sound = found.count >= 0 and found.window >= 0 and all(isinstance(name, str) for name in found.classes)
+        sound = sound and all(count >= 0 for count in found.class_counts) and isinstance(found.checksum, str)
+        if isinstance(found, ImageFacts):
+            channels = [found.channels, getattr(found, "input_channels", found.channels)]
+            sound = sound and all(one in KINDS for one in channels) and parse_size(found.size) == found.size
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"the record of the data is damaged: {type(error).__name__}: {error}") from error
+    if not sound:
+        raise DataError("the record of the data is damaged: it describes none")
+    return found
+
+
+def _from_record(record: Mapping[str, Any]) -> DataFacts:
     kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     known |= {
@@ -162,6 +184,7 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
     }
     if "size" in known:
         known["size"] = size_from_json(known["size"])
+    known["vectors"] = tuple(map(tuple, known.get("vectors", ())))
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])

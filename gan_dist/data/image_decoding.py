@@ -102,8 +102,8 @@ def begin_image(content: bytes) -> tuple[Image.Image, PictureFormat]:
         raise UnreadableSample(f"more than {LARGEST_PIXELS:,} pixels") from None
     except Exception as error:
         raise UnreadableSample(_damage(known, error)) from error
-    if image.width * image.height > LARGEST_PIXELS:
-        raise UnreadableSample(f"{image.width} x {image.height} pixels; at most {LARGEST_PIXELS:,} are read")
+    if image.width * image.height > (most := LARGEST_PIXELS // known.held):
+        raise UnreadableSample(f"{image.width} x {image.height} pixels; at most {most:,} are read")
     return image, known
 
 

@@ -33,10 +33,20 @@ class Memory:
         labels: class of each sample in canonical order, [count].
         facts: what was read.
         seed, batch: of the run; they fix the order.
+        vectors: whose rows the labels are, [M, K]; None where these are classes.
     """
 
-    def __init__(self, *, blocks: Sequence[Block], labels: Positions, facts: DataFacts, seed: int, batch: int) -> None:
-        self.blocks, self.labels, self.facts = list(blocks), labels, facts
+    def __init__(
+        self,
+        *,
+        blocks: Sequence[Block],
+        labels: Positions,
+        facts: DataFacts,
+        seed: int,
+        batch: int,
+        vectors: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.blocks, self.labels, self.facts, self.vectors = list(blocks), labels, facts, vectors
         lengths = tuple(len(block) for block in blocks)
         weights = facts.class_weights
         self.plan = WeightedPlan(seed, batch, labels, weights) if weights else ServingOrder(seed, batch, lengths)
@@ -56,6 +66,7 @@ class OnDevice:
 
     def __init__(self, memory: Memory, device: torch.device) -> None:
         self.facts, self.labels, self.plan, self.device = memory.facts, memory.labels, memory.plan, device
+        self.vectors = memory.vectors
         self._samples = torch.cat([torch.tensor(block, device=device) for block in memory.blocks])
         self._labels = torch.tensor(memory.labels, device=device)
 
@@ -77,7 +88,7 @@ class Stream:
     """
 
     def __init__(self, found: Prepared, window: int, seed: int, batch: int) -> None:
-        self.facts, self.labels = found.facts, found.column("label")
+        self.facts, self.labels, self.vectors = found.facts, found.column("label"), found.vectors
         self.plan = ServingOrder(seed, batch, tuple(found.shards.values()), window)
         self._shards = ShardReader(found.folder, found.records, self.labels)
         self._ends = np.cumsum(self.plan.shards)
@@ -144,7 +155,7 @@ def load_into_memory(found: Prepared, seed: int, batch: int) -> Memory:
         into = samples[first : first + shard["rows"]]
         shards.read(number, into.reshape(-1).view(np.uint8))
         first += shard["rows"]
-    return Memory(blocks=[samples], labels=labels, facts=found.facts, seed=seed, batch=batch)
+    return Memory(blocks=[samples], labels=labels, facts=found.facts, seed=seed, batch=batch, vectors=found.vectors)
 
 
 def move_to_device(rows: Memory, asked: str, device: torch.device) -> Memory | OnDevice:
@@ -162,12 +173,15 @@ def _room(device: torch.device) -> float:
 
 
 class Ingest(Protocol):
-    """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position."""
+    """An ingest: the positions of a global batch, and the samples at positions. `labels` [N] are by position: classes,
+    or rows of `vectors` [M, K]."""
 
     @property
     def facts(self) -> DataFacts: ...
     @property
     def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def vectors(self) -> NDArray[np.float32] | None: ...
     def positions(self, reals_drawn: int) -> NDArray[np.int64]: ...
     def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]: ...
 

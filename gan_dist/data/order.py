@@ -8,12 +8,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gan_dist.data.facts import DataFacts
-from gan_dist.distributed.randomness import Rng, seed_of
+from gan_dist.distributed.randomness import seed_of
 from gan_dist.errors import DataError, UsageError
 from gan_dist.spec.problems import suggestion
 
@@ -193,17 +190,3 @@ def resolve_class_weights(
         if weight and not quota:
             raise DataError(f"data.class_weights.{name}: {weight:g} is so little that no sample would be served; use 0")
     return found
-
-
-def class_shares(facts: DataFacts, device: torch.device, weights: Sequence[float] = ()) -> Tensor | None:
-    """How often each class comes in the data, or in proportion to weights, summed up to it, [classes]; None where there
-    are none."""
-    if not facts.classes:
-        return None
-    shares = torch.tensor(weights or facts.class_counts, dtype=torch.float64)
-    return (shares.cumsum(0) / shares.sum()).to(device)
-
-
-def draw_classes(shares: Tensor, rng: Rng) -> Tensor:
-    """A class for each sample, as often as `class_shares` says."""
-    return torch.searchsorted(shares, rng.uniform().double(), right=True).clamp_max(len(shares) - 1)

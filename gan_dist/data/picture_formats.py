@@ -12,12 +12,14 @@ HEAD_BYTES = 64  # enough to know a format by
 
 
 class PictureFormat(NamedTuple):
-    """One format: how its files begin, how their names end, and what Pillow calls it."""
+    """One format: how its files begin, how their names end, what Pillow calls it, and how many whole pictures its
+    reader holds at once."""
 
     name: str
     pillow: tuple[str, ...]
     endings: tuple[str, ...]
     begins: Callable[[bytes], bool]
+    held: int = 1
 
 
 def _magic(*beginnings: bytes) -> Callable[[bytes], bool]:
@@ -50,7 +52,7 @@ def _is_tga(head: bytes) -> bool:
 FORMATS = (
     PictureFormat("png", ("PNG",), (".png", ".apng"), _magic(b"\x89PNG\r\n\x1a\n")),
     PictureFormat("jpeg", ("JPEG", "MPO"), (".jpg", ".jpeg", ".jpe", ".jfif"), _magic(b"\xff\xd8\xff")),
-    PictureFormat("webp", ("WEBP",), (".webp",), lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP"),
+    PictureFormat("webp", ("WEBP",), (".webp",), lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", held=2),
     PictureFormat("gif", ("GIF",), (".gif",), _magic(b"GIF87a", b"GIF89a")),
     PictureFormat("bmp", ("BMP", "DIB"), (".bmp", ".dib"), _magic(b"BM", b"\x28\0\0\0", b"\x6c\0\0\0", b"\x7c\0\0\0")),
     PictureFormat(

@@ -5,6 +5,7 @@ FOLDER/
   shard-000000000.npy       decoded samples (see shards.py)
   shard-000000000.parquet   name, class and digest of each
   shard-000000000.json      that shard's record, written after it
+  vectors.npy               the distinct vectors that samples are conditioned on, float32 [M, K], where they are
   test.jsonl, validation.jsonl   of text, sentences that are kept from training, where shares of them are
   manifest.json             what it all is; written last
 """
@@ -12,9 +13,11 @@ FOLDER/
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,7 +36,7 @@ from gan_dist.data.facts import (
 )
 from gan_dist.data.order import resolve_class_weights
 from gan_dist.data.shards import numbers_of, read_shard
-from gan_dist.data.source import FORMAT, Contents, Part, Source
+from gan_dist.data.source import FORMAT, Contents, Part, Source, explain_damage
 from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.sources.registry import find_source
 from gan_dist.data.text.held_out import describe_held_out, write_held_out
@@ -43,7 +46,8 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import BUILT_IN, DOWNLOAD, DataSpec, ImageData, PairData, TextData
 from gan_dist.spec.fields import HELD
 
-MANIFEST, ORIGIN = "manifest.json", "source.json"
+MANIFEST, ORIGIN, VECTORS = "manifest.json", "source.json", "vectors.npy"
+SHOWN_VECTORS = 8
 Record = dict[str, Any]
 Executor = Callable[[Sequence[Part], Folder], Iterator[Record]]
 Progress = Callable[[int, int], None]
@@ -77,6 +81,21 @@ class Prepared:
     def served(self, window: int) -> Prepared:
         """The same data, whose order mixes `window` shards at a time (0: all)."""
         return replace(self, manifest={**self.manifest, "window": window})
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32] | None:
+        """The distinct vectors that samples are conditioned on, [M, K], whose rows are their labels; None for none.
+
+        Raises:
+            DataError: the file is gone or damaged.
+        """
+        if not self.facts.vectors:
+            return None
+        with explain_damage(f"{self.folder.uri}/{VECTORS}"):
+            found: NDArray[np.float32] = np.load(io.BytesIO(self.folder.read(VECTORS)), allow_pickle=False)
+        if _digest(found) != self.manifest["vectors_checksum"]:
+            raise DataError(f"{self.folder.uri}/{VECTORS} is damaged; delete that folder, and it is prepared anew")
+        return found
 
     def column(self, name: str) -> NDArray[np.int64]:
         """A small column of all samples, in canonical order."""
@@ -146,11 +165,16 @@ def prepare(source: Source, folder: Folder, *, executor: Executor, progress: Pro
     check_rejected(source.where, facts, max_rejected)
     kept = contents.held_out
     write_held_out(folder, kept)
+    if contents.vectors is not None:
+        stored = io.BytesIO()
+        np.save(stored, contents.vectors)
+        folder.write(VECTORS, stored.getvalue())
     manifest = {
         "format": FORMAT,
         "source": source.where,
         "key": source.key,
         **facts.as_dict(),
+        "vectors_checksum": None if contents.vectors is None else _digest(contents.vectors),
         "held_out": {key: len(texts) for key, texts in kept.items()},
         "shares": dict(contents.shares),
         "shards": shards,
@@ -259,11 +283,12 @@ def _given(data: DataSpec) -> Prepared | None:
         raise DataError(f"data.modality: {data.modality}, but {data.source!r} was prepared with {facts.described}")
     if isinstance(data, PairData) and data.inputs is not None:
         raise DataError(f"data.inputs: {data.source!r} is prepared and holds both sides of its pairs; remove this key")
-    if data.labels != "none" and not facts.classes:
-        raise DataError(f"data.labels: {data.labels!r}, but {data.source!r} was prepared without labels")
+    there = "vectors" if facts.vectors else "classes" if facts.classes else "no labels"
+    if data.labels != "none" and there != ("vectors" if data.labels == "vectors" else "classes"):
+        raise DataError(f"data.labels: {data.labels!r}, but {data.source!r} was prepared with {there}")
     check_rejected(data.source, facts, data.max_rejected)
     if data.labels == "none":
-        return replace(found, manifest={**found.manifest, "classes": [], "class_counts": []})
+        return replace(found, manifest={**found.manifest, "classes": [], "class_counts": [], "vectors": []})
     return found
 
 
@@ -289,7 +314,8 @@ def _facts(contents: Contents, folder: Folder, shards: list[Record], native: Map
         "count": len(labels),
         "classes": classes,
         "class_counts": tuple(np.bincount(labels, minlength=len(classes)).tolist()) if classes else (),
-        "checksum": hashlib.blake2b(digests.tobytes(), digest_size=16).hexdigest(),
+        "vectors": _some_vectors(contents.vectors),
+        "checksum": _digest(digests, *([] if contents.vectors is None else [contents.vectors])),
         "rejected": tuple((name, why) for shard in shards for name, why in shard["rejected"]),
         "remarks": tuple(remarks),
     }
@@ -298,6 +324,21 @@ def _facts(contents: Contents, folder: Folder, shards: list[Record], native: Map
     if form.pair:
         return PairFacts(**common, size=form.size, channels=form.channels, input_channels=form.channels)
     return ImageFacts(**common, size=form.size, channels=form.channels)
+
+
+def _some_vectors(vectors: NDArray[np.float32] | None) -> tuple[tuple[float, ...], ...]:
+    """A fair choice of distinct vectors."""
+    if vectors is None:
+        return ()
+    chosen = np.random.Generator(np.random.Philox(0)).permutation(len(vectors))[:SHOWN_VECTORS]
+    return tuple(tuple(map(float, vectors[row])) for row in chosen)
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _columns(folder: Folder, files: list[str], *names: str) -> tuple[NDArray[np.int64], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from gan_dist.data.codec import Codec
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.data.labels import Label
+from gan_dist.data.labels import Conditions, Label, number_classes, number_vectors
 from gan_dist.errors import DataError, DataNotFound, GanDistError, StorageError, UnreadableSample
+from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import nearest_name
 
 FORMAT = 4  # of prepared data
@@ -121,6 +124,7 @@ class Contents:
 
     Attributes:
         classes: names of the classes; empty when unconditional.
+        vectors: distinct ones that samples are conditioned on, [M, K], whose rows are the parts' classes.
         channels_open: whether the pictures themselves say how many channels they have.
         notes: what else is to be remembered of the data.
         held_out: sentences that nothing is learnt from, by what they are for.
@@ -131,6 +135,7 @@ class Contents:
     parts: Sequence[Part]
     classes: tuple[str, ...]
     form: Form
+    vectors: NDArray[np.float32] | None = None
     channels_open: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -206,6 +211,19 @@ class Listing:
         )
 
 
+def conditions_of(listing: Listing, asked: str) -> Conditions:
+    """What the listed samples are conditioned on, by `data.labels`.
+
+    Raises:
+        DataError: some samples have no label, or one that is none.
+    """
+    if asked == "vectors":
+        vectors, numbers = number_vectors(listing.labels, listing.names)
+        return Conditions(numbers=numbers, vectors=vectors)
+    classes, numbers = number_classes(listing.labels, listing.names)
+    return Conditions(tuple(map(printable, classes)), numbers)
+
+
 def rows_of_a_part(form: Form) -> int:
     """How many samples one shard holds at most: about 16 MiB, whatever machine cuts them."""
     return max(LEAST_ROWS, min(MOST_ROWS, SHARD_BYTES // (math.prod(form.shape) * form.dtype.itemsize)))
@@ -236,7 +254,7 @@ def explain_unreachable(where: str, key: str = "data.source") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        near = "" if "://" in where else _nearest(Path(where).expanduser())
+        near = "" if "://" in where else _nearest(absolute_path(where))
         raise DataNotFound(f"{key}: {where!r} does not exist{near}") from None
     except (OSError, StorageError) as error:
         raise DataNotFound(f"{key}: {where!r} cannot be read: {error}") from error
@@ -263,7 +281,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _nearest(path: Path) -> str:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return ""
     near = nearest_name(path.name, [entry.name for entry in path.parent.iterdir()])
     return f"; did you mean {str(path.parent / near)!r}?" if near else ""

@@ -18,6 +18,7 @@ from gan_dist.runs.storage import Folder
 ENDINGS = (".csv", ".tsv", ".tab")
 SNIFFED = 1 << 18  # characters that the dialect is found by
 LONGEST_CELL = 1 << 20
+LONGEST_ROW = 4 << 20  # characters, over all of its lines
 LONGEST_NAME = 48  # characters; longer ones are data and no names of columns
 csv.field_size_limit(LONGEST_CELL)
 
@@ -137,9 +138,10 @@ class _Feed:
 
     def __init__(self, lines: Lines) -> None:
         self.lines, self.raw, self.first, self.ended = lines, list[str](), 0, False
+        self.size = 0  # of the row's lines, in characters
 
     def begin(self) -> None:
-        self.raw, self.first = [], self.lines.place
+        self.raw, self.first, self.size = [], self.lines.place, 0
 
     def __iter__(self) -> _Feed:
         return self
@@ -153,6 +155,9 @@ class _Feed:
         if isinstance(line.text, UnreadableSample):
             raise line.text
         self.raw.append(line.text)
+        self.size += len(line.text)
+        if self.size > LONGEST_ROW:
+            raise UnreadableSample(f"a row of more than {LONGEST_ROW >> 20} MiB")
         return f"{line.text}\n"
 
 

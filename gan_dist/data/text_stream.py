@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from gan_dist.data.source import explain_unreachable, reason_of
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
+from gan_dist.runs.unpacking import Unpacked, size_of_stream
 
 CHUNK = 1 << 20
 LONGEST_LINE = 1 << 20  # bytes, or characters where a file is packed
@@ -257,18 +258,23 @@ def _unpacked(root: Folder, file: str, packed: str) -> Any:
 
 
 def unpack(stream: Any, packed: str) -> Any:
-    """A stream of what another one holds packed, as `PACKED` names it; itself, buffered, where it is not."""
+    """A stream of what another one holds packed, as `PACKED` names it, as far as it may unfold; itself, buffered, where
+    it is not packed."""
+    if not packed:
+        return io.BufferedReader(stream, CHUNK)
+    return Unpacked(_unpacking(stream, packed), size_of_stream(stream))
+
+
+def _unpacking(stream: Any, packed: str) -> Any:
     if packed == "gzip":
         return gzip.GzipFile(fileobj=stream)
     if packed == "bz2":
         return bz2.BZ2File(stream)
     if packed == "xz":
         return lzma.LZMAFile(stream)
-    if packed == "zstd":
-        import pyarrow as pa
+    import pyarrow as pa
 
-        return pa.CompressedInputStream(stream, "zstd")
-    return io.BufferedReader(stream, CHUNK)
+    return pa.CompressedInputStream(stream, packed)
 
 
 def _encoding(head: bytes, asked: str | None, *, where: str, detect: bool) -> tuple[str, int]:

@@ -15,8 +15,9 @@ import torch
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Ingest, Memory
 from gan_dist.distributed.runtime import LocalRuntime, WorkerRuntime, pick_device
-from gan_dist.errors import DataError, UsageError
+from gan_dist.errors import DataError, JobError, UsageError
 from gan_dist.evaluation.inputs import (
+    ChosenRows,
     EvaluationSamples,
     codec_for,
     file_as_data,
@@ -28,7 +29,7 @@ from gan_dist.evaluation.inputs import (
     samples_of_model,
     samples_of_twin,
 )
-from gan_dist.evaluation.metric_inputs import all_ranks
+from gan_dist.evaluation.metric_inputs import all_ranks, draw_real, extractor_key
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.overlap import (
     METRIC,
@@ -42,14 +43,15 @@ from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.model import load, prepared_beside, trained_on, training_data
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.networks.text.autoregressive import SamplingOptions
-from gan_dist.registry.lookup import ALIASES, add_import_roots, resolve_target
-from gan_dist.registry.metric_names import is_text_metric, metric_value_names
+from gan_dist.registry.lookup import ALIASES, Roots, add_import_roots, check_arguments, resolve_target, signature
+from gan_dist.registry.metric_names import FULL, is_text_metric, metric_value_names
 from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.fields import HELD, Held
 from gan_dist.spec.job import FeaturesSpec, MetricSpec
+from gan_dist.spec.job_file import parse_value
 from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import EnvironmentSpec
 
@@ -98,13 +100,13 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
         which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
         for which, one in {"model": a, **others}.items()
     }
-    real = _of_real(measuring, a, b, question) if a.of_text else {}
+    real = _of_real(measuring, a, b, question) if a.of_text else _of_halves(measuring, a, b)
     shown = curves if question.grid else {}
     first = {which: points[1.0] for which, points in curves.items()}
     twin = first.get("twin", {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
-    warnings = (*a.warnings, *measuring.warnings(), *(kept.warnings if kept else ()))
+    warnings = (*a.warnings, *measuring.warnings(), *_partial(measuring, a), *(kept.warnings if kept else ()))
     count = b.facts.count
     return EvaluationResult(
         values=first["model"],
@@ -198,7 +200,7 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     facts = replace(learnt.facts, codec=found.codec)
     a = file_samples(found, facts, prepared_beside(model).child(METRICS))
     return replace(a, warnings=found.warnings), Memory(
-        blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1
+        blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1, vectors=learnt.vectors
     )
 
 
@@ -263,6 +265,39 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
 
 
+def _partial(measuring: MetricRunner, a: EvaluationSamples) -> list[str]:
+    """Which numbers are by features that the run trained by."""
+    return [
+        f"{', '.join(one.names.values())}: by {one.spec.features.use}, which this run trained by; no judge of it"
+        for one in measuring.built
+        if one.spec.features.use in a.partial
+    ]
+
+
+def _of_halves(measuring: MetricRunner, a: EvaluationSamples, b: Ingest) -> dict[str, float]:
+    """The numbers of one half of the real images against the other, of at most as many samples: what a generator that
+    had learnt the data would have. Without metrics of classes and of pairs, and features that are trained on the
+    data."""
+    half = b.facts.count // 2
+    asked = [
+        one
+        for one in measuring.built
+        if one.metric.needs not in ("classes", "pairs", "generator")
+        and half >= one.least
+        and not hasattr(measuring.extractors[extractor_key(one.spec)], "fit")
+    ]
+    specs = [one.spec.model_copy(update={"samples": Amount(min(one.samples, half))}) for one in asked]
+    unique = [one for place, one in enumerate(specs) if one not in specs[:place]]
+    shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
+    facts = replace(b.facts, count=half, checksum=f"{b.facts.checksum}-half", classes=(), class_counts=(), vectors=())
+    of_half = MetricRunner(metrics=unique, facts=facts, cache=a.cache, run=measuring.run, roots=a.roots)
+    found = of_half.measure(draw_real(b, shuffled[half:]), ChosenRows(b, shuffled[:half], facts)) if unique else {}
+    names = [of_half.built[unique.index(spec)].names for spec in specs]
+    return {
+        name: found[known[value]] for one, known in zip(asked, names, strict=True) for value, name in one.names.items()
+    }
+
+
 def _against(question: EvaluationRequest) -> str:
     """What the samples are compared with, for the names of numbers; nothing where that is a run's data."""
     if question.b is None or (is_text_file(question.a) and not is_text_file(question.b)):
@@ -324,7 +359,8 @@ class EvaluationResult:
     """Every number by its exact name, what was compared, samples in B, and samples that A's generator had seen.
 
     Attributes:
-        real: of text, the same numbers of real sentences, where they make sense of these and are enough of them.
+        real: the same numbers of what is real, where they make sense of it and it is enough: of text those of real
+            sentences, of images those of one half of the data against the other.
         twin: those of the twin.
         curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
         pairs: names that make a curve of quality against diversity.
@@ -392,12 +428,48 @@ def with_overrides(
     """Metrics with the samples and features that the question names."""
     changes: dict[str, object] = {}
     if question.features is not None:
-        changes["features"] = FeaturesSpec(use=question.features)
+        changes["features"] = parse_features(question.features, a.roots)
     if a.most is not None and (question.n or 0) > a.most:
         raise UsageError(f"--n {question.n}: {a.where!r} holds {a.most} samples")
     if (count := question.n or a.most) is not None:
         changes["samples"] = Amount(count)
     return [one.model_copy(update=changes) for one in metrics]
+
+
+def parse_features(written: str, roots: Roots = ()) -> FeaturesSpec:
+    """Features as a command names them: NAME, NAME:FILE of weights, or a mapping `{use: NAME, weights: FILE}`.
+
+    Raises:
+        UsageError: it is none of these, or they have no such argument.
+    """
+    name, _, file = written.partition(":")
+    if written.lstrip().startswith("{"):
+        try:
+            found = FeaturesSpec.model_validate(parse_value(written))
+        except (ValueError, JobError) as error:
+            raise UsageError(f"--features {written!r} is no mapping with `use`: {error}") from error
+        if wrong := check_arguments("extractor", found.use, found.args, roots):
+            raise UsageError("\n".join(f"--features: {key}: {text}" for key, text in wrong))
+        return found
+    if file and name in ALIASES["extractor"]:
+        takes = {param.name for param in signature(ALIASES["extractor"][name]).params}
+        key = next((key for key in ("weights", "folder") if key in takes), None)
+        if key is None:
+            raise UsageError(f"--features {written!r}: {name} takes no file")
+        return FeaturesSpec.model_validate({"use": name, key: file})
+    return FeaturesSpec(use=written)
+
+
+def _published() -> dict[str, MetricSpec]:
+    """The metrics that papers quote by a name of their own, as their protocols have them: `fid` and the like."""
+    specs = [
+        MetricSpec.model_validate({"use": use, "features": "inception", "samples": FULL}) for use in ALIASES["metric"]
+    ]
+    return {
+        name: spec
+        for spec in specs
+        for name in (read_constant(ALIASES["metric"][spec.use], "published") or {}).values()
+    }
 
 
 def _ours(a: EvaluationSamples) -> list[MetricSpec]:
@@ -428,7 +500,7 @@ def _metric(name: str, a: EvaluationSamples, held: Held) -> MetricSpec:
     """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job."""
     if ":" in name:
         return MetricSpec(use=name)
-    spellings: dict[str, MetricSpec] = {}
+    spellings: dict[str, MetricSpec] = {} if a.of_text else _published()
     for known in (*a.metrics, *_ours(a)):
         found = metric_value_names(known, a.roots, held=held)
         spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.facts import DataFacts, ImageFacts, TextFacts
-from gan_dist.data.ingest import Memory, load_into_memory
+from gan_dist.data.image_decoding import begin_image
+from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.prepare import open_prepared
-from gan_dist.data.sources.image_files import list_folder
+from gan_dist.data.sources.image_files import list_folder, read_image
 from gan_dist.data.sources.registry import DecodedSample, read_part, source_of
 from gan_dist.data.sources.walk import walk
 from gan_dist.data.text.corpus import ENDINGS
@@ -29,6 +29,7 @@ from gan_dist.generation.modality import Draw
 from gan_dist.generation.model import Model, load, prepared_beside, trained_on
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.registry.lookup import Roots
+from gan_dist.registry.metric_names import partial_features
 from gan_dist.registry.trust import foreign_code
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
@@ -39,7 +40,7 @@ from gan_dist.spec.job import ImageData, MetricSpec
 @dataclass(kw_only=True, frozen=True)
 class EvaluationSamples:
     """A. `most` is how many a folder or file holds; a generator makes any number. `metrics` are those of the run's job,
-    `warnings` what is to be known of the samples."""
+    `warnings` what is to be known of the samples, `partial` are features that the run trained by."""
 
     where: str
     facts: DataFacts
@@ -53,10 +54,40 @@ class EvaluationSamples:
     generator: nn.Module | None = None
     wanted: Draw | None = None
     warnings: Sequence[str] = ()
+    partial: Collection[str] = ()
 
     @property
     def of_text(self) -> bool:
         return isinstance(self.facts, TextFacts)
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """Some samples of an ingest, as data of their own.
+
+    Attributes:
+        source: all of them.
+        chosen: positions of those that are meant.
+        facts: of these.
+    """
+
+    source: Ingest
+    chosen: NDArray[np.int64]
+    facts: DataFacts
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.source.labels[self.chosen]
+
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        return self.source.vectors
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+        raise NotImplementedError("they are measured, and never served in the order of a run")
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return self.source.rows(self.chosen[positions])
 
 
 def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
@@ -64,7 +95,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
     modality = model.modality
     model.check_trust(foreign_code(model.spec, ["metric", "extractor"]))
-    rows = trained_on(model) if modality.needs_data else None
+    rows = trained_on(model) if modality.needs_data or facts.vectors else None
     return EvaluationSamples(
         where=model.name,
         facts=facts if rows is None else modality.real_rows(rows).facts,
@@ -76,6 +107,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
         roots=[model.spec.environment.code or "."],
         generator=generator,
         wanted=modality.metric_targets(rows, seed),
+        partial=partial_features(model.spec, [model.spec.environment.code or "."]),
     )
 
 
@@ -129,9 +161,10 @@ def _rows(root: Path) -> Iterator[DecodedSample]:
     if listing is None:
         raise DataError(f"no images in {str(root)!r}")
     names = listing.names
-    size, first = _size(root / names[0]), names[0]
+    folder = Folder.at(root)
+    size, first = _size(folder, names[0]), names[0]
     for name in names:
-        if (other := _size(root / name)) != size:
+        if (other := _size(folder, name)) != size:
             raise DataError(
                 f"{str(root)!r} holds images of several sizes (height x width): {first} is {_shown(size)}, {name} is "
                 f"{_shown(other)}; resize them first, for how it is done moves every metric"
@@ -147,12 +180,15 @@ def _shown(size: Size) -> str:
     return "x".join(map(str, sides(size)))
 
 
-def _size(path: Path) -> Size:
+def _size(folder: Folder, name: str) -> Size:
+    content = read_image(folder, name)
     try:
-        with Image.open(path) as image:
-            return size_of(image.height, image.width)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
+        if isinstance(content, UnreadableSample):
+            raise content
+        image, _ = begin_image(content)
+    except UnreadableSample as error:
+        raise DataError(f"'{folder.uri}/{name}' cannot be read: {error}") from error
+    return size_of(image.height, image.width)
 
 
 @dataclass(frozen=True)

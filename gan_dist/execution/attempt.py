@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gan_dist.errors import (
     CheckpointError,
@@ -30,12 +31,14 @@ from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.deletion import delete_run
+from gan_dist.runs.hints import command
 from gan_dist.runs.index import forget_run
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec
+from gan_dist.spec.secrets import redact, redact_values
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
@@ -70,11 +73,14 @@ class Attempt:
     error: Exception | None = field(default=None, init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
     _fresh: bool = field(default=False, init=False)
+    _begun: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
         self.spec = spec_of(self.request)
         self.began = time.time()
+        listener = self.emit
+        self.emit = lambda event: listener(cast(Event, redact_values(event)))
 
     def on_event(self, event: Event) -> None:
         """Take an event of the workers: remember where the run stands, and pass it on."""
@@ -122,6 +128,8 @@ class Attempt:
                 return self._finish(ending, result["seen"], "")
             except RunStopped:
                 return self._finish("stopped", self.seen, "stopped before training began")
+            except BdbQuit:
+                return self._finish("stopped", self.seen, "the debugger was left")
             except UserCodeError as error:
                 print(error.text, file=sys.stderr, flush=True)
                 return self._finish("failed", self.seen, f"your code raised {error}")
@@ -146,7 +154,9 @@ class Attempt:
             store_code(self.folder.folder, number, self._code())
         if not self.folder.folder.exists("request.json"):
             self.folder.folder.write_json("request.json", self.request.record())
+        if not self.folder.folder.exists(JOB):
             self.folder.folder.write_json(JOB, json.loads(self.request.spec))
+        self._begun = True
         self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
 
     def _code(self) -> bytes:
@@ -177,12 +187,17 @@ class Attempt:
     def _defect(self, error: Exception) -> str:
         """A text for an exception that is nobody's fault but ours; its traceback is kept in the run folder."""
         name = f"logs/crash-{self.request.attempt}.txt"
-        self._written(lambda: self.folder.folder.write(name, traceback.format_exc().encode()))
+        self._written(lambda: self.folder.folder.write(name, redact(traceback.format_exc()).encode()))
         return f"{type(error).__name__}: {error} (a defect of gan-dist; its traceback: {self.folder.uri}/{name})"
 
     def _record(self, **changes: Any) -> None:
-        if not self.displaced:  # else the status is the other's
+        if not self.displaced and not self._is_gone():  # else the status is the other's, or nobody's
             self._written(lambda: self.folder.update(**changes))
+
+    def _is_gone(self) -> bool:
+        """Whether the run's folder, on a disk, was deleted or moved away from under it."""
+        local = self.folder.folder.local
+        return self._begun and local is not None and not (local / "request.json").exists()
 
     def _written(self, write: Callable[[], None]) -> None:
         """Write a record; where the storage is full or gone, say so and go on to the end that is being told."""
@@ -215,8 +230,7 @@ class Attempt:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:
             return lines + _next_of_sweep(status, run)
-        paired = isinstance(self.spec.data, PairData)
-        return lines + _next_steps(status, run, self.seen, paired)
+        return lines + _next_steps(status, self.spec, run)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -259,6 +273,9 @@ class Attempt:
 
     def _renew(self) -> None:
         """Say that the writer is alive. One that slept for long may find that another took its place: it stops."""
+        if self._is_gone():
+            self.stop.set()  # what is written next says so; nothing is made in its place
+            return
         if self.displaced or self.folder.renew(self.request.attempt):
             return
         self.displaced = True
@@ -266,41 +283,29 @@ class Attempt:
         self.stop.set()
 
 
-def user_traceback(error: BaseException) -> str:
-    """The traceback of an exception without frames of Ray, torch's internals and this package."""
-    frames = traceback.extract_tb(error.__traceback__)
-    hidden = ("/ray/", "/torch/", "/gan_dist/", "/concurrent/", "/threading.py")
-    own = [frame for frame in frames if not any(part in frame.filename for part in hidden)]
-    text = "".join(traceback.format_list(own) + traceback.format_exception_only(error))
-    return "Traceback (most recent call last):\n" + text
-
-
-def is_user_code(error: BaseException) -> bool:
-    """Whether an exception came out of code that is neither ours nor a library's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and not any(
-        part in frames[-1].filename for part in ("/gan_dist/", "/site-packages/", "/dist-packages/", "lib/python")
-    )
-
-
 def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, run: str, seen: int, paired: bool) -> list[str]:
+def _next_steps(status: str, spec: JobSpec, run: str) -> list[str]:
     """The next commands. A run without a checkpoint goes on too, from its beginning."""
+    resume = ("submit", "--resume", run)
     if status == "succeeded":
+        drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData) else ("--n", 64)
         return [
-            f"look         gan-dist tensorboard {run}",
-            f"samples      gan-dist sample {run} {'--inputs FOLDER' if paired else '--n 64'} --out samples/",
-            f"go on        gan-dist submit --resume {run} -o until={2 * seen}",
+            f"look         {command('tensorboard', run)}",
+            f"samples      {command('sample', run, *drawn, '--out', 'samples/')}",
+            f"go on        {command(*resume, '-o', spec.doubled)}",
         ]
-    return [f"go on        gan-dist submit --resume {run}"]
+    return [f"go on        {command(*resume)}"]
 
 
 def _next_of_sweep(status: str, run: str) -> list[str]:
-    ended = [f"results      gan-dist results {run}", f"best job     gan-dist results {run} --best-job best.yaml"]
-    return ended if status == "succeeded" else [*ended[:1], f"go on        gan-dist submit --resume {run}"]
+    ended = [
+        f"results      {command('results', run)}",
+        f"best job     {command('results', run, '--best-job', 'best.yaml')}",
+    ]
+    return ended if status == "succeeded" else [*ended[:1], f"go on        {command('submit', '--resume', run)}"]
 
 
 def storage_problems(folder: Folder) -> list[str]:

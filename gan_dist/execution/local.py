@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,14 +13,16 @@ from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.machine import available_memory
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
-from gan_dist.errors import PreflightError, UserCodeError
+from gan_dist.errors import PreflightError
 from gan_dist.events import Emit
-from gan_dist.execution.attempt import Attempt, is_user_code, user_traceback
+from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.log_lines import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.signals import asking_to_stop
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
+from gan_dist.execution.user_code import user_error
 from gan_dist.registry.lookup import add_import_roots
+from gan_dist.registry.trust import own_code
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -77,9 +80,11 @@ def train_here(
                 attempt=attempt.request.attempt,
                 start_from=attempt.request.start_from,
             )
+        except BdbQuit:
+            raise
         except Exception as error:
-            if is_user_code(error):
-                raise UserCodeError(user_traceback(error)) from error
+            if not isinstance(error, MemoryError) and (theirs := user_error(error, own_code(one))) is not None:
+                raise theirs from error
             raise
 
     if smoke:

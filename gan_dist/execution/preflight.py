@@ -149,7 +149,9 @@ def parameter_counts(spec: JobSpec, facts: DataFacts) -> dict[str, int]:
 
 def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list[str]:
     """The plan in a few lines, for people."""
-    classes = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
+    labels = f", {len(facts.classes)} classes" if facts.classes else ", no labels"
+    if facts.vectors:
+        labels = f", a vector of {len(facts.vectors[0])} each"
     rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
     clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
@@ -157,7 +159,7 @@ def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list
     sizes = ", ".join(f"{name} {count / 1e6:.2f}M" for name, count in parameter_counts(spec, facts).items())
     source = "a stand-in of random samples" if facts.stand_in else repr(spec.data.source)
     return [
-        f"data      {source}: {facts.count:,} {facts.described}{classes}{rejected}",
+        f"data      {source}: {facts.count:,} {facts.described}{labels}{rejected}",
         f"networks  {sizes} parameters",
         f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
         f"workers   {workers} on {device}",

@@ -116,8 +116,7 @@ def _shown(model: Model) -> Sheet:
     """Samples for the model card; of pairs, made of inputs that it was trained on."""
     if model.modality.needs_data:
         return model.modality.sheet(model.generator, trained_on(model), model.spec.seed, torch.device("cpu"))[0]
-    cond = torch.arange(SHOWN) % len(model.classes) if model.classes else None
-    return render_sheet(next(model.sample_chunks(SHOWN)), model.facts, cond)
+    return render_sheet(next(model.sample_chunks(SHOWN)), model.facts, model.conditions_of(SHOWN))
 
 
 def _run_of(model: Model) -> RunFolder:
@@ -139,20 +138,27 @@ TOLERANCE = 1e-4
 
 
 class Program(nn.Module):
-    """From noise, and classes [B] or pictures [B, C, H, W] where there are some, to float images [B, C, H, W] in
-    [-1, 1] or token ids [B, T]."""
+    """From noise, and classes [B], vectors [B, K] or pictures [B, C, H, W] where there are some, to float images [B, C,
+    H, W] in [-1, 1] or token ids [B, T]."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, noise: Any, classes: Tensor | None = None, pictures: Tensor | None = None) -> Tensor:
-        made: Tensor = self.generator(noise, classes if pictures is None else pictures)
+    def forward(
+        self,
+        noise: Any,
+        classes: Tensor | None = None,
+        vectors: Tensor | None = None,
+        pictures: Tensor | None = None,
+    ) -> Tensor:
+        given = [one for one in (classes, vectors, pictures) if one is not None]
+        made: Tensor = self.generator(noise, given[0] if given else None)
         return made
 
 
 def example_inputs(model: Model, n: int) -> dict[str, Any]:
-    """Noise as the generator draws it, and classes or pictures where it has some, for n samples."""
+    """Noise as the generator draws it, and classes, vectors or pictures where it has some, for n samples."""
     generator: Any = model.generator
     device, dtype = torch.device("cpu"), next(generator.parameters()).dtype
     rng = single_lane_rng(("export", n), n, device, dtype)
@@ -160,7 +166,7 @@ def example_inputs(model: Model, n: int) -> dict[str, Any]:
     conditions = model.modality.example_conditions(n, rng)
     if conditions is None:
         return {"noise": noise}
-    return {"noise": noise, "classes" if model.classes else "pictures": conditions}
+    return {"noise": noise, model.modality.condition: conditions}
 
 
 def write_torch(model: Model, path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.errors import UsageError
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 
 KIND, FORMAT = "gan-dist generator", 2
@@ -62,10 +64,10 @@ def checksum_of(config: dict[str, Any]) -> str:
 
 def is_exported(folder: str | Path) -> bool:
     """Whether a folder holds an exported generator in any form."""
-    config = Path(folder) / CONFIG
     try:
-        return config.is_file() and json.loads(config.read_text()).get("kind") == KIND
-    except (OSError, ValueError, AttributeError, RecursionError):
+        there = os.path.isfile(Path(folder) / CONFIG)
+        return there and (Folder.at(folder).read_json(CONFIG) or {}).get("kind") == KIND
+    except OSError:
         return False
 
 
@@ -76,7 +78,7 @@ def read_exported(folder: str | Path) -> Exported:
         ValueError: it is of another form or a newer format, or its weights are missing or damaged.
     """
     root = Path(folder)
-    config = json.loads((root / CONFIG).read_text())
+    config = Folder.at(folder).read_json(CONFIG) or {}
     form = config.get("format")
     if form != FORMAT:
         raise UsageError(f"{str(root)!r} has format {form}, written by another gan-dist; this one reads {FORMAT}")

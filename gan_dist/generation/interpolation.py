@@ -150,12 +150,14 @@ def _between(codes: Tensor | None, start: int, end: int, shares: Tensor) -> Tens
 
 
 def _codes(model: Model, classes: Sequence[str | None]) -> Tensor | None:
-    """A code [classes] for each place, or the number of each where all are the same, which any network takes; None for
-    a model without classes."""
-    if not model.classes and all(cls is None for cls in classes):
+    """A code [classes] or a vector [K] for each place, or the number of each class where all are the same, which any
+    network takes; None for a model without conditions."""
+    given = [one for cls in classes if (one := model.conditions_of(1, cls)) is not None]
+    if not given:
         return None
-    numbers = [model.classes_of(1, cls) for cls in classes]
-    chosen = torch.cat([one for one in numbers if one is not None])
+    chosen = torch.cat(given)
+    if model.facts.vectors:
+        return chosen.to(_device(model), _dtype(model))
     if (chosen == chosen[0]).all():
         return chosen.to(_device(model))
     return torch.nn.functional.one_hot(chosen, len(model.classes)).to(_device(model), _dtype(model))

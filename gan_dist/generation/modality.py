@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.encoding import image, text
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Ingest
-from gan_dist.data.order import class_shares, draw_classes, shuffle
+from gan_dist.data.order import shuffle
 from gan_dist.distributed.randomness import Rng
 from gan_dist.generation.samples import (
     Sheet,
     fixed_samples,
     generate,
     mean_nearest_distance,
-    metric_classes,
+    metric_labels,
     metric_samples,
     real_samples,
     render_sheet,
@@ -42,14 +43,16 @@ F = TypeVar("F", bound=DataFacts)
 
 
 class Modality(Generic[F]):
-    """Samples that a generator makes of noise and, where the data have classes, of a class.
+    """Samples that a generator makes of noise and, where the data have them, of a class or a vector of numbers.
 
     Attributes:
         facts: of the data.
+        condition: what a sample is conditioned on, as an exported program names it.
         needs_data: whether a generator makes samples of the data's own inputs, so that none are made without them.
         shape_words: the axes of a batch, for messages.
     """
 
+    condition = "classes"
     needs_data = False
     shape_words = "[B, C, H, W]"
 
@@ -65,19 +68,19 @@ class Modality(Generic[F]):
     ) -> Tensor | None:
         """The conditions of the samples with these numbers, as often as the data have them; None where there are
         none."""
-        shares = class_shares(self.facts, device)
-        return None if shares is None else draw_classes(shares, rng)
+        conditioning = Conditioning.of(self.facts, rows, device)
+        return None if conditioning is None else conditioning.draw(rng)
 
     def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
         """Conditions of the right shape and type for n samples: random by `rng`, or without memory where that is
         None."""
-        if not self.facts.classes:
+        facts = self.facts
+        if facts.vectors:
+            width = len(facts.vectors[0])
+            return torch.zeros(n, width, device="meta") if rng is None else rng.normal(width)
+        if not facts.classes:
             return None
-        return (
-            torch.zeros(n, dtype=torch.int64, device="meta")
-            if rng is None
-            else torch.arange(n) % len(self.facts.classes)
-        )
+        return torch.zeros(n, dtype=torch.int64, device="meta") if rng is None else torch.arange(n) % len(facts.classes)
 
     def to_public(self, samples: Tensor) -> Tensor | list[str]:
         """Samples as the Python API gives them."""
@@ -98,14 +101,16 @@ class Modality(Generic[F]):
         return real_samples(rows, seed)[0]
 
     def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
-        """Generated samples by their numbers, of classes as often as the data have them."""
-        shares = class_shares(self.facts, device)
-        return lambda part: metric_samples(generator, part, seed, shares, device)
+        """Generated samples by their numbers, of classes or vectors as often as the data have them."""
+        conditioning = Conditioning.of(self.facts, rows, device)
+        return lambda part: metric_samples(generator, part, seed, conditioning, device)
 
     def metric_labels(self, generator: nn.Module, seed: int, device: torch.device) -> Draw | None:
         """The classes of those samples; None where there are none."""
-        shares = class_shares(self.facts, device)
-        return None if shares is None else lambda part: metric_classes(generator, part, seed, shares, device)
+        conditioning = Conditioning.of(self.facts, None, device) if self.facts.classes else None
+        if conditioning is None:
+            return None
+        return lambda part: metric_labels(generator, part, seed, conditioning, device)
 
     def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
         """What those samples should be; None where nothing in particular."""
@@ -119,6 +124,10 @@ class Modality(Generic[F]):
 class ImageModality(Modality[ImageFacts]):
     """Images, uint8 [B, C, H, W] in storage and in [-1, 1] for networks."""
 
+    def __init__(self, facts: ImageFacts) -> None:
+        super().__init__(facts)
+        self.condition = "vectors" if facts.vectors else "classes"
+
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
         return lambda rows, rng: (encoded(rows, rng), None)
@@ -127,6 +136,7 @@ class ImageModality(Modality[ImageFacts]):
 class PairModality(Modality[PairFacts]):
     """Pairs of images: a generator makes one of the other. Stored by channels, what is to be made first."""
 
+    condition = "pictures"
     needs_data = True
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
@@ -230,6 +240,10 @@ class TargetImages:
     @property
     def labels(self) -> NDArray[np.int64]:
         return self.pairs.labels
+
+    @property
+    def vectors(self) -> None:
+        return None
 
     def positions(self, reals_drawn: int) -> NDArray[np.int64]:
         return self.pairs.positions(reals_drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,9 @@ from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
-from gan_dist.registry.lookup import add_import_roots
+from gan_dist.registry.lookup import add_import_roots, check_arguments
 from gan_dist.registry.trust import check_trust, foreign_code
-from gan_dist.runs.checkpoint import Checkpoint, load_weights, newest
+from gan_dist.runs.checkpoint import Checkpoint, check_weights, load_weights, newest
 from gan_dist.runs.code import stored_code, unpack_code
 from gan_dist.runs.index import find_run
 from gan_dist.runs.run_folder import PREPARED, RunFolder
@@ -36,6 +37,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import nearest_name
 
 SHOWN = 8
+ClassLabel = int | str | Sequence[float] | None
 
 
 class Model:
@@ -100,7 +102,7 @@ class Model:
         n: int,
         *,
         seed: int = 0,
-        class_label: int | str | None = None,
+        class_label: ClassLabel = None,
         truncation: float | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
@@ -112,7 +114,8 @@ class Model:
         Args:
             n: how many.
             seed: of their noise.
-            class_label: name or number of the class of all of them; without one, classes go round.
+            class_label: name or number of the class of all of them, or, where the data have vectors, the K numbers of
+                one; without it, classes go round, or some vectors of the data.
             truncation: in [0, 1], in place of the job's: less makes images more alike and fewer of them bad.
             temperature: of text: divides the logits; below 1 sentences are likelier and more alike.
             top_k: of text: only so many of the likeliest tokens are drawn.
@@ -130,7 +133,7 @@ class Model:
         return self.modality.to_public(rows)
 
     def sample_chunks(
-        self, n: int, *, seed: int = 0, class_label: int | str | None = None, first: int = 0
+        self, n: int, *, seed: int = 0, class_label: ClassLabel = None, first: int = 0
     ) -> Iterator[Tensor]:
         """Draw the same samples 64 at a time, for numbers that memory would not hold: uint8 [64, C, H, W] or ids [64,
         T].
@@ -145,7 +148,7 @@ class Model:
             raise UsageError(
                 f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or translate(images)"
             )
-        return generate_chunks(self.generator, n, seed, self.classes_of(n, class_label, first), self.device, first)
+        return generate_chunks(self.generator, n, seed, self.conditions_of(n, class_label, first), self.device, first)
 
     def translate(self, images: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
         """Make the counterpart of each image, by a model of pairs: uint8 [n, C, H, W] to uint8 [n, C, H, W].
@@ -224,20 +227,36 @@ class Model:
             raise UsageError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
         return SamplingOptions(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
 
-    def classes_of(self, n: int, class_label: int | str | None = None, first: int = 0) -> Tensor | None:
-        """The class of each of n samples from `first` on, [n]: they go round, unless one is given.
+    def conditions_of(self, n: int, class_label: ClassLabel = None, first: int = 0) -> Tensor | None:
+        """The class of each of n samples from `first` on, [n], or the vector, [n, K]: they go round, unless one is
+        given.
 
         Raises:
             UsageError: the model has no such class.
         """
+        if self.facts.vectors:
+            rows = torch.arange(first, first + n) % len(self.facts.vectors)
+            return torch.tensor(self.facts.vectors)[rows] if class_label is None else self._vector(class_label, n)
         if class_label is None:
             return torch.arange(first, first + n) % len(self.classes) if self.classes else None
         names = list(self.classes)
-        number = names.index(str(class_label)) if str(class_label) in names else class_label
+        number: object = names.index(str(class_label)) if str(class_label) in names else class_label
         if not isinstance(number, int) or not 0 <= number < len(names):
             known = f"its classes: {', '.join(names)}" if names else "it is not class-conditional"
             raise UsageError(f"class {class_label!r}: the model has no such class; {known}")
         return torch.full((n,), number)
+
+    def _vector(self, asked: int | str | Sequence[float], n: int) -> Tensor:
+        """A vector given as numbers, or as text with commas, for each of n samples, [n, K]."""
+        width = len(self.facts.vectors[0])
+        listed = asked.split(",") if isinstance(asked, str) else [asked] if isinstance(asked, int) else asked
+        try:
+            numbers = [float(one) for one in listed]
+        except ValueError:
+            numbers = []
+        if len(numbers) != width or not all(map(math.isfinite, numbers)):
+            raise UsageError(f"class {asked!r}: the model is conditioned on vectors of {width} finite numbers")
+        return torch.tensor(numbers).expand(n, width)
 
 
 def load(
@@ -297,11 +316,25 @@ def _built(
         code = str(unpack_code(kept))
         spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": code})})
     add_import_roots([spec.environment.code or "."])
-    generator = build_networks(spec, facts)["generator"]
+    _check_stored(spec, facts, tensors, name)
+    generator = build_networks(spec, facts, ["generator"])["generator"]
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
     return generator.eval().requires_grad_(False), spec
+
+
+def _check_stored(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str) -> None:
+    """Whether a stored generator is what its job says, before any memory is taken for it.
+
+    Raises:
+        UsageError: its arguments are none of its class, or its weights are of another network.
+    """
+    wrong = check_arguments("generator", spec.generator.use, spec.generator.args, [spec.environment.code or "."])
+    if wrong:
+        raise UsageError("; ".join(f"generator.{key}: {text}" for key, text in wrong))
+    with torch.device("meta"):
+        check_weights(build_networks(spec, facts, ["generator"])["generator"], tensors, name)
 
 
 def _checkpoint(run: str | RunFolder) -> Checkpoint:

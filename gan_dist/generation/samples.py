@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.data.codec import EOS
+from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.encoding import image, text
 from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Ingest
-from gan_dist.data.order import draw_classes
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import ShardReader
 from gan_dist.distributed.randomness import LEAST_LANE, Rng
@@ -33,10 +33,11 @@ Sheet = Image.Image | list[str]
 def fixed_samples(
     generator: nn.Module, seed: int, facts: DataFacts, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """Samples on the noise that belongs to `seed`, 64 or 8 of each class, and their classes."""
-    classes = len(facts.classes)
-    count = COLUMNS * (classes or ROWS)
-    cond = torch.arange(count, device=device) // COLUMNS if classes else None
+    """Samples on the noise that belongs to `seed`, 64 or 8 of each class or known vector, and their conditions."""
+    conditions = len(facts.classes or facts.vectors)
+    count = COLUMNS * (conditions or ROWS)
+    number = torch.arange(count, device=device) // COLUMNS
+    cond = torch.tensor(facts.vectors, device=device)[number] if facts.vectors else number if facts.classes else None
     return generate(generator, count, seed, cond, device), cond
 
 
@@ -74,7 +75,8 @@ def generate_chunks(
     """The same in chunks of 64, each made when asked for.
 
     Args:
-        cond: classes of these samples, [count], or of pairs what they are made of, [count, C, H, W].
+        cond: classes of these samples, [count], vectors, [count, K], or of pairs what they are made of, [count, C, H,
+            W].
         first: number of the first one; a multiple of 64, so that every sample is computed in the same batch of 64.
 
     Raises:
@@ -123,24 +125,26 @@ def metric_samples(
     generator: nn.Module,
     wanted: range,
     seed: int,
-    shares: Tensor | None,
+    conditioning: Conditioning | None,
     device: torch.device,
     given: Tensor | None = None,
 ) -> Tensor:
     """Samples for metrics: the same ones for a seed wherever the run stands, of whole lanes.
 
     Args:
-        shares: how often each class is to come, summed up, [classes]; None when unconditional.
+        conditioning: what they are conditioned on; None when unconditional.
         given: of pairs, what each is made of.
     """
-    if shares is not None:
-        given = metric_classes(generator, wanted, seed, shares, device)
+    if conditioning is not None:
+        given = conditioning.at(metric_labels(generator, wanted, seed, conditioning, device))
     return _made(generator, _rng(generator, wanted, (seed, "metric"), device), given)
 
 
-def metric_classes(generator: nn.Module, wanted: range, seed: int, shares: Tensor, device: torch.device) -> Tensor:
-    """Their classes, of whole lanes too."""
-    return draw_classes(shares, _rng(generator, wanted, (seed, "metric", "classes"), device))
+def metric_labels(
+    generator: nn.Module, wanted: range, seed: int, conditioning: Conditioning, device: torch.device
+) -> Tensor:
+    """The numbers of their classes or vectors, of whole lanes too."""
+    return conditioning.draw_numbers(_rng(generator, wanted, (seed, "metric", "classes"), device))
 
 
 def _rng(generator: nn.Module, wanted: range, key: tuple[object, ...], device: torch.device) -> Rng:

@@ -31,6 +31,7 @@ from gan_dist.generation.model import Model, load
 from gan_dist.generation.samples import CHUNK
 from gan_dist.runs.storage import SAMPLES_MARK, Folder
 
+NAMED = 20  # letters of a prefix in the name of a file
 MOST, MOST_BYTES = 1024, 64 << 20
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -77,6 +78,18 @@ class SamplingPlan:
         with self.drawing_of(found):
             return found
 
+    def differences(self, model: Model) -> str:
+        """What tells these samples from the model's plain ones, for the name of a file: `-class7-t0.7-raw`."""
+        label = None if self.cls is None else re.sub(r"[^\w.+-]+", "_", self.cls)
+        prefix = None if self.prefix is None else re.sub(r"\W+", "_", self.prefix)[:NAMED]
+        named = {"-class": label, "-psi": self.truncation, "-t": self.temperature, "-k": self.top_k, "-p": self.top_p}
+        found = "".join(
+            f"{sign}{value:g}" if isinstance(value, int | float) else f"{sign}{value}"
+            for sign, value in (named | {"-after_": prefix}).items()
+            if value is not None
+        )
+        return found + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
+
     def drawing_of(self, model: Model) -> AbstractContextManager[None]:
         """Inside, the model draws as this plan says."""
         return model.drawing(
@@ -101,14 +114,14 @@ class SamplingPlan:
     def content(self, model: Model, sample_range: SampleRange) -> bytes:
         """A range of samples as a file's content."""
         prefix = f"seed{sample_range.seed}-" if len(self.seeds) > 1 else ""
-        classes = model.classes_of(sample_range.many, self.cls, sample_range.first)
+        conditions = model.conditions_of(sample_range.many, self.cls, sample_range.first)
         chunks = model.sample_chunks(
             sample_range.many, seed=sample_range.seed, class_label=self.cls, first=sample_range.first
         )
-        labels = None if classes is None else classes.tolist()
+        labels = None if conditions is None else conditions.tolist()
         with self.drawing_of(model):
             return encode_samples(
-                chunks, self.form, facts=model.facts, place=sample_range, prefix=prefix, classes=labels
+                chunks, self.form, facts=model.facts, place=sample_range, prefix=prefix, labels=labels
             )
 
     def to_json(self) -> str:
@@ -119,6 +132,7 @@ class SamplingPlan:
         return cls(**json.loads(text))
 
 
+Labelled = int | list[float]  # the class or the vector of a sample
 Executor = Callable[[SamplingPlan, Sequence[SampleRange]], Iterator[tuple[int, bytes]]]
 
 
@@ -180,7 +194,7 @@ def write_samples(
     if sampling.form == "txt" and (out.is_dir() or not out.suffix):
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
-    model.classes_of(1, sampling.cls)
+    model.conditions_of(1, sampling.cls)
     ranges = sampling.sample_ranges(model.facts)
     parts = _parts(sampling, model, out)
     names = {one.number: f"{one.number:06d}{SUFFIXES[sampling.form]}" for one in ranges}
@@ -251,7 +265,7 @@ def encode_samples(
     facts: DataFacts,
     place: SampleSlice,
     prefix: str,
-    classes: Sequence[int] | None,
+    labels: Sequence[Labelled] | None,
 ) -> bytes:
     """Samples as the content of one file.
 
@@ -260,19 +274,19 @@ def encode_samples(
         form: png, parquet or txt.
         place: which samples these are.
         prefix: of the pictures' names.
-        classes: of each sample, where there are classes.
+        labels: the class or the vector of each sample, where there are some.
     """
     if form == "txt":
         assert isinstance(facts, TextFacts)
         return "".join(f"{line}\n" for chunk in chunks for line in text.decode_lines(chunk, facts.codec)).encode()
     if form == "parquet":
-        return _table(chunks, facts, place, prefix, classes)
+        return _table(chunks, facts, place, prefix, labels)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number, content in enumerate(_pictures(chunks)):
             info = zipfile.ZipInfo(f"{prefix}{place.first + number:06d}.png", LONG_AGO)
-            # The class travels with its picture.
-            info.comment = b"" if classes is None else str(classes[number]).encode()
+            # The label travels with its picture.
+            info.comment = b"" if labels is None else json.dumps(labels[number]).encode()
             archive.writestr(info, content)
     return buffer.getvalue()
 
@@ -282,9 +296,9 @@ def _pictures(chunks: Iterable[Tensor]) -> Iterable[bytes]:
 
 
 def _table(
-    chunks: Iterable[Tensor], facts: DataFacts, place: SampleSlice, prefix: str, classes: Sequence[int] | None
+    chunks: Iterable[Tensor], facts: DataFacts, place: SampleSlice, prefix: str, labels: Sequence[Labelled] | None
 ) -> bytes:
-    """Columns seed, number, label with classes, and image ({bytes, path}, as dataset hubs have it) or text."""
+    """Columns seed, number, label where there are conditions, and image ({bytes, path}, as hubs have it) or text."""
     columns: dict[str, Any] = {}
     if isinstance(facts, TextFacts):
         columns["text"] = [line for chunk in chunks for line in text.decode_lines(chunk, facts.codec)]
@@ -297,9 +311,10 @@ def _table(
     numbers = range(place.first, place.first + count)
     columns |= {"seed": [place.seed] * count, "number": list(numbers)}
     features: dict[str, Any] = {} if "text" in columns else {"image": {"_type": "Image"}}
-    if classes is not None:
-        columns["label"] = list(classes)
-        features["label"] = {"names": list(facts.classes), "_type": "ClassLabel"}
+    if labels is not None:
+        columns["label"] = list(labels)
+        if facts.classes:
+            features["label"] = {"names": list(facts.classes), "_type": "ClassLabel"}
     table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression=_compression(columns))
@@ -355,15 +370,15 @@ def move_into_place(fresh: Path, out: Path) -> None:
 
 
 def _zip(parts: Sequence[Path], fresh: Path) -> int:
-    """One archive, with the classes in `dataset.json`, as StyleGAN has them."""
-    labels: list[tuple[str, int]] = []
+    """One archive, with the labels in `dataset.json`, as StyleGAN has them."""
+    labels: list[tuple[str, Labelled]] = []
     count = 0
     with zipfile.ZipFile(fresh, "w") as archive:
         for part in parts:
             with zipfile.ZipFile(part) as source:
                 for info in source.infolist():
                     archive.writestr(zipfile.ZipInfo(info.filename, LONG_AGO), source.read(info))
-                    labels += [(info.filename, int(info.comment))] if info.comment else []
+                    labels += [(info.filename, json.loads(info.comment))] if info.comment else []
                     count += 1
         if labels:
             archive.writestr(zipfile.ZipInfo("dataset.json", LONG_AGO), json.dumps({"labels": labels}))

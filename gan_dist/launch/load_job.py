@@ -14,7 +14,7 @@ from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.storage import Folder, is_uri
 from gan_dist.spec.check import try_job
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.job_file import Document, merge_documents, overrides_document, read_job_file
+from gan_dist.spec.job_file import Document, merge_documents, overrides_document, read_job_file, unusable_values
 from gan_dist.sweeps.candidates import check_sweep
 
 
@@ -39,6 +39,8 @@ def load_job(
     document = merge_documents(_document(job), overrides_document(overrides))
     if storage is not None:
         document = Document({**document.value, "storage": storage}, document.origins)
+    if unusable := unusable_values(document):
+        raise JobError(unusable)
     spec, problems = try_job(document)
     roots = _roots(document.value) if roots is None else roots
     problems += check_job(document.value, document.origins, roots)

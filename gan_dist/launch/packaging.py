@@ -40,8 +40,8 @@ def code_folder(option: str | None, base: Path) -> str | None:
     """
     if option is None:
         return None
-    folder = (base / Path(option).expanduser()).resolve()
-    if not folder.is_dir():
+    folder = Path(os.path.realpath(base / os.path.expanduser(option)))
+    if not os.path.isdir(folder):
         raise PackagingError(f"code: {folder} is no folder")
     return str(folder)
 

@@ -114,7 +114,7 @@ def plan_resume(
             f"run {run.id} is still running (attempt {holder['attempt']} on {holder['host']}); "
             f"follow it: gan-dist logs -f {run.id}, or stop it first: gan-dist stop {run.id}"
         )
-    stored = JobSpec.model_validate(run.request()["job"])
+    stored = run.spec()
     check_trust(foreign_code(stored), run.uri, run.uri, trust_code)
     kept = None if new_code else stored_code(run.folder)
     roots = None if kept is None else [unpack_code(kept)]

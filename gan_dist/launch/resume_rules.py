@@ -11,6 +11,7 @@ from gan_dist.errors import JobError, UsageError
 from gan_dist.registry.lookup import check_job
 from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.checkpoint import newest_described
+from gan_dist.runs.hints import command
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
@@ -67,7 +68,7 @@ def resume_spec(
             can be used.
         JobError: a change is no valid job.
     """
-    stored_job: dict[str, Any] = run.request()["job"]
+    stored_job: dict[str, Any] = run.job()
     changes = overrides_document(overrides)
     document = merge_documents(Document(stored_job, {}), changes)
     spec = parse_job(document)
@@ -78,7 +79,7 @@ def resume_spec(
         problems = check_sweep(spec, document, roots)
     if problems:
         raise JobError(problems)
-    _refuse_changes(JobSpec.model_validate(stored_job), spec)
+    _refuse_changes(run.spec(), spec)
     _refuse_finished(run, spec)
     return spec
 
@@ -105,8 +106,8 @@ def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
     if newest.seen >= ends:
         raise UsageError(
-            f"run {run.id} is finished ({newest.seen:,} of {ends:,} samples seen); to go on, raise until: "
-            f"gan-dist submit --resume {run.id} -o until={2 * ends}"
+            f"run {run.id} is finished ({newest.seen:,} of {ends:,} samples seen); to go on, make it longer: "
+            f"{command('submit', '--resume', run.id, '-o', spec.doubled)}"
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from gan_dist.errors import ClusterError, NoSuchJob
+from gan_dist.errors import ClusterError, NoSuchJob, UsageError
 from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
@@ -15,6 +18,7 @@ from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import forget_run, known_runs, storage_root, stored_runs
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import STOP_GRACE_S
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -106,7 +110,7 @@ def _info_of(run: RunFolder, address: str | None) -> dict[str, Any]:
         return {}
 
 
-def statuses(storage: str | None) -> list[dict[str, Any]]:
+def every_status(storage: str | None) -> list[dict[str, Any]]:
     """The status of each run of the local index and of a storage, oldest first. What another cluster has refused
     meanwhile was never made, and is forgotten."""
     rows = []
@@ -120,11 +124,77 @@ def statuses(storage: str | None) -> list[dict[str, Any]]:
 
 
 def all_runs(storage: str | None) -> list[RunFolder]:
-    """The runs of the local index and of a storage, each once, oldest first."""
+    """The runs in a storage, or without one those of the local index and of the storage in force, each once."""
+    if storage is not None:
+        return stored_runs(storage_root(storage, None))
     found = {row["uri"]: RunFolder(Folder(row["uri"])) for row in known_runs()}
     for run in stored_runs(storage_root(storage, None)):
         found.setdefault(run.uri, run)
     return list(found.values())
+
+
+SORTS = ("started", "name", "status", "seen")
+STATUSES = ("pending", "running", "succeeded", "stopped", "failed", "lost")
+_AGE = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFilter:
+    """Which runs are listed, and in what order.
+
+    Attributes:
+        statuses: those that a run may have; empty for any.
+        name: what its id must hold, or a pattern with `*`; empty for any.
+        since: when it began at the earliest, epoch seconds.
+        limit: how many at most, the first of the order; None for all.
+        sort: one of `SORTS`; `started` begins with the newest, `seen` with the most.
+    """
+
+    statuses: Sequence[str] = ()
+    name: str = ""
+    since: float = 0.0
+    limit: int | None = None
+    sort: str = "started"
+
+    def __post_init__(self) -> None:
+        for status in self.statuses:
+            if status not in STATUSES:
+                raise UsageError(f"--status {status!r}{suggestion(status, STATUSES)}")
+        if self.sort not in SORTS:
+            raise UsageError(f"--sort {self.sort!r}{suggestion(self.sort, SORTS)}")
+
+    def select(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of `run_status` that are wanted, in order."""
+        keys: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "started": lambda row: -(row.get("started") or 0.0),
+            "name": lambda row: row["id"],
+            "status": lambda row: STATUSES.index(row["status"]) if row["status"] in STATUSES else len(STATUSES),
+            "seen": lambda row: -(row.get("seen") or 0),
+        }
+        fit = sorted(filter(self._fits, rows), key=lambda row: (keys[self.sort](row), keys["started"](row), row["id"]))
+        return fit[: self.limit]
+
+    def _fits(self, row: dict[str, Any]) -> bool:
+        pattern = self.name if "*" in self.name else f"*{self.name}*"
+        return (
+            (not self.statuses or row["status"] in self.statuses)
+            and fnmatch.fnmatchcase(row["id"], pattern)
+            and (row.get("started") or 0.0) >= self.since
+        )
+
+
+def parse_since(written: str, now: float) -> float:
+    """A date (2026-11-29, with a time or without, local) or an age (90min, 12h, 3d, 2w) as epoch seconds.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(min|h|d|w)", written.strip()):
+        return now - float(match[1]) * _AGE[match[2]]
+    try:
+        return datetime.fromisoformat(written).timestamp()
+    except ValueError:
+        raise UsageError(f"--since {written!r} is neither an age, as 12h or 3d, nor a date, as 2026-11-29") from None
 
 
 def log_lines(run: RunFolder, job: RunJob | None) -> Iterator[str]:

@@ -20,6 +20,7 @@ class AuxiliaryClassifier:
     """
 
     phases = (Phase("D", ("discriminator",), real=True), Phase("G", ("generator",), real=False))
+    needs_classes = True
     needs_methods: ClassVar = {"discriminator": ("classify",)}
 
     def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:

@@ -91,7 +91,7 @@ class Perceptual:
     is no part of the checkpoint; it is read from its file again.
 
     Args:
-        backbone: the pretrained network; efficientnet_lite0 needs timm.
+        backbone: the pretrained network; efficientnet_lite0 comes with `gan-dist[pretrained]`.
         weights: the file of its weights; null looks where torch keeps downloads, "random" is for trying out.
 
     Raises:
@@ -157,7 +157,7 @@ class Reconstruction:
 
     Args:
         distance: perceptual, as in the paper, or l1, which needs no pretrained network: the mean over pixels.
-        backbone: the pretrained network of the perceptual one; efficientnet_lite0 needs timm.
+        backbone: the pretrained network of the perceptual one; efficientnet_lite0 comes with `gan-dist[pretrained]`.
         weights: the file of its weights; null looks where torch keeps downloads, "random" is for trying out.
 
     Raises:

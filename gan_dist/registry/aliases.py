@@ -103,6 +103,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "tokens": "gan_dist.metrics.features.language_model:Tokens",
         "pixels": "gan_dist.metrics.image.paired:Pixels",
         "language_model": "gan_dist.metrics.features.language_model:LanguageModel",
+        "efficientnet_lite0": "gan_dist.metrics.features.pretrained:EfficientNetLite0",
         "sentence_encoder": "gan_dist.metrics.features.language_model:SentenceEncoder",
         "text_classifier": "gan_dist.metrics.features.classifiers:TextClassifier",
         "inception": "gan_dist.metrics.features.pretrained:Inception",

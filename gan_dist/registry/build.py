@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
@@ -17,8 +17,11 @@ from gan_dist.spec.job import JobSpec
 KINDS: dict[str, lookup.Kind] = {"generator": "generator", "discriminator": "discriminator"}
 
 
-def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
+def build_networks(spec: JobSpec, facts: DataFacts, names: Collection[str] | None = None) -> dict[str, nn.Module]:
     """Every network of the job on the CPU, each initialised from its own seed.
+
+    Args:
+        names: of those that are wanted; None for all.
 
     Raises:
         ValueError: a constructor refused its arguments; the text begins with the network's key.
@@ -26,6 +29,7 @@ def build_networks(spec: JobSpec, facts: DataFacts) -> dict[str, nn.Module]:
     return {
         name: _seeded(spec.seed, name, KINDS.get(name, "network"), component.use, component.args, facts.provided)
         for name, component in spec.network_specs.items()
+        if names is None or name in names
     }
 
 

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.argument_types import explain_mismatch
 from gan_dist.registry.live import is_live
+from gan_dist.registry.network_checks import check_networks
 from gan_dist.registry.section_checks import check_data, check_optimizers
 from gan_dist.registry.signatures import Param, Signature, read_constant, read_signature
+from gan_dist.registry.slots import ComponentSlot, attribute_of, component_slots, resolve_target
 from gan_dist.runs.code import origin_of
 from gan_dist.spec.check import Origins, problem_at
-from gan_dist.spec.data import Modality
-from gan_dist.spec.fields import is_own_name
+from gan_dist.spec.data import WITHOUT_CLASSES, Modality
 from gan_dist.spec.image_size import Size, SizeRule, parse_size, show_size, sides
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.problems import Keys, Problem, suggestion, unknown_key
+from gan_dist.spec.problems import Keys, Problem, unknown_key
 from gan_dist.spec.schedules import Schedule
 from gan_dist.spec.sections import as_argument
 
@@ -44,37 +46,6 @@ __all__ = [
 Roots = Sequence[str | Path]
 NETWORKS = ("generator", "discriminator", "network")
 ABOUT_DISCRIMINATORS = ("objective", "penalty", "augment")
-
-# Keys of a component's mapping that are the job's, not its arguments.
-_OWN_KEYS: dict[str, set[str]] = {
-    "objective": {"use", "weight"},
-    "penalty": {"use", "every"},
-    "metric": {"use", "features", "samples"},
-}
-
-
-class ComponentSlot(NamedTuple):
-    """A component as a job has it, in plain values."""
-
-    kind: Kind
-    keys: Keys
-    written: Mapping[str, Any]
-
-    @property
-    def args(self) -> dict[str, Any]:
-        """Its arguments, without the keys that are the job's own."""
-        own = _OWN_KEYS.get(self.kind, {"use"})
-        return {key: value for key, value in self.written.items() if key not in own}
-
-
-def resolve_target(kind: Kind, use: str) -> str:
-    """The `module:Name` behind a `use`. Raises ValueError for what is neither an alias nor of that form."""
-    if use in ALIASES[kind]:
-        return ALIASES[kind][use]
-    if is_own_name(use):
-        return use
-    form = "or your own as 'package.module:Name'"
-    raise UsageError(f"unknown {kind} '{use}'{suggestion(use, sorted(ALIASES[kind]))}, {form}")
 
 
 def signature(target: str, roots: Roots = ()) -> Signature:
@@ -120,7 +91,8 @@ def check_job(job: JobSpec | Mapping[str, Any], origins: Origins | None = None, 
     found: list[tuple[Keys, str]] = [
         ((*slot.keys, key), text) for slot in component_slots(tree) for key, text in _check(slot, tree, roots)
     ]
-    found += [*_check_opponent(tree, roots), *_check_sizes(tree, roots)]
+    found += [*_check_opponent(tree, roots), *_check_classes(tree, roots), *_check_sizes(tree, roots)]
+    found += check_networks(tree, roots)
     found += [*check_optimizers(tree, roots), *check_data(tree, roots)]
     return [problem_at(origins or {}, keys, message) for keys, message in found]
 
@@ -155,6 +127,12 @@ def build_component(
         return factory(**supplied, **values)
     except ValueError as error:
         raise UsageError(f"{kind} '{use}': {error}") from error
+    except (TypeError, ArithmeticError, RuntimeError) as error:
+        if use not in ALIASES[kind]:
+            raise  # a person's own, who wants the traceback
+        # Of ours the job's arguments were checked one by one; together they may still be more than torch can build.
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{kind} '{use}': cannot be built with these arguments: {told}") from error
 
 
 def check_class(kind: Kind, use: str, found: Any) -> None:
@@ -175,7 +153,7 @@ def check_class(kind: Kind, use: str, found: Any) -> None:
 
 def add_import_roots(roots: Roots) -> None:
     """Let Python find a user's own modules in these folders."""
-    for root in (Path(root).resolve() for root in roots):
+    for root in (Path(os.path.realpath(root)) for root in roots):
         # Code that was kept with a run stands before the folder that it was made of.
         for place in (origin_of(root), root):
             if place is not None and str(place) not in sys.path:
@@ -187,43 +165,6 @@ def load_object(target: str, roots: Roots = ()) -> Any:
     add_import_roots(roots)
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def component_slots(tree: Mapping[str, Any]) -> Iterator[ComponentSlot]:
-    """Every component that a job names."""
-    yield from _slot("generator", ("generator",), tree.get("generator"))
-    yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
-    yield from _slot("augment", ("augment",), tree.get("augment"))
-    networks = tree.get("networks")
-    for name, written in networks.items() if isinstance(networks, Mapping) else ():
-        yield from _slot("network", ("networks", name), written)
-    for index, written in enumerate(_listed(tree.get("metrics"))):
-        yield from _slot("metric", ("metrics", index), written)
-        if isinstance(written, Mapping):
-            yield from _slot("extractor", ("metrics", index, "features"), written.get("features"))
-    yield from _terms((), tree)
-    for index, stage in enumerate(_listed(tree.get("stages"))):
-        if isinstance(stage, Mapping):
-            yield from _terms(("stages", index), stage)
-
-
-def _terms(keys: Keys, part: Mapping[str, Any]) -> Iterator[ComponentSlot]:
-    objective = part.get("objective")
-    lone = isinstance(objective, Mapping | str)
-    for index, written in enumerate([objective] if lone else _listed(objective)):
-        yield from _slot("objective", (*keys, "objective", index), written)
-    for index, written in enumerate(_listed(part.get("penalties"))):
-        yield from _slot("penalty", (*keys, "penalties", index), written)
-
-
-def _slot(kind: Kind, keys: Keys, written: Any) -> Iterator[ComponentSlot]:
-    mapping = {"use": written} if isinstance(written, str) else written
-    if isinstance(mapping, Mapping) and isinstance(mapping.get("use"), str):
-        yield ComponentSlot(kind, keys, mapping)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
 
 
 def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[str, str]]:
@@ -239,7 +180,7 @@ def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterat
     if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
     modality, fit = written.get("modality", "image"), modalities_of(takes)
-    if modality in PLURAL and modality not in fit:
+    if modality in tuple(PLURAL) and modality not in fit:
         yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
 
 
@@ -268,11 +209,22 @@ def _check_opponent(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Key
         return
     for slot in component_slots(tree):
         use = slot.written["use"]
-        if slot.kind not in ABOUT_DISCRIMINATORS or _attribute(slot, "needs_discriminator", roots) is False:
+        if slot.kind not in ABOUT_DISCRIMINATORS or attribute_of(slot, "needs_discriminator", roots) is False:
             continue
-        if use in ALIASES[slot.kind] or _attribute(slot, "needs_discriminator", roots):
+        if use in ALIASES[slot.kind] or attribute_of(slot, "needs_discriminator", roots):
             yield ("discriminator",), f"required, but missing; {slot.kind} '{use}' is about one"
             return
+
+
+def _check_classes(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """Components whose class says `needs_classes = True`, where samples have none."""
+    data = tree.get("data")
+    labels = data.get("labels", "none") if isinstance(data, Mapping) else "none"
+    if labels not in WITHOUT_CLASSES:
+        return
+    for slot in component_slots(tree):
+        if attribute_of(slot, "needs_classes", roots):
+            yield (*slot.keys, "use"), f"'{slot.written['use']}' is about classes, but data.labels is {labels}"
 
 
 def _check_sizes(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, str]]:
@@ -333,14 +285,6 @@ def _that_take(kind: Kind, size: Size, modality: Modality) -> str:
         and not _wrong_size(kind, alias, size, ())
     ]
     return ", ".join(found)
-
-
-def _attribute(slot: ComponentSlot, name: str, roots: Roots) -> Any:
-    """A literal attribute of a component's class; None where it has none, or the class is not there."""
-    try:
-        return read_constant(resolve_target(slot.kind, slot.written["use"]), name, roots)
-    except ValueError:
-        return None
 
 
 # Argument names that the data decides, and the key of `data` that decides them.

@@ -13,9 +13,10 @@ from pathlib import PurePath
 from typing import Any
 
 from gan_dist.errors import UsageError
-from gan_dist.registry.lookup import Roots, resolve_target, signature
+from gan_dist.registry.lookup import Roots, component_slots, resolve_target, signature
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.check import Origins, problem_at
+from gan_dist.spec.data import WITHOUT_CLASSES
 from gan_dist.spec.fields import Held
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import Keys, Problem, nearest_name
@@ -131,6 +132,38 @@ def check_metrics(job: JobSpec, origins: Origins | None = None, roots: Roots = (
     return [problem_at(origins or {}, keys, message) for keys, message in _problems(job, roots)]
 
 
+def partial_features(job: JobSpec, roots: Roots = ()) -> set[str]:
+    """Features that are no judge of the job's runs: those of a pretrained network that it trains by (its components'
+    `backbone`), which such runs please more than people (Kynkaanniemi et al. 2023, arXiv 2203.06026)."""
+    found = set()
+    for slot in component_slots(job.model_dump(mode="json", by_alias=True)):
+        try:
+            params = signature(resolve_target(slot.kind, slot.written["use"]), roots).params
+        except ValueError:
+            continue
+        default = next((param.default for param in params if param.name == "backbone"), None)
+        if (backbone := slot.args.get("backbone", default)) is not None:
+            found.add(str(backbone))
+    return found
+
+
+def _partial_judges(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
+    """What decides which checkpoint is best, or when a run ends, by features that the run trains by."""
+    partial = partial_features(job, roots)
+    of = {
+        value: metric.features.use
+        for metric in job.metrics
+        if metric.features.use in partial
+        for name in metric_value_names(metric, roots).items()
+        for value in name
+    }
+    deciding = {("keep", "metric"): job.keep.metric if job.keep.best else None}
+    deciding[("stop_when", "metric")] = job.stop_when.metric if job.stop_when else None
+    for keys, name in deciding.items():
+        if name in of:
+            yield keys, f"{name} is by {of[name]}, which this job trains by, and no judge of it; choose other features"
+
+
 def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
     names: dict[str, str] = {}
     for index, metric in enumerate(job.metrics):
@@ -147,16 +180,17 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         needs = read_constant(resolve_target("metric", metric.use), "needs", roots)
         if needs == "pairs" and job.data.modality == "image":
             yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
-        if needs == "classes" and job.data.labels == "none":
+        if needs == "classes" and job.data.labels in WITHOUT_CLASSES:
             yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
         if needs == "generator" and job.data.labels != "none":
             yield (
                 ("metrics", index, "use"),
                 f"'{metric.use}' asks about sentences without classes; remove it or data.labels",
             )
-        if metric.features.use == "classifier" and job.data.labels == "none":
-            yield ("metrics", index, "features"), "'classifier' learns from labels; set data.labels, or use random"
+        if metric.features.use == "classifier" and job.data.labels in WITHOUT_CLASSES:
+            yield ("metrics", index, "features"), "'classifier' learns from classes; set data.labels, or use random"
         names |= found
+    yield from _partial_judges(job, roots)
     asked: Sequence[tuple[Keys, str | None]] = [
         (("stop_when", "metric"), job.stop_when.metric if job.stop_when else None),
         # Any logged number may decide what is kept; their tags have a slash.

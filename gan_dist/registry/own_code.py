@@ -4,6 +4,7 @@ folder, and small files beside them."""
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def _files_of(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     for depth in range(1, len(parts) + 1):
         place = folder.joinpath(*parts[:depth])
         for file in (place / "__init__.py", place.with_suffix(".py")):
-            if file.is_file():
+            if os.path.isfile(file):
                 yield ".".join(parts[:depth]), file
                 break
 
@@ -61,7 +62,7 @@ def _imported(module: str, file: Path) -> Iterator[str]:
     """What a file imports; of `from a import b`, where `b` may be a module, both."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, OSError):
+    except (SyntaxError, ValueError, RecursionError, OSError):
         return  # whoever checks the job says so
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):

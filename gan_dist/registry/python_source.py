@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -75,15 +76,15 @@ def find_definition(module: Module, name: str, roots: Sequence[str | Path] = ())
 
 def _resolved(folders: Iterable[str | Path]) -> Iterator[Path]:
     """Each when it is asked for: to resolve a folder takes longer than to look for a module in it."""
-    return (Path(folder).resolve() for folder in folders)
+    return (Path(os.path.realpath(folder)) for folder in folders)
 
 
 def _file_in(folder: Path, name: str) -> Path | None:
     place = folder.joinpath(*name.split("."))
     for file in (place / "__init__.py", place.with_name(place.name + ".py")):
-        if file.is_file():
+        if os.path.isfile(file):
             return file
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):
         return None
     return next(iter(place.parent.glob(f"{place.name}.*.so")), None)
 
@@ -108,7 +109,7 @@ def _near_module(name: str, folders: Iterable[Path]) -> str:
     beside: set[str] = set()
     for folder in folders:
         place = folder.joinpath(*parent.split(".")) if parent else folder
-        if place.is_dir():
+        if os.path.isdir(place):
             beside |= {entry.stem for entry in place.iterdir() if entry.suffix == ".py" or entry.is_dir()}
     near = nearest_name(last, beside - {"__init__", "__pycache__"})
     return f"; did you mean '{f'{parent}.{near}' if parent else near}'?" if near else ""
@@ -118,7 +119,7 @@ def _near_module(name: str, folders: Iterable[Path]) -> str:
 def _parse(file: Path, _changed: int) -> ast.Module:
     try:
         return ast.parse(file.read_bytes(), filename=str(file))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, OSError) as error:
         line = getattr(error, "lineno", None) or 1
         raise UsageError(f"{file}:{line}: not valid Python: {getattr(error, 'msg', error)}") from None
 

@@ -23,12 +23,26 @@ SHIPPED = (
 )
 
 
+def own_code(spec: JobSpec) -> list[str]:
+    """Every component of a job that is not shipped, with the key that names it, as `generator.use: my_gan:Net`."""
+    return [f"{key}: {use}" for key, use in _named(spec, None) if _is_own(use)]
+
+
 def foreign_code(spec: JobSpec, kinds: Collection[str] | None = None) -> list[str]:
-    """Every `module:Name` of a job that is not shipped, with the key that names it, as `generator.use: my_gan:Net`.
+    """The same without those that were given as objects, which are at hand.
 
     Args:
         kinds: of components alone, such as generator; None for all, with optimisers and data.
     """
+    return [f"{key}: {use}" for key, use in _named(spec, kinds) if _is_own(use) and not is_live(use)]
+
+
+def _is_own(use: str) -> bool:
+    return is_live(use) or (is_own_name(use) and not use.startswith(SHIPPED))
+
+
+def _named(spec: JobSpec, kinds: Collection[str] | None) -> list[tuple[str, str]]:
+    """Key and name of every component that may be a person's own."""
     tree = spec.model_dump(mode="json", by_alias=True)
     named = [
         (".".join(map(str, (*slot.keys, "use"))), slot.written["use"])
@@ -38,9 +52,7 @@ def foreign_code(spec: JobSpec, kinds: Collection[str] | None = None) -> list[st
     if kinds is None:
         named += _optimizers(tree)
         named += [("data.source", spec.data.source)] if is_own_data(spec.data.source) else []
-    return [
-        f"{key}: {use}" for key, use in named if is_own_name(use) and not use.startswith(SHIPPED) and not is_live(use)
-    ]
+    return named
 
 
 def check_trust(named: Collection[str], where: str, run_uri: str, trust_code: bool) -> None:

@@ -21,15 +21,17 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gan_dist.errors import CheckpointError, StorageError, UsageError
+from gan_dist.errors import CheckpointError, StorageError, StorageUnreachable, UsageError
 from gan_dist.runs.storage import Folder
+from gan_dist.runs.unpacking import open_zip
 
 FORMAT = 1
 OWN_CHECKSUM = "meta_checksum"
 NO_POSITION = (-1, -1)
 
 
-DESCRIBED = ("ties", "checksums")  # what every meta.json holds, each a mapping
+DESCRIBED = ("ties", "checksums", "clock", "job", "data", "metrics")  # what every meta.json holds, each a mapping
+CLOCK = ("seen", "reals_drawn")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ class Checkpoint:
         Raises:
             CheckpointError: absent (never finished), damaged, or of a newer format.
         """
-        found = self.folder.read_json("meta.json") or {}
+        try:
+            found = self.folder.read_json("meta.json") or {}
+        except StorageUnreachable:
+            raise
+        except StorageError as error:
+            raise CheckpointError(f"checkpoint {self.folder.uri}: {error}") from error
         # The format comes first: a newer one may be described, and summed, in another way.
         if isinstance(form := found.get("format"), int) and form > FORMAT:
             raise CheckpointError(f"checkpoint {self.folder.uri} has format {form}; this gan-dist reads up to {FORMAT}")
@@ -57,6 +64,8 @@ class Checkpoint:
             raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json is missing or damaged")
         if lacking := [key for key in DESCRIBED if not isinstance(found.get(key), dict)]:
             raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json says nothing of {', '.join(lacking)}")
+        if not all(type(found["clock"].get(key)) is int and found["clock"][key] >= 0 for key in CLOCK):
+            raise CheckpointError(f"checkpoint {self.folder.uri}: meta.json says nothing of where it stands (clock)")
         return found
 
     @property
@@ -99,6 +108,8 @@ class Checkpoint:
     def training(self) -> dict[str, Any]:
         """Optimisers and the rest of what resumes."""
         with self._decoding("training.pt") as content:
+            with open_zip(content):  # torch reads members that are packed too, as many gigabytes as they say
+                pass
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
@@ -287,13 +298,18 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], name: str) ->
     Raises:
         ValueError: names or shapes differ; the first differences are listed.
     """
+    check_weights(module, tensors, name)
+    module.load_state_dict(dict(tensors))
+
+
+def check_weights(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Raises ValueError where weights are not those of a network, which may be on the meta device."""
     own = module.state_dict()
     differing = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
     differing += [key for key in tensors if key not in own]
     if differing:
         shown = "; ".join(f"{key}: {_shape(own, key)} here, {_shape(tensors, key)} stored" for key in differing[:5])
         raise UsageError(f"{name}: the stored weights are of another network ({shown})")
-    module.load_state_dict(dict(tensors))
 
 
 def _shape(tensors: Mapping[str, Tensor], key: str) -> str:

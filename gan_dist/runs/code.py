@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gan_dist.errors import StorageError
 from gan_dist.runs.storage import Folder, home
+from gan_dist.runs.unpacking import open_zip
 
 FOLDER = "code"
 ORIGIN = ".origin"  # in an unpacked archive: the folder that it was made of, for what was not taken along
@@ -75,7 +76,7 @@ def unpack_code(content: bytes, origin: Path | None = None) -> Path:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
                 fresh = Path(scratch) / "files"
-                with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                with open_zip(content) as archive:
                     archive.extractall(fresh)
                 try:
                     os.replace(fresh, place)
@@ -84,7 +85,7 @@ def unpack_code(content: bytes, origin: Path | None = None) -> Path:
                         raise
         if origin is not None:
             (place / ORIGIN).write_text(str(origin))
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of whatever unpacks
         raise StorageError(f"a run's code cannot be unpacked into {place}: {error}") from error
     return place
 

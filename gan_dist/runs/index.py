@@ -6,7 +6,6 @@ import os
 import secrets
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from gan_dist.errors import NoSuchRun
@@ -65,7 +64,7 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
     Raises:
         NoSuchRun: nothing fits, or several do.
     """
-    if "/" in ref or Path(ref).is_dir():
+    if "/" in ref or os.path.isdir(ref):
         run = RunFolder(Folder.at(ref))
         run.request()
         return run
@@ -82,6 +81,8 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
         return rows[fits[0]]
     if fits:
         raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
+    if ref == "last" and rows:
+        raise NoSuchRun("no run yet but rehearsals and trials, which `last` passes over; name one (gan-dist list)")
     raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")
 
 

@@ -24,9 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from gan_dist.errors import NoSuchRun, UsageError
+from pydantic import ValidationError
+
+from gan_dist.errors import NoSuchRun, StorageError, UsageError
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.job import JobSpec
+from gan_dist.spec.secrets import redact, redact_values
 
 PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
@@ -59,13 +63,38 @@ class RunFolder:
             raise NoSuchRun(f"{self.uri}: no run is stored here (request.json is missing)")
         return found
 
+    def job(self) -> dict[str, Any]:
+        """The job that was submitted, as plain values.
+
+        Raises:
+            NoSuchRun: the folder holds no run.
+            StorageError: it holds no job.
+        """
+        found = self.request().get("job")
+        if not isinstance(found, dict):
+            raise StorageError(f"{self.uri}: request.json is damaged: it holds no job")
+        return found
+
+    def spec(self) -> JobSpec:
+        """The job that was submitted.
+
+        Raises:
+            NoSuchRun: the folder holds no run.
+            StorageError: the job is damaged.
+        """
+        try:
+            return JobSpec.model_validate(self.job())
+        except ValidationError as error:
+            raise StorageError(f"{self.uri}: the job in request.json is damaged: {_first(error)}") from error
+
     def status(self) -> dict[str, Any]:
         """The last known standing; a run that never started has status `pending`."""
         return self.folder.read_json("status.json") or {"status": "pending", "seen": 0, "attempt": 0}
 
     def update(self, **changes: Any) -> None:
         """Change some fields of the status record; others stay."""
-        self.folder.write_json("status.json", {**self.status(), **changes, "updated": time.time()})
+        told = redact_values({**self.status(), **changes})
+        self.folder.write_json("status.json", {**told, "updated": time.time()})
 
     def checkpoints(self) -> Folder:
         return self.folder.child("checkpoints")
@@ -77,23 +106,26 @@ class RunFolder:
     def searched(self) -> list[str]:
         """The keys that the sweep of this trial searches; none where this is no trial."""
         sweep = (self.folder.read_json("request.json") or {}).get("sweep")
-        return [] if sweep is None else list(RunFolder(Folder(sweep)).request()["job"]["sweep"]["space"])
+        return [] if sweep is None else list(RunFolder(Folder(sweep)).job()["sweep"]["space"])
 
     def grids(self) -> list[str]:
         """Files of generated samples in `grids/`, the oldest first; those of real ones are none."""
         return [name for name in self.folder.child("grids").names() if not name.startswith("real.")]
 
     def reports(self) -> list[dict[str, Any]]:
-        """The lines of `scalars.jsonl`; one that a kill cut short is no report."""
-        if not self.folder.exists("scalars.jsonl"):
+        """The lines of `scalars.jsonl`; one that a kill cut short is no report.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
+        try:
+            return parse_reports(self.folder.read("scalars.jsonl"))
+        except FileNotFoundError:
             return []
-        found = []
-        for line in self.folder.read("scalars.jsonl").decode().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"storage {self.uri!r}: scalars.jsonl cannot be read: {error.strerror}") from error
 
     def measured(self) -> Folder:
         """Where what metrics need to know of the data is kept beside these."""
@@ -160,6 +192,11 @@ def _is_dead(lease: dict[str, Any]) -> bool:
     return time.time() - float(lease.get("time", 0)) > LEASE_S
 
 
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+
+
 def _boot_id() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else ""
@@ -183,7 +220,7 @@ class AttemptLog:
         self.file, self.mirror = file, mirror
 
     def write(self, text: str) -> None:
-        self.file.write(text)
+        self.file.write(redact(text))
         self.file.flush()
         self.mirror.push(PUSH_S)
 
@@ -232,7 +269,20 @@ def log_prints(folder: RunFolder, attempt: int, left: Callable[[], None] = lambd
             yield log
         finally:
             sys.stdout, sys.stderr = out, err
-    mirror.close()
+            mirror.close()
+
+
+def parse_reports(content: bytes) -> list[dict[str, Any]]:
+    """The reports in a file of them, passing over lines that are none."""
+    found = []
+    for line in content.splitlines():
+        try:
+            report = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(report, dict) and all(isinstance(value, int | float) for value in report.values()):
+            found.append(report)
+    return [report for report in found if "seen" in report]
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,16 @@ from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
+from gan_dist.runs.unpacking import LARGEST_JSON
+from gan_dist.spec.paths import absolute_path
+from gan_dist.spec.secrets import holds_credentials, redact
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
+PIECE = 1 << 20
 SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
 
 
@@ -55,11 +59,14 @@ class Folder:
     def at(cls, location: str | Path) -> Folder:
         """The folder at a local path (made absolute) or a URI."""
         text = str(location)
-        if "?" in text and is_uri(text):
-            raise StorageError(f"{text!r}: leave the query out; AWS_ENDPOINT_URL and AWS_DEFAULT_REGION are read")
+        if is_uri(text) and ("?" in text or holds_credentials(text)):
+            raise StorageError(
+                f"{redact(text)!r}: leave queries and passwords out; AWS_ENDPOINT_URL, AWS_DEFAULT_REGION, "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are read"
+            )
         if "://" in text:
             return cls(text.rstrip("/"))
-        return cls(str(Path(text).expanduser().absolute()))
+        return cls(str(absolute_path(text)))
 
     @cached_property
     def local(self) -> Path | None:
@@ -163,19 +170,22 @@ class Folder:
             raise OSError(f"{at} is no regular file")
         return at
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """The content of one file.
+
+        Args:
+            most: bytes of it that are wanted; of a larger file there is one more.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
         if self.local is not None:
             with open(f"{self.local}/{name}", "rb") as file:
-                return file.read()
+                return _read(file, most)
         with self._reaching():
             system, path = self.open()
             with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
-                return bytes(stream.read())
+                return _read(stream, most)
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file; a reader sees the old content or the new, never a part.
@@ -218,13 +228,20 @@ class Folder:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of this folder, or None when it is absent or cut short."""
+        """A JSON file of this folder, or None when it is absent, cut short or far too large.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
         try:
-            found = json.loads(self.read(name))
+            content = self.read(name, LARGEST_JSON)
+            found = json.loads(content) if len(content) <= LARGEST_JSON else None
         except StorageUnreachable:
             raise
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
             return None
+        except OSError as error:  # of a disk
+            raise StorageError(f"storage {self.uri!r}: {name} cannot be read: {error.strerror or error}") from error
         return found if isinstance(found, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -267,6 +284,16 @@ class Folder:
             system.delete_dir(target)
         elif kind == FileType.File:
             system.delete_file(target)
+
+
+def _read(stream: Any, most: int | None) -> bytes:
+    """A stream to its end, or one byte more than `most`; piece by piece, as as much memory is taken as is asked for."""
+    if most is None:
+        return bytes(stream.read())
+    content = b""
+    while piece := stream.read(min(PIECE, most + 1 - len(content))):
+        content += piece
+    return content
 
 
 def locate(location: str) -> tuple[Folder, str | None]:

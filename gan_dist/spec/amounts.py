@@ -58,6 +58,11 @@ class Amount:
         size = {"samples": 1, "epochs": epoch, "steps": batch}[self.unit]
         return round(self.value * size)
 
+    @property
+    def twice(self) -> Amount:
+        """As much again."""
+        return Amount(2 * self.value, self.unit)
+
     def plain(self) -> int | str:
         """What JSON holds: a number of samples, or text with the unit."""
         return int(self.value) if self.unit == "samples" else str(self)

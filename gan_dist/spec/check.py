@@ -54,9 +54,19 @@ def problem_at(origins: Origins, keys: Keys, message: str) -> Problem:
 
 
 def _problems(detail: ErrorDetails, origins: Origins) -> Iterator[Problem]:
-    keys = tuple(part for part in detail["loc"] if not str(part).startswith("["))
+    keys = _without_tags(detail["loc"])
     if detail["type"] != CONFLICT and not _is_told_elsewhere(detail, keys, origins):
         yield problem_at(origins, keys, _message(detail, keys))
+
+
+def _without_tags(place: Keys) -> Keys:
+    """The keys of a place in the job, without what says which of several sections one is: `[image]` after `data`. A key
+    that is written so stands first, or behind one that says it."""
+    return tuple(
+        part
+        for number, part in enumerate(place)
+        if not str(part).startswith("[") or number == 0 or str(place[number - 1]).startswith("[")
+    )
 
 
 def _is_told_elsewhere(detail: ErrorDetails, keys: Keys, origins: Origins) -> bool:
@@ -136,7 +146,17 @@ def _unknown(key: str, section: Keys) -> str:
     for other in set(SECTIONS) - set(section) if set(SECTIONS) & set(section) else ():
         if key in SECTIONS[other].model_fields:
             return f"belongs to data of `modality: {other.strip('[]')}`"
-    return unknown_key(key, allowed_keys(section))
+    allowed = sorted(allowed_keys(section))
+    if not section and (inside := _sections_with(key)):
+        return f"unknown key; did you mean '{inside[0]}'? (allowed: {', '.join(allowed)})"
+    return unknown_key(key, allowed)
+
+
+def _sections_with(key: str) -> list[str]:
+    """The dotted keys of a job that end in this one, such as `optimizer.lr` of `lr`."""
+    inner = {field.alias or name: _section_in(field.annotation) for name, field in JobSpec.model_fields.items()}
+    found = {name: [section] for name, section in inner.items() if section is not None} | {"data": [*SECTIONS.values()]}
+    return [f"{name}.{key}" for name, several in found.items() if any(key in one.model_fields for one in several)]
 
 
 def allowed_keys(keys: Keys) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
@@ -19,6 +18,7 @@ from pydantic import (
 from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole, is_own_name
 from gan_dist.spec.image_size import ImageSize
+from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
 
 Modality = Literal["image", "text", "pair"]
@@ -32,6 +32,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 DOWNLOAD = "download:"
 _SETS = ("torchvision:", f"{ORACLE}:", DOWNLOAD)
 ARGS = "Arguments of a data set of your own; paths at `root`, `folder`, `file` or `path` are relative to where you are."
+WITHOUT_CLASSES = ("none", "vectors")  # of data.labels
 _PATHS = ("root", "folder", "file", "path")
 
 
@@ -49,7 +50,7 @@ def _known(written: object) -> object:
 def absolute_source(path: str) -> str:
     """A local path made absolute from where we are; names of sets and URIs as they are."""
     named = path in BUILT_IN or _SCHEME.match(path) or is_own_data(path)
-    return path if named else str(Path(path).expanduser().absolute())
+    return path if named else str(absolute_path(path))
 
 
 def _withabsolute_source(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,11 +134,17 @@ class ImageData(PictureData):
         "as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
-    labels: Literal["none", "folders", "source"] = Field(
+    labels: Literal["none", "folders", "source", "vectors"] = Field(
         default="none",
-        description="none, folders (a class per sub-folder) or source (labels that the data set carries).",
+        description="none, folders (a class per sub-folder), source (classes that the data set carries) or vectors "
+        "(numbers that it carries for each sample).",
     )
     class_weights: ClassWeights = WEIGHTS
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the data set carries the labels."""
+        return self.labels in ("source", "vectors")
 
     def with_absolute_paths(self) -> Self:
         return self.model_copy(update={"source": absolute_source(self.source), "args": _withabsolute_source(self.args)})

@@ -212,6 +212,14 @@ class JobSpec(Section):
         assert self.stages is not None
         return tuple(map(self._completed, self.stages))
 
+    @property
+    def doubled(self) -> str:
+        """The override that makes the run, or its last stage, twice as long: `until=128k`, `stages.1.for=20 epochs`."""
+        if self.until is not None:
+            return f"until={self.until.twice}"
+        assert self.stages is not None
+        return f"stages.{len(self.stages) - 1}.for={self.stages[-1].length.twice}"
+
     def _completed(self, stage: StageSpec) -> StageSpec:
         own = {key: value for key in ("penalties", *INHERITED) if (value := getattr(stage, key)) is not None}
         return stage.model_copy(update={key: getattr(self, key) for key in ("penalties", *INHERITED)} | own)
@@ -297,4 +305,6 @@ def _stages(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number as it is written, also as 1e3; None for all else."""
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    return int(value) if whole else None  # type: ignore[call-overload]

@@ -7,13 +7,14 @@ few lines of aliases must not become a billion values.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -25,12 +26,15 @@ from ruamel.yaml.events import (
 )
 
 from gan_dist.errors import JobError
-from gan_dist.spec.problems import Keys, Origin, Problem, dotted_key, nearest_name
+from gan_dist.spec.problems import NOWHERE, Keys, Origin, Problem, dotted_key, nearest_name, show_value
 from gan_dist.spec.schedules import is_schedule
+from gan_dist.spec.secrets import holds_credentials, redact
 
 MAX_BYTES = 256_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 100
+MAX_BRACKETS = 1000  # open at a time, those in quotes and comments counted too
+LARGEST_NUMBER = 10**300  # a float holds it
 OVERRIDE = "-o"
 MERGE_KEY = "<<"
 
@@ -44,6 +48,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # zeros, and halves of characters
+_BRACKET = re.compile(r"[\[\]{}]")
 _INFINITY = re.compile(r"([-+]?)(\.inf|\.Inf|\.INF)")
 
 
@@ -95,8 +101,8 @@ def _text(path: Path) -> str:
         raise JobError([Problem(str(path), None, "", f"no such file{near_file(path)}")]) from None
     except IsADirectoryError:
         raise JobError([Problem(str(path), None, "", "is a folder, not a job file")]) from None
-    except OSError as error:
-        raise JobError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from None
+    except (OSError, ValueError) as error:
+        raise JobError([Problem(str(path), None, "", f"cannot be read: {_why(error)}")]) from None
     if len(data) > MAX_BYTES:
         raise JobError([Problem(str(path), None, "", f"is larger than {MAX_BYTES:,} bytes; no job file")])
     try:
@@ -106,9 +112,14 @@ def _text(path: Path) -> str:
         raise JobError([Problem(str(path), line, "", "is not UTF-8 text")]) from None
 
 
+def _why(error: Exception) -> str:
+    """What a system call says of a path that it cannot follow, without the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def near_file(path: Path) -> str:
     """The tail of a message about a missing file: the nearest name in its folder."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f" (there is no folder {path.parent})"
     near = nearest_name(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
     return f"; did you mean '{path.parent / near}'?" if near else ""
@@ -141,7 +152,9 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             words = ", ".join(part for part in (error.context, error.problem) if part)
             self._stop(mark.line if mark else None, f"not valid YAML: {words}")
-        except YAMLError as error:
+        except JobError:
+            raise
+        except Exception as error:  # the parser raises what Python says of its numbers too
             self._stop(None, f"not valid YAML: {' '.join(str(error).split())}")
         value = None if root is None else self._plain(root, ())
         if self._problems:
@@ -149,6 +162,7 @@ class _Reader:
         return value
 
     def _document(self, text: str) -> _Node | None:
+        self._check_brackets(text)
         events = iter(YAML(typ="safe", pure=True).parse(text))
         root: _Node | None = None
         documents = 0
@@ -160,6 +174,14 @@ class _Reader:
             elif isinstance(event, NodeEvent):
                 root = self._node(event, events, 0)
         return root
+
+    def _check_brackets(self, text: str) -> None:
+        """Refuse what the parser would take minutes for: it looks at all open brackets at each of its tokens."""
+        depth = 0
+        for found in _BRACKET.finditer(text):
+            depth += 1 if found.group() in "[{" else -1
+            if depth > MAX_BRACKETS:
+                self._stop(text.count("\n", 0, found.start()), f"nested deeper than {MAX_DEPTH} levels")
 
     def _node(self, event: NodeEvent, events: Iterator[Event], depth: int) -> _Node:
         line = event.start_mark.line
@@ -236,6 +258,44 @@ class _Reader:
     def _stop(self, line: int | None, message: str) -> NoReturn:
         self._add(line, message)
         raise JobError(self._problems)
+
+
+def unusable_values(document: Document) -> list[Problem]:
+    """Every value and key of a document, wherever it came from, that no file holds, that JSON does not carry, or that
+    is nobody's business."""
+    found: list[Problem] = []
+
+    def look(value: Any, at: Keys) -> None:
+        if message := _unusable(value):
+            found.append(Problem(*document.origins.get(at, NOWHERE), dotted_key(at), message))
+        elif len(at) > MAX_DEPTH:
+            found.append(Problem(None, None, dotted_key(at[:3]), f"nested deeper than {MAX_DEPTH} levels"))
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                if message := _unusable(key) if isinstance(key, str) else "a key must be a word":
+                    found.append(Problem(None, None, dotted_key((*at, repr(key))), message))
+                else:
+                    look(inner, (*at, key))
+        elif isinstance(value, list | tuple):
+            for number, inner in enumerate(value):
+                look(inner, (*at, number))
+
+    look(document.value, ())
+    return found
+
+
+def _unusable(value: Any) -> str:
+    """Why a job does not hold this value; empty where it may."""
+    if isinstance(value, str) and (odd := _NO_TEXT.search(value)):
+        return f"{show_value(value)} holds U+{ord(odd.group()):04X}, which is no character of a text; remove it"
+    if isinstance(value, str) and holds_credentials(value):
+        return (
+            f"{redact(value)!r} holds a password or token, which every record of the run would show; leave it out, and "
+            "name the variable that holds it in environment.env"
+        )
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        return f"is a number of more than {len(str(LARGEST_NUMBER)) - 1} digits"
+    return ""
 
 
 def _short(tag: str) -> str:
@@ -320,11 +380,18 @@ def _base_file(path: Path, document: Document, chain: tuple[Path, ...]) -> Path:
     if not isinstance(name, str) or not name:
         raise JobError([Problem(*origin, EXTENDS, "must be the path of one job file, relative to this one")])
     base = path.parent / name
-    if base.resolve() in chain:
+    try:
+        resolved = base.resolve()
+        base.stat()
+    except FileNotFoundError:
+        raise JobError([Problem(*origin, EXTENDS, f"no such file '{base}'{near_file(base)}")]) from None
+    except (OSError, ValueError, RuntimeError) as error:  # names too long, with a zero, or links in a circle
+        raise JobError([Problem(*origin, EXTENDS, f"{show_value(name)} cannot be read: {_why(error)}")]) from None
+    if resolved in chain:
         circle = " -> ".join(link.name for link in (*chain, base))
         raise JobError([Problem(*origin, EXTENDS, f"goes in a circle: {circle}")])
     if not base.is_file():
-        raise JobError([Problem(*origin, EXTENDS, f"no such file '{base}'{near_file(base)}")])
+        raise JobError([Problem(*origin, EXTENDS, f"'{base}' is no file{near_file(base)}")])
     return base
 
 

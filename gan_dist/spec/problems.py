@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Keys = tuple[str | int, ...]
+_GUESS = re.compile(r"did you mean '([^']*)'")
 
 
 class Origin(NamedTuple):
@@ -26,6 +28,16 @@ class Problem(NamedTuple):
     line: int | None
     key: str
     message: str
+
+    @property
+    def suggestion(self) -> str | None:
+        """The nearest valid name, where the message has one."""
+        found = _GUESS.search(self.message)
+        return found[1] if found else None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**self._asdict(), "suggestion": self.suggestion}
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"

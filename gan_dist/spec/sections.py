@@ -3,9 +3,9 @@ values."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -37,6 +37,7 @@ from gan_dist.spec.fields import (
     plain_workers,
 )
 from gan_dist.spec.job_file import merge_values
+from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
 from gan_dist.spec.schedules import (
     BoundedNumber,
@@ -255,8 +256,9 @@ class ComponentSpec(Section):
     def with_absolute_paths(self) -> Self:
         """The same as another process finds it, that runs in another folder: files and folders that are here."""
         named = {key: value for key in PATHS if isinstance(value := (self.model_extra or {}).get(key), str)}
-        paths = {key: Path(value).expanduser().absolute() for key, value in named.items() if value != RANDOM}
-        there = {key: path for key, path in paths.items() if (path.is_dir() if key == "folder" else path.is_file())}
+        paths = {key: absolute_path(value) for key, value in named.items() if value != RANDOM}
+        is_there = {key: os.path.isdir if key == "folder" else os.path.isfile for key in PATHS}
+        there = {key: path for key, path in paths.items() if is_there[key](path)}
         return self.model_copy(update={key: str(path) for key, path in there.items()})
 
     @model_validator(mode="before")
@@ -371,7 +373,7 @@ def laid_on(job: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's section with what it takes from the job's, both as written: of another optimiser, nothing."""
     before = job.get("use", OURS[0])
     use = stage.get("use", before)
-    return merge_values(dict(job), dict(stage)) if use == before or {use, before} <= {*OURS} else dict(stage)
+    return merge_values(dict(job), dict(stage)) if use == before or (use in OURS and before in OURS) else dict(stage)
 
 
 class OptimizerSettings(Section):

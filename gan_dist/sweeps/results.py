@@ -42,7 +42,7 @@ class StoredSweep:
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.job: dict[str, Any] = run.request()["job"]
+        self.job: dict[str, Any] = run.job()
         spec = JobSpec.model_validate(self.job)
         assert spec.sweep is not None
         self.sweep: SweepSpec = spec.sweep
@@ -175,7 +175,7 @@ def best_job(run: RunFolder) -> tuple[str, int]:
         schedules = _values_over_time(stored, best.number)
         spec = make_trial_job(base, schedules, (base["environment"]["code"] or ".",))
     else:
-        spec = JobSpec.model_validate(stored.trial(best.number).request()["job"])
+        spec = stored.trial(best.number).spec()
     measured = ", ".join(f"{name} {mean:.5g}" for name, mean in zip(stored.metrics, best.means, strict=True))
     head = f"# The best of sweep {run.id}: trial t{best.number:03d}, {measured} after {best.seen:,} samples.\n"
     plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)

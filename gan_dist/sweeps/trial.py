@@ -150,7 +150,8 @@ class Trial:
             if not math.isfinite(value):
                 return replace(found, state="diverged", message=f"{tag} is {value}")
             values.append(value)
-        how = watch_reports(self.run.reports(), self.context.end).collapsed
+        job = JobSpec.model_validate(self.run.request()["job"])
+        how = watch_reports(self.run.reports(), job, self.context.end).collapsed
         return replace(found, state="collapsed" if how else found.state, values=tuple(values), message=how or "")
 
     def _emit(self, event: Event) -> None:

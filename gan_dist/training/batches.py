@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.contracts import Batch
+from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.ingest import Ingest
-from gan_dist.data.order import class_shares, draw_classes
 from gan_dist.distributed.randomness import Rng, lane_size, lanes_of_rank, seed_of
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 from gan_dist.generation.modality import Encode
@@ -61,7 +61,7 @@ class BatchFactory:
         self.lanes = lanes_of_rank(batch, run.rank, run.world)
         self.micro_batch = micro_batch
         self.waited_s = 0.0
-        self.classes = class_shares(rows.facts, run.device, rows.facts.class_weights)
+        self.conditioning = Conditioning.of(rows.facts, rows, run.device, rows.facts.class_weights)
 
     @property
     def share(self) -> int:
@@ -103,8 +103,8 @@ class BatchFactory:
         real, cond = None, None
         if positions is not None:
             real, cond = self._real(positions[lanes[0].start : lanes[-1].stop], rng)
-        elif self.classes is not None:
-            cond = draw_classes(self.classes, rng("classes"))
+        elif self.conditioning is not None:
+            cond = self.conditioning.draw(rng("classes"))
         n = sum(map(len, lanes))
         generator: Any = self.generator.module
         noise = generator.draw(n, rng("noise"))
@@ -115,7 +115,7 @@ class BatchFactory:
         stored, labels = self.rows.rows(positions)
         encoded, given = self.encode(stored, rng)
         self.waited_s += time.perf_counter() - began
-        return encoded, labels.to(self.run.device) if self.classes is not None else given
+        return encoded, given if self.conditioning is None else self.conditioning.at(labels)
 
 
 @dataclass(frozen=True)

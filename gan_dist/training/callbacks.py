@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gan_dist.data.ingest import Ingest
+from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
 from gan_dist.generation.modality import SampleGrids
@@ -66,7 +67,8 @@ class RunCallbacks:
         if self.run.rank == 0:
             show_storage_errors_once()
             self.journal = RunLogger(self.folder.folder, state.seen, self._not_copied)
-            self.watch = watch_reports(self.journal.reports(), state.stages[-1].ends)
+            epoch = epoch_samples(self.rows.facts.count, self.spec.batch)
+            self.watch = watch_reports(self.journal.reports(), self.spec, state.stages[-1].ends, epoch)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))
                 self.journal.hyper_parameters(self._shown(), self._expected(state))
@@ -233,6 +235,7 @@ class RunCallbacks:
             "created": time.time(),
         }
         if self.journal is not None:
+            self.journal.check_there()
             self.journal.push()  # whoever resumes from it finds the curves up to here
         written = checkpoint.write(parent, name, networks=networks, training=training, meta=meta)
         keep = self.spec.keep

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from gan_dist.data.encoding.text import format_table
+from gan_dist.errors import StorageError
 from gan_dist.generation.samples import Sheet, save_sheet
 from gan_dist.runs.mirror import PUSH_S, Mirror
+from gan_dist.runs.run_folder import parse_reports
 from gan_dist.runs.storage import Folder
 
 LONG_BYTES = 8 << 20
@@ -45,43 +48,47 @@ class RunLogger:
     def __init__(self, folder: Folder, seen: int, warn: Callable[[str], None]) -> None:
         self.mirror = Mirror(folder, warn)
         self.root = self.mirror.here
-        (self.root / "grids").mkdir(parents=True, exist_ok=True)
-        self._scalars = self.mirror.pull("scalars.jsonl")
-        self._cut_scalars(seen)
+        with self._writing():
+            (self.root / "grids").mkdir(parents=True, exist_ok=True)
+            self._scalars = self.mirror.pull("scalars.jsonl")
+            self._cut_scalars(seen)
         self.board = SummaryWriter(str(self.root / "tensorboard"), purge_step=seen + 1 if seen else 0)
 
     def scalars(self, values: dict[str, float], seen: int) -> None:
-        for name, value in values.items():
-            self.board.add_scalar(name, value, seen)
         line = {"seen": seen, "time": round(time.time(), 3), **values}
-        with self._scalars.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
-        self._written()
+        with self._writing():
+            for name, value in values.items():
+                self.board.add_scalar(name, value, seen)
+            with self._scalars.open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+            self._written()
 
     def sheet(self, name: str, shown: Sheet, seen: int) -> str:
         """Store samples as `grids/<seen>.png` or `.txt` (real ones: `grids/real`), and in TensorBoard under `name`.
 
         Returns where they lie on the storage.
         """
-        path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))
-        if isinstance(shown, list):
-            self.board.add_text(name, format_table(shown), seen)
-        else:
-            # Not add_image, which would make a second PNG of the same pixels.
-            picture = Summary.Image(
-                height=shown.height,
-                width=shown.width,
-                colorspace=len(shown.getbands()),
-                encoded_image_string=path.read_bytes(),
-            )
-            self._file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), seen)
-        self._written()
+        with self._writing():
+            path = save_sheet(shown, self.root / "grids" / ("real" if name == "real" else f"{seen:012d}"))
+            if isinstance(shown, list):
+                self.board.add_text(name, format_table(shown), seen)
+            else:
+                # Not add_image, which would make a second PNG of the same pixels.
+                picture = Summary.Image(
+                    height=shown.height,
+                    width=shown.width,
+                    colorspace=len(shown.getbands()),
+                    encoded_image_string=path.read_bytes(),
+                )
+                self._file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), seen)
+            self._written()
         return f"{self.mirror.folder.uri}/grids/{path.name}"
 
     def push(self) -> None:
         """Bring the storage up to date now."""
-        self.board.flush()
-        self.mirror.push()
+        with self._writing():
+            self.board.flush()
+            self.mirror.push()
 
     def _written(self) -> None:
         self.board.flush()
@@ -96,12 +103,13 @@ class RunLogger:
 
     def warning(self, text: str, seen: int) -> None:
         """Show a warning beside the curves."""
-        self.board.add_text("warnings", text, seen)
-        self.board.flush()
+        with self._writing():
+            self.board.add_text("warnings", text, seen)
+            self.board.flush()
 
     def reports(self) -> list[dict[str, Any]]:
         """The numbers of earlier attempts, up to where this one begins."""
-        return [json.loads(line) for line in self._scalars.read_text().splitlines()] if self._scalars.exists() else []
+        return parse_reports(self._scalars.read_bytes()) if self._scalars.exists() else []
 
     def job(self, text: str) -> None:
         """Show the job as it was submitted."""
@@ -119,24 +127,34 @@ class RunLogger:
         return self.board._get_file_writer()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        self.board.close()
-        self.mirror.close()
+        with self._writing():
+            self.board.close()
+            self.mirror.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises StorageError where the folder cannot be written, or is no longer there."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            self.check_there()
+            raise StorageError(f"storage {self.mirror.folder.uri!r} cannot be written: {error}") from error
+
+    def check_there(self) -> None:
+        """Raises StorageError where the folder was taken away: what is written next would make another in its place."""
+        if not (self.root / "grids").is_dir():
+            told = "it was deleted or moved while the run was training"
+            raise StorageError(f"storage {self.mirror.folder.uri!r} cannot be written: {told}")
 
     def _cut_scalars(self, seen: int) -> None:
         if not self._scalars.exists():
             return
-        kept = [line for line in self._scalars.read_text().splitlines() if _seen_of(line) <= seen]
+        kept = [report for report in parse_reports(self._scalars.read_bytes()) if report["seen"] <= seen]
         beside = self._scalars.with_suffix(".part")  # a kill leaves the old curves or the new
-        beside.write_text("".join(f"{line}\n" for line in kept))
+        beside.write_text("".join(f"{json.dumps(report)}\n" for report in kept))
         beside.replace(self._scalars)
-
-
-def _seen_of(line: str) -> float:
-    """Where a line belongs; a line that a kill cut short belongs nowhere."""
-    try:
-        return float(json.loads(line)["seen"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
 
 
 FOLD = 256

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.gradient_reduction import is_dense
 from gan_dist.distributed.runtime import Autocast, WorkerRuntime, has_bf16
-from gan_dist.errors import UsageError
+from gan_dist.errors import CheckpointError, GanDistError, UsageError
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
@@ -132,9 +132,22 @@ def _restore(
 ) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
-        state.restore(found, run)
+        with _explain_other_state(found):
+            state.restore(found, run)
     elif start_from is not None:
         _transfer(state, start_from, facts)
+
+
+@contextmanager
+def _explain_other_state(stored: Checkpoint) -> Iterator[None]:
+    """Raises CheckpointError where a checkpoint whose checksums hold is not what a run of this job stores."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
+        if isinstance(error, GanDistError):
+            raise
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"checkpoint {stored.folder.uri}: its state is not that of this job ({told})") from error
 
 
 def _transfer(state: TrainState, start_from: InitialWeights, facts: DataFacts) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -65,6 +66,98 @@ def test_list_status_logs_delete(cli, home):
     assert cli("list")[1].startswith("no runs yet")
 
 
+def ids(out):
+    return [line.split()[0] for line in out.splitlines()[1:]]
+
+
+@pytest.fixture
+def several(home):
+    now = time.time()
+    for name, age, status, seen in (
+        ("cats-1", 100, "failed", 5),
+        ("dogs-1", 7200, "succeeded", 9),
+        ("dogs-2", 90_000, "stopped", 1),
+    ):
+        stored(home, name, status=status, seen=seen, started=now - age)
+    return home
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ((), ["cats-1", "dogs-1", "dogs-2"]),
+        (("--status", "failed"), ["cats-1"]),
+        (("--status", "stopped", "--status", "succeeded"), ["dogs-1", "dogs-2"]),
+        (("--name", "dog"), ["dogs-1", "dogs-2"]),
+        (("--name", "*-1"), ["cats-1", "dogs-1"]),
+        (("--since", "90min"), ["cats-1"]),
+        (("--since", "3h"), ["cats-1", "dogs-1"]),
+        (("--since", "2001-01-01"), ["cats-1", "dogs-1", "dogs-2"]),
+        (("--limit", "2"), ["cats-1", "dogs-1"]),
+        (("--sort", "name", "--limit", "1"), ["cats-1"]),
+        (("--sort", "seen"), ["dogs-1", "cats-1", "dogs-2"]),
+        (("--sort", "status"), ["dogs-1", "dogs-2", "cats-1"]),
+        (("--name", "fish"), []),
+    ],
+)
+def test_list_finds(cli, several, words, found):
+    code, out, _ = cli("list", *words)
+    assert code == 0 and ids(out) == found
+    assert [row["id"] for row in json.loads(cli("list", *words, "--json")[1])] == found
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--status", "fail"), "--status 'fail'; did you mean 'failed'?"),
+        (("--sort", "names"), "--sort 'names'; did you mean 'name'?"),
+        (("--since", "yesterday"), "--since 'yesterday' is neither an age, as 12h or 3d, nor a date"),
+    ],
+)
+def test_a_wrong_filter_is_named(cli, several, words, message):
+    code, _, err = cli("list", *words)
+    assert code == 2 and message in err
+
+
+def test_a_storage_shows_what_lies_there_and_nothing_else(cli, several):
+    other = several / "other"
+    RunFolder(Folder.at(other / "fish-1")).folder.write_json("request.json", {"run_id": "fish-1", "job": {}})
+    assert ids(cli("list", "--storage", other)[1]) == ["fish-1"]
+    assert "fish-1" not in cli("list")[1]
+    assert cli("list", "--storage", several / "nothing")[1].startswith("no runs yet")
+
+
+def test_last_passes_over_rehearsals_and_says_so(cli, home):
+    run = stored(home, "try-1")
+    run.folder.write_json("request.json", {"run_id": run.id, "job": {}, "mode": "smoke"})
+    code, _, err = cli("status", "last")
+    assert code == 4 and "no run yet but rehearsals and trials, which `last` passes over" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("status", "nothing", "--json"), 4, "no run 'nothing'"),
+        (("list", "--json", "--limit", "x"), 2, "--limit"),
+        (("list", "--json", "--sort", "names"), 2, "--sort 'names'"),
+        (("submit", "missing.yaml", "--json"), 2, "missing.yaml"),
+    ],
+)
+def test_an_error_is_one_json_document_too(cli, home, words, code, message):
+    found, out, _ = cli(*words)
+    told = json.loads(out)["error"]
+    assert found == code == told["code"] and message in told["message"]
+
+
+def test_the_problems_of_a_job_are_listed_with_suggestions(cli, home):
+    (home / "job.yaml").write_text("version: 1\nname: a\ndta: {source: digits}\n")
+    problems = json.loads(cli("submit", "job.yaml", "--json")[1])["error"]["problems"]
+    first = next(one for one in problems if one["key"] == "dta")
+    assert first["line"] == 3 and first["suggestion"] == "data" and first["file"].endswith("job.yaml")
+    (report,) = json.loads(cli("validate", "job.yaml", "--json")[1])
+    assert [one["key"] for one in report["problems"]] == [one["key"] for one in problems]
+
+
 def test_a_run_whose_driver_and_cluster_are_gone(cli, home):
     stored(home, "gone", status="running")
     code, out, _ = cli("status", "gone")
@@ -97,10 +190,13 @@ def test_wrong_requests(cli):
     assert cli("down")[:2] == (0, "no local Ray of ours runs\n")
 
 
+META = {"clock": {"seen": 64, "reals_drawn": 64}, "metrics": {}, "data": {}, "job": {}}
+
+
 def test_what_may_be_taken_from_another_run(cli, home):
-    networks, meta = {"generator": {"weight": torch.ones(2)}}, {"clock": {"seen": 64}, "metrics": {}, "data": {}}
+    networks = {"generator": {"weight": torch.ones(2)}}
     folder = checkpoint.write(
-        stored(home, "one").checkpoints(), "000000000064-a1", networks=networks, training={}, meta=meta
+        stored(home, "one").checkpoints(), "000000000064-a1", networks=networks, training={}, meta=META
     ).folder.uri
     source, job = str(home / "runs/one/checkpoints/000000000064-a1"), str(ROOT / "jobs/mlp.yaml")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_dist.data.labels import NoClass, describe_classes, label_of, labels_of, number_classes
+from gan_dist.data.labels import NoClass, Vector, describe_classes, label_of, labels_of, number_classes
 from gan_dist.errors import DataError
 from tests.data.corpus import ingest, spec
 from tests.data.sources.kinds import LABEL_SOURCES
@@ -27,7 +27,7 @@ GOOD: dict[str, tuple[list[Any], tuple[str, ...], list[int]]] = {
     "blanks around words": ([" fig", "fig ", "pear"], ("fig", "pear"), [0, 0, 1]),
 }
 BAD: dict[str, tuple[list[Any], str]] = {
-    "vectors": ([[0, 1]] * 3, r"3 of 3 labels are no class .* has \[0, 1\]"),
+    "vectors": ([[0, 1]] * 3, r"3 of 3 labels are no class .* has \[0\.0, 1\.0\]; use labels: vectors"),
     "mappings": ([{"a": 1}] * 3, r"3 of 3 labels are no class .* has \{'a': 1\}"),
     "fractions": ([0.5, 1.0, 1.0], r"1 of 3 labels are no class .* has 0\.5"),
     "infinity": ([math.inf, 1.0, 1.0], "1 of 3 labels are no class .* has inf"),
@@ -69,11 +69,13 @@ def test_classes_without_samples_are_told(tmp_path: Path, source: str) -> None:
         (np.bool_(True), 1),
         (np.str_("fig"), "fig"),
         (b"fig", "fig"),
-        (np.array([1, 2]), NoClass("[1, 2]")),
-        ((1,), NoClass("(1,)")),
+        (np.array([1, 2]), Vector((1, 2))),
+        ((1,), Vector((1,))),
+        ({"a": 1}, NoClass("{'a': 1}")),
+        ([[1]], NoClass("[[1]]")),
         (float("nan"), None),
         ("NaN", None),
-        (2.5, NoClass("2.5")),
+        (2.5, Vector((2.5,))),
     ],
 )
 def test_one_label(value: Any, label: Any) -> None:
@@ -82,7 +84,7 @@ def test_one_label(value: Any, label: Any) -> None:
 
 def test_a_long_vector_is_shown_short() -> None:
     (found,) = labels_of([list(range(1000))])
-    assert isinstance(found, NoClass) and len(found.shown) == 60 and found.shown.endswith("...")
+    assert isinstance(found, Vector) and len(found.shown) == 60 and found.shown.endswith("...")
 
 
 def test_many_empty_classes_are_not_all_named() -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import choose_ingest, load_into_memory
-from gan_dist.data.order import WeightedPlan, class_quotas, class_shares, epoch_samples, resolve_class_weights
+from gan_dist.data.order import WeightedPlan, class_quotas, epoch_samples, resolve_class_weights
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import DataError, JobError
 from gan_dist.runs.storage import Folder
@@ -104,10 +105,11 @@ def test_real_and_generated_classes_follow_the_weights_and_metrics_the_data(tmp_
     _, labels = rows.rows(np.concatenate([rows.positions(drawn) for drawn in range(0, 1792, 64)]))
     counts = np.bincount(labels.numpy(), minlength=10)
     assert counts[0] == 0 and counts[7] == pytest.approx(1792 * 9 / 17, abs=8)
-    shares = class_shares(rows.facts, CPU, rows.facts.class_weights)
-    assert shares is not None and shares[7] - shares[6] == pytest.approx(9 / 17) and shares[0] == 0
-    of_data = class_shares(rows.facts, CPU)
-    assert of_data is not None and of_data[0] == pytest.approx(178 / 1797)
+    weighted, of_data = (Conditioning.of(rows.facts, rows, CPU, weights) for weights in (rows.facts.class_weights, ()))
+    assert weighted is not None and of_data is not None
+    shares = weighted.shares
+    assert shares[7] - shares[6] == pytest.approx(9 / 17) and shares[0] == 0
+    assert of_data.shares[0] == pytest.approx(178 / 1797)
     with pytest.raises(DataError, match=r"a stream serves .* of shards as they lie; set data.ingest: memory"):
         choose_ingest(data.model_copy(update={"ingest": "stream"}), 10, 1000, None)
     assert choose_ingest(data, 10, 1000, None).kind == "memory"

@@ -14,7 +14,7 @@ import torch
 from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
 from gan_dist.generation.samples import mean_nearest_distance
 from gan_dist.spec.job import JobSpec
-from tests.helpers import SMALL, Trained, kill_at, train
+from tests.helpers import SMALL, Trained, kill_at, small, train
 
 END = 10_000
 
@@ -84,11 +84,45 @@ def test_sentences_nearer_to_each_other_than_to_the_data() -> None:
 
 
 def test_kinds_that_lose_variety_count_as_collapse_and_others_do_not() -> None:
-    assert watch_reports(history(DIVERSITY, [1.0, 0.01, 0.01]), END).collapsed == (
+    job = small()
+    assert watch_reports(history(DIVERSITY, [1.0, 0.01, 0.01]), job, END).collapsed == (
         "samples are alike: their distance to the nearest other one is 0.01 of that of real samples"
     )
-    assert watch_reports(history(DIVERSITY, [1.0, 0.01, 0.01, 1.0]), END).collapsed is None
-    assert watch_reports(history("D/accuracy", [1.0] * 9), END).collapsed is None
+    assert watch_reports(history(DIVERSITY, [1.0, 0.01, 0.01, 1.0]), job, END).collapsed is None
+    assert watch_reports(history("D/accuracy", [1.0] * 9), job, END).collapsed is None
+
+
+def hinted(**changes: Any) -> str:
+    watch = watch_reports([], small(**changes), END)
+    return "".join(text for report in history(DIVERSITY, [1.0, 0.01, 0.01]) for text in watch.add(report))
+
+
+def test_advice_leaves_out_what_the_job_has() -> None:
+    assert "penalties: [{use: r1}]" in hinted()
+    assert "penalties" not in hinted(penalties=[{"use": "r1"}]) and "larger batch" in hinted(penalties=[{"use": "r1"}])
+
+
+@pytest.mark.parametrize(
+    ("ema", "settled"),
+    [
+        (None, 0),
+        ({"half_life": 500}, 2000),
+        ({"half_life": "500", "start": "1k"}, 3000),
+        ({"half_life": {"linear": {"from": 100, "to": 500, "over": "1k"}}}, 2000),
+        ({"half_life": 5000, "ramp_up": 0.05}, 0),
+    ],
+)
+def test_nothing_is_said_of_averages_that_have_not_settled(ema: Any, settled: int) -> None:
+    watch = watch_reports([], small(ema=ema), 0)
+    reports = history(DIVERSITY, [1.0, *[0.01] * 40], first=800)
+    first = next(report["seen"] for report in reports if watch.add(report))
+    assert first == max(1000, settled + 100)
+
+
+def test_a_rehearsal_and_the_first_iterations_raise_no_alarm() -> None:
+    job = small()
+    watch = watch_reports([], job, 6 * job.batch)
+    assert not any(watch.add({"seen": step * job.batch, DIVERSITY: 0.01, "D/accuracy": 1.0}) for step in range(99))
 
 
 def test_distance_to_the_nearest() -> None:
@@ -102,9 +136,10 @@ def test_distance_to_the_nearest() -> None:
 
 COLLAPSING: dict[str, Any] = {
     **SMALL,
-    "optimizer": {"lr": 1e-3, "generator": {"lr": 10.0}},
-    "until": "40 steps",
-    "every": {"report": "2 steps", "grid": "4 steps", "checkpoint": "10 steps"},
+    "seed": 1,
+    "optimizer": {"lr": 1e-3, "generator": {"lr": 100.0}},
+    "until": "120 steps",
+    "every": {"report": "2 steps", "grid": "4 steps", "checkpoint": "50 steps"},
 }
 
 
@@ -122,18 +157,18 @@ def test_a_run_that_collapses_says_so_once_while_it_trains(collapsed: Trained) -
 
     (text,) = warnings(collapsed)
     # A step of 10 makes of a rounding anywhere another last digit.
-    assert re.match(r"at 96 samples: samples are alike: their distance to the nearest other one is 0\.01\d ", text)
+    assert re.match(r"at 800 samples: samples are alike: their distance to the nearest other one is 0\.0\d+ ", text)
     board: Any = EventAccumulator(str(collapsed.local / "tensorboard"))
     board.Reload()
     (shown,) = [one for one in board.Tensors("warnings/text_summary") if b"alike" in one.tensor_proto.string_val[0]]
-    assert shown.step == 96
+    assert shown.step == 800
     last = [event for event in collapsed.events if event["event"] == "progress"][-1]
     assert any("samples are alike" in one for one in last["warnings"])
 
 
 def test_a_resumed_run_does_not_warn_again_and_logs_the_same(collapsed: Trained, tmp_path: Path) -> None:
     spec = JobSpec.model_validate(COLLAPSING)
-    assert train(spec, tmp_path, kill_at(25)).result == {"ending": "killed"}
+    assert train(spec, tmp_path, kill_at(112)).result == {"ending": "killed"}
     resumed = train(spec, tmp_path, attempt=2)
     assert warnings(resumed) == []
     lines = [(run.local / "scalars.jsonl").read_text().splitlines() for run in (collapsed, resumed)]

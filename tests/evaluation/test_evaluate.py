@@ -19,6 +19,7 @@ from gan_dist.evaluation.inputs import read_image_folder, samples_of_folder
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.overlap import find_nearest_neighbors
 from gan_dist.generation.export import export
+from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.metrics.features.random_network import RandomNetwork
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
@@ -72,6 +73,63 @@ def test_a_run_is_what_it_logged(run: RunFolder, ask) -> None:
     assert found["metrics"] == pytest.approx({name: logged[f"metric/{name}"] for name in names}, rel=1e-9)
     checkpoint = f"{run.uri}/checkpoints/{run.checkpoints().names()[-1]}"
     assert json.loads(ask(checkpoint, "--json")[1])["metrics"] == found["metrics"]
+
+
+def test_real_images_stand_beside(run: RunFolder, ask) -> None:
+    """One half of the digits against the other, by the same metrics; a run of four steps is far worse."""
+    asked = ("--metric", "fd", "--metric", "kid", "--metric", "prdc", "--n", "800", "--json")
+    found = json.loads(ask(run.uri, *asked)[1])
+    metrics, real = found["metrics"], found["real"]
+    assert metrics.keys() == real.keys()
+    assert real["fd_random_800"] < metrics["fd_random_800"] / 20 and abs(real["kid_random_800"]) < 0.01
+    assert real["precision_random_800"] > 0.8 and real["coverage_random_800"] > 0.8
+    _, out, _ = ask(run.uri, "--metric", "fd")
+    assert out.splitlines()[1].split() == ["metric", "model", "real"]
+
+
+def test_halves_of_the_data_are_compared_as_two_folders_are(tmp_path: Path, ask) -> None:
+    both = pictures(tmp_path / "both", 40)
+    found = json.loads(ask(both, both, "--metric", "fd", "--n", "20", "--json")[1])["real"]
+    order = np.random.RandomState(SEED).permutation(40)
+    names = sorted(path.name for path in Path(both).iterdir())
+    for half, places in (("a", order[20:]), ("b", order[:20])):
+        (tmp_path / half).mkdir()
+        for place in places:
+            (tmp_path / half / names[place]).write_bytes((Path(both) / names[place]).read_bytes())
+    halves = json.loads(ask(tmp_path / "a", tmp_path / "b", "--metric", "fd", "--json")[1])["metrics"]
+    assert list(found.values()) == pytest.approx(list(halves.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ("{use: random, x: 3}", "--features: x: unknown key"),
+        ("{random: 1}", "is no mapping with `use`"),
+        ("{use: [", "is no mapping with `use`"),
+        ("pixels:weights.pt", "pixels takes no file"),
+        ("vgg16:/nowhere/w.pt", "'/nowhere/w.pt' is not there"),
+        ("rndom", "unknown extractor 'rndom'; did you mean 'random'?"),
+    ],
+)
+def test_features_are_a_name_a_file_or_a_mapping(run: RunFolder, ask, features: str, message: str) -> None:
+    code, _, err = ask(run.uri, "--features", features)
+    assert code == 2 and message in err
+
+
+def test_features_as_a_mapping_are_those_of_the_job(run: RunFolder, ask) -> None:
+    plain, mapped = (
+        json.loads(ask(run.uri, "--metric", "fd", "--n", "50", "--features", features, "--json")[1])["metrics"]
+        for features in ("random", "{use: random}")
+    )
+    assert plain == mapped
+
+
+def test_fid_is_the_published_protocol_and_says_what_it_needs(
+    run: RunFolder, ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    code, _, err = ask(run.uri, "--metric", "fid")
+    assert code == 2 and "extractor 'inception': features 'inception' needs" in err
 
 
 def test_a_table_for_people(run: RunFolder, ask) -> None:

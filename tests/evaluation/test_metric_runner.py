@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gan_dist.data.conditioning import Conditioning
 from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.evaluation import metric_runner
 from gan_dist.evaluation.metric_runner import MetricRunner
@@ -130,7 +131,7 @@ def test_samples_do_not_depend_on_how_they_are_cut() -> None:
     from gan_dist.networks.image.mlp import Generator
 
     generator = Generator(size=8, channels=1, classes=3).eval()
-    shares = torch.tensor([0.2, 0.2, 1.0]).double()
+    shares = Conditioning(torch.tensor([0.2, 0.0, 0.8]), None, CPU)
     whole = metric_samples(generator, range(128), 5, shares, CPU)
     halves = [metric_samples(generator, range(start, start + 64), 5, shares, CPU) for start in (0, 64)]
     assert torch.equal(whole, torch.cat(halves))
@@ -145,7 +146,7 @@ def test_classes_come_as_often_as_in_the_data() -> None:
             classes.append(cond)
             return super().forward(noise)
 
-    metric_samples(Listening().eval(), range(4000), 0, torch.tensor([0.7, 0.7, 1.0]).double(), CPU)
+    metric_samples(Listening().eval(), range(4000), 0, Conditioning(torch.tensor([0.7, 0.0, 0.3]), None, CPU), CPU)
     counts = torch.cat(classes).bincount(minlength=3)
     assert counts[1] == 0 and counts[0] / counts.sum() == pytest.approx(0.7, abs=0.03)
 

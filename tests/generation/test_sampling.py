@@ -254,6 +254,38 @@ def test_the_command(runs: dict[str, Model], tmp_path: Path, sample: Any, monkey
     assert sorted(grids) == [f"{runs['pictures'].name}-seed{seed}.png" for seed in ("0", "1-3")]
 
 
+def test_a_grid_is_written_where_one_says_and_under_a_name_that_tells_it_apart(
+    runs: dict[str, Model], tmp_path: Path, sample: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = runs["pictures"]
+    assert sample(model.uri, "--out", "grid.png")[0] == 0 and sample(model.uri)[0] == 0
+    assert (tmp_path / "grid.png").read_bytes() == (tmp_path / f"{model.name}-seed0.png").read_bytes()
+    assert sample(model.uri, "--class", 7, "--weights", "raw", "--seed", 2)[0] == 0
+    raw = "-raw" if model.spec.ema is not None else ""
+    assert (tmp_path / f"{model.name}-seed2-class7{raw}.png").exists()
+    before = (tmp_path / "grid.png").read_bytes()
+    for words in (("--out", "grid.png", "--seed", 9), ()):
+        code, said = sample(model.uri, *words)
+        assert code == 2 and "is there already; choose another name, or --force" in said
+    assert (tmp_path / "grid.png").read_bytes() == before
+    assert sample(model.uri, "--out", "grid.png", "--seed", 9, "--force")[0] == 0
+    assert (tmp_path / "grid.png").read_bytes() != before
+
+
+def test_text_is_shown_and_written(
+    runs: dict[str, Model], tmp_path: Path, sample: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = runs["sentences"]
+    code, said = sample(model.uri, "--n", 70, "--temperature", 0.7)
+    written = (tmp_path / f"{model.name}-seed0-t0.7.txt").read_text().splitlines()
+    assert code == 0 and len(written) == 70
+    assert said.splitlines()[:65] == [*written[:64], "... and 6 more"]
+    code, said = sample(model.uri, "--out", "x.png")
+    assert code == 2 and "are written into a folder, or a file of .txt" in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

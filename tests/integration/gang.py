@@ -59,15 +59,17 @@ def rows(spec: JobSpec) -> Memory:
         return sentences(spec, spec.data)
     size, paired = spec.data.size, isinstance(spec.data, PairData)
     pixels = np.random.default_rng(5).integers(0, 256, (SAMPLES, 2 if paired else 1, size, size), np.uint8)
-    classes = ("even", "odd") if spec.data.labels != "none" else ()
-    label = np.arange(SAMPLES) % 2 if classes else np.zeros(SAMPLES, np.int64)
+    vectors = np.array([[-1, 0.5], [2, 0]], np.float32) if spec.data.labels == "vectors" else None
+    classes = ("even", "odd") if spec.data.labels not in ("none", "vectors") else ()
+    label = np.arange(SAMPLES) % 2 if spec.data.labels != "none" else np.zeros(SAMPLES, np.int64)
     counts = tuple(np.bincount(label).tolist()) if classes else ()
     common: dict[str, Any] = {"count": SAMPLES, "size": size, "channels": 1, "checksum": "random"}
     if paired:
         facts: ImageFacts = PairFacts(**common, input_channels=1)
     else:
-        facts = ImageFacts(**common, classes=classes, class_counts=counts)
-    return Memory(blocks=[pixels], labels=label, facts=facts, seed=spec.seed, batch=spec.batch)
+        known = () if vectors is None else tuple(map(tuple, vectors.tolist()))
+        facts = ImageFacts(**common, classes=classes, class_counts=counts, vectors=known)
+    return Memory(blocks=[pixels], labels=label, facts=facts, seed=spec.seed, batch=spec.batch, vectors=vectors)
 
 
 def sentences(spec: JobSpec, data: TextData) -> Memory:

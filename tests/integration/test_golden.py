@@ -19,7 +19,7 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import PairData
 from gan_dist.spec.job import JobSpec, ObjectiveSpec, TextData
-from tests.helpers import ASSETS, narrow_backbone, train
+from tests.helpers import ASSETS, train
 
 SHIPPED = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
 JOBS = [path for path in SHIPPED if load_job(path).sweep is None]
@@ -138,7 +138,6 @@ def compare(found: dict[str, list[float]], path: Path, rewrite: bool) -> None:
 def test_losses_are_as_they_were(
     job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    narrow_backbone(monkeypatch)
     found = losses(cut(job), tmp_path)
     compare(found, GOLDEN / f"{job.stem}.json", request.config.getoption("--rewrite-golden"))
 

@@ -64,6 +64,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "ema of a schedule": {"ema": {"half_life": {"linear": {"from": 8, "to": 800, "over": "5 steps"}}}},
     "several d steps": {"objective": {"use": "hinge", "d_steps": 2}},
     "conditional": {**DCGAN, "data": {**DIGITS, "labels": "source"}},
+    "conditional on vectors": {**DCGAN, "data": {**DIGITS, "labels": "vectors"}},
     "warm-up and clip": {"optimizer": {"use": "adamw", "warmup": "5 steps", "clip": 0.1, "weight_decay": 0.1}},
     "schedules": {
         "optimizer": {"lr": LINE, "discriminator": {"lr": {"cosine": {"from": 0.02, "to": 0.001, "over": 40}}}},

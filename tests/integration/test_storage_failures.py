@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,21 @@ def test_an_error_names_the_folder_and_the_reason(
     with pytest.raises(ValueError) as caught:
         left_of(tmp_path / "run").run.update(seen=1)
     assert str(caught.value) == f"storage {str(tmp_path / 'run')!r} cannot be written: {error}"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_whose_folder_goes_away_says_so_and_leaves_nothing(tmp_path: Path, moved: bool) -> None:
+    events: list[dict[str, Any]] = []
+
+    def emit(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "progress" and (tmp_path / "run").exists():
+            if moved:
+                (tmp_path / "run").rename(tmp_path / "elsewhere")
+            else:
+                shutil.rmtree(tmp_path / "run")
+
+    assert run_local(request_of(small(until="400 steps"), tmp_path / "run"), emit) == 1
+    told = f"storage '{tmp_path / 'run'}' cannot be written: it was deleted or moved while the run was training"
+    assert events[-1]["message"] == told
+    assert not (tmp_path / "run").exists()

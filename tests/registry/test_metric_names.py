@@ -104,7 +104,7 @@ def test_short_names() -> None:
         ("metrics.1=frechet", "metrics[1]: measures fd_random_5k once more; remove one of the two"),
         (
             "metrics.1={use: kid, features: classifier}",
-            "'classifier' learns from labels; set data.labels, or use random",
+            "'classifier' learns from classes; set data.labels, or use random",
         ),
         ("metrics.1=class_frechet", "metrics[1].use: 'class_frechet' compares class by class; set data.labels"),
         ("stop_when={metric: fdd, below: 3}", "stop_when.metric: unknown metric 'fdd'"),

@@ -15,6 +15,7 @@ from gan_dist.errors import CheckpointError, StorageError
 from gan_dist.runs.checkpoint import FORMAT, Checkpoint, name_of, newest, newest_described, prune, ranked, stored, write
 from gan_dist.runs.storage import Folder
 
+META: dict[str, Any] = {"clock": {"seen": 2, "reals_drawn": 2}, "metrics": {}, "data": {}, "job": {}}
 FILES = ["generator.safetensors", "training.pt", "meta.json"]
 
 
@@ -36,7 +37,7 @@ def networks() -> dict[str, dict[str, Tensor]]:
 
 
 def save(parent: Folder, seen: int, loss: float = 0.0, attempt: int = 1, **state: Any) -> Checkpoint:
-    meta = {"clock": {"seen": seen, "reals_drawn": seen}, "metrics": {"loss": loss}, "data": {}}
+    meta = {"clock": {"seen": seen, "reals_drawn": seen}, "metrics": {"loss": loss}, "data": {}, "job": {}}
     tensors: Mapping[str, Mapping[str, Tensor]] = state.get("networks", networks())
     return write(parent, name_of(seen, attempt), networks=tensors, training={"seen": torch.tensor(seen)}, meta=meta)
 
@@ -69,7 +70,7 @@ def test_training_state_is_read_without_running_anything(tmp_path: Path) -> None
         "objectives": {},
         "buffers": {"generator": [torch.ones(2)]},
     }
-    written = write(Folder.at(tmp_path), "a", networks={}, training=state, meta={"clock": {"seen": 0}})
+    written = write(Folder.at(tmp_path), "a", networks={}, training=state, meta=META)
     loaded = torch.load(tmp_path / "a" / "training.pt", weights_only=True)
     assert torch.equal(
         loaded["optimizers"]["generator"]["state"][0]["exp_avg"], adam.state_dict()["state"][0]["exp_avg"]
@@ -190,7 +191,7 @@ def test_pruning_keeps_the_last_and_the_best(tmp_path: Path, last: int, best: in
 def test_ranking_passes_over_those_without_the_metric(tmp_path: Path) -> None:
     parent = Folder.at(tmp_path)
     save(parent, 1, 0.5)
-    write(parent, name_of(2, 1), networks={}, training={}, meta={"clock": {"seen": 2}, "metrics": {}})
+    write(parent, name_of(2, 1), networks={}, training={}, meta=META)
     assert [checkpoint.seen for checkpoint in ranked(stored(parent), "loss", "min")] == [1]
 
 

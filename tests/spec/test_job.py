@@ -162,7 +162,7 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
         ("data.size=1.5", "data.size: 1.5 is not a whole number"),
         ("data.size=2", "data.size: 2 is out of range; must be at least 4"),
         ("data.labels=folder", "data.labels: 'folder' is not allowed; did you mean 'folders'? "
-                               "(allowed: none, folders, source)"),
+                               "(allowed: none, folders, source, vectors)"),
         ("data=null", "data: null must be a mapping of keys"),
         ("batch=true", "batch: true is not a whole number"),
         ("batch=null", "batch: null is not a whole number"),
@@ -208,6 +208,15 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
 )  # fmt: skip
 def test_faults(override: str, problem: str, here: Path) -> None:
     assert f"-o: {problem}" in problems(BASE, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [("lr=3", "optimizer.lr"), ("workers=2", "resources.workers"), ("source=x", "data.source"), ("batc=3", "batch")],
+)
+def test_a_key_written_without_its_section_is_told_with_it(override: str, meant: str, here: Path) -> None:
+    key = override.partition("=")[0]
+    assert any(one.startswith(f"-o: {key}: unknown key; did you mean '{meant}'? ") for one in problems(BASE, override))
 
 
 def test_objective_and_stages_exclude_each_other(here: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 from gan_dist.registry.lookup import ALIASES
 from gan_dist.testing.checks import KINDS as CHECKED
 from gan_dist.testing.checks import check, guess_kind, problems
-from tests.helpers import narrow_backbone
 from tests.tiny import encoder_of, lm_of
 
 HEAD = """
@@ -217,7 +216,6 @@ def test_wide_networks_pass_as_they_are_shipped(kind: Any, use: str) -> None:
 
 @pytest.mark.parametrize(("kind", "use"), [(kind, use) for kind in CHECKED for use in ALIASES[kind]])
 def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    narrow_backbone(monkeypatch)
     if use == "vae":
         assert problems(use, kind) == ["phases: VAE trains 'encoder', which a job must supply under `networks`"]
         return

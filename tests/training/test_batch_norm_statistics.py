@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_dist.data.order import class_shares
+from gan_dist.data.conditioning import Conditioning
 from gan_dist.execution.preflight import network_problems
 from gan_dist.generation.export import export
 from gan_dist.generation.model import load
@@ -95,8 +95,9 @@ def test_classes_come_as_often_as_in_the_data() -> None:
     generator, standing = ready(spec)
     _, cond = standing.inputs(generator, 0)
     assert cond is not None
-    shares = class_shares(rows_of(spec).facts, CPU)
-    assert shares is not None
+    conditioning = Conditioning.of(rows_of(spec).facts, None, CPU)
+    assert conditioning is not None
+    shares = conditioning.shares
     found = cond.bincount(minlength=10).cumsum(0) / 4000
     torch.testing.assert_close(found, shares.to(found), rtol=0, atol=4 * 0.5 / 4000**0.5)
 

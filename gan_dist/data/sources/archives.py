@@ -8,10 +8,10 @@ beside `KEY.jpg`, where a key ends at the first dot.
 from __future__ import annotations
 
 import io
-import json
 import posixpath
 import re
 import tarfile
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,15 +20,16 @@ from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from gan_dist.data.json_text import parse_json
 from gan_dist.data.labels import Label, folder_labels, label_of, labels_of
 from gan_dist.data.picture_formats import ENDINGS, ending_of, is_picture_name
 from gan_dist.data.source import Content, Listing, Part, RawSample, reason_of, state_of
-from gan_dist.data.sources.image_files import LARGEST_BYTES
 from gan_dist.data.sources.layout import split_files, split_folders
 from gan_dist.data.sources.walk import HIDDEN, describe_passed, is_hidden
 from gan_dist.data.text_stream import PACKED, unpack
 from gan_dist.errors import DataError, UnreadableSample, UsageError
 from gan_dist.runs.storage import Folder
+from gan_dist.runs.unpacking import LARGEST_BYTES, UNPACKED, check_zip, most_unpacked, size_of_stream, too_far
 from gan_dist.spec.data import ImageData
 
 ARCHIVE_ENDINGS = (
@@ -40,6 +41,7 @@ ARCHIVE_ENDINGS = (
 _JOINED = re.compile(rf"(.*?(?:{'|'.join(re.escape(ending) for ending in ARCHIVE_ENDINGS)}))!(.*)", re.DOTALL | re.I)
 BLOCK = 512
 LARGEST_NOTE = 16 << 20  # bytes of a file of labels
+HELD_BYTES = 64 << 20  # of members that are held in memory
 CLASS_KEYS = ("label", "class", "cls")
 SIDECARS = (".cls", ".json")
 
@@ -60,6 +62,7 @@ class _Found:
     members: list[Member] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
     notes: dict[str, bytes] = field(default_factory=dict)  # files of labels, where labels are asked for
+    noted: int = 0  # their bytes
     remarks: list[str] = field(default_factory=list)
 
 
@@ -76,7 +79,7 @@ def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
     passed: Counter[str] = Counter()
     remarks = [] if layout is None else list(layout.remarks)
     for archive in archives:
-        found = _members(root, archive, data.labels == "source")
+        found = _members(root, archive, data.reads_labels)
         members += [one._replace(name=f"{archive}!{one.name}") for one in found.members]
         passed.update(found.passed)
         remarks += found.remarks
@@ -107,7 +110,7 @@ def _labels(data: ImageData, members: Sequence[Member], tails: Sequence[str], wh
     if data.labels == "none":
         return []
     if all(member.label is None for member in members):
-        raise DataError(f"data.labels: 'source', but {where!r} carries no labels (dataset.json, .cls or .json)")
+        raise DataError(f"data.labels: {data.labels!r}, but {where!r} carries none (dataset.json, .cls or .json)")
     return labels_of(member.label for member in members)
 
 
@@ -152,26 +155,43 @@ def _tar_member(stream: Any, member: Member) -> Content:
         return UnreadableSample(f"damaged in its archive: {reason_of(error)}")
 
 
-def _streamed(stream: Any, members: list[Member]) -> list[Content]:
-    """Members of a packed tar, which can only be read from its beginning."""
+def _streamed(stream: Any, members: list[Member]) -> Iterator[Content]:
+    """Members of a packed tar, which can only be read from its beginning; what is many is kept on the disk."""
     awaited = {member.place: member.name for member in members}
-    found: dict[int, Content] = {}
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True) as opened:
-            for number, info in enumerate(opened):
-                if number in awaited:
-                    found[number] = _guarded(awaited[number], info.size, partial(_extracted, opened, info))
-                if len(found) == len(awaited):
-                    break
-    except MemoryError:
-        raise
-    except Exception as error:
-        rest = UnreadableSample(f"damaged in its archive: {reason_of(error)}")
-        found = {place: found.get(place, rest) for place in awaited}
-    return [found[member.place] for member in members]
+    found: dict[int, UnreadableSample | tuple[int, int]] = {}
+    with tempfile.SpooledTemporaryFile(max_size=HELD_BYTES) as held:
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True) as opened:
+                for number, info in enumerate(opened):
+                    if number in awaited:
+                        content = _guarded(awaited[number], info.size, partial(_extracted, opened, info))
+                        found[number] = _held(content, held)
+                    if len(found) == len(awaited):
+                        break
+        except MemoryError:
+            raise
+        except Exception as error:
+            rest = UnreadableSample(f"damaged in its archive: {reason_of(error)}")
+            found = {place: found.get(place, rest) for place in awaited}
+        for member in members:
+            kept = found[member.place]
+            if isinstance(kept, tuple):
+                held.seek(kept[0])
+                yield held.read(kept[1])
+            else:
+                yield kept
 
 
-def _guarded(name: str, size: int, read: Callable[[], bytes]) -> Content:
+def _held(content: bytes | UnreadableSample, held: Any) -> UnreadableSample | tuple[int, int]:
+    """Where some bytes are kept: from which place on, and how many; or why there are none."""
+    if isinstance(content, UnreadableSample):
+        return content
+    first = held.seek(0, io.SEEK_END)
+    held.write(content)
+    return first, len(content)
+
+
+def _guarded(name: str, size: int, read: Callable[[], bytes]) -> bytes | UnreadableSample:
     if posixpath.isabs(name) or ".." in name.split("/"):
         return UnreadableSample("its name leads out of the archive")
     if size > LARGEST_BYTES:
@@ -255,12 +275,17 @@ def _take(found: _Found, name: str, place: int, read: Callable[[], bytes] | None
         found.members.append(Member(plain, place))
     elif ending in SIDECARS and read is not None:
         found.notes[plain] = read()
+        found.noted += len(found.notes[plain])
+        if found.noted > UNPACKED:
+            raise EOFError(f"its files of labels are more than {UNPACKED:,} bytes; give them in one dataset.json")
     else:
         found.passed[ending] += 1
 
 
 def _zip_members(stream: Any, labelled: bool, found: _Found) -> None:
+    stored = size_of_stream(stream)
     with zipfile.ZipFile(stream) as opened:
+        check_zip(opened, stored)
         for number, info in enumerate(opened.infolist()):
             if not info.is_dir() and not info.filename.endswith("\\"):
                 read = partial(_unzipped, opened, info, LARGEST_NOTE) if labelled else None
@@ -269,12 +294,16 @@ def _zip_members(stream: Any, labelled: bool, found: _Found) -> None:
 
 def _tar_members(stream: Any, labelled: bool, found: _Found) -> None:
     """The members of a plain tar, and of others that stand behind it in the same file."""
-    size, first = stream.seek(0, io.SEEK_END), 0
+    size, first, unfolded = size_of_stream(stream), 0, 0
     while first < size:
         stream.seek(first)
         with tarfile.open(fileobj=stream, mode="r:") as opened:
             places: dict[str, int] = {}
             for member in opened:
+                # What is stored of a sparse file is its parts that are not zeros.
+                unfolded += member.size if member.issparse() else 0
+                if unfolded > most_unpacked(size):
+                    raise EOFError(too_far(size))
                 _take_tar(found, opened, member, labelled=labelled, place=member.offset, places=places)
             # At least a block further, whatever a damaged header says of its length.
             first = _next_header(stream, max(opened.offset, first + BLOCK), size, found)
@@ -390,13 +419,13 @@ def _noted_labels(found: _Found, where: str) -> Callable[[str], Label]:
                 keyed[_key(name)] = _webdataset_label(content, ending_of(name))
             else:
                 found.passed[ending_of(name)] += 1
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise DataError(f"data.labels: {where}!{name} cannot be read: {error}") from error
     return lambda name: told[name] if name in told else keyed.get(_key(name))
 
 
 def _stylegan_labels(content: bytes) -> dict[str, Label]:
-    told = json.loads(content)
+    told = parse_json(content)
     if not isinstance(told, dict):
         raise UsageError("it is no mapping with `labels`")
     pairs = told.get("labels") or []
@@ -408,7 +437,7 @@ def _stylegan_labels(content: bytes) -> dict[str, Label]:
 def _webdataset_label(content: bytes, kind: str) -> Label:
     if kind == ".cls":
         return label_of(content.decode())
-    found = json.loads(content)
+    found = parse_json(content)
     if isinstance(found, dict):
         return next((label_of(found[key]) for key in CLASS_KEYS if key in found), None)
     return label_of(found)

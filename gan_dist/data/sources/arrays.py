@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_dist.data.labels import Label, labels_of
+from gan_dist.data.npz import Npz, check_header
 from gan_dist.data.source import Counted, Listing, Part, RawSample, explain_damage, state_of
+from gan_dist.data.text_stream import unpack
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Entry, Folder
+from gan_dist.runs.unpacking import most_unpacked, size_of_stream
 from gan_dist.spec.data import ImageData
 
 IMAGES = ("images", "image", "x_train", "x", "data", "arr_0")
@@ -47,14 +50,14 @@ def list_array(data: ImageData, root: Folder, name: str) -> Listing:
         raise DataError(f"data.source: {where!r} holds an array of shape {images.shape}, not images [N, H, W]")
     labels: list[Label] = []
     files = [name]
-    if data.labels == "source":
+    if data.reads_labels:
         beside, values = _labels(root, name)
         files.append(beside)
         values = values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
-        if values.ndim != 1:
+        if values.ndim != 1 and (values.ndim != 2 or data.labels != "vectors"):
             raise DataError(
                 f"data.labels: {root.uri}/{beside}: a class is a number or a word, one a sample [N]; it holds "
-                f"{values.dtype} of shape {values.shape}"
+                f"{values.dtype} of shape {values.shape}; of numbers [N, K], labels: vectors"
             )
         if len(values) != len(images):
             raise DataError(f"{root.uri}/{beside}: {len(values)} labels for {len(images)} images in {name!r}")
@@ -119,9 +122,13 @@ def _loaded(entry: Entry, root: str, keys: tuple[str, ...]) -> NDArray[Any]:
         if name.lower().endswith(".npy"):
             if folder.local is not None:
                 return np.load(folder.regular(name), mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-            return np.load(folder.seekable(name), allow_pickle=False)  # type: ignore[no-any-return]
+            with folder.seekable(name) as stream:
+                check_header(stream, entry.size)
+                stream.seek(0)
+                return np.load(stream, allow_pickle=False)  # type: ignore[no-any-return]
         if name.lower().endswith(".npz"):
-            return _of_npz(np.load(folder.seekable(name), allow_pickle=False), keys, where)
+            with folder.seekable(name) as stream:
+                return _of_npz(stream, keys, where)
     return _idx(folder, name)
 
 
@@ -142,17 +149,18 @@ def _explain_objects(where: str) -> Iterator[None]:
         raise DataError(f"data.source: {where} {found}") from error
 
 
-def _of_npz(archive: Any, keys: tuple[str, ...], where: str) -> NDArray[Any]:
-    files = getattr(archive, "files", None)
-    if files is None:
-        raise DataError(f"data.source: {where} is no zip of arrays, whatever its name says; is it a .npy?")
-    found = next((key for key in keys if key in files), None)
-    if found is None and keys == IMAGES and len(files) == 1:
-        found = files[0]
+def _of_npz(stream: Any, keys: tuple[str, ...], where: str) -> NDArray[Any]:
+    try:
+        archive = Npz(stream)
+    except zipfile.BadZipFile:
+        raise DataError(f"data.source: {where} is no zip of arrays, whatever its name says; is it a .npy?") from None
+    found = next((key for key in keys if key in archive.files), None)
+    if found is None and keys == IMAGES and len(archive.files) == 1:
+        found = archive.files[0]
     if found is None:
-        there = ", ".join(files) or "none"
+        there = ", ".join(archive.files) or "none"
         raise DataError(f"data.source: {where}: no array in it is named {', '.join(keys)}; it has {there}")
-    values: NDArray[Any] = archive[found]
+    (values,) = archive.read(found)
     return values
 
 
@@ -163,15 +171,21 @@ def _idx(folder: Folder, name: str) -> NDArray[np.uint8]:
         DataError: another magic number, or a file shorter than its header says.
     """
     path = f"{folder.uri}/{name}"
-    with explain_damage(path):
-        content = folder.read(name)
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    if content[:3] != b"\0\0\x08" or not b"\1" <= content[3:4] <= b"\4" or len(content) < 4 + 4 * content[3]:
-        raise DataError(f"data.source: {path!r} is not an IDX file of unsigned bytes (its first bytes say so)")
-    dimensions = content[3]
-    shape: tuple[Any, ...] = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
-    if len(values) != (count := math.prod(shape)):
-        cut = "cut short" if len(values) < count else "damaged"
-        raise DataError(f"data.source: {path!r} is {cut}: {len(values)} values where its header says {count}")
+    with explain_damage(path), folder.seekable(name) as stored:
+        packed = "gzip" if stored.read(2) == b"\x1f\x8b" else ""
+        size = size_of_stream(stored)
+        stream = unpack(stored, packed)
+        begins = stream.read(4)
+        dimensions = begins[3] if len(begins) == 4 else 0
+        sizes = stream.read(4 * dimensions) if dimensions <= 4 else b""
+        if begins[:3] != b"\0\0\x08" or not dimensions or len(sizes) < 4 * dimensions:
+            raise DataError(f"data.source: {path!r} is not an IDX file of unsigned bytes (its first bytes say so)")
+        shape: tuple[Any, ...] = struct.unpack(f">{dimensions}I", sizes)
+        count, most = math.prod(shape), most_unpacked(size) if packed else size
+        # What its header says is not believed before it is known to be there.
+        values = np.frombuffer(stream.read(min(count, most) + 1), np.uint8)
+    if len(values) < count:
+        raise DataError(f"data.source: {path!r} is cut short: {len(values)} values where its header says {count}")
+    if len(values) > count:
+        raise DataError(f"data.source: {path!r} is damaged: it goes on behind the {count} values of its header")
     return values.reshape(shape)

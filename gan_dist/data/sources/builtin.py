@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.image_decoding import ImageForm
-from gan_dist.data.labels import Label, number_classes
-from gan_dist.data.source import Contents, Counted, Listing, Part, Parts, RawSample, Source, state_of
+from gan_dist.data.labels import Label, Vector
+from gan_dist.data.source import Contents, Counted, Listing, Part, Parts, RawSample, Source, conditions_of, state_of
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
 from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData
@@ -29,7 +29,7 @@ def list_digits(data: ImageData) -> Listing:
         raise DataError("data.labels: 'folders' needs a folder of images; for digits use 'source' or 'none'")
     _, shown = load_digits()
     names = Counted("digit", len(shown))
-    labels = [int(label) for label in shown] if data.labels == "source" else []
+    labels = [int(label) for label in shown] if data.reads_labels else []
     return Listing(kind="digits", where="digits", state=state_of(["digits"]), root="", names=names, labels=labels)
 
 
@@ -59,7 +59,7 @@ def list_torchvision(data: ImageData) -> Listing:
     name = data.source.removeprefix(SCHEME)
     found = _data_set(name, download=True)
     names = Counted(name, len(found))
-    labels: list[Label] = _labels(found, name) if data.labels == "source" else []
+    labels: list[Label] = _labels(found, name) if data.reads_labels else []
     return Listing(
         kind="torchvision", where=data.source, state=state_of([name, len(found)]), root=name, names=names, labels=labels
     )
@@ -111,8 +111,10 @@ WORDS = 1000
 
 
 def stand_in(data: DataSpec, count: int) -> Source:
-    """`count` random images or sentences; ten classes where the job has labels."""
+    """`count` random images or sentences; ten classes or vectors where the job has labels."""
     labels: list[Label] = [number % CLASSES for number in range(count)] if data.labels != "none" else []
+    if data.labels == "vectors":
+        labels = [Vector(tuple(map(float, row))) for row in np.eye(CLASSES)[np.arange(count) % CLASSES]]
     names = Counted("stand-in", count)
     if isinstance(data, PictureData):
         channels = data.channels if data.channels != "auto" else 3
@@ -121,9 +123,9 @@ def stand_in(data: DataSpec, count: int) -> Source:
         words = [f"word{number}" for number in range((data.vocabulary or WORDS) - len(SPECIAL))]
         form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
     listing = Listing(kind="noise", where=data.source, state="", root="", names=names, labels=labels)
-    classes, numbers = number_classes(labels, names)
-    contents = Contents(Parts(listing, form, numbers), classes, form)
-    return Source(data.source, state_of(["noise", count, form, classes]), lambda: contents)
+    given = conditions_of(listing, data.labels)
+    contents = Contents(Parts(listing, form, given.numbers), given.classes, form, vectors=given.vectors)
+    return Source(data.source, state_of(["noise", count, form, given.classes, given.state]), lambda: contents)
 
 
 def read_noise(part: Part) -> Iterator[RawSample]:

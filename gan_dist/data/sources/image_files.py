@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
+import math
 import os
 import re
 import stat
@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gan_dist.data import tables
-from gan_dist.data.labels import Label, folder_labels, labels_of
+from gan_dist.data.json_text import LARGEST_DOCUMENT, MOST_VALUES, parse_json
+from gan_dist.data.labels import VECTORS, Label, folder_labels, label_of, labels_of
 from gan_dist.data.picture_formats import HEAD_BYTES, ending_of, format_of, is_picture_name
 from gan_dist.data.source import Listing, Part, RawSample, state_of
 from gan_dist.data.sources.layout import split_folders
@@ -21,11 +22,12 @@ from gan_dist.data.tables import Table, column_named
 from gan_dist.data.text_stream import JSON_ENDINGS, RECORDS, Lines, plain_name, text_format
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, is_uri
+from gan_dist.runs.unpacking import LARGEST_BYTES
 from gan_dist.spec.data import ImageData, PictureData
 
 PATHS = ("file_name", "filename", "path", "filepath", "file", "image", "image_path")
 LABELS = ("label", "class", "category", "cls", "target")
-LARGEST_BYTES = 512 << 20
+COLUMNS_SHOWN = 6
 NEVER = (errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)  # another try may not
 _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # bytes that are no UTF-8 are U+DC80 to U+DCFF
 
@@ -40,8 +42,11 @@ def list_folder(data: ImageData, root: Folder, found: Walk) -> Listing | None:
     pictures, remarks = pictures_among(data, root, found)
     if not pictures:
         return None
-    if data.labels == "source":
-        raise DataError("data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none'")
+    if data.reads_labels:
+        raise DataError(
+            f"data.labels: {data.labels!r} needs data that carry labels; for a folder use 'folders' or 'none', or name "
+            "a table of its files"
+        )
     layout = split_folders([entry.name for entry in pictures], data.split)
     entries = [pictures[place] for place in layout.kept]
     labels = folder_labels(layout.tails, root.uri) if data.labels == "folders" else []
@@ -97,6 +102,11 @@ def list_table(data: ImageData, root: Folder, name: str) -> Listing:
         column = _column(rows, LABELS, name, "labels")
         labels = labels_of(row.get(column) for row in given)
         remarks.append(f"columns: image from {path!r}, label from {column!r}")
+    elif data.labels == "vectors":
+        columns = _columns_of_numbers(given, path, name)
+        labels = [_vector(row, columns) for row in given]
+        shown = ", ".join(columns[:COLUMNS_SHOWN]) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
+        remarks.append(f"columns: image from {path!r}, {len(columns)} of a vector: {shown}")
     state = state_of([root.entry(name), *(root.entry(one) for one in names if not _leaves(one))])
     return Listing(
         kind="files",
@@ -188,7 +198,11 @@ def _cells(root: Folder, name: str, where: str) -> tuple[list[Any], list[str]]:
     remarks = [table.dialect.describe()]
     if table.format.encoding != "utf-8":
         remarks.append(f"encoding: {table.format.encoding}")
-    found = [row.cells for row in table.rows()]
+    found: list[Any] = []
+    for row in table.rows():
+        found.append(row.cells)
+        if len(found) * len(table.dialect.columns) > MOST_VALUES:
+            raise DataError(f"data.source: {where} holds more than {MOST_VALUES:,} cells; write it as several tables")
     broken = [(number, cells) for number, cells in enumerate(found, 1) if isinstance(cells, UnreadableSample)]
     if broken:
         number, why = broken[0]
@@ -201,10 +215,15 @@ def _cells(root: Folder, name: str, where: str) -> tuple[list[Any], list[str]]:
 def _records(root: Folder, name: str, where: str) -> list[Any]:
     """The rows of JSON: a list, or a value on each line."""
     texts: list[str] = []
+    size = 0
     for number, line in enumerate(Lines(root, name, text_format(root, name, None), RECORDS), 1):
         if isinstance(line.text, UnreadableSample):
             raise DataError(f"data.source: {where}, line {number}: {line.text}")
         texts.append(line.text)
+        size += len(line.text) + 1
+        if size > LARGEST_DOCUMENT or number > MOST_VALUES:
+            most = f"{LARGEST_DOCUMENT >> 20} MiB, or {MOST_VALUES:,} lines"
+            raise DataError(f"data.source: {where} is a table of more than {most}; write it as Parquet or as several")
     whole = "\n".join(texts)
     if whole.lstrip().startswith("["):
         found = _json(whole, where)
@@ -214,9 +233,48 @@ def _records(root: Folder, name: str, where: str) -> list[Any]:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DataError(f"data.source: {where} is no JSON: {error}") from error
+
+
+def _columns_of_numbers(rows: list[dict[str, Any]], path: str, name: str) -> list[str]:
+    """The column that holds lists, or all that hold a number in some row.
+
+    Raises:
+        DataError: there is none.
+    """
+    if (known := column_named(list(rows[0]), VECTORS)) is not None:
+        return [known]
+    others = [column for column in rows[0] if column != path]
+    lists = [column for column in others if any(_is_list(row.get(column)) for row in rows)]
+    if len(lists) == 1:
+        return lists
+    found = [column for column in others if any(_number(row.get(column)) is not None for row in rows)]
+    if not found:
+        there = ", ".join(map(str, rows[0]))
+        raise DataError(f"data.labels: 'vectors', but {name!r} has no column of numbers; it has {there}")
+    return found
+
+
+def _vector(row: dict[str, Any], columns: list[str]) -> Label:
+    """What is written in a column of vectors, or the numbers of several; None where one is missing."""
+    if len(columns) == 1:
+        return label_of(row.get(columns[0]))
+    numbers = [_number(row.get(column)) for column in columns]
+    return None if None in numbers else label_of(numbers)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _column(rows: list[dict[str, Any]], known: tuple[str, ...], name: str, what: str) -> str:

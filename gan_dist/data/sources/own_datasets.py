@@ -43,7 +43,7 @@ def list_own(data: ImageData) -> Listing:
         raise DataError("data.labels: 'folders' needs a folder of images; for your own data set use 'source' or 'none'")
     found = own_data_set(data.source, data.args)
     names = Counted(ITEM, len(found))
-    labels = _all_labels(found, data.source) if data.labels == "source" else []
+    labels = _all_labels(found, data.source) if data.reads_labels else []
     note = json.dumps(data.args)
     return Listing(
         kind=KIND, where=data.source, state=own_state(data), root=data.source, names=names, labels=labels, note=note

@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from gan_dist.data.labels import Label, labels_of
+from gan_dist.data.labels import VECTORS, Label, label_of, labels_of
+from gan_dist.data.parquet_file import open_parquet, rows_at_a_time
 from gan_dist.data.source import Content, Listing, Part, RawSample, explain_damage, reason_of, state_of
 from gan_dist.data.sources.layout import split_files
 from gan_dist.data.tables import column_named
@@ -21,7 +21,7 @@ from gan_dist.spec.data import ImageData
 BATCH = 64
 ENDINGS = (".parquet", ".pq")
 IMAGES = ("image", "img", "jpg", "png", "webp", "picture")
-LABELS = ("label", "labels", "class", "cls", "fine_label")
+LABELS = ("label", "labels", "class", "cls", "fine_label", *VECTORS)
 
 
 def is_parquet(name: str) -> bool:
@@ -43,7 +43,7 @@ def list_parquet(data: ImageData, root: Folder, names: list[str]) -> Listing:
         _image_column(opened, name)
         shown += [f"{name}!{row}" for row in range(rows)]
         places += range(rows)
-        if data.labels == "source":
+        if data.reads_labels:
             with explain_damage(f"{root.uri}/{name}"):
                 labels += _labels(opened, name)
     labels = labels_of(labels)
@@ -81,7 +81,8 @@ def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:
         ends = first + opened.metadata.row_group(number).num_rows
         if place is not None and place < ends:
             try:
-                for batch in opened.iter_batches(batch_size=BATCH, row_groups=[number], columns=[column]):
+                rows = min(BATCH, rows_at_a_time(opened, number, [column]))
+                for batch in opened.iter_batches(batch_size=rows, row_groups=[number], columns=[column]):
                     while place is not None and place < first + len(batch):
                         yield batch[column][place - first].as_py()
                         place = next(awaited, None)
@@ -97,8 +98,7 @@ def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:
 
 
 def _opened(root: Folder, name: str) -> Any:
-    with explain_damage(f"{root.uri}/{name}"):
-        return pq.ParquetFile(root.seekable(name))
+    return open_parquet(root, name)
 
 
 def _image_column(opened: Any, name: str) -> str:
@@ -133,8 +133,12 @@ def _labels(opened: Any, name: str) -> list[Label]:
     column = column_named(opened.schema_arrow.names, LABELS)
     if column is None:
         there = ", ".join(opened.schema_arrow.names)
-        raise DataError(f"data.labels: 'source', but {name!r} has none of {', '.join(LABELS)}; it has {there}")
-    values = opened.read(columns=[column])[column].to_pylist()
+        raise DataError(f"data.labels: of the source, but {name!r} has none of {', '.join(LABELS)}; it has {there}")
+    values: list[Any] = []
+    for number in range(opened.metadata.num_row_groups):
+        rows = rows_at_a_time(opened, number, [column])
+        for batch in opened.iter_batches(batch_size=rows, row_groups=[number], columns=[column]):
+            values += map(label_of, batch[column].to_pylist())
     names = _class_names(opened, column)
     return [names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value for value in values]
 

@@ -23,7 +23,7 @@ from gan_dist.data.image_decoding import (
     stretch_bytes,
     to_pixels,
 )
-from gan_dist.data.labels import describe_classes, number_classes
+from gan_dist.data.labels import Conditions
 from gan_dist.data.picture_formats import NAMES, ending_of
 from gan_dist.data.source import (
     FORMAT,
@@ -35,6 +35,7 @@ from gan_dist.data.source import (
     Parts,
     RawSample,
     Source,
+    conditions_of,
     explain_unreachable,
     printable,
     state_of,
@@ -105,20 +106,20 @@ def find_source(data: DataSpec) -> Source:
     return source_of(data, list_source(data))
 
 
-def source_of(data: PictureData, listing: Listing) -> Source:
+def source_of(data: ImageData | PairData, listing: Listing) -> Source:
     """The parts of what was listed.
 
     Raises:
         DataError: some samples have no label.
     """
-    named, numbers = number_classes(listing.labels, listing.names)
-    classes = tuple(map(printable, named))
+    given = conditions_of(listing, data.labels)
     options = (data.size, data.channels, data.fit, data.background, data.range, _pair(data))
-    key = state_of([FORMAT, listing.state, listing.kind, numbers, classes, options, listing.note])
-    return Source(listing.where, key, lambda: _look(data, listing, classes, numbers))
+    known = (given.numbers, given.classes, given.state)
+    key = state_of([FORMAT, listing.state, listing.kind, *known, options, listing.note])
+    return Source(listing.where, key, lambda: _look(data, listing, given))
 
 
-def _look(data: PictureData, listing: Listing, classes: tuple[str, ...], numbers: tuple[int, ...]) -> Contents:
+def _look(data: PictureData, listing: Listing, given: Conditions) -> Contents:
     """What some of the pictures say of all: grey or coloured, and which values are black and white.
 
     Raises:
@@ -134,9 +135,14 @@ def _look(data: PictureData, listing: Listing, classes: tuple[str, ...], numbers
     form = ImageForm(data.size, channels, data.fit, data.background, _pair(data), ranges)
     told = describe_ranges(ranges, asked is not None)
     _check_spread(seen, form, "; ".join(told))
-    remarks = [*told, *listing.remarks, *describe_classes(classes, numbers)]
+    remarks = [*told, *listing.remarks, *given.describe()]
     return Contents(
-        Parts(listing, form, numbers), classes, form, channels_open=data.channels == "auto", remarks=remarks
+        Parts(listing, form, given.numbers),
+        given.classes,
+        form,
+        vectors=given.vectors,
+        channels_open=data.channels == "auto",
+        remarks=remarks,
     )
 
 
@@ -214,7 +220,7 @@ def glance(listing: Listing, most: int) -> list[Glimpse]:
     return seen
 
 
-def list_source(data: PictureData) -> Listing:
+def list_source(data: ImageData | PairData) -> Listing:
     """The samples that `data.source` holds, one by one. Raises what `find_source` raises."""
     if data.source in BUILT_IN_TEXTS:
         raise DataError(

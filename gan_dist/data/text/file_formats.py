@@ -12,15 +12,17 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gan_dist.data import tables
+from gan_dist.data.json_text import LARGEST_DOCUMENT, parse_json
 from gan_dist.data.labels import Label, label_of
-from gan_dist.data.source import Part, RawSample, explain_damage, reason_of
+from gan_dist.data.parquet_file import open_parquet, rows_at_a_time
+from gan_dist.data.source import Part, RawSample, reason_of
 from gan_dist.data.tables import Table, column_named
 from gan_dist.data.text_stream import (
     JSON_ENDINGS,
     LINES,
+    LONGEST_LINE,
     RECORDS,
     SURROGATE,
     Lines,
@@ -33,7 +35,6 @@ from gan_dist.runs.storage import Entry, Folder
 from gan_dist.spec.problems import suggestion
 
 USUAL_COLUMNS = ("text", "sentence", "caption", "content", "body")
-LARGEST_DOCUMENT = 1 << 30  # characters; it is held whole
 
 
 class Sentence(NamedTuple):
@@ -147,8 +148,8 @@ def _is_document(root: Folder, entry: Entry, encoding: str | None) -> bool:
     if first.lstrip().startswith("["):
         return True
     try:
-        json.loads(first)
-    except (ValueError, RecursionError):
+        parse_json(first)
+    except ValueError:
         return first.strip() in ("{", "")
     return second is None and plain_name(entry.name).endswith(".json")
 
@@ -187,8 +188,8 @@ def _of_json(place: int, text: str | UnreadableSample, file: str, how: TextReadO
     if isinstance(text, UnreadableSample):
         return Sentence(place, text)
     try:
-        return of_record(place, json.loads(text), file, how)
-    except (ValueError, RecursionError) as error:
+        return of_record(place, parse_json(text), file, how)
+    except ValueError as error:
         if isinstance(error, DataError):
             raise
         return Sentence(place, UnreadableSample(f"no JSON: {error}"))
@@ -246,10 +247,11 @@ def _parsed(root: Folder, entry: Entry, encoding: str | None) -> list[Any]:
         texts.append(line.text)
         size += len(line.text)
         if size > LARGEST_DOCUMENT:
-            raise DataError(f"data.source: {where} is a JSON document of more than 1 GiB; put each sentence on a line")
+            most = f"{LARGEST_DOCUMENT >> 20} MiB"
+            raise DataError(f"data.source: {where} is a JSON document of more than {most}; put each sentence on a line")
     try:
-        found = json.loads("\n".join(texts))
-    except (ValueError, RecursionError) as error:
+        found = parse_json("\n".join(texts))
+    except ValueError as error:
         raise DataError(f"data.source: {where} is no JSON document: {error}") from error
     if not isinstance(found, list):
         raise DataError(f"data.source: {where} holds a {type(found).__name__}, not a list of sentences")
@@ -294,7 +296,7 @@ def _pieces(opened: Any, number: int, columns: list[str]) -> Iterator[Any]:
     """The rows of a row group, some at a time; from where it is damaged on the reason in place of each."""
     left = opened.metadata.row_group(number).num_rows
     try:
-        for batch in opened.iter_batches(row_groups=[number], columns=columns):
+        for batch in opened.iter_batches(rows_at_a_time(opened, number, columns), row_groups=[number], columns=columns):
             left -= len(batch)
             yield batch
     except (OSError, pa.ArrowException) as error:
@@ -315,8 +317,7 @@ def _mappings(piece: Any) -> list[Any]:
 
 
 def _parquet_file(root: Folder, file: str) -> Any:
-    with explain_damage(f"{root.uri}/{file}"):
-        return pq.ParquetFile(root.seekable(file))
+    return open_parquet(root, file)
 
 
 def _parquet_columns(opened: Any, file: str, how: TextReadOptions) -> list[str]:
@@ -396,6 +397,8 @@ def _as_text(value: object) -> str | None:
 
 def _whole(text: str) -> str | UnreadableSample:
     """A text without blanks at its ends, or why it is none: half a character cannot be stored."""
+    if len(text) > LONGEST_LINE:
+        return UnreadableSample(f"a text of more than {LONGEST_LINE >> 20} MiB")
     if "\0" in text:
         return UnreadableSample("zeros, no text")
     half = SURROGATE.search(text)

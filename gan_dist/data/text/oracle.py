@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from gan_dist.data.codec import NUMBERS, Codec, Splitting
 from gan_dist.data.labels import number_classes
+from gan_dist.data.npz import Npz
 from gan_dist.data.source import (
     FORMAT,
     Contents,
@@ -207,10 +207,12 @@ def _loaded(file: str) -> tuple[dict[str, Floats], str]:
     if name is None:
         raise DataError(f"data.source: {file!r} is a folder; an oracle's weights are one .npz file")
     try:
-        with root.seekable(name) as stream, np.load(stream, allow_pickle=False) as held:
-            arrays: list[NDArray[Any]] = [held[key] for key in held.files]
-            names = list(held.files)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        with root.seekable(name) as stream:
+            held = Npz(stream)
+            names, arrays = held.files, held.read(*held.files)
+    except MemoryError:
+        raise
+    except Exception as error:  # of whatever unpacks
         raise DataError(f"data.source: {file!r} is no .npz file of an oracle's weights") from error
     weights = _checked(file, names, arrays)
     digest = hashlib.blake2b(digest_size=16)

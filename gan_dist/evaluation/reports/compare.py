@@ -50,7 +50,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0, *, tru
     """
     if len(runs) < 2:
         raise UsageError("name two runs or more: gan-dist compare RUN RUN")
-    jobs = [flatten_keys(run.request()["job"]) for run in runs]
+    jobs = [flatten_keys(run.job()) for run in runs]
     reports = {run.id: run.reports() for run in runs}
     tag = _tag(list(reports.values()), scalar)
     lines = {
@@ -120,5 +120,13 @@ def _results(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
         "minutes": [f"{one['training_s'] / 60:.2f}" for one in found],
     }
     for name in dict.fromkeys(name for one in found for name in one["metrics"]):
-        rows[name] = [f"{one['metrics'][name]['last'][0]:.6g}" if name in one["metrics"] else ABSENT for one in found]
+        rows[name] = [_metric_cell(one, name) for one in found]
     return rows
+
+
+def _metric_cell(found: Mapping[str, Any], name: str) -> str:
+    """A run's last value; marked where the run trained by the network that measured it."""
+    if name not in found["metrics"]:
+        return ABSENT
+    mark = " (trained by this judge)" if name in found["partial"] else ""
+    return f"{found['metrics'][name]['last'][0]:.6g}{mark}"

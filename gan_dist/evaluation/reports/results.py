@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gan_dist.data.facts import facts_from_record
 from gan_dist.evaluation.collapse import watch_reports
 from gan_dist.evaluation.reports.plots import Panel, page, render_png
+from gan_dist.registry.metric_names import metric_value_names, partial_features
 from gan_dist.runs.checkpoint import newest_described
+from gan_dist.runs.hints import command
 from gan_dist.runs.run_folder import JOB, RunFolder, summarize_metrics, tag_curve, training_seconds
+from gan_dist.spec.job import JobSpec
 
 SHOWN_TAGS = ("loss/", "metric/")
 MOST_PANELS = 4
@@ -38,7 +42,8 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "attempts": status["attempt"],
         "metrics": {name: vars(course) for name, course in summarize_metrics(reports).items()},
         "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
-        "warnings": list(watch_reports(reports, status.get("until") or 0).active.values()),
+        "partial": sorted(_partial(request["job"])) if "job" in request else [],
+        "warnings": _warnings(run) if reports else [],
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
@@ -46,8 +51,23 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "versions": meta.get("versions", request["versions"]),
         "checkpoint": newest.folder.uri if newest is not None else None,
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
-        "repeat": f"gan-dist submit {run.uri}/{JOB}",
+        "repeat": command("submit", f"{run.uri}/{JOB}"),
     }
+
+
+def _partial(job: dict[str, Any]) -> Iterator[str]:
+    """Names of metrics by features that the run trained by, which are no judge of it."""
+    spec = JobSpec.model_validate(job)
+    roots = [spec.environment.code or "."]
+    partial = partial_features(spec, roots)
+    for metric in spec.metrics:
+        if metric.features.use in partial:
+            yield from metric_value_names(metric, roots).values()
+
+
+def _warnings(run: RunFolder) -> list[str]:
+    job = JobSpec.model_validate(run.request()["job"])
+    return list(watch_reports(run.reports(), job, run.status().get("until") or 0).active.values())
 
 
 def _data(record: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.events import Emit, Event
@@ -37,6 +37,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train.torch import get_device
 
     from gan_dist.distributed.runtime import DistributedRuntime
+    from gan_dist.registry.trust import own_code
     from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
@@ -63,7 +64,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         # A task's own exception, such as that of a damaged shard, comes wrapped.
         error = raised.cause if isinstance(raised, ray.exceptions.RayTaskError) else raised
         if not _infrastructure(error):
-            ray.get(mailbox.fail.remote(describe_error(error)))
+            ray.get(mailbox.fail.remote(describe_error(error, own_code(spec))))
         # The driver tells what happened; Ray Train would print the traceback of each worker besides.
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         raise
@@ -84,20 +85,25 @@ def _rows(data: dict[str, Any], spec: JobSpec) -> Memory | Stream:
         facts=found.facts,
         seed=spec.seed,
         batch=spec.batch,
+        vectors=found.vectors,
     )
 
 
-def describe_error(error: Exception) -> dict[str, str]:
-    """An error as the driver shows it: a person's own code with its traceback, ours as its text."""
+def describe_error(error: Exception, own: Collection[str] = ()) -> dict[str, str]:
+    """An error as the driver shows it: a person's own code with its traceback, ours as its text.
+
+    Args:
+        own: what the job names of the person's own.
+    """
     import torch
 
     from gan_dist.errors import TrainingDiverged
-    from gan_dist.execution.attempt import is_user_code, user_traceback
+    from gan_dist.execution.user_code import user_error
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "memory"}
-    if is_user_code(error):
-        return {"text": user_traceback(error), "kind": "user"}
+    if (theirs := user_error(error, own)) is not None:
+        return {"text": theirs.text, "kind": "user"}
     if isinstance(error, ValueError):
         return {"text": str(error), "kind": "diverged" if isinstance(error, TrainingDiverged) else "ours"}
     return {"text": f"{type(error).__name__}: {error}", "kind": "ours"}

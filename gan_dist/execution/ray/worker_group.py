@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -71,18 +73,43 @@ class OneMachine(TorchConfig):
         return _FileRendezvous
 
 
+RENDEZVOUS = "gan-dist-rendezvous-"
+FORGOTTEN_S = 3600.0
+
+
+def rendezvous_folder() -> Path:
+    """A new folder of this process, which names it; those of processes that were killed are removed."""
+    import psutil
+
+    for left in Path(tempfile.gettempdir()).glob(f"{RENDEZVOUS}*"):
+        pid = left.name.removeprefix(RENDEZVOUS).partition("-")[0]
+        # Containers may share the folder and not the numbers of their processes: what is young may be in use.
+        with contextlib.suppress(OSError):
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)) and time.time() - left.stat().st_mtime > FORGOTTEN_S:
+                shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{RENDEZVOUS}{os.getpid()}-"))
+
+
 class _FileRendezvous(Backend):
     share_cuda_visible_devices = True
+
+    def __init__(self) -> None:
+        self._folders: list[Path] = []
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         import ray
 
         backend = backend_config.backend or ("nccl" if workers_have_gpus(worker_group) else "gloo")
-        path = Path(tempfile.mkdtemp(prefix="gan-dist-")) / "rendezvous"
+        self._folders.append(rendezvous_folder())
+        path = self._folders[-1] / "rendezvous"
         ray.get(start_on_each_worker(worker_group, _join, str(path), backend, backend_config.timeout_s))
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-        start_on_all_workers(worker_group, _leave)
+        try:
+            start_on_all_workers(worker_group, _leave)
+        finally:
+            while self._folders:
+                shutil.rmtree(self._folders.pop(), ignore_errors=True)
 
 
 def _join(rank: int, world: int, path: str, backend: str, timeout_s: int) -> None:

@@ -9,7 +9,6 @@ import shutil
 import statistics
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gan_dist.data.source import Source
@@ -23,6 +22,7 @@ from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import ImageData, absolute_source
 from gan_dist.spec.image_size import Size, SizeRule, show_size, sides, size_of, size_text
 from gan_dist.spec.job_file import scalar
+from gan_dist.spec.paths import absolute_path
 
 SIZES = (16, 32, 64, 128, 256)  # of what dcgan makes, in pixels
 MADE = SizeRule.of(read_constant(ALIASES["generator"]["dcgan"], "sizes"))
@@ -184,7 +184,7 @@ def _colour(images: ImageSurvey) -> str:
 
 
 def _name(source: str) -> str:
-    folder = Path(source).expanduser().absolute().name if source != DIGITS else DIGITS
+    folder = absolute_path(source).name if source != DIGITS else DIGITS
     word = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-") or "images"
     return f"dcgan-{word}"[:60].rstrip("-")
 
@@ -231,7 +231,7 @@ class ImageSurvey:
 
 def survey_images(source: str) -> ImageSurvey:
     """Looks at `digits`, a folder of images, or IDX files. Raises ValueError for what holds no images."""
-    path = Path(source).expanduser()
+    path = absolute_path(source)
     listing = list_source(ImageData(source=source, size=_ANY_SIZE))
     seen = glance(listing, SAMPLED)
     if not seen:

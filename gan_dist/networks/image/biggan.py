@@ -50,6 +50,7 @@ class Generator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 32, "most": 256, "base": 4}
+    batch_norm: ClassVar[bool] = True
 
     def __init__(
         self,

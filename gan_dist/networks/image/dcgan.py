@@ -32,6 +32,7 @@ class Generator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 256, "base": 4}
+    batch_norm: ClassVar[bool] = True
 
     def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 100, width: int = 64) -> None:
         super().__init__()
@@ -77,6 +78,7 @@ class Discriminator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 256, "base": 4}
+    batch_norm: ClassVar[dict[str, str]] = {"norm": "batch"}
 
     def __init__(
         self,

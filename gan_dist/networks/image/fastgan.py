@@ -49,6 +49,7 @@ class Generator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 1024, "base": 4}
+    batch_norm: ClassVar[bool] = True
 
     def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 256, width: int = 64) -> None:
         super().__init__()
@@ -146,6 +147,7 @@ class Discriminator(nn.Module):
     channels_last = True
     couples_batch = True
     sizes: ClassVar[dict[str, int]] = {"least": 32, "most": 1024, "base": 4}
+    batch_norm: ClassVar[bool] = True
 
     def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 64, decoders: bool = False) -> None:
         super().__init__()

@@ -38,6 +38,7 @@ class Generator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 1024, "multiple": 16}
+    batch_norm: ClassVar[dict[str, str]] = {"norm": "batch"}
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ class Discriminator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 8}
+    batch_norm: ClassVar[dict[str, str]] = {"norm": "batch"}
 
     def __init__(
         self,

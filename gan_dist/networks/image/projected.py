@@ -38,8 +38,9 @@ class Discriminator(nn.Module):
         size: N or (height, width) in pixels, any, supplied by the data; brought to multiples of 32 that are no smaller.
         channels: image channels, 1 or 3, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
-        backbone: the pretrained network; efficientnet_lite0, the paper's, needs timm.
-        weights: the file of its weights; null looks where torch keeps downloads, "random" is for trying out.
+        backbone: the pretrained network; efficientnet_lite0 is the paper's.
+        weights: the file of its weights; null takes that of `gan-dist[pretrained]`, or where torch keeps downloads;
+            "random" is for trying out.
         resolution: pixels to which the shorter side of smaller images is enlarged, from 64; 224 is what the networks
             were trained on.
         width: channels of the largest mixed map; the others have twice, 4 and 8 times as many.
@@ -51,6 +52,8 @@ class Discriminator(nn.Module):
     channels_last = True
     couples_batch = True
     sizes: ClassVar[dict[str, int]] = {}
+    image_channels: ClassVar[tuple[int, ...]] = (1, 3)
+    batch_norm: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class Discriminator(nn.Module):
         size: Size,
         channels: int,
         classes: int = 0,
-        backbone: Literal["vgg16", "resnet50", "efficientnet_lite0"] = "vgg16",
+        backbone: Literal["vgg16", "resnet50", "efficientnet_lite0"] = "efficientnet_lite0",
         weights: str | None = None,
         resolution: int = 224,
         width: int = 64,
@@ -82,7 +85,7 @@ class Discriminator(nn.Module):
     @staticmethod
     def stand_in(args: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
         """For a rehearsal: random weights, and a word on it, where those asked for are not at hand."""
-        named, name = args.get("weights"), args.get("backbone", "vgg16")
+        named, name = args.get("weights"), args.get("backbone", "efficientnet_lite0")
         try:
             if named != RANDOM:
                 weights_file(name, named)

@@ -40,6 +40,7 @@ class Generator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 128, "base": 4}
+    batch_norm: ClassVar[bool] = True
 
     def __init__(self, *, size: Size, channels: int, classes: int = 0, z: int = 128, width: int = 64) -> None:
         super().__init__()

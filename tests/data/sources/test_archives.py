@@ -141,7 +141,7 @@ def test_an_archive_without_pictures_says_what_it_holds(tmp_path: Path, source: 
         ('{"labels": 5}', r"`labels` are no list of \[name, label\]"),
         ('{"labels": {"0.png": 1}}', "are no list of"),
         ('{"labels": [["0.png"]]}', "are no list of"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deeply"),
         ("{", "Expecting property name"),
     ],
 )

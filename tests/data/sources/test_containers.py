@@ -104,7 +104,7 @@ def test_stylegan_zip(tmp_path: Path) -> None:
     )
     assert read.labels.tolist() == [0, 1, 2, 0]
     bare = zipped(tmp_path / "y.zip", members | {"dataset.json": b'{"labels": null}'})
-    with pytest.raises(DataError, match="carries no labels"):
+    with pytest.raises(DataError, match="carries none"):
         ingest(spec(bare, labels="source"))
 
 

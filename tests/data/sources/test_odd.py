@@ -40,10 +40,10 @@ def test_a_read_error_of_the_moment_is_no_rejection(tmp_path: Path, monkeypatch:
     many(tmp_path / "in", 4)
     reading = Folder.read
 
-    def fails(self: Folder, name: str) -> bytes:
+    def fails(self: Folder, name: str, *most: int) -> bytes:
         if name == "002.png":
             raise OSError(5, "Input/output error")
-        return reading(self, name)
+        return reading(self, name, *most)
 
     monkeypatch.setattr(Folder, "read", fails)
     with pytest.raises(DataError, match=r"002\.png cannot be read now: .*Input/output error"):

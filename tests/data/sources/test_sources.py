@@ -143,7 +143,8 @@ def test_labels_that_are_not_there(tmp_path: Path) -> None:
     many(tmp_path / "flat", 2)
     put(tmp_path / "flat", "a/1.png", noise())
     assert refused(source=tmp_path / "flat", labels="source") == (
-        "data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none'"
+        "data.labels: 'source' needs data that carry labels; for a folder use 'folders' or 'none', or name a "
+        "table of its files"
     )
     assert refused(source=tmp_path / "flat", labels="folders") == (
         "data.labels: 'folders' wants each image in its class's folder, but 2 lie directly "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ def no_weights_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_maps_have_four_sizes(name: str) -> None:
-    if name == "efficientnet_lite0" and find_spec("timm") is None:
-        pytest.skip("efficientnet_lite0 needs timm, which is not installed")
     taps = FeatureTaps(name, "random")
     found = taps(torch.rand(1, 3, 64, 64))
     assert [tuple(one.shape[1:]) for one in found] == [
@@ -107,10 +104,8 @@ JOB: dict[str, Any] = {
 }
 
 
-@pytest.mark.slow
 def test_a_run_moves_only_the_heads_and_resumes_exactly(tmp_path: Path) -> None:
-    narrow = {**JOB["discriminator"], "backbone": "resnet50"}  # a quarter of the work of vgg16
-    job = small(**{**JOB, "discriminator": narrow}, until="3 steps", batch=4, precision="fp32")
+    job = small(**JOB, until="3 steps", batch=4, precision="fp32")
     whole = train(job, tmp_path / "whole")
     train(job, tmp_path / "parts", stopping=stop_at(2))
     assert_same_state(whole.newest, train(job, tmp_path / "parts", attempt=2).newest)
@@ -118,7 +113,7 @@ def test_a_run_moves_only_the_heads_and_resumes_exactly(tmp_path: Path) -> None:
     before, after = first.tensors("discriminator"), last.tensors("discriminator")
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert not any(key.startswith("mix.") for key in moved) and any(key.startswith("heads.") for key in moved)
-    assert sum(one.numel() for one in after.values()) < 3_000_000, "23 million of resnet50 are not in the checkpoint"
+    assert sum(one.numel() for one in after.values()) < 3_000_000, "3.4 million of the backbone are left out"
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -154,7 +149,7 @@ FACTS = ImageFacts(count=100, size=16, channels=1, checksum="random")
 
 def problem_of(**args: Any) -> str:
     (found,) = network_problems(
-        small(**{**JOB, "discriminator": {"use": "projected", "resolution": 64, **args}}), FACTS
+        small(**{**JOB, "discriminator": {"use": "projected", "backbone": "vgg16", "resolution": 64, **args}}), FACTS
     )
     return found
 

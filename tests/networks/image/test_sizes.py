@@ -25,7 +25,7 @@ from gan_dist.networks.image import (
 from gan_dist.penalties.path_length import path_lengths
 from gan_dist.penalties.r1 import squared_gradient
 from gan_dist.spec.image_size import Size, SizeRule, sides
-from tests.helpers import CPU, narrow_backbone
+from tests.helpers import CPU
 
 GENERATORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "mlp": (mlp.Generator, {"hidden": 4}),
@@ -52,11 +52,6 @@ DISCRIMINATORS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 SIZES: list[Size] = [48, (32, 48), (48, 32), (32, 128), 96]
 N = 2
-
-
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    narrow_backbone(monkeypatch)
 
 
 def cases(known: dict[str, tuple[Any, dict[str, Any]]]) -> list[tuple[str, Size]]:

@@ -1,0 +1,51 @@
+"""Exceptions that a person's own code caused, told as such: where, and what usually is behind them."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import traceback
+from collections.abc import Collection
+from pathlib import Path
+
+import gan_dist
+from gan_dist.errors import UserCodeError
+
+OURS = f"{Path(gan_dist.__file__).parent}{os.sep}"
+LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, OURS, "<frozen ")
+INSTALLED = ("/site-packages/", "/dist-packages/")
+# What torch says -> what usually is behind it. Backward runs in torch alone, so that no line of a person's is in it.
+CAUSES = {
+    "modified by an inplace operation": "an in-place operation (`+=`, `relu_()`, `x[...] = `) on a tensor that "
+    "backward still needs; use the form that makes a new tensor",
+    "backward through the graph a second time": "a tensor that was kept from an earlier phase or iteration with its "
+    "graph; `.detach()` it where you keep it",
+    "does not require grad": "a loss that does not depend on the trained network: a `.detach()`, `.item()` or "
+    "`torch.no_grad()` on the way",
+    "differentiated Tensors appears to not have been used": "samples that your network does not use, or detaches",
+    "on the same device": "a tensor made without `device=`; make it with `device=x.device`, or register a buffer",
+    "must have the same dtype": "a tensor made without `dtype=`; make it with `dtype=x.dtype`, or register a buffer",
+}
+
+
+def user_error(error: BaseException, own: Collection[str]) -> UserCodeError | None:
+    """The exception as one of a person's own code; None where it is ours or a library's.
+
+    It is theirs where a line of theirs is in its traceback, or where backward, which has no lines, fails in a way that
+    a network or an objective causes, and the job names some of their own.
+
+    Args:
+        own: what the job names of their own, as `foreign_code` gives it.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    cause = next((cause for words, cause in CAUSES.items() if words in str(error)), "")
+    if not frames and not (own and cause):
+        return None
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else f"in backward, of {', '.join(own)}"
+    raised = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+    last = f"{raised} ({place})" + (f"; usually: {cause}" if cause else "")
+    return UserCodeError("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)) + last)
+
+
+def _is_theirs(file: str) -> bool:
+    return not file.startswith(LIBRARIES) and not any(part in file for part in INSTALLED)
