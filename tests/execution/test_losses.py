@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -84,9 +83,12 @@ def test_a_loss_after_the_last_checkpoint_costs_nothing(
     assert run.run_job(request, threading.Event(), reading=None) == code  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 def test_a_log_on_a_full_disk_ends_nothing() -> None:
-    log = AttemptLog(Path("/dev/full").open("w"), Mirror(Folder("/dev"), print))
+    log = AttemptLog(FULL.open("w"), Mirror(Folder("/dev"), print))
     for _ in range(3):
         log.write("a line\n" * 2000)
     log.close()
