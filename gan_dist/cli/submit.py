@@ -63,7 +63,9 @@ def submit(
         bool, typer.Option("--mle-twin", help="Train the job's maximum-likelihood twin of equal budget instead.")
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow the run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; start nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build the networks, print what would be sent; start nothing.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a job and follow it. The exit code is the job's result."""
@@ -95,6 +97,7 @@ def submit(
         )
     if dry_run:
         _show_plan(plan, address, local, as_json)
+        _rehearse_networks(plan, code)
         return
     outcome = _run_here(plan, as_json) if local else _run_on_cluster(plan, address, detach, as_json)
     if outcome is not None:
@@ -208,6 +211,26 @@ def _detached(plan: LaunchPlan, submission: str, cluster: Cluster, as_json: bool
     say(f"  follow it   gan-dist logs -f {run}")
     say(f"  look at it  gan-dist status {run}")
     say(f"  stop it     gan-dist stop {run}")
+
+
+def _rehearse_networks(plan: LaunchPlan, code: str | None) -> None:
+    """Build the networks without memory, those of a person's own where their folder is named.
+
+    Raises:
+        PreflightError: `submit` would refuse them.
+    """
+    from gan_dist.errors import PreflightError
+    from gan_dist.execution.preflight import assumed_problems
+    from gan_dist.execution.smoke import with_stand_in_networks
+    from gan_dist.registry.own_code import own_modules
+
+    if own_modules(plan.spec) and code is None:
+        say("your own components are built only where --code names their folder", aside=True)
+        return
+    # Weights that are not here are missing, as data may be: the rest of the network is built all the same.
+    spec = with_stand_in_networks(plan.spec, lambda event: say(f"missing: {event.get('text')}", aside=True))
+    if problems := assumed_problems(spec):
+        raise PreflightError("\n".join(problems))
 
 
 def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool) -> None:

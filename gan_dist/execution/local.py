@@ -13,14 +13,14 @@ from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.machine import available_memory
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
-from gan_dist.errors import PreflightError
+from gan_dist.errors import OutOfMemory, PreflightError
 from gan_dist.events import Emit
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.log_lines import preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.signals import asking_to_stop
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
-from gan_dist.execution.user_code import user_error
+from gan_dist.execution.user_code import is_out_of_memory, user_error
 from gan_dist.registry.lookup import add_import_roots
 from gan_dist.registry.trust import own_code
 from gan_dist.runs.request import RunRequest
@@ -83,7 +83,10 @@ def train_here(
         except BdbQuit:
             raise
         except Exception as error:
-            if not isinstance(error, MemoryError) and (theirs := user_error(error, own_code(one))) is not None:
+            if is_out_of_memory(error):
+                told = f"the networks and a batch of {one.batch} do not fit into this machine's memory"
+                raise OutOfMemory(f"{told}; set micro_batch, or make them smaller") from error
+            if (theirs := user_error(error, own_code(one))) is not None:
                 raise theirs from error
             raise
 

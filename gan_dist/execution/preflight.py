@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from gan_dist.data.codec import Codec
 from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.order import epoch_samples
+from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.text.held_out import check_held_out_exists
 from gan_dist.distributed.machine import total_memory
 from gan_dist.distributed.randomness import lanes_of, single_lane_rng
@@ -24,6 +26,7 @@ from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import DataSpec, PictureData
 from gan_dist.spec.image_size import show_size
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
@@ -41,6 +44,30 @@ def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFold
     """Everything that would fail once the data are known."""
     found = batch_problems(spec, facts, workers) + network_problems(spec, facts)
     return found + resume_problems(folder, facts) + metric_problems(spec, facts) + held_out_problems(facts)
+
+
+def assumed_problems(spec: JobSpec) -> list[str]:
+    """What is wrong with the networks whatever the data turn out to be, before these are read."""
+    found: list[str] = []
+    for facts in _assumed_facts(spec.data, spec.batch):
+        if not (found := network_problems(spec, facts)):
+            return []
+    return found
+
+
+def _assumed_facts(data: DataSpec, batch: int) -> Iterator[DataFacts]:
+    """What the data may be: grey or coloured where the job leaves it open."""
+    contents = stand_in(data, batch).contents
+    common: dict[str, Any] = {"count": batch, "checksum": "", "classes": contents.classes, "stand_in": True}
+    common["class_counts"] = (batch,) * len(contents.classes)
+    form = contents.form
+    if isinstance(form, Codec):
+        yield TextFacts(**common, codec=form)
+        return
+    assert isinstance(data, PictureData)
+    for channels in (1, 3, 4) if data.channels == "auto" else (data.channels,):
+        known = common | {"size": form.size, "channels": channels}
+        yield PairFacts(**known, input_channels=channels) if form.pair else ImageFacts(**known)
 
 
 def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:

@@ -47,5 +47,11 @@ def user_error(error: BaseException, own: Collection[str]) -> UserCodeError | No
     return UserCodeError("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)) + last)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether networks and batch do not fit: on a CPU torch says so in words alone."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+
+
 def _is_theirs(file: str) -> bool:
     return not file.startswith(LIBRARIES) and not any(part in file for part in INSTALLED)

@@ -119,6 +119,11 @@ def plan_resume(
     kept = None if new_code else stored_code(run.folder)
     roots = None if kept is None else [unpack_code(kept)]
     spec, environment = _settled(resume_spec(run, overrides, roots), code, was_kept=kept is not None)
+    if spec.micro_batch != stored.micro_batch:
+        warn(
+            f"micro_batch was {stored.micro_batch} and is {spec.micro_batch}: sums are added up in another order, so "
+            "that the last bits may differ; batch normalisation sees other batches"
+        )
     environment, digest = _with_code(environment, _code_to_go_on_with(run, spec, environment, kept, warn))
     remembered = next((row.get("attempt", 0) for row in known_runs() if row["id"] == run.id), 0)
     attempt = max(run.status().get("attempt", 0), remembered) + 1

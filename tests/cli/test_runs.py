@@ -261,3 +261,21 @@ def test_completion(home):
     (home / "jobs/b.txt").touch()
     assert list(options.complete_job("jo")) == ["jobs/"]
     assert list(options.complete_job("jobs/")) == ["jobs/a.yaml"]
+
+
+def test_a_dry_run_builds_the_networks_and_makes_nothing(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = str(ROOT / "jobs/dcgan.yaml")
+    code, out, err = cli("submit", job, "--dry-run", "--local", "-o", "generator.width=1024")
+    assert code == 0 and json.loads(out)["missing"] == [], err
+    code, _, err = cli("submit", job, "--dry-run", "--local", "-o", "generator.width=0")
+    assert code == 2 and "dcgan needs width >= 1, not 0" in err
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        raise ValueError('no')\n"
+    )
+    own = ("submit", job, "--dry-run", "--local", "-o", "generator={use: 'mine:Net'}")
+    assert cli(*own)[0] == 0  # which is not called where nobody names its folder
+    code, _, err = cli(*own, "--code", str(tmp_path))
+    assert code == 2 and "generator 'mine:Net': no" in err
+    assert not (tmp_path / "runs").exists()

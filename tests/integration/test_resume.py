@@ -530,3 +530,14 @@ def test_helpers_say_what_they_do() -> None:
     assert SMALL["batch"] == 8 and [stop_at(3)() for _ in range(3)] == [False] * 3
     stop = stop_at(3)
     assert [stop(), stop(), stop()] == [False, True, True]
+
+
+def test_another_micro_batch_is_said_to_differ_in_the_last_bits(
+    tmp_path: Path,
+) -> None:
+    assert run_local(request_of(small(), tmp_path / "run"), lambda event: None) == 0
+    told: list[str] = []
+    plan_resume(str(tmp_path / "run"), ["until=8 steps"], warn=told.append)
+    assert told == []
+    plan_resume(str(tmp_path / "run"), ["until=8 steps", "micro_batch=4"], warn=told.append)
+    assert len(told) == 1 and "micro_batch was auto and is 4" in told[0] and "the last bits may differ" in told[0]

@@ -36,9 +36,8 @@ DCGAN: dict[str, Any] = {
         ({"objective": {"use": "seqgan"}}, "objective[0].use", "'seqgan' is for text, but the data are images"),
         ({"data": {"source": "x", "size": 32, "channels": 4}, "discriminator": {"use": "projected"}}, "data.channels",
          "4, but discriminator 'projected' takes images of 1 or 3 channels"),
-        ({"data": {"modality": "pair", "source": "x", "size": 16}, "augment": "diffaugment",
-          "generator": {"use": "pix2pix"}, "discriminator": {"use": "pix2pix"}},
-         "augment", "but data.modality is pair"),
+        ({"data": {"modality": "pair", "source": "x", "size": 16}, "augment": "diffaugment", "generator": "pix2pix",
+          "discriminator": "pix2pix"}, "augment", "but data.modality is pair"),
     ],
 )  # fmt: skip
 def test_what_attributes_tell_is_refused_by_its_key(changes: dict[str, Any], key: str, told: str) -> None:

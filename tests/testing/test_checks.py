@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from gan_dist.registry.lookup import ALIASES
+from gan_dist.distributed.randomness import single_lane_rng
+from gan_dist.generation.samples import map_tensors
+from gan_dist.registry.lookup import ALIASES, build_component
 from gan_dist.testing.checks import KINDS as CHECKED
 from gan_dist.testing.checks import check, guess_kind, problems
 from tests.tiny import encoder_of, lm_of
@@ -207,11 +210,16 @@ NARROW: dict[str, dict[str, int]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("use", NARROW)
-@pytest.mark.parametrize("kind", ["generator", "discriminator"])
-def test_wide_networks_pass_as_they_are_shipped(kind: Any, use: str) -> None:
-    check(use, kind)
+def test_wide_networks_have_their_shapes_as_they_are_shipped(use: str) -> None:
+    """On the meta device; that they learn is checked of narrow ones."""
+    with torch.device("meta"):
+        generator: Any = build_component("generator", use, {}, {"size": 64, "channels": 3, "classes": 5})
+        discriminator: Any = build_component("discriminator", use, {}, {"size": 64, "channels": 3, "classes": 5})
+    noise = generator.draw(4, single_lane_rng(("x",), 4, torch.device("cpu")))
+    cond = torch.zeros(4, dtype=torch.int64, device="meta")
+    made = generator(map_tensors(lambda leaf: leaf.to("meta"), noise), cond)
+    assert made.shape == (4, 3, 64, 64) and discriminator(made, cond).shape[0] == 4
 
 
 @pytest.mark.parametrize(("kind", "use"), [(kind, use) for kind in CHECKED for use in ALIASES[kind]])

@@ -89,12 +89,16 @@ def _values(opened: Any, name: str, places: list[int]) -> Iterator[Any]:
                     first += len(batch)
                     if place is None:
                         return
+                damage = UnreadableSample("damaged Parquet: fewer rows than its footer says")
             except (OSError, pa.ArrowException) as error:
                 damage = UnreadableSample(f"damaged Parquet: {reason_of(error)}")
-                while place is not None and place < ends:
-                    yield damage
-                    place = next(awaited, None)
+            while place is not None and place < ends:
+                yield damage
+                place = next(awaited, None)
         first = ends
+    while place is not None:
+        yield UnreadableSample("damaged Parquet: fewer rows than its footer says")
+        place = next(awaited, None)
 
 
 def _opened(root: Folder, name: str) -> Any:

@@ -95,12 +95,10 @@ def describe_error(error: Exception, own: Collection[str] = ()) -> dict[str, str
     Args:
         own: what the job names of the person's own.
     """
-    import torch
-
     from gan_dist.errors import TrainingDiverged
-    from gan_dist.execution.user_code import user_error
+    from gan_dist.execution.user_code import is_out_of_memory, user_error
 
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if is_out_of_memory(error):
         return {"text": f"out of memory: {error}; lower micro_batch, or leave it at auto", "kind": "memory"}
     if (theirs := user_error(error, own)) is not None:
         return {"text": theirs.text, "kind": "user"}

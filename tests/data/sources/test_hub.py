@@ -129,7 +129,9 @@ def test_what_is_not_there_is_said(tmp_path: Path, hub: tuple[Path, dict[str, st
     root, environment = hub
     root.mkdir()
     made = prepare(f"hf://{REPO}/nothing", tmp_path / "out", environment)
-    assert made.returncode == 2 and f"'hf://{REPO}/nothing' does not exist" in made.stderr
+    assert (
+        made.returncode == 2 and f"'hf://{REPO}/nothing' does not exist" in json.loads(made.stdout)["error"]["message"]
+    )
     assert "Traceback" not in made.stderr and not (tmp_path / "out").exists()
 
 
