@@ -214,15 +214,21 @@ def _birth(pid: int) -> str | None:
 
 
 class AttemptLog:
-    """An attempt's log, which `mirror` brings to the storage."""
+    """An attempt's log, which `mirror` brings to the storage. Where its disk is full for a while, what is printed waits
+    for room in the file's buffer: a run ends by its checkpoints, and not by a line of its log."""
 
     def __init__(self, file: TextIO, mirror: Mirror) -> None:
         self.file, self.mirror = file, mirror
 
     def write(self, text: str) -> None:
-        self.file.write(redact(text))
-        self.file.flush()
+        with contextlib.suppress(OSError):
+            self.file.write(redact(text))
+            self.file.flush()
         self.mirror.push(PUSH_S)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.file.close()
 
 
 class LogTee:
@@ -262,14 +268,14 @@ def log_prints(folder: RunFolder, attempt: int, left: Callable[[], None] = lambd
     out, err = sys.stdout, sys.stderr
     mirror = Mirror(folder.folder, lambda text: print(f"warning: {text}", file=err))
     path = mirror.pull(f"logs/attempt-{attempt}.log")
-    with path.open("a") as file:
-        log = AttemptLog(file, mirror)
-        sys.stdout, sys.stderr = LogTee(out, log, left), LogTee(err, log, left)
-        try:
-            yield log
-        finally:
-            sys.stdout, sys.stderr = out, err
-            mirror.close()
+    log = AttemptLog(path.open("a"), mirror)
+    sys.stdout, sys.stderr = LogTee(out, log, left), LogTee(err, log, left)
+    try:
+        yield log
+    finally:
+        sys.stdout, sys.stderr = out, err
+        log.close()
+        mirror.close()
 
 
 def parse_reports(content: bytes) -> list[dict[str, Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +14,12 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError,
 from gan_dist.errors import DataError, ProcessLost
 from gan_dist.execution import attempt as attempts
 from gan_dist.execution.attempt import Attempt
+from gan_dist.execution.ray import run
 from gan_dist.execution.ray.run import telling_losses
+from gan_dist.runs.mirror import Mirror
 from gan_dist.runs.request import RunRequest
+from gan_dist.runs.run_folder import AttemptLog
+from gan_dist.runs.storage import Folder
 from tests.helpers import small
 
 LOST = [ActorDiedError(), ActorUnavailableError("gone", None), WorkerCrashedError(), NodeDiedError("gone")]
@@ -59,3 +66,29 @@ def test_an_attempt_that_does_not_end_in_its_grace_is_ended(tmp_path: Any, monke
     attempt.run(job)
     assert ended == [3]
     assert attempt.folder.lease_holder() is None
+
+
+@pytest.mark.parametrize(("seen", "code"), [(48, 0), (40, 1)])
+def test_a_loss_after_the_last_checkpoint_costs_nothing(
+    seen: int, code: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "newest_described", lambda folder: SimpleNamespace(seen=seen))
+
+    def lost(attempt: Attempt, reading: Any) -> dict[str, Any]:
+        attempt.until = 48
+        raise ActorDiedError()
+
+    monkeypatch.setattr(run, "run_attempt_on_ray", lost)
+    request = RunRequest("r", str(tmp_path / "r"), small().model_dump_json(by_alias=True))
+    assert run.run_job(request, threading.Event(), reading=None) == code  # type: ignore[arg-type]
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_ends_nothing() -> None:
+    log = AttemptLog(FULL.open("w"), Mirror(Folder("/dev"), print))
+    for _ in range(3):
+        log.write("a line\n" * 2000)
+    log.close()

@@ -33,6 +33,7 @@ from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
+from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.request import RunRequest, installed_versions, version_differences
 from gan_dist.spec.job import JobSpec
 
@@ -62,10 +63,24 @@ def run_job(request: RunRequest, stop: threading.Event, reading: BackgroundPrepa
     """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
 
     def job(attempt: Attempt) -> dict[str, Any]:
-        with telling_losses():
-            return run_attempt_on_ray(attempt, reading)
+        try:
+            with telling_losses():
+                return run_attempt_on_ray(attempt, reading)
+        except ProcessLost as error:
+            if not is_complete(attempt):
+                raise
+            attempt.emit({"event": "warning", "text": f"{error}, but the last checkpoint was written before"})
+            return {"ending": "finished", "seen": attempt.until, "values": {}}
 
     return Attempt(request, print_event, stop, hurry=stop).run(job)
+
+
+def is_complete(attempt: Attempt) -> bool:
+    """Whether a run has stored its last checkpoint, so that nothing is left to go on with."""
+    if attempt.request.mode != "train" or not attempt.until:
+        return False
+    found = newest_described(attempt.folder.checkpoints())
+    return found is not None and found.seen >= attempt.until
 
 
 @contextmanager
