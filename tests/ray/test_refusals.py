@@ -36,11 +36,11 @@ def test_more_workers_than_cpus_and_what_is_refused_unseen_leaves_nothing(site: 
 
 
 def test_all_of_preflight_at_once(site: Site) -> None:
-    asked = site.run("submit", JOB, "-o", "batch=4096", "-o", "generator.use=mlp", "-o", "penalties=[{use: r1}]")
+    asked = site.run("submit", JOB, "-o", "batch=4096", "-o", "metrics=[{use: prdc, samples: 2}]")
     told = asked.stdout + asked.stderr
     assert asked.returncode == 2
     assert "batch: 4096 is larger than the data (1797 samples in 'digits')" in told
-    assert "give the discriminator `norm: none`" in told
+    assert "needs at least" in told and "generated samples, and there are 2" in told
 
 
 def test_an_exception_of_a_persons_code_is_shown_and_not_retried(site: Site) -> None:

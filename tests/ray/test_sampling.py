@@ -34,7 +34,9 @@ def test_workers_find_what_one_process_finds(site: Site) -> None:
     here, there = site.run(*asked), site.run(*asked, "--workers", "2")
     assert here.returncode == there.returncode == 0, there.stdout + there.stderr
     one, two = json.loads(here.stdout), json.loads(there.stdout)
-    assert one.pop("metrics") == pytest.approx(two.pop("metrics"), rel=1e-9) and one == two
+    assert one.pop("metrics") == pytest.approx(two.pop("metrics"), rel=1e-9)
+    # Two halves of the data are so near that what is left of their moments' difference is rounding from 1e-7 on.
+    assert one.pop("real") == pytest.approx(two.pop("real"), rel=1e-5) and one == two
     assert not list((site.root / "runs" / ".evaluations").iterdir())
 
 
