@@ -24,7 +24,7 @@ from gan_dist.data.image_decoding import (
     to_pixels,
 )
 from gan_dist.data.labels import Conditions
-from gan_dist.data.picture_formats import NAMES, ending_of
+from gan_dist.data.picture_formats import NAMES, ending_of, is_picture_name
 from gan_dist.data.source import (
     FORMAT,
     Content,
@@ -337,6 +337,8 @@ def _in_file(data: ImageData, folder: Folder, name: str) -> Listing:
         return list_parquet(data, folder, [name])
     if is_table(name):
         return list_table(data, folder, name)
+    if is_picture_name(name):
+        raise DataError(f"data.source: {data.source!r} is one picture; name the folder of all: {folder.uri}")
     raise DataError(
         f"data.source: {data.source!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
     )

@@ -136,6 +136,11 @@ def test_a_uri_of_an_unknown_kind() -> None:
     assert "data.source: 'nowhere://a/b' cannot be read" in refused(source="nowhere://a/b")
 
 
+def test_one_picture_is_no_set(tmp_path: Path) -> None:
+    path = put(tmp_path, "one.png", noise())
+    assert refused(source=path) == f"data.source: {str(path)!r} is one picture; name the folder of all: {tmp_path}"
+
+
 def test_labels_that_are_not_there(tmp_path: Path) -> None:
     assert refused(source="digits", labels="folders") == (
         "data.labels: 'folders' needs a folder of images; for digits use 'source' or 'none'"
