@@ -126,7 +126,7 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_of_no_known_kind(tmp_path: Path) -> None:
-    path = put(tmp_path, "photo.png", noise())
+    path = put(tmp_path, "photo.xyz", b"nothing that is known")
     assert refused(source=path) == (
         f"data.source: {str(path)!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
     )
