@@ -58,7 +58,7 @@ def _job(draw: random.Random) -> dict[str, Any]:
 PATHS = ["a\0b", "x" * 5000, "/" * 300 + "a", "a/" * 3000, "\ud800", "a\udcff", "~", "~nobody/x", "..", ".", "/", "//"]
 PATHS += ["s3://", "s3://b/x?y=z", "s3://b\0/x", "file://", "file:///x", "http://[", "://", "nope://x", "s3:b"]
 PATHS += ["\\\\x\\y"]
-PATHS += ["/dev/stdin", "/dev/zero", "/proc/self/mem", "/root/none", "job.yaml", "job.yaml/x", "é" * 200]
+PATHS += ["/dev/stdin", "/dev/zero", "/proc/self/mem", "/no/such/place", "job.yaml", "job.yaml/x", "é" * 200]
 PATHS += ["a\nb", "*", "?"]
 SETS = ["digits", "manual", "pyjokes", "oracle", "oracle:", "oracle:x.npz", "oracle:\0", "torchvision:"]
 SETS += ["torchvision:MNIST"]

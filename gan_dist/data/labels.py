@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_dist.data.json_text import parse_json
 from gan_dist.errors import DataError
 
 SPARSE = 100  # numbers this many times as large as their count are catalogue numbers, and are counted anew
@@ -148,8 +148,8 @@ def _vector_of(label: Label) -> tuple[float, ...] | None:
     """The numbers of a label, also as text; None where it has none, or some that are not finite."""
     if isinstance(label, str):
         try:
-            label = label_of(json.loads(label))
-        except (ValueError, RecursionError):
+            label = label_of(parse_json(label))
+        except ValueError:
             return None
     values = label.values if isinstance(label, Vector) else (float(label),) if isinstance(label, int) else ()
     return values if values and all(map(math.isfinite, values)) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gan_dist.data.facts import facts_from_record
@@ -29,6 +29,7 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         CheckpointError: checkpoints are stored, and none of them is whole.
     """
     request, status, reports = run.request(), run.status(), run.reports()
+    spec = JobSpec.model_validate(request["job"]) if "job" in request else None
     newest = newest_described(run.checkpoints())
     meta = newest.meta if newest is not None else {}
     seconds = training_seconds(reports)
@@ -42,8 +43,8 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "attempts": status["attempt"],
         "metrics": {name: vars(course) for name, course in summarize_metrics(reports).items()},
         "losses": {name: value for name, value in (reports[-1] if reports else {}).items() if name.startswith("loss/")},
-        "partial": sorted(_partial(request["job"])) if "job" in request else [],
-        "warnings": _warnings(run) if reports else [],
+        "partial": [] if spec is None else sorted(_partial(spec)),
+        "warnings": [] if spec is None else _warnings(reports, spec, status),
         "training_s": seconds,
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
@@ -55,9 +56,8 @@ def run_results(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _partial(job: dict[str, Any]) -> Iterator[str]:
+def _partial(spec: JobSpec) -> Iterator[str]:
     """Names of metrics by features that the run trained by, which are no judge of it."""
-    spec = JobSpec.model_validate(job)
     roots = [spec.environment.code or "."]
     partial = partial_features(spec, roots)
     for metric in spec.metrics:
@@ -65,9 +65,8 @@ def _partial(job: dict[str, Any]) -> Iterator[str]:
             yield from metric_value_names(metric, roots).values()
 
 
-def _warnings(run: RunFolder) -> list[str]:
-    job = JobSpec.model_validate(run.request()["job"])
-    return list(watch_reports(run.reports(), job, run.status().get("until") or 0).active.values())
+def _warnings(reports: Sequence[dict[str, float]], spec: JobSpec, status: dict[str, Any]) -> list[str]:
+    return list(watch_reports(reports, spec, status.get("until") or 0).active.values())
 
 
 def _data(record: dict[str, Any]) -> dict[str, Any]:
