@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_dist.distributed.randomness import seed_of
+from gan_dist.distributed.lanes import seed_of
 from gan_dist.errors import DataError, UsageError
 from gan_dist.spec.problems import suggestion
 

@@ -43,15 +43,6 @@ from gan_dist.spec.secrets import redact, redact_values
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
 
-def spec_of(request: RunRequest) -> JobSpec:
-    """The job of a request, whose own code is the copy that was kept, where it is unpacked here."""
-    spec = JobSpec.model_validate_json(request.spec)
-    place = home() / CODE / request.code
-    if not request.code or not place.is_dir():
-        return spec
-    return spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": str(place)})})
-
-
 @dataclass
 class Attempt:
     """Keeps the run folder's records while `job` runs.
@@ -77,7 +68,7 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(Folder(self.request.uri))
-        self.spec = spec_of(self.request)
+        self.spec = self.request.job()
         self.began = time.time()
         listener = self.emit
         self.emit = lambda event: listener(cast(Event, redact_values(event)))

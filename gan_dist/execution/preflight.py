@@ -14,8 +14,9 @@ from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, fac
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.text.held_out import check_held_out_exists
+from gan_dist.distributed.lanes import lanes_of
 from gan_dist.distributed.machine import total_memory
-from gan_dist.distributed.randomness import lanes_of, single_lane_rng
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup

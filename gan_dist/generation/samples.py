@@ -20,7 +20,8 @@ from gan_dist.data.facts import DataFacts, TextFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import ShardReader
-from gan_dist.distributed.randomness import LEAST_LANE, Rng
+from gan_dist.distributed.lanes import LEAST_LANE
+from gan_dist.distributed.randomness import Rng
 from gan_dist.errors import UsageError
 
 COLUMNS, ROWS = 8, 8

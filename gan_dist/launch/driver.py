@@ -23,14 +23,13 @@ def main() -> int:
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
-    from gan_dist.execution.attempt import spec_of
     from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
     from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
     from gan_dist.runs.storage import Folder
 
     request = RunRequest.from_env()
-    spec = spec_of(request)
+    spec = request.job()
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
     listen_for(lambda _: stop.set())  # Ray has put a handler of its own in place of ours, which saves nothing

@@ -28,11 +28,11 @@ FIXED = {
     # The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
+TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
 
 
 class SubmittedRequest(Protocol):
@@ -63,6 +63,8 @@ def runtime_env(
     variables = FIXED | copied_to_cluster(environment.env, environ) | {VARIABLE: request.to_json()}
     # Ray's own 3 s are no time to save in. The driver ends itself before these are over, and says so.
     variables[GRACE_VARIABLE] = str(stop_grace + FORCE_S)
+    # What fills the dashboard's Train page is an actor that costs a local cluster as much as a worker's start.
+    variables[TRAIN_PAGE] = environ.get(TRAIN_PAGE, "0" if cluster.local else "1")
     if cluster.gcs is not None:
         # Ray's helper processes would not know which of several Rays on the machine is theirs.
         variables["RAY_ADDRESS"] = cluster.gcs

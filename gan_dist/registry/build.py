@@ -9,7 +9,7 @@ from torch import nn
 
 from gan_dist.data.facts import DataFacts
 from gan_dist.distributed.first_weights import first_weights
-from gan_dist.distributed.randomness import seed_of
+from gan_dist.distributed.lanes import seed_of
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
 from gan_dist.spec.job import JobSpec

@@ -12,6 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from gan_dist.errors import UsageError
+from gan_dist.runs.code import FOLDER as CODE
+from gan_dist.runs.storage import home
+from gan_dist.spec.job import JobSpec
 
 VARIABLE = "GAN_DIST_REQUEST"
 
@@ -73,6 +76,14 @@ class RunRequest:
             "versions": dict(self.versions),
             "created": time.time(),
         }
+
+    def job(self) -> JobSpec:
+        """The job, whose own code is the copy that was kept, where it is unpacked here."""
+        spec = JobSpec.model_validate_json(self.spec)
+        place = home() / CODE / self.code
+        if not self.code or not place.is_dir():
+            return spec
+        return spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": str(place)})})
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from gan_dist.data.order import epoch_samples
-from gan_dist.distributed.randomness import lanes_of
+from gan_dist.distributed.lanes import lanes_of
 from gan_dist.errors import PreflightError
 from gan_dist.events import Event
 from gan_dist.execution.attempt import Attempt

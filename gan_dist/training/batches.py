@@ -15,7 +15,8 @@ from torch import Tensor
 from gan_dist.contracts import Batch
 from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.ingest import Ingest
-from gan_dist.distributed.randomness import Rng, lane_size, lanes_of_rank, seed_of
+from gan_dist.distributed.lanes import lane_size, lanes_of_rank, seed_of
+from gan_dist.distributed.randomness import Rng
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 from gan_dist.generation.modality import Encode
 

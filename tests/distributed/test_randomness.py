@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gan_dist.distributed.randomness import Rng, lane_size, lanes_of, lanes_of_rank, seed_of, single_lane_rng
+from gan_dist.distributed.lanes import lane_size, lanes_of, lanes_of_rank, seed_of
+from gan_dist.distributed.randomness import Rng, single_lane_rng
 from tests.helpers import CPU
 
 

@@ -16,7 +16,7 @@ from gan_dist.execution.ray.private import ADDRESS_FILE, USED, Used
 
 PACKAGE = Path(gan_dist.__file__).parent
 PRIVATE = re.compile(
-    r"ray\._\w|ray\.\w[\w.]*\._internal|RayParams|\b_temp_dir\b|_node_ip_address|execute_(single_)?async"
+    r"ray\._\w|ray\.\w[\w.]*\._internal|RayParams|\b_temp_dir\b|\b_node_ip_address|ray\.train\.v2|execute_(single_)?async"
 )
 
 

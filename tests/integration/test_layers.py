@@ -120,6 +120,23 @@ def test_importing_the_command_line_costs_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "gan_dist.launch.driver",
+        "gan_dist.execution.ray.prepare_ahead",  # the driver reads data with it while it imports torch
+        "gan_dist.execution.ray.mailbox",
+        "gan_dist.execution.ray.worker",  # and the next: of Ray Train's controller
+        "gan_dist.execution.ray.worker_group",
+        "gan_dist.data.executors",  # of each process that decodes data
+    ],
+)
+def test_what_trains_nothing_imports_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
+
+
 def test_ray_stays_in_few_files() -> None:
     using = {name for name, path in FILES.items() if {"import ray", "from ray"} & set(_ray_imports(path))}
     assert {name for name in using if not any(f"{name}.".startswith(f"{one}.") for one in MAY_USE_RAY)} == set()

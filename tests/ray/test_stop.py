@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.ray.conftest import PATIENCE_S, Site, wait_for
@@ -17,10 +18,21 @@ def last_checkpoint(site: Site, run: str) -> dict[str, Any]:
     return site.checkpoints(run)[-1]
 
 
+def title(process: psutil.Process) -> str:
+    """What Ray calls a process: the class of its actor, or what it does."""
+    return process.cmdline()[0].removeprefix("ray::").partition(".")[0]
+
+
+def has_torch(process: psutil.Process) -> bool:
+    return any("libtorch" in mapped.path for mapped in process.memory_maps())
+
+
 def test_stop_saves_its_iteration_and_one_worker_goes_on(site: Site) -> None:
     # Long enough that no machine ends it before it is stopped.
     following = site.start("submit", JOB, "--name", "stopped", "-o", "until=1000000 steps")
     wait_for(lambda: len(site.checkpoints("stopped")) >= 1, "a checkpoint")
+    loaded = {name for process in site.processes("ray::") if (name := title(process)) and has_torch(process)}
+    assert loaded == {"RayTrainWorker"}, "a process that trains nothing has imported torch"
     stopped = site.run("stop", "stopped")
     printed, _ = following.communicate(timeout=PATIENCE_S)
     assert stopped.returncode == 0, stopped.stderr

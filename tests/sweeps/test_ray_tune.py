@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gan_dist.distributed.randomness import lanes_of
+from gan_dist.distributed.lanes import lanes_of
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources
 from gan_dist.spec.job import JobSpec
 from gan_dist.sweeps.ray_tune import places_for

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan_dist.contracts import Nets
 from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import epoch_samples
-from gan_dist.distributed.randomness import seed_of
+from gan_dist.distributed.lanes import seed_of
 from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.registry.build import build_networks
 from gan_dist.runs.checkpoint import load_weights, stored

@@ -15,7 +15,7 @@ class DriverMailbox:
     """An actor between driver and workers: events go one way, the data and a stop the other."""
 
     def __init__(self) -> None:
-        self._data: dict[str, Any] | None = None
+        self._data: list[Any] = []
         self._ready = asyncio.Event()
         self._events: list[Event] = []
         self._stop = False
@@ -42,13 +42,12 @@ class DriverMailbox:
     async def fatal(self) -> dict[str, str] | None:
         return self._fatal
 
-    async def offer(self, data: dict[str, Any]) -> None:
-        """Give the workers their data: references to the blocks and to where rows lie, and the facts."""
+    async def offer(self, data: list[Any]) -> None:
+        """Give the workers their data: a reference in a list, which only who asks for it unpacks and imports for."""
         self._data = data
         self._ready.set()
 
-    async def data(self) -> dict[str, Any]:
-        """The data, once they are read."""
+    async def data(self) -> list[Any]:
+        """What was offered, once it is."""
         await self._ready.wait()
-        assert self._data is not None
         return self._data

@@ -39,7 +39,12 @@ USED = (
     Used(
         "ray.train.backend:Backend", ("on_start", "on_shutdown", "share_cuda_visible_devices"), "a rendezvous by file"
     ),
-    Used("ray.train.torch:TorchConfig", ("backend_cls",), "a rendezvous by file"),
+    Used("ray.train.backend:BackendConfig", ("backend_cls",), "a rendezvous by file"),
+    Used(
+        "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer.__init__",
+        ("train_loop_config", "backend_config", "scaling_config", "run_config"),
+        "no torch in the driver and in Ray Train's controller",
+    ),
     Used(
         "ray.train.v2._internal.execution.worker_group.worker_group:WorkerGroup",
         ("execute_async", "execute_single_async", "get_resources_per_worker", "__len__"),
@@ -78,6 +83,13 @@ def _free_agent_port() -> None:
     plain = RayParams.__init__
     if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
         setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
+
+
+def data_parallel_trainer() -> Any:
+    """The class that Ray Train's `TorchTrainer` is made of; that one imports torch where none is needed."""
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    return DataParallelTrainer
 
 
 def workers_have_gpus(group: Any) -> bool:

@@ -17,7 +17,7 @@ from gan_dist.data.executors import blocks_of
 from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import choose_ingest
 from gan_dist.data.prepare import Prepared
-from gan_dist.distributed.randomness import lanes_of
+from gan_dist.distributed.lanes import lanes_of
 from gan_dist.errors import (
     OutOfMemory,
     PreflightError,
@@ -186,7 +186,8 @@ def train_with_workers(
     thread.start()
     deadline = time.monotonic() + spec.resources.start_deadline
     data = prepare()
-    ray.get(mailbox.offer.remote({"found": data.found, "blocks": data.blocks, "labels": data.labels}))
+    offered = ray.put({"found": data.found, "blocks": data.blocks, "labels": data.labels})
+    ray.get(mailbox.offer.remote([offered]))
     started = told = False
     while thread.is_alive():
         for event in ray.get(mailbox.take.remote()):
@@ -224,7 +225,7 @@ class _TrainerThread:
 
     def go(self) -> None:
         from gan_dist.execution.ray.worker import train_on_worker
-        from gan_dist.execution.ray.worker_group import make_torch_trainer
+        from gan_dist.execution.ray.worker_group import make_trainer
 
         config = {
             "request": self.attempt.request.to_json(),
@@ -232,7 +233,7 @@ class _TrainerThread:
             "mailbox": self.mailbox,
         }
         folder, name = self.attempt.folder.folder.child("ray"), self.attempt.request.submission_id
-        trainer = make_torch_trainer(
+        trainer = make_trainer(
             train_on_worker,
             config,
             ask=self.ask,

@@ -63,7 +63,7 @@ def evaluate_task(question: str, out: str, workers: int) -> None:
 
     from gan_dist.execution.ray.mailbox import DriverMailbox
     from gan_dist.execution.ray.resources import resolve_resources, resource_problems
-    from gan_dist.execution.ray.worker_group import make_torch_trainer
+    from gan_dist.execution.ray.worker_group import make_trainer
     from gan_dist.runs.storage import Folder
     from gan_dist.spec.sections import ResourcesSpec
 
@@ -76,7 +76,7 @@ def evaluate_task(question: str, out: str, workers: int) -> None:
     mailbox: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
     config = {"question": question, "scratch": folder.child("scratch").uri, "mailbox": mailbox}
     try:
-        result: Any = make_torch_trainer(
+        result: Any = make_trainer(
             evaluate_on_worker, config, ask=ask, folder=folder.child("ray"), name="evaluate"
         ).fit()
     except Exception as error:

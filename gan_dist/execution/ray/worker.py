@@ -51,12 +51,16 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(config["spec"])
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
-    run = DistributedRuntime(get_device(), emit=_emitter(mailbox, request.run_id), stopping=_stop_flag(mailbox, rank))
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    run = DistributedRuntime(device, emit=_emitter(mailbox, request.run_id), stopping=_stop_flag(mailbox, rank))
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     folder = RunFolder(Folder(request.uri))
     try:
-        rows = _rows(ray.get(mailbox.data.remote()), spec)
+        (data,) = ray.get(mailbox.data.remote())
+        rows = _rows(ray.get(data), spec)
         return train_run(
             spec, run=run, rows=rows, folder=folder, attempt=request.attempt, start_from=request.start_from
         )

@@ -1,10 +1,14 @@
-"""A group of workers by Ray Train, joined by `torch.distributed`."""
+"""A group of workers by Ray Train, joined by `torch.distributed`.
+
+Ray Train's controller loads this module, and no torch with it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -12,20 +16,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ray.train.backend import Backend
-from ray.train.torch import TorchConfig
+from ray.train.backend import Backend, BackendConfig
 
-from gan_dist.execution.ray.private import start_on_all_workers, start_on_each_worker, workers_have_gpus
+from gan_dist.errors import ProcessLost
+from gan_dist.execution.ray.private import (
+    data_parallel_trainer,
+    start_on_all_workers,
+    start_on_each_worker,
+    workers_have_gpus,
+)
 from gan_dist.execution.ray.resources import ResolvedResources
 from gan_dist.runs.storage import Folder
 
-if TYPE_CHECKING:
-    from ray.train.torch import TorchTrainer
 
-
-def make_torch_trainer(
+def make_trainer(
     worker: Callable[[dict[str, Any]], Any],
     config: dict[str, Any],
     *,
@@ -33,8 +39,8 @@ def make_torch_trainer(
     folder: Folder,
     name: str,
     max_failures: int = 0,
-) -> TorchTrainer:
-    """What runs `worker(config)` on each of the workers asked for; its result is that of rank 0.
+) -> Any:
+    """A trainer of Ray Train whose `fit()` runs `worker(config)` on each worker; the result is rank 0's.
 
     Args:
         folder: where Ray Train keeps its own records, seen by every node.
@@ -42,14 +48,13 @@ def make_torch_trainer(
         max_failures: how often the workers are started again when one is lost.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
     system, path = folder.open()
     workers: Any = ask.workers
-    return TorchTrainer(
+    return data_parallel_trainer()(
         worker,
         train_loop_config=config | {"threads": max(1, int(ask.cpus_per_worker))},
-        torch_config=OneMachine() if ask.nodes == 1 else TorchConfig(),
+        backend_config=ProcessGroup(one_machine=ask.nodes == 1),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=ask.gpu, resources_per_worker=ask.per_worker),
         run_config=RunConfig(
             name=f"{name}-{time.time_ns()}",
@@ -61,16 +66,25 @@ def make_torch_trainer(
 
 
 @dataclass
-class OneMachine(TorchConfig):
-    """How the workers of one machine find each other: through a file, where torch's own store would listen on every
-    network interface.
+class ProcessGroup(BackendConfig):
+    """How the workers find each other: NCCL with GPUs, else gloo.
 
-    `TorchConfig` for workers that share one machine; NCCL with GPUs, else gloo, both on the loopback device.
+    Workers of one machine meet through a file and speak over the loopback device, where torch's own store would listen
+    on every network interface. Workers of several meet at rank 0, by the address that Ray knows its node by.
+
+    Ray's `TorchConfig` does the second, and imports torch in the driver and in Ray Train's controller, which need none.
+
+    Args:
+        one_machine: whether all of them run on one.
+        timeout_s: how long one waits for another in an operation.
     """
+
+    one_machine: bool = True
+    timeout_s: int = 1800
 
     @property
     def backend_cls(self) -> type[Backend]:
-        return _FileRendezvous
+        return _Rendezvous
 
 
 RENDEZVOUS = "gan-dist-rendezvous-"
@@ -90,7 +104,7 @@ def rendezvous_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{RENDEZVOUS}{os.getpid()}-"))
 
 
-class _FileRendezvous(Backend):
+class _Rendezvous(Backend):
     share_cuda_visible_devices = True
 
     def __init__(self) -> None:
@@ -99,10 +113,13 @@ class _FileRendezvous(Backend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         import ray
 
-        backend = backend_config.backend or ("nccl" if workers_have_gpus(worker_group) else "gloo")
-        self._folders.append(rendezvous_folder())
-        path = self._folders[-1] / "rendezvous"
-        ray.get(start_on_each_worker(worker_group, _join, str(path), backend, backend_config.timeout_s))
+        backend = "nccl" if workers_have_gpus(worker_group) else "gloo"
+        if backend_config.one_machine:
+            self._folders.append(rendezvous_folder())
+            where = f"file://{self._folders[-1] / 'rendezvous'}"
+        else:
+            where = f"tcp://{ray.get(start_on_each_worker(worker_group, free_address)[0])}"
+        ray.get(start_on_each_worker(worker_group, _join, where, backend, backend_config.timeout_s))
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
         try:
@@ -112,18 +129,59 @@ class _FileRendezvous(Backend):
                 shutil.rmtree(self._folders.pop(), ignore_errors=True)
 
 
-def _join(rank: int, world: int, path: str, backend: str, timeout_s: int) -> None:
+def free_address(rank: int, world: int) -> str:
+    """HOST:PORT where rank 0 can be met; empty for the others."""
+    if rank:
+        return ""
+    host = node_address()
+    family, shown = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
+    with socket.socket(family, socket.SOCK_STREAM) as tried:
+        tried.bind((host, 0))
+        return f"{shown}:{tried.getsockname()[1]}"
+
+
+def node_address() -> str:
+    """The address that Ray knows this node by."""
+    import ray.util
+
+    asked: Any = ray.util
+    return str(asked.get_node_ip_address())
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface of this machine that has an address; None where none has, as behind a translation of
+    addresses."""
+    import psutil
+
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address.partition("%")[0] == address for one in addresses):
+            return str(name)
+    return None
+
+
+INTERFACES = {"gloo": "GLOO_SOCKET_IFNAME", "nccl": "NCCL_SOCKET_IFNAME"}  # what torch's backends listen on
+LOOPBACK_INTERFACE = "lo"
+
+
+def _join(rank: int, world: int, where: str, backend: str, timeout_s: int) -> None:
     import torch.distributed as dist
 
+    variable = INTERFACES[backend]
     if sys.platform == "linux":
-        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        backend,
-        init_method=f"file://{path}",
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=timeout_s),
-    )
+        if where.startswith("file:"):
+            os.environ |= dict.fromkeys(INTERFACES.values(), LOOPBACK_INTERFACE)
+        elif variable not in os.environ and (chosen := interface_of(node_address())):
+            # By itself torch takes the interface of this host's name, which may be 127.0.1.1 or in no name server.
+            os.environ[variable] = chosen
+    try:
+        dist.init_process_group(
+            backend, init_method=where, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s)
+        )
+    except Exception as error:
+        raise ProcessLost(
+            f"worker {rank} of {world} did not meet the others at {where} by {variable}="
+            f"{os.environ.get(variable, '')}; set {variable} on the nodes for another interface: {error}"
+        ) from error
 
 
 def _leave() -> None:

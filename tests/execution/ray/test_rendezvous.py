@@ -8,12 +8,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("ray.train")
 
+from gan_dist.errors import ProcessLost
 from gan_dist.execution.ray import worker_group
-from gan_dist.execution.ray.worker_group import FORGOTTEN_S, RENDEZVOUS, OneMachine, rendezvous_folder
+from gan_dist.execution.ray.worker_group import (
+    FORGOTTEN_S,
+    INTERFACES,
+    RENDEZVOUS,
+    ProcessGroup,
+    free_address,
+    interface_of,
+    rendezvous_folder,
+)
 
 
 @pytest.fixture
@@ -29,9 +39,10 @@ def test_a_group_that_ends_leaves_no_folder(temporary: Path, monkeypatch: pytest
         worker_group, "start_on_each_worker", lambda group, call, path, *rest: joined.append(path) or []
     )
     monkeypatch.setattr(worker_group, "start_on_all_workers", lambda group, call: None)
-    backend, config = OneMachine().backend_cls(), OneMachine(backend="gloo")
+    monkeypatch.setattr(worker_group, "workers_have_gpus", lambda group: False)
+    backend, config = ProcessGroup().backend_cls(), ProcessGroup()
     backend.on_start(None, config)
-    assert Path(joined[0]).parent.is_dir()
+    assert Path(joined[0].removeprefix("file://")).parent.is_dir()
     backend.on_shutdown(None, config)
     assert list(temporary.iterdir()) == []
 
@@ -47,3 +58,17 @@ def test_what_a_killed_process_left_is_removed_once_it_is_old(temporary: Path) -
         os.utime(folder, (0, os.stat(folder).st_mtime - 2 * FORGOTTEN_S))
     fresh = rendezvous_folder()
     assert sorted(temporary.iterdir()) == sorted([young, living, fresh])
+
+
+def test_the_interface_is_that_of_an_address() -> None:
+    found = interface_of("127.0.0.1")
+    assert found is not None and found in psutil.net_if_addrs()
+    assert interface_of("192.0.2.1") is None, "an address that is set aside for documents"
+
+
+def test_a_start_that_fails_names_the_interface_and_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in INTERFACES.values():
+        monkeypatch.setenv(variable, "nowhere0")
+    monkeypatch.setattr(worker_group, "node_address", lambda: "127.0.0.1")
+    with pytest.raises(ProcessLost, match=r"(?s)worker 0 of 1 .*GLOO_SOCKET_IFNAME=nowhere0; set GLOO_SOCKET_IFNAME"):
+        worker_group._join(0, 1, f"tcp://{free_address(0, 1)}", "gloo", 5)
