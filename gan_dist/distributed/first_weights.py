@@ -51,9 +51,16 @@ def _fits(tensor: Tensor) -> bool:
     return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
 
 
+def _has_no_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape alone. Torch would import its compiler to fill it, which takes two seconds."""
+    return tensor.is_meta
+
+
 def _fill_normal(
     func: Any, tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor | None:
+    if _has_no_numbers(tensor):
+        return tensor
     # Fewer numbers, and those of a view with gaps, torch itself makes in float64, one by one.
     if not _fits(tensor) or tensor.numel() < BLOCK or not tensor.is_contiguous():
         return None
@@ -63,6 +70,8 @@ def _fill_normal(
 def _fill_uniform(
     func: Any, tensor: Tensor, low: float = 0.0, high: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor | None:
+    if _has_no_numbers(tensor):
+        return tensor
     if not _fits(tensor):
         return None
     # Between 0 and 1 nothing is rounded; what differs is whether scale and shift are rounded once or twice.
@@ -83,6 +92,8 @@ def _new_normal_like(func: Any, tensor: Tensor, **like: Any) -> Tensor:
 
 
 def _inverse_error_function(func: Any, tensor: Tensor) -> Tensor | None:
+    if _has_no_numbers(tensor):
+        return tensor
     return tensor.copy_(tensor.double().erfinv_()) if _fits(tensor) else None
 
 

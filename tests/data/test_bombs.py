@@ -157,6 +157,7 @@ def peak_of(read: Callable[[], object]) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("name", DATA)
+@pytest.mark.slow
 def test_data_that_unfold_to_gigabytes_take_no_more_than_one(name: str, tmp_path: Path) -> None:
     make, options = DATA[name]
     (tmp_path / name).write_bytes(make())

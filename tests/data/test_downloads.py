@@ -383,6 +383,7 @@ AT_ONCE = ("dcgan", "mle-coco", "jokes", "manual")  # of every kind one; a dry r
         for path in sorted((ROOT / "jobs").glob("*.yaml"))
     ],
 )
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_shipped_job_lacks(
     job: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

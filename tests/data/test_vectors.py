@@ -209,6 +209,7 @@ NETWORKS = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_image_generator_takes_vectors(name: str) -> None:
     from gan_dist.registry.lookup import build_component, signature

@@ -170,6 +170,7 @@ def test_words_are_numbered_once_for_a_file(tmp_path: Path, monkeypatch: pytest.
     assert built == [5, 6] and not found.codec.cut
 
 
+@pytest.mark.slow
 def test_published_samples_have_the_published_score(ask: Cli) -> None:
     """BLEU-2 to BLEU-5 of Texygen's own samples against the test captions, by one command (Zhu et al. 2018)."""
     made, test = SHARED / "text" / "texygen_samples" / "mle.txt", SHARED / "text" / "coco" / "test.txt"

@@ -134,7 +134,13 @@ def compare(found: dict[str, list[float]], path: Path, rewrite: bool) -> None:
         assert found[name] == pytest.approx(values, rel=TOLERANCE, abs=TOLERANCE), name
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
+ONE_WIDTH = {"projected"}  # that of its backbone
+
+
+@pytest.mark.parametrize(
+    "job",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in ONE_WIDTH else (), id=path.stem) for path in JOBS],
+)
 def test_losses_are_as_they_were(
     job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_record_of_several_metrics_reads_back(tmp_path: Path) -> None:
     assert TrialLog(Folder.at(tmp_path), ("min", "max")).history == search.log.history
 
 
+@pytest.mark.slow
 def test_a_sweep_for_two_metrics(tmp_path: Path) -> None:
     code, events = submit(tmp_path, {"trials": 5, "search": "optuna", **TWO})
     assert code == 0, events[-1]

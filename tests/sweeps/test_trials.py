@@ -280,6 +280,7 @@ def test_no_checkpoint_is_dropped_that_may_be_gone_on_from(tmp_path: Path, sched
     assert sum(kept) == 1 and kept[stored(tmp_path / "one").ranking()[0].number]
 
 
+@pytest.mark.slow
 def test_the_median_rule_ends_and_saves_what_is_hopeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gan_dist.sweeps import sweep, trial
 

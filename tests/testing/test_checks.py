@@ -222,7 +222,14 @@ def test_wide_networks_have_their_shapes_as_they_are_shipped(use: str) -> None:
     assert made.shape == (4, 3, 64, 64) and discriminator(made, cond).shape[0] == 4
 
 
-@pytest.mark.parametrize(("kind", "use"), [(kind, use) for kind in CHECKED for use in ALIASES[kind]])
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        pytest.param(kind, use, marks=pytest.mark.slow if use == "projected" else ())  # its backbone has one width
+        for kind in CHECKED
+        for use in ALIASES[kind]
+    ],
+)
 def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if use == "vae":
         assert problems(use, kind) == ["phases: VAE trains 'encoder', which a job must supply under `networks`"]

@@ -80,7 +80,8 @@ def initialize_vectors(layer: SpectralConv | SpectralLinear) -> None:
     u, v = torch.randn(outputs), torch.randn(inputs)
     # In float64, and rounded: the last digits of a float32 product depend on the processor.
     weight, exact_u, exact_v = layer.weight.detach().double(), u.double(), v.double()
-    for _ in range(ITERATIONS_AT_FIRST):
+    # Of preflight's networks on the meta device, which have no numbers, only the shapes count.
+    for _ in range(0 if weight.is_meta else ITERATIONS_AT_FIRST):
         power_iteration(weight, exact_u, exact_v)
     layer.register_buffer("u", u.copy_(exact_u))
     layer.register_buffer("v", v.copy_(exact_v))

@@ -263,6 +263,7 @@ def test_the_published_oracle() -> None:
         ("sentiment", {"length": 70, "labels": "files", "encoding": "latin-1"}, 10_662),
     ],
 )
+@pytest.mark.slow
 def test_text_at_hand(source: str, keys: dict[str, Any], count: int) -> None:
     if not (SHARED / "text" / source).exists():
         pytest.skip("the shared text is not at hand")

@@ -145,6 +145,7 @@ def drawn(rows: NDArray[np.int64]) -> Any:
     return lambda part: torch.from_numpy(rows[part.start : part.stop])
 
 
+@pytest.mark.slow
 def test_the_language_model_is_trained_once_and_judged_by_what_it_did_not_see(tmp_path: Path) -> None:
     data, few = Sentences(chain(1000, 9)), {"use": "language_model", "steps": 200}
     metrics = [{"use": "lm", "samples": 128, "features": few}]
@@ -183,6 +184,7 @@ def of_class(labels: NDArray[np.int64], seed: int, marked: float) -> NDArray[np.
     return rows
 
 
+@pytest.mark.slow
 def test_sentences_of_known_class_are_of_that_class(tmp_path: Path) -> None:
     """Where nothing tells the class, half of the guesses are right: 0.6 marked sentences are told in 0.8 of cases."""
     labels = np.random.default_rng(11).integers(0, 2, 4000)

@@ -83,6 +83,7 @@ def test_weights_of_another_network_are_refused(name: str, tmp_path: Path) -> No
         EXTRACTORS[name](weights=str(tmp_path / "text.pth"), checksum=sha256(tmp_path / "text.pth"))
 
 
+@pytest.mark.slow
 def test_resnet50(tmp_path: Path) -> None:
     from torchvision.models import resnet50
 

@@ -8,10 +8,12 @@ import pytest
 
 from benchmarks.shifts import shifts
 
+pytestmark = pytest.mark.slow
+
 Found = dict[str, dict[str, float]]
 
 
-@pytest.fixture(scope="module", params=["random", pytest.param("classifier", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["random", "classifier"])
 def found(request: pytest.FixtureRequest) -> Found:
     return shifts(request.param)
 
