@@ -21,6 +21,7 @@ from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.distributed.runtime import DistributedRuntime, LocalRuntime, WorkerRuntime
 from gan_dist.execution.local import read_rows
+from gan_dist.execution.preflight import earlier_window
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData, TextData
@@ -86,7 +87,11 @@ def sentences(spec: JobSpec, data: TextData) -> Memory:
 def train_one(training: Training, run: WorkerRuntime) -> dict[str, Any]:
     spec = JobSpec.model_validate(training.job)
     folder = RunFolder(Folder(training.folder))
-    data = read_rows(spec, folder.prepared(), smoke=False, emit=run.emit) if training.data == "job" else rows(spec)
+    if training.data == "job":
+        before = earlier_window(folder)
+        data = read_rows(spec, folder.prepared(), smoke=False, emit=run.emit, before=before)
+    else:
+        data = rows(spec)
     return train_run(spec, run=run, rows=data, folder=folder, attempt=training.attempt)
 
 
