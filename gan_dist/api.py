@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Job = str | Path | Mapping[str, Any] | JobSpec
 
-OPEN = ("pending", "running")
+OPEN = ("pending", "waiting", "running")
 LOOK_S = 1.0
 
 

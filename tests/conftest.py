@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many workers `-n auto` means: none where tests start processes of their own, nor for a file or two."""
     chosen = config.option.markexpr
-    alone = chosen != "slow" and not all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
+    alone = chosen not in ("slow", "slow or gpu") and not all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
     few = config.args_source == config.ArgsSource.ARGS and all(".py" in one for one in config.args)
     return 0 if alone or few else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 

@@ -31,7 +31,9 @@ Report = Annotated[
 ]
 Statuses = Annotated[
     list[str] | None,
-    typer.Option("--status", help="Only these: pending, running, succeeded, stopped, failed, lost.", metavar="STATUS"),
+    typer.Option(
+        "--status", help="Only these: pending, waiting, running, succeeded, stopped, failed, lost.", metavar="STATUS"
+    ),
 ]
 Name = Annotated[str, typer.Option(help="Only runs whose id holds this; `*` stands for anything.", metavar="TEXT")]
 Since = Annotated[

@@ -27,7 +27,6 @@ from gan_dist.errors import (
 )
 from gan_dist.events import REFUSED, Emit, EndEvent, Event
 from gan_dist.registry.own_code import own_files, own_modules
-from gan_dist.runs.checkpoint import newest
 from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.deletion import delete_run
@@ -72,6 +71,11 @@ class Attempt:
         self.began = time.time()
         listener = self.emit
         self.emit = lambda event: listener(cast(Event, redact_values(event)))
+
+    def on_waiting(self, why: str) -> None:
+        """Say, and note in the run's status, why it has to wait; an empty text ends that."""
+        self._record(status="waiting" if why else "running", message=why)
+        self.emit({"event": "stage", "text": why or "its turn has come"})
 
     def on_event(self, event: Event) -> None:
         """Take an event of the workers: remember where the run stands, and pass it on."""
@@ -206,6 +210,8 @@ class Attempt:
         return code
 
     def _summary(self, status: str) -> list[str]:
+        from gan_dist.runs.checkpoint import newest  # with torch, which a run that waits or is refused needs not load
+
         run, minutes = self.request.run_id, (time.time() - self.began) / 60
         lines = [f"{status}: {run}, {self.seen:,} samples seen, {minutes:.1f} minutes in this attempt"]
         try:

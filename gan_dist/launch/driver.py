@@ -1,6 +1,7 @@
 """The driver's entrypoint, `python -m gan_dist.launch.driver`, started by `gan-dist submit`.
 
-It imports little at first, so that an early stop is heard and the data are read while torch is loaded.
+It imports little at first, so that an early stop is heard, a run that waits for its turn holds little memory, and the
+data are read while torch is loaded.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ import logging
 import os
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gan_dist.execution.attempt import Attempt
 
 
 def main() -> int:
@@ -18,38 +22,86 @@ def main() -> int:
     from gan_dist.execution.signals import listen_for
 
     listen_for(lambda _: stop.set())
-    from gan_dist.execution.log_lines import preparation_progress, print_event
+    from gan_dist.execution.log_lines import print_event
 
     print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
     import ray
 
-    from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
+    from gan_dist.execution.attempt import Attempt
     from gan_dist.runs.request import RunRequest
-    from gan_dist.runs.run_folder import RunFolder
-    from gan_dist.runs.storage import Folder
 
-    request = RunRequest.from_env()
-    spec = request.job()
+    attempt = Attempt(RunRequest.from_env(), print_event, stop, hurry=stop)
     logging.getLogger("ray").setLevel(logging.WARNING)
     ray.init(log_to_driver=True, logging_level=logging.WARNING)
     listen_for(lambda _: stop.set())  # Ray has put a handler of its own in place of ours, which saves nothing
+    return attempt.run(run_in_turn)
+
+
+def run_in_turn(attempt: Attempt) -> dict[str, Any]:
+    """Run an attempt when the runs before it leave it room; the result of rank 0, or of the sweep."""
+    from gan_dist.errors import RunStopped
+    from gan_dist.execution.ray.losses import telling_losses
+
+    with telling_losses():
+        turn = place_in_queue(attempt)
+        try:
+            turn.wait(attempt.on_waiting, attempt.stop)
+            if attempt.stop.is_set():
+                raise RunStopped
+            return run_attempt(attempt)
+        finally:
+            turn.leave()
+
+
+def place_in_queue(attempt: Attempt) -> Any:
+    """A run's place among those of its cluster, by the fewest workers that it asks for."""
+    import ray
+
+    from gan_dist.distributed.lanes import lanes_of
+    from gan_dist.execution.ray.resources import resolve_resources
+    from gan_dist.execution.ray.run_queue import Place, Turn
+
     cluster: Any = ray
+    spec = attempt.spec
+    ask = resolve_resources(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
+    return Turn(
+        Place(
+            run=attempt.request.submission_id,
+            owner=attempt.request.owner,
+            cpus=ask.least * ask.cpus_per_worker,
+            gpus=float(ask.least) if ask.gpu else 0.0,
+            priority=spec.resources.priority,
+        )
+    )
+
+
+def run_attempt(attempt: Attempt) -> dict[str, Any]:
+    """Begin to read the data, load torch beside it, and train; the result of rank 0, or of the sweep."""
+    import ray
+
+    from gan_dist.execution.log_lines import preparation_progress
+    from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
+
+    cluster: Any = ray
+    spec = attempt.spec
     cpus = max(1, int(cluster.cluster_resources().get("CPU", 1)))
     if spec.resources.data_cpus != "auto":
         cpus = min(cpus, spec.resources.data_cpus)
-    cache = RunFolder(Folder(request.uri)).prepared()
-    stand_in_of = spec.batch if request.mode == "smoke" else None
     reading = BackgroundPreparation(
-        data=spec.data, cache=cache, cpus=cpus, stand_in_of=stand_in_of, progress=preparation_progress(print_event)
+        data=spec.data,
+        cache=attempt.folder.prepared(),
+        cpus=cpus,
+        stand_in_of=spec.batch if attempt.request.mode == "smoke" else None,
+        progress=preparation_progress(attempt.emit),
     )
     # Torch comes with these imports and takes seconds, in which the data are read.
     if spec.sweep is not None:
-        from gan_dist.sweeps.ray_tune import conduct_sweep
+        from gan_dist.sweeps.ray_tune import run_sweep
 
-        return conduct_sweep(request, stop, reading)
+        return run_sweep(attempt, reading)
     from gan_dist.execution.ray.run import run_job
 
-    return run_job(request, stop, reading)
+    return run_job(attempt, reading)
 
 
 if __name__ == "__main__":

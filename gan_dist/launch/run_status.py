@@ -22,7 +22,7 @@ from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import STOP_GRACE_S
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-OPEN = ("pending", "running")
+OPEN = ("pending", "waiting", "running")
 STOP_S = 120.0  # besides the run's own grace: a cluster that is busy starts jobs late, and ends them late
 
 
@@ -134,7 +134,7 @@ def all_runs(storage: str | None) -> list[RunFolder]:
 
 
 SORTS = ("started", "name", "status", "seen")
-STATUSES = ("pending", "running", "succeeded", "stopped", "failed", "lost")
+STATUSES = ("pending", "waiting", "running", "succeeded", "stopped", "failed", "lost")
 _AGE = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import platform
@@ -42,14 +43,22 @@ def version_differences(there: Mapping[str, str], here: Mapping[str, str]) -> li
     ]
 
 
+def current_user() -> str:
+    """Who submits: a name for others to see, no proof."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """One attempt at one run.
 
     `uri` is the run's folder (a local path or a URI) and `spec` the validated job as JSON; `start_from` says whose
     weights are loaded; `attempt` counts the submissions of this run from 1; `code` is the SHA-256 of the archive of the
-    person's own code that this attempt imports, empty where there is none. `versions` are those of the machine it was
-    submitted from.
+    person's own code that this attempt imports, empty where there is none. `owner` is who submitted it, and `versions`
+    are those of the machine it was submitted from.
     """
 
     run_id: str
@@ -60,6 +69,7 @@ class RunRequest:
     start_from: InitialWeights | None = None
     attempt: int = 1
     code: str = ""
+    owner: str = field(default_factory=current_user)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
 
     @property
@@ -72,6 +82,7 @@ class RunRequest:
             "run_id": self.run_id,
             "job": json.loads(self.spec),
             "mode": self.mode,
+            "owner": self.owner,
             "start_from": self.start_from and asdict(self.start_from),
             "versions": dict(self.versions),
             "created": time.time(),

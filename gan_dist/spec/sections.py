@@ -208,8 +208,13 @@ class ResourcesSpec(Section):
     start_deadline: Whole = Field(
         default=300,
         ge=1,
-        description="How long to wait for the workers before giving up.",
+        description="How long to wait for the workers before giving up, from when it is the run's turn.",
         json_schema_extra={"unit": "seconds"},
+    )
+    priority: Whole = Field(
+        default=0,
+        ge=-100,
+        description="Runs that wait for a cluster go by it, the highest first; those of one priority as they came.",
     )
     stop_grace: Whole = Field(
         default=STOP_GRACE_S,

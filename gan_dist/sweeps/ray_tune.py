@@ -27,12 +27,10 @@ from gan_dist.distributed.lanes import lanes_of
 from gan_dist.errors import PreflightError
 from gan_dist.events import Event
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import earlier_window
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
-from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store, run_with_data, telling_losses
-from gan_dist.runs.request import RunRequest
+from gan_dist.execution.ray.run import DRAIN_S, load_into_object_store, run_with_data
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.candidates import make_trial_job
@@ -247,18 +245,8 @@ def _remove_group(group: str) -> None:
     remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
 
-def conduct_sweep(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
-    """Run a sweep to its end, or until `stop` is set; the exit code. Ray is up."""
-
-    def job(attempt: Attempt) -> dict[str, Any]:
-        with telling_losses():
-            return run_sweep(attempt, reading)
-
-    return Attempt(request, print_event, stop, hurry=stop).run(job)
-
-
 def run_sweep(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
-    """Everything between the lease and the record of the end.
+    """Run a sweep to its end, or until its stop is asked for. Ray is up.
 
     Raises:
         PreflightError: preflight found what would fail later.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from gan_dist.errors import DataError, ProcessLost
 from gan_dist.execution import attempt as attempts
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.ray import run
-from gan_dist.execution.ray.run import telling_losses
+from gan_dist.execution.ray.losses import telling_losses
 from gan_dist.runs.mirror import Mirror
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import AttemptLog
@@ -80,7 +79,8 @@ def test_a_loss_after_the_last_checkpoint_costs_nothing(
 
     monkeypatch.setattr(run, "run_attempt_on_ray", lost)
     request = RunRequest("r", str(tmp_path / "r"), small().model_dump_json(by_alias=True))
-    assert run.run_job(request, threading.Event(), reading=None) == code  # type: ignore[arg-type]
+    attempt = Attempt(request, lambda event: None)
+    assert attempt.run(lambda attempt: run.run_job(attempt, reading=None)) == code  # type: ignore[arg-type]
 
 
 FULL = Path("/dev/full")

@@ -27,12 +27,24 @@ def has_torch(process: psutil.Process) -> bool:
     return any("libtorch" in mapped.path for mapped in process.memory_maps())
 
 
+def check_that_another_waits(site: Site) -> None:
+    """A second run on a cluster of two CPUs, whose two workers the first one has."""
+    site.run("submit", JOB, "--name", "second", "--detach")
+    wait_for(lambda: site.status("second").get("status") == "waiting", "that the second run waits")
+    why = site.status("second")["message"]
+    assert why.startswith("waiting for 2 CPUs: 0 free of 2; stopped.1 of ") and why.endswith(" holds the rest")
+    assert site.run("stop", "second").returncode == 0
+    assert site.status("second")["status"] == "stopped"
+    assert not site.checkpoints("second")
+
+
 def test_stop_saves_its_iteration_and_one_worker_goes_on(site: Site) -> None:
     # Long enough that no machine ends it before it is stopped.
     following = site.start("submit", JOB, "--name", "stopped", "-o", "until=1000000 steps")
     wait_for(lambda: len(site.checkpoints("stopped")) >= 1, "a checkpoint")
     loaded = {name for process in site.processes("ray::") if (name := title(process)) and has_torch(process)}
     assert loaded == {"RayTrainWorker"}, "a process that trains nothing has imported torch"
+    check_that_another_waits(site)
     stopped = site.run("stop", "stopped")
     printed, _ = following.communicate(timeout=PATIENCE_S)
     assert stopped.returncode == 0, stopped.stderr

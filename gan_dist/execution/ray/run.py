@@ -5,11 +5,9 @@ It reads the data with Ray Data, starts the workers with Ray Train, passes their
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +26,13 @@ from gan_dist.errors import (
     UserCodeError,
 )
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.log_lines import print_event
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
+from gan_dist.execution.ray.losses import first_line, telling_losses
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.runs.checkpoint import newest_described
-from gan_dist.runs.request import RunRequest, installed_versions, version_differences
+from gan_dist.runs.request import installed_versions, version_differences
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
@@ -59,20 +57,16 @@ class PreparedData:
         return self.found.facts
 
 
-def run_job(request: RunRequest, stop: threading.Event, reading: BackgroundPreparation) -> int:
-    """Run a request to its end, or until `stop` is set; the exit code. Ray is up."""
-
-    def job(attempt: Attempt) -> dict[str, Any]:
-        try:
-            with telling_losses():
-                return run_attempt_on_ray(attempt, reading)
-        except ProcessLost as error:
-            if not is_complete(attempt):
-                raise
-            attempt.emit({"event": "warning", "text": f"{error}, but the last checkpoint was written before"})
-            return {"ending": "finished", "seen": attempt.until, "values": {}}
-
-    return Attempt(request, print_event, stop, hurry=stop).run(job)
+def run_job(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
+    """Run an attempt to its end, or until its stop is asked for; the result of rank 0. Ray is up."""
+    try:
+        with telling_losses():
+            return run_attempt_on_ray(attempt, reading)
+    except ProcessLost as error:
+        if not is_complete(attempt):
+            raise
+        attempt.emit({"event": "warning", "text": f"{error}, but the last checkpoint was written before"})
+        return {"ending": "finished", "seen": attempt.until, "values": {}}
 
 
 def is_complete(attempt: Attempt) -> bool:
@@ -81,22 +75,6 @@ def is_complete(attempt: Attempt) -> bool:
         return False
     found = newest_described(attempt.folder.checkpoints())
     return found is not None and found.seen >= attempt.until
-
-
-@contextmanager
-def telling_losses() -> Iterator[None]:
-    """Inside, what Ray raises when one of its processes or nodes is gone becomes ProcessLost: no fault of the run, and
-    none of gan-dist."""
-    from ray.exceptions import RayError, RayTaskError
-
-    try:
-        yield
-    except RayError as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, RayError):
-            raise
-        # Ray's first sentence says which; after it come ids, and what it guesses.
-        raise ProcessLost(f"the cluster lost a process: {re.split('[.:]', _first_line(cause))[0]}") from error
 
 
 def run_attempt_on_ray(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any]:
@@ -255,7 +233,7 @@ class _TrainerThread:
         if isinstance(self.error, RayError):
             raise self.error
         if self.error is not None:
-            raise UsageError(f"the workers failed for good: {_first_line(self.error)}") from self.error
+            raise UsageError(f"the workers failed for good: {first_line(self.error)}") from self.error
         assert self.result is not None
         return self.result
 
@@ -265,8 +243,3 @@ def _start_deadline_message(spec: JobSpec, ask: ResolvedResources) -> str:
         f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
         f"{ask.asked}; it has {ask.available}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
