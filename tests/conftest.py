@@ -30,9 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many workers `-n auto` means: none where tests start processes of their own, nor for a file or two."""
     chosen = config.option.markexpr
-    alone = chosen not in ("slow", "slow or gpu") and not all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
+    slow = chosen in ("slow", "slow or gpu")
+    plain = all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
     few = config.args_source == config.ArgsSource.ARGS and all(".py" in one for one in config.args)
-    return 0 if alone or few else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return 0 if few or not (plain or slow) else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)

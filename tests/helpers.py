@@ -131,10 +131,12 @@ def train(
     start_from: InitialWeights | None = None,
     rows: Ingest | None = None,
     device: torch.device = CPU,
+    saving: Callable[[], bool] = never,
 ) -> Trained:
     """One attempt at the run in `root`, in this process; a death is survived by the test alone."""
     trained = Trained(RunFolder(Folder.at(root)))
     run = LocalRuntime(device, trained.events.append, stopping)
+    run.saving = saving
     try:
         trained.result = train_run(
             spec, run=run, rows=rows or rows_of(spec), folder=trained.run, attempt=attempt, start_from=start_from

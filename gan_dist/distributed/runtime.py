@@ -71,6 +71,12 @@ class WorkerRuntime(Protocol):
     def gather(self, value: Tensor) -> list[Tensor]: ...
     def emit(self, event: Event) -> None: ...
     def stopping(self) -> bool: ...
+    def saving(self) -> bool: ...
+
+
+def never() -> bool:
+    """A question that is always answered by no."""
+    return False
 
 
 class LocalRuntime:
@@ -79,7 +85,7 @@ class LocalRuntime:
     rank, world = 0, 1
 
     def __init__(self, device: torch.device, emit: Emit, stopping: Callable[[], bool]) -> None:
-        self.device, self.emit, self.stopping = device, emit, stopping
+        self.device, self.emit, self.stopping, self.saving = device, emit, stopping, never
 
     def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WrappedNetwork:
         return WrappedNetwork(module, compile_forward, autocast)
@@ -98,13 +104,22 @@ class LocalRuntime:
 
 
 class DistributedRuntime:
-    """One of `world` processes of the default `torch.distributed` group."""
+    """One of `world` processes of the default `torch.distributed` group.
 
-    def __init__(self, device: torch.device, emit: Emit, stopping: Callable[[], bool]) -> None:
+    Args:
+        device: its own.
+        emit: where its events go.
+        stopping: whether a checkpoint and an end are asked for.
+        saving: whether a checkpoint is asked for, after which it goes on.
+    """
+
+    def __init__(
+        self, device: torch.device, emit: Emit, stopping: Callable[[], bool], saving: Callable[[], bool] | None = None
+    ) -> None:
         import torch.distributed as dist
 
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.device, self.emit, self.stopping = device, emit, stopping
+        self.device, self.emit, self.stopping, self.saving = device, emit, stopping, saving or never
         self._sums: dict[WrappedNetwork, GradientSum] = {}
 
     def wire(self, module: nn.Module, compile_forward: bool, autocast: Autocast) -> WrappedNetwork:

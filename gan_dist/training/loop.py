@@ -59,7 +59,7 @@ def train(state: TrainState, *, feed: BatchFactory, run: WorkerRuntime, stats: S
             finite = iterate(iteration, stage)
             before, state.seen = state.seen, state.seen + stage.clock.batch
             state.update_ema()
-            verdict = control.exchange(finite, stop=run.stopping(), overdue=tasks.overdue())
+            verdict = control.exchange(finite, stop=run.stopping(), overdue=tasks.overdue() or run.saving())
             saves = verdict.stop or tasks.saves(state, before, stage, verdict.overdue)
             if verdict.not_finite or (saves and control.now().not_finite):
                 raise TrainingDiverged(_divergence(stats, run, state.seen))

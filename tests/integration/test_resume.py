@@ -108,6 +108,17 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     assert_same_state(straight.newest, train(spec, tmp_path / "killed", attempt=2).newest)
 
 
+def test_a_checkpoint_that_is_asked_for_is_written_and_changes_nothing(tmp_path: Path) -> None:
+    """As before a spot node is taken away: the iteration after the one that hears of it is stored."""
+    spec = spec_of("dcgan with batch norm", keep={"last": 9}, every={"checkpoint": "1G"})
+    straight = train(spec, tmp_path / "straight")
+    asked = iter([False, False, True])
+    warned = train(spec, tmp_path / "warned", saving=lambda: next(asked, False))
+    seen = [checkpoint.seen // spec.batch for checkpoint in stored(warned.run.checkpoints())]
+    assert seen == [4, 7]
+    assert_same_state(straight.newest, warned.newest)
+
+
 def test_runs_of_one_seed_are_equal_and_of_two_differ(tmp_path: Path) -> None:
     one, again = (train(small(), tmp_path / name).newest for name in ("a", "b"))
     assert_same_state(one, again)

@@ -40,6 +40,7 @@ USED = (
         "ray.train.backend:Backend", ("on_start", "on_shutdown", "share_cuda_visible_devices"), "a rendezvous by file"
     ),
     Used("ray.train.backend:BackendConfig", ("backend_cls",), "a rendezvous by file"),
+    Used("ray._private.state:GlobalState", ("get_draining_nodes",), "a checkpoint before a spot node is taken away"),
     Used(
         "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer.__init__",
         ("train_loop_config", "backend_config", "scaling_config", "run_config"),
@@ -90,6 +91,14 @@ def data_parallel_trainer() -> Any:
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     return DataParallelTrainer
+
+
+def draining_nodes() -> dict[str, int]:
+    """Ids of nodes that are to leave the cluster, and when: milliseconds of the epoch, 0 where nobody said."""
+    from ray._private.state import state
+
+    asked: Any = state
+    return dict(asked.get_draining_nodes())
 
 
 def workers_have_gpus(group: Any) -> bool:

@@ -28,6 +28,7 @@ from gan_dist.errors import (
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.ray.losses import first_line, telling_losses
+from gan_dist.execution.ray.nodes import NodeWatch, on_this_node
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
@@ -36,6 +37,7 @@ from gan_dist.runs.request import installed_versions, version_differences
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
+LOOK_EVERY_S = 2.0  # at the nodes
 FATAL: dict[str, type[Exception]] = {
     "user": UserCodeError,
     "diverged": TrainingDiverged,
@@ -154,43 +156,112 @@ def train_with_workers(
         ValueError: the workers could not start in time, or failed for good.
         UserCodeError: a person's own code raised.
     """
-    import ray
-
-    from gan_dist.execution.ray.mailbox import DriverMailbox
-
-    mailbox: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
-    fit = _TrainerThread(attempt, spec, ask, mailbox)
-    thread = threading.Thread(target=fit.go, daemon=True)
-    thread.start()
+    group = _WorkerGroup(attempt, spec, ask)
     deadline = time.monotonic() + spec.resources.start_deadline
     data = prepare()
-    offered = ray.put({"found": data.found, "blocks": data.blocks, "labels": data.labels})
-    ray.get(mailbox.offer.remote([offered]))
-    started = told = False
-    while thread.is_alive():
-        for event in ray.get(mailbox.take.remote()):
-            attempt.on_event(event)
-            if event["event"] != "workers":
-                continue
-            if started:
-                again = "the workers were started again, from the newest checkpoint: one was lost, or more joined"
-                attempt.emit({"event": "warning", "text": again})
-            started = True
+    group.offer({"found": data.found, "blocks": data.blocks, "labels": data.labels})
+    told = False
+    while group.thread.is_alive():
+        group.pass_events_on()
         if attempt.stop.is_set() and not told:
             told = True
-            if not started:
+            if not group.starts:
                 raise RunStopped
-            ray.get(mailbox.stop.remote())
+            group.stop()
             attempt.emit({"event": "stage", "text": "stopping: saving a checkpoint"})
-        if not started and time.monotonic() > deadline:
+        if not group.starts and time.monotonic() > deadline:
             raise UsageError(_start_deadline_message(spec, ask))
-        thread.join(DRAIN_S)
-    for event in ray.get(mailbox.take.remote()):
-        attempt.on_event(event)
-    fatal = ray.get(mailbox.fatal.remote())
-    ray.kill(mailbox)
-    attempt.folder.folder.delete("ray")
-    return fit.outcome(fatal)
+        group.thread.join(DRAIN_S)
+    return group.end()
+
+
+class _WorkerGroup:
+    """The workers of an attempt, through the mailbox between them and this driver.
+
+    The mailbox lives on this driver's node, whose loss ends the attempt anyway. One that dies alone is started again by
+    Ray, and given again what it held.
+    """
+
+    def __init__(self, attempt: Attempt, spec: JobSpec, ask: ResolvedResources) -> None:
+        import ray
+
+        from gan_dist.execution.ray.mailbox import DriverMailbox
+
+        self.attempt, self.spec = attempt, spec
+        self.starts = 0
+        self._nodes = NodeWatch()
+        self._looked = time.monotonic()
+        self._data: list[Any] = []
+        self._stops = False
+        options = on_this_node() | {"max_restarts": -1, "max_task_retries": -1}
+        self._mailbox: Any = ray.remote(**options)(DriverMailbox).remote()
+        self._fit = _TrainerThread(attempt, spec, ask, self._mailbox)
+        self.thread = threading.Thread(target=self._fit.go, daemon=True)
+        self.thread.start()
+
+    def offer(self, data: dict[str, Any]) -> None:
+        """Give the workers their data."""
+        import ray
+
+        self._data = [ray.put(data)]
+        ray.get(self._mailbox.offer.remote(self._data))
+
+    def stop(self) -> None:
+        """Ask for a checkpoint and an end."""
+        import ray
+
+        self._stops = True
+        ray.get(self._mailbox.stop.remote())
+
+    def pass_events_on(self) -> None:
+        """Take what the workers have said, and look at the nodes now and then."""
+        import ray
+
+        events, full = ray.get(self._mailbox.take.remote())
+        if self._data and not full:
+            ray.get(self._mailbox.offer.remote(self._data))
+            if self._stops:
+                ray.get(self._mailbox.stop.remote())
+        for event in events:
+            self.attempt.on_event(event)
+            if event["event"] == "workers":
+                if self.starts:
+                    self.attempt.emit({"event": "warning", "text": self._restarted(event["count"])})
+                self.starts += 1
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._looked = time.monotonic()
+            for text in self._nodes.leaving():
+                self.attempt.emit({"event": "warning", "text": text})
+                ray.get(self._mailbox.save.remote())
+
+    def _restarted(self, count: int) -> str:
+        """Why and from where the workers were started again, in one line."""
+        from gan_dist.runs.checkpoint import newest_described
+
+        lost = self._nodes.lost()
+        what = (
+            f"node{'s' if len(lost) > 1 else ''} {', '.join(lost)} lost"
+            if lost
+            else "a worker was lost, or more joined"
+        )
+        found = newest_described(self.attempt.folder.checkpoints())
+        where = f"{found.seen:,}" if found is not None else "the beginning"
+        return f"{what}; restart {self.starts} of {self.spec.resources.max_failures} from {where}, with {count} workers"
+
+    def end(self) -> dict[str, Any]:
+        """The result of rank 0, once the group has ended.
+
+        Raises:
+            ValueError: the workers failed for good.
+            UserCodeError: a person's own code raised.
+        """
+        import ray
+
+        self.pass_events_on()
+        fatal = ray.get(self._mailbox.fatal.remote())
+        ray.kill(self._mailbox)
+        self.attempt.folder.folder.delete("ray")
+        return self._fit.outcome(fatal)
 
 
 class _TrainerThread:

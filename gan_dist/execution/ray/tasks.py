@@ -62,6 +62,7 @@ def evaluate_task(question: str, out: str, workers: int) -> None:
     import ray
 
     from gan_dist.execution.ray.mailbox import DriverMailbox
+    from gan_dist.execution.ray.nodes import on_this_node
     from gan_dist.execution.ray.resources import resolve_resources, resource_problems
     from gan_dist.execution.ray.worker_group import make_trainer
     from gan_dist.runs.storage import Folder
@@ -73,7 +74,7 @@ def evaluate_task(question: str, out: str, workers: int) -> None:
     if problems := resource_problems(resources, ask, folder):
         raise UsageError("\n".join(problems).replace("resources.workers", "--workers"))
     print_event({"event": "stage", "text": f"measuring by {ask.asked}"})
-    mailbox: Any = ray.remote(num_cpus=0)(DriverMailbox).remote()
+    mailbox: Any = ray.remote(**on_this_node())(DriverMailbox).remote()
     config = {"question": question, "scratch": folder.child("scratch").uri, "mailbox": mailbox}
     try:
         result: Any = make_trainer(

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from gan_dist.events import Emit, Event
@@ -54,7 +54,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     device = get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    run = DistributedRuntime(device, emit=_emitter(mailbox, request.run_id), stopping=_stop_flag(mailbox, rank))
+    wishes = _Wishes(mailbox, rank)
+    emit = _emitter(mailbox, request.run_id)
+    run = DistributedRuntime(device, emit=emit, stopping=wishes.stop, saving=wishes.save)
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     folder = RunFolder(Folder(request.uri))
@@ -145,21 +147,37 @@ def _emitter(mailbox: Any, run_id: str) -> Emit:
     return emit
 
 
-def _stop_flag(mailbox: Any, rank: int) -> Callable[[], bool]:
-    """Rank 0 hears of a stop through a thread that asks the mailbox; the loop's control reduction tells the others."""
-    import ray
+class _Wishes:
+    """What the driver asks for. Rank 0 hears of it through a thread that asks the mailbox; the loop's control reduction
+    tells the others."""
 
-    asked = threading.Event()
+    def __init__(self, mailbox: Any, rank: int) -> None:
+        self._mailbox = mailbox
+        self._stop, self._save = threading.Event(), threading.Event()
+        if rank == 0:
+            threading.Thread(target=self._listen, daemon=True).start()
 
-    def listen() -> None:
-        while not asked.is_set():
-            try:
-                if ray.get(mailbox.stopping.remote()):
-                    asked.set()
-            except ray.exceptions.RayError:
-                return
+    def stop(self) -> bool:
+        return self._stop.is_set()
+
+    def save(self) -> bool:
+        """Whether a checkpoint was asked for since the last call."""
+        asked = self._save.is_set()
+        self._save.clear()
+        return asked
+
+    def _listen(self) -> None:
+        import ray
+
+        heard = 0
+        while not self._stop.is_set():
             time.sleep(POLL_S)
-
-    if rank == 0:
-        threading.Thread(target=listen, daemon=True).start()
-    return asked.is_set
+            try:
+                stop, saves = ray.get(self._mailbox.wishes.remote())
+            except ray.exceptions.RayError:
+                continue  # the mailbox is being started again
+            if saves > heard:
+                self._save.set()
+            if stop:
+                self._stop.set()
+            heard = saves
