@@ -32,7 +32,8 @@ class Site:
     def environ(self) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {**clean, "GAN_DIST_HOME": str(self.root / "home"), "PYTHONPATH": path}
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs may call `python`
+        return {**clean, "GAN_DIST_HOME": str(self.root / "home"), "PYTHONPATH": path, "PATH": programs}
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-c", "from gan_dist.cli import main; main()", *words]

@@ -1,0 +1,225 @@
+"""Several machines out of one: a real Ray whose nodes have networks, host names, processes and /tmp of their own.
+
+Each machine is a network namespace on a bridge, and a process that leads namespaces of mounts, processes and host
+names: to kill it is to cut the machine's power. An S3 server stands beside them. Needs Linux and root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+BRIDGE_HOST = 1  # the last number of this process's own address
+FIRST_HOST = 10
+GCS_PORT, DASHBOARD_PORT = 6379, 8265
+UP_S = 120.0
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def why_not() -> str | None:
+    """Why machines cannot be made here; None where they can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs root on Linux"
+    if missing := [tool for tool in ("ip", "unshare", "mount") if shutil.which(tool) is None]:
+        return f"needs {', '.join(missing)}"
+    name = f"try{os.getpid() % 10_000}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
+        return "may not make network namespaces"
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+    return None
+
+
+def call(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+@dataclass
+class Machine:
+    """One machine, up to the end of its leading process."""
+
+    name: str
+    address: str
+    root: Path
+    leader: subprocess.Popen[bytes]
+    node_id: str = ""
+
+    def kill(self) -> None:
+        """Cut its power: every process of it is gone at once."""
+        os.killpg(self.leader.pid, signal.SIGKILL)
+        self.leader.wait()
+
+    def processes(self) -> str:
+        """Titles of its processes, a line each."""
+        found = []
+        for child in psutil.Process(self.leader.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found.append(" ".join(child.cmdline()))
+        return "\n".join(found)
+
+    def cut_network(self) -> None:
+        call("ip", "link", "set", f"v{self.name}", "down")
+
+    def mend_network(self) -> None:
+        call("ip", "link", "set", f"v{self.name}", "up")
+
+
+@dataclass
+class Machines:
+    """A network of machines, the first of which is the head of a Ray.
+
+    Args:
+        root: where their own files are.
+        cpus: of the head, and of each other machine.
+    """
+
+    root: Path
+    cpus: tuple[int, int] = (1, 1)
+    tag: str = field(default_factory=lambda: uuid.uuid4().hex[:4])
+    made: list[Machine] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.subnet = f"10.{64 + int(self.tag[:2], 16) % 64}.{int(self.tag[2:], 16) % 250}"
+        call("ip", "link", "add", self.bridge, "type", "bridge")
+        call("ip", "address", "add", f"{self.subnet}.{BRIDGE_HOST}/24", "dev", self.bridge)
+        call("ip", "link", "set", self.bridge, "up")
+
+    @property
+    def bridge(self) -> str:
+        return f"br{self.tag}"
+
+    @property
+    def host(self) -> str:
+        """This process's own address on the bridge."""
+        return f"{self.subnet}.{BRIDGE_HOST}"
+
+    @property
+    def head(self) -> Machine:
+        return self.made[0]
+
+    @property
+    def url(self) -> str:
+        """The address that jobs are submitted to."""
+        return f"http://{self.head.address}:{DASHBOARD_PORT}"
+
+    def add(self) -> Machine:
+        """Start another machine; the first one is the head. Returns when Ray knows it."""
+        number = len(self.made)
+        name, address = f"m{number}{self.tag}", f"{self.subnet}.{FIRST_HOST + number}"
+        root = self.root / name
+        (root / "tmp" / "home").mkdir(parents=True)
+        call("ip", "netns", "add", name)
+        call("ip", "link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
+        call("ip", "link", "set", f"v{name}", "master", self.bridge, "up")
+        call("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        for device in ("eth0", "lo"):
+            call("ip", "-n", name, "link", "set", device, "up")
+        call("ip", "-n", name, "route", "add", "default", "via", self.host)
+        known = {row["node_id"] for row in self.nodes()} if number else set()
+        machine = Machine(name, address, root, self._boot(name, address, root))
+        self.made.append(machine)
+        machine.node_id = self._wait_for(address, known)
+        return machine
+
+    def _boot(self, name: str, address: str, root: Path) -> subprocess.Popen[bytes]:
+        """A process that is the machine: Ray's, in namespaces of its own, with `root`/tmp as its /tmp. Its host name is
+        in no name server, and stands for 127.0.1.1, as Debian has it."""
+        head = not self.made
+        start = ["--head", f"--port={GCS_PORT}", "--dashboard-host=0.0.0.0", f"--dashboard-port={DASHBOARD_PORT}"]
+        start = start if head else [f"--address={self.made[0].address}:{GCS_PORT}"]
+        ray = [*RAY, "start", *start, f"--node-ip-address={address}", "--block"]
+        ray += [f"--num-cpus={self.cpus[not head]}", "--object-store-memory=100000000", "--disable-usage-stats"]
+        hosts = root / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        script = f"hostname {name}; mount --bind {hosts} /etc/hosts; mount --bind {root}/tmp /tmp; "
+        script += f"mount -t tmpfs none /dev/shm; cd /tmp; exec {' '.join(ray)}"
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_", "AWS_"))}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs call `python`
+        environ = {**clean, "PATH": path, "RAY_AUTH_MODE": "disabled", "HOME": "/tmp/home", "OMP_NUM_THREADS": "1"}
+        # Ray's own patience with a machine that does not answer is half a minute and more.
+        environ |= {"RAY_health_check_failure_threshold": "3", "RAY_health_check_period_ms": "2000"}
+        apart = ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"]
+        with (root / "ray.log").open("wb") as log:
+            return subprocess.Popen(
+                [*apart, "--mount-proc", "bash", "-c", script],
+                env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def _wait_for(self, address: str, known: set[str]) -> str:
+        end = time.monotonic() + UP_S
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError, KeyError, ValueError):
+                for row in self.nodes():
+                    if row["node_ip"] == address and row["state"] == "ALIVE" and row["node_id"] not in known:
+                        return str(row["node_id"])
+            time.sleep(0.5)
+        raise TimeoutError(f"{address} did not come up; see {self.root}")
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that Ray has known."""
+        with urllib.request.urlopen(f"{self.url}/api/v0/nodes?limit=100", timeout=10) as answer:
+            return list(json.load(answer)["data"]["result"]["result"])
+
+    def warn(self, machine: Machine, seconds: int) -> None:
+        """Announce that a machine will be taken away, as a spot market does."""
+        self.ray(
+            "drain-node", "--address", f"{self.head.address}:{GCS_PORT}", "--node-id", machine.node_id,
+            "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
+            "--deadline-remaining-seconds", str(seconds),
+        )  # fmt: skip
+
+    def ray(self, *words: str) -> None:
+        environ = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        subprocess.run([*RAY, *words], env=environ, check=True, capture_output=True)
+
+    def close(self) -> None:
+        """End all machines, and take their networks down."""
+        for machine in self.made:
+            with contextlib.suppress(ProcessLookupError):
+                machine.kill()
+            subprocess.run(["ip", "netns", "delete", machine.name], capture_output=True)
+        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True)
+
+
+@contextlib.contextmanager
+def machines(root: Path, count: int, cpus: tuple[int, int] = (1, 1)) -> Iterator[Machines]:
+    """A head and `count` - 1 other machines."""
+    network = Machines(root, cpus)
+    try:
+        for _ in range(count):
+            network.add()
+        yield network
+    finally:
+        network.close()
+
+
+@contextlib.contextmanager
+def bucket(host: str) -> Iterator[dict[str, str]]:
+    """An S3 server with the bucket `runs` at an address; the environment that reaches it."""
+    import pyarrow.fs as fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        at = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": KEYS["AWS_DEFAULT_REGION"]}
+        keys = {"access_key": KEYS["AWS_ACCESS_KEY_ID"], "secret_key": KEYS["AWS_SECRET_ACCESS_KEY"]}
+        fs.S3FileSystem(allow_bucket_creation=True, **at, **keys).create_dir("runs")
+        yield {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
+    finally:
+        server.stop()
