@@ -59,27 +59,30 @@ class Result(NamedTuple):
 
 
 def run(subject: Subject, numbers: Sequence[int], seed: int) -> Iterator[Result]:
-    """Each case in a process that is forked anew only after one that did not end well."""
+    """Each case in a process that is forked anew after one that did not end well, or after as many as its subject
+    allows."""
     waiting = list(reversed(numbers))
     while waiting:
+        turn = waiting[-subject.in_a_process :][::-1]
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_cases, args=(subject, waiting[::-1], seed, sender), daemon=True)
+        process = context.Process(target=_cases, args=(subject, turn, seed, sender), daemon=True)
         process.start()
         sender.close()
         try:
             assert process.pid is not None
-            yield from _followed(receiver, waiting, subject.most_s, process.pid)
+            yield from _followed(receiver, waiting, len(turn), subject.most_s, process.pid)
         finally:
             process.kill()
             process.join()
 
 
-def _followed(receiver: Connection, waiting: list[int], most_s: float, pid: int) -> Iterator[Result]:
-    """The results that a process sends; it is given up where one does not come."""
+def _followed(receiver: Connection, waiting: list[int], count: int, most_s: float, pid: int) -> Iterator[Result]:
+    """The `count` results that a process sends; it is given up where one does not come."""
     kind = "?"
     process = psutil.Process(pid)
-    while waiting:
+    left = len(waiting) - count
+    while len(waiting) > left:
         if not _answers(receiver, process, MAKING_S if kind == "?" else most_s):
             yield Result(waiting.pop(), kind, "slow", f"more than {most_s:g} s")
             return

@@ -25,11 +25,13 @@ Make = Callable[[random.Random, Path], Case]
 
 
 class Subject(NamedTuple):
-    """Damaged inputs of one kind: what makes a case, the most that one may take, and how a refusal of it begins."""
+    """Damaged inputs of one kind: what makes a case, the most that one may take, how many one process reads, and how a
+    refusal begins."""
 
     make: Make
     most_s: float = 5.0
     most_bytes: int = 1 << 30
+    in_a_process: int = 1 << 30
     refusal: str = ""
 
 
