@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, download, evaluate, jobs, prepare, runs, sample, shipped, submit
+from gan_dist.cli import cluster, download, evaluate, jobs, prepare, run, runs, sample, shipped, submit
 from gan_dist.cli.output import emit
 from gan_dist.spec.problems import Problem
 from gan_dist.spec.secrets import redact
@@ -31,6 +31,7 @@ app = typer.Typer(
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Run jobs": {
         "submit": submit.submit,
+        "run": run.run,
         "list": runs.list_runs,
         "status": runs.status,
         "logs": runs.logs,

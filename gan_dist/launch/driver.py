@@ -10,29 +10,43 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan_dist.events import Emit
     from gan_dist.execution.attempt import Attempt
+    from gan_dist.runs.request import RunRequest
 
 
 def main() -> int:
     """Run the request in the environment; the exit code."""
-    stop = threading.Event()
-    from gan_dist.execution.signals import listen_for
-
-    listen_for(lambda _: stop.set())
     from gan_dist.execution.log_lines import print_event
-
-    print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
-    import ray
-
-    from gan_dist.execution.attempt import Attempt
+    from gan_dist.execution.ray.connect import connect
     from gan_dist.runs.request import RunRequest
 
-    attempt = Attempt(RunRequest.from_env(), print_event, stop, hurry=stop)
+    print_event({"event": "stage", "text": "starting"})  # from here on a stop is heard
+
+    return drive(RunRequest.from_env(), print_event, connect)
+
+
+def drive(request: RunRequest, emit: Emit, connect: Callable[[], None]) -> int:
+    """Be the driver of a run; the exit code.
+
+    Args:
+        request: what is to be done.
+        emit: where its events go.
+        connect: joins the Ray that it runs on, or starts one.
+    """
+    from gan_dist.execution.signals import listen_for
+
+    stop = threading.Event()
+    listen_for(lambda _: stop.set())
+    from gan_dist.execution.attempt import Attempt
+
+    attempt = Attempt(request, emit, stop, hurry=stop)
     logging.getLogger("ray").setLevel(logging.WARNING)
-    ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    connect()
     listen_for(lambda _: stop.set())  # Ray has put a handler of its own in place of ours, which saves nothing
     return attempt.run(run_in_turn)
 
