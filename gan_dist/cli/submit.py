@@ -169,7 +169,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
     from gan_dist.runs.index import forget_run
 
     cluster = cluster_of(address, as_json)
-    submission = submit_plan(plan, cluster)
+    submission = submit_plan(plan, cluster, lambda text: say(text, aside=as_json))
     say(f"run {plan.run.id} on {cluster.address}{' (local)' if cluster.local else ''}", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
     if detach:

@@ -13,7 +13,8 @@ from pathlib import Path
 from gan_dist.errors import PackagingError
 from gan_dist.runs.code import ORIGIN
 
-LIMIT_BYTES = 200_000_000
+LIMIT_BYTES = 100 << 20  # what a Ray dashboard takes of a request (its DASHBOARD_CLIENT_MAX_SIZE)
+LARGEST = 10  # files that are named where it is too much
 CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 SKIPPED = {".git", ".hg", ".venv", "venv", "node_modules"} | CACHES
 SKIPPED_AT_TOP = {"runs"}
@@ -59,31 +60,23 @@ def copied_to_cluster(names: tuple[str, ...], environ: Mapping[str, str]) -> dic
 
 
 def files_to_send(folder: Path) -> dict[str, Path]:
-    """Relative name -> file, for what git would track in `folder` (or all of it where there is no git).
-
-    Raises:
-        PackagingError: together they are larger than 200 MB; the largest parts are named.
-    """
+    """Relative name -> file, for what git would track in `folder` (or all of it where there is no git)."""
     tracked = _git_files(folder)
     names = _walk(folder) if tracked is None else tracked
-    files = {name: folder / name for name in names if _wanted(folder, name)}
-    sizes: Counter[str] = Counter()
-    for name, path in files.items():
-        sizes[name.split("/", 1)[0]] += path.stat().st_size
-    if (total := sizes.total()) > LIMIT_BYTES:
-        parts = ", ".join(f"{name} ({size / 1e6:.0f} MB)" for name, size in sizes.most_common(4))
-        raise PackagingError(
-            f"code: {folder} is {total / 1e6:.0f} MB; at most {LIMIT_BYTES // 10**6} MB may be sent. "
-            f"Largest: {parts}. Name a smaller folder, or list what is not code in its .gitignore"
-        )
-    return files
+    return {name: folder / name for name in names if _wanted(folder, name)}
 
 
-def pack(environment: Environment, target: Path) -> None:
+def pack(environment: Environment, target: Path) -> int:
     """Write one archive of the code and of this very gan_dist, so that the cluster runs the same version. What was kept
     with the run stands in place of what has changed since.
 
     Equal content gives equal bytes, so that an archive the cluster already has is not sent again.
+
+    Returns:
+        Bytes of the archive.
+
+    Raises:
+        PackagingError: these are more than a cluster takes; the largest files are named.
     """
     files = files_to_send(Path(environment.code)) if environment.code else {}
     if environment.kept:
@@ -91,12 +84,22 @@ def pack(environment: Environment, target: Path) -> None:
     if not any(name.startswith("gan_dist/") for name in files):
         own = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         files |= {f"gan_dist/{path.relative_to(PACKAGE).as_posix()}": path for path in own}
+    packed: Counter[str] = Counter()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in sorted(files.items()):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = (0o755 if os.access(path, os.X_OK) else 0o644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
+            packed[name] = entry.compress_size
+    if (size := target.stat().st_size) > LIMIT_BYTES:
+        named = "".join(f"\n  {part / 2**20:6.1f} MiB  {name}" for name, part in packed.most_common(LARGEST))
+        raise PackagingError(
+            f"code: {environment.code} is {size / 2**20:.0f} MiB when packed; a cluster takes at most "
+            f"{LIMIT_BYTES >> 20} MiB. Name a smaller folder, or list what is not code in its .gitignore. "
+            f"The largest files:{named}"
+        )
+    return size
 
 
 def _git_files(folder: Path) -> list[str] | None:

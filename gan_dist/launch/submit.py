@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,11 +84,13 @@ def submit(
     environment: Environment,
     module: str = DRIVER,
     stop_grace: int = STOP_GRACE_S,
+    say: Callable[[str], None] = lambda text: None,
 ) -> str:
     """Send the request to the cluster; returns the submission id.
 
     Args:
         stop_grace: seconds that the job has to save, once it is asked to end.
+        say: hears how much is sent.
 
     Raises:
         ClusterError: the cluster is out of reach or refused the job.
@@ -111,13 +113,15 @@ def submit(
         return jobs.submit(body)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "code.zip"
-        pack(environment, archive)
+        size = pack(environment, archive)
+        say(f"sending {size / 2**20:.1f} MiB: gan_dist and {environment.code or 'no code of yours'}")
         body["runtime_env"]["working_dir"] = str(archive)
         return _submit_with_archive(jobs, body)
 
 
-def submit_plan(plan: LaunchPlan, cluster: Cluster) -> str:
-    """Send a planned run to a cluster and remember where it runs; returns the submission id.
+def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] = lambda text: None) -> str:
+    """Send a planned run to a cluster and remember where it runs; returns the submission id. `say` hears how much is
+    sent.
 
     Raises:
         UsageError: another command has just sent the same run.
@@ -131,7 +135,7 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster) -> str:
         _remember(plan, cluster)  # the driver that refuses it forgets it
     try:
         grace = plan.spec.resources.stop_grace
-        submission = submit(request, cluster, plan.environment, stop_grace=grace)
+        submission = submit(request, cluster, plan.environment, stop_grace=grace, say=say)
     except UsageError as error:
         if isinstance(error, RequestRefused) and "already exists" in str(error):
             raise UsageError(

@@ -1,5 +1,6 @@
 """What travels with a job, and in which environment it runs."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -46,12 +47,17 @@ def test_git_ignores_are_kept(code):
     assert sorted(files_to_send(code)) == [".gitignore", "nets.py", "pkg/loss.py"]
 
 
-def test_too_much_names_the_largest(code, monkeypatch):
-    monkeypatch.setattr(packaging, "LIMIT_BYTES", 2_000_000)
+def test_too_much_names_the_largest_files(code, tmp_path, monkeypatch):
+    monkeypatch.setattr(packaging, "LIMIT_BYTES", 2 << 20)
     (code / "photos").mkdir()
-    (code / "photos/a.jpg").write_bytes(b"0" * 3_000_000)
-    with pytest.raises(PackagingError, match=r"is 3 MB; at most 2 MB.*Largest: photos \(3 MB\)"):
-        files_to_send(code)
+    (code / "photos/a.jpg").write_bytes(os.urandom(3 << 20))
+    (code / "zeros.bin").write_bytes(bytes(9 << 20))
+    with pytest.raises(
+        PackagingError, match=r"(?s)is \d MiB when packed; .* at most 2 MiB.*\n +3.0 MiB  photos/a.jpg\n"
+    ):
+        pack(Environment(str(code)), tmp_path / "a.zip")
+    (code / "photos/a.jpg").unlink()
+    assert pack(Environment(str(code)), tmp_path / "b.zip") < 2 << 20, "zeros are packed"
 
 
 def test_archive_is_reproducible_and_holds_this_package(code, tmp_path):

@@ -1,0 +1,89 @@
+"""What stands in deploy/: its fields, files and commands are there. `gan-dist help cluster` says what was run of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.helpers import ROOT
+
+DEPLOY = ROOT / "deploy"
+CRD = os.environ.get("GAN_DIST_KUBERAY_CRD")  # KubeRay's helm-chart/kuberay-operator/crds/ray.io_rayjobs.yaml
+# Fields of a v1 RayJob that are used, as KubeRay 1.6 has them.
+RAYJOB = {
+    "entrypoint", "submissionMode", "backoffLimit", "activeDeadlineSeconds", "shutdownAfterJobFinishes",
+    "ttlSecondsAfterFinished", "rayClusterSpec",
+}  # fmt: skip
+CLUSTER = {"rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"}
+WORKERS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+
+
+def rayjob() -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe").load((DEPLOY / "rayjob.yaml").read_text())
+    return loaded
+
+
+def unknown(value: Any, schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Fields that a structural schema does not have, and values of other types."""
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    if schema.get("x-kubernetes-int-or-string"):
+        kinds = {}
+    if (kind := kinds.get(schema.get("type", ""))) and not isinstance(value, kind):
+        yield f"{path} is no {schema['type']}"
+    elif isinstance(value, dict) and "properties" in schema:
+        for key, inner in value.items():
+            if key in schema["properties"]:
+                yield from unknown(inner, schema["properties"][key], f"{path}.{key}")
+            elif not schema.get("x-kubernetes-preserve-unknown-fields"):
+                yield f"{path}.{key}"
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from unknown(inner, schema.get("items", {}), f"{path}[{number}]")
+
+
+def test_the_rayjob_uses_fields_that_kuberay_has() -> None:
+    job = rayjob()
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert job["spec"].keys() <= RAYJOB and job["spec"]["rayClusterSpec"].keys() <= CLUSTER
+    assert all(group.keys() <= WORKERS for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"])
+
+
+@pytest.mark.skipif(CRD is None, reason="GAN_DIST_KUBERAY_CRD names no file of KubeRay's ray.io_rayjobs.yaml")
+def test_the_rayjob_is_one_by_kuberays_own_schema() -> None:
+    assert CRD is not None
+    versions = YAML(typ="safe").load(Path(CRD).read_text())["spec"]["versions"]
+    (schema,) = [one["schema"]["openAPIV3Schema"] for one in versions if one["name"] == "v1"]
+    assert list(unknown(rayjob(), schema)) == []
+    assert list(unknown({"spec": {"entrypont": ""}}, schema)) == [".spec.entrypont"]
+
+
+def test_the_entry_point_is_a_command_that_exists() -> None:
+    from gan_dist.cli import PANELS
+
+    words = shlex.split(rayjob()["spec"]["entrypoint"])
+    assert words[0] == "gan-dist" and words[1] in PANELS["Run jobs"]
+    mounts = rayjob()["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert any(words[2].startswith(mount["mountPath"]) for mount in mounts), "where the job file is mounted"
+
+
+def test_the_image_copies_what_is_there() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    for sources in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in sources.split())
+    assert "USER ray" in text and text.index("USER ray") < text.index("ENV OMP"), "it does not run as root"
+
+
+def test_scripts_are_shell() -> None:
+    for script in DEPLOY.glob("*.sh"):
+        subprocess.run(["bash", "-n", str(script)], check=True)
+        if shutil.which("shellcheck"):
+            subprocess.run(["shellcheck", str(script)], check=True)
