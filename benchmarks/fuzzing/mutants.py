@@ -119,4 +119,4 @@ def make(draw: random.Random, folder: Path) -> Case:
 
 
 # oneDNN keeps the code that it has made for each shape of a layer: of 184 unlike jobs in one process, 1 GiB.
-SUBJECT = Subject(make, most_s=20.0, in_a_process=40)
+SUBJECT = Subject(make, most_s=20.0, in_a_process=10)
