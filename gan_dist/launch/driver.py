@@ -45,8 +45,8 @@ def drive(request: RunRequest, emit: Emit, connect: Callable[[], None]) -> int:
     from gan_dist.execution.attempt import Attempt
 
     attempt = Attempt(request, emit, stop, hurry=stop)
-    logging.getLogger("ray").setLevel(logging.WARNING)
     connect()
+    logging.getLogger("ray").setLevel(logging.WARNING)  # again, as it has set up its own
     listen_for(lambda _: stop.set())  # Ray has put a handler of its own in place of ours, which saves nothing
     return attempt.run(run_in_turn)
 

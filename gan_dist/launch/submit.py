@@ -15,10 +15,12 @@ from gan_dist.errors import ClusterError, RequestRefused, UsageError
 from gan_dist.launch.cluster.jobs_api import DRIVER, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
+from gan_dist.launch.storage_probe import check_storage_is_seen
 from gan_dist.runs.deletion import delete_run
 from gan_dist.runs.index import forget_run, remember_run
 from gan_dist.runs.request import VARIABLE, RunRequest
 from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.sections import STOP_GRACE_S
 
 if TYPE_CHECKING:
@@ -125,10 +127,13 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] =
 
     Raises:
         UsageError: another command has just sent the same run.
+        StorageError: the cluster does not see the folder that it is to be stored in.
         ClusterError, PackagingError: as `submit`; of a new run nothing is left then.
     """
     run, request = plan.run, plan.request
     fresh = request.attempt == 1
+    if not cluster.local and run.folder.local is not None:
+        check_storage_is_seen(Folder(run.uri.rpartition("/")[0]), JobsClient(cluster))
     # From here on a new run is known, even if its driver never starts.
     made = fresh and cluster.local and _claim(run, request)
     if fresh:

@@ -105,6 +105,13 @@ def undisturbed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return dict(json.loads(sorted((run / "checkpoints").glob("*/meta.json"))[-1].read_text())["checksums"])
 
 
+def test_a_folder_that_the_head_does_not_see_is_refused(fleet: Fleet) -> None:
+    asked = fleet.start("submit", "job.yaml", "--name", "unseen", "--address", fleet.network.url)
+    told, _ = asked.communicate(timeout=PATIENCE_S)
+    assert asked.returncode == 2 and "does not see" in told and "Traceback" not in told, told
+    assert not (fleet.root / "runs").exists()
+
+
 def test_a_lost_machine_ends_no_run_that_can_go_on(fleet: Fleet, undisturbed: dict[str, str]) -> None:
     following = fleet.submit("lost")
     fleet.wait_for_checkpoints("lost", 2, following)

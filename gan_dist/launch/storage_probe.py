@@ -1,0 +1,46 @@
+"""Whether a cluster sees the folder that a run is to be stored in, asked before anything is sent there."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+
+from gan_dist.errors import StorageError
+from gan_dist.launch.cluster.jobs_api import JobsClient
+from gan_dist.launch.run_status import ENDED
+from gan_dist.runs.storage import Folder
+
+PATIENCE_S = 120.0
+LOOK_EVERY_S = 0.5
+
+
+def check_storage_is_seen(storage: Folder, jobs: JobsClient) -> None:
+    """Write a small file into a local folder, and have a job look for it on the cluster's head.
+
+    Raises:
+        StorageError: the head does not see it, as where the cluster is another machine that a tunnel leads to.
+    """
+    assert storage.local is not None
+    name = f".gan-dist-probe-{secrets.token_hex(8)}"
+    fresh = not storage.local.exists()
+    storage.write(name, b"")
+    path = storage.local.absolute() / name
+    try:
+        job = jobs.submit({"entrypoint": f"test -e {shlex.quote(str(path))}", "submission_id": name[1:]})
+        end = time.monotonic() + PATIENCE_S
+        while (status := jobs.info(job)["status"]) not in ENDED:
+            if time.monotonic() > end:
+                return  # a busy cluster; the run's own start says more
+            time.sleep(LOOK_EVERY_S)
+        jobs.delete(job)
+    finally:
+        storage.delete(name)
+        if fresh:
+            storage.local.rmdir()
+    if status != "SUCCEEDED":
+        raise StorageError(
+            f"storage: {storage.uri!r} is a folder of this machine, which the cluster at {jobs.cluster.address} does "
+            "not see; use a bucket (s3://bucket/runs), or a folder that both have mounted at the same path "
+            "(file:///shared/runs)"
+        )
