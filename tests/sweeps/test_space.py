@@ -260,5 +260,5 @@ def test_durations(written: object, seconds: float) -> None:
 
 
 def test_a_wrong_duration() -> None:
-    with pytest.raises(ValidationError, match=r"unknown unit 'hour' in '2 hour' \(allowed: s, min, h, d\)"):
+    with pytest.raises(ValidationError, match=r"unknown unit 'hour' in '2 hour' \(allowed: s, min, m, h, d\)"):
         section(time_budget="2 hour")
