@@ -115,6 +115,7 @@ class Batch:
         rng: randomness for `purpose`, keyed by position: the same for any number of workers.
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.
         differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
+        threshold: the objective's, as `Objective` says; set by the stage.
     """
 
     n: int
@@ -124,6 +125,7 @@ class Batch:
     rng: Callable[[str], Rng]
     make_fakes: Callable[[Batch], Tensor]
     differentiated: frozenset[Which] = frozenset()
+    threshold: float | None = 0.0
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
 
@@ -176,7 +178,8 @@ class Objective(Protocol):
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
     `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
     beyond these contracts that they must have; `problems(networks)`, in words what keeps it from training these, asked
-    before anything starts; `modality = "text"` where it is for text only.
+    before anything starts; `modality = "text"` where it is for text only; `threshold`, the logit between real and fake
+    if that is not 0, None where only differences between logits mean something, as of a critic.
     """
 
     @property

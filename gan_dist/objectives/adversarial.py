@@ -7,6 +7,7 @@ discriminator).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,6 +57,8 @@ class LeastSquares:
     Args:
         d_steps: D steps for each G step, each on fresh data.
     """
+
+    threshold: ClassVar[float | None] = 0.5
 
     def __init__(self, *, d_steps: int = 1) -> None:
         self.phases = alternating_phases(d_steps)
