@@ -290,7 +290,9 @@ def _r3gan(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
         "objective: {use: relativistic}  # real and generated images compared in pairs",
         *_both_penalties(f"{{cosine: {{from: {gamma:g}, to: {gamma / 10:g}, over: {over}}}}}"),
         f"augment: {{use: ada, p: {{cosine: {{from: 0, to: {p}, over: {over}}}}}, colour: 0.5, cutout: 1}}",
-        f"optimizer: {{use: adam, lr: {{cosine: {{from: 2e-4, to: 5e-5, over: {over}}}}}, betas: [0.0, 0.99]}}",
+        "optimizer:",
+        f"  lr: {{cosine: {{from: 2e-4, to: 5e-5, over: {over}}}}}",
+        f"  betas: [0.0, {{cosine: {{from: 0.9, to: 0.99, over: {over}}}}}]",
     ]
 
 
