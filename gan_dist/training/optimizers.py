@@ -73,7 +73,7 @@ class OtherOptimizer:
         self._set(values)
 
     def drive(self, lr: float, values: Mapping[str, float]) -> None:
-        plain = {key: value for key, value in values.items() if not key.startswith("betas.")}
+        plain: dict[str, Any] = {key: value for key, value in values.items() if not key.startswith("betas.")}
         if len(plain) < len(values):
             plain["betas"] = driven_betas(self.optimizer.param_groups[0]["betas"], values, self.lazy)
         self._set({"lr": lr, **plain})

@@ -358,14 +358,11 @@ def _judged(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
     lines = ["metrics:", f"  - {{use: {use}, {by}, samples: {samples}}}  # {why}; {_why_features(machine, recipe)}"]
     if few:
         lines.append(f"  - {{use: memorised, {by}, samples: 1k}}  # the share of samples that are copies")
-    lines.append(f"keep: {{best: 1, metric: {name}_{recipe.features}}}  # beside the newest two")
+    lines.append(f"keep: {{best: 1, metric: {name}}}  # beside the newest two")
     if few:
         lines.append(f"stop_when: {{metric: memorised, above: {COPIES}}}  # what is learnt then is the images by heart")
     else:
-        lines.append(
-            f"# stop_when: {{metric: {name}_{recipe.features}, below: N}}  "
-            "# `gan-dist evaluate` shows what real images have"
-        )
+        lines.append(f"# stop_when: {{metric: {name}, below: N}}  # `gan-dist evaluate` shows what real images have")
     return lines
 
 
