@@ -228,8 +228,8 @@ def _fastgan(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]
     rebuilds = "decoders: true  # D rebuilds real images, so that it keeps looking at all of them"
     return [
         *_networks(recipe, generator, [*discriminator, rebuilds]),
-        f"objective: [{{use: hinge}}, {{use: reconstruction{_distance(recipe)}}}]",
-        "augment: {use: diffaugment}  # D never sees an image twice the same",
+        f"objective: [{{use: hinge, margin_noise: 0.2}}, {{use: reconstruction{_distance(recipe)}}}]",
+        "augment: {use: diffaugment, policy: [color, translation]}  # D never sees an image twice the same",
         "optimizer: {use: adam, lr: 2e-4, betas: [0.5, 0.999]}  # the authors'",
     ]
 
