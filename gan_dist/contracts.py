@@ -230,7 +230,8 @@ class Generator(Protocol):
 class Discriminator(Protocol):
     """Judges samples: logits [B] or [B, ...], larger for real.
 
-    Optional: `features(x, cond)`, what the logits are made of, [B, F]; of text `endings`, as textcnn has it.
+    Optional: `image_blocks()`, lists of its modules, those next to the image first, of which a job may freeze some;
+    `features(x, cond)`, what the logits are made of, [B, F]; of text `endings`, as textcnn has it.
     """
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...

@@ -125,6 +125,15 @@ class Discriminator(nn.Module):
         self.head = _linear(top, top if classes else 1)
         self.embed = _linear(classes, top, gain=1 / math.sqrt(top)) if classes else None
 
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """The stages, with what comes before each: the image's first convolution, or a change of channels."""
+        blocks: list[list[nn.Module]] = [[]]
+        for part in self.first:
+            blocks[-1].append(part)
+            if isinstance(part, nn.Sequential):
+                blocks.append([])
+        return [*blocks[:-1], [*blocks[-1], self.last]]
+
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = self.first(x)
         with full_precision(x):

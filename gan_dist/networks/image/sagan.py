@@ -100,6 +100,10 @@ class Discriminator(nn.Module):
         self.embed = SpectralLinear(classes, widths[-1], bias=False) if classes else None
         self.classes = classes
 
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """The residual blocks."""
+        return [[block] for block in self.blocks]
+
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x)
