@@ -220,6 +220,8 @@ class Generator(Protocol):
     """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, `input_channels` to the constructor.
 
     Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
+    `stage_names()`, beginnings of its weights' names by others that do not depend on the size of the image, and
+    `begins_at_zero`, beginnings of names of what it adds to its picture at a size: for `--from` another size.
     """
 
     def draw(self, n: int, rng: Rng) -> Any: ...
@@ -231,6 +233,7 @@ class Discriminator(Protocol):
     """Judges samples: logits [B] or [B, ...], larger for real.
 
     Optional: `image_blocks()`, lists of its modules, those next to the image first, of which a job may freeze some;
+    `stage_names()`, as a generator has it;
     `features(x, cond)`, what the logits are made of, [B, F]; of text `endings`, as textcnn has it.
     """
 

@@ -147,8 +147,12 @@ def test_a_run_starts_from_a_published_file(tmp_path: Path, monkeypatch: pytest.
         assert all(torch.allclose(found[one], tensor, atol=1e-6) for one, tensor in ours[key].state_dict().items()), (
             name
         )
-    code, _, err = cli("submit", "job.yaml", "--local", "--from", file, "-o", "generator.w=6")
-    assert code != 0 and "generator: the stored weights are of another network" in err
+    code, out, err = cli(
+        "submit", "job.yaml", "--local", "--from", file, "-o", "data.size=32", "-o", "freeze.discriminator=1"
+    )
+    assert code == 0 and "warning: --from: generator: " in out + err and "begin anew: layers.5" in out + err
+    code, out, err = cli("submit", "job.yaml", "--local", "--from", file, "-o", "generator={use: dcgan, width: 4}")
+    assert code != 0 and "generator: the stored weights are of another network" in out + err
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
