@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -238,6 +239,44 @@ class Discriminator(Protocol):
     """
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+
+Shown = Image.Image | list[str]
+
+
+class TrackedRun(NamedTuple):
+    """What a tracker is told of the run that it shows.
+
+    Attributes:
+        id: the run's, the same in every attempt.
+        uri: of its folder.
+        folder: where files of a tracker's own may lie on this machine.
+        job: as plain values, with what it does not say.
+        seen: samples seen where this attempt begins.
+    """
+
+    id: str
+    uri: str
+    folder: str
+    job: Mapping[str, Any]
+    seen: int
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Shows a run elsewhere: a class whose constructor takes `run`, a `TrackedRun`, and the arguments of the job.
+
+    Its methods are called on a thread of its own, one at a time. What it raises is told once, and the run goes on.
+    """
+
+    def scalars(self, values: dict[str, float], seen: int) -> None:
+        """Numbers by tag, as TensorBoard has them."""
+
+    def samples(self, name: str, shown: Shown, seen: int) -> None:
+        """A grid as a picture of PIL, or sentences; `real` ones once."""
+
+    def finish(self, finished: bool) -> None:
+        """The run has ended, or this attempt at it."""
 
 
 @runtime_checkable

@@ -29,8 +29,10 @@ from gan_dist.spec.sections import (
     ResourcesSpec,
     StandingSpec,
     StopSpec,
+    TrackerSpec,
     laid_on,
     one_or_more,
+    other_trackers,
 )
 from gan_dist.spec.sweep import SchedulerSpec, SweepSpec
 
@@ -55,6 +57,7 @@ __all__ = [
     "StopSpec",
     "SweepSpec",
     "TextData",
+    "TrackerSpec",
 ]
 
 CONFLICT = "conflict"
@@ -169,6 +172,9 @@ class JobSpec(Section):
     compile: Truth = Field(
         default=False,
         description="Whether to compile networks (slower start, faster steps); lstm, rmc and transformer never are.",
+    )
+    trackers: Annotated[tuple[TrackerSpec, ...], BeforeValidator(other_trackers)] = Field(
+        default=(), description="Where the run is shown besides TensorBoard, whose files every run has."
     )
     every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
     keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")

@@ -288,6 +288,27 @@ class PenaltySpec(ComponentSpec):
     )
 
 
+TENSORBOARD = "tensorboard"
+
+
+class TrackerSpec(ComponentSpec):
+    """Where else a run is shown while it trains."""
+
+    use: str = Field(description="wandb, mlflow, or your own as `package.module:Name` (`gan-dist help tensorboard`).")
+
+
+def other_trackers(written: object) -> object:
+    """Leaves out TensorBoard, whose files are part of every run: naming it changes nothing."""
+    if not isinstance(written, Sequence) or isinstance(written, str):
+        return written
+    return [one for one in written if not is_tensorboard(one)]
+
+
+def is_tensorboard(written: object) -> bool:
+    """Whether TensorBoard is named, which is no tracker."""
+    return written in (TENSORBOARD, {"use": TENSORBOARD})
+
+
 class FeaturesSpec(ComponentSpec):
     """What images are compared by, and its arguments."""
 
