@@ -19,7 +19,7 @@ from gan_dist.spec.job import MetricSpec
 from tests.helpers import CPU, never, rows_of, small
 
 HALF = 898
-VALUES = ("fd", "kid", "precision", "recall", "density", "coverage")
+VALUES = ("fd", "kid_all_pairs", "precision", "recall", "density", "coverage")
 MORE = ("class_fd", "memorised", "nearest", "diversity", "class_score")
 Part = tuple[Tensor, Tensor]
 

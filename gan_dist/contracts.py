@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -115,6 +116,7 @@ class Batch:
         rng: randomness for `purpose`, keyed by position: the same for any number of workers.
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.
         differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
+        threshold: the objective's, as `Objective` says; set by the stage.
     """
 
     n: int
@@ -124,6 +126,7 @@ class Batch:
     rng: Callable[[str], Rng]
     make_fakes: Callable[[Batch], Tensor]
     differentiated: frozenset[Which] = frozenset()
+    threshold: float | None = 0.0
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
 
@@ -176,7 +179,8 @@ class Objective(Protocol):
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
     `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
     beyond these contracts that they must have; `problems(networks)`, in words what keeps it from training these, asked
-    before anything starts; `modality = "text"` where it is for text only.
+    before anything starts; `modality = "text"` where it is for text only; `threshold`, the logit between real and fake
+    if that is not 0, None where only differences between logits mean something, as of a critic.
     """
 
     @property
@@ -217,6 +221,8 @@ class Generator(Protocol):
     """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, `input_channels` to the constructor.
 
     Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
+    `stage_names()`, beginnings of its weights' names by others that do not depend on the size of the image, and
+    `begins_at_zero`, beginnings of names of what it adds to its picture at a size: for `--from` another size.
     """
 
     def draw(self, n: int, rng: Rng) -> Any: ...
@@ -227,10 +233,50 @@ class Generator(Protocol):
 class Discriminator(Protocol):
     """Judges samples: logits [B] or [B, ...], larger for real.
 
-    Optional: `features(x, cond)`, what the logits are made of, [B, F]; of text `endings`, as textcnn has it.
+    Optional: `image_blocks()`, lists of its modules, those next to the image first, of which a job may freeze some;
+    `stage_names()`, as a generator has it;
+    `features(x, cond)`, what the logits are made of, [B, F]; of text `endings`, as textcnn has it.
     """
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
+
+Shown = Image.Image | list[str]
+
+
+class TrackedRun(NamedTuple):
+    """What a tracker is told of the run that it shows.
+
+    Attributes:
+        id: the run's, the same in every attempt.
+        uri: of its folder.
+        folder: where files of a tracker's own may lie on this machine.
+        job: as plain values, with what it does not say.
+        seen: samples seen where this attempt begins.
+    """
+
+    id: str
+    uri: str
+    folder: str
+    job: Mapping[str, Any]
+    seen: int
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Shows a run elsewhere: a class whose constructor takes `run`, a `TrackedRun`, and the arguments of the job.
+
+    Its methods are called on a thread of its own, one at a time. What it raises is told once, and the run goes on.
+    """
+
+    def scalars(self, values: dict[str, float], seen: int) -> None:
+        """Numbers by tag, as TensorBoard has them."""
+
+    def samples(self, name: str, shown: Shown, seen: int) -> None:
+        """A grid as a picture of PIL, or sentences; `real` ones once."""
+
+    def finish(self, finished: bool) -> None:
+        """The run has ended, or this attempt at it."""
 
 
 @runtime_checkable

@@ -1,7 +1,9 @@
 """Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676): changes that come with probability p.
 
 As long as p is below about 0.8 they do not leak into what G makes. p is a number, follows a schedule, or follows D: it
-rises while D is sure of the real samples, which is how overfitting shows, and falls when it is not.
+rises while D is sure of the real samples, which is how overfitting shows, and falls when it is not. The sign of D's
+logits shows it where the loss gives them a zero. A relativistic or Wasserstein loss is the same when a number is
+added to all logits, so there real samples are held against generated ones.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ class Ada:
 
     Args:
         p: probability of each change, in [0, 1]; where it begins if `target` is given.
-        target: the mean sign of D's logits on real samples that p is steered to, in (0, 1), 0.6 in the paper; null
-            for a p that does not adapt.
+        target: the mean sign that p is steered to, in (0, 1), of D's logits on real samples, 0.6 in the paper; with
+            relativistic and Wasserstein losses of their lead over those on generated ones. null for a p that does not
+            adapt.
         ramp: images in which p can go from 0 to 1 while it adapts.
         blit: factor of p for mirror, quarter turns and whole pixels, in [0, 1].
         geometry: factor of p for scale, turns, stretch and parts of pixels, in [0, 1].
@@ -81,7 +84,11 @@ class Ada:
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
         logits = batch.discriminate(nets, "real").logits
-        return {"p": watch(torch.as_tensor(self.p, device=logits.device)), "real_sign": watch(logits.sign())}
+        if batch.threshold is None:
+            sure = {"lead_sign": watch((logits - batch.discriminate(nets, "fakes").logits).sign())}
+        else:
+            sure = {"real_sign": watch((logits - batch.threshold).sign())}
+        return {"p": watch(torch.as_tensor(self.p, device=logits.device)), **sure}
 
     def state(self) -> dict[str, Tensor]:
         if self.target is None:
@@ -91,7 +98,8 @@ class Ada:
 
     def _adapt(self, means: dict[str, Tensor], images: int) -> None:
         """Every few steps p moves up or down by a fixed amount (section 3.1)."""
-        self.signs = self.signs.to(means["real_sign"].device) + means["real_sign"]
+        sign = next(means[name] for name in ("real_sign", "lead_sign") if name in means)
+        self.signs = self.signs.to(sign.device) + sign
         self.steps += 1
         if self.steps.item() % ADAPT_EVERY == 0:
             assert isinstance(self.p, Tensor) and self.target is not None

@@ -54,6 +54,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "sample": sample.sample,
         "evaluate": evaluate.evaluate,
         "export": sample.export,
+        "import": sample.import_model,
         "compare": evaluate.compare,
         "check": jobs.check,
     },

@@ -86,12 +86,22 @@ def init(
             help="Pixels to train at, 64 or 64x96 (height x width), instead of what fits the images.",
         ),
     ] = None,
+    lasts: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="How long the run may take on this machine: 20m, 2h, 3d."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="dcgan, fastgan, projected, stylegan2 or r3gan, instead of what fits best."),
+    ] = None,
+    overrides: Set = None,
 ) -> None:
     """Look at images and print a job that fits them and this machine: gan-dist init SRC > job.yaml"""
     from gan_dist.launch.init.images import write_job
     from gan_dist.spec.image_size import parse_size_text
 
-    sys.stdout.write(write_job(source, None if size is None else parse_size_text(size)))
+    wanted = None if size is None else parse_size_text(size)
+    sys.stdout.write(write_job(source, wanted, lasts=lasts, recipe=recipe, overrides=overrides or ()))
 
 
 def check(

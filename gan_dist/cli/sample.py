@@ -306,3 +306,32 @@ def export(
     say(f"exported to {out}: {', '.join(path.name for path in written)}")
     if form == "safetensors":
         say(f"use it      gan_dist.load({str(out)!r}).sample(64)")
+
+
+def import_model(
+    file: Annotated[Path, typer.Argument(help="A published pickle: StyleGAN2 of NVIDIA's, or R3GAN.", metavar="FILE")],
+    out: Annotated[Path, typer.Argument(help="Folder for the generator; made if it is not there.", metavar="OUT")],
+    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    license_name: Annotated[str, typer.Option("--license", help="The one that the file came with.")] = "unknown",
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Read a model that others published, running nothing in it, and write its generator as `export` does."""
+    from gan_dist.generation.export import export_model
+    from gan_dist.generation.published_models import imported_model, read_published
+
+    found = read_published(file)
+    written = export_model(imported_model(found, weights), out, weights=weights, license_name=license_name, force=force)
+    if as_json:
+        networks = {name: {"use": found.use, **args} for name, args in found.arguments.items()}
+        files = [str(path) for path in written]
+        emit({"folder": str(out), "files": files, "networks": networks, "left_out": found.left_out})
+        return
+    for text in found.left_out:
+        say(f"warning: {text}", aside=True)
+    say(f"imported to {out}: {', '.join(path.name for path in written)}")
+    say(f"use it      gan_dist.load({str(out)!r}).sample(64)")
+    say(f"train on    gan-dist submit JOB.yaml --from {file}, with these networks:")
+    for name, arguments in found.arguments.items():
+        told = ", ".join(f"{key}: {value}" for key, value in {"use": found.use, **arguments}.items())
+        say(f"            {name}: {{{told}}}")

@@ -30,8 +30,8 @@ From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Start from the weights of another run or checkpoint.",
-        metavar="RUN",
+        help="Start from the weights of another run or checkpoint, or of a published pickle.",
+        metavar="RUN|FILE.pkl",
         autocompletion=options.complete_run,
     ),
 ]

@@ -14,6 +14,7 @@ from gan_dist.registry import lookup
 from gan_dist.registry.build import KINDS
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.spec.amounts import Amount
+from gan_dist.spec.durations import duration_words
 from gan_dist.spec.job import ComponentSpec, JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.spec.sections import EverySpec, KeepSpec
@@ -106,8 +107,8 @@ def estimate_needs(rehearsal: Rehearsal) -> list[str]:
     grids = images // clock.samples(spec.every.grid) + 8
     disk = one * (spec.keep.last + spec.keep.best + 1) + 2 * grid * grids + ROOM_FOR_SCALARS
     aside = _metrics_s(spec, reports, images // clock.samples(spec.every.metrics) + 1)
-    metrics = f", {_duration(aside)} of it for metrics" if spec.metrics else ""
-    lasts = _duration(training + aside)
+    metrics = f", {duration_words(aside)} of it for metrics" if spec.metrics else ""
+    lasts = duration_words(training + aside)
     return [
         f"rehearsed {STEPS} iterations, a grid, a checkpoint, and a resume for {TIMED} more",
         f"full run  {images:,} samples at {images / training:,.0f} samples/s: about {lasts}{metrics}",
@@ -130,13 +131,3 @@ def _metrics_s(spec: JobSpec, reports: list[dict[str, float]], times: int) -> fl
     found = [report["speed/metrics_s"] for report in reports if "speed/metrics_s" in report]
     most = max((metric.samples.value for metric in spec.metrics), default=0)
     return times * min(found, default=0.0) * max(1.0, most / MEASURED)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"

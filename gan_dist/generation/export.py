@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 import io
 import json
 import logging
+import math
 import os
 import tempfile
 import warnings
@@ -29,6 +30,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 
+from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation import exported_model
@@ -40,7 +42,7 @@ from gan_dist.spec.problems import suggestion
 
 Form = Literal["safetensors", "torch", "onnx"]
 FILES: dict[str, str] = {"safetensors": exported_model.WEIGHTS, "torch": "model.pt2", "onnx": "model.onnx"}
-SHOWN = 64
+SHOWN, LEAST_SHOWN, SHOWN_PIXELS = 64, 4, 1 << 20
 
 
 def export(
@@ -68,11 +70,18 @@ def export(
     """
     if form not in get_args(Form):
         raise UsageError(f"--format: unknown form {form!r}{suggestion(form, get_args(Form))}")
-    if not force and out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
+    _check_empty(out, force)
     if exported_model.is_exported(run):
         raise UsageError(f"{run!r} is exported already; name the run or checkpoint it came from")
     model = load(run, weights=weights, trust_code=trust_code)
+    return export_model(model, out, form=form, weights=weights, license_name=license_name, force=force)
+
+
+def export_model(
+    model: Model, out: Path, *, form: str = "safetensors", weights: str = "ema", license_name: str, force: bool
+) -> list[Path]:
+    """Write a model's generator into a folder, as `export` does; `weights` says which ones it has."""
+    _check_empty(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
         written = _written(model, Path(scratch), form=form, weights=weights, license_name=license_name)
@@ -80,6 +89,11 @@ def export(
         for path in written:
             os.replace(path, out / path.name)
     return [out / path.name for path in written]
+
+
+def _check_empty(out: Path, force: bool) -> None:
+    if not force and out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
 
 
 def _written(model: Model, folder: Path, *, form: str, weights: str, license_name: str) -> list[Path]:
@@ -116,7 +130,11 @@ def _shown(model: Model) -> Sheet:
     """Samples for the model card; of pairs, made of inputs that it was trained on."""
     if model.modality.needs_data:
         return model.modality.sheet(model.generator, trained_on(model), model.spec.seed, torch.device("cpu"))[0]
-    return render_sheet(next(model.sample_chunks(SHOWN)), model.facts, model.conditions_of(SHOWN))
+    shown = SHOWN
+    if isinstance(model.facts, ImageFacts):
+        # Large pictures take seconds each on a CPU, and a card needs no more than a page of them.
+        shown = min(SHOWN, max(LEAST_SHOWN, SHOWN_PIXELS // math.prod(model.facts.shape[1:])))
+    return render_sheet(next(model.sample_chunks(shown)), model.facts, model.conditions_of(shown))
 
 
 def _run_of(model: Model) -> RunFolder:

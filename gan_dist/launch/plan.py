@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gan_dist.runs.checkpoint import Checkpoint
     from gan_dist.spec.amounts import Amount
 
+IMPORTED = ".imported"  # beside the runs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
@@ -232,7 +233,7 @@ def _start(
 
     if spec.sweep is not None:
         raise UsageError("--from: the trials of a sweep begin from nothing; give a job without sweep")
-    source, names = _checkpoint_of(ref, storage, warn), list(spec.network_specs)
+    source, names = _checkpoint_of(ref, storage, spec, warn), list(spec.network_specs)
     for name in only:
         if name not in names:
             raise UsageError(f"--only: {name!r} is no network of this job{suggestion(name, names)}")
@@ -241,9 +242,13 @@ def _start(
     return InitialWeights(source.folder.uri, only)
 
 
-def _checkpoint_of(ref: str, storage: str | None, warn: Callable[[str], None]) -> Checkpoint:
+def _checkpoint_of(ref: str, storage: str | None, spec: JobSpec, warn: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint that a person means, or one made of a published file, beside the runs, where workers find it."""
+    from gan_dist.generation.published_models import is_published, published_checkpoint
     from gan_dist.runs.checkpoint import Checkpoint, newest
 
+    if is_published(ref):
+        return published_checkpoint(ref, storage_root(storage, spec.storage).child(IMPORTED), warn)
     if (at := Folder.at(ref)).exists("meta.json"):
         Checkpoint(at).verify()
         return Checkpoint(at)

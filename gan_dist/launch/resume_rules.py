@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "metrics",
     "stop_when",
     "standing",
+    "trackers",
     "keep",
     "resources",
     "environment",

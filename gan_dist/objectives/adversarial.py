@@ -7,6 +7,7 @@ discriminator).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,6 +58,8 @@ class LeastSquares:
         d_steps: D steps for each G step, each on fresh data.
     """
 
+    threshold: ClassVar[float | None] = 0.5
+
     def __init__(self, *, d_steps: int = 1) -> None:
         self.phases = alternating_phases(d_steps)
 
@@ -77,18 +80,28 @@ class Hinge:
 
     Args:
         d_steps: D steps for each G step, each on fresh data.
+        margin_noise: each 1 becomes a random number between 1 minus this and 1, for each logit anew; 0.2 in FastGAN's
+            code (Liu et al. 2021, arXiv 2101.04775), in [0, 1].
     """
 
-    def __init__(self, *, d_steps: int = 1) -> None:
+    def __init__(self, *, d_steps: int = 1, margin_noise: float = 0.0) -> None:
+        if not 0 <= margin_noise <= 1:
+            raise ValueError(f"margin_noise must be in [0, 1], not {margin_noise}")
         self.phases = alternating_phases(d_steps)
+        self.margin_noise = margin_noise
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        def margin(logits: Tensor, kind: str) -> Tensor | float:
+            if not self.margin_noise:
+                return 1.0
+            return 1 - self.margin_noise * batch.rng(f"margin of {kind}").uniform(*logits.shape[1:])
+
         return adversarial_terms(
             phase,
             nets,
             batch,
-            lambda real: F.relu(1 - real),
-            lambda fake: F.relu(1 + fake),
+            lambda real: F.relu(margin(real, "real") - real),
+            lambda fake: F.relu(margin(fake, "fake") + fake),
             lambda fake: -fake,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +20,8 @@ class Relativistic:
     Args:
         d_steps: D steps for each G step, each on fresh data.
     """
+
+    threshold: ClassVar[float | None] = None
 
     def __init__(self, *, d_steps: int = 1) -> None:
         self.phases = phases_with_reals(d_steps)
@@ -42,6 +46,7 @@ class RelativisticAverage:
     """
 
     couples_batch = True
+    threshold: ClassVar[float | None] = None
 
     def __init__(self, *, d_steps: int = 1) -> None:
         self.phases = phases_with_reals(d_steps)
@@ -70,4 +75,5 @@ def scores_of_both(nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def watch_scores(real: Tensor, fake: Tensor) -> dict[str, Term]:
-    return {"real_logits": watch(real), "fake_logits": watch(fake)}
+    """Means of the logits, which may drift together, and of their difference, which means something."""
+    return {"real_logits": watch(real), "fake_logits": watch(fake), "real_minus_fake": watch(real - fake)}

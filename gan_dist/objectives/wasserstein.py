@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from gan_dist.contracts import Batch, Nets, Term, mean_over, watch
+from gan_dist.contracts import Batch, Nets, Term, mean_over
 from gan_dist.objectives.adversarial import alternating_phases
+from gan_dist.objectives.relativistic import watch_scores
 
 
 class Wasserstein:
@@ -18,6 +21,8 @@ class Wasserstein:
         d_steps: D steps for each G step, each on fresh data.
         clip: after each of its steps D's weights are cut to [-clip, clip] (algorithm 1, with 0.01); null for not.
     """
+
+    threshold: ClassVar[float | None] = None
 
     def __init__(self, *, d_steps: int = 5, clip: float | None = None) -> None:
         self.phases = alternating_phases(d_steps)
@@ -32,7 +37,7 @@ class Wasserstein:
         if phase == "G":
             return {"adversarial": mean_over(-batch.discriminate(nets, "fakes").logits)}
         real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
-        return {"adversarial": mean_over(fake - real), "real_logits": watch(real), "fake_logits": watch(fake)}
+        return {"adversarial": mean_over(fake - real), **watch_scores(real, fake)}
 
     @torch.no_grad()
     def _cut(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["generator", "discriminator", "network", "objective", "penalty", "augment", "metric", "extractor"]
+Kind = Literal[
+    "generator", "discriminator", "network", "objective", "penalty", "augment", "metric", "extractor", "tracker"
+]
 
 ALIASES: dict[Kind, dict[str, str]] = {
     "generator": {
@@ -112,5 +114,9 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "clip": "gan_dist.metrics.features.pretrained:Clip",
         "dinov2": "gan_dist.metrics.features.pretrained:Dinov2",
         "lpips": "gan_dist.metrics.features.pretrained:Lpips",
+    },
+    "tracker": {
+        "wandb": "gan_dist.training.trackers.wandb:Wandb",
+        "mlflow": "gan_dist.training.trackers.mlflow:Mlflow",
     },
 }

@@ -12,6 +12,7 @@ from gan_dist.distributed.first_weights import first_weights
 from gan_dist.distributed.lanes import seed_of
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
+from gan_dist.registry.freezing import freeze
 from gan_dist.spec.job import JobSpec
 
 KINDS: dict[str, lookup.Kind] = {"generator": "generator", "discriminator": "discriminator"}
@@ -24,13 +25,18 @@ def build_networks(spec: JobSpec, facts: DataFacts, names: Collection[str] | Non
         names: of those that are wanted; None for all.
 
     Raises:
-        ValueError: a constructor refused its arguments; the text begins with the network's key.
+        ValueError: a constructor refused its arguments, or there is no such part to freeze; the text begins with the
+            network's key.
     """
-    return {
+    found = {
         name: _seeded(spec.seed, name, KINDS.get(name, "network"), component.use, component.args, facts.provided)
         for name, component in spec.network_specs.items()
         if names is None or name in names
     }
+    for name, what in spec.freeze.items():
+        if name in found:
+            freeze(found[name], what, f"freeze.{name}")
+    return found
 
 
 def _seeded(

@@ -10,7 +10,7 @@ from gan_dist.registry.signatures import Param
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.fields import OWN_NAME
 from gan_dist.spec.job import JobSpec
-from gan_dist.spec.sections import NETWORK_KEYS, OURS, OptimizerSpec
+from gan_dist.spec.sections import NETWORK_KEYS, OURS, TENSORBOARD, OptimizerSpec
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 MODELS: dict[Kind, str] = {
@@ -18,6 +18,7 @@ MODELS: dict[Kind, str] = {
     "penalty": "PenaltySpec",
     "metric": "MetricSpec",
     "extractor": "FeaturesSpec",
+    "tracker": "TrackerSpec",
 }
 
 
@@ -75,6 +76,7 @@ def _place_slots(job: dict[str, Any], stage: dict[str, Any]) -> None:
     job["objective"]["anyOf"] = [*objectives, null]
     job["penalties"] |= penalties
     job["metrics"] |= {"type": "array", "items": _reference("metric")}
+    job["trackers"] |= {"type": "array", "items": {"anyOf": [_reference("tracker"), {"const": TENSORBOARD}]}}
     job["optimizer"] |= _without_further_arguments()
     stage["objective"] = {"description": stage["objective"]["description"], "anyOf": objectives}
     stage["penalties"]["anyOf"] = [penalties, null]

@@ -298,6 +298,7 @@ PROVIDED: dict[Kind, dict[str, str]] = {
 }
 PROVIDED["metric"] = {"codec": "data.tokens", "held_out": "data.test", "oracle": "data.source"}
 PROVIDED["metric"] |= {"class_counts": "data.labels"}
+PROVIDED["tracker"] = {"run": "name"}
 
 
 PLURAL: dict[Modality, str] = {"image": "images", "pair": "pairs of images", "text": "text"}

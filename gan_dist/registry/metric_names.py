@@ -118,6 +118,9 @@ def resolve_metric(asked: str, names: Mapping[str, str]) -> str:
         return asked
     found = [name for name, value in names.items() if value == asked]
     found = found or [name for name in names if name.startswith(f"{asked}_")]
+    # Of a value and what is said of it, such as its standard error, the value is meant.
+    plain = [name for name in found if all(names[other].startswith(names[name]) for other in found)]
+    found = plain if len(plain) == 1 else found
     if len(found) == 1:
         return found[0]
     if found:

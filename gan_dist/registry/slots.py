@@ -11,6 +11,7 @@ from gan_dist.registry.aliases import ALIASES, Kind
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.problems import Keys, suggestion
+from gan_dist.spec.sections import is_tensorboard
 
 Roots = Sequence[str | Path]
 
@@ -58,6 +59,9 @@ def component_slots(tree: Mapping[str, Any]) -> Iterator[ComponentSlot]:
         yield from _slot("metric", ("metrics", index), written)
         if isinstance(written, Mapping):
             yield from _slot("extractor", ("metrics", index, "features"), written.get("features"))
+    for index, written in enumerate(_listed(tree.get("trackers"))):
+        if not is_tensorboard(written):
+            yield from _slot("tracker", ("trackers", index), written)
     yield from _terms((), tree)
     for index, stage in enumerate(_listed(tree.get("stages"))):
         if isinstance(stage, Mapping):

@@ -29,8 +29,10 @@ from gan_dist.spec.sections import (
     ResourcesSpec,
     StandingSpec,
     StopSpec,
+    TrackerSpec,
     laid_on,
     one_or_more,
+    other_trackers,
 )
 from gan_dist.spec.sweep import SchedulerSpec, SweepSpec
 
@@ -55,6 +57,7 @@ __all__ = [
     "StopSpec",
     "SweepSpec",
     "TextData",
+    "TrackerSpec",
 ]
 
 CONFLICT = "conflict"
@@ -67,6 +70,13 @@ def _name(text: str) -> str:
         form = "at most 61 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
         raise ValueError(f"{show_value(text)} is no valid name; use {form}")
     return text
+
+
+Frozen = (
+    Annotated[Whole, Field(ge=1)]
+    | Annotated[str, Field(min_length=1)]
+    | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+)
 
 
 def _network_name(text: str) -> str:
@@ -121,6 +131,11 @@ class JobSpec(Section):
         default=None,
         description="Phases of training, one after the other, in place of `objective` and `until`.",
     )
+    freeze: dict[str, Frozen] = Field(
+        default_factory=dict,
+        description="Parts of networks that are not trained, by network: a number of blocks next to the image, or "
+        "names of parts, as in {discriminator: 4, generator: mapping}.",
+    )
     augment: ComponentSpec | None = Field(
         default=None, description="Changes of real and generated images before the discriminator; null for none."
     )
@@ -157,6 +172,9 @@ class JobSpec(Section):
     compile: Truth = Field(
         default=False,
         description="Whether to compile networks (slower start, faster steps); lstm, rmc and transformer never are.",
+    )
+    trackers: Annotated[tuple[TrackerSpec, ...], BeforeValidator(other_trackers)] = Field(
+        default=(), description="Where the run is shown besides TensorBoard, whose files every run has."
     )
     every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
     keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")
@@ -250,7 +268,8 @@ def _laid(stage: Any, job: Mapping[str, Any]) -> Any:
 
 def find_conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, message) of every impossible combination in plain values, which may have other faults."""
-    return [*_what_is_trained(job), *_sizes(job), *_stage_names(job), *_stage_networks(job)]
+    found = [*_what_is_trained(job), *_sizes(job), *_stage_names(job), *_stage_networks(job)]
+    return [*found, *_frozen_networks(job)]
 
 
 def _what_is_trained(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -288,10 +307,21 @@ def _stage_names(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "stages", f"{times} stages are named '{name}'; names must differ"
 
 
-def _stage_networks(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _network_names(job: Mapping[str, Any]) -> list[str]:
     further = job.get("networks")
     known = ["generator", *(["discriminator"] if job.get("discriminator") is not None else [])]
-    known += list(further) if isinstance(further, Mapping) else []
+    return known + (list(further) if isinstance(further, Mapping) else [])
+
+
+def _frozen_networks(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    frozen, known = job.get("freeze"), _network_names(job)
+    for name in frozen if isinstance(frozen, Mapping) else ():
+        if name not in known:
+            yield f"freeze.{name}", f"the job has no network {name!r}{suggestion(str(name), known)}"
+
+
+def _stage_networks(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    known = _network_names(job)
     for place, stage in enumerate(_stages(job)):
         train = stage.get("train")
         for name in train if isinstance(train, list | tuple) else ():

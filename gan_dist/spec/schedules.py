@@ -150,6 +150,7 @@ class BoundedNumber:
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
+    lt: float | None = None
 
     def check(self, written: object) -> Scheduled:
         """The number or schedule; raises ValueError when one of its values is out of range."""
@@ -163,19 +164,19 @@ class BoundedNumber:
     @property
     def words(self) -> str:
         """The range in words."""
-        limits = (("at least", self.ge), ("more than", self.gt), ("at most", self.le))
+        limits = (("at least", self.ge), ("more than", self.gt), ("at most", self.le), ("less than", self.lt))
         return " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
 
     def _holds(self, value: float) -> bool:
         lowest = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
-        return lowest and (self.le is None or value <= self.le)
+        return lowest and (self.le is None or value <= self.le) and (self.lt is None or value < self.lt)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         as_json = core_schema.plain_serializer_function_ser_schema(plain_scheduled)
         return core_schema.no_info_plain_validator_function(self.check, serialization=as_json)
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        limits = {"minimum": self.ge, "exclusiveMinimum": self.gt, "maximum": self.le}
+        limits = {"minimum": self.ge, "exclusiveMinimum": self.gt, "maximum": self.le, "exclusiveMaximum": self.lt}
         number = {"type": "number", **{key: limit for key, limit in limits.items() if limit is not None}}
         return {"anyOf": [number, schedule_schema(number)]}
 

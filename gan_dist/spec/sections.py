@@ -293,6 +293,27 @@ class PenaltySpec(ComponentSpec):
     )
 
 
+TENSORBOARD = "tensorboard"
+
+
+class TrackerSpec(ComponentSpec):
+    """Where else a run is shown while it trains."""
+
+    use: str = Field(description="wandb, mlflow, or your own as `package.module:Name` (`gan-dist help tensorboard`).")
+
+
+def other_trackers(written: object) -> object:
+    """Leaves out TensorBoard, whose files are part of every run: naming it changes nothing."""
+    if not isinstance(written, Sequence) or isinstance(written, str):
+        return written
+    return [one for one in written if not is_tensorboard(one)]
+
+
+def is_tensorboard(written: object) -> bool:
+    """Whether TensorBoard is named, which is no tracker."""
+    return written in (TENSORBOARD, {"use": TENSORBOARD})
+
+
 class FeaturesSpec(ComponentSpec):
     """What images are compared by, and its arguments."""
 
@@ -350,7 +371,7 @@ Use = Annotated[
     WithJsonSchema({"anyOf": [{"enum": list(OURS)}, {"type": "string", "pattern": f"^{OWN_NAME}$"}]}),
 ]
 Rate = Annotated[Scheduled, BoundedNumber(ge=0)]
-Beta = Annotated[Number, Field(ge=0, lt=1)]
+Beta = Annotated[Scheduled, BoundedNumber(ge=0, lt=1)]
 Betas = tuple[Beta, Beta]
 Epsilon = Annotated[Number, Field(gt=0)]
 Decay = Annotated[Scheduled, BoundedNumber(ge=0)]
@@ -364,7 +385,7 @@ Argument = Annotated[
 ]
 
 LR = "Learning rate; may be a schedule."
-BETAS = "Decay rates of the two moving averages."
+BETAS = "Decay rates of the two moving averages; each may be a schedule."
 EPS = "Added to the denominator of the step."
 WEIGHT_DECAY = "Decay of the weights per step, times the learning rate; decoupled with adamw; may be a schedule."
 WARMUP = "The learning rate grows linearly from 0 over this much of the run (of each stage)."
@@ -403,8 +424,10 @@ class OptimizerSettings(Section):
 
     @property
     def scheduled(self) -> dict[str, Schedule]:
-        """What follows a schedule beside the learning rate."""
+        """What follows a schedule beside the learning rate; one of `betas` by its place, `betas.1`."""
         values = {"weight_decay": self.weight_decay} if self.is_ours else self.args
+        betas = self.betas if self.is_ours or "betas" in self.args else ()
+        values = {**values, **{f"betas.{place}": beta for place, beta in enumerate(betas)}}
         return {key: value for key, value in values.items() if isinstance(value, Schedule)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -12,35 +11,12 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from gan_dist.spec.amounts import Amount, AmountField
+from gan_dist.spec.durations import Duration
 from gan_dist.spec.fields import MetricNames, Modes, Number, Section, Whole, parse_number
 from gan_dist.spec.problems import nearest_name, show_value, suggestion, unknown_key
 
-UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 # What a member of a population may change while it trains: anything else would make its weights another network's.
 MAY_MUTATE = ("optimizer", "penalties", "objective", "ema", "stages")
-
-
-def _duration(written: object) -> float:
-    """Seconds in 600, '30 min', '2 h' or '1.5 d'. Raises ValueError."""
-    form = "write seconds, or '30 min', '2 h', '1 d'"
-    value = written
-    if isinstance(written, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]+)\s*", written)
-        if not match:
-            raise ValueError(f"{show_value(written)} is no duration; {form}")
-        if match[2] not in UNITS:
-            raise ValueError(f"unknown unit '{match[2]}' in {show_value(written)}{suggestion(match[2], list(UNITS))}")
-        value = float(match[1]) * UNITS[match[2]]
-    if parse_number(value) <= 0:
-        raise ValueError(f"{show_value(written)} is out of range; must be more than 0")
-    return parse_number(value)
-
-
-Duration = Annotated[
-    float,
-    PlainValidator(_duration),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
-]
 
 
 class SchedulerSpec(Section):

@@ -6,7 +6,7 @@ calls the same fused kernels, and keeps its state as `torch.optim.Adam` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-from gan_dist.spec.schedules import Schedule
+from gan_dist.spec.schedules import Schedule, Scheduled
 from gan_dist.spec.sections import OptimizerSettings
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -30,19 +30,20 @@ class Adam:
 
     def __init__(self, parameters: list[nn.Parameter], decoupled: bool) -> None:
         self.parameters, self.decoupled = parameters, decoupled
-        self.lr, self.betas, self.eps, self.weight_decay = 0.0, (0.9, 0.999), 1e-8, 0.0
+        self.lr, self.eps, self.weight_decay, self.lazy = 0.0, 1e-8, 0.0, 1.0
+        self.betas: tuple[float, ...] = (0.9, 0.999)
         self.state: dict[int, dict[str, Tensor]] = {}
 
     def enter(self, settings: OptimizerSettings, lazy: float) -> None:
         """Take the settings of a stage; the moments' decay rates are raised to the power `lazy`."""
-        first, second = settings.betas
-        self.betas, self.eps = (first**lazy, second**lazy), settings.eps
+        self.betas, self.eps, self.lazy = first_betas(settings.betas, lazy), settings.eps, lazy
         if not isinstance(settings.weight_decay, Schedule):
             self.weight_decay = settings.weight_decay
 
     def drive(self, lr: float, values: Mapping[str, float]) -> None:
-        """Take the learning rate of the next step, and the weight decay where it follows a schedule."""
+        """Take the learning rate of the next step, and weight decay and betas where they follow a schedule."""
         self.lr, self.weight_decay = lr, values.get("weight_decay", self.weight_decay)
+        self.betas = driven_betas(self.betas, values, self.lazy)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -90,6 +91,18 @@ class Adam:
         for name in MOMENTS:
             placed[name].copy_(moments[name])
         return placed
+
+
+def first_betas(betas: Sequence[Scheduled], lazy: float) -> tuple[float, ...]:
+    """The decay rates where a stage begins, raised to the power `lazy`."""
+    begins = (beta.values[0] if isinstance(beta, Schedule) else beta for beta in betas)
+    return tuple(beta**lazy for beta in begins)
+
+
+def driven_betas(betas: Sequence[float], values: Mapping[str, float], lazy: float) -> tuple[float, ...]:
+    """The decay rates, of which those that follow a schedule, `betas.1` among `values`, are raised to `lazy`."""
+    driven = (values.get(f"betas.{place}") for place in range(len(betas)))
+    return tuple(old if new is None else new**lazy for old, new in zip(betas, driven, strict=True))
 
 
 def _fresh(parameter: nn.Parameter) -> dict[str, Tensor]:

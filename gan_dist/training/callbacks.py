@@ -24,6 +24,7 @@ from gan_dist.training.batches import BatchFactory
 from gan_dist.training.run_logger import RunLogger, Stats, memory_gib, show_storage_errors_once
 from gan_dist.training.stages import Stage
 from gan_dist.training.state import TrainState
+from gan_dist.training.trackers.making import make_trackers
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner
@@ -66,7 +67,12 @@ class RunCallbacks:
         self._reported_seen, self._saved_seen = state.seen, state.seen
         if self.run.rank == 0:
             show_storage_errors_once()
-            self.journal = RunLogger(self.folder.folder, state.seen, self._not_copied)
+            self.journal = RunLogger(
+                self.folder.folder,
+                state.seen,
+                self._not_copied,
+                make_trackers(self.spec, self.folder, state.seen, self._not_copied),
+            )
             epoch = epoch_samples(self.rows.facts.count, self.spec.batch)
             self.watch = watch_reports(self.journal.reports(), self.spec, state.stages[-1].ends, epoch)
             if state.seen == 0:
@@ -121,12 +127,12 @@ class RunCallbacks:
             self.report(state, stage)
         if state.seen > self._saved_seen:
             self.save(state)
-        self.close()
+        self.close(finished=self._reached or state.seen >= state.stages[-1].ends)
 
-    def close(self) -> None:
+    def close(self, finished: bool = False) -> None:
         """Bring what was logged to the storage. Where training fails, its last numbers tell why."""
         if self.journal is not None:
-            self.journal.close()
+            self.journal.close(finished)
 
     def reached(self) -> bool:
         """Whether a metric was as good as `stop_when` asks."""

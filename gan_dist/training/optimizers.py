@@ -14,7 +14,7 @@ from gan_dist.registry import lookup
 from gan_dist.registry.section_checks import CLOSURE
 from gan_dist.spec.schedules import Schedule
 from gan_dist.spec.sections import OptimizerSettings
-from gan_dist.training.adam import Adam
+from gan_dist.training.adam import Adam, driven_betas, first_betas
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -61,18 +61,22 @@ class OtherOptimizer:
     def __init__(self, settings: OptimizerSettings, parameters: list[nn.Parameter]) -> None:
         self.settings, self.parameters = settings, parameters
         self.optimizer = construct_optimizer(settings, parameters)
-        self.named = set(settings.args)
+        self.named, self.lazy = set(settings.args), 1.0
 
     def enter(self, settings: OptimizerSettings, lazy: float) -> None:
         begins = construct_optimizer(settings, self.parameters).param_groups[0]
         self.named |= set(settings.args)
         values = {key: begins[key] for key in self.named if key in begins}
+        self.lazy = lazy
         if isinstance(betas := begins.get("betas"), tuple | list):
-            values["betas"] = tuple(beta**lazy for beta in betas)
+            values["betas"] = first_betas(betas, lazy)
         self._set(values)
 
     def drive(self, lr: float, values: Mapping[str, float]) -> None:
-        self._set({"lr": lr, **values})
+        plain: dict[str, Any] = {key: value for key, value in values.items() if not key.startswith("betas.")}
+        if len(plain) < len(values):
+            plain["betas"] = driven_betas(self.optimizer.param_groups[0]["betas"], values, self.lazy)
+        self._set({"lr": lr, **plain})
 
     def step(self) -> None:
         self.optimizer.step()
@@ -122,7 +126,7 @@ def construct_optimizer(settings: OptimizerSettings, parameters: list[nn.Paramet
             does not read from its `param_groups`.
     """
     values = {"lr": settings.lr, **settings.args}
-    values = {key: value.values[0] if isinstance(value, Schedule) else value for key, value in values.items()}
+    values = {key: _begins(value) for key, value in values.items()}
     try:
         found: Any = lookup.load_object(settings.use)(parameters, **values)
     except (ValueError, TypeError) as error:
@@ -133,12 +137,26 @@ def construct_optimizer(settings: OptimizerSettings, parameters: list[nn.Paramet
     if any(one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in step):
         raise UsageError(f"optimizer.use: '{settings.use}' {CLOSURE}")
     for key in ("lr", *settings.scheduled):
-        if not isinstance(found.param_groups[0].get(key), int | float):
+        if not isinstance(_kept(found.param_groups[0], key), int | float):
             raise UsageError(
                 f"optimizer.{key}: '{settings.use}' keeps no number of that name in its param_groups, so that it "
                 "cannot follow a schedule"
             )
     return found  # type: ignore[no-any-return]
+
+
+def _begins(value: Any) -> Any:
+    """What an optimiser is made with: of a schedule, and of those among `betas`, the first value."""
+    if isinstance(value, Schedule):
+        return value.values[0]
+    return tuple(map(_begins, value)) if isinstance(value, tuple) else value
+
+
+def _kept(group: Mapping[str, Any], key: str) -> Any:
+    """What a group of parameters has under a key; under `betas.1` that one of its betas."""
+    name, _, place = key.partition(".")
+    kept = group.get(name)
+    return kept[int(place)] if place and isinstance(kept, tuple | list) and int(place) < len(kept) else kept
 
 
 def check_stages(label: str, stages: list[OptimizerSettings], parameters: list[nn.Parameter]) -> None:

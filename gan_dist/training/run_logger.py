@@ -21,6 +21,7 @@ from gan_dist.generation.samples import Sheet, save_sheet
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.run_folder import parse_reports
 from gan_dist.runs.storage import Folder
+from gan_dist.training.trackers.background import Trackers
 
 LONG_BYTES = 8 << 20
 _show_thread_error = threading.excepthook
@@ -43,9 +44,13 @@ class RunLogger:
         folder: the run folder.
         seen: where this attempt begins; later entries of earlier attempts are dropped.
         warn: is told of what could not be copied to the storage.
+        trackers: are given the same beside.
     """
 
-    def __init__(self, folder: Folder, seen: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Folder, seen: int, warn: Callable[[str], None], trackers: Trackers | None = None
+    ) -> None:
+        self.trackers = trackers or Trackers((), warn)
         self.mirror = Mirror(folder, warn)
         self.root = self.mirror.here
         with self._writing():
@@ -62,6 +67,7 @@ class RunLogger:
             with self._scalars.open("a") as stream:
                 stream.write(json.dumps(line) + "\n")
             self._written()
+        self.trackers.scalars(values, seen)
 
     def sheet(self, name: str, shown: Sheet, seen: int) -> str:
         """Store samples as `grids/<seen>.png` or `.txt` (real ones: `grids/real`), and in TensorBoard under `name`.
@@ -82,6 +88,7 @@ class RunLogger:
                 )
                 self._file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), seen)
             self._written()
+        self.trackers.samples(name, shown, seen)
         return f"{self.mirror.folder.uri}/grids/{path.name}"
 
     def push(self) -> None:
@@ -126,7 +133,9 @@ class RunLogger:
         """What takes whole entries; another one after the board was closed."""
         return self.board._get_file_writer()  # type: ignore[no-untyped-call]
 
-    def close(self) -> None:
+    def close(self, finished: bool = False) -> None:
+        """Bring everything to its place; `finished` tells trackers whether the run is."""
+        self.trackers.end(finished)
         with self._writing():
             self.board.close()
             self.mirror.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,6 +134,7 @@ class Stage:
         due = self.due(phase, seen)
         if self.augment is not None:
             nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, batch)})
+        batch.threshold = threshold_of(one.objective for one in self.objectives)
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
         found = []
         for weighted in self.objectives:
@@ -198,6 +199,13 @@ def _under(prefix: str, means: dict[str, Tensor]) -> dict[str, Tensor]:
 def watches_augment(phase: Phase) -> bool:
     """Whether D learns from real samples in this phase, on which an augmentation may depend."""
     return phase.real and "discriminator" in phase.train
+
+
+def threshold_of(objectives: Iterable[Objective]) -> float | None:
+    """The logit between real and fake; None where an objective of the sum knows only differences, which mean something
+    beside any other too."""
+    said = [getattr(one, "threshold", 0.0) for one in objectives if hasattr(one, "threshold")]
+    return None if None in said else next(iter(said), 0.0)
 
 
 def merge_phases(objectives: list[Objective]) -> tuple[Phase, ...]:

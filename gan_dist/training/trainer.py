@@ -34,6 +34,7 @@ from gan_dist.training.loop import train
 from gan_dist.training.run_logger import Stats
 from gan_dist.training.stages import build_stages
 from gan_dist.training.state import Ema, TrainState
+from gan_dist.training.transfer import SourceNetwork, transfer
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner
@@ -66,7 +67,7 @@ def train_run(
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
     standing = _standing(spec, rows, run.device)
     state = TrainState(nets=nets, settings=stages[0].settings, ema=ema, stages=stages, standing=standing)
-    _restore(state, run=run, folder=folder, facts=rows.facts, start_from=start_from)
+    _restore(state, spec=spec, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
@@ -128,14 +129,20 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
 
 
 def _restore(
-    state: TrainState, *, run: WorkerRuntime, folder: RunFolder, facts: DataFacts, start_from: InitialWeights | None
+    state: TrainState,
+    *,
+    spec: JobSpec,
+    run: WorkerRuntime,
+    folder: RunFolder,
+    facts: DataFacts,
+    start_from: InitialWeights | None,
 ) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
         with _explain_other_state(found):
             state.restore(found, run)
     elif start_from is not None:
-        _transfer(state, start_from, facts)
+        _transfer(state, start_from, spec=spec, facts=facts, run=run)
 
 
 @contextmanager
@@ -150,7 +157,9 @@ def _explain_other_state(stored: Checkpoint) -> Iterator[None]:
         raise CheckpointError(f"checkpoint {stored.folder.uri}: its state is not that of this job ({told})") from error
 
 
-def _transfer(state: TrainState, start_from: InitialWeights, facts: DataFacts) -> None:
+def _transfer(
+    state: TrainState, start_from: InitialWeights, *, spec: JobSpec, facts: DataFacts, run: WorkerRuntime
+) -> None:
     """Weights of another run, with a new clock and new optimisers; with its generator, its average becomes this run's.
 
     Raises:
@@ -162,12 +171,45 @@ def _transfer(state: TrainState, start_from: InitialWeights, facts: DataFacts) -
             f"--from: the tokens of {source.folder.uri} are not those of data.source, so that its weights mean other "
             "words; prepare both with one vocabulary"
         )
+    built = _source_networks(source, spec)
     for name, net in state.nets.items():
-        if start_from.takes(name) and source.has(f"{name}.safetensors"):
-            load_weights(net.module, source.tensors(name), name)
+        there = start_from.takes(name) and source.has(f"{name}.safetensors")
+        told = _take(net.module, name, source, built.get(name), facts) if there else None
+        if told is not None:
+            _warn(run, f"--from: {name}: {told}")
     if state.ema is not None and start_from.takes("generator"):
         name = "generator_ema" if source.has("generator_ema.safetensors") else "generator"
-        load_weights(state.ema.module, source.tensors(name), name)
+        _take(state.ema.module, name, source, built.get("generator"), facts)
+
+
+def _source_networks(source: Checkpoint, spec: JobSpec) -> dict[str, nn.Module]:
+    """The networks that weights come from, without memory, as far as they are of the same kind as the job's."""
+    try:
+        theirs, facts = JobSpec.model_validate(source.meta["job"]), facts_from_record(source.meta["data"])
+        alike = [
+            name
+            for name, one in spec.network_specs.items()
+            if name in theirs.network_specs and theirs.network_specs[name].use == one.use
+        ]
+        with torch.device("meta"):
+            return build_networks(theirs.model_copy(update={"freeze": {}}), facts, alike)
+    except (GanDistError, ValueError, TypeError, OSError):
+        return {}  # of what is not described, only what is the same is taken
+
+
+def _take(own: nn.Module, name: str, source: Checkpoint, built: nn.Module | None, facts: DataFacts) -> str | None:
+    """Load a network's weights from a checkpoint, all or what fits; in words where it is not all.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    tensors = source.tensors(name)
+    if built is not None:
+        there = SourceNetwork(tensors=tensors, network=built, facts=facts_from_record(source.meta["data"]))
+        if (found := transfer(own, facts, there)) is not None:
+            return None if found.is_whole else found.describe()
+    load_weights(own, tensors, name)
+    return None
 
 
 def _warn(run: WorkerRuntime, text: str) -> None:

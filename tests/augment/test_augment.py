@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from gan_dist.augment.ada import Ada, rotation
 from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.augment.diffaugment import DiffAugment
 from gan_dist.augment.transforms import SYM6, cutout, flip, resample_affine, rotate_quarters, shift_pixels
-from gan_dist.contracts import Phase
+from gan_dist.contracts import Objective, Phase
 from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.execution.preflight import network_problems
+from gan_dist.objectives.adversarial import Hinge, LeastSquares, NonSaturating
+from gan_dist.objectives.reconstruction import L1
+from gan_dist.objectives.relativistic import Relativistic
+from gan_dist.objectives.wasserstein import Wasserstein
 from gan_dist.penalties.r1 import R1
-from gan_dist.training.stages import watches_augment
-from tests.helpers import CPU, Bare, assert_same_state, batch_of, nets_of, small, stop_at, train
+from gan_dist.training.stages import threshold_of, watches_augment
+from tests.helpers import CPU, Bare, Passing, assert_same_state, batch_of, nets_of, small, stop_at, train
 
 WIDE = torch.float64
 
@@ -255,6 +260,41 @@ def test_p_follows_the_sign_of_real_logits() -> None:
     for _ in range(20):
         four_steps(-1.0)
     assert float(ada.p) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "wanted"),
+    [
+        (NonSaturating(), {"real_sign": (1 + 1 - 1 + 1) / 4}),
+        (LeastSquares(), {"real_sign": (1 - 1 - 1 + 1) / 4}),  # above 0.5
+        (Relativistic(), {"lead_sign": (1 + 1 - 1 - 1) / 4}),
+        (Wasserstein(), {"lead_sign": (1 + 1 - 1 - 1) / 4}),
+    ],
+)
+def test_how_sure_d_is(objective: Objective, wanted: dict[str, float]) -> None:
+    """By the loss's own zero; where it has none, against generated samples, whatever is added to all logits."""
+    real, fake = (torch.tensor(values, dtype=WIDE) for values in ([2.0, 0.3, -0.1, 0.9], [1.0, -1.0, 0.5, 3.0]))
+    for shift in (0.0, 7.0) if "lead_sign" in wanted else (0.0,):
+        batch = batch_of(real + shift, fake + shift)
+        batch.threshold = threshold_of([objective])
+        terms = Ada(target=0.6).terms(nets_of(Passing()), batch)
+        found = {name: float(term.total / term.weight) for name, term in terms.items() if name != "p"}
+        assert found == pytest.approx(wanted)
+
+
+def test_a_critic_beside_another_loss_is_judged_by_differences() -> None:
+    assert threshold_of([Hinge(), Wasserstein()]) is None and threshold_of([Hinge(), L1()]) == 0
+
+
+def test_p_is_steered_by_the_lead(tmp_path: Path) -> None:
+    """In a run with a relativistic loss, where D's logits have no zero."""
+    job = small(objective={"use": "relativistic"}, augment={"use": "ada", "target": 0.6, "ramp": 100}, until="8 steps")
+    train(job, tmp_path)
+    reports = [json.loads(line) for line in (tmp_path / "scalars.jsonl").read_text().splitlines()]
+    assert all(-1 <= report["augment/lead_sign"] <= 1 for report in reports) and "augment/real_sign" not in reports[0]
+    assert [report["D/real_minus_fake"] for report in reports] == pytest.approx(
+        [report["D/real_logits"] - report["D/fake_logits"] for report in reports], abs=1e-6
+    )
 
 
 def test_only_phases_that_train_d_on_reals_are_watched() -> None:

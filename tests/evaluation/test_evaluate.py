@@ -68,7 +68,7 @@ def test_a_run_is_what_it_logged(run: RunFolder, ask) -> None:
     code, out, err = ask(run.uri, "--json")
     assert code == 0, err
     found = json.loads(out)
-    names = ["fd_random_100", "kid_random_200", "kid_se_random_200"]
+    names = ["fd_random_100", "kid_all_pairs_random_200", "kid_all_pairs_se_random_200"]
     assert list(found["metrics"]) == names and found["samples_seen"] == 32 and found["samples_of_b"] == 1797
     assert found["metrics"] == pytest.approx({name: logged[f"metric/{name}"] for name in names}, rel=1e-9)
     checkpoint = f"{run.uri}/checkpoints/{run.checkpoints().names()[-1]}"
@@ -81,7 +81,7 @@ def test_real_images_stand_beside(run: RunFolder, ask) -> None:
     found = json.loads(ask(run.uri, *asked)[1])
     metrics, real = found["metrics"], found["real"]
     assert metrics.keys() == real.keys()
-    assert real["fd_random_800"] < metrics["fd_random_800"] / 20 and abs(real["kid_random_800"]) < 0.01
+    assert real["fd_random_800"] < metrics["fd_random_800"] / 20 and abs(real["kid_all_pairs_random_800"]) < 0.01
     assert real["precision_random_800"] > 0.8 and real["coverage_random_800"] > 0.8
     _, out, _ = ask(run.uri, "--metric", "fd")
     assert out.splitlines()[1].split() == ["metric", "model", "real"]
@@ -159,7 +159,7 @@ def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
     (tmp_path / "broken" / "9.png").write_bytes(b"no picture")
     faults = [
         ((few,), "is a folder of images; name a second one"),
-        ((few, few), "kid_random_3_vs_few needs at least 20 generated samples, and there are 3"),
+        ((few, few), "kid_all_pairs_random_3_vs_few needs at least 20 generated samples, and there are 3"),
         ((few, large), "images of 8x8 grey and images of 16x16 grey"),
         ((few, colour), "images of 8x8 grey and images of 8x8 RGB"),
         ((lone, few, "--metric", "fd"), "fd_random_1_vs_few needs at least 2 generated samples, and there are 1"),
@@ -201,7 +201,16 @@ def test_every_metric_that_fits_two_folders(tmp_path: Path, ask) -> None:
     one, two = pictures(tmp_path / "one", 60), pictures(tmp_path / "two", 60, seed=1)
     code, out, err = ask(one, two, "--json")
     assert code == 0, err
-    values = ["fd", "kid", "kid_se", *PRDC, "memorised", "nearest", "diversity", "diversity_of_real"]
+    values = [
+        "fd",
+        "kid_all_pairs",
+        "kid_all_pairs_se",
+        *PRDC,
+        "memorised",
+        "nearest",
+        "diversity",
+        "diversity_of_real",
+    ]
     assert list(json.loads(out)["metrics"]) == [f"{value}_random_60_vs_two" for value in values]
     assert "warning: fd_random_60_vs_two: 60 samples are too few for 384 features; it is far too high" in err
 
@@ -297,7 +306,11 @@ def test_without_metrics_what_does_not_go_with_the_data_is_left_out(tmp_path: Pa
     for others in ((), (str(tmp_path / "data" / "often"),)):
         code, out, err = ask(run.uri, *others, "--n", "50", "--json")
         assert code == 0, err
-        assert {name.partition("_random")[0] for name in json.loads(out)["metrics"]} >= {"fd", "kid", "memorised"}
+        assert {name.partition("_random")[0] for name in json.loads(out)["metrics"]} >= {
+            "fd",
+            "kid_all_pairs",
+            "memorised",
+        }
         assert "class_fd" not in out
     code, _, err = ask(run.uri, "--n", "1")
     assert code == 2 and "needs at least" in err

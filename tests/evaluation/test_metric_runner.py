@@ -27,7 +27,7 @@ from gan_dist.spec.job import MetricSpec
 from tests.helpers import CPU, Trained, assert_same_state, never, request_of, rows_of, small, stop_at, train
 
 FEW: list[dict[str, Any]] = [{"use": name, "samples": 100} for name in ("frechet", "kid", "prdc")]
-NAMES = ["fd_random_100", "kid_random_100", "kid_se_random_100"]
+NAMES = ["fd_random_100", "kid_all_pairs_random_100", "kid_all_pairs_se_random_100"]
 NAMES += [f"{name}_random_100" for name in ("precision", "recall", "density", "coverage")]
 EVERY = {"report": "1 steps", "grid": "1000 steps", "checkpoint": "2 steps", "metrics": "4 steps"}
 
@@ -260,7 +260,7 @@ def test_an_own_metric_that_fails_is_told_before_training(tmp_path: Path, monkey
 def test_too_few_samples_are_told_before_training() -> None:
     spec = small(metrics=[{"use": "kid", "samples": 5}, {"use": "prdc", "k": 7, "samples": 7}])
     assert metric_problems(spec, rows_of(spec).facts) == [
-        "metrics: kid_random_5 needs at least 20 generated samples, and there are 5",
+        "metrics: kid_all_pairs_random_5 needs at least 20 generated samples, and there are 5",
         "metrics: precision_random_7_k7 needs at least 8 generated samples, and there are 7",
     ]
     inception = small(metrics=[{"use": "frechet", "features": "inception"}])
@@ -318,7 +318,7 @@ def test_a_rehearsal_looks_at_few_samples_and_is_not_ended_early() -> None:
     keep = {"last": 3, "best": 1, "metric": "fd_random_5k"}
     spec = small(metrics=["frechet", {"use": "kid", "samples": 100}], stop_when=stop_when, keep=keep)
     short = shorten_job(spec, 2)
-    assert list(job_metric_names(short)) == ["fd_random_256", "kid_random_100", "kid_se_random_100"]
+    assert list(job_metric_names(short)) == ["fd_random_256", "kid_all_pairs_random_100", "kid_all_pairs_se_random_100"]
     assert short.stop_when is None and short.keep.best == 0 and short.keep.last == 3
 
 

@@ -39,6 +39,7 @@ from gan_dist.spec.job import (
     StopSpec,
     SweepSpec,
     TextData,
+    TrackerSpec,
 )
 from gan_dist.testing.bench import component_modality
 from tests.helpers import ROOT
@@ -65,6 +66,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "stop_when": StopSpec,
     "stages[]": StageSpec,
     "every": EverySpec,
+    "trackers[]": TrackerSpec,
     "keep": KeepSpec,
     "resources": ResourcesSpec,
     "resources.workers": WorkerRange,
@@ -173,7 +175,8 @@ def test_no_section_of_the_job_is_forgotten() -> None:
 @pytest.mark.parametrize(("kind", "alias"), COMPONENTS)
 def test_every_component_is_on_its_page(kind: lookup.Kind, alias: str) -> None:
     page = "text.md" if is_for_text(kind, alias) else "networks.md"
-    wanted, page = component_table(kind, alias), "metrics.md" if kind in ("metric", "extractor") else page
+    page = {"metric": "metrics.md", "extractor": "metrics.md", "tracker": "tensorboard.md"}.get(kind, page)
+    wanted = component_table(kind, alias)
     assert wanted in (DOCS / page).read_text(), f"put this table into docs/{page}:\n{wanted}"
 
 

@@ -28,5 +28,5 @@ def test_the_page_runs_from_the_top_to_the_bottom(tmp_path: Path, monkeypatch: p
     names = vars(page)
     assert names["run"].status == "succeeded" and names["longer"].seen > 0
     assert names["pixels"].shape[0] == 64
-    assert set(names["found"].values) == {"kid_random_256", "kid_se_random_256"}
+    assert set(names["found"].values) == {"kid_all_pairs_random_256", "kid_all_pairs_se_random_256"}
     assert "variation" not in names["blurry"].history()[-1] and "G/difference" in names["blurry"].history()[-1]

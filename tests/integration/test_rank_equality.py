@@ -69,6 +69,7 @@ CASES |= {
     "stylegan2": job(**STYLEGAN2, penalties=[R1, {"use": "path_length", "every": 2}], micro_batch=8),
     "stylegan2, conditional": job(**STYLEGAN2, data={"source": "digits", "size": 16, "labels": "source"}),
     "lecam": job(**MLP, penalties=[{"use": "lecam", "decay": 0.5}], micro_batch=4),
+    "frozen": job(**R3GAN, penalties=[{"use": "r1"}], freeze={"discriminator": 1, "generator": "scale"}, micro_batch=4),
     "bcr and orthogonal": job(**MLP, penalties=[{"use": "bcr"}, {"use": "orthogonal", "beta": 0.1}], micro_batch=4),
     "reconstruction": job(**MLP, objective=[{"use": "hinge"}, {"use": "l1"}, {"use": "l2"}], micro_batch=4),
     # Nothing moves, for normalisation couples a batch; what samples are made with is the same all the same.

@@ -180,3 +180,15 @@ def test_only_a_cut_critic_asks_for_means() -> None:
 def test_a_clip_of_nothing_is_refused(clip: float) -> None:
     with pytest.raises(ValueError, match=rf"^clip must be above 0, not {clip}$"):
         Wasserstein(clip=clip)
+
+
+def test_random_margins_of_hinge() -> None:
+    """FastGAN's: each logit's margin is uniform in [0.8, 1), other ones for real and for fake samples."""
+    zeros = torch.zeros(2000, 5, dtype=torch.float64)
+    margins = value(terms(Hinge(margin_noise=0.2), "D", zeros, zeros)["adversarial"]).item()
+    assert margins == pytest.approx(2 * 0.9, abs=0.005)
+    real = value(terms(Hinge(margin_noise=0.2), "D", zeros, zeros - 9)["adversarial"]).item()
+    assert real == pytest.approx(0.9, abs=0.005) and real != margins / 2
+    assert value(terms(Hinge(margin_noise=0.2), "D", zeros + 1, zeros - 1)["adversarial"]).item() == 0
+    with pytest.raises(ValueError, match=r"margin_noise must be in \[0, 1\], not 2"):
+        Hinge(margin_noise=2)

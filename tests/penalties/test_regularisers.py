@@ -32,26 +32,57 @@ def logits(values: list[float]) -> Tensor:
 # --- LeCam -----------------------------------------------------------------------------------------------------------
 
 
-def test_lecam_is_its_formula() -> None:
-    penalty = LeCam(gamma=0.5)
-    penalty.means["real"].fill_(0.7)
-    penalty.means["fake"].fill_(-0.2)
-    term = penalty.terms(nets_of(Passing()), batch_of(logits(REAL), logits(FAKE)))["lecam"]
-    wanted = sum((r + 0.2) ** 2 for r in REAL) / 4 + sum((f - 0.7) ** 2 for f in FAKE) / 4
-    assert term.weight is not None and (term.total / term.weight).item() == pytest.approx(0.5 * wanted)
-
-
-def test_lecam_s_means_move_by_those_of_all_workers() -> None:
-    penalty = LeCam(decay=0.75)
-    for real, fake in ((1.0, -1.0), (3.0, 2.0)):
+def lecam_after(steps: list[tuple[float, float]], **arguments: Any) -> LeCam:
+    """A penalty that was told these means of real and fake logits, one pair a step."""
+    penalty = LeCam(**arguments)
+    for real, fake in steps:
         penalty.after_step({"lecam_real": logits([real])[0], "lecam_fake": logits([fake])[0]})
-    state = penalty.state()
-    assert state["real"].item() == pytest.approx(0.75 * 0.25 * 1 + 0.25 * 3)
-    assert state["fake"].item() == pytest.approx(0.75 * 0.25 * -1 + 0.25 * 2)
+    return penalty
+
+
+def lecam_of(penalty: LeCam, shift: float = 0.0) -> float:
+    batch = batch_of(logits(REAL) + shift, logits(FAKE) + shift)
+    term = penalty.terms(nets_of(Passing()), batch)["lecam"]
+    assert term.weight is not None
+    return float(term.total / term.weight)
+
+
+def test_lecam_is_its_formula() -> None:
+    wanted = sum((r + 0.2) ** 2 for r in REAL) / 4 + sum((f - 0.7) ** 2 for f in FAKE) / 4
+    assert lecam_of(lecam_after([(0.7, -0.2)], gamma=0.5)) == pytest.approx(0.5 * wanted)
+    one_sided = sum(max(0, r + 0.2) ** 2 for r in REAL) / 4 + sum(max(0, 0.7 - f) ** 2 for f in FAKE) / 4
+    assert lecam_of(lecam_after([(0.7, -0.2)], gamma=0.5, one_sided=True)) == pytest.approx(0.5 * one_sided)
+
+
+def test_lecam_s_means_are_unbiased() -> None:
+    """Weights 1, decay, decay^2, ... over their sum, so that there is no pull to 0 at the start."""
+    state = lecam_after([(1.0, -1.0), (3.0, 2.0)], decay=0.75).state()
+    assert state["real"].item() == pytest.approx((0.75 * 1 + 3) / 1.75)
+    assert state["fake"].item() == pytest.approx((0.75 * -1 + 2) / 1.75)
+    assert state["weight"].item() == pytest.approx(1 - 0.75**2)
+
+
+def test_lecam_begins_late() -> None:
+    """Up to `start` there is no term and the means are the last step's; from there on they move as by `decay`."""
+    assert lecam_of(LeCam()) == 0
+    told = [(1.0, -1.0), (3.0, 2.0), (5.0, 4.0)]
+    assert lecam_of(lecam_after(told[:1], start=2)) == 0
+    assert lecam_after(told[:2], start=2, decay=0.75).state()["real"].item() == 3
+    assert lecam_after(told, start=2, decay=0.75).state()["real"].item() == pytest.approx(0.75 * 3 + 0.25 * 5)
+    assert lecam_of(lecam_after(told[:2], start=2)) > 0
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_lecam_is_blind_to_what_is_added_to_all_logits(one_sided: bool) -> None:
+    """As relativistic and Wasserstein losses are."""
+    told = [(1.0, -1.0), (3.0, 2.0)]
+    shifted = [(real + 100, fake + 100) for real, fake in told]
+    there = lecam_of(lecam_after(shifted, one_sided=one_sided), shift=100.0)
+    assert there == pytest.approx(lecam_of(lecam_after(told, one_sided=one_sided)))
 
 
 def test_lecam_resumes_exactly(tmp_path: Path) -> None:
-    job = small(penalties=[{"use": "lecam", "decay": 0.5}], until="9 steps")
+    job = small(penalties=[{"use": "lecam", "decay": 0.5, "start": 3}], until="9 steps")
     whole = train(job, tmp_path / "whole")
     train(job, tmp_path / "parts", stopping=stop_at(4))
     assert_same_state(whole.newest, train(job, tmp_path / "parts", attempt=2).newest)

@@ -56,7 +56,10 @@ def metric(**written: Any) -> MetricSpec:
         ({"use": "frechet", "features": {"use": "inception", "weights": "x.pth"}, "samples": 50_000}, ["fid"]),
         ({"use": "frechet", "features": "inception", "samples": 10_000}, ["fd_inception_10k"]),
         ({"use": "frechet", "features": "classifier", "samples": 1797}, ["fd_classifier_1797"]),
-        ({"use": "kid", "features": "inception", "samples": "50k"}, ["kid_inception_50k", "kid_se_inception_50k"]),
+        (
+            {"use": "kid", "features": "inception", "samples": "50k"},
+            ["kid_all_pairs_inception_50k", "kid_all_pairs_se_inception_50k"],
+        ),
         ({"use": "prdc", "k": 5}, [f"{v}_random_5k" for v in ("precision", "recall", "density", "coverage")]),
         ({"use": "prdc", "k": 3}, [f"{v}_random_5k_k3" for v in ("precision", "recall", "density", "coverage")]),
     ],
@@ -85,9 +88,12 @@ def test_names_of_an_own_metric_come_from_its_source(tmp_path: Path) -> None:
 
 def test_short_names() -> None:
     names = job_metric_names(small(metrics=["frechet", "kid", {"use": "frechet", "samples": "1k"}]))
-    assert list(names) == ["fd_random_5k", "kid_random_5k", "kid_se_random_5k", "fd_random_1k"]
-    assert resolve_metric("kid", names) == "kid_random_5k" and resolve_metric("fd_random_1k", names) == "fd_random_1k"
-    assert resolve_metric("kid_se", names) == "kid_se_random_5k"
+    assert list(names) == ["fd_random_5k", "kid_all_pairs_random_5k", "kid_all_pairs_se_random_5k", "fd_random_1k"]
+    assert (
+        resolve_metric("kid", names) == "kid_all_pairs_random_5k"
+        and resolve_metric("fd_random_1k", names) == "fd_random_1k"
+    )
+    assert resolve_metric("kid_all_pairs_se", names) == "kid_all_pairs_se_random_5k"
     with pytest.raises(ValueError, match="'fd' may be fd_random_5k or fd_random_1k; give the whole name"):
         resolve_metric("fd", names)
     with pytest.raises(ValueError, match="unknown metric 'fd_random_5'; did you mean 'fd_random_5k'"):
@@ -110,7 +116,7 @@ def test_short_names() -> None:
         ("stop_when={metric: fdd, below: 3}", "stop_when.metric: unknown metric 'fdd'"),
         (
             "stop_when={metric: fid, below: 3}",
-            "unknown metric 'fid'; did you mean 'fd'? (allowed: fd_random_5k, kid_random_1k, ",
+            "unknown metric 'fid'; did you mean 'fd'? (allowed: fd_random_5k, kid_all_pairs_random_1k, ",
         ),
         ("stop_when={metric: fd}", "give either `below` or `above`"),
         ("stop_when={metric: fd, below: 1, above: 2}", "give either `below` or `above`"),

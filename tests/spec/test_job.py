@@ -183,7 +183,7 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
         ("penalties=5", "penalties: 5 must be a list, such as [a, b]"),
         ("penalties.0.every=0", "penalties[0].every: 0 is out of range; must be at least 1"),
         ("compile=yes", "compile: 'yes' must be true or false"),
-        ("optimizer.betas=[0.5, 1]", "optimizer.betas[1]: 1 is out of range; must be less than 1"),
+        ("optimizer.betas=[0.5, 1]", "optimizer.betas[1]: 1 is out of range; must be at least 0 and less than 1"),
         ("optimizer.lrr=1", "optimizer.lrr: unknown key; did you mean 'lr'? "
                             f"(allowed: {ALLOWED_OF_THE_OPTIMIZER})"),
         ("optimizer.generatr={lr: 1}", "optimizer.generatr: unknown key; did you mean 'generator'? "

@@ -174,7 +174,8 @@ def test_every_end_of_a_space_is_checked_and_all_is_told_at_once(tmp_path: Path)
         "(allowed: betas, clip, discriminator, eps, generator, lr, use, warmup, weight_decay)",
         "sweep.space.generator.hiden: with 8: unknown key; did you mean 'hidden'? (allowed: hidden, layers, z)",
         "sweep.space.batch: with 0: 0 is out of range; must be at least 1",
-        "sweep.space.optimizer.betas: with [0.0, 2.0]: optimizer.betas[1]: 2.0 is out of range; must be less than 1",
+        "sweep.space.optimizer.betas: with [0.0, 2.0]: optimizer.betas[1]: 2 is out of range; must be at least 0 and "
+        "less than 1",
         "sweep.space.data.size: with 'large': 'large' is no size; must be a whole number N, or a list [height, width]",
     ]
 
@@ -260,5 +261,5 @@ def test_durations(written: object, seconds: float) -> None:
 
 
 def test_a_wrong_duration() -> None:
-    with pytest.raises(ValidationError, match=r"unknown unit 'hour' in '2 hour' \(allowed: s, min, h, d\)"):
+    with pytest.raises(ValidationError, match=r"unknown unit 'hour' in '2 hour' \(allowed: s, min, m, h, d\)"):
         section(time_budget="2 hour")

@@ -143,6 +143,31 @@ def test_weight_decay_of_our_own_follows_a_schedule_too() -> None:
         it.state.seen += 8
 
 
+@pytest.mark.parametrize("use", ["adam", "adamw", "torch.optim:Adam"])
+def test_betas_follow_schedules(use: str) -> None:
+    """The second along a cosine, as every published R3GAN has it; under a lazy penalty to the power 3/4."""
+    ramp = {"cosine": {"from": 0.9, "to": 0.99, "over": "4 steps"}}
+    it = ready(small(optimizer={"use": use, "lr": 0.1, "betas": [0.0, ramp]}, penalties=[{"use": "r1", "every": 3}]))
+    stage = it.state.stages[0]
+    for step in range(5):
+        it.state.step(("discriminator", "generator"), stage)
+        second = 0.99 - 0.09 * (1 + math.cos(math.pi * step / 4)) / 2
+        for name, power in (("generator", 1), ("discriminator", 0.75)):
+            one: Any = it.state.optimizers[name]
+            betas = one.betas if use.startswith("adam") else one.optimizer.param_groups[0]["betas"]
+            assert betas == pytest.approx((0.0, second**power))
+        assert stage.scheduled_values(it.state.seen)["generator.betas.1"] == pytest.approx(second)
+        it.state.seen += 8
+
+
+def test_a_run_whose_betas_move_resumes_exactly(tmp_path: Path) -> None:
+    ramp = {"linear": {"from": 0.5, "to": 0.9, "over": "6 steps"}}
+    spec = small(optimizer={"betas": [ramp, 0.99]})
+    whole = train(spec, tmp_path / "whole")
+    train(spec, tmp_path / "parts", stopping=stop_at(4))
+    assert_same_state(whole.newest, train(spec, tmp_path / "parts", attempt=2).newest)
+
+
 @pytest.mark.parametrize("use", ["torch.optim:RMSprop", "torch.optim:NAdam"])
 def test_lazy_penalties_correct_betas_where_there_are_any(use: str) -> None:
     it = ready(small(optimizer={"use": use, "lr": 0.1}, penalties=[{"use": "r1", "every": 3}]))

@@ -136,6 +136,10 @@ class Discriminator(nn.Module):
         self.classes = classes
         self.apply(_orthogonal)
 
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """The residual blocks."""
+        return [[block] for block in self.blocks]
+
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x)

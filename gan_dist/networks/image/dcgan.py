@@ -107,6 +107,15 @@ class Discriminator(nn.Module):
         self.classes, self.auxiliary = classes, auxiliary
         self.apply(_initialise)
 
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """Each convolution with what normalises it."""
+        blocks: list[list[nn.Module]] = []
+        for part in self.body:
+            if isinstance(part, nn.Conv2d):
+                blocks.append([])
+            blocks[-1].append(part)
+        return blocks
+
     def classify(self, x: Tensor) -> Tensor:
         """Logits of classes, [B, classes]."""
         assert self.classifier is not None, "built with auxiliary=True and classes"

@@ -23,7 +23,7 @@ from gan_dist.networks.layers.spectral_norm import SpectralConv
 from gan_dist.spec.image_size import Size, sides
 
 SMALLEST = 64
-PROJECTED = 64
+PROJECTED, EMBEDDED = 64, 128  # numbers that a class is compared by, and is learnt in, as the authors' code has them
 COARSEST = 32  # pixels of the image for one of the smallest map
 # Channels that a map of that many pixels has inside a head; the paper's, for 256 pixels.
 WIDTHS = {4: 512, 8: 512, 16: 256, 32: 128, 64: 64, 128: 64}
@@ -146,7 +146,7 @@ class Head(nn.Module):
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         outputs = PROJECTED if classes else 1
         self.body = nn.Sequential(*layers, SpectralConv(widths[-1], outputs, 4, padding=0, bias=False))
-        self.embed = nn.Linear(classes, outputs, bias=False) if classes else None
+        self.embed = _class_vectors(classes, outputs) if classes else None
 
     def forward(self, x: Tensor, classes: Tensor | None) -> Tensor:
         """`classes` is one-hot, [B, classes]."""
@@ -154,6 +154,13 @@ class Head(nn.Module):
         if self.embed is None:
             return made.squeeze(1)
         return (made * self.embed(classes)[:, :, None]).sum(1) / math.sqrt(PROJECTED)  # type: ignore[no-any-return]
+
+
+def _class_vectors(classes: int, outputs: int) -> nn.Sequential:
+    """One-hot classes [B, classes] to [B, outputs], by a normal vector of each class and a layer."""
+    vectors = nn.Linear(classes, EMBEDDED, bias=False)
+    nn.init.normal_(vectors.weight)
+    return nn.Sequential(vectors, nn.Linear(EMBEDDED, outputs), nn.LeakyReLU(0.2))
 
 
 def _kaiming(module: nn.Module) -> None:

@@ -70,6 +70,15 @@ class Generator(nn.Module):
             self.rest.append(_stage(after, group, blocks, blocks * len(widths)))
         self.rest.append(_conv(widths[-1], channels, 1))
 
+    def stage_names(self) -> dict[str, str]:
+        """Names of what follows the 4-pixel stage by the doubling it belongs to."""
+        names, doubling = {}, 1
+        for number, part in enumerate(self.rest):
+            what = "stage" if isinstance(part, nn.Sequential) else "widths"
+            names[f"rest.{number}"] = f"{what} {doubling}" if number < len(self.rest) - 1 else "picture"
+            doubling += isinstance(part, nn.Sequential)
+        return names
+
     def draw(self, n: int, rng: Rng) -> Tensor:
         """Standard normal noise [n, z]."""
         return rng.normal(self.z)
@@ -124,6 +133,25 @@ class Discriminator(nn.Module):
         self.classes = classes
         self.head = _linear(top, top if classes else 1)
         self.embed = _linear(classes, top, gain=1 / math.sqrt(top)) if classes else None
+
+    def stage_names(self) -> dict[str, str]:
+        """Names of what comes before the 4-pixel stage by how often the image is still halved."""
+        halvings = sum(isinstance(part, nn.Sequential) for part in self.first)
+        names = {}
+        for number, part in enumerate(self.first):
+            what = "stage" if isinstance(part, nn.Sequential) else "widths"
+            names[f"first.{number}"] = f"{what} {halvings}" if number else "picture"
+            halvings -= isinstance(part, Downsample)
+        return names
+
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """The stages, with what comes before each: the image's first convolution, or a change of channels."""
+        blocks: list[list[nn.Module]] = [[]]
+        for part in self.first:
+            blocks[-1].append(part)
+            if isinstance(part, nn.Sequential):
+                blocks.append([])
+        return [*blocks[:-1], [*blocks[-1], self.last]]
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = self.first(x)

@@ -1,7 +1,9 @@
 """SAGAN (Zhang et al. 2019, arXiv 1805.08318): residual networks with self-attention, for 16 to 128 pixels.
 
 Both networks have spectral normalisation, G batch normalisation by class beside it; classes enter D by projection.
-Wants `hinge` and a larger learning rate for D: the paper has 1e-4 for G and 4e-4 for D, with betas [0, 0.9].
+Wants `hinge` and a larger learning rate for D: the paper has 1e-4 for G and 4e-4 for D, with betas [0, 0.9]. The
+attention is that of the authors' code: its values have half of the channels, its keys and values are the largest of
+2x2 places; the paper's text has an eighth, and all places.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Generator(nn.Module):
         self.first = SpectralLinear(z, widths[0] * math.prod(plan.base))
         self.blocks = nn.ModuleList([UpBlock(before, after, classes) for before, after in pairwise(widths)])
         self.attended = plan.at(_attended(plan.square))
-        self.attention = SelfAttention(widths[_attended(plan.square).bit_length() - 3])
+        self.attention = SelfAttention(widths[_attended(plan.square).bit_length() - 3], values=2, pooled=True)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.last = SpectralConv(widths[-1], channels, 3, gain=1.0)
 
@@ -92,10 +94,15 @@ class Discriminator(nn.Module):
         self.blocks.extend(DownBlock(before, after) for before, after in pairwise(widths))
         self.blocks.append(DownBlock(widths[-1], widths[-1], halved=False))
         self.attended = plan.at(_attended(plan.square))
-        self.attention = SelfAttention(widths[(plan.square // _attended(plan.square)).bit_length() - 2])
+        width_attended = widths[(plan.square // _attended(plan.square)).bit_length() - 2]
+        self.attention = SelfAttention(width_attended, values=2, pooled=True)
         self.head = SpectralLinear(widths[-1], 1)
         self.embed = SpectralLinear(classes, widths[-1], bias=False) if classes else None
         self.classes = classes
+
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """The residual blocks."""
+        return [[block] for block in self.blocks]
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         for block in self.blocks:
@@ -167,8 +174,8 @@ class SelfAttention(nn.Module):
 
     Args:
         width: channels; f and g have an eighth of them.
-        values: what part of them h has: an eighth, or half in BigGAN.
-        pooled: whether only the largest key and value of each 2x2 places are looked at, as in BigGAN.
+        values: what part of them h has: an eighth in the paper's text, half in its code and in BigGAN.
+        pooled: whether only the largest key and value of each 2x2 places are looked at, as in that code and in BigGAN.
     """
 
     def __init__(self, width: int, values: int = NARROWER, pooled: bool = False) -> None:

@@ -83,6 +83,10 @@ class Discriminator(nn.Module):
         self.embed = SpectralLinear(classes, width, bias=False) if classes else None
         self.classes = classes
 
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """The residual blocks."""
+        return [[block] for block in (self.first, *self.blocks)]
+
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return F.relu(self.blocks(self.first(x))).sum((2, 3))
 

@@ -44,6 +44,8 @@ class Generator(nn.Module):
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 8, "most": 1024, "base": 4}
+    part_names: ClassVar[dict[str, str]] = {"mapping": "map"}
+    begins_at_zero: ClassVar[tuple[str, ...]] = ("pictures.",)  # at sizes that a source of weights did not have
 
     def __init__(
         self,
@@ -165,6 +167,15 @@ class Discriminator(nn.Module):
         self.dense = EqualLinear(top * math.prod(plan.base), top, active=True)
         self.head = EqualLinear(top, top if classes else 1)
         self.map = Mapping(0, classes, top, mapping) if classes else None
+
+    def stage_names(self) -> dict[str, str]:
+        """Names of the blocks by how often they still halve the image."""
+        return {f"blocks.{number}": f"halves {len(self.blocks) - number}" for number in range(len(self.blocks))}
+
+    def image_blocks(self) -> list[list[nn.Module]]:
+        """What halves the image, in turn, the first block with what takes the image in; then the last convolution."""
+        blocks: list[list[nn.Module]] = [[block] for block in self.blocks]
+        return [[self.first, *blocks[0]], *blocks[1:], [self.last]]
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         x = self.blocks(self.first(x))

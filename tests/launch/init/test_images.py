@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.launch.init.images import ImageSurvey, Machine, choose_recipe, render_job, survey_images, write_job
+from gan_dist.errors import JobError
+from gan_dist.launch.init.image_survey import ImageSurvey, survey_images, upright_share
+from gan_dist.launch.init.images import render_job, write_job
+from gan_dist.launch.init.recipes import Machine, Wish, choose_recipe
+from gan_dist.launch.init.training_speed import R3GAN_SECONDS, seconds_per_image
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec, TextData
 from tests.helpers import SHARED
@@ -41,8 +47,8 @@ def test_real_folders(name: str, count: int, side: int, channels: int, labels: s
         pytest.skip(f"{DATA / name} is not on this machine")
     found = survey_images(str(DATA / name))
     assert (found.count, found.side, found.channels, found.labels) == (count, side, channels, labels)
-    for machine in (Machine(gpu=False, cpus=2), Machine(gpu=True, cpus=16)):
-        spec = loaded(render_job(found, machine, choose_recipe(found, machine)), tmp_path)
+    for machine in (Machine(gpus=0, cpus=2), Machine(gpus=1, cpus=16)):
+        spec = loaded(render_job(found, machine, choose_recipe(found, machine, Wish(), False)), tmp_path)
         assert (spec.data.labels, spec.data.channels) == (labels, channels)
 
 
@@ -72,17 +78,83 @@ def test_classes_need_enough_images(smallest: int, labels: str, tmp_path: Path) 
     assert survey_images(str(tmp_path / "set")).labels == labels
 
 
+SURVEY = ImageSurvey(source="x", count=500, side=200, channels=3, labels="none", classes=0, why="", others=0)
+CPU, GPU = Machine(0, 2), Machine(1, 16)
+
+
 def test_numbers_follow_images_and_machine() -> None:
-    few = ImageSurvey(source="x", count=500, side=200, channels=3, labels="none", classes=0, why="", others=0)
-    many = ImageSurvey(source="x", count=200_000, side=200, channels=3, labels="none", classes=0, why="", others=0)
-    cpu, gpu = Machine(False, 2), Machine(True, 16)
-    assert (choose_recipe(few, cpu).size, choose_recipe(few, gpu).size, choose_recipe(few, cpu, 64).size) == (
-        32,
-        128,
-        64,
+    many = replace(SURVEY, count=200_000)
+    by_cpu, by_gpu = (choose_recipe(SURVEY, machine, Wish(), False) for machine in (CPU, GPU))
+    assert (by_cpu.size, by_gpu.size, choose_recipe(SURVEY, CPU, Wish(64), False).size) == (32, 128, 64)
+    assert by_cpu.until < choose_recipe(many, GPU, Wish(), False).until
+    # StyleGAN2-ADA's README: 0.0002 * 128 * 128 / 32 = 0.10.
+    assert (by_gpu.name, by_gpu.batch, by_gpu.stylegan2_gamma) == ("stylegan2", 32, 0.1)
+
+
+@pytest.mark.parametrize(("side", "gamma"), [(32, 0.05), (64, 2.0), (256, 150.0), (128, 17.0), (16, 0.05)])
+def test_gamma_of_r3gan(side: int, gamma: float) -> None:
+    """The authors' three, the geometric mean of two of them halfway, and below the least of them that one."""
+    assert choose_recipe(SURVEY, GPU, Wish(side, recipe="r3gan"), False).r3gan_gamma == gamma
+
+
+def test_a_run_fits_its_time() -> None:
+    for recipe, machine in (("dcgan", CPU), ("stylegan2", CPU), ("stylegan2", GPU), ("r3gan", GPU), ("fastgan", GPU)):
+        found = choose_recipe(SURVEY, machine, Wish(32, 7200, recipe), False)
+        assert found.seconds == pytest.approx(7200, rel=0.06), recipe  # `until` has two digits
+
+
+def test_speeds() -> None:
+    """R3GAN at full width: 250 million images of 32 pixels in 4 days of 8 GPUs; half of it is 27 % of the work."""
+    assert 250e6 * seconds_per_image("r3gan", 32, 768, gpus=8, cpus=1) == pytest.approx(4 * 86400)
+    narrow = seconds_per_image("r3gan", 256, 384, gpus=1, cpus=1)
+    assert narrow == pytest.approx(0.27 * 57.6 * R3GAN_SECONDS / 1000)
+    # NVIDIA's two rows of one A100.
+    assert seconds_per_image("stylegan2", 256, 512, gpus=1, cpus=1) == pytest.approx(12.53e-3, rel=0.01)
+    assert seconds_per_image("dcgan", 64, 32, gpus=0, cpus=2) == pytest.approx(8e-3)
+
+
+def test_upright_share() -> None:
+    """Bars on the left have their nearest as it is, bars whose mirror image is there too have it mirrored, and of equal
+    images neither is nearer."""
+    left = np.zeros((4, 4, 4))
+    left[:, :, 0] = np.arange(4)[:, None] / 10 + 1
+    assert upright_share(left) == 1
+    assert upright_share(np.concatenate([left, left[:, :, ::-1]])) == 0
+    assert upright_share(np.ones((5, 4, 4))) == 0.5
+
+
+def test_a_recipe_of_the_users_own(tmp_path: Path) -> None:
+    for recipe, generator in (("projected", "fastgan"), ("r3gan", "r3gan"), ("fastgan", "fastgan")):
+        spec = loaded(write_job("digits", 32, recipe=recipe), tmp_path)
+        assert (spec.generator.use, spec.name) == (generator, f"{recipe}-digits")
+    assert loaded(write_job("digits", recipe="fastgan"), tmp_path).data.size == 32  # its D takes no less
+    with pytest.raises(ValueError, match="--recipe 'stylegan': there is no such recipe; did you mean 'stylegan2'"):
+        write_job("digits", recipe="stylegan")
+    assert "r3gan makes 8 to 256" in write_job("digits", 8)  # which dcgan does not
+
+
+def test_overrides(tmp_path: Path) -> None:
+    """Laid on the text, whose comments stay; choices that depend on size and batch follow them."""
+    text = write_job(
+        "digits",
+        lasts="20m",
+        recipe="stylegan2",
+        overrides=["data.size=32", "batch=16", "keep.last=3", "metrics.0.samples=3k", "seed=7", "ema=null"],
     )
-    assert choose_recipe(few, gpu).few and not choose_recipe(many, gpu).few
-    assert choose_recipe(few, cpu).until < choose_recipe(many, gpu).until
+    spec = loaded(text, tmp_path)
+    assert (spec.data.size, spec.batch, spec.keep.last, spec.seed, spec.ema) == (32, 16, 3, 7, None)
+    assert (spec.metrics[0].use, spec.metrics[0].samples.value, len(spec.metrics)) == ("kid", 3000, 2)
+    assert spec.penalties[0].args["gamma"] == 0.013  # 0.0002 * 32 * 32 / 16
+    assert "# lazy: applied seldom" in text and "seed: 7 # -o" in text and "--size 32 --for 20min" in text
+    assert write_job("digits", overrides=["batch=64"]) == write_job("digits").replace(
+        "but take fewer steps", ""
+    ).replace("larger ones train more stably, ", "yours")
+    with pytest.raises(JobError, match=r"optimizer.lrr: unknown key"):
+        write_job("digits", overrides=["optimizer.lrr=1"])
+    with pytest.raises(ValueError, match=r"-o data.size: 3 is out of range"):
+        write_job("digits", overrides=["data.size=3"])
+    with pytest.raises(ValueError, match=r"--for: unknown unit 'w' in '2w'"):
+        write_job("digits", lasts="2w")
 
 
 def test_refused(tmp_path: Path) -> None:
@@ -140,5 +212,8 @@ def test_a_folder_of_text_in_another_encoding(tmp_path: Path) -> None:
     spec = loaded(write_job(str(tmp_path / "two")), tmp_path)
     assert isinstance(spec.data, TextData)
     assert (spec.data.encoding, spec.data.labels) == ("cp1252", "files")
+    assert loaded(write_job(str(tmp_path / "two"), overrides=["batch=5"]), tmp_path).batch == 5
     with pytest.raises(ValueError, match="--size 32: is for images"):
         write_job(str(tmp_path / "two"), 32)
+    with pytest.raises(ValueError, match="--for 2h: is for images"):
+        write_job(str(tmp_path / "two"), lasts="2h")

@@ -100,20 +100,44 @@ def test_kid_of_a_block_is_its_definition() -> None:
     assert squared_mmd(real, fake) == pytest.approx(slow_discrepancy(real, fake), rel=1e-10)
 
 
-def test_kid_is_the_mean_of_its_blocks_with_their_standard_error() -> None:
+def test_kid_is_its_definition_over_all_pairs() -> None:
     real, fake = gaussian(45, 3, 1), gaussian(31, 3, 2)
-    blocks = zip(real.tensor_split(BLOCKS), fake.tensor_split(BLOCKS), strict=True)
-    slow = np.array([slow_discrepancy(*pair) for pair in blocks])
-    found = Kid().compare(real, fake)
-    assert found["kid"] == pytest.approx(slow.mean(), rel=1e-10)
-    assert found["kid_se"] == pytest.approx(slow.std(ddof=1) / math.sqrt(BLOCKS), rel=1e-10)
+    assert Kid().compare(real, fake)["kid_all_pairs"] == pytest.approx(slow_discrepancy(real, fake), rel=1e-10)
+    wide = Kid().compare(real.float(), fake.float())["kid_all_pairs"]
+    assert wide == pytest.approx(slow_discrepancy(real, fake), rel=1e-4)
+
+
+def test_kid_s_standard_error_is_the_jackknife_of_its_blocks() -> None:
+    real, fake = gaussian(45, 3, 1), gaussian(31, 3, 2)
+    pairs = [one.tensor_split(BLOCKS) for one in (real, fake)]
+    without = [[torch.cat(one[:k] + one[k + 1 :]) for one in pairs] for k in range(BLOCKS)]
+    slow = np.array([slow_discrepancy(*both) for both in without])
+    wanted = math.sqrt((BLOCKS - 1) / BLOCKS * ((slow - slow.mean()) ** 2).sum())
+    assert Kid().compare(real, fake)["kid_all_pairs_se"] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_kid_does_not_depend_on_the_order_in_blocks() -> None:
+    real, fake = gaussian(60, 4, 1), gaussian(60, 4, 2)
+    turned = torch.cat([block.flip(0) for block in fake.tensor_split(BLOCKS)])
+    assert Kid().compare(real, turned) == pytest.approx(Kid().compare(real, fake), rel=1e-12)
+
+
+def test_kid_s_standard_error_is_the_spread_of_repetitions() -> None:
+    numbers = torch.Generator().manual_seed(0)
+    drawn = [(torch.randn(400, 8, generator=numbers), torch.randn(400, 8, generator=numbers) + 0.3) for _ in range(120)]
+    found = [Kid().compare(*both) for both in drawn]
+    spread = np.std([one["kid_all_pairs"] for one in found], ddof=1)
+    assert np.mean([one["kid_all_pairs_se"] for one in found]) == pytest.approx(spread, rel=0.15)
+    # Ten blocks that share no pair, as the estimate was before, spread more.
+    blocks = [zip(*(one.split(40) for one in both), strict=True) for both in drawn]
+    assert np.std([np.mean([squared_mmd(*pair) for pair in one]) for one in blocks]) > spread
 
 
 def test_kid_of_equal_distributions_is_within_its_error() -> None:
     numbers = torch.Generator().manual_seed(0)
     real, fake = (torch.randn(1000, 8, generator=numbers) for _ in range(2))
     found = Kid().compare(real, fake)
-    assert abs(found["kid"]) < 3 * found["kid_se"]
+    assert abs(found["kid_all_pairs"]) < 3 * found["kid_all_pairs_se"]
 
 
 def slow_prdc(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:

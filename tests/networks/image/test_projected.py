@@ -209,3 +209,14 @@ def test_a_rehearsal_says_that_weights_are_random(tmp_path: Path) -> None:
     assert warning["text"].startswith("discriminator: the weights of resnet50 are needed, and ")
     assert warning["text"].endswith("; a rehearsal takes random ones")
     assert with_stand_in_networks(small(**JOB), events.append) == small(**JOB) and len(events) == 1
+
+
+def test_a_class_is_compared_as_the_authors_do() -> None:
+    """<h, leaky(A e_y + b)> / 8 at each place, e_y a normal vector of 128 numbers."""
+    head = Head(4, 8, 3).double().eval()
+    x, classes = torch.rand(2, 4, 8, 8, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[[2, 0]]
+    vectors, layer, _ = head.embed
+    assert vectors.weight.shape == (128, 3) and abs(vectors.weight.std().item() - 1) < 0.15
+    compared = torch.where((z := vectors.weight.T[[2, 0]] @ layer.weight.T + layer.bias) > 0, z, 0.2 * z)
+    slow = torch.einsum("bcp,bc->bp", head.body(x).flatten(2), compared) / 8
+    assert torch.allclose(head(x, classes), slow)

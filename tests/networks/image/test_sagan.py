@@ -76,7 +76,7 @@ def test_parameters_are_those_of_its_layers() -> None:
         return 9 * a * b + b + 9 * b * b + b + a * b + b + 2 * a + 2 * b
 
     generator, discriminator = pair()
-    attention = 4 * 4 + 1
+    attention = 2 * 4 + 2 * 8 + 1  # queries, keys; values and what is made of them, of two channels; gamma
     assert count(generator) == 5 * 128 + 128 + up(8, 4) + attention + up(4, 2) + 2 * 2 + 9 * 2 + 1
 
     def down(a: int, b: int) -> int:
