@@ -147,7 +147,10 @@ def results(
         say(f"took        {took:.1f} minutes of training on {found['workers']} workers: {hours:.2f} device-hours")
         data = found["data"]
         say(f"data        {data['count']:,} {data['described']}, checksum {data['checksum']}")
-    say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    stored = "" if found["format"] is None else f"; checkpoints of format {found['format']}"
+    say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()) + stored)
+    if found["machine"]:
+        say("machine     " + ", ".join(f"{name} {which}" for name, which in found["machine"].items()))
     for key in ("checkpoint", "grid", "repeat"):
         if found[key]:
             say(f"{key:12}{found[key]}")
