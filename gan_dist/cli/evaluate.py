@@ -212,6 +212,7 @@ def _show_curves(found: EvaluationResult) -> None:
 
 def _plotted(found: EvaluationResult, out: Path | None) -> Path:
     from gan_dist.evaluation.reports.plots import Panel, render_png
+    from gan_dist.evaluation.temperature_sweep import better_corner
 
     panels = []
     for pair in found.pairs:
@@ -221,7 +222,18 @@ def _plotted(found: EvaluationResult, out: Path | None) -> Path:
         }
         has_real = all(name in found.real for name in pair)
         dots = {"real": (found.real[pair.quality], found.real[pair.diversity])} if has_real else {}
-        panels.append(Panel(pair.quality, pair.diversity, lines, dots, ".-"))  # type: ignore[arg-type]
+        panels.append(
+            Panel(
+                pair.quality,
+                pair.diversity,
+                lines,  # type: ignore[arg-type]
+                dots,
+                title=f"{found.a}, at each point 1/temperature",
+                style=".-",
+                marks={which: [f"{inverse:g}" for inverse in points] for which, points in found.curves.items()},
+                better=better_corner(pair),
+            )
+        )
     path = out or Path(f"{found.a}-temperatures.png")
     path.write_bytes(render_png(panels))
     return path

@@ -63,7 +63,7 @@ def catalog(
     if as_json:
         emit([entry.plain() for entry in found])
     elif name is None:
-        rows = [[one.kind, one.name, ", ".join(one.jobs[:2]) or "-", one.paper or one.summary] for one in found]
+        rows = [[one.kind, one.name, ", ".join(one.jobs[:2]) or "-", one.paper or "-"] for one in found]
         table(["KIND", "NAME", "JOBS", "PAPER"], rows)
         say("\ngan-dist catalog NAME shows the arguments of one")
     else:

@@ -101,7 +101,8 @@ def draw_curves(stored: StoredSweep, ranked: Sequence[RankedConfiguration]) -> F
     """Each metric over samples seen, one line for each run; the best configurations in color."""
     figure, many = _new_figure(len(stored.tags))
     drawn = False
-    for axes, tag, name in zip(many, stored.tags, stored.metrics, strict=True):
+    aims = ["small" if mode == "min" else "large" for mode in stored.sweep.modes]
+    for axes, tag, name, aim in zip(many, stored.tags, stored.metrics, aims, strict=True):
         for place, one in reversed(list(enumerate(ranked))):
             for repetition in range(stored.seeds):
                 points = tag_curve(stored.trial(one.number, repetition), tag)
@@ -110,7 +111,7 @@ def draw_curves(stored: StoredSweep, ranked: Sequence[RankedConfiguration]) -> F
                     look: dict[str, Any] = {"color": f"C{place}"} if place < BEST else {"color": "0.7", "linewidth": 1}
                     axes.plot(*zip(*points, strict=True), marker=".", label=label, **look)
                     drawn = True
-        axes.set(xlabel="samples seen", ylabel=name)
+        axes.set(xlabel="samples seen", ylabel=name, title=f"{stored.run.id}: {name} is to be {aim}")
     handles, labels = many[0].get_legend_handles_labels()
     many[0].legend(handles[::-1], labels[::-1], frameon=False)
     return figure if drawn else None

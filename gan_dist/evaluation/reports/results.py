@@ -82,7 +82,13 @@ def run_html(run: RunFolder, status: str) -> str:
     reports, grids = run.reports(), [name for name in run.grids() if name.endswith(".png")]
     curves = {tag: tag_curve(run, tag) for tag in (reports[-1] if reports else {}) if tag.startswith(SHOWN_TAGS)}
     panels = [
-        Panel("samples seen", tag, {tag: ([seen for seen, _ in points], [value for _, value in points])}, style=".-")
+        Panel(
+            "samples seen",
+            tag,
+            {tag: ([seen for seen, _ in points], [value for _, value in points])},
+            title=run.id,
+            style=".-",
+        )
         for tag, points in curves.items()
     ]
     pictures = [render_png(panels[:MOST_PANELS])] if panels else []
