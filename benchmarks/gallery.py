@@ -129,7 +129,8 @@ def class_rows(name: str, classes: str) -> Callable[[Path, Path], None]:
         for number, kind in enumerate(kinds):
             left, top = number // rows * (grid.width + LABEL), number % rows * high
             pen.text((left + 4, top + high // 2 - 7), kind, fill="black", font=ImageFont.load_default(14))
-            sheet.paste(grid.crop((0, number * high, grid.width, (number + 1) * high)), (left + LABEL, top))
+            bottom = min((number + 1) * high, grid.height)
+            sheet.paste(grid.crop((0, number * high, grid.width, bottom)), (left + LABEL, top))
         sheet.save(target, quality=80, method=6)
 
     return store

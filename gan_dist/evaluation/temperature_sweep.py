@@ -39,7 +39,7 @@ class CurveComparison:
         pair: what was compared.
         low, high: the range of quality that both curves reach; equal where they share none.
         model, twin: in how much of it each is the more diverse, in [0, 1].
-        difference: diversity number of the model less the twin's, meant over it.
+        difference: diversity number of the model less the twin's, averaged over it.
     """
 
     pair: CurveAxes
