@@ -174,7 +174,7 @@ def sentences(work: Path, target: Path) -> None:
     made = (work / "tales.txt").read_text().splitlines()[:SENTENCES]
     told = [line for line in (work / "stories.txt").read_text().splitlines() if 4 <= len(line.split()) <= 20]
     real = random.Random(0).sample(told, SENTENCES)
-    rows = [f"| {escape(one)} | {escape(other)} |" for one, other in zip(made, real, strict=True)]
+    rows = [f"| {escape(one, quote=False)} | {escape(other, quote=False)} |" for one, other in zip(made, real, strict=True)]
     target.write_text("\n".join(["| generated | real |", "|---|---|", *rows]) + "\n")
 
 
@@ -223,7 +223,7 @@ EXHIBITS = (
         title="A narrow SNGAN: a row for each kind of sprite",
         data="3,984 game sprites in 7 classes, 32 pixels (Dungeon Crawl Stone Soup, CC0)",
         train="gan-dist submit jobs/sngan.yaml --local -o name=sprites -o data.source=tiles/ -o data.size=32 "
-        "-o data.labels=folders -o data.class_weights=equal -o data.xflip=true -o until=80k",
+        "-o data.labels=folders -o data.class_weights=equal -o data.xflip=true -o until=40k",
         draw=(),
         pictures={"sprites.webp": class_rows("sprites", "tiles")},
     ),
@@ -232,14 +232,14 @@ EXHIBITS = (
         title="A very small R3GAN",
         data="959 watercolours of peaches, 32 pixels (USDA pomological watercolours, public domain)",
         train="gan-dist submit jobs/r3gan.yaml --local -o name=peaches -o data.source=watercolours/peaches "
-        "-o data.size=32 -o data.xflip=true -o until=80k",
+        "-o data.size=32 -o data.xflip=true -o until=30k",
         draw=("gan-dist sample peaches --n 40 --out peaches.png --force",),
         pictures={"peaches.webp": as_webp("peaches.png")},
     ),
     Exhibit(
         name="tales",
         title="Ten generated sentences beside ten real ones: an LSTM by likelihood, then with ScratchGAN's rewards",
-        data="4,233 sentences of folk tales of at most 24 tokens (public domain)",
+        data="4,058 sentences of folk tales of at most 24 tokens (public domain)",
         train="gan-dist submit jobs/manual.yaml --local -o name=tales -o data.source=stories.txt -o data.length=24 "
         "-o data.too_long=reject -o data.max_rejected=0.7 -o 'metrics=[]' "
         "-o 'stages.0.for=16 epochs' -o 'stages.0.optimizer.lr={cosine: {from: 3e-3, to: 3e-4, over: 16 epochs}}'",

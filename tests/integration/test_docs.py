@@ -215,6 +215,7 @@ def test_the_gallery_shows_healthy_runs_with_their_commands() -> None:
     assert set(re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)) == pictures
     assert all(f"-o name={name} " in page or f"jobs/{name.partition('-')[0]}.yaml" in page for name in runs)
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1_500_000
+    assert (folder / "tales.md").read_text().strip() in page and (folder / "tales.md").read_text() in README.read_text()
 
 
 @pytest.mark.parametrize("page", [".github/CONTRIBUTING.md", ".github/ARCHITECTURE.md", "CHANGELOG.md"])
