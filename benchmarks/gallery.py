@@ -39,6 +39,7 @@ HELD_OUT = 20  # every twentieth pair is kept from training
 ACROSS = 10
 SENTENCES = 10
 EDGE, GAP, LABEL = 64, 2, 92
+WORDS_ACROSS = 92
 WIDE = 760  # pixels of pictures that are put together
 GUTTER = 4  # pixels between the rows of a run's grid
 
@@ -49,7 +50,8 @@ class Exhibit:
 
     Attributes:
         name: of the run.
-        title: what is to be seen.
+        title: of its part of the page.
+        about: what is to be seen.
         data: in words.
         train: the command that trains it.
         draw: the commands that draw it, run where the data are.
@@ -58,6 +60,7 @@ class Exhibit:
 
     name: str
     title: str
+    about: str
     data: str
     train: str
     draw: tuple[str, ...]
@@ -174,7 +177,9 @@ def sentences(work: Path, target: Path) -> None:
     made = (work / "tales.txt").read_text().splitlines()[:SENTENCES]
     told = [line for line in (work / "stories.txt").read_text().splitlines() if 4 <= len(line.split()) <= 20]
     real = random.Random(0).sample(told, SENTENCES)
-    rows = [f"| {escape(one, quote=False)} | {escape(other, quote=False)} |" for one, other in zip(made, real, strict=True)]
+    rows = [
+        f"| {escape(one, quote=False)} | {escape(other, quote=False)} |" for one, other in zip(made, real, strict=True)
+    ]
     target.write_text("\n".join(["| generated | real |", "|---|---|", *rows]) + "\n")
 
 
@@ -197,7 +202,9 @@ def recording(work: Path, target: Path) -> None:
 EXHIBITS = (
     Exhibit(
         name="fruit",
-        title="One conditional DCGAN: a row of the grid for each kind of fruit, and a way through noise and classes",
+        title="Fruit by class",
+        about="One conditional DCGAN: a row of its last grid for each kind of fruit, and a walk through noise and "
+        "classes.",
         data="7,580 watercolours of fruit in 14 classes, 32 pixels (USDA pomological watercolours, public domain)",
         train="gan-dist submit jobs/dcgan-conditional.yaml --local -o name=fruit -o data.source=watercolours/ "
         "-o data.size=32 -o data.labels=folders -o data.class_weights=equal -o data.xflip=true "
@@ -210,8 +217,9 @@ EXHIBITS = (
     ),
     Exhibit(
         name="painted",
-        title="pix2pix paints fruit from its outlines: inputs that were kept from training, what was made of them, and "
-        "the pictures they come from",
+        title="Outlines painted",
+        about="pix2pix paints fruit. Each block has outlines that were kept from training, what the network made of "
+        "them, and the pictures they come from.",
         data="2,660 pairs of outlines and watercolours, 64 pixels; the outlines are made by `prepare`",
         train="gan-dist submit jobs/pix2pix.yaml --local -o name=painted -o data.source=pairs/train -o data.side=right "
         "-o data.size=64 -o generator.width=24 -o discriminator.width=24 -o batch=16 -o optimizer.lr=2e-4 -o until=24k",
@@ -220,7 +228,8 @@ EXHIBITS = (
     ),
     Exhibit(
         name="sprites",
-        title="A narrow SNGAN: a row for each kind of sprite",
+        title="Sprites by class",
+        about="A narrow SNGAN: a row of its last grid for each kind of sprite.",
         data="3,984 game sprites in 7 classes, 32 pixels (Dungeon Crawl Stone Soup, CC0)",
         train="gan-dist submit jobs/sngan.yaml --local -o name=sprites -o data.source=tiles/ -o data.size=32 "
         "-o data.labels=folders -o data.class_weights=equal -o data.xflip=true -o until=40k",
@@ -229,7 +238,8 @@ EXHIBITS = (
     ),
     Exhibit(
         name="peaches",
-        title="A very small R3GAN",
+        title="Peaches",
+        about="A very small R3GAN.",
         data="959 watercolours of peaches, 32 pixels (USDA pomological watercolours, public domain)",
         train="gan-dist submit jobs/r3gan.yaml --local -o name=peaches -o data.source=watercolours/peaches "
         "-o data.size=32 -o data.xflip=true -o until=30k",
@@ -238,7 +248,9 @@ EXHIBITS = (
     ),
     Exhibit(
         name="tales",
-        title="Ten generated sentences beside ten real ones: an LSTM by likelihood, then with ScratchGAN's rewards",
+        title="Sentences",
+        about="Ten generated sentences beside ten real ones. An LSTM learnt by likelihood, then with ScratchGAN's "
+        "rewards.",
         data="4,058 sentences of folk tales of at most 24 tokens (public domain)",
         train="gan-dist submit jobs/manual.yaml --local -o name=tales -o data.source=stories.txt -o data.length=24 "
         "-o data.too_long=reject -o data.max_rejected=0.7 -o 'metrics=[]' "
@@ -248,7 +260,9 @@ EXHIBITS = (
     ),
     Exhibit(
         name="search",
-        title="A sweep: which learning rates, width and average? Each line is a configuration, the best ones in colour",
+        title="A sweep",
+        about="Which learning rates, width and average? Each line is a configuration, the best ones in colour; below "
+        "are their samples.",
         data="1,797 handwritten digits, part of scikit-learn",
         train="gan-dist submit jobs/sweep-dcgan-digits.yaml --local -o name=search -o sweep.trials=8 -o until=80k",
         draw=("gan-dist results search --plots plots/",),
@@ -256,7 +270,8 @@ EXHIBITS = (
     ),
     Exhibit(
         name="dcgan-digits",
-        title="The first command, as a terminal shows it",
+        title="The first command",
+        about="A run as a terminal shows it, without the lines of progress.",
         data="1,797 handwritten digits, part of scikit-learn",
         train="gan-dist submit jobs/dcgan.yaml --local -o until=20k",
         draw=(),
@@ -339,6 +354,16 @@ def measured(results: dict[str, object]) -> dict[str, object]:
     }
 
 
+def folded(command: str) -> str:
+    """A command over as many lines as it needs, broken before its options."""
+    lines = [""]
+    for words in re.split(r" (?=-)", command):
+        if len(lines[-1]) + len(words) > WORDS_ACROSS:
+            lines.append("")
+        lines[-1] += f" {words}" if lines[-1] else words
+    return " \\\n    ".join(lines)
+
+
 def page() -> str:
     """The gallery's page: every picture, what it is of, and under it its commands."""
     known = json.loads((GALLERY / "runs.json").read_text())
@@ -352,10 +377,10 @@ def page() -> str:
             continue
         facts = known[one.name]
         seen = f"{facts['seen']:,} samples seen, " if facts["seen"] else ""
-        parts += [f"## {one.title}", f"Data: {one.data}. {seen}{facts['minutes']} minutes."]
+        parts += [f"## {one.title}", one.about, f"Data: {one.data}. {seen}{facts['minutes']} minutes."]
         for name in one.pictures:
-            parts.append((GALLERY / name).read_text().strip() if name.endswith(".md") else f"![{one.title}]({name})")
-        parts.append("\n".join(["```console", *(f"$ {command}" for command in (one.train, *one.draw)), "```"]))
+            parts.append((GALLERY / name).read_text().strip() if name.endswith(".md") else f"![{one.about}]({name})")
+        parts.append("\n".join(["```console", *(f"$ {folded(command)}" for command in (one.train, *one.draw)), "```"]))
     return "\n\n".join(parts) + "\n"
 
 
