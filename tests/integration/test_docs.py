@@ -208,7 +208,10 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_the_gallery_shows_healthy_runs_with_their_commands() -> None:
+    from benchmarks import gallery
+
     folder = ROOT / ".github" / "gallery"
+    assert gallery.page() == (folder / "README.md").read_text(), "python benchmarks/gallery.py draw WORK writes the page"
     page, runs = (folder / "README.md").read_text(), json.loads((folder / "runs.json").read_text())
     assert runs and {run["status"] for run in runs.values()} == {"succeeded"}
     pictures = {path.name for path in folder.iterdir()} - {"README.md", "runs.json", "tales.md"}
