@@ -101,10 +101,13 @@ def _component_problems(kind: Component, use: str, roots: tuple[str | Path, ...]
         except ValueError as error:
             return [str(error)]
         found: list[str] = []
-        for size, classes in product(sizes, _class_counts(use, kind, roots)):
-            tried = partial(_network_problems, kind, use, roots, args, modality, size=size, classes=classes)
+        counts = _class_counts(use, kind, roots)
+        for size, classes in product(sizes, counts):
+            tried = partial(_call_network, kind, use, roots, args, modality, size=size, classes=classes)
             found += _attempt(use, tried)
-        return found
+        # Training takes longest: once, and with classes if the network takes them.
+        train = partial(_train_network, kind, use, roots, args, modality, size=sizes[0], classes=counts[-1])
+        return found or _attempt(use, train)
     return _attempt(use, lambda: _part_problems(kind, use, roots, args, modality))
 
 
@@ -123,8 +126,11 @@ def _part_problems(
     return _in_turn(kind, _try_objective(part, modality), trial)
 
 
-def _network_problems(
-    kind: Literal["generator", "discriminator"],
+Network = Literal["generator", "discriminator"]
+
+
+def _call_network(
+    kind: Network,
     use: str,
     roots: tuple[str | Path, ...],
     args: dict[str, Any],
@@ -134,14 +140,28 @@ def _network_problems(
     classes: int,
 ) -> Iterable[str]:
     network = _make(kind, use, args, roots, classes, size)
+    single = _try_generator if kind == "generator" else _try_discriminator
+    return single(network, modality, classes, size)
+
+
+def _train_network(
+    kind: Network,
+    use: str,
+    roots: tuple[str | Path, ...],
+    args: dict[str, Any],
+    modality: Modality,
+    *,
+    size: Size,
+    classes: int,
+) -> Iterable[str]:
     own = {"use": use, **args}
     if kind == "discriminator":
-        trial = trial_of_discriminator(own, modality, classes, size)
-        return _in_turn(kind, _try_discriminator(network, modality, classes, size), trial)
+        return iteration_problems(kind, trial_of_discriminator(own, modality, classes, size))
+    network = _make(kind, use, args, roots, classes, size)
     by_likelihood = hasattr(network, "log_prob")
-    trial = trial_of_generator(own, modality, classes, size, by_likelihood)
-    single = _try_generator(network, modality, classes, size)
-    return single if by_likelihood and not hasattr(network, "mask") else _in_turn(kind, single, trial)
+    if by_likelihood and not hasattr(network, "mask"):
+        return ()  # no shipped objective can train it
+    return iteration_problems(kind, trial_of_generator(own, modality, classes, size, by_likelihood))
 
 
 def _in_turn(kind: Component, single: Iterable[str], trial: Trial) -> Iterator[str]:

@@ -38,8 +38,8 @@ from gan_dist.training.run_logger import Stats
 from gan_dist.training.stages import Stage, build_stages
 from gan_dist.training.state import TrainState
 
-# Three lanes of four samples: two workers have two of them and one.
-BATCH, ITERATIONS, SAMPLES = 12, 2, 24
+# Two lanes of four samples, one for each worker.
+BATCH, ITERATIONS, SAMPLES = 8, 2, 24
 # Where what outlives an iteration belongs, by kind.
 KEPT: dict[lookup.Kind, str] = {
     "generator": "buffers",

@@ -312,6 +312,8 @@ def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.Monk
         return
     given: dict[str, dict[str, Any]] = {
         **NARROW,
+        "charcnn": {"width": 16},
+        "pix2pix": {"width": 8},
         "projected": {"weights": "random", "resolution": 64, "width": 4},
         "perceptual": {"weights": "random"},
         "ada": {"p": 1.0, "cutout": 1.0},

@@ -34,7 +34,7 @@ class Generator(nn.Module):
         classes: number of classes, 0 for none, supplied by the data.
         z: dimensions of the normal noise.
         width: channels up to `wide` pixels; 768 in the paper, 1536 for ImageNet. 384 and 192 have 27 % and 8 % of it.
-        wide: up to this resolution, in pixels, stages have full width; each doubling above halves it.
+        wide: largest stage in pixels that has all channels; each doubling beyond has half of those before.
         group: channels in a group of the 3x3 convolutions; 32 for ImageNet.
         blocks: residual blocks in each stage.
     """
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels up to `wide` pixels; 768 in the paper, 1536 for ImageNet. 384 and 192 have 27 % and 8 % of it.
-        wide: up to this resolution, in pixels, stages have full width; each doubling above halves it.
+        wide: largest stage in pixels that has all channels; each doubling beyond has half of those before.
         group: channels in a group of the 3x3 convolutions; 32 for ImageNet.
         blocks: residual blocks in each stage.
     """
