@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -138,7 +139,7 @@ def help_topic(
         from gan_dist.spec.problems import suggestion
 
         raise UsageError(f"no topic {topic!r}{suggestion(topic, sorted(pages))}")
-    text = pages[topic].read_text()
+    text = re.sub(r"\[([^]]+)\]\((\w+)\.md(?:#[\w-]*)?\)", _offline, pages[topic].read_text())
     if not sys.stdout.isatty():
         say(text)
         return
@@ -146,3 +147,9 @@ def help_topic(
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
+
+
+def _offline(link: re.Match[str]) -> str:
+    """A link to another page as the command that shows it."""
+    shown, page = link[1], f"`gan-dist help {link[2]}`"
+    return page if shown == link[2] else f"{shown} ({page})"

@@ -154,6 +154,8 @@ def test_help_lists_and_shows_every_topic(cli) -> None:
         code, page, _ = cli("help", topic)
         assert code == 0 and re.match(r"# \w", page), topic
         assert len(page.splitlines()[0]) <= 70, topic
+        assert not re.search(r"\]\(\w+\.md", page), topic  # a link is told as a command
+    assert "`gan-dist help metrics`" in cli("help", "start")[1]
     code, _, complaint = cli("help", "jobs")
     assert code == 2 and "did you mean 'job'" in complaint
 
@@ -211,7 +213,9 @@ def test_the_gallery_shows_healthy_runs_with_their_commands() -> None:
     from benchmarks import gallery
 
     folder = ROOT / ".github" / "gallery"
-    assert gallery.page() == (folder / "README.md").read_text(), "python benchmarks/gallery.py draw WORK writes the page"
+    assert gallery.page() == (folder / "README.md").read_text(), (
+        "gallery.py draw WORK writes the page"
+    )
     page, runs = (folder / "README.md").read_text(), json.loads((folder / "runs.json").read_text())
     assert runs and {run["status"] for run in runs.values()} == {"succeeded"}
     pictures = {path.name for path in folder.iterdir()} - {"README.md", "runs.json", "tales.md"}
