@@ -7,10 +7,9 @@
 WORK is a folder that holds the data of which samples are shown:
 
     watercolours/   pictures of fruit in a folder for each kind (the USDA's pomological watercolours, 64 pixels)
-    tiles/          game sprites in a folder for each kind (Dungeon Crawl Stone Soup, CC0, 32 pixels)
     stories.txt     a sentence of folk tales a line
 
-All are in the public domain or dedicated to it. A run is repeated exactly by its commands; another machine ends with
+Both are in the public domain. A run is repeated exactly by its commands; another machine ends with
 pictures of the same kind, not with the same ones.
 """
 
@@ -225,16 +224,6 @@ EXHIBITS = (
         "-o data.size=64 -o generator.width=24 -o discriminator.width=24 -o batch=16 -o optimizer.lr=2e-4 -o until=24k",
         draw=("gan-dist sample painted --inputs edges --out made --force",),
         pictures={"painted.webp": triples},
-    ),
-    Exhibit(
-        name="sprites",
-        title="Sprites by class",
-        about="A narrow SNGAN: a row of its last grid for each kind of sprite.",
-        data="3,984 game sprites in 7 classes, 32 pixels (Dungeon Crawl Stone Soup, CC0)",
-        train="gan-dist submit jobs/sngan.yaml --local -o name=sprites -o data.source=tiles/ -o data.size=32 "
-        "-o data.labels=folders -o data.class_weights=equal -o data.xflip=true -o until=40k",
-        draw=(),
-        pictures={"sprites.webp": class_rows("sprites", "tiles")},
     ),
     Exhibit(
         name="peaches",

@@ -213,9 +213,7 @@ def test_the_gallery_shows_healthy_runs_with_their_commands() -> None:
     from benchmarks import gallery
 
     folder = ROOT / ".github" / "gallery"
-    assert gallery.page() == (folder / "README.md").read_text(), (
-        "gallery.py draw WORK writes the page"
-    )
+    assert gallery.page() == (folder / "README.md").read_text(), "gallery.py draw WORK writes the page"
     page, runs = (folder / "README.md").read_text(), json.loads((folder / "runs.json").read_text())
     assert runs and {run["status"] for run in runs.values()} == {"succeeded"}
     pictures = {path.name for path in folder.iterdir()} - {"README.md", "runs.json", "tales.md"}
