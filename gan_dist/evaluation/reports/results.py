@@ -11,6 +11,7 @@ from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.registry.metric_names import metric_value_names, partial_features
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.hints import command
+from gan_dist.runs.request import as_mapping
 from gan_dist.runs.run_folder import JOB, RunFolder, summarize_metrics, tag_curve, training_seconds
 from gan_dist.spec.job import JobSpec
 
@@ -51,7 +52,7 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "data": _data(meta["data"]) if meta else None,
         "format": newest.meta["format"] if newest is not None else None,
         "versions": meta.get("versions", request["versions"]),
-        "machine": meta.get("machine"),
+        "machine": dict(as_mapping(meta.get("machine"))),
         "checkpoint": newest.folder.uri if newest is not None else None,
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
         "repeat": command("submit", f"{run.uri}/{JOB}"),
