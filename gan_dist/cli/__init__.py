@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import traceback
@@ -88,6 +89,10 @@ def root(
 
 def main() -> None:
     """Run the command line: an error is one clear line on standard error and an exit code of its kind."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        # A locale without an encoding (LC_ALL=C): words of the command and names of files are UTF-8 all the same.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     try:
         code = app(standalone_mode=False)
     except USAGE_ERROR as error:

@@ -88,17 +88,18 @@ def tensorboard(
     port: Annotated[int | None, typer.Option(help="Its port. Default: a free one from 6006 on.")] = None,
 ) -> None:
     """Show curves and sample grids in TensorBoard; Ctrl-C ends it."""
-    from gan_dist.evaluation.reports.tensorboard import run_tensorboard
+    from gan_dist.evaluation.reports.tensorboard import run_tensorboard, run_tensorboard_of_all
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.runs.storage import Folder
 
     root = storage_root(storage, None)
-    found = None if run is None else find_run(run, root)
-    folder = root if found is None else found.folder.child("tensorboard")
+    if run is None:
+        say(f"TensorBoard of {root.uri}; Ctrl-C ends it", aside=True)
+        run_tensorboard_of_all(root, port)
+    found = find_run(run, root)
+    folder = found.folder.child("tensorboard")
 
     def trials() -> dict[str, Folder]:
-        if found is None:
-            return {}
         from gan_dist.sweeps.results import trials_of
 
         return {one.id.removeprefix(f"{found.id}-"): one.folder.child("tensorboard") for one in trials_of(found)}

@@ -25,14 +25,15 @@ A = Annotated[
 B = Annotated[
     str | None,
     typer.Argument(
-        help="What to compare with: images in a folder, a file of sentences, or of a file a run. Default: A's data.",
+        help="What to compare with: a folder of images, a file of sentences, or, if A is a file, a run. "
+        "Default: A's data.",
         metavar="B",
     ),
 ]
 Tokens = Annotated[
-    str | None, typer.Option(help="Of two files: what a token is, words, blanks or characters.", metavar="NAME")
+    str | None, typer.Option(help="Two files only: what a token is, words, blanks or characters.", metavar="NAME")
 ]
-Lower = Annotated[bool, typer.Option("--lower", help="Of two files: whether text becomes lower case.")]
+Lower = Annotated[bool, typer.Option("--lower", help="Two files only: make text lower case.")]
 Metric = Annotated[
     list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
 ]
@@ -41,7 +42,7 @@ Neighbours = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
 Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
-Split = Annotated[str, typer.Option(help="Of text: which held-out sentences, test or validation.", metavar="NAME")]
+Split = Annotated[str, typer.Option(help="Text only: which held-out sentences, test or validation.", metavar="NAME")]
 
 Workers = Annotated[
     int | None,
@@ -62,7 +63,7 @@ def evaluate(
         ),
     ] = None,
     temperature_grid: Annotated[
-        bool, typer.Option("--temperature-grid", help="Of text: measure at temperatures around 1, and draw the curves.")
+        bool, typer.Option("--temperature-grid", help="Text only: measure at temperatures around 1 and draw curves.")
     ] = False,
     inverse_temperatures: Annotated[
         str | None, typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,...")
@@ -70,7 +71,7 @@ def evaluate(
     twin: Annotated[
         str | None,
         typer.Option(
-            help="Of text: another run beside A, its maximum-likelihood twin.",
+            help="Text only: another run beside A, its maximum-likelihood twin.",
             metavar="RUN",
             autocompletion=options.complete_run,
         ),
@@ -85,7 +86,7 @@ def evaluate(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how good samples are: of images against images, of text with real text beside it."""
+    """Measure how good samples are, with real data beside them."""
     from gan_dist.evaluation.evaluate import EvaluationRequest
     from gan_dist.evaluation.evaluate import evaluate as answer
     from gan_dist.evaluation.temperature_sweep import DEFAULT, parse_temperatures
@@ -212,6 +213,7 @@ def _show_curves(found: EvaluationResult) -> None:
 
 def _plotted(found: EvaluationResult, out: Path | None) -> Path:
     from gan_dist.evaluation.reports.plots import Panel, render_png
+    from gan_dist.evaluation.temperature_sweep import better_corner
 
     panels = []
     for pair in found.pairs:
@@ -221,7 +223,18 @@ def _plotted(found: EvaluationResult, out: Path | None) -> Path:
         }
         has_real = all(name in found.real for name in pair)
         dots = {"real": (found.real[pair.quality], found.real[pair.diversity])} if has_real else {}
-        panels.append(Panel(pair.quality, pair.diversity, lines, dots, ".-"))  # type: ignore[arg-type]
+        panels.append(
+            Panel(
+                pair.quality,
+                pair.diversity,
+                lines,  # type: ignore[arg-type]
+                dots,
+                title=f"{found.a}, at each point 1/temperature",
+                style=".-",
+                marks={which: [f"{inverse:g}" for inverse in points] for which, points in found.curves.items()},
+                better=better_corner(pair),
+            )
+        )
     path = out or Path(f"{found.a}-temperatures.png")
     path.write_bytes(render_png(panels))
     return path

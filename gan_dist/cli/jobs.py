@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -63,7 +64,7 @@ def catalog(
     if as_json:
         emit([entry.plain() for entry in found])
     elif name is None:
-        rows = [[one.kind, one.name, ", ".join(one.jobs[:2]) or "-", one.paper or one.summary] for one in found]
+        rows = [[one.kind, one.name, ", ".join(one.jobs[:2]) or "-", one.paper or "-"] for one in found]
         table(["KIND", "NAME", "JOBS", "PAPER"], rows)
         say("\ngan-dist catalog NAME shows the arguments of one")
     else:
@@ -148,7 +149,7 @@ def help_topic(
         from gan_dist.spec.problems import suggestion
 
         raise UsageError(f"no topic {topic!r}{suggestion(topic, sorted(pages))}")
-    text = pages[topic].read_text()
+    text = re.sub(r"\[([^]]+)\]\((\w+)\.md(?:#[\w-]*)?\)", _offline, pages[topic].read_text())
     if not sys.stdout.isatty():
         say(text)
         return
@@ -156,3 +157,9 @@ def help_topic(
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
+
+
+def _offline(link: re.Match[str]) -> str:
+    """A link to another page as the command that shows it."""
+    shown, page = link[1], f"`gan-dist help {link[2]}`"
+    return page if shown == link[2] else f"{shown} ({page})"

@@ -20,14 +20,14 @@ from gan_dist.errors import UsageError
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
 BestJob = Annotated[
-    Path | None, typer.Option("--best-job", help="Of a sweep: write the best job there, as YAML.", metavar="FILE")
+    Path | None, typer.Option("--best-job", help="Sweeps only: write the best job there, as YAML.", metavar="FILE")
 ]
 Plots = Annotated[
-    Path | None, typer.Option("--plots", help="Of a sweep: draw its pictures there, as PNG.", metavar="DIR")
+    Path | None, typer.Option("--plots", help="Sweeps only: draw the pictures there, as PNG.", metavar="DIR")
 ]
 Report = Annotated[
     Path | None,
-    typer.Option("--report", help="Of a sweep: all of it in a file that needs no network.", metavar="FILE.html"),
+    typer.Option("--report", help="Sweeps only: everything in one file that needs no network.", metavar="FILE.html"),
 ]
 Statuses = Annotated[
     list[str] | None,
@@ -80,7 +80,7 @@ def status(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Where a run stands; of a sweep, with its trials."""
+    """Show where a run stands, and the trials of a sweep."""
     from gan_dist.launch.run_status import run_status
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.results import is_sweep
@@ -146,10 +146,14 @@ def results(
         table(("METRIC", "LAST", "LOWEST", "AT", "HIGHEST", "AT"), map(_course, found["metrics"].items()))
     if found["device_hours"] is not None:
         took, hours = found["training_s"] / 60, found["device_hours"]
-        say(f"took        {took:.1f} minutes of training on {found['workers']} workers: {hours:.2f} device-hours")
+        workers = "1 worker" if found["workers"] == 1 else f"{found['workers']} workers"
+        say(f"took        {took:.1f} minutes of training on {workers}: {hours:.2f} device-hours")
         data = found["data"]
         say(f"data        {data['count']:,} {data['described']}, checksum {data['checksum']}")
-    say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    stored = "" if found["format"] is None else f"; checkpoints of format {found['format']}"
+    say("versions    " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()) + stored)
+    if found["machine"]:
+        say("machine     " + ", ".join(f"{name} {which}" for name, which in found["machine"].items()))
     for key in ("checkpoint", "grid", "repeat"):
         if found[key]:
             say(f"{key:12}{found[key]}")
@@ -251,7 +255,7 @@ def delete(
     address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """Delete a run's folder with all its checkpoints; of a sweep, those of its trials too."""
+    """Delete a run's folder with all its checkpoints; a sweep's trials are deleted with it."""
     from gan_dist.launch.run_status import OPEN, run_status
     from gan_dist.runs.deletion import check_deletable, delete_run
     from gan_dist.runs.index import find_run, forget_run, storage_root

@@ -42,14 +42,14 @@ Truncation = Annotated[
     float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
 ]
 Temperature = Annotated[
-    float | None, typer.Option(min=0.01, help="Of text: below 1 sentences are likelier and more alike.")
+    float | None, typer.Option(min=0.01, help="Text only: below 1, sentences are likelier and more alike.")
 ]
-TopK = Annotated[int | None, typer.Option(min=1, help="Of text: only the K likeliest tokens are drawn.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Text only: draw the K likeliest tokens alone.")]
 TopP = Annotated[
     float | None,
-    typer.Option(min=0.01, max=1, help="Of text: only the likeliest tokens of this probability are drawn."),
+    typer.Option(min=0.01, max=1, help="Text only: draw the likeliest tokens that make up this probability."),
 ]
-Prefix = Annotated[str | None, typer.Option(help="Of text: what every sentence begins with.")]
+Prefix = Annotated[str | None, typer.Option(help="Text only: what every sentence begins with.")]
 Way = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +66,7 @@ Mix = Annotated[
 Layers = Annotated[str | None, typer.Option(help="Which styles --mix takes. Default: the first half.", metavar="0-3")]
 Inputs = Annotated[
     str | None,
-    typer.Option(help="Of pairs: a folder of pictures to make others of.", metavar="FOLDER", show_default=False),
+    typer.Option(help="Pairs only: a folder of pictures to translate.", metavar="FOLDER", show_default=False),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Draw with so many workers of a Ray cluster, which must see RUN and --out.")
@@ -97,7 +97,7 @@ def sample(
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
-    """Draw samples from a run's generator: a grid, any number of files, a way between samples; of text, lines."""
+    """Draw samples from a run's generator: a grid, many files, or an interpolation; text samples are lines."""
     from gan_dist.generation.sampling import SamplingPlan, check_free, output_format, parse_seeds
 
     if out is not None:

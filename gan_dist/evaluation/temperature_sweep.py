@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class CurveComparison:
         pair: what was compared.
         low, high: the range of quality that both curves reach; equal where they share none.
         model, twin: in how much of it each is the more diverse, in [0, 1].
-        difference: diversity number of the model less the twin's, meant over it.
+        difference: diversity number of the model less the twin's, averaged over it.
     """
 
     pair: CurveAxes
@@ -99,6 +99,11 @@ def curves_of(names: Mapping[str, str]) -> tuple[CurveAxes, ...]:
             "--metric nll_oracle --metric nll, or --metric lm --metric reverse_lm"
         )
     return found
+
+
+def better_corner(pair: CurveAxes) -> Literal["right, down", "left, down"]:
+    """Where the better points of a picture lie: a high BLEU is good, all other numbers are better when low."""
+    return "right, down" if pair.quality.startswith("bleu") else "left, down"
 
 
 def compare_curves(pair: CurveAxes, curves: Curves) -> CurveComparison:

@@ -14,7 +14,7 @@ MARK = "@gan-dist "
 PROGRESS_S = 2.0
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_ACTOR = re.compile(r"^\((?P<name>[\w.<>()]+)(?: pid=\d+)?(?:, ip=[^)]*)?\) ?")
+_ACTOR = re.compile(r"^\((?P<name>[\w.<>()]+)(?: \+[\dhms]+)?(?: pid=\d+)?(?:, ip=[^)]*)?\) ?")
 _RAYS_OWN = {
     "DatasetManager",
     "JobSupervisor",

@@ -25,6 +25,7 @@ from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import load_object, resolve_target
 from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.checkpoint import newest_described
+from gan_dist.runs.request import READING, made_otherwise
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import DataSpec, PictureData
@@ -82,6 +83,10 @@ def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
     return found
 
 
+# What other versions of the libraries that read files can change though the files are the same.
+READ_BY_LIBRARIES = ("codec", "count", "checksum")
+
+
 def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
     """Whether the run can go on: some checkpoint can be used, if any is stored, and was trained on these data."""
     try:
@@ -96,6 +101,12 @@ def resume_problems(folder: RunFolder, facts: DataFacts) -> list[str]:
         if was != now:
             was, now = (show_size(one) if isinstance(one, tuple) else one for one in (was, now))
             told = f"{key} was {was} and is now {now}" if key != "codec" else "their tokens mean something else"
+            if key in READ_BY_LIBRARIES and (others := made_otherwise(newest.meta, READING)):
+                return [
+                    f"data.source: they are read here as other samples than this run was trained on ({told}); it was "
+                    f"made by {others}, which may read the same files otherwise; resume it with those versions, or "
+                    "begin a new run with its weights: --from"
+                ]
             return [f"data.source: the data are not those this run was trained on: {told}"]
     return []
 

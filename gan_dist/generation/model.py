@@ -55,7 +55,7 @@ class Model:
 
     Example:
         >>> model = gan_dist.load("last")
-        >>> pixels = model.sample(64, seed=1)  # uint8 [64, C, H, W]; of text, a list of 64 strings
+        >>> pixels = model.sample(64, seed=1)  # uint8 [64, C, H, W]; from a text model, 64 strings
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class Model:
             class_label: name or number of the class of all of them, or, where the data have vectors, the K numbers of
                 one; without it, classes go round, or some vectors of the data.
             truncation: in [0, 1], in place of the job's: less makes images more alike and fewer of them bad.
-            temperature: of text: divides the logits; below 1 sentences are likelier and more alike.
-            top_k: of text: only so many of the likeliest tokens are drawn.
-            top_p: of text: only the likeliest tokens that make up this probability are drawn.
-            prefix: of text: what every sentence begins with.
+            temperature: text only: divides the logits; below 1 sentences are likelier and more alike.
+            top_k: text only: only so many of the likeliest tokens are drawn.
+            top_p: text only: only the likeliest tokens that make up this probability are drawn.
+            prefix: text only: what every sentence begins with.
 
         Returns:
             Images as uint8 [n, C, H, W], or sentences as a list of strings.

@@ -260,6 +260,8 @@ class LiveDisplay:
     _progress: dict[str, Any] = field(default_factory=dict)
     _stage: str = "waiting for the cluster"
     _printed: float = float("-inf")
+    _told: tuple[str, str, list[str]] | None = None  # what the last line of progress said, its pace left out
+    _metrics: dict[str, float] = field(default_factory=dict)  # those of that line: each value is printed once
     _live: Live | None = None
     _turning: Spinner | None = None
 
@@ -334,22 +336,20 @@ class LiveDisplay:
         self._stage = "ending"
 
     def _plain_progress(self, last: bool = False) -> None:
-        """At most one line every few seconds, and the last one in any case."""
-        now = self.clock()
-        if self._live is not None or not self._progress or self._progress.get("shown"):
+        """One line every few seconds at most, and the last one in any case; none where nothing is new but the clock."""
+        now, found = self.clock(), self._progress
+        if self._live is not None or not found:
             return
-        if last or self.everything or now - self._printed >= PLAIN_EVERY_S:
-            self._printed = now
-            self._progress["shown"] = True
-            self.say(
-                "  ".join(
-                    [
-                        describe_position(self._progress),
-                        *describe_pace(self._progress),
-                        *describe_numbers(self._progress),
-                    ]
-                )
-            )
+        news = (describe_position(found), self._stage, describe_numbers(found))
+        if news == self._told or not (last or self.everything or now - self._printed >= PLAIN_EVERY_S):
+            return
+        self._printed, self._told = now, news
+        measured = {
+            name: value for name, value in (found.get("metrics") or {}).items() if self._metrics.get(name) != value
+        }
+        self._metrics = dict(found.get("metrics") or {})
+        numbers = describe_numbers({**found, "metrics": measured})
+        self.say("  ".join([describe_position(found), *describe_pace(found), *numbers]))
 
     def _display(self) -> RenderableType:
         from rich.console import Group

@@ -8,7 +8,7 @@ from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 
 
 class MaximumLikelihood:
-    """-log p(sentence) / T, meant over sentences of at most T tokens; G gives log p of each token by `log_prob`.
+    """-log p(sentence) / T, averaged over sentences of at most T tokens; G gives log p of each token by `log_prob`.
 
     The division is by the longest length, so that every sentence weighs by its tokens and the gradient is the same
     however sentences are spread over workers. The logged `nll` is per token, the end of a sentence counted.

@@ -22,7 +22,7 @@ class Vae:
     et al. 2017). The job needs `networks: {encoder: {use: vae}}` and no discriminator.
 
     Args:
-        sigma: standard deviation of the pixels, above 0; smaller makes sharper pictures and samples further from them.
+        sigma: standard deviation of the pixels, above 0; smaller values give sharper reconstructions but worse samples.
         beta: weight of the divergence.
     """
 

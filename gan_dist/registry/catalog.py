@@ -20,7 +20,12 @@ from gan_dist.spec.job_file import read_job_file
 from gan_dist.spec.problems import suggestion
 
 # Authors and a year in parentheses, up to what follows in other parentheses or after a semicolon.
-_PAPER = re.compile(r"\(([^();]*[A-Z][^();]*\b(?:19|20)\d\d\b[^();]*)")
+_PARENTHESES = re.compile(r"\(([^()]*)")
+_AUTHOR = r"(?:d')?[A-Z][\w'-]+"
+_PLACE = r"(?:arXiv|DOI|section|sections|equation|equations|eq\.|table|appendix|algorithm) [\w./]+(?: and [\w./]+)?"
+_CITATION = re.compile(
+    rf"(?:{_AUTHOR}(?:, {_AUTHOR})*(?: and {_AUTHOR})?(?: et al\.)? (?:19|20)\d\d|arXiv \d{{4}}\.\d+)(?:, {_PLACE})*"
+)
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -91,8 +96,11 @@ def _first(doc: str) -> str:
 
 
 def _paper(doc: str) -> str | None:
-    found = _PAPER.search(" ".join(doc.split()))
-    return found[1].strip().rstrip(",.") if found else None
+    """The first citation in parentheses: authors, year, and where it is to be found."""
+    for words in _PARENTHESES.findall(" ".join(doc.split())):
+        if found := _CITATION.search(words):
+            return found[0].rstrip(",. ")
+    return None
 
 
 def _shown_by() -> Mapping[tuple[Kind, str], tuple[str, ...]]:

@@ -25,7 +25,7 @@ SHIPPED = (
 
 def own_code(spec: JobSpec) -> list[str]:
     """Every component of a job that is not shipped, with the key that names it, as `generator.use: my_gan:Net`."""
-    return [f"{key}: {use}" for key, use in _named(spec, None) if _is_own(use)]
+    return [f"{key}: {use}" for key, use in _named(spec, None) if is_own(use)]
 
 
 def foreign_code(spec: JobSpec, kinds: Collection[str] | None = None) -> list[str]:
@@ -34,10 +34,11 @@ def foreign_code(spec: JobSpec, kinds: Collection[str] | None = None) -> list[st
     Args:
         kinds: of components alone, such as generator; None for all, with optimisers and data.
     """
-    return [f"{key}: {use}" for key, use in _named(spec, kinds) if _is_own(use) and not is_live(use)]
+    return [f"{key}: {use}" for key, use in _named(spec, kinds) if is_own(use) and not is_live(use)]
 
 
-def _is_own(use: str) -> bool:
+def is_own(use: str) -> bool:
+    """Whether a component's name stands for code that is not shipped."""
     return is_live(use) or (is_own_name(use) and not use.startswith(SHIPPED))
 
 

@@ -77,6 +77,8 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
     if ref in rows:
         return rows[ref]
     fits = [run for run in rows if run.startswith(ref)]
+    # The trials of a sweep begin with its id: who writes the beginning of both means the sweep.
+    fits = [run for run in fits if not any(run.startswith(f"{other}-t") for other in fits)]
     if len(fits) == 1:
         return rows[fits[0]]
     if fits:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -20,7 +20,11 @@ from gan_dist.spec.job import JobSpec
 VARIABLE = "GAN_DIST_REQUEST"
 
 
-PACKAGES = ("gan-dist", "ray", "torch", "pyarrow", "numpy", "safetensors")
+PACKAGES = ("gan-dist", "ray", "torch", "pyarrow", "numpy", "safetensors", "pillow", "scikit-learn", "tokenizers")
+# What decides how files become samples, and how the steps of a training are rounded.
+READING = ("gan-dist", "python", "numpy", "pillow", "pyarrow", "scikit-learn", "tokenizers")
+TRAINING = ("gan-dist", "torch", "numpy", "instructions", "gpu")
+NO_MACHINE: Mapping[str, str] = {}
 
 
 def installed_versions() -> dict[str, str]:
@@ -49,6 +53,25 @@ def current_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
+
+
+def made_otherwise(meta: Mapping[str, Any], names: Collection[str], machine: Mapping[str, str] = NO_MACHINE) -> str:
+    """What a checkpoint was made with and is not here, as `torch 2.11.0 (here 2.13.0)`; empty where all is the same.
+
+    Args:
+        meta: of the checkpoint.
+        names: of the packages and parts of a machine that matter.
+        machine: what this process computes on.
+    """
+    here = {**installed_versions(), **machine}
+    there = {name: was for kind in ("versions", "machine") for name, was in as_mapping(meta.get(kind)).items()}
+    wanted = (name for name in names if name in here and there.get(name, here[name]) != here[name])
+    return ", ".join(f"{name} {there[name]} (here {here[name]})" for name in wanted)
+
+
+def as_mapping(stored: Any) -> Mapping[str, Any]:
+    """A stored mapping; an empty one where something else is stored, as in a damaged or a foreign run."""
+    return stored if isinstance(stored, Mapping) else {}
 
 
 @dataclass(frozen=True)

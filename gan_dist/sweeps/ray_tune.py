@@ -338,7 +338,7 @@ def _check_concurrency(spec: JobSpec, ask: ResolvedResources, places: int) -> li
     if asked is None or asked <= places or places == 0:
         return []
     return [
-        f"sweep.concurrent: {asked} trials of {ask.asked} at a time are more than the cluster holds: it has "
+        f"sweep.concurrent: {asked} trials with {ask.asked} at a time are more than the cluster holds: it has "
         f"{ask.available}, room for {places}"
     ]
 
@@ -353,5 +353,5 @@ def _describe_plan(sweep: Sweep, concurrent: int, ask: ResolvedResources) -> lis
             f"metric    {name}, {mode} is best"
             for name, mode in zip(sweep.progress.metrics, section.modes, strict=True)
         ),
-        f"trials    {concurrent} at a time, each on {ask.asked}",
+        f"trials    {concurrent} at a time, each with {ask.asked}",
     ]

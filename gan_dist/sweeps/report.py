@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BEST = 5
+WIDE = 20
 HEADINGS = {
     "grids": "Samples of the best",
     "curves": "Metric over samples seen",
@@ -101,7 +102,9 @@ def draw_curves(stored: StoredSweep, ranked: Sequence[RankedConfiguration]) -> F
     """Each metric over samples seen, one line for each run; the best configurations in color."""
     figure, many = _new_figure(len(stored.tags))
     drawn = False
-    for axes, tag, name in zip(many, stored.tags, stored.metrics, strict=True):
+    aims = ["lower" if mode == "min" else "higher" for mode in stored.sweep.modes]
+    for axes, tag, name, aim in zip(many, stored.tags, stored.metrics, aims, strict=True):
+        values: list[float] = []
         for place, one in reversed(list(enumerate(ranked))):
             for repetition in range(stored.seeds):
                 points = tag_curve(stored.trial(one.number, repetition), tag)
@@ -109,8 +112,11 @@ def draw_curves(stored: StoredSweep, ranked: Sequence[RankedConfiguration]) -> F
                     label = f"t{one.number:03d}" if place < BEST and repetition == 0 else None
                     look: dict[str, Any] = {"color": f"C{place}"} if place < BEST else {"color": "0.7", "linewidth": 1}
                     axes.plot(*zip(*points, strict=True), marker=".", label=label, **look)
+                    values += [value for _, value in points]
                     drawn = True
-        axes.set(xlabel="samples seen", ylabel=name)
+        if values and min(values) > 0 and max(values) > WIDE * min(values):
+            axes.set_yscale("log")  # else the first, bad values flatten all that follow
+        axes.set(xlabel="samples seen", ylabel=name, title=f"{stored.run.id}: {aim} is better")
     handles, labels = many[0].get_legend_handles_labels()
     many[0].legend(handles[::-1], labels[::-1], frameon=False)
     return figure if drawn else None

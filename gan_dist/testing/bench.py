@@ -14,9 +14,8 @@ from gan_dist.contracts import Batch, Nets
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.distributed.runtime import LocalRuntime, WrappedNetwork
-from gan_dist.networks.image import dcgan, fastgan, stylegan2
-from gan_dist.networks.text import lstm, textcnn, textlstm
 from gan_dist.registry import lookup
+from gan_dist.registry.build import KINDS
 from gan_dist.registry.lookup import modalities_of
 from gan_dist.registry.signatures import read_constant
 from gan_dist.spec.data import Modality
@@ -102,7 +101,9 @@ def make_bench(
     torch.manual_seed(0)
     run = LocalRuntime(CPU, lambda event: None, lambda: False)
     classes = CLASSES if "classify" in judges else 0
-    modules = _modules(modality, per_token, classes, "reconstructed" in judges)
+    written = bench_networks(modality, per_token=per_token, judges=judges)
+    provided = data_arguments(modality, classes)
+    modules = {name: _built(KINDS[name], one, provided) for name, one in written.items()}
     wired: dict[str, WrappedNetwork] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
     for name, module in modules.items():
         module.requires_grad_(name in train)
@@ -120,17 +121,28 @@ def make_bench(
     return Nets(wired), Batch(N, bench_samples(modality) if real else None, cond, noise, rng, fakes)
 
 
-def _modules(modality: Modality, per_token: bool, classes: int, rebuilds: bool) -> dict[str, Any]:
-    if modality == "image":
-        pictures: dict[str, Any] = {"size": SIZE, "channels": CHANNELS, "classes": classes}
-        plain = dcgan.Discriminator(**pictures, width=4, norm="none", auxiliary=classes > 0)
+def _built(kind: lookup.Kind, written: dict[str, Any], provided: dict[str, Any]) -> Any:
+    args = {name: value for name, value in written.items() if name != "use"}
+    return lookup.build_component(kind, written["use"], args, provided)
+
+
+def bench_networks(
+    modality: Modality, *, per_token: bool = False, judges: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """The networks that objectives and penalties are tried on, as a job writes them.
+
+    Args:
+        per_token: whether the discriminator of text gives a logit for each token.
+        judges: methods that the discriminator has beyond its contract.
+    """
+    if modality == "text":
+        judge = {"use": "textcnn", "widths": [1, 2], "filters": [4, 4]}
         return {
-            "generator": stylegan2.Generator(**pictures, z=4, w=4, mapping=1, capacity=SIZE),
-            "discriminator": fastgan.Discriminator(**pictures, width=4, decoders=True) if rebuilds else plain,
+            "generator": {"use": "lstm", "hidden": 8},
+            "discriminator": {"use": "textlstm", "hidden": 8} if per_token else judge,
         }
-    shape: dict[str, Any] = {"length": LENGTH, "vocabulary": VOCABULARY}
-    judge = textlstm.Discriminator(**shape, hidden=8) if per_token else None
+    plain = {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "classify" in judges}
     return {
-        "generator": lstm.Generator(**shape, bos=BOS, eos=EOS, hidden=8),
-        "discriminator": judge or textcnn.Discriminator(**shape, widths=(1, 2), filters=(4, 4)),
+        "generator": {"use": "stylegan2", "z": 4, "w": 4, "mapping": 1, "capacity": SIZE},
+        "discriminator": {"use": "fastgan", "width": 4, "decoders": True} if "reconstructed" in judges else plain,
     }

@@ -6,7 +6,8 @@ from __future__ import annotations
 import copy
 import inspect
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -40,6 +41,16 @@ from gan_dist.testing.bench import (
     sample_shape,
     sizes_to_try,
 )
+from gan_dist.testing.first_iterations import (
+    Trial,
+    iteration_problems,
+    trial_of_augmentation,
+    trial_of_discriminator,
+    trial_of_generator,
+    trial_of_objective,
+    trial_of_penalty,
+)
+from gan_dist.testing.source_lines import located, raised
 from gan_dist.training.optimizers import OtherOptimizer, unserializable_leaves
 
 
@@ -61,36 +72,106 @@ def check(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = ("."
 
 
 def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (".",), **args: Any) -> list[str]:
-    """Everything wrong with a component, empty when nothing is. Tried on the CPU with 4 samples of 32x32 RGB, and of
-    32x48 where its class says `sizes`, or sentences of 6 tokens, with and without classes where it takes them."""
-    kind = kind or guess_kind(use, tuple(roots))
+    """Find everything wrong with a component; the list is empty when nothing is.
+
+    It is tried on the CPU with 4 samples of 32x32 RGB, and of 32x48 where its class says `sizes`, or sentences of 6
+    tokens, with and without classes where it takes them. What passes is trained for two iterations: alone, stopped and
+    resumed between them, and on two workers. Each problem of a person's own class ends with file and line.
+    """
+    kind, roots = kind or guess_kind(use, tuple(roots)), tuple(roots)
+    lookup.add_import_roots(roots)
     if kind == "optimizer" or kind == "dataset":
-        lookup.add_import_roots(tuple(roots))
         checks = (
             section_checks.check_optimizer_arguments if kind == "optimizer" else section_checks.check_data_arguments
         )
         trial = optimizer_trial if kind == "optimizer" else dataset_trial
-        return _told(checks(use, args, tuple(roots))) or _attempt(lambda: trial(use, args))
-    found = _told(lookup.check_arguments(kind, use, args, tuple(roots)))
-    if found:
-        return found
+        found = _told(checks(use, args, roots)) or _attempt(use, partial(trial, use, args))
+        return [located(text, "generator", use, roots) for text in found]
+    found = _told(lookup.check_arguments(kind, use, args, roots))
+    found = found or list(dict.fromkeys(_component_problems(kind, use, roots, args)))
+    return [located(text, kind, use, roots) for text in found]
+
+
+def _component_problems(kind: Component, use: str, roots: tuple[str | Path, ...], args: dict[str, Any]) -> list[str]:
+    """What is wrong with single calls of a component, else with its first two iterations."""
     modality = component_modality(kind, use, roots)
-    trials = {"generator": _try_generator, "discriminator": _try_discriminator}
-    if kind in trials:
+    if kind == "generator" or kind == "discriminator":
         try:
             sizes = sizes_to_try(kind, use, roots)
         except ValueError as error:
             return [str(error)]
-        for size, classes in product(sizes, _class_counts(use, kind, roots)):
-            tried: dict[str, Any] = {"classes": classes, "size": size}
-            found += _attempt(
-                lambda tried=tried: trials[kind](_make(kind, use, args, roots, **tried), modality, **tried)
-            )
-        return list(dict.fromkeys(found))
+        found: list[str] = []
+        counts = _class_counts(use, kind, roots)
+        for size, classes in product(sizes, counts):
+            tried = partial(_call_network, kind, use, roots, args, modality, size=size, classes=classes)
+            found += _attempt(use, tried)
+        # Training takes longest: once, and with classes if the network takes them.
+        train = partial(_train_network, kind, use, roots, args, modality, size=sizes[0], classes=counts[-1])
+        return found or _attempt(use, train)
+    return _attempt(use, lambda: _part_problems(kind, use, roots, args, modality))
+
+
+def _part_problems(
+    kind: Component, use: str, roots: tuple[str | Path, ...], args: dict[str, Any], modality: Modality
+) -> Iterable[str]:
+    """The same of an objective, a penalty or an augmentation."""
+    part, own = _make(kind, use, args, roots), {"use": use, **args}
     if kind == "augment":
-        return _attempt(lambda: augmentation_problems(_make(kind, use, args, roots), _at_zero(use, args, roots)))
-    maker = _try_objective if kind == "objective" else _try_penalty
-    return _attempt(lambda: maker(_make(kind, use, args, roots), modality))
+        single = augmentation_problems(part, _at_zero(use, args, roots))
+        return _in_turn(kind, single, trial_of_augmentation(own))
+    if kind == "penalty":
+        return _in_turn(kind, _try_penalty(part, modality), trial_of_penalty(own, modality))
+    judges = getattr(part, "needs_methods", {}).get("discriminator", ())
+    trial = trial_of_objective(own, modality, getattr(part, "logits_per_token", False), judges)
+    return _in_turn(kind, _try_objective(part, modality), trial)
+
+
+Network = Literal["generator", "discriminator"]
+
+
+def _call_network(
+    kind: Network,
+    use: str,
+    roots: tuple[str | Path, ...],
+    args: dict[str, Any],
+    modality: Modality,
+    *,
+    size: Size,
+    classes: int,
+) -> Iterable[str]:
+    network = _make(kind, use, args, roots, classes, size)
+    single = _try_generator if kind == "generator" else _try_discriminator
+    return single(network, modality, classes, size)
+
+
+def _train_network(
+    kind: Network,
+    use: str,
+    roots: tuple[str | Path, ...],
+    args: dict[str, Any],
+    modality: Modality,
+    *,
+    size: Size,
+    classes: int,
+) -> Iterable[str]:
+    own = {"use": use, **args}
+    if kind == "discriminator":
+        return iteration_problems(kind, trial_of_discriminator(own, modality, classes, size))
+    network = _make(kind, use, args, roots, classes, size)
+    by_likelihood = hasattr(network, "log_prob")
+    if by_likelihood and not hasattr(network, "mask"):
+        return ()  # no shipped objective can train it
+    return iteration_problems(kind, trial_of_generator(own, modality, classes, size, by_likelihood))
+
+
+def _in_turn(kind: Component, single: Iterable[str], trial: Trial) -> Iterator[str]:
+    """The problems of single calls; where there are none, those of two iterations."""
+    sound = True
+    for text in single:
+        sound = False
+        yield text
+    if sound:
+        yield from iteration_problems(kind, trial)
 
 
 def _at_zero(use: str, args: dict[str, Any], roots: Iterable[str | Path]) -> Any:
@@ -103,18 +184,22 @@ def _told(wrong: list[tuple[str, str]]) -> list[str]:
     return [f"{key}: {text}" for key, text in wrong]
 
 
-def _attempt(trial: Any) -> list[str]:
+def _attempt(use: str, trial: Callable[[], Iterable[str]]) -> list[str]:
+    """The problems that a trial finds, until something of it raises, which is the last of them."""
     found: list[str] = []
     try:
         for text in trial():
             found.append(text)
     except Exception as error:
-        found.append(f"raised {type(error).__name__}: {error}")
+        found.append(raised(error, use))
     return found
 
 
 def _try_generator(generator: Any, modality: Modality, classes: int, size: Size) -> Iterable[str]:
     cond = conditions(modality, classes, size)
+    if not hasattr(generator, "draw"):
+        yield "draw: there is none; a generator draws its own noise by draw(n, rng), one row for each sample"
+        return
     first = generator.draw(N, single_lane_rng(("check",), N, CPU))
     again = generator.draw(N, single_lane_rng(("check",), N, CPU))
     if not _same(first, again):
@@ -285,7 +370,7 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     factory = lookup.load_object(target, tuple(roots))
     if hasattr(factory, "step") and hasattr(factory, "load_state_dict") and not _is_network(factory):
         return "optimizer"
-    if hasattr(factory, "draw"):
+    if hasattr(factory, "draw") or _takes_noise(factory):
         return "generator"
     if _changes_images(factory):
         return "augment"
@@ -304,6 +389,14 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
 
 def _is_network(factory: Any) -> bool:
     return inspect.isclass(factory) and issubclass(factory, nn.Module)
+
+
+def _takes_noise(factory: Any) -> bool:
+    """Whether a network without `draw` is meant as a generator: by its name, or by what its forward is given."""
+    if not _is_network(factory):
+        return False
+    given = list(inspect.signature(factory.forward).parameters)[1:2]
+    return "generator" in factory.__name__.lower() or given in (["noise"], ["z"], ["latent"], ["latents"])
 
 
 def _changes_images(factory: Any) -> bool:

@@ -11,6 +11,7 @@ import torch
 
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.order import epoch_samples
+from gan_dist.distributed.processor import describe_machine
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
 from gan_dist.generation.modality import SampleGrids
@@ -237,6 +238,7 @@ class RunCallbacks:
             "data": self.rows.facts.as_dict(),
             "metrics": self.latest,
             "versions": installed_versions(),
+            "machine": describe_machine(self.run.device),
             "world": self.run.world,
             "created": time.time(),
         }

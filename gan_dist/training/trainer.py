@@ -15,6 +15,7 @@ from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.gradient_reduction import is_dense
+from gan_dist.distributed.processor import describe_machine
 from gan_dist.distributed.runtime import Autocast, WorkerRuntime, has_bf16
 from gan_dist.errors import CheckpointError, GanDistError, UsageError
 from gan_dist.generation.modality import modality_of
@@ -22,7 +23,7 @@ from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
 from gan_dist.runs.checkpoint import Checkpoint, load_weights
-from gan_dist.runs.request import InitialWeights
+from gan_dist.runs.request import TRAINING, InitialWeights, made_otherwise
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -139,6 +140,8 @@ def _restore(
 ) -> None:
     found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
     if found is not None:
+        if others := made_otherwise(found.meta, TRAINING, describe_machine(run.device)):
+            _warn(run, f"this run goes on, though not bit for bit: its checkpoint was made by {others}")
         with _explain_other_state(found):
             state.restore(found, run)
     elif start_from is not None:
@@ -154,6 +157,8 @@ def _explain_other_state(stored: Checkpoint) -> Iterator[None]:
         if isinstance(error, GanDistError):
             raise
         told = f"{type(error).__name__}: {error}".splitlines()[0]
+        if others := made_otherwise(stored.meta, ("gan-dist", "torch")):
+            told += f"; it was made by {others}"
         raise CheckpointError(f"checkpoint {stored.folder.uri}: its state is not that of this job ({told})") from error
 
 

@@ -216,6 +216,15 @@ def test_what_may_be_taken_from_another_run(cli, home):
     assert code == 2 and "--from: the trials of a sweep begin from nothing" in err
 
 
+def test_words_are_utf_8_in_a_locale_without_an_encoding(tmp_path):
+    words = ["submit", str(ROOT / "jobs/mlp.yaml"), "--dry-run", "--json", "-o", "storage=läufe"]
+    start = [sys.executable, "-c", f"import sys; sys.path[0] = {str(ROOT)!r}; from gan_dist.cli import main; main()"]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "GAN_DIST_HOME": str(tmp_path / "home")}
+    done = subprocess.run([*start, *words], cwd=tmp_path, env={**os.environ, **plain}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["job"]["storage"] == "läufe"
+
+
 def test_unreachable_cluster_starts_nothing(cli):
     job = str(ROOT / "jobs/mlp.yaml")
     code, out, err = cli("submit", job, "--address", "http://127.0.0.1:9")

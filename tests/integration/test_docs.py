@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -47,8 +48,8 @@ from tests.helpers import ROOT
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
 TOPICS = (
-    *("cluster", "data", "errors", "job", "metrics", "networks", "own", "python", "resume"),
-    *("security", "start", "sweeps", "tensorboard", "text"),
+    *("cluster", "compare", "data", "errors", "gpu", "job", "metrics", "networks", "notebook", "own", "python"),
+    *("resume", "results", "security", "start", "sweeps", "tensorboard", "text"),
 )
 SECTIONS: dict[str, type[BaseModel]] = {
     "": JobSpec,
@@ -142,8 +143,8 @@ def fenced(text: str, language: str) -> list[str]:
 
 
 def own_example() -> dict[str, str]:
-    """The files of the README's own GAN."""
-    section = README.read_text().split("\n## Your own network and loss\n")[1].split("\n## ")[0]
+    """The files of the manual's own GAN."""
+    section = (DOCS / "own.md").read_text().split("\n## A whole GAN of your own\n")[1].split("\n## ")[0]
     (code,), (job,) = fenced(section, "python"), fenced(section, "yaml")
     return {"my_gan.py": code, "my_gan.yaml": job}
 
@@ -155,6 +156,8 @@ def test_help_lists_and_shows_every_topic(cli) -> None:
         code, page, _ = cli("help", topic)
         assert code == 0 and re.match(r"# \w", page), topic
         assert len(page.splitlines()[0]) <= 70, topic
+        assert not re.search(r"\]\(\w+\.md", page), topic  # a link is told as a command
+    assert "`gan-dist help metrics`" in cli("help", "start")[1]
     code, _, complaint = cli("help", "jobs")
     assert code == 2 and "did you mean 'job'" in complaint
 
@@ -180,12 +183,12 @@ def test_every_component_is_on_its_page(kind: lookup.Kind, alias: str) -> None:
     assert wanted in (DOCS / page).read_text(), f"put this table into docs/{page}:\n{wanted}"
 
 
-@pytest.mark.parametrize("page", [README, DOCS / "job.md"], ids=lambda page: page.name)
-def test_example_jobs_are_valid(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "count"), [(README, 1), (DOCS / "job.md", 2), (DOCS / "own.md", 1)])
+def test_example_jobs_are_valid(page: Path, count: int, tmp_path: Path) -> None:
     for name, content in own_example().items():
         (tmp_path / name).write_text(content)
     examples = fenced(page.read_text(), "yaml")
-    assert len(examples) == 2
+    assert len(examples) == count
     for number, text in enumerate(examples):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
@@ -197,8 +200,30 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
     assert len(text.splitlines()) <= 250
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
     local = [target for target in targets if "://" not in target]
-    assert any(target.endswith(".png") for target in local)
+    assert {Path(target).suffix for target in local} >= {".webp", ".gif", ".svg"}  # the gallery
     assert [target for target in local if not (ROOT / target).exists()] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    wrong = []
+    for page in DOCS.glob("*.md"):
+        targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+        wrong += [(page.name, one) for one in targets if "://" not in one and not (DOCS / one).exists()]
+    assert wrong == []
+
+
+def test_the_gallery_shows_healthy_runs_with_their_commands() -> None:
+    from benchmarks import gallery
+
+    folder = ROOT / ".github" / "gallery"
+    assert gallery.page() == (folder / "README.md").read_text(), "gallery.py draw WORK writes the page"
+    page, runs = (folder / "README.md").read_text(), json.loads((folder / "runs.json").read_text())
+    assert runs and {run["status"] for run in runs.values()} == {"succeeded"}
+    pictures = {path.name for path in folder.iterdir()} - {"README.md", "runs.json", "tales.md"}
+    assert set(re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)) == pictures
+    assert all(f"-o name={name} " in page or f"jobs/{name.partition('-')[0]}.yaml" in page for name in runs)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_500_000
+    assert (folder / "tales.md").read_text().strip() in page and (folder / "tales.md").read_text() in README.read_text()
 
 
 @pytest.mark.parametrize("page", [".github/CONTRIBUTING.md", ".github/ARCHITECTURE.md", "CHANGELOG.md"])
@@ -216,7 +241,8 @@ def test_architecture_names_files_that_are_there() -> None:
 
 def written() -> Iterator[tuple[str, str]]:
     """(where, command line) of every `gan-dist ...` in the documentation."""
-    for page in (README, *sorted(DOCS.glob("*.md")), ROOT / ".github" / "CONTRIBUTING.md"):
+    others = (ROOT / ".github" / "CONTRIBUTING.md", ROOT / ".github" / "gallery" / "README.md")
+    for page in (README, *sorted(DOCS.glob("*.md")), *others):
         for line in re.findall(r"`(gan-dist [^`\n]+)`|^\s*(?:\$ )?(gan-dist .+)$", page.read_text(), re.MULTILINE):
             yield page.name, line[0] or line[1]
 
@@ -275,7 +301,7 @@ def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
     import gan_dist
 
     page = (DOCS / "own.md").read_text()
-    optimizer, data = fenced(page, "python")
+    _, optimizer, data = fenced(page, "python")
     (tmp_path / "my_optimizer.py").write_text(optimizer)
     (tmp_path / "my_data.py").write_text(data)
     sections = re.findall(r"^    ((?:optimizer|data): \{.*(?:my_optimizer|my_data):.*)$", page, re.MULTILINE)
@@ -293,7 +319,6 @@ def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
 
 
 def test_cluster_yaml_is_what_ray_accepts() -> None:
-    import json
     from importlib.util import find_spec
 
     import jsonschema
@@ -357,7 +382,7 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
     wrong = []
     for name in filter(None, found.split("\0")):
         path = ROOT / name
-        if not path.is_file() or path.suffix in (".png", ".gz"):
+        if not path.is_file() or path.suffix in (".png", ".gz", ".webp", ".gif"):
             continue
         text = path.read_text(errors="replace")
         wrong += [(name, word) for word in (*registries, *machines) if word in text]

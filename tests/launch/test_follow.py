@@ -75,6 +75,19 @@ def test_at_most_one_line_in_a_few_seconds_but_always_the_last():
     assert [line.split()[0] for line in lines] == ["1", "3"]
 
 
+def test_a_line_of_progress_says_what_is_new():
+    """A sweep that waits for its trials prints nothing meanwhile, and a metric stands where it was measured."""
+    measured = {"fd_digits": 12.345}
+    _, lines = fed(
+        progress(100, metrics=measured),
+        progress(100, metrics=measured, rate=1.0, eta=900),
+        progress(200, metrics=measured),
+        progress(300, metrics={"fd_digits": 9.5}),
+    )
+    assert [line.split()[0] for line in lines] == ["100", "200", "300"]
+    assert ["fd_digits" in line for line in lines] == [True, False, True]
+
+
 def test_unknown_and_broken_events_are_harmless():
     _, lines = fed(event(event="novelty", x=1), '@gan-dist {"event": "prog', "@gan-dist 3")
     assert lines == []
@@ -88,6 +101,8 @@ def test_unknown_and_broken_events_are_harmless():
         "\x1b[36m(TrainController pid=812)\x1b[0m [2026-11-23 05:56:52,717 I 812 812] core_worker.cc: up",
         "(PlacementGroupCleaner pid=5) Exception in thread PlacementGroupCleanerMonitor:",
         "(_StatsActor pid=5) Traceback (most recent call last):",
+        "(autoscaler +12s) Tip: use `ray status` to view detailed cluster status.",
+        "(autoscaler +1m2s) Warning: The following resource request cannot be scheduled right now: {'CPU': 4.0}.",
         "Running entrypoint for job a.1: python -m gan_dist.launch.driver",
         "",
     ],

@@ -1,4 +1,4 @@
-"""The README's first hour, run as it stands, but with a twentieth of the samples and, where it can be, no network."""
+"""The manual's first hour, run as it stands, but with a twentieth of the samples and, where it can be, no network."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PATIENCE_S = 900
 
 
 def first_hour() -> list[str]:
-    """The commands of the section, in order."""
-    section = (ROOT / "README.md").read_text().split("\n## First hour\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"^```console\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    """The commands of the page that are shown with a prompt, in order."""
+    page = (ROOT / "gan_dist" / "docs" / "start.md").read_text()
+    blocks = re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines()]
     assert lines and all(line.startswith("$ ") for line in lines)
     return [line.removeprefix("$ ") for line in lines]

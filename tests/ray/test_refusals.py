@@ -28,7 +28,7 @@ def test_more_workers_than_cpus_and_what_is_refused_unseen_leaves_nothing(site: 
     assert unseen.returncode == 0, unseen.stderr
     asked = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "too-many")
     assert asked.returncode == 2
-    assert "16 workers of 1 CPU each need 16 CPUs; the cluster has" in asked.stdout + asked.stderr
+    assert "16 workers (1 CPU each) need 16 CPUs; the cluster has" in asked.stdout + asked.stderr
     index = site.root / "home" / "runs"
     wait_for(lambda: not {"unseen.json", "too-many.json"} & set(os.listdir(index)), "two refusals that are forgotten")
     assert not site.folder("unseen").exists() and not site.folder("too-many").exists()

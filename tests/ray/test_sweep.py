@@ -85,7 +85,7 @@ def test_kills_of_cluster_trial_and_worker_change_nothing(site: Site, undisturbe
 def test_more_trials_at_a_time_than_the_cluster_holds(site: Site) -> None:
     asked = site.run("submit", JOB, "-o", "sweep.concurrent=64", "--name", "wide")
     assert asked.returncode == 2
-    assert "sweep.concurrent: 64 trials of 1 workers of 1 CPU each at a time" in asked.stdout + asked.stderr
+    assert "sweep.concurrent: 64 trials with 1 worker (1 CPU) at a time" in asked.stdout + asked.stderr
 
 
 def test_the_median_rule_stops_a_trial_that_trains(site: Site) -> None:

@@ -43,6 +43,14 @@ def test_storage_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert storage_root("/of/option", "/of/job").uri == "/of/option"
 
 
+def test_the_beginning_of_a_sweep_and_its_trials_is_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("search-1-aaaa", "search-1-aaaa-t000", "search-1-aaaa-t001s1"):
+        make(tmp_path / "runs", name)
+    assert find_run("search").id == "search-1-aaaa"
+    assert find_run("search-1-aaaa-t001").id == "search-1-aaaa-t001s1"
+
+
 def test_a_run_is_found_by_id_beginning_last_folder_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate(("mlp-1-aaaa", "mlp-2-bbbb", "dcgan-1-cccc")):

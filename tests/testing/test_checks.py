@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,84 @@ def test_each_defect_is_found(own: Any, tmp_path: Path, base: str, what: str, bo
 KINDS = {"Gen": "generator", "Dis": "discriminator", "Obj": "objective", "Pen": "penalty", "Aug": "augment"}
 
 
+KEPT = """
+    kept = None
+
+    def terms(self, phase, nets, batch):
+        now = nets.D(batch.fakes)
+        before, self.kept = self.kept, now
+        return {"mine": mean_over(now if before is None else now + 0 * before.sum())}
+"""
+AFTER = """
+    def after_step(self, phase, nets, means):
+        raise KeyError(means["mine"])
+"""
+FORGETS = """
+    seen = 0
+
+    def terms(self, phase, nets, batch):
+        self.seen += 1
+        return {"mine": mean_over(self.seen * nets.D(batch.fakes))}
+"""
+UNREADABLE = """
+    def state(self):
+        return {"held": [1, 2]}
+"""
+BY_WORKER = """
+    def terms(self, phase, nets, batch):
+        self.local = nets.D(batch.fakes).sum().item()
+        return {"mine": mean_over(nets.D(batch.fakes))}
+
+    def after_step(self, phase, nets, means):
+        with torch.no_grad():
+            next(nets.D.module.parameters()).add_(self.local)
+"""
+MOVES = """
+    calls = 0
+
+    def forward(self, x, cond=None):
+        self.calls += 1
+        return super().forward(x * self.calls, cond)
+"""
+ITERATIONS = [
+    ("Obj", "kept graph", KEPT, r"raised RuntimeError: .*usually: a tensor that was kept"),
+    ("Obj", "after_step", AFTER, r"raised KeyError: .*own_\d+\.py:\d+\)"),
+    ("Obj", "forgets", FORGETS, r"resume: .*state\(\) returns.*own_\d+\.py:\d+\)"),
+    ("Obj", "state of lists", UNREADABLE, r"raised AttributeError: 'list' object"),
+    ("Obj", "by worker", BY_WORKER, r"two workers: their weights or states differ"),
+    ("Dis", "moves", MOVES, r"resume: .*buffers"),
+    ("Gen", "moves", MOVES, r"resume: .*buffers"),
+]
+
+
+@pytest.mark.parametrize(("base", "what", "body", "expected"), ITERATIONS, ids=[f"{c[0]}-{c[1]}" for c in ITERATIONS])
+def test_what_breaks_in_the_first_two_iterations_is_found(
+    own: Any, tmp_path: Path, base: str, what: str, body: str, expected: str
+) -> None:
+    (found,) = problems(f"{own(base, body)}:Bad", roots=(tmp_path,))
+    assert re.match(expected, found), found
+
+
+def test_each_problem_has_its_line(own: Any, tmp_path: Path) -> None:
+    """Of the method that it is about; where a constructor's arguments are wrong, of the class."""
+    name = own("Dis", forward("return self.layer(x.flatten(1)).mean()"))
+    lines = (tmp_path / f"{name}.py").read_text().splitlines()
+    (found,) = problems(f"{name}:Bad", roots=(tmp_path,))
+    assert found.endswith(
+        f"{name}.py:{len(lines) - 1 - lines[::-1].index('    def forward(self, x, cond=None):') + 1})"
+    )
+    (found,) = problems(f"{name}:Bad", roots=(tmp_path,), wide=2)
+    assert found.endswith(f"{name}.py:{lines.index('class Bad(Dis):') + 1})")
+
+
+def test_a_generator_without_draw_is_no_discriminator(own: Any, tmp_path: Path) -> None:
+    body = "    def forward(self, noise, cond=None):\n        return noise\n"
+    use = f"{own('nn.Module', body)}:Bad"
+    assert guess_kind(use, (tmp_path,)) == "generator"
+    (found,) = problems(use, roots=(tmp_path,))
+    assert found.startswith("draw: there is none; a generator draws its own noise by draw(n, rng)")
+
+
 @pytest.mark.parametrize("base", KINDS)
 def test_sound_components_of_one_s_own_pass(own: Any, tmp_path: Path, base: str) -> None:
     use = f"{own(base, '    pass')}:{base}"
@@ -240,6 +319,8 @@ def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.Monk
         return
     given: dict[str, dict[str, Any]] = {
         **NARROW,
+        "charcnn": {"width": 16},
+        "pix2pix": {"width": 8},
         "projected": {"weights": "random", "resolution": 64, "width": 4},
         "perceptual": {"weights": "random"},
         "ada": {"p": 1.0, "cutout": 1.0},

@@ -59,7 +59,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0, *, tru
     }
     models = [load(run, trust_code=trust_code) for run in runs]
     sheets = [_sheet(one, seed) for one in models]
-    curve = render_png([Panel("samples seen", tag, lines, style=".-")])
+    curve = render_png([Panel("samples seen", tag, lines, title=f"{tag} of {len(runs)} runs", style=".-")])
     return Comparison(
         runs=[run.id for run in runs], jobs=differing_keys(jobs), results=_results(runs), curve=curve, sheets=sheets
     )

@@ -11,6 +11,7 @@ from gan_dist.evaluation.reports.plots import Panel, page, render_png
 from gan_dist.registry.metric_names import metric_value_names, partial_features
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.hints import command
+from gan_dist.runs.request import as_mapping
 from gan_dist.runs.run_folder import JOB, RunFolder, summarize_metrics, tag_curve, training_seconds
 from gan_dist.spec.job import JobSpec
 
@@ -49,7 +50,9 @@ def run_results(run: RunFolder) -> dict[str, Any]:
         "workers": meta.get("world"),
         "device_hours": seconds * meta["world"] / 3600 if meta else None,
         "data": _data(meta["data"]) if meta else None,
+        "format": newest.meta["format"] if newest is not None else None,
         "versions": meta.get("versions", request["versions"]),
+        "machine": dict(as_mapping(meta.get("machine"))),
         "checkpoint": newest.folder.uri if newest is not None else None,
         "grid": f"{run.uri}/grids/{grids[-1]}" if grids else None,
         "repeat": command("submit", f"{run.uri}/{JOB}"),
@@ -80,7 +83,13 @@ def run_html(run: RunFolder, status: str) -> str:
     reports, grids = run.reports(), [name for name in run.grids() if name.endswith(".png")]
     curves = {tag: tag_curve(run, tag) for tag in (reports[-1] if reports else {}) if tag.startswith(SHOWN_TAGS)}
     panels = [
-        Panel("samples seen", tag, {tag: ([seen for seen, _ in points], [value for _, value in points])}, style=".-")
+        Panel(
+            "samples seen",
+            tag,
+            {tag: ([seen for seen, _ in points], [value for _, value in points])},
+            title=run.id,
+            style=".-",
+        )
         for tag, points in curves.items()
     ]
     pictures = [render_png(panels[:MOST_PANELS])] if panels else []

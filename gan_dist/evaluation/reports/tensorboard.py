@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,11 +30,39 @@ def run_tensorboard(folder: Folder, port: int | None, trials: Callable[[], Mappi
     if folder.local is not None:
         # Whoever ends this process ends TensorBoard.
         os.execv(sys.executable, _command(str(folder.local), port))
+    _run_beside(lambda here: EventFileCopy(folder, here, trials).renew, port)
+
+
+def run_tensorboard_of_all(storage: Folder, port: int | None) -> NoReturn:
+    """Run TensorBoard on every run of a storage, each once and under its id, until it is ended."""
+    local = storage.local
+    if local is None:
+        _run_beside(lambda here: EventFileCopy(storage, here).renew, port)
+    _run_beside(lambda here: partial(link_runs, local, here), port)
+
+
+def link_runs(storage: Path, here: Path) -> None:
+    """Link the TensorBoard folder of each run of a storage into `here`, under the run's id.
+
+    A sweep's own folder holds nothing but links to its trials, which are runs of the storage themselves.
+    """
+    for board in sorted(storage.glob("*/tensorboard")):
+        link = here / board.parent.name
+        if not link.is_symlink() and any(not entry.is_symlink() for entry in board.iterdir()):
+            link.symlink_to(board.absolute())
+
+
+def _run_beside(renewing: Callable[[Path], Callable[[], None]], port: int | None) -> NoReturn:
+    """Run TensorBoard on a temporary folder that is filled anew every few seconds.
+
+    Args:
+        renewing: given the folder, what fills it.
+    """
     with tempfile.TemporaryDirectory(prefix="gan-dist-board-") as here:
-        copy = EventFileCopy(folder, Path(here), trials)
-        copy.renew()
+        renew = renewing(Path(here))
+        renew()
         over = threading.Event()
-        threading.Thread(target=_keep_renewing, args=(copy, over), daemon=True).start()
+        threading.Thread(target=_keep_renewing, args=(renew, over), daemon=True).start()
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left here
         try:
             code = subprocess.run(_command(here, port)).returncode
@@ -79,10 +108,10 @@ def copy_event_files(folder: Folder, here: Path, sizes: dict[Path, int]) -> None
         sizes[path] = size
 
 
-def _keep_renewing(copy: EventFileCopy, over: threading.Event) -> None:
+def _keep_renewing(renew: Callable[[], None], over: threading.Event) -> None:
     while not over.wait(LOOK_S):
         try:
-            copy.renew()
+            renew()
         except (OSError, ValueError) as error:
             print(f"warning: {error}; trying again", file=sys.stderr)
 

@@ -50,7 +50,7 @@ class ResolvedResources:
     @property
     def asked(self) -> str:
         each = f"{self.cpus_per_worker:g} CPU" + (" and 1 GPU" if self.gpu else "")
-        return f"{self.least} workers of {each} each"
+        return f"1 worker ({each})" if self.least == 1 else f"{self.least} workers ({each} each)"
 
     @property
     def available(self) -> str:

@@ -32,7 +32,7 @@ def resolve_address(address: str | None, environ: Mapping[str, str] = os.environ
             continue
         named = http_address(text, origin)
         ours = local is not None and named in (local.address, local.address.replace("127.0.0.1", "localhost"))
-        return local if ours else Cluster(named)
+        return local if ours else Cluster(named, origin=origin)
     return local
 
 

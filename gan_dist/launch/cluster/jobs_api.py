@@ -138,7 +138,9 @@ class JobsClient:
             raise self._explained(error, path) from None
         except (TimeoutError, urllib.error.URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise ClusterError(f"no Ray cluster answers at {address}: {_plain(reason)}{self._advice()}") from None
+            raise ClusterError(
+                f"no Ray cluster answers at {address}{self._origin()}: {_plain(reason)}{self._advice()}"
+            ) from None
         except ValueError:
             raise ClusterError(f"{address} answers, but is no Ray dashboard") from None
 
@@ -159,10 +161,18 @@ class JobsClient:
             return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")
         return RequestRefused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
 
+    def _origin(self) -> str:
+        """Where the address comes from, of one that the person may not know of."""
+        origin = self.cluster.origin
+        return f" (from {origin} in the environment)" if origin.startswith("RAY_") else ""
+
     def _advice(self) -> str:
         if (reason := why_ended(self.cluster)) is not None:
             return f"; our local one has ended: {reason}; `gan-dist up` starts another"
-        return "; `gan-dist down` ends our local one" if self.cluster.local else ""
+        if self.cluster.local:
+            return "; `gan-dist down` ends our local one"
+        origin = self.cluster.origin
+        return f"; without {origin} a Ray of our own is started here" if origin.startswith("RAY_") else ""
 
 
 def _last_words(text: str) -> str:

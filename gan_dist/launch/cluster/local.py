@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class Cluster:
     """A Ray cluster's Jobs API.
 
     `address` is an HTTP address, `token_path` a file holding its token (None: look in Ray's usual places),
-    `gcs` the address Ray's own processes use and `python` the interpreter they run (both for ours only).
+    `gcs` the address Ray's own processes use and `python` the interpreter they run (both for ours only). `origin` is
+    the variable or option that named the cluster, empty for ours.
     """
 
     address: str
@@ -46,6 +47,7 @@ class Cluster:
     local: bool = False
     gcs: str | None = None
     python: str | None = None
+    origin: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

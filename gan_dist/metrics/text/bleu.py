@@ -23,7 +23,7 @@ ORDER = 5
 
 
 class Bleu:
-    """Sentence BLEU-2 to BLEU-5 against all sentences of held-out text at once, meant over all generated ones.
+    """Sentence BLEU-2 to BLEU-5 against all sentences of held-out text at once, averaged over all generated ones.
 
     Smoothing is method 1 of Chen and Cherry 2014; the reference nearest in length gives the brevity penalty.
 

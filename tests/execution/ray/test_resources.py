@@ -37,13 +37,13 @@ def test_a_number_that_was_asked_for_stays():
 def test_what_the_cluster_never_has_is_told(tmp_path):
     resources = ResourcesSpec.model_validate({"workers": 3})
     (problem,) = resource_problems(resources, asked(16, 3, CPU=2.0), Folder.at(tmp_path))
-    assert "resources.workers: 3 workers of 1 CPU each need 3 CPUs; the cluster has 2 CPUs and 0 GPUs" in problem
+    assert "resources.workers: 3 workers (1 CPU each) need 3 CPUs; the cluster has 2 CPUs and 0 GPUs" in problem
 
 
 def test_one_gpu_is_not_two_workers(tmp_path):
     resources = ResourcesSpec.model_validate({"workers": 2})
     (problem,) = resource_problems(resources, asked(16, 2, CPU=8.0, GPU=1.0), Folder.at(tmp_path))
     assert problem == (
-        "resources.workers: 2 workers of 1 CPU and 1 GPU each; the cluster has 8 CPUs and 1 GPUs on 1 node(s). "
+        "resources.workers: 2 workers (1 CPU and 1 GPU each); the cluster has 8 CPUs and 1 GPUs on 1 node(s). "
         "Lower resources.workers (auto: one for each GPU), or use resources.device: cpu"
     )

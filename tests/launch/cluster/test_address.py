@@ -137,6 +137,15 @@ def test_nobody_there():
         JobsClient(Cluster(f"http://127.0.0.1:{port}")).version()
 
 
+def test_a_dead_address_of_the_environment_is_called_that():
+    cluster = resolve_address(None, {"RAY_ADDRESS": "http://127.0.0.1:9"})
+    with pytest.raises(ClusterError) as raised:
+        JobsClient(cluster).version()
+    said = str(raised.value)
+    assert said.startswith("no Ray cluster answers at http://127.0.0.1:9 (from RAY_ADDRESS in the environment): ")
+    assert said.endswith("; without RAY_ADDRESS a Ray of our own is started here")
+
+
 def test_silence_is_no_hang(monkeypatch):
     monkeypatch.setattr("gan_dist.launch.cluster.jobs_api.LOOK_S", 0.5)
     with socket.socket() as silent:
