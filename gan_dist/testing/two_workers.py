@@ -72,6 +72,9 @@ class ThreadRuntime:
     def stopping(self) -> bool:
         return False
 
+    def saving(self) -> bool:
+        return False
+
 
 def on_two_workers(work: Callable[[ThreadRuntime], Any]) -> list[Any]:
     """What each of two workers returns, in the order of their ranks.
