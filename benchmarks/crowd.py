@@ -4,7 +4,7 @@
 
 JOBS (30) small jobs of two workers are submitted one after the other with `--detach`; wanted is that each ends well, in
 the order in which they came, and that what waits holds little memory. Meanwhile LOOKS (20) processes at a time call
-`list`, `status` and `logs`; wanted is that each answers, and what share of the trained samples a second it costs.
+`list`, `status` and `logs`; wanted is that each answers.
 """
 
 from __future__ import annotations
@@ -89,15 +89,16 @@ def queue(site: Site, jobs: int) -> None:
         f"after {time.monotonic() - began:.0f} s: {dict(count)}; drivers held at most {most / 2**30:.1f} GiB",
         flush=True,
     )
-    ended = sorted(rows, key=lambda row: float(str(row["ended"])))
+    ended = sorted(rows, key=lambda row: float(str(row.get("ended") or 0.0)))
     order = [str(row["id"]) for row in ended]
     print("in the order in which they came" if order == sorted(order) else f"order: {order}", flush=True)
 
 
 def looks(site: Site, many: int) -> None:
     site.run("submit", "job.yaml", "--name", "seen", "--detach", "-o", "until=1G")
-    while site.run("status", "seen", "--json").find('"running"') < 0:
+    while (status := json.loads(site.run("status", "seen", "--json"))["status"]) in ("pending", "waiting"):
         time.sleep(1)
+    assert status == "running", status
     asked = [("list",), ("status", "seen"), ("logs", "seen")]
     began = time.monotonic()
     processes = [site.start(*asked[number % len(asked)]) for number in range(many)]

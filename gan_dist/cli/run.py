@@ -9,6 +9,7 @@ import typer
 from gan_dist.cli import options
 from gan_dist.cli.output import console, say
 from gan_dist.cli.submit import finish
+from gan_dist.errors import UsageError
 
 
 def run(
@@ -27,7 +28,7 @@ def run(
     again, it goes on; a run that is finished ends at once with exit code 0."""
     from gan_dist.launch.follow import LiveDisplay
     from gan_dist.launch.plan import plan_new, plan_resume
-    from gan_dist.launch.run_in_place import begun_run, run_in_place, wait_until_free
+    from gan_dist.launch.run_in_place import begun_run, is_finished, run_in_place, wait_until_free
 
     def warn(text: str) -> None:
         say(f"warning: {text}", aside=True)
@@ -37,7 +38,9 @@ def run(
         plan = plan_new(job, sets or [], storage=storage, name=name, code=code, smoke=smoke, warn=warn)
     else:
         wait_until_free(found, lambda text: say(text, aside=True))
-        if found.status()["status"] == "succeeded":
+        if smoke or found.request().get("mode") == "smoke":
+            raise UsageError(f"--name {name!r}: a rehearsal is not gone on with; give it a name of its own")
+        if is_finished(found, sets or [], code):
             say(f"run {name} is finished: {found.uri}", aside=as_json)
             return
         root = found.uri.rpartition("/")[0]

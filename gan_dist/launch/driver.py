@@ -68,7 +68,7 @@ def run_in_turn(attempt: Attempt) -> dict[str, Any]:
 
 
 def place_in_queue(attempt: Attempt) -> Any:
-    """A run's place among those of its cluster, by the fewest workers that it asks for."""
+    """A run's place among those of its cluster."""
     import ray
 
     from gan_dist.distributed.lanes import lanes_of
@@ -77,13 +77,21 @@ def place_in_queue(attempt: Attempt) -> Any:
 
     cluster: Any = ray
     spec = attempt.spec
-    ask = resolve_resources(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
+    there = cluster.cluster_resources()
+    ask = resolve_resources(spec.resources, len(lanes_of(spec.batch)), there, cluster.nodes())
+    most = ask.most
+    if spec.sweep is not None:
+        places = spec.sweep.concurrent or int(max(ask.cluster_cpus, ask.cluster_gpus))
+        most = places * ask.most
     return Turn(
         Place(
+            key=ray.get_runtime_context().get_job_id(),
             run=attempt.request.submission_id,
             owner=attempt.request.owner,
             cpus=ask.least * ask.cpus_per_worker,
             gpus=float(ask.least) if ask.gpu else 0.0,
+            most_cpus=min(most * ask.cpus_per_worker, ask.cluster_cpus),
+            most_gpus=min(float(most), ask.cluster_gpus) if ask.gpu else 0.0,
             priority=spec.resources.priority,
         )
     )

@@ -92,10 +92,12 @@ def pack(environment: Environment, target: Path) -> int:
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
             packed[name] = entry.compress_size
+            if packed.total() > LIMIT_BYTES:
+                break  # the rest need not be read
     if (size := target.stat().st_size) > LIMIT_BYTES:
         named = "".join(f"\n  {part / 2**20:6.1f} MiB  {name}" for name, part in packed.most_common(LARGEST))
         raise PackagingError(
-            f"code: {environment.code} is {size / 2**20:.0f} MiB when packed; a cluster takes at most "
+            f"code: {environment.code} is more than {size / 2**20:.0f} MiB when packed; a cluster takes at most "
             f"{LIMIT_BYTES >> 20} MiB. Name a smaller folder, or list what is not code in its .gitignore. "
             f"The largest files:{named}"
         )

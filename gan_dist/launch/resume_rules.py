@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ def resume_spec(
             can be used.
         JobError: a change is no valid job.
     """
+    spec = changed_spec(run, overrides, roots)
+    _refuse_finished(run, spec)
+    return spec
+
+
+def changed_spec(
+    run: RunFolder, overrides: Iterable[str] | Mapping[str, Any], roots: Sequence[str | Path] | None = None
+) -> JobSpec:
+    """As `resume_spec`, of a run that may be finished."""
     stored_job: dict[str, Any] = run.job()
     changes = overrides_document(overrides)
     document = merge_documents(Document(stored_job, {}), changes)
@@ -81,7 +91,6 @@ def resume_spec(
     if problems:
         raise JobError(problems)
     _refuse_changes(run.spec(), spec)
-    _refuse_finished(run, spec)
     return spec
 
 
@@ -100,16 +109,21 @@ def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
 
 
 def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
-    newest = newest_described(run.checkpoints())
-    if newest is None:
-        return
-    clock = Clock(spec.batch, epoch_samples(newest.meta["data"]["count"], spec.batch))
-    ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
-    if newest.seen >= ends:
+    seen, ends = progress_of(run, spec)
+    if seen >= ends:
         raise UsageError(
-            f"run {run.id} is finished ({newest.seen:,} of {ends:,} samples seen); to go on, make it longer: "
+            f"run {run.id} is finished ({seen:,} of {ends:,} samples seen); to go on, make it longer: "
             f"{command('submit', '--resume', run.id, '-o', spec.doubled)}"
         )
+
+
+def progress_of(run: RunFolder, spec: JobSpec) -> tuple[int, float]:
+    """Samples seen by the newest checkpoint, and those of the whole job, which are unknown without one (infinite)."""
+    newest = newest_described(run.checkpoints())
+    if newest is None:
+        return 0, math.inf
+    clock = Clock(spec.batch, epoch_samples(newest.meta["data"]["count"], spec.batch))
+    return newest.seen, sum(clock.samples(stage.length) for stage in spec.phases_plan)
 
 
 def _allowed(key: str, may_change: Iterable[str]) -> bool:

@@ -15,6 +15,7 @@ from gan_dist.execution.ray.connect import connect
 from gan_dist.launch.load_job import load_job
 from gan_dist.launch.packaging import copied_to_cluster, pack
 from gan_dist.launch.plan import LaunchPlan
+from gan_dist.launch.resume_rules import changed_spec, progress_of
 from gan_dist.launch.submit import FIXED, TRAIN_PAGE
 from gan_dist.runs.index import remember_run, storage_root
 from gan_dist.runs.run_folder import LEASE_S, RunFolder
@@ -27,11 +28,15 @@ def run_in_place(plan: LaunchPlan, emit: Emit) -> int:
     here and ends with this process; the exit code is that of `submit`."""
     from gan_dist.launch.driver import drive
 
-    remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode, code=plan.request.code or None)
     # Before Ray is imported, which reads most of them once.
     os.environ.update({**FIXED, TRAIN_PAGE: os.environ.get(TRAIN_PAGE, "0")})
     with _archive(plan) as archive:
-        return drive(plan.request, emit, lambda: connect(_needs(plan, archive)))
+
+        def join() -> None:
+            connect(_needs(plan, archive))
+            remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode, code=plan.request.code or None)
+
+        return drive(plan.request, emit, join)
 
 
 @contextmanager
@@ -63,6 +68,16 @@ def begun_run(job: str, name: str, overrides: Sequence[str], storage: str | None
     of_job = None if storage else load_job(job, overrides).storage
     run = RunFolder(storage_root(storage, of_job).child(name))
     return run if run.folder.exists("request.json") else None
+
+
+def is_finished(run: RunFolder, overrides: Sequence[str], code: str | None) -> bool:
+    """Whether a run has stored the last checkpoint of its job, with what is changed of that, if it could say so or not.
+
+    Raises:
+        UsageError: the changes are not allowed.
+    """
+    seen, ends = progress_of(run, changed_spec(run, overrides, None if code is None else [code]))
+    return seen >= ends
 
 
 def wait_until_free(run: RunFolder, say: Callable[[str], None], patience_s: float = 3 * LEASE_S) -> None:

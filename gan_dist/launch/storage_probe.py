@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
 import time
@@ -37,7 +38,8 @@ def check_storage_is_seen(storage: Folder, jobs: JobsClient) -> None:
     finally:
         storage.delete(name)
         if fresh:
-            storage.local.rmdir()
+            with contextlib.suppress(OSError):  # another command may store there by now
+                storage.local.rmdir()
     if status != "SUCCEEDED":
         raise StorageError(
             f"storage: {storage.uri!r} is a folder of this machine, which the cluster at {jobs.cluster.address} does "

@@ -53,7 +53,7 @@ def test_too_much_names_the_largest_files(code, tmp_path, monkeypatch):
     (code / "photos/a.jpg").write_bytes(os.urandom(3 << 20))
     (code / "zeros.bin").write_bytes(bytes(9 << 20))
     with pytest.raises(
-        PackagingError, match=r"(?s)is \d MiB when packed; .* at most 2 MiB.*\n +3.0 MiB  photos/a.jpg\n"
+        PackagingError, match=r"(?s)is more than \d MiB when packed; .* at most 2 MiB.*\n +3.0 MiB  photos/a.jpg\n"
     ):
         pack(Environment(str(code)), tmp_path / "a.zip")
     (code / "photos/a.jpg").unlink()

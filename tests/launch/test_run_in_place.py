@@ -14,7 +14,7 @@ from gan_dist.launch.run_in_place import wait_until_free
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from tests.helpers import small
+from tests.helpers import small, stop_at, train
 
 Cli = Callable[..., tuple[Any, str, str]]
 
@@ -23,15 +23,17 @@ Cli = Callable[..., tuple[Any, str, str]]
 def driven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunRequest]:
     """The requests that drivers were given; each stops its run, until one is told to finish."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "job.json").write_text(small(name="small").model_dump_json(by_alias=True))
+    (tmp_path / "job.json").write_text(small(name="small", until="4 steps").model_dump_json(by_alias=True))
     requests: list[RunRequest] = []
 
     def drive(request: RunRequest, emit: Emit, connect: Callable[[], None]) -> int:
         requests.append(request)
         run = RunFolder(Folder(request.uri))
         run.folder.write_json("request.json", request.record())
-        status, code = ("succeeded", 0) if len(requests) == 2 else ("stopped", 3)
-        run.update(status=status, seen=10, attempt=request.attempt)
+        done = len(requests) == 2
+        status, code = ("succeeded", 0) if done else ("stopped", 3)
+        train(request.job(), run.folder.uri, stop_at(10 if done else 1), attempt=request.attempt)
+        run.update(status="running", attempt=request.attempt)  # as of a driver that died before it could say more
         emit({"event": "end", "status": status, "exit_code": code, "message": "", "summary": []})
         return code
 
@@ -44,6 +46,21 @@ def test_called_again_it_goes_on_and_in_the_end_does_nothing(driven: list[RunReq
     assert [cli(*words)[0] for _ in range(4)] == [3, 0, 0, 0]
     assert [(one.attempt, one.resume) for one in driven] == [(1, False), (2, True)]
     assert "run faces is finished" in cli(*words)[1]
+
+
+def test_a_rehearsal_is_not_gone_on_with(driven: list[RunRequest], cli: Cli) -> None:
+    assert cli("run", "job.json", "--name", "faces", "--smoke")[0] == 3
+    for more in ((), ("--smoke",)):
+        code, _, told = cli("run", "job.json", "--name", "faces", *more)
+        assert code == 2 and "a rehearsal is not gone on with" in told
+
+
+def test_a_finished_run_that_is_asked_for_more_goes_on(driven: list[RunRequest], cli: Cli) -> None:
+    words = ("run", "job.json", "--name", "faces", "--storage", "here")
+    for _ in range(2):
+        cli(*words)
+    cli(*words, "-o", "until=8 steps")
+    assert len(driven) == 3
 
 
 def test_a_wrong_job_is_refused(driven: list[RunRequest], cli: Cli) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
+
+from gan_dist.errors import ClusterError
 
 
 def connect(runtime_env: dict[str, Any] | None = None) -> None:
@@ -11,7 +14,16 @@ def connect(runtime_env: dict[str, Any] | None = None) -> None:
 
     Args:
         runtime_env: what its workers need; a job that Ray started has its own.
+
+    Raises:
+        ClusterError: there is one, and it does not answer.
     """
     import ray
 
-    ray.init(runtime_env=runtime_env, log_to_driver=True, logging_level=logging.WARNING)
+    try:
+        ray.init(runtime_env=runtime_env, log_to_driver=True, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        named = os.environ.get("RAY_ADDRESS")
+        raise ClusterError(
+            f"no Ray answers{f' at {named}, which RAY_ADDRESS names' if named else ''}: {error}"
+        ) from error

@@ -22,6 +22,8 @@ class NodeWatch:
 
     def leaving(self) -> list[str]:
         """A sentence for each node that the cluster is warned to lose, as of a spot instance two minutes ahead."""
+        # Nodes that joined since; those that are gone stay, for `lost` to tell.
+        self._alive = {**self._look(), **self._alive}
         found = []
         for node, deadline_ms in draining_nodes().items():
             if node not in self._warned and node in self._alive:

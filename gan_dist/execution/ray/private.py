@@ -39,7 +39,7 @@ USED = (
     Used(
         "ray.train.backend:Backend", ("on_start", "on_shutdown", "share_cuda_visible_devices"), "a rendezvous by file"
     ),
-    Used("ray.train.backend:BackendConfig", ("backend_cls",), "a rendezvous by file"),
+    Used("ray.train.backend:BackendConfig", ("backend_cls", "train_func_context"), "a rendezvous by file"),
     Used("ray._private.state:GlobalState", ("get_draining_nodes",), "a checkpoint before a spot node is taken away"),
     Used(
         "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer.__init__",

@@ -17,10 +17,12 @@ from gan_dist.data.ingest import choose_ingest
 from gan_dist.data.prepare import Prepared
 from gan_dist.distributed.lanes import lanes_of
 from gan_dist.errors import (
+    CheckpointError,
     OutOfMemory,
     PreflightError,
     ProcessLost,
     RunStopped,
+    StorageError,
     TrainingDiverged,
     UsageError,
     UserCodeError,
@@ -224,6 +226,7 @@ class _WorkerGroup:
                 ray.get(self._mailbox.stop.remote())
         for event in events:
             self.attempt.on_event(event)
+            self.starts = self.starts or int(event["event"] != "workers")  # who speaks has started, whatever was lost
             if event["event"] == "workers":
                 if self.starts:
                     self.attempt.emit({"event": "warning", "text": self._restarted(event["count"])})
@@ -236,17 +239,21 @@ class _WorkerGroup:
 
     def _restarted(self, count: int) -> str:
         """Why and from where the workers were started again, in one line."""
-        from gan_dist.runs.checkpoint import newest_described
-
         lost = self._nodes.lost()
         what = (
             f"node{'s' if len(lost) > 1 else ''} {', '.join(lost)} lost"
             if lost
             else "a worker was lost, or more joined"
         )
-        found = newest_described(self.attempt.folder.checkpoints())
-        where = f"{found.seen:,}" if found is not None else "the beginning"
-        return f"{what}; restart {self.starts} of {self.spec.resources.max_failures} from {where}, with {count} workers"
+        try:
+            found = newest_described(self.attempt.folder.checkpoints())
+            where = f"{found.seen:,}" if found is not None else "the beginning"
+        except (CheckpointError, StorageError, OSError):
+            where = "its newest checkpoint"
+        # Ray counts neither workers that join an elastic run nor nodes that it was warned of.
+        most = self.spec.resources.max_failures
+        of = f" of {most}" if isinstance(self.spec.resources.workers, int | str) and self.starts <= most else ""
+        return f"{what}; restart {self.starts}{of} from {where}, with {count} workers"
 
     def end(self) -> dict[str, Any]:
         """The result of rank 0, once the group has ended.
@@ -304,9 +311,20 @@ class _TrainerThread:
         if isinstance(self.error, RayError):
             raise self.error
         if self.error is not None:
-            raise UsageError(f"the workers failed for good: {first_line(self.error)}") from self.error
+            cause = _cause(self.error)
+            if isinstance(cause, ProcessLost):
+                raise cause from self.error
+            raise UsageError(f"the workers failed for good: {first_line(cause)}") from self.error
         assert self.result is not None
         return self.result
+
+
+def _cause(error: Exception) -> Exception:
+    """What Ray Train's error is about: an exception of its controller, or of the first worker."""
+    workers = getattr(error, "worker_failures", None) or {}
+    inner = getattr(error, "controller_failure", None) or next(iter(workers.values()), None)
+    inner = inner or getattr(error, "cause", None)  # of a RayTaskError
+    return error if inner is None or inner is error else _cause(inner)
 
 
 def _start_deadline_message(spec: JobSpec, ask: ResolvedResources) -> str:

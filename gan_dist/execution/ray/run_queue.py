@@ -20,12 +20,23 @@ FORGET_S = 60.0  # a driver that has not been heard of for so long holds nothing
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a run asks for: CPUs and GPUs of its workers, and how it is ranked among those that wait."""
+    """What a run asks for, and how it is ranked among those that wait.
 
+    Attributes:
+        key: of this attempt among all of the cluster, whatever others are called.
+        run, owner: what others are told.
+        cpus, gpus: of the fewest workers that it begins with.
+        most_cpus, most_gpus: of all that it may have in time, as an elastic run or a sweep.
+        priority: the higher goes first.
+    """
+
+    key: str
     run: str
     owner: str
     cpus: float
     gpus: float
+    most_cpus: float
+    most_gpus: float
     priority: int = 0
 
 
@@ -37,11 +48,16 @@ class _Entry:
 
 
 class RunQueue:
-    """An actor that all drivers of a cluster ask whether it is their turn: the first in line goes when the CPUs and
-    GPUs that it asks for are held by no other run. What is held by others than runs is Ray's to wait for."""
+    """What all drivers of a cluster ask whether it is their turn: the first in line goes when the CPUs and GPUs that it
+    asks for are held by no other run. What is held by others than runs is Ray's to wait for.
 
-    def __init__(self) -> None:
+    Args:
+        restarted: whether there was one before, whose holders have not been heard of again.
+    """
+
+    def __init__(self, restarted: bool = False) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._learning_until = time.monotonic() + 2 * RENEW_EVERY_S if restarted else 0.0
 
     def ask(self, place: Place, cluster: dict[str, float], granted: bool) -> str:
         """Why a run has to wait; empty when it may go. A run that has gone asks again now and then, to be remembered.
@@ -51,8 +67,8 @@ class RunQueue:
             granted: whether it has gone already; the actor may be another by now.
         """
         now = time.monotonic()
-        self._entries = {run: one for run, one in self._entries.items() if now - one.heard < FORGET_S}
-        entry = self._entries.setdefault(place.run, _Entry(place, granted))
+        self._entries = {key: one for key, one in self._entries.items() if now - one.heard < FORGET_S}
+        entry = self._entries.setdefault(place.key, _Entry(place, granted))
         entry.heard, entry.granted = now, entry.granted or granted
         if entry.granted:
             return ""
@@ -60,19 +76,33 @@ class RunQueue:
         line = sorted(waiting, key=lambda one: -one.priority)  # stable: those of one priority stay as they came
         held = [one.place for one in self._entries.values() if one.granted]
         told = _lacking(place, cluster, held)
-        if (ahead := line.index(place)) or told:
-            return _words(place, told, ahead, held)
+        if (ahead := line.index(entry.place)) or told:
+            return _words(told, ahead, held)
+        if now < self._learning_until:
+            return "waiting; the cluster's queue was lost, and learns who holds what"
         entry.granted = True
         return ""
 
-    def leave(self, run: str) -> None:
+    def leave(self, key: str) -> None:
         """Forget a run: it has ended."""
-        self._entries.pop(run, None)
+        self._entries.pop(key, None)
+
+
+class RunQueueActor(RunQueue):
+    """The queue as a detached actor, which Ray starts again should its node be lost."""
+
+    def __init__(self) -> None:
+        import ray
+
+        super().__init__(restarted=ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def _lacking(place: Place, cluster: dict[str, float], held: list[Place]) -> list[str]:
     """What a run asks for and others hold."""
-    asked = {"CPU": (place.cpus, sum(one.cpus for one in held)), "GPU": (place.gpus, sum(one.gpus for one in held))}
+    asked = {
+        "CPU": (place.cpus, sum(one.most_cpus for one in held)),
+        "GPU": (place.gpus, sum(one.most_gpus for one in held)),
+    }
     return [
         f"{want:g} {kind}{'s' if want != 1 else ''}: {max(0.0, cluster.get(kind, 0.0) - taken):g} free of "
         f"{cluster.get(kind, 0.0):g}"
@@ -81,7 +111,7 @@ def _lacking(place: Place, cluster: dict[str, float], held: list[Place]) -> list
     ]
 
 
-def _words(place: Place, told: list[str], ahead: int, held: list[Place]) -> str:
+def _words(told: list[str], ahead: int, held: list[Place]) -> str:
     holders = ", ".join(f"{one.run} of {one.owner}" for one in held)
     said = f"waiting for {' and '.join(told)}" if told else "waiting"
     said += f"; {holders} hold{'s' if len(held) == 1 else ''} the rest" if told and holders else ""
@@ -98,6 +128,8 @@ class Turn:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._over = threading.Event()
+        self._renewing: threading.Thread | None = None
+        self._fitted = False
 
     def wait(self, say: Callable[[str], None], stop: threading.Event) -> None:
         """Return when it is this run's turn, or when a stop is asked for.
@@ -113,7 +145,8 @@ class Turn:
                 say(why)
                 told = why
             if not why:
-                threading.Thread(target=self._renew, daemon=True).start()
+                self._renewing = threading.Thread(target=self._renew, daemon=True)
+                self._renewing.start()
                 return
             stop.wait(ASK_EVERY_S)
 
@@ -122,36 +155,38 @@ class Turn:
         from ray.exceptions import RayError
 
         self._over.set()
+        if self._renewing is not None:
+            self._renewing.join(ASK_EVERY_S)  # else it might come after, and hold the place for who has gone
         try:
-            _queue().leave.remote(self.place.run)
+            _queue().leave.remote(self.place.key)
         except RayError:
             return  # the cluster is going down, and its queue with it
 
     def _ask(self, granted: bool) -> str:
         import ray
-
-        cluster: Any = ray
-        there = cluster.cluster_resources()
-        if self.place.cpus > there.get("CPU", 0.0) or self.place.gpus > there.get("GPU", 0.0):
-            return ""
-        asked = {kind: float(there.get(kind, 0.0)) for kind in ("CPU", "GPU")}
-        return str(ray.get(_queue().ask.remote(self.place, asked, granted)))
-
-    def _renew(self) -> None:
         from ray.exceptions import RayError
 
+        cluster: Any = ray
+        there = {kind: float(cluster.cluster_resources().get(kind, 0.0)) for kind in ("CPU", "GPU")}
+        fits = self.place.cpus <= there["CPU"] and self.place.gpus <= there["GPU"]
+        self._fitted = self._fitted or fits
+        if not (self._fitted or granted):
+            return ""
+        try:
+            return str(ray.get(_queue().ask.remote(self.place, there, granted)))
+        except RayError:
+            return "waiting; the cluster's queue does not answer"
+
+    def _renew(self) -> None:
         while not self._over.wait(RENEW_EVERY_S):
-            try:
-                self._ask(granted=True)
-            except RayError:
-                continue  # the actor is being started again
+            self._ask(granted=True)
 
 
 def _queue() -> Any:
     """The cluster's queue; the first who asks starts it, and Ray again should its node be lost."""
     import ray
 
-    made: Any = ray.remote(num_cpus=0)(RunQueue)
+    made: Any = ray.remote(num_cpus=0)(RunQueueActor)
     return made.options(
         name=NAME, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_restarts=-1, max_task_retries=3
     ).remote()

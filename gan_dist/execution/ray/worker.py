@@ -51,12 +51,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(config["spec"])
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
-    device = get_device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     wishes = _Wishes(mailbox, rank)
     emit = _emitter(mailbox, request.run_id)
-    run = DistributedRuntime(device, emit=emit, stopping=wishes.stop, saving=wishes.save)
+    run = DistributedRuntime(get_device(), emit=emit, stopping=wishes.stop, saving=wishes.save)
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
     folder = RunFolder(Folder(request.uri))

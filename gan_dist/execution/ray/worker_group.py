@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -54,7 +55,7 @@ def make_trainer(
     return data_parallel_trainer()(
         worker,
         train_loop_config=config | {"threads": max(1, int(ask.cpus_per_worker))},
-        backend_config=ProcessGroup(one_machine=ask.nodes == 1),
+        backend_config=ProcessGroup(),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=ask.gpu, resources_per_worker=ask.per_worker),
         run_config=RunConfig(
             name=f"{name}-{time.time_ns()}",
@@ -75,16 +76,32 @@ class ProcessGroup(BackendConfig):
     Ray's `TorchConfig` does the second, and imports torch in the driver and in Ray Train's controller, which need none.
 
     Args:
-        one_machine: whether all of them run on one.
         timeout_s: how long one waits for another in an operation.
     """
 
-    one_machine: bool = True
     timeout_s: int = 1800
 
     @property
     def backend_cls(self) -> type[Backend]:
         return _Rendezvous
+
+    @property
+    def train_func_context(self) -> type[AbstractContextManager[None]]:
+        return OwnDevice
+
+
+class OwnDevice(AbstractContextManager[None]):
+    """Inside, torch's current GPU is the one that Ray Train has given to this worker."""
+
+    def __enter__(self) -> None:
+        import torch
+        from ray.train.torch import get_device
+
+        if (device := get_device()).type == "cuda":
+            torch.cuda.set_device(device)
+
+    def __exit__(self, *raised: object) -> None:
+        return None
 
 
 RENDEZVOUS = "gan-dist-rendezvous-"
@@ -114,7 +131,8 @@ class _Rendezvous(Backend):
         import ray
 
         backend = "nccl" if workers_have_gpus(worker_group) else "gloo"
-        if backend_config.one_machine:
+        nodes = set(ray.get(start_on_each_worker(worker_group, node_id)))
+        if nodes == {node_id(0, 1)}:
             self._folders.append(rendezvous_folder())
             where = f"file://{self._folders[-1] / 'rendezvous'}"
         else:
@@ -136,8 +154,15 @@ def free_address(rank: int, world: int) -> str:
     host = node_address()
     family, shown = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
     with socket.socket(family, socket.SOCK_STREAM) as tried:
-        tried.bind((host, 0))
+        tried.bind(("", 0))
         return f"{shown}:{tried.getsockname()[1]}"
+
+
+def node_id(rank: int, world: int) -> str:
+    """The node that this process runs on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def node_address() -> str:

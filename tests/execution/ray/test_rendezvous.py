@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -35,11 +36,16 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_a_group_that_ends_leaves_no_folder(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     joined: list[str] = []
-    monkeypatch.setattr(
-        worker_group, "start_on_each_worker", lambda group, call, path, *rest: joined.append(path) or []
-    )
+
+    def start(group: Any, call: Any, *rest: Any) -> list[str]:
+        joined.extend(rest[:1])
+        return ["here"]
+
+    monkeypatch.setattr(worker_group, "start_on_each_worker", start)
+    monkeypatch.setattr("ray.get", lambda found: found)
     monkeypatch.setattr(worker_group, "start_on_all_workers", lambda group, call: None)
     monkeypatch.setattr(worker_group, "workers_have_gpus", lambda group: False)
+    monkeypatch.setattr(worker_group, "node_id", lambda rank, world: "here")
     backend, config = ProcessGroup().backend_cls(), ProcessGroup()
     backend.on_start(None, config)
     assert Path(joined[0].removeprefix("file://")).parent.is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from gan_dist.execution.ray.run_queue import FORGET_S, Place, RunQueue, Turn
 CLUSTER = {"CPU": 4.0, "GPU": 0.0}
 
 
-def place(run: str, cpus: float = 2.0, gpus: float = 0.0, priority: int = 0) -> Place:
-    return Place(run=run, owner="ada", cpus=cpus, gpus=gpus, priority=priority)
+def place(run: str, cpus: float = 2.0, gpus: float = 0.0, priority: int = 0, most: float | None = None) -> Place:
+    most = cpus if most is None else most
+    return Place(key=run, run=run, owner="ada", cpus=cpus, gpus=gpus, most_cpus=most, most_gpus=gpus, priority=priority)
 
 
 def test_runs_go_while_there_is_room_and_then_in_the_order_that_they_came() -> None:
@@ -69,10 +71,32 @@ def test_a_driver_that_is_not_heard_of_holds_nothing(monkeypatch: pytest.MonkeyP
     assert queue.ask(place("b"), CLUSTER, False) == ""
 
 
-def test_a_queue_that_was_started_again_learns_who_holds_what() -> None:
-    queue = RunQueue()
+def test_a_queue_that_was_started_again_learns_who_holds_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits asks more often than who holds, and is the first to be heard."""
+    now = [1000.0]
+    monkeypatch.setattr(run_queue.time, "monotonic", lambda: now[0])
+    queue = RunQueue(restarted=True)
+    assert "learns who holds what" in queue.ask(place("b"), CLUSTER, False)
     assert queue.ask(place("a", cpus=4.0), CLUSTER, True) == ""
+    now[0] += 2 * run_queue.RENEW_EVERY_S + 1
     assert "a of ada holds the rest" in queue.ask(place("b"), CLUSTER, False)
+    queue.leave("a")
+    assert queue.ask(place("b"), CLUSTER, False) == ""
+
+
+def test_what_an_elastic_run_may_have_in_time_is_held() -> None:
+    queue = RunQueue()
+    assert queue.ask(place("elastic", cpus=1.0, most=4.0), CLUSTER, False) == ""
+    assert "0 free of 4" in queue.ask(place("b"), CLUSTER, False)
+
+
+def test_two_runs_of_one_name_are_two() -> None:
+    queue = RunQueue()
+    one, other = (replace(place("faces", cpus=4.0), key=key, owner=key) for key in ("01", "02"))
+    assert queue.ask(one, CLUSTER, False) == ""
+    assert "faces of 01 holds the rest" in queue.ask(other, CLUSTER, False)
+    queue.leave("02")
+    assert queue.ask(replace(other, key="03"), CLUSTER, False) != ""
 
 
 def test_a_turn_tells_what_changes_and_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
