@@ -23,6 +23,14 @@ from typing import Any
 
 import psutil
 
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder, remote_filesystem
+from tests.helpers import ROOT
+from tests.integration.gang import Training, train_together
+from tests.ray.conftest import wait_for
+
 BRIDGE_HOST = 1  # the last number of this process's own address
 FIRST_HOST = 10
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
@@ -223,3 +231,82 @@ def bucket(host: str) -> Iterator[dict[str, str]]:
         yield {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
     finally:
         server.stop()
+
+
+JOB = """
+name: nodes
+data: {source: digits, size: 16}
+generator: {use: dcgan, width: 8}
+discriminator: {use: dcgan, width: 8}
+objective: {use: non_saturating}
+optimizer: {lr: 2e-4}
+batch: 32
+until: 400 steps
+every: {report: 20 steps, grid: 10000 steps, checkpoint: 20 steps}
+keep: {last: 50}
+resources: {workers: 2}
+environment: {env: [AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION]}
+"""
+
+
+class Fleet:
+    """Machines with a bucket beside them, and a person who submits from this one."""
+
+    def __init__(self, network: Machines, root: Path, environ: dict[str, str]) -> None:
+        self.network, self.root = network, root
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
+        self.environ = {**clean, **environ, "GAN_DIST_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
+        (root / "job.yaml").write_text(JOB)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from gan_dist.cli import main; main()", *words],
+            cwd=self.root, env=self.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def submit(self, name: str) -> subprocess.Popen[str]:
+        return self.start("submit", "job.yaml", "--name", name, "--address", self.network.url, "--storage", "s3://runs")
+
+    def checkpoints(self, name: str) -> list[Any]:
+        return stored(RunFolder(Folder(f"s3://runs/{name}")).checkpoints())
+
+    def wait_for_checkpoints(self, name: str, count: int, following: subprocess.Popen[str]) -> None:
+        def there() -> bool:
+            if following.poll() is not None:
+                raise AssertionError(f"{name} has ended: {following.communicate()[0]}")
+            time.sleep(0.5)
+            return len(self.checkpoints(name)) >= count
+
+        wait_for(there, f"{count} checkpoints of {name}")
+
+    def with_a_worker(self) -> Machine:
+        """A machine other than the head that trains."""
+        for machine in self.network.made[1:]:
+            if "RayTrainWorker" in machine.processes():
+                return machine
+        raise AssertionError("no machine but the head trains")
+
+
+@contextlib.contextmanager
+def fleet(root: Path, count: int) -> Iterator[Fleet]:
+    """Some machines of one CPU, a bucket, and this process able to look into it."""
+    with machines(root, count) as network, bucket(network.host) as environ:
+        before = {key: os.environ.get(key) for key in environ}
+        os.environ.update(environ)
+        remote_filesystem.cache_clear()
+        try:
+            yield Fleet(network, root, environ)
+        finally:
+            for key, value in before.items():
+                if value is None:
+                    del os.environ[key]
+                else:
+                    os.environ[key] = value
+            remote_filesystem.cache_clear()
+
+
+def undisturbed(fleet: Fleet, run: Path) -> dict[str, str]:
+    """Checksums of the last checkpoint of two processes without Ray."""
+    spec = load_job(fleet.root / "job.yaml")
+    train_together(2, [Training(spec.model_dump(mode="json", by_alias=True), str(run), data="job")])
+    return dict(json.loads(sorted((run / "checkpoints").glob("*/meta.json"))[-1].read_text())["checksums"])
