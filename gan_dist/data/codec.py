@@ -149,6 +149,11 @@ class Codec:
         """What ends a sentence; an oracle's all have the full length."""
         return None if self.splitting.way == NUMBERS else EOS
 
+    @property
+    def unknown(self) -> int | None:
+        """What stands for a token that the vocabulary lacks; an oracle's has all."""
+        return None if self.splitting.way == NUMBERS else UNK
+
     @cached_property
     def ids(self) -> dict[str, int]:
         """Token to id; the special ones but `<unk>` cannot be written."""

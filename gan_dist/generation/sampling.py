@@ -54,7 +54,7 @@ class SamplingPlan:
         seeds, n: the first n samples of each seed.
         form: png, parquet or txt.
         weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
-        temperature, top_k, top_p, prefix: of text, as in `Model.drawing`.
+        temperature, top_k, top_p, prefix, allow_unk: of text, as in `Model.sample`.
         device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
@@ -69,6 +69,7 @@ class SamplingPlan:
     top_k: int | None = None
     top_p: float | None = None
     prefix: str | None = None
+    allow_unk: bool = False
     device: str = "cpu"
     trust_code: bool = False
 
@@ -88,7 +89,11 @@ class SamplingPlan:
             for sign, value in (named | {"-after_": prefix}).items()
             if value is not None
         )
-        return found + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
+        return (
+            found
+            + ("-unk" if self.allow_unk else "")
+            + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
+        )
 
     def drawing_of(self, model: Model) -> AbstractContextManager[None]:
         """Inside, the model draws as this plan says."""
@@ -98,6 +103,7 @@ class SamplingPlan:
             top_k=self.top_k,
             top_p=self.top_p,
             prefix=self.prefix,
+            allow_unk=self.allow_unk,
         )
 
     def sample_ranges(self, facts: DataFacts) -> list[SampleRange]:

@@ -36,6 +36,7 @@ class SamplingOptions:
         top_k: only the k likeliest tokens are drawn; None for all.
         top_p: only the likeliest tokens that make up this probability are drawn, in (0, 1].
         prefix: ids that every sentence begins with.
+        never: ids that are not drawn at all.
 
     Raises:
         ValueError: a number is out of its range.
@@ -45,6 +46,7 @@ class SamplingOptions:
     top_k: int | None = None
     top_p: float = 1.0
     prefix: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -54,9 +56,12 @@ class SamplingOptions:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
 
-    def narrowed(self, logits: Tensor) -> Tensor:
-        """Logits [n, K] at this temperature, those of tokens that are not drawn at minus infinity."""
+    def narrowed(self, logits: Tensor, first: int = 0) -> Tensor:
+        """Logits [n, K] of the ids from `first` on at this temperature, those that are not drawn at minus infinity."""
         logits = logits / self.temperature
+        if self.never:
+            places = torch.tensor([token - first for token in self.never], device=logits.device)
+            logits = logits.index_fill(1, places, -torch.inf)
         if self.top_k is not None:
             least = logits.topk(min(self.top_k, logits.shape[1]), dim=1).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
@@ -125,7 +130,7 @@ class Autoregressive(nn.Module):
             if place < len(drawing.prefix):
                 tokens = torch.full_like(tokens, drawing.prefix[place])
             else:
-                tokens = self.first + draw_tokens(drawing.narrowed(logits), column)
+                tokens = self.first + draw_tokens(drawing.narrowed(logits, self.first), column)
             tokens, over = self.ended(tokens, over)
             found.append(tokens)
         return torch.stack(found, 1)

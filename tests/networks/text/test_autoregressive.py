@@ -209,6 +209,26 @@ def test_narrow_drawing() -> None:
             SamplingOptions(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", GENERATORS)
+def test_tokens_that_are_never_drawn_leave_the_others_in_proportion(name: str) -> None:
+    made, unknown = generator(name).eval(), 3
+    logits, _ = made.step(torch.tensor([1]), made.begin(1, None))
+    p = torch.softmax(made.drawing.narrowed(logits), 1)[0]
+    left = torch.softmax(SamplingOptions(never=(unknown,)).narrowed(logits, made.first), 1)[0]
+    place = unknown - made.first
+    assert left[place] == 0
+    others = torch.arange(len(p)) != place
+    torch.testing.assert_close(left[others], p[others] / p[others].sum())
+    sentences = every_sentence(EOS)
+    plain = made.log_prob(sentences)
+    assert name == "pretrained_lm" or (made(noise(made, 256)) == unknown).any()
+    made.drawing = SamplingOptions(never=(unknown,))
+    assert not (made(noise(made, 256)) == unknown).any()
+    assert torch.equal(made.log_prob(sentences), plain), "likelihood knows nothing of it"
+    made.train()
+    assert name == "pretrained_lm" or (made(noise(made, 256)) == unknown).any()
+
+
 def test_a_prefix_begins_all_sentences_and_training_draws_plainly() -> None:
     made = generator("lstm").eval()
     plain = made(noise(made, 8))
