@@ -49,6 +49,10 @@ TopP = Annotated[
     float | None,
     typer.Option(min=0.01, max=1, help="Text only: draw the likeliest tokens that make up this probability."),
 ]
+MinP = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Text only: draw tokens with at least this share of the likeliest's probability."),
+]
 Prefix = Annotated[str | None, typer.Option(help="Text only: what every sentence begins with.")]
 AllowUnk = Annotated[
     bool, typer.Option("--allow-unk", help="Text only: `<unk>`, a word outside the vocabulary, may be written.")
@@ -87,6 +91,7 @@ def sample(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    min_p: MinP = None,
     prefix: Prefix = None,
     allow_unk: AllowUnk = False,
     interpolate: Way = None,
@@ -109,7 +114,7 @@ def sample(
     seeds = parse_seeds(seed)
     n = n or (64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
-    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix, allow_unk)
+    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, min_p, prefix, allow_unk)
     _check_places(device, address, workers)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)

@@ -107,6 +107,7 @@ class Model:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
         prefix: str | None = None,
         allow_unk: bool = False,
     ) -> Tensor | list[str]:
@@ -121,6 +122,8 @@ class Model:
             temperature: text only: divides the logits; below 1 sentences are likelier and more alike.
             top_k: text only: only so many of the likeliest tokens are drawn.
             top_p: text only: only the likeliest tokens that make up this probability are drawn.
+            min_p: text only: only tokens with at least this share of the likeliest one's probability are drawn, in
+                [0, 1] (Nguyen et al. 2024, arXiv 2407.01082).
             prefix: text only: what every sentence begins with.
             allow_unk: text only: whether `<unk>`, which stands for words outside the vocabulary, is drawn too.
 
@@ -135,6 +138,7 @@ class Model:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            min_p=min_p,
             prefix=prefix,
             allow_unk=allow_unk,
         ):
@@ -201,6 +205,7 @@ class Model:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
         prefix: str | None = None,
         allow_unk: bool = False,
     ) -> Iterator[None]:
@@ -209,7 +214,7 @@ class Model:
         options: dict[str, Any] = {}
         if truncation is not None:
             options["truncation"] = self._checked_truncation(truncation)
-        of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": prefix}
+        of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "prefix": prefix}
         given = {name: value for name, value in of_text.items() if value is not None}
         if given or allow_unk or self._writes_tokens:
             options["drawing"] = self._sampling_options(given, allow_unk)
@@ -239,7 +244,7 @@ class Model:
     def _sampling_options(self, given: dict[str, Any], allow_unk: bool) -> SamplingOptions:
         if not self._writes_tokens:
             raise UsageError(
-                "temperature, top-k, top-p, prefix and allow-unk want a generator that writes token by token; "
+                "temperature, top-k, top-p, min-p, prefix and allow-unk want a generator that writes token by token; "
                 f"{self.name}'s is {self.spec.generator.use!r}"
             )
         codec = self.facts.codec

@@ -294,6 +294,9 @@ def test_text_is_shown_and_written(
     written = (tmp_path / f"{model.name}-seed0-t0.7.txt").read_text().splitlines()
     assert code == 0 and len(written) == 70
     assert said.splitlines()[:65] == [*written[:64], "... and 6 more"]
+    assert sample(model.uri, "--n", 70, "--min-p", 1)[0] == 0
+    likeliest = (tmp_path / f"{model.name}-seed0-m1.txt").read_text().splitlines()
+    assert len(set(written)) > 60 and len(set(likeliest)) == 1 and model.sample(1, min_p=1.0) == likeliest[:1]
     code, said = sample(model.uri, "--out", "x.png")
     assert code == 2 and "are written into a folder, or a file of .txt" in said
 

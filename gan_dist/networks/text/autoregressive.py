@@ -6,6 +6,7 @@ sentences end (`eos` is a number) 0 is `<pad>` and 1 is `<bos>`, which are never
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ class SamplingOptions:
         temperature: divides the logits, > 0.
         top_k: only the k likeliest tokens are drawn; None for all.
         top_p: only the likeliest tokens that make up this probability are drawn, in (0, 1].
+        min_p: only tokens are drawn that have at least this share of the likeliest one's probability, in [0, 1]
+            (Nguyen et al. 2024, arXiv 2407.01082); 0 for all.
         prefix: ids that every sentence begins with.
         never: ids that are not drawn at all.
 
@@ -45,6 +48,7 @@ class SamplingOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
+    min_p: float = 0.0
     prefix: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
 
@@ -55,6 +59,8 @@ class SamplingOptions:
             raise ValueError(f"top_k must be at least 1, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p must be in [0, 1], not {self.min_p}")
 
     def narrowed(self, logits: Tensor, first: int = 0) -> Tensor:
         """Logits [n, K] of the ids from `first` on at this temperature, those that are not drawn at minus infinity."""
@@ -71,6 +77,9 @@ class SamplingOptions:
             before = p.cumsum(1) - p
             dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, places, before >= self.top_p)
             logits = logits.masked_fill(dropped, -torch.inf)
+        if self.min_p > 0:
+            least = logits.amax(1, keepdim=True) + math.log(self.min_p)
+            logits = logits.masked_fill(logits < least, -torch.inf)
         return logits
 
 

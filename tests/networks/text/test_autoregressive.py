@@ -201,10 +201,15 @@ def test_narrow_drawing() -> None:
         and left(SamplingOptions(top_p=0.51)) == [0, 1]
         and left(SamplingOptions(top_p=0.8)) == [0, 1]
     )
+    assert left(SamplingOptions(min_p=0.61)) == [0]
+    assert left(SamplingOptions(min_p=0.59)) == [0, 1], "0.3 is 0.6 of 0.5"
+    assert left(SamplingOptions(min_p=0.29)) == [0, 1, 2] and left(SamplingOptions(min_p=1.0)) == [0]
+    assert left(SamplingOptions(min_p=0.3, temperature=2.0)) == [0, 1, 2, 3], "the share is that at the temperature"
+    assert left(SamplingOptions(min_p=0.1, never=(0,))) == [1, 2, 3], "the likeliest of what can be drawn"
     cold = torch.softmax(SamplingOptions(temperature=0.5).narrowed(logits), 1)
     p = torch.softmax(logits, 1).square()
     torch.testing.assert_close(cold, p / p.sum())
-    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}):
+    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": -0.1}, {"min_p": 1.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             SamplingOptions(**wrong)  # type: ignore[arg-type]
 
