@@ -32,7 +32,7 @@ _BOUNDARY = regex.compile(r"(?V1w)\b")
 GLUE = "\uffed"  # on the side of a token where no blank stands
 _GLUE_WRITTEN = "\t"  # that sign where a text holds it itself; no token holds a tab
 # Scripts that are written without blanks between words.
-_WITHOUT_BLANKS = regex.compile(
+WITHOUT_BLANKS = regex.compile(
     r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Han}\p{Hiragana}\p{Katakana}\p{Tibetan}\p{Javanese}\p{Balinese}]"
 )
 _LETTER = regex.compile(r"\p{L}")
@@ -85,7 +85,7 @@ class Splitting:
         """
         if self.way != "words" or text.isascii():
             return
-        found = _WITHOUT_BLANKS.findall(text)
+        found = WITHOUT_BLANKS.findall(text)
         if 2 * len(found) > len(_LETTER.findall(text)):
             raise UnreadableSample(
                 f"a script without blanks between words ({found[0]!r}): set data.tokens: characters, or a "

@@ -247,6 +247,7 @@ class Model:
                 "temperature, top-k, top-p, min-p, prefix and allow-unk want a generator that writes token by token; "
                 f"{self.name}'s is {self.spec.generator.use!r}"
             )
+        assert isinstance(self.facts, TextFacts)
         codec = self.facts.codec
         words = codec.splitting.split(given.pop("prefix", ""))
         if unknown := [word for word in words if word not in codec.ids]:
