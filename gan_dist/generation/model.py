@@ -249,7 +249,8 @@ class Model:
             )
         assert isinstance(self.facts, TextFacts)
         codec = self.facts.codec
-        words = codec.splitting.split(given.pop("prefix", ""))
+        prefix = given.pop("prefix", "")
+        words = codec.splitting.split(prefix) if prefix else []
         if unknown := [word for word in words if word not in codec.ids]:
             near = nearest_name(unknown[0], codec.ids)
             guess = f"; did you mean {near!r}?" if near else ""
