@@ -9,17 +9,19 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
-from gan_dist.data.codec import SPECIAL, WITHOUT_BLANKS, Splitting
+from gan_dist.data.codec import BYTE_PAIRS, SPECIAL, WITHOUT_BLANKS, Splitting
 from gan_dist.data.downloads import resolve_download
 from gan_dist.data.parquet_file import open_parquet
 from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
 from gan_dist.data.tables import column_named
 from gan_dist.data.text.builtin import built_in_text
+from gan_dist.data.text.byte_pairs import USUAL_VOCABULARY, train_byte_pairs
 from gan_dist.data.text.corpus import PLAIN_ENDINGS, text_files
 from gan_dist.data.text.file_formats import (
     USUAL_COLUMNS,
@@ -44,6 +46,8 @@ COVERED = 0.98
 MANY = 20_000
 FEW = 2_000
 LEAST = 16
+MANY_KINDS = 500  # of tokens that come twice: so many are enough to do without the others
+MOST_UNKNOWN = 0.01  # share of the tokens that may be unknown
 BATCH = 64
 LEAST_SPLIT = 100  # different sentences of which some are kept for the test
 TEST_SHARE = 0.1
@@ -168,9 +172,14 @@ def survey_text(source: str, column: str | None = None) -> TextSurvey:
     if len(read) < LEAST:
         raise DataError(f"{source}: holds {len(read)} sentences that can be read; a job wants {LEAST} or more")
     way, why = _way(read[:1000])
-    splitting = Splitting(way)
-    split = [splitting.split(text) for text in read]
-    counts = Counter(token for tokens in split for token in tokens)
+    split, counts = _cut(Splitting(way), read)
+    rare = sum(n == 1 for n in counts.values())
+    unknown = rare / counts.total() if len(counts) - rare >= MANY_KINDS else 0.0
+    if unknown > MOST_UNKNOWN and find_spec("tokenizers") is None:
+        why += f"; {unknown:.1%} of them would be <unk>, none with bpe: pip install 'gan-dist[text]', and init anew"
+    elif unknown > MOST_UNKNOWN:
+        way, why = BYTE_PAIRS, f"of {way} {unknown:.1%} would be <unk>; byte pairs write any text"
+        split, counts = _cut(train_byte_pairs(read, None), read)
     lengths = sorted(len(tokens) for tokens in split)
     length = max(4, lengths[int(COVERED * (len(lengths) - 1))])
     frequent = sum(n > 1 for n in counts.values())
@@ -188,6 +197,12 @@ def survey_text(source: str, column: str | None = None) -> TextSurvey:
         column=column,
         distinct=len(set(read)),
     )
+
+
+def _cut(splitting: Splitting, texts: list[str]) -> tuple[list[list[str]], Counter[str]]:
+    """The tokens of each text, and how often each comes."""
+    split = [splitting.split(text) for text in texts]
+    return split, Counter(token for tokens in split for token in tokens)
 
 
 def _encoding(root: Folder, file: str) -> str | None:
@@ -260,7 +275,7 @@ def write_text_job(source: str, machine: Machine, *, column: str | None = None, 
 
 
 def _min_count(found: TextSurvey) -> int:
-    return 2 if found.frequent >= 500 else 1
+    return 2 if found.frequent >= MANY_KINDS and found.way != BYTE_PAIRS else 1
 
 
 def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[str | None, float | None]) -> list[str]:
@@ -292,6 +307,7 @@ def _data(found: TextSurvey, known: int) -> list[str]:
         f"  source: {absolute_source(found.source)}",
         *column,
         f"  tokens: {found.way}  # {found.why}",
+        *([f"  vocabulary: {Amount(USUAL_VOCABULARY)}"] if found.way == BYTE_PAIRS else []),
         f"  length: {found.length}  # {covered}",
         "  too_long: cut",
         f"  min_count: {_min_count(found)}  # about {known:,} tokens are known",

@@ -96,6 +96,29 @@ def test_no_column_of_what_is_no_table(tmp_path: Path) -> None:
         write_job(str(file))
 
 
+def test_byte_pairs_where_more_than_one_token_in_a_hundred_would_be_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    common = [f"word{at} is word{at} and word{at} is it" for at in range(600)]  # 4,200 tokens, none of them rare
+
+    def tokens(rare: int) -> tuple[str, str]:
+        lines = [*common, *(f"rare{at} is it and it is it too" for at in range(rare))]
+        (tmp_path / "lines.txt").write_text("\n".join(lines))
+        text = write_text_job(str(tmp_path / "lines.txt"), CPU)
+        spec = read(text, tmp_path)
+        assert isinstance(spec.data, TextData)
+        assert (spec.data.vocabulary, spec.data.min_count) == ((4000, 1) if spec.data.tokens == "bpe" else (None, 2))
+        return spec.data.tokens, text
+
+    assert tokens(44)[0] == "words", "44 of 4,552"
+    way, text = tokens(50)
+    assert way == "bpe" and "of words 1.1% would be <unk>" in text, "50 of 4,600"
+    monkeypatch.setattr("gan_dist.launch.init.text.find_spec", lambda name: None)
+    way, text = tokens(50)
+    assert way == "words" and "pip install 'gan-dist[text]'" in text
+
+
 def test_some_sentences_are_kept_where_there_are_enough(tmp_path: Path) -> None:
     for lines, kept in ((sentences(200), 0.1), (sentences(50) * 4, None)):
         (tmp_path / "lines.txt").write_text("\n".join(lines))
