@@ -78,7 +78,9 @@ def catalog(
 def init(
     source: Annotated[
         str,
-        typer.Argument(metavar="SRC", help="What `data.source` may name: a folder of images, an archive, 'digits'."),
+        typer.Argument(
+            metavar="SRC", help="What `data.source` may name: a folder of images, an archive, a text, 'digits'."
+        ),
     ],
     size: Annotated[
         str | None,
@@ -95,14 +97,18 @@ def init(
         str | None,
         typer.Option(help="dcgan, fastgan, projected, stylegan2 or r3gan, instead of what fits best."),
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Of a table of text: the column that holds it, where more than one is text.", metavar="NAME"),
+    ] = None,
     overrides: Set = None,
 ) -> None:
-    """Look at images and print a job that fits them and this machine: gan-dist init SRC > job.yaml"""
+    """Look at images or sentences and print a job that fits them and this machine: gan-dist init SRC > job.yaml"""
     from gan_dist.launch.init.images import write_job
     from gan_dist.spec.image_size import parse_size_text
 
     wanted = None if size is None else parse_size_text(size)
-    sys.stdout.write(write_job(source, wanted, lasts=lasts, recipe=recipe, overrides=overrides or ()))
+    sys.stdout.write(write_job(source, wanted, lasts=lasts, recipe=recipe, column=column, overrides=overrides or ()))
 
 
 def check(

@@ -49,7 +49,14 @@ TopP = Annotated[
     float | None,
     typer.Option(min=0.01, max=1, help="Text only: draw the likeliest tokens that make up this probability."),
 ]
+MinP = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Text only: draw tokens with at least this share of the likeliest's probability."),
+]
 Prefix = Annotated[str | None, typer.Option(help="Text only: what every sentence begins with.")]
+AllowUnk = Annotated[
+    bool, typer.Option("--allow-unk", help="Text only: `<unk>`, a word outside the vocabulary, may be written.")
+]
 Way = Annotated[
     str | None,
     typer.Option(
@@ -84,7 +91,9 @@ def sample(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    min_p: MinP = None,
     prefix: Prefix = None,
+    allow_unk: AllowUnk = False,
     interpolate: Way = None,
     steps: Steps = ROW,
     mix: Mix = None,
@@ -105,7 +114,7 @@ def sample(
     seeds = parse_seeds(seed)
     n = n or (64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
-    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, prefix)
+    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, min_p, prefix, allow_unk)
     _check_places(device, address, workers)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
@@ -124,9 +133,7 @@ def sample(
         shown = "1 picture" if picture else shown
     else:
         sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device, trust_code=True)
-        path = _deliver(sampling, model, out, as_json) if workers is None else out
-        if workers is not None:
-            _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
+        path = _deliver(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
     if as_json:
         one_seed = seeds[0] if len(seeds) == 1 else seeds
         emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
@@ -256,7 +263,13 @@ def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
         raise UsageError(f"--out {str(path)!r}: {option} makes a file of {' or '.join(endings)}")
 
 
-def _deliver(sampling: SamplingPlan, model: Model, out: Path, aside: bool) -> Path:
+def _deliver(
+    sampling: SamplingPlan, *, model: Model, out: Path, workers: int | None, address: str | None, as_json: bool
+) -> Path:
+    """Write samples into files, here or by a cluster's workers; the path of what there is then."""
+    if workers is not None:
+        _on_cluster(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
+        return out
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.generation.sampling import sample_in_process, write_samples

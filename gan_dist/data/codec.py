@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
 WAYS = ("words", "blanks", "characters", "treebank")
 NUMBERS = "numbers"
+BYTE_PAIRS = "bpe"
 # The published protocols of COCO and EMNLP: words without what the Penn Treebank cuts off, and marks.
 _CLITIC = r"['\u2019](?:s|re|ve|ll|d|m)\b"
 _TREEBANK = re.compile(rf"\w+?(?=n['\u2019]t\b)|n['\u2019]t\b|{_CLITIC}|\w+(?:-\w+)*|[^\w\s]", re.IGNORECASE)
@@ -32,7 +33,7 @@ _BOUNDARY = regex.compile(r"(?V1w)\b")
 GLUE = "\uffed"  # on the side of a token where no blank stands
 _GLUE_WRITTEN = "\t"  # that sign where a text holds it itself; no token holds a tab
 # Scripts that are written without blanks between words.
-_WITHOUT_BLANKS = regex.compile(
+WITHOUT_BLANKS = regex.compile(
     r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Han}\p{Hiragana}\p{Katakana}\p{Tibetan}\p{Javanese}\p{Balinese}]"
 )
 _LETTER = regex.compile(r"\p{L}")
@@ -45,9 +46,10 @@ class Splitting:
     Attributes:
         way: words (by Unicode's word boundaries; punctuation on its own), blanks (what stands between blanks),
             characters, treebank (as published protocols cut English: n't and 's on their own), numbers (ids as they
-            are, of an oracle), or tokenizer.
+            are, of an oracle), bpe (byte pairs trained on the data), or tokenizer (one of your own).
         lower: whether text becomes lower case first.
-        tokenizer: content of a `tokenizers` JSON file; empty for the other ways.
+        tokenizer: content of a `tokenizers` JSON file; empty for the other ways, and of byte pairs until they are
+            trained.
     """
 
     way: str
@@ -72,6 +74,8 @@ class Splitting:
         """A text of these tokens, as people write it."""
         if self.way == "characters":
             return "".join(tokens)
+        if self.way == BYTE_PAIRS:
+            return _join_byte_pairs(tokens)
         if self.tokenizer:
             return str(self._own.decode([self._own.token_to_id(one) or 0 for one in tokens]))
         joined = {"words": join_words, "treebank": _join_treebank}.get(self.way, " ".join)
@@ -85,11 +89,10 @@ class Splitting:
         """
         if self.way != "words" or text.isascii():
             return
-        found = _WITHOUT_BLANKS.findall(text)
+        found = WITHOUT_BLANKS.findall(text)
         if 2 * len(found) > len(_LETTER.findall(text)):
             raise UnreadableSample(
-                f"a script without blanks between words ({found[0]!r}): set data.tokens: characters, or a "
-                "tokeniser.json of byte pairs"
+                f"a script without blanks between words ({found[0]!r}): set data.tokens: characters, or bpe"
             )
 
     def known(self) -> list[str] | None:
@@ -104,7 +107,7 @@ class Splitting:
         try:
             from tokenizers import Tokenizer
         except ImportError:
-            raise DataError("data.tokens: a tokeniser's file needs: pip install 'gan-dist[text]'") from None
+            raise DataError("data.tokens: bpe and a tokeniser's file need: pip install 'gan-dist[text]'") from None
         try:
             return Tokenizer.from_str(self.tokenizer)
         except Exception as error:  # the library raises bare exceptions
@@ -148,6 +151,11 @@ class Codec:
     def eos(self) -> int | None:
         """What ends a sentence; an oracle's all have the full length."""
         return None if self.splitting.way == NUMBERS else EOS
+
+    @property
+    def unknown(self) -> int | None:
+        """What stands for a token that the vocabulary lacks; an oracle's has all."""
+        return None if self.splitting.way == NUMBERS else UNK
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -254,3 +262,22 @@ def _join_treebank(tokens: Sequence[str]) -> str:
         text += token if glued or token in _CLOSING or _CUT_OFF.fullmatch(token) else f" {token}"
         glued = token in _OPENING
     return text
+
+
+@cache
+def _bytes_of_signs() -> dict[str, int]:
+    """Which byte each sign of byte pairs stands for: printable ones for themselves, the others for what follows 255."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + at): byte for at, byte in enumerate(others)}
+
+
+def _join_byte_pairs(tokens: Sequence[str]) -> str:
+    """The text of byte pairs; what is no UTF-8, as a generator may write, becomes U+FFFD."""
+    signs, text, known = _bytes_of_signs(), "", bytearray()
+    for token in tokens:
+        if token not in SPECIAL:
+            known += bytes(signs[sign] for sign in token)
+            continue
+        text, known = text + known.decode(errors="replace") + token, bytearray()
+    return text + known.decode(errors="replace")

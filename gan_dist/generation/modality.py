@@ -7,7 +7,7 @@ shown. Networks and data come as arguments; the loop, the state and the adversar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -188,6 +188,16 @@ class TextModality(Modality[TextFacts]):
 
     def to_public(self, samples: Tensor) -> Tensor | list[str]:
         return text.decode_lines(samples, self.facts.codec)
+
+    def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
+        drawing, unknown = getattr(generator, "drawing", None), self.facts.codec.unknown
+        if drawing is None or unknown is None:
+            return super().sheet(generator, rows, seed, device)
+        generator.drawing = replace(drawing, never=(unknown,))
+        try:
+            return super().sheet(generator, rows, seed, device)
+        finally:
+            generator.drawing = drawing
 
 
 def modality_of(facts: DataFacts) -> Modality[Any]:

@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from html import escape
 from typing import Any
 
@@ -63,7 +63,7 @@ class Model:
     ) -> None:
         self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
         self.classes, self.name, self.modality = facts.classes, name, modality_of(facts)
-        self.trusted = False
+        self.trusted, self._drawing = False, False
 
     def __repr__(self) -> str:
         return f"Model({self.spec.generator.use} of {self.name}: {self.facts.described}, {self.seen:,} samples seen)"
@@ -107,7 +107,9 @@ class Model:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
         prefix: str | None = None,
+        allow_unk: bool = False,
     ) -> Tensor | list[str]:
         """Draw samples, the same ones for a seed; sample i does not depend on n.
 
@@ -120,7 +122,10 @@ class Model:
             temperature: text only: divides the logits; below 1 sentences are likelier and more alike.
             top_k: text only: only so many of the likeliest tokens are drawn.
             top_p: text only: only the likeliest tokens that make up this probability are drawn.
+            min_p: text only: only tokens with at least this share of the likeliest one's probability are drawn, in
+                [0, 1] (Nguyen et al. 2024, arXiv 2407.01082).
             prefix: text only: what every sentence begins with.
+            allow_unk: text only: whether `<unk>`, which stands for words outside the vocabulary, is drawn too.
 
         Returns:
             Images as uint8 [n, C, H, W], or sentences as a list of strings.
@@ -128,7 +133,15 @@ class Model:
         Raises:
             UsageError: there is no such class, the generator has no such option, or a value is out of range.
         """
-        with self.drawing(truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p, prefix=prefix):
+        with self.drawing(
+            truncation=truncation,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            prefix=prefix,
+            allow_unk=allow_unk,
+        ):
             rows = torch.cat(list(self.sample_chunks(n, seed=seed, class_label=class_label)))
         return self.modality.to_public(rows)
 
@@ -148,7 +161,17 @@ class Model:
             raise UsageError(
                 f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or translate(images)"
             )
-        return generate_chunks(self.generator, n, seed, self.conditions_of(n, class_label, first), self.device, first)
+        conditions = self.conditions_of(n, class_label, first)
+        return self._drawn(generate_chunks(self.generator, n, seed, conditions, self.device, first))
+
+    def _drawn(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The chunks, each drawn with the options that hold when it is asked for."""
+        while True:
+            with nullcontext() if self._drawing else self.drawing():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def translate(self, images: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
         """Make the counterpart of each image, by a model of pairs: uint8 [n, C, H, W] to uint8 [n, C, H, W].
@@ -182,26 +205,33 @@ class Model:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
         prefix: str | None = None,
+        allow_unk: bool = False,
     ) -> Iterator[None]:
         """Inside, samples are drawn with these options (see `sample`); afterwards as before."""
         generator: Any = self.generator
         options: dict[str, Any] = {}
         if truncation is not None:
             options["truncation"] = self._checked_truncation(truncation)
-        of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": prefix}
-        if any(value is not None for value in of_text.values()):
-            options["drawing"] = self._sampling_options(
-                1.0 if temperature is None else temperature, top_k, 1.0 if top_p is None else top_p, prefix or ""
-            )
-        before = {name: getattr(generator, name) for name in options}
+        of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "prefix": prefix}
+        given = {name: value for name, value in of_text.items() if value is not None}
+        if given or allow_unk or self._writes_tokens:
+            options["drawing"] = self._sampling_options(given, allow_unk)
+        before, drawing = {name: getattr(generator, name) for name in options}, self._drawing
+        self._drawing = True
         try:
             for name, value in options.items():
                 setattr(generator, name, value)
             yield
         finally:
+            self._drawing = drawing
             for name, value in before.items():
                 setattr(generator, name, value)
+
+    @property
+    def _writes_tokens(self) -> bool:
+        return isinstance(self.facts, TextFacts) and hasattr(self.generator, "drawing")
 
     def _checked_truncation(self, truncation: float) -> float:
         if not hasattr(self.generator, "truncation"):
@@ -211,21 +241,24 @@ class Model:
             raise UsageError(f"truncation: {truncation} must be in [0, 1]")
         return truncation
 
-    def _sampling_options(self, temperature: float, top_k: int | None, top_p: float, prefix: str) -> SamplingOptions:
-        if not isinstance(self.facts, TextFacts) or not hasattr(self.generator, "drawing"):
+    def _sampling_options(self, given: dict[str, Any], allow_unk: bool) -> SamplingOptions:
+        if not self._writes_tokens:
             raise UsageError(
-                f"temperature, top-k, top-p and prefix want a generator that writes token by token; {self.name}'s is "
-                f"{self.spec.generator.use!r}"
+                "temperature, top-k, top-p, min-p, prefix and allow-unk want a generator that writes token by token; "
+                f"{self.name}'s is {self.spec.generator.use!r}"
             )
+        assert isinstance(self.facts, TextFacts)
         codec = self.facts.codec
-        words = codec.splitting.split(prefix)
+        prefix = given.pop("prefix", "")
+        words = codec.splitting.split(prefix) if prefix else []
         if unknown := [word for word in words if word not in codec.ids]:
             near = nearest_name(unknown[0], codec.ids)
             guess = f"; did you mean {near!r}?" if near else ""
             raise UsageError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
         if len(words) >= codec.length:
             raise UsageError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
-        return SamplingOptions(temperature, top_k, top_p, tuple(codec.ids[word] for word in words))
+        never = () if allow_unk or codec.unknown is None else (codec.unknown,)
+        return SamplingOptions(**given, prefix=tuple(codec.ids[word] for word in words), never=never)
 
     def conditions_of(self, n: int, class_label: ClassLabel = None, first: int = 0) -> Tensor | None:
         """The class of each of n samples from `first` on, [n], or the vector, [n, K]: they go round, unless one is

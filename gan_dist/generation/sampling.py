@@ -54,7 +54,7 @@ class SamplingPlan:
         seeds, n: the first n samples of each seed.
         form: png, parquet or txt.
         weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
-        temperature, top_k, top_p, prefix: of text, as in `Model.drawing`.
+        temperature, top_k, top_p, min_p, prefix, allow_unk: of text, as in `Model.sample`.
         device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
@@ -68,7 +68,9 @@ class SamplingPlan:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
     prefix: str | None = None
+    allow_unk: bool = False
     device: str = "cpu"
     trust_code: bool = False
 
@@ -82,13 +84,18 @@ class SamplingPlan:
         """What tells these samples from the model's plain ones, for the name of a file: `-class7-t0.7-raw`."""
         label = None if self.cls is None else re.sub(r"[^\w.+-]+", "_", self.cls)
         prefix = None if self.prefix is None else re.sub(r"\W+", "_", self.prefix)[:NAMED]
-        named = {"-class": label, "-psi": self.truncation, "-t": self.temperature, "-k": self.top_k, "-p": self.top_p}
+        named = {"-class": label, "-psi": self.truncation, "-t": self.temperature}
+        named |= {"-k": self.top_k, "-p": self.top_p, "-m": self.min_p}
         found = "".join(
             f"{sign}{value:g}" if isinstance(value, int | float) else f"{sign}{value}"
             for sign, value in (named | {"-after_": prefix}).items()
             if value is not None
         )
-        return found + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
+        return (
+            found
+            + ("-unk" if self.allow_unk else "")
+            + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
+        )
 
     def drawing_of(self, model: Model) -> AbstractContextManager[None]:
         """Inside, the model draws as this plan says."""
@@ -97,7 +104,9 @@ class SamplingPlan:
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            min_p=self.min_p,
             prefix=self.prefix,
+            allow_unk=self.allow_unk,
         )
 
     def sample_ranges(self, facts: DataFacts) -> list[SampleRange]:

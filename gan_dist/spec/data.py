@@ -16,7 +16,18 @@ from pydantic import (
 )
 
 from gan_dist.spec.amounts import Amount, CountField
-from gan_dist.spec.fields import WEIGHTS, ClassWeights, Colour, Kept, Number, Section, Truth, Whole, is_own_name
+from gan_dist.spec.fields import (
+    WEIGHTS,
+    ClassWeights,
+    Colour,
+    Kept,
+    Number,
+    Section,
+    Truth,
+    Whole,
+    is_own_name,
+    parse_whole_number,
+)
 from gan_dist.spec.image_size import ImageSize
 from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
@@ -57,6 +68,19 @@ def _withabsolute_source(args: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a data set whose paths another process finds."""
     paths = {key: value for key in _PATHS if isinstance(value := args.get(key), str)}
     return {**args, **{key: absolute_source(value) for key, value in paths.items()}}
+
+
+def _token_count(written: object) -> int:
+    """A whole number of tokens, also as `4k`. Raises ValueError."""
+    if not isinstance(written, str):
+        return parse_whole_number(written)
+    found = Amount.parse(written)
+    if found.unit != "samples":
+        raise ValueError(f"{show_value(written)} is no number of tokens; write 4000 or 4k")
+    return int(found.value)
+
+
+TokenCount = Annotated[int, BeforeValidator(_token_count, json_schema_input_type=int | str)]
 
 
 class DataSection(Section):
@@ -209,7 +233,8 @@ class TextData(DataSection):
         default="words",
         min_length=1,
         description="What a token is: words (and punctuation), blanks (whatever stands between blanks), characters, "
-        "treebank (as published protocols cut English), or a `tokenizers` JSON file of your own.",
+        "treebank (as published protocols cut English), bpe (byte pairs, trained on the sentences), or a `tokenizers` "
+        "JSON file of your own.",
     )
     lower: Truth = Field(default=False, description="Whether text becomes lower case.")
     min_count: Whole = Field(
@@ -218,12 +243,12 @@ class TextData(DataSection):
         description="How often a token must come to be known; rarer ones become `<unk>`.",
         json_schema_extra={"unit": "times"},
     )
-    vocabulary: Whole | None = Field(
+    vocabulary: TokenCount | None = Field(
         default=None,
         ge=5,
         le=1_000_000,
-        description="Most tokens that are known, the most frequent ones; null for all. Of an oracle: how many it has "
-        "(5000).",
+        description="Most tokens that are known, the most frequent ones; null for all, and 4000 of byte pairs. Of an "
+        "oracle: how many it has (5000).",
         json_schema_extra={"unit": "tokens"},
     )
     column: str | tuple[str, ...] | None = Field(

@@ -203,7 +203,9 @@ def test_a_model_shows_itself_and_options_last_for_one_call(model: Model) -> Non
     assert model.to("cpu") is model and model.device == torch.device("cpu")
     with pytest.raises(UsageError, match=r"^truncation: 0.5; the run's generator 'mlp' has none; stylegan2 has$"):
         model.sample(1, truncation=0.5)
-    with pytest.raises(UsageError, match=r"^temperature, top-k, top-p and prefix want a generator that writes"):
+    with pytest.raises(
+        UsageError, match=r"^temperature, top-k, top-p, min-p, prefix and allow-unk want a generator that writes"
+    ):
         model.sample(1, temperature=0.5)
 
 

@@ -25,6 +25,7 @@ from gan_dist.cli import main
 from gan_dist.data.executors import write_shards_on_processes as read_here
 from gan_dist.data.facts import ImageFacts
 from gan_dist.data.prepare import prepare_or_load
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
 from gan_dist.generation.exported_model import checksum_of
@@ -34,7 +35,7 @@ from gan_dist.generation.samples import real_samples
 from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import ImageData
-from tests.helpers import Cli
+from tests.helpers import CPU, Cli
 
 PICTURES = """
 name: pictures
@@ -52,6 +53,17 @@ generator: {use: lstm, embedding: 4, hidden: 4}
 objective: mle
 batch: 8
 until: 2 steps
+"""
+
+
+RARE = """
+name: rare
+data: {modality: text, source: rare.txt, length: 4, min_count: 2}
+generator: {use: lstm, embedding: 4, hidden: 4}
+objective: mle
+batch: 8
+until: 2 steps
+every: {grid: 1 steps}
 """
 
 
@@ -282,8 +294,31 @@ def test_text_is_shown_and_written(
     written = (tmp_path / f"{model.name}-seed0-t0.7.txt").read_text().splitlines()
     assert code == 0 and len(written) == 70
     assert said.splitlines()[:65] == [*written[:64], "... and 6 more"]
+    assert sample(model.uri, "--n", 70, "--min-p", 1)[0] == 0
+    likeliest = (tmp_path / f"{model.name}-seed0-m1.txt").read_text().splitlines()
+    assert len(set(written)) > 60 and len(set(likeliest)) == 1 and model.sample(1, min_p=1.0) == likeliest[:1]
     code, said = sample(model.uri, "--out", "x.png")
     assert code == 2 and "are written into a folder, or a file of .txt" in said
+
+
+def test_no_unknown_word_is_written_unless_asked(tmp_path: Path, sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rare.txt").write_text("".join(f"a b rare{at}\n" for at in range(16)))
+    Path("rare.yaml").write_text(RARE)
+    run = gan_dist.train("rare.yaml", storage=str(tmp_path / "runs"))
+    model, unknown = run.load(), "<unk>"
+    asked, plain = model.sample(200, allow_unk=True), model.sample(200)
+    assert sum(unknown in line for line in asked) > 50
+    assert not any(unknown in line for line in plain)
+    assert torch.cat(list(model.sample_chunks(200))).shape == (200, 4)
+    assert model.modality.to_public(torch.cat(list(model.sample_chunks(200)))) == plain
+    assert model.generator(model.generator.draw(64, single_lane_rng(("x",), 64, CPU))).eq(3).any(), "metrics see them"
+    grids = {path.name: path.read_text() for path in Path(run.folder.uri, "grids").glob("*.txt")}
+    assert [name for name, content in grids.items() if unknown in content] == ["real.txt"] and len(grids) > 1
+    for words, wanted in (((), plain), (("--allow-unk",), asked)):
+        assert sample(model.uri, "--n", 200, "--out", "x.txt", "--force", *words)[0] == 0
+        assert Path("x.txt").read_text().splitlines() == wanted
+    assert sample(model.uri, "--allow-unk")[0] == 0 and unknown in Path(f"{model.name}-seed0-unk.txt").read_text()
 
 
 @pytest.mark.parametrize(

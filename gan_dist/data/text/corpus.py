@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from gan_dist.data import tables
-from gan_dist.data.codec import WAYS, Codec, Splitting, build_vocabulary
+from gan_dist.data.codec import BYTE_PAIRS, WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.labels import Label, describe_classes, folder_labels, labels_of, number_classes
 from gan_dist.data.picture_formats import ending_of
 from gan_dist.data.source import FORMAT, Contents, Listing, Parts, Source, explain_unreachable, printable, state_of
@@ -20,6 +20,7 @@ from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_st
 from gan_dist.data.sources.walk import describe_passed, walk
 from gan_dist.data.text.builtin import KIND as BUILT_IN_KIND
 from gan_dist.data.text.builtin import built_in_text
+from gan_dist.data.text.byte_pairs import train_byte_pairs
 from gan_dist.data.text.file_formats import (
     LineNames,
     Sentence,
@@ -29,7 +30,7 @@ from gan_dist.data.text.file_formats import (
     iterate_sentences,
     note_of,
 )
-from gan_dist.data.text.held_out import TRAIN, split_of
+from gan_dist.data.text.held_out import TRAIN, Split, split_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.data.text_stream import JSON_ENDINGS, PACKED_ENDINGS
 from gan_dist.errors import DataError, UnreadableSample
@@ -111,10 +112,11 @@ def splitting_of(data: TextData) -> Splitting:
     Raises:
         DataError: `data.tokens` is neither a known way nor a tokeniser's file.
     """
-    if data.tokens in WAYS:
+    if data.tokens in (*WAYS, BYTE_PAIRS):
         return Splitting(data.tokens, data.lower)
     if not data.tokens.endswith(".json"):
-        raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, WAYS)}, or a tokeniser.json")
+        ways = (*WAYS, BYTE_PAIRS)
+        raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, ways)}, or a tokeniser.json")
     with explain_unreachable(data.tokens):
         root, name = locate(data.tokens)
         assert name is not None
@@ -170,7 +172,13 @@ def _contents(
     data: TextData, splitting: Splitting, listing: Listing, reading: Reading, told: Sequence[Callable[[], list[str]]]
 ) -> Contents:
     """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
-    found = _look(data, splitting, reading)
+    trained = splitting.way == BYTE_PAIRS
+    keys = (_side_key(text, None if trained else splitting.split(text), data) for text in _texts(reading))
+    split = split_of(keys, data.shares)
+    if trained:
+        texts = (text for text in _texts(reading) if split.side(_side_key(text, None, data)) == TRAIN)
+        splitting = train_byte_pairs(texts, data.vocabulary, data.lower)
+    found = _look(data, splitting, reading, split)
     names, places, labels = found.names, found.places, found.labels
     if not places:
         raise DataError(f"data.source: {listing.where!r} holds no sentence: every line and row of it is empty")
@@ -204,10 +212,18 @@ def _contents(
     )
 
 
-def _look(data: TextData, splitting: Splitting, reading: Reading) -> _Found:
+def _texts(reading: Reading) -> Iterator[str]:
     read = (one.content for sentences in reading.values() for one in sentences())
-    texts = (text for text in read if isinstance(text, str))
-    split = split_of((splitting.split(text)[: data.length] for text in texts), data.shares)
+    return (text for text in read if isinstance(text, str))
+
+
+def _side_key(text: str, tokens: list[str] | None, data: TextData) -> list[str]:
+    """What decides for which side of the split a sentence is: its tokens up to `length`, or its words where tokens are
+    byte pairs (None), which are trained on one side alone."""
+    return (text.lower() if data.lower else text).split() if tokens is None else tokens[: data.length]
+
+
+def _look(data: TextData, splitting: Splitting, reading: Reading, split: Split) -> _Found:
     found = _Found(held_out={key: [] for key in split.bounds})
     for name, sentences in reading.items():
         before = len(found.places)
@@ -219,7 +235,7 @@ def _look(data: TextData, splitting: Splitting, reading: Reading) -> _Found:
                 found.first = found.first or text
                 tokens = splitting.split(text)
                 found.longest = max(found.longest, len(tokens))
-                side = split.side(tokens[: data.length])
+                side = split.side(_side_key(text, None if splitting.way == BYTE_PAIRS else tokens, data))
                 if side == TRAIN:
                     found.counts.update(_kept(tokens, data))
                 else:

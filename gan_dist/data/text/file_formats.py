@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -89,6 +89,31 @@ def read_sentences(part: Part) -> Iterator[RawSample]:
         contents = _format(root, file, how).at(root, file, how, [place for _, _, place, _ in wanted])
         for (_, name, _, label), content in zip(wanted, contents, strict=True):
             yield RawSample(name, content, label)
+
+
+def first_records(root: Folder, file: str, how: TextReadOptions, most: int) -> list[dict[str, Any]]:
+    """The first rows of a table as mappings from column to value; none of a file that is no table."""
+    kind = _kind(root, file, how)
+    found: Iterator[Any] = iter(())
+    if kind == "parquet":
+        opened = _parquet_file(root, file)
+        found = (record for batch in opened.iter_batches(most) for record in _mappings(batch))
+    elif kind == "table":
+        found = (row.cells for row in Table(root, file, how.encoding, how.known).rows())
+    elif kind == "document":
+        found = iter(_parsed(root, root.entry(file), how.encoding))
+    elif kind == "records":
+        lines = Lines(root, file, text_format(root, file, how.encoding), RECORDS)
+        found = (_value_of(line.text) for line in lines)
+    return [record for record in islice(found, most) if isinstance(record, dict)]
+
+
+def _value_of(line: str | UnreadableSample) -> object:
+    """What a line of JSON holds; None where it holds none."""
+    try:
+        return parse_json(line) if isinstance(line, str) else None
+    except ValueError:
+        return None
 
 
 def describe_file(root: Folder, file: str, how: TextReadOptions) -> list[str]:

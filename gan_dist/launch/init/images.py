@@ -51,6 +51,7 @@ def write_job(
     *,
     lasts: str | None = None,
     recipe: str | None = None,
+    column: str | None = None,
     overrides: Sequence[str] = (),
 ) -> str:
     """A commented job file for `digits`, a folder of images, IDX files, or text.
@@ -60,16 +61,20 @@ def write_job(
         size: N or (height, width) to train at, in pixels; by default what fits the images and this machine.
         lasts: how long the run may take here, such as `20m` or `2h`; by default what the recipe wants.
         recipe: in place of the one that fits best.
+        column: of a table that holds the text.
         overrides: `["optimizer.lr=1e-4"]`, laid on the job.
 
     Raises:
         ValueError: there is nothing to learn from, no network for that size, or an override fits nothing.
     """
     if is_text(source):
-        for option, value in {"--size": size and size_text(size), "--for": lasts, "--recipe": recipe}.items():
+        for option, value in {"--size": size and size_text(size), "--recipe": recipe}.items():
             if value is not None:
                 raise UsageError(f"{option} {value}: is for images, but {source} is text")
-        return lay_on_text(write_text_job(source), overrides)
+        seconds = _wish(None, lasts, None, ()).seconds
+        return lay_on_text(write_text_job(source, this_machine(), column=column, seconds=seconds), overrides)
+    if column is not None:
+        raise UsageError(f"--column {column}: is for tables of text, but {source} is none")
     images, machine = survey_images(source), this_machine()
     wish = _wish(size, lasts, recipe, overrides)
     chosen = choose_recipe(images, machine, wish, find_spec(WEIGHTS_PACKAGE) is not None)

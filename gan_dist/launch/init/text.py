@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from gan_dist.data.codec import SPECIAL, Splitting
+import pyarrow as pa
+
+from gan_dist.data.codec import BYTE_PAIRS, SPECIAL, WITHOUT_BLANKS, Splitting
 from gan_dist.data.downloads import resolve_download
+from gan_dist.data.parquet_file import open_parquet
 from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
+from gan_dist.data.tables import column_named
 from gan_dist.data.text.builtin import built_in_text
+from gan_dist.data.text.byte_pairs import USUAL_VOCABULARY, train_byte_pairs
 from gan_dist.data.text.corpus import PLAIN_ENDINGS, text_files
-from gan_dist.data.text.file_formats import Sentence, TextReadOptions, iterate_sentences
+from gan_dist.data.text.file_formats import (
+    USUAL_COLUMNS,
+    Sentence,
+    TextReadOptions,
+    columns_of,
+    first_records,
+    iterate_sentences,
+)
 from gan_dist.data.text_stream import BOMS, PACKED, plain_name, text_format
-from gan_dist.errors import DataError
+from gan_dist.errors import DataError, UsageError
+from gan_dist.launch.init.recipes import Machine
+from gan_dist.launch.init.training_speed import seconds_per_text_step
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import BUILT_IN_TEXTS, absolute_source
+from gan_dist.spec.durations import duration_words
 from gan_dist.spec.paths import absolute_path
 
 MOST_READ = 200_000
@@ -28,6 +46,16 @@ COVERED = 0.98
 MANY = 20_000
 FEW = 2_000
 LEAST = 16
+MANY_KINDS = 500  # of tokens that come twice: so many are enough to do without the others
+MOST_UNKNOWN = 0.01  # share of the tokens that may be unknown
+BATCH = 64
+LEAST_SPLIT = 100  # different sentences of which some are kept for the test
+TEST_SHARE = 0.1
+ROWS = 200  # of a table, by which it is told which of its columns is text
+IN_USE = 0.8  # share of the time that likelihood gets beside the adversarial stage
+USUAL_SECONDS = 3600
+ADVERSARIAL = 5  # times as long as a step of likelihood takes a step of `scratchgan` beside it, measured on a CPU
+_WORDS = re.compile(r"[^\W\d_]\s+[^\W\d_]")
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -41,6 +69,8 @@ class TextSurvey:
         kinds: different tokens; `frequent`: those that come twice or more.
         encoding: how characters are stored.
         labels: the `data.labels` that fits.
+        column: of a table, where its usual names do not tell which one is text.
+        distinct: different sentences.
     """
 
     source: str
@@ -52,6 +82,8 @@ class TextSurvey:
     frequent: int
     encoding: str | None
     labels: str
+    column: str | None
+    distinct: int
 
 
 def is_text(source: str) -> bool:
@@ -63,20 +95,57 @@ def is_text(source: str) -> bool:
     return bool(files) and all(_reads_as_text(file) for file in files)
 
 
-def _files(source: str) -> tuple[list[Iterator[Sentence]], str | None]:
-    """The sentences of each file of a source, and how its characters are stored."""
+def _files(source: str, column: str | None) -> tuple[list[Iterator[Sentence]], str | None, str | None]:
+    """The sentences of each file of a source, how its characters are stored, and the column to name."""
     if source in BUILT_IN_TEXTS:
-        return [built_in_text(source).each()], None
+        if column is not None:
+            raise UsageError(f"--column {column}: {source} is no table, and has no columns")
+        return [built_in_text(source).each()], None, None
     root, name = locate(resolve_download(source))
     files = [name] if name is not None else [entry.name for entry in text_files(root)[0]]
     encoding = _encoding(root, files[0])
-    return [iterate_sentences(root, file, TextReadOptions(encoding)) for file in files], encoding
+    column = _text_column(root, files[0], encoding, column)
+    how = TextReadOptions(encoding, () if column is None else (column,))
+    return [iterate_sentences(root, file, how) for file in files], encoding, column
+
+
+def _text_column(root: Folder, file: str, encoding: str | None, asked: str | None) -> str | None:
+    """The column to name in the job: the one asked for, or the only one whose cells hold several words or a script
+    without blanks; None where the file is no table or its columns have usual names.
+
+    Raises:
+        UsageError: several are text, or the file has no columns.
+        DataError: there is no such column.
+    """
+    named = () if asked is None else (asked,)
+    rows = first_records(root, file, TextReadOptions(encoding, named), ROWS)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if asked is not None:
+        if not columns:
+            raise UsageError(f"--column {asked}: {file!r} is no table, and has no columns")
+        return columns_of([], columns, TextReadOptions(encoding, named), file)[0]
+    if not columns or len(columns) == 1 or column_named(columns, USUAL_COLUMNS):
+        return None
+    texts = [name for name in columns if 2 * sum(_holds_text(row.get(name)) for row in rows) > len(rows)]
+    if len(texts) != 1:
+        found = f"{' and '.join(map(repr, texts))} are text" if texts else "none looks like text"
+        raise UsageError(f"--column: say which column of {file!r} to learn from ({found}; it has {', '.join(columns)})")
+    return texts[0]
+
+
+def _holds_text(value: object) -> bool:
+    """Whether a cell holds words between blanks, or writing that has no blanks."""
+    return isinstance(value, str) and bool(_WORDS.search(value) or WITHOUT_BLANKS.search(value))
 
 
 def _reads_as_text(path: Path) -> bool:
-    """Whether a file begins like text, by its content as names may be anything."""
+    """Whether a file begins like text, by its content as names may be anything. Of Parquet, whether it holds neither
+    bytes nor records, as images are stored."""
     if not path.is_file():
         return False
+    if path.name.lower().endswith(".parquet"):
+        schema = open_parquet(Folder.at(path.parent), path.name).schema_arrow
+        return not any(pa.types.is_nested(one.type) or pa.types.is_binary(one.type) for one in schema)
     with path.open("rb") as stream:
         head = stream.read(4096)
     if not head or is_picture_name(path.name):
@@ -87,21 +156,30 @@ def _reads_as_text(path: Path) -> bool:
     return (known is None or known.name == "tga") and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
 
 
-def survey_text(source: str) -> TextSurvey:
+def survey_text(source: str, column: str | None = None) -> TextSurvey:
     """Looks at a text file, a table or a folder of such.
 
+    Args:
+        column: of a table that holds the text; by default found by its name or its cells.
+
     Raises:
-        DataError: there is no sentence in it.
+        UsageError: several columns are text, or there are none.
+        DataError: there is no sentence in it, or no such column.
     """
-    files, encoding = _files(source)
+    files, encoding, column = _files(source, column)
     texts = [one.content for file in files for one in islice(file, MOST_READ)]
     read = [text for text in texts if isinstance(text, str)]
     if len(read) < LEAST:
         raise DataError(f"{source}: holds {len(read)} sentences that can be read; a job wants {LEAST} or more")
     way, why = _way(read[:1000])
-    splitting = Splitting(way)
-    split = [splitting.split(text) for text in read]
-    counts = Counter(token for tokens in split for token in tokens)
+    split, counts = _cut(Splitting(way), read)
+    rare = sum(n == 1 for n in counts.values())
+    unknown = rare / counts.total() if len(counts) - rare >= MANY_KINDS else 0.0
+    if unknown > MOST_UNKNOWN and find_spec("tokenizers") is None:
+        why += f"; {unknown:.1%} of them would be <unk>, none with bpe: pip install 'gan-dist[text]', and init anew"
+    elif unknown > MOST_UNKNOWN:
+        way, why = BYTE_PAIRS, f"of {way} {unknown:.1%} would be <unk>; byte pairs write any text"
+        split, counts = _cut(train_byte_pairs(read, None), read)
     lengths = sorted(len(tokens) for tokens in split)
     length = max(4, lengths[int(COVERED * (len(lengths) - 1))])
     frequent = sum(n > 1 for n in counts.values())
@@ -116,7 +194,15 @@ def survey_text(source: str) -> TextSurvey:
         frequent=frequent,
         encoding=encoding,
         labels=labels,
+        column=column,
+        distinct=len(set(read)),
     )
+
+
+def _cut(splitting: Splitting, texts: list[str]) -> tuple[list[list[str]], Counter[str]]:
+    """The tokens of each text, and how often each comes."""
+    split = [splitting.split(text) for text in texts]
+    return split, Counter(token for tokens in split for token in tokens)
 
 
 def _encoding(root: Folder, file: str) -> str | None:
@@ -141,56 +227,128 @@ def _way(texts: list[str]) -> tuple[str, str]:
     return "words", "by Unicode's word boundaries; punctuation stands on its own"
 
 
-def write_text_job(source: str) -> str:
-    """A commented job file for sentences."""
-    found = survey_text(source)
-    gpu = shutil.which("nvidia-smi") is not None
-    large, few = found.count >= MANY, found.count < FEW
-    hidden = 512 if gpu and large else 128
-    epochs = 30 if large else 60
-    min_count = 2 if found.frequent >= 500 else 1
-    known = (found.frequent if min_count == 2 else found.kinds) + len(SPECIAL)
-    name = absolute_path(source).name.split(".")[0].lower()
+@dataclass(kw_only=True, frozen=True)
+class _Length:
+    """How long both stages last: sentences of likelihood, steps of the adversarial stage, and seconds in all."""
+
+    sentences: int
+    steps: int
+    seconds: float
+
+
+def _length(found: TextSurvey, machine: Machine, seconds: float | None, *, hidden: int, known: int) -> _Length:
+    """As many passes over the sentences as do them good, or as many as fit into the time."""
+    batch = min(BATCH, found.count)
+    step = seconds_per_text_step(hidden, known, found.length, batch=batch, gpus=machine.gpus, cpus=machine.cpus)
+    wanted = (30 if found.count >= MANY else 60) * found.count
+    most = seconds or USUAL_SECONDS
+    fitting = int(IN_USE * most / step) * batch
+    sentences = max(20 * batch, min(wanted, fitting))
+    steps = max(20, min(500 if found.count >= MANY else 200, int((1 - IN_USE) * most / step / ADVERSARIAL)))
+    taken = step * (sentences / batch + ADVERSARIAL * steps)
+    return _Length(sentences=sentences, steps=steps, seconds=taken)
+
+
+def write_text_job(source: str, machine: Machine, *, column: str | None = None, seconds: float | None = None) -> str:
+    """A commented job file for sentences.
+
+    Args:
+        machine: what there is to train on.
+        column: of a table that holds the text; by default found by its name or its cells.
+        seconds: how long the run may take at most; an hour by default.
+
+    Raises:
+        UsageError: several columns are text, or there are none.
+        DataError: there is no sentence, or no such column.
+    """
+    found = survey_text(source, column)
+    hidden = 512 if machine.gpus and found.count >= MANY else 128
+    known = (found.frequent if _min_count(found) == 2 else found.kinds) + len(SPECIAL)
+    lasts = _length(found, machine, seconds, hidden=hidden, known=known)
+    parts = (
+        _head(found, machine, lasts, asked=(column, seconds)),
+        _data(found, known),
+        _networks(found, hidden),
+        _training(found, lasts),
+    )
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _min_count(found: TextSurvey) -> int:
+    return 2 if found.frequent >= MANY_KINDS and found.way != BYTE_PAIRS else 1
+
+
+def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[str | None, float | None]) -> list[str]:
+    name = absolute_path(found.source).name.split(".")[0].lower()
     word = "".join(char if char.isascii() and char.isalnum() else "-" for char in name).strip("-") or "text"
-    steps = Amount(500 if large else 200, "steps")
-    return f"""# gan-dist submit job.yaml
-# Written by: gan-dist init {source}
-# {found.count:,} sentences of {found.kinds:,} different tokens; {"a GPU" if gpu else "no GPU"}.
-version: 1
-name: text-{word[:50]}
+    column, seconds = asked
+    options = [] if column is None else ["--column", column]
+    options += [] if seconds is None else ["--for", duration_words(seconds).replace(" ", "")]
+    gpus = {0: "no GPU", 1: "a GPU"}.get(machine.gpus, f"{machine.gpus} GPUs")
+    return [
+        "# gan-dist submit job.yaml",
+        f"# Written by: {shlex.join(['gan-dist', 'init', found.source, *options])}",
+        f"# {found.count:,} sentences of {found.kinds:,} different tokens; {gpus}, {machine.cpus} CPUs.",
+        f"# Takes about {duration_words(lasts.seconds)} here, going by other machines; this one is measured by:",
+        "#   gan-dist submit job.yaml --smoke",
+        "version: 1",
+        f"name: text-{word[:50]}",
+    ]
 
-data:
-  modality: text
-  source: {absolute_source(source)}
-  tokens: {found.way}  # {found.why}
-  length: {found.length}  # {COVERED:.0%} of the sentences have at most so many tokens; the others lose their end
-  too_long: cut
-  min_count: {min_count}  # {known:,} tokens are known
-  encoding: {found.encoding or "null"}  # {"as its bytes look" if found.encoding else "as the file says, or UTF-8"}
-  labels: {found.labels}  # {"a class for each file" if found.labels == "files" else "one class"}
 
-generator:
-  use: lstm
-  embedding: {hidden // 2}
-  hidden: {hidden}
-  dropout: {0.4 if few else 0.2}  # against learning {"so few sentences" if few else "them"} by heart
-discriminator:
-  use: textlstm  # a reward for each token, which costs no rollouts
-  embedding: 64
-  hidden: {min(256, hidden)}
+def _data(found: TextSurvey, known: int) -> list[str]:
+    covered = f"{COVERED:.0%} of the sentences have at most so many tokens; the others lose their end"
+    stored = "as its bytes look" if found.encoding else "as the file says, or UTF-8"
+    column = [] if found.column is None else [f"  column: {json.dumps(found.column, ensure_ascii=False)}"]
+    kept = [f"  test: {TEST_SHARE}  # for `gan-dist evaluate` alone; half as many more are for metrics while it trains"]
+    return [
+        "data:",
+        "  modality: text",
+        f"  source: {absolute_source(found.source)}",
+        *column,
+        f"  tokens: {found.way}  # {found.why}",
+        *([f"  vocabulary: {Amount(USUAL_VOCABULARY)}"] if found.way == BYTE_PAIRS else []),
+        f"  length: {found.length}  # {covered}",
+        "  too_long: cut",
+        f"  min_count: {_min_count(found)}  # about {known:,} tokens are known",
+        f"  encoding: {found.encoding or 'null'}  # {stored}",
+        f"  labels: {found.labels}  # {'a class for each file' if found.labels == 'files' else 'one class'}",
+        *(kept if found.distinct >= LEAST_SPLIT else []),
+    ]
 
-stages:
-  - name: likelihood
-    objective: mle  # most of what a text GAN can do is learnt here
-    for: {epochs} epochs
-  - name: adversarial
-    objective: [{{use: scratchgan}}, {{use: mle, weight: 0.5}}]  # likelihood beside it keeps what it says varied
-    for: {steps}
-optimizer: {{use: adam, lr: 2e-3, clip: 5, discriminator: {{lr: 5e-4}}}}
-batch: {min(64, found.count)}  # over all workers
-metrics:
-  - {{use: self_bleu, samples: 1k}}
-  - {{use: repetition, samples: 1k}}  # `copies` are sentences of yours, word for word
-every: {{report: 5k, grid: 20k, checkpoint: 50k, metrics: 50k}}
-resources: {{workers: auto}}
-"""
+
+def _networks(found: TextSurvey, hidden: int) -> list[str]:
+    few = found.count < FEW
+    return [
+        "generator:",
+        "  use: lstm",
+        f"  embedding: {hidden // 2}",
+        f"  hidden: {hidden}",
+        f"  dropout: {0.4 if few else 0.2}  # against learning {'so few sentences' if few else 'them'} by heart",
+        "discriminator:",
+        "  use: textlstm  # a reward for each token, which costs no rollouts",
+        "  embedding: 64",
+        f"  hidden: {min(256, hidden)}",
+    ]
+
+
+def _training(found: TextSurvey, lasts: _Length) -> list[str]:
+    times = f"each sentence {lasts.sentences / found.count:.2g} times"
+    bleu = ["  - {use: bleu, samples: 1k}  # against the sentences kept from training; higher is better"]
+    return [
+        "stages:",
+        "  - name: likelihood",
+        "    objective: mle  # most of what a text GAN can do is learnt here",
+        f"    for: {Amount(lasts.sentences)}  # {times}",
+        "  - name: adversarial",
+        "    objective: [{use: scratchgan}, {use: mle, weight: 0.5}]  # likelihood beside it keeps what it says varied",
+        f"    for: {Amount(lasts.steps, 'steps')}",
+        "optimizer: {use: adam, lr: 2e-3, clip: 5, discriminator: {lr: 5e-4}}",
+        f"batch: {min(BATCH, found.count)}  # over all workers",
+        "metrics:",
+        *(bleu if found.distinct >= LEAST_SPLIT else []),
+        "  - {use: self_bleu, samples: 1k}",
+        "  - {use: repetition, samples: 1k}  # `copies` are sentences of yours, word for word",
+        "every: {report: 5k, grid: 20k, checkpoint: 50k, metrics: 50k}",
+        "resources: {workers: auto}",
+    ]

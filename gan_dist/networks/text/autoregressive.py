@@ -6,6 +6,7 @@ sentences end (`eos` is a number) 0 is `<pad>` and 1 is `<bos>`, which are never
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,10 @@ class SamplingOptions:
         temperature: divides the logits, > 0.
         top_k: only the k likeliest tokens are drawn; None for all.
         top_p: only the likeliest tokens that make up this probability are drawn, in (0, 1].
+        min_p: only tokens are drawn that have at least this share of the likeliest one's probability, in [0, 1]
+            (Nguyen et al. 2024, arXiv 2407.01082); 0 for all.
         prefix: ids that every sentence begins with.
+        never: ids that are not drawn at all.
 
     Raises:
         ValueError: a number is out of its range.
@@ -44,7 +48,9 @@ class SamplingOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
+    min_p: float = 0.0
     prefix: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -53,10 +59,15 @@ class SamplingOptions:
             raise ValueError(f"top_k must be at least 1, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p must be in [0, 1], not {self.min_p}")
 
-    def narrowed(self, logits: Tensor) -> Tensor:
-        """Logits [n, K] at this temperature, those of tokens that are not drawn at minus infinity."""
+    def narrowed(self, logits: Tensor, first: int = 0) -> Tensor:
+        """Logits [n, K] of the ids from `first` on at this temperature, those that are not drawn at minus infinity."""
         logits = logits / self.temperature
+        if self.never:
+            places = torch.tensor([token - first for token in self.never], device=logits.device)
+            logits = logits.index_fill(1, places, -torch.inf)
         if self.top_k is not None:
             least = logits.topk(min(self.top_k, logits.shape[1]), dim=1).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
@@ -66,6 +77,9 @@ class SamplingOptions:
             before = p.cumsum(1) - p
             dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, places, before >= self.top_p)
             logits = logits.masked_fill(dropped, -torch.inf)
+        if self.min_p > 0:
+            least = logits.amax(1, keepdim=True) + math.log(self.min_p)
+            logits = logits.masked_fill(logits < least, -torch.inf)
         return logits
 
 
@@ -125,7 +139,7 @@ class Autoregressive(nn.Module):
             if place < len(drawing.prefix):
                 tokens = torch.full_like(tokens, drawing.prefix[place])
             else:
-                tokens = self.first + draw_tokens(drawing.narrowed(logits), column)
+                tokens = self.first + draw_tokens(drawing.narrowed(logits, self.first), column)
             tokens, over = self.ended(tokens, over)
             found.append(tokens)
         return torch.stack(found, 1)

@@ -215,5 +215,5 @@ def test_a_folder_of_text_in_another_encoding(tmp_path: Path) -> None:
     assert loaded(write_job(str(tmp_path / "two"), overrides=["batch=5"]), tmp_path).batch == 5
     with pytest.raises(ValueError, match="--size 32: is for images"):
         write_job(str(tmp_path / "two"), 32)
-    with pytest.raises(ValueError, match="--for 2h: is for images"):
-        write_job(str(tmp_path / "two"), lasts="2h")
+    with pytest.raises(ValueError, match="--recipe dcgan: is for images"):
+        write_job(str(tmp_path / "two"), recipe="dcgan")

@@ -201,12 +201,37 @@ def test_narrow_drawing() -> None:
         and left(SamplingOptions(top_p=0.51)) == [0, 1]
         and left(SamplingOptions(top_p=0.8)) == [0, 1]
     )
+    assert left(SamplingOptions(min_p=0.61)) == [0]
+    assert left(SamplingOptions(min_p=0.59)) == [0, 1], "0.3 is 0.6 of 0.5"
+    assert left(SamplingOptions(min_p=0.29)) == [0, 1, 2] and left(SamplingOptions(min_p=1.0)) == [0]
+    assert left(SamplingOptions(min_p=0.3, temperature=2.0)) == [0, 1, 2, 3], "the share is that at the temperature"
+    assert left(SamplingOptions(min_p=0.1, never=(0,))) == [1, 2, 3], "the likeliest of what can be drawn"
     cold = torch.softmax(SamplingOptions(temperature=0.5).narrowed(logits), 1)
     p = torch.softmax(logits, 1).square()
     torch.testing.assert_close(cold, p / p.sum())
-    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}):
+    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": -0.1}, {"min_p": 1.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             SamplingOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_tokens_that_are_never_drawn_leave_the_others_in_proportion(name: str) -> None:
+    made, unknown = generator(name).eval(), 3
+    logits, _ = made.step(torch.tensor([1]), made.begin(1, None))
+    p = torch.softmax(made.drawing.narrowed(logits), 1)[0]
+    left = torch.softmax(SamplingOptions(never=(unknown,)).narrowed(logits, made.first), 1)[0]
+    place = unknown - made.first
+    assert left[place] == 0
+    others = torch.arange(len(p)) != place
+    torch.testing.assert_close(left[others], p[others] / p[others].sum())
+    sentences = every_sentence(EOS)
+    plain = made.log_prob(sentences)
+    assert name == "pretrained_lm" or (made(noise(made, 256)) == unknown).any()
+    made.drawing = SamplingOptions(never=(unknown,))
+    assert not (made(noise(made, 256)) == unknown).any()
+    assert torch.equal(made.log_prob(sentences), plain), "likelihood knows nothing of it"
+    made.train()
+    assert name == "pretrained_lm" or (made(noise(made, 256)) == unknown).any()
 
 
 def test_a_prefix_begins_all_sentences_and_training_draws_plainly() -> None:
