@@ -24,6 +24,7 @@ def run_cell(source: str, names: dict[str, Any]) -> Any:
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_cells_run_in_order_and_show_what_they_end_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = CELL.findall((ROOT / "gan_dist" / "docs" / "notebook.md").read_text())
     monkeypatch.chdir(tmp_path)
