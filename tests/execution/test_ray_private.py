@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import ray
 
 import gan_dist
-from gan_dist.execution.ray.private import ADDRESS_FILE, USED, Used
+from gan_dist.execution.ray.private import ADDRESS_FILE, USED, Used, address_of_this_machine
 
 PACKAGE = Path(gan_dist.__file__).parent
 PRIVATE = re.compile(
@@ -61,6 +62,16 @@ def test_the_address_file_is_where_ray_looks() -> None:
     from ray._common.utils import get_ray_address_file
 
     assert get_ray_address_file("/r") == f"/r/{ADDRESS_FILE}"
+
+
+def test_a_ray_that_is_gone_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray._common.utils.get_ray_address_file", lambda folder: str(tmp_path / "address"))
+    assert address_of_this_machine() == "local", "none ever ran"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        (tmp_path / "address").write_text(f"{address}\n")
+        assert address_of_this_machine() == address
+    assert address_of_this_machine() == "local"
 
 
 def test_private_parts_are_used_in_one_module() -> None:

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from gan_dist.errors import ClusterError
+from gan_dist.execution.ray.private import address_of_this_machine
 
 
 def connect(runtime_env: dict[str, Any] | None = None) -> None:
@@ -20,8 +21,9 @@ def connect(runtime_env: dict[str, Any] | None = None) -> None:
     """
     import ray
 
+    address = None if "RAY_ADDRESS" in os.environ else address_of_this_machine()
     try:
-        ray.init(runtime_env=runtime_env, log_to_driver=True, logging_level=logging.WARNING)
+        ray.init(address, runtime_env=runtime_env, log_to_driver=True, logging_level=logging.WARNING)
     except ConnectionError as error:
         named = os.environ.get("RAY_ADDRESS")
         raise ClusterError(

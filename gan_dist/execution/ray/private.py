@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 ADDRESS_FILE = "ray_current_cluster"
 LOOPBACK = "127.0.0.1"
+ANSWERS_S = 3.0
 
 
 class Used(NamedTuple):
@@ -84,6 +86,22 @@ def _free_agent_port() -> None:
     plain = RayParams.__init__
     if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
         setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
+
+
+def address_of_this_machine() -> str:
+    """What `ray.init` is given where nobody named a Ray: the address of the one on this machine, or `local`, a new one.
+
+    By itself Ray asks whoever its last one's address file names, for minutes, though it may be gone.
+    """
+    from ray._common.utils import get_ray_address_file
+
+    try:
+        address = Path(get_ray_address_file(None)).read_text().strip()
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=ANSWERS_S):
+            return address
+    except (OSError, ValueError):
+        return "local"
 
 
 def data_parallel_trainer() -> Any:
