@@ -71,7 +71,9 @@ def test_a_local_run_is_saved(how: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from gan_dist.cli import main; main()", "submit", str(ROOT / "jobs/mlp.yaml")]
     command += ["--local", "-o", "until=100M", "-o", "every.checkpoint=100M", "--name", "long"]
     command += ["--storage", str(tmp_path)]
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the process inherits; under nohup it is ignored
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    signal.signal(signal.SIGHUP, inherited)
     assert process.stdout is not None
     status = tmp_path / "long" / "status.json"
     deadline = time.monotonic() + LONG_S
