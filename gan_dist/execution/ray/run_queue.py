@@ -167,7 +167,8 @@ class Turn:
         from ray.exceptions import RayError
 
         cluster: Any = ray
-        there = {kind: float(cluster.cluster_resources().get(kind, 0.0)) for kind in ("CPU", "GPU")}
+        found = cluster.cluster_resources()
+        there = {kind: float(found.get(kind, 0.0)) for kind in ("CPU", "GPU")}
         fits = self.place.cpus <= there["CPU"] and self.place.gpus <= there["GPU"]
         self._fitted = self._fitted or fits
         if not (self._fitted or granted):
