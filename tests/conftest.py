@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ import pytest
 from gan_dist.runs.storage import remote_filesystem
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, which only tests that need it do
+# Images of containers often forbid it; then every worker rewrites all tests, and every process compiles the package.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")
 MOST_WORKERS = 8
 
@@ -25,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write tests/integration/golden/*.json anew, after a change of the numbers that was meant",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of collected tests hold is not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -29,6 +30,11 @@ NO_MACHINE: Mapping[str, str] = {}
 
 def installed_versions() -> dict[str, str]:
     """Version of Python and of each package that matters; absent ones are left out."""
+    return dict(_installed_versions())
+
+
+@cache  # reading the records of the packages takes as long as writing a small checkpoint
+def _installed_versions() -> Mapping[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

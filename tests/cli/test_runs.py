@@ -216,6 +216,7 @@ def test_what_may_be_taken_from_another_run(cli, home):
     assert code == 2 and "--from: the trials of a sweep begin from nothing" in err
 
 
+@pytest.mark.slow
 def test_words_are_utf_8_in_a_locale_without_an_encoding(tmp_path):
     words = ["submit", str(ROOT / "jobs/mlp.yaml"), "--dry-run", "--json", "-o", "storage=läufe"]
     start = [sys.executable, "-c", f"import sys; sys.path[0] = {str(ROOT)!r}; from gan_dist.cli import main; main()"]

@@ -131,6 +131,7 @@ every: {report: 8, grid: 1M, checkpoint: 16}
 """
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_published_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     """With a learning rate of 0 it stores what it began with."""
     monkeypatch.chdir(tmp_path)

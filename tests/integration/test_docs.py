@@ -264,6 +264,7 @@ def test_commands_and_options_in_the_documentation_exist() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_own_example_passes_check_and_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli) -> None:
     import gan_dist
 

@@ -39,6 +39,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert set(named) == OTHERS | {page.name for page in (ROOT / "gan_dist" / "docs").glob("*.md")}
 
 
+@pytest.mark.slow
 def test_the_site_builds_with_the_gallery_and_fails_where_a_link_is_dead(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="needs mkdocs-material: pip install 'gan-dist[docs]'")
     done = build(ROOT, tmp_path / "site")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -153,8 +154,16 @@ class Machines:
         ray += [f"--num-cpus={self.cpus[not head]}", "--object-store-memory=100000000", "--disable-usage-stats"]
         hosts = root / "hosts"
         hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
-        script = f"hostname {name}; mount --bind {hosts} /etc/hosts; mount --bind {root}/tmp /tmp; "
-        script += f"mount -t tmpfs none /dev/shm; cd /tmp; exec {' '.join(ray)}"
+        # What this very Python is made of stays where it is, even if that is below the /tmp that is about to be hidden.
+        needed = sorted({Path(sys.prefix), Path(sys.base_prefix), ROOT}, key=str)
+        kept = [(path, root / path.relative_to("/")) for path in needed if path.is_relative_to("/tmp")]
+        for _, there in kept:
+            there.mkdir(parents=True, exist_ok=True)
+        steps = [f"hostname {name}", f"mount --bind {hosts} /etc/hosts"]
+        steps += [f"mount --bind {shlex.quote(str(path))} {shlex.quote(str(there))}" for path, there in kept]
+        # With the mounts below it.
+        steps += [f"mount --rbind {shlex.quote(str(root / 'tmp'))} /tmp", "mount -t tmpfs none /dev/shm", "cd /tmp"]
+        script = " && ".join([*steps, f"exec {shlex.join(ray)}"])
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_", "AWS_"))}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs call `python`
         environ = {**clean, "PATH": path, "RAY_AUTH_MODE": "disabled", "HOME": "/tmp/home", "OMP_NUM_THREADS": "1"}
@@ -169,13 +178,14 @@ class Machines:
 
     def _wait_for(self, address: str, known: set[str]) -> str:
         end = time.monotonic() + UP_S
-        while time.monotonic() < end:
+        leader, log = self.made[-1].leader, self.made[-1].root / "ray.log"
+        while time.monotonic() < end and leader.poll() is None:
             with contextlib.suppress(OSError, KeyError, ValueError):
                 for row in self.nodes():
                     if row["node_ip"] == address and row["state"] == "ALIVE" and row["node_id"] not in known:
                         return str(row["node_id"])
             time.sleep(0.5)
-        raise TimeoutError(f"{address} did not come up; see {self.root}")
+        raise TimeoutError(f"{address} did not come up (exit status {leader.poll()}): {log.read_text()[-2000:]}")
 
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes that Ray has known."""

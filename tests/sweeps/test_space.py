@@ -35,6 +35,7 @@ def values_of(space: dict[str, Any], count: int = 200) -> list[dict[str, Any]]:
     return list_known_configurations(section(space=space, trials=count)) or []
 
 
+@pytest.mark.slow
 def test_values_lie_where_they_should() -> None:
     space = {key: one for key, one in SPACE.items() if not key.startswith("penalties.")}
     found = values_of(space, 2000)
@@ -50,6 +51,7 @@ def test_values_lie_where_they_should() -> None:
     assert all(400 < decades[power] < 600 for power in (-5, -4, -3, -2))
 
 
+@pytest.mark.slow
 def test_normal_numbers_are_normal_and_cut_at_three_deviations() -> None:
     found = [values["optimizer.eps"] for values in values_of({"optimizer.eps": {"normal": [1.0, 0.1]}}, 2000)]
     inside = [sum(abs(value - 1) <= 0.1 * deviations for value in found) / 2000 for deviations in (1, 2, 3)]

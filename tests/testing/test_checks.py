@@ -301,10 +301,14 @@ def test_wide_networks_have_their_shapes_as_they_are_shipped(use: str) -> None:
     assert made.shape == (4, 3, 64, 64) and discriminator(made, cond).shape[0] == 4
 
 
+# One of each kind, of images and of text; the others, half a second each, are in the slow tier.
+QUICK = {"dcgan", "lstm", "pix2pix", "hinge", "vae", "seqgan", "r1", "ada"}
+
+
 @pytest.mark.parametrize(
     ("kind", "use"),
     [
-        pytest.param(kind, use, marks=pytest.mark.slow if use == "projected" else ())  # its backbone has one width
+        pytest.param(kind, use, marks=() if use in QUICK else pytest.mark.slow)
         for kind in CHECKED
         for use in ALIASES[kind]
     ],

@@ -61,6 +61,7 @@ def test_state_is_that_of_torch_and_resumes() -> None:
             assert value.data_ptr() != optimizer.state[number][name].data_ptr()
 
 
+@pytest.mark.slow
 def test_making_and_stepping_one_does_not_import_the_compiler() -> None:
     script = (
         "import sys, torch\nfrom gan_dist.training.adam import Adam\np = torch.nn.Parameter(torch.ones(2))\n"

@@ -122,6 +122,7 @@ def test_kid_does_not_depend_on_the_order_in_blocks() -> None:
     assert Kid().compare(real, turned) == pytest.approx(Kid().compare(real, fake), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_kid_s_standard_error_is_the_spread_of_repetitions() -> None:
     numbers = torch.Generator().manual_seed(0)
     drawn = [(torch.randn(400, 8, generator=numbers), torch.randn(400, 8, generator=numbers) + 0.3) for _ in range(120)]

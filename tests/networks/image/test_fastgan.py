@@ -202,6 +202,7 @@ def test_what_is_rebuilt_is_the_augmented_picture() -> None:
     assert torch.equal(plain["reconstruction"].total, changed["reconstruction"].total)
 
 
+@pytest.mark.slow
 def test_the_perceptual_distance_is_between_the_same_pictures() -> None:
     x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     terms, _ = judged(Reconstruction("perceptual", weights="random"), x)
