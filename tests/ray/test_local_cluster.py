@@ -139,6 +139,7 @@ def test_two_starts_give_one_private_cluster_on_loopback_beside_another(home, ot
     process, address = other
     assert cluster.address != address and not resolve_address(address, {}).local
     jobs = JobsClient(cluster)
+    assert jobs.list() == []  # nobody's connection but a run is a job
     jobs.submit({"entrypoint": "echo hello", "submission_id": "beside"})
     wait_for(lambda: jobs.info("beside")["status"] == "SUCCEEDED", "a job")
     owner = LocalClusterState.here().owner()

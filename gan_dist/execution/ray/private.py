@@ -6,8 +6,6 @@ range that pyproject.toml allows, until this module has another way.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +32,24 @@ class Used(NamedTuple):
 
 
 USED = (
-    Used("ray._private.parameter:RayParams.__init__", ("dashboard_agent_listen_port",), "two Rays on one machine"),
-    Used("ray:init", ('"_node_ip_address"', '"_temp_dir"'), "a local Ray on the loopback device, in a closed folder"),
+    Used(
+        "ray._private.parameter:RayParams.__init__",
+        (
+            *("num_cpus", "include_dashboard", "dashboard_host", "dashboard_port", "dashboard_agent_listen_port"),
+            *("node_ip_address", "temp_dir"),
+        ),
+        "a local Ray on the loopback device, in a closed folder, beside others",
+    ),
+    Used(
+        "ray._private.node:Node",
+        ("gcs_address", "webui_url", "kill_all_processes"),
+        "a local Ray without a connection, which would be a job of it",
+    ),
+    Used(
+        "ray._private.node:Node.__init__",
+        ("ray_params", "head", "shutdown_at_exit", "spawn_reaper", "ray_init_cluster"),
+        "a local Ray without a connection",
+    ),
     Used("ray._common.utils:get_ray_address_file", (f'"{ADDRESS_FILE}"',), "`auto` finds the local Ray by its folder"),
     Used("ray._private.ray_constants", tuple(f'"{name}"' for name in ONE_MACHINE), "no server beyond this machine"),
     Used(
@@ -56,36 +70,39 @@ USED = (
 )
 
 
-def start_on_loopback(cpus: int, temp: Path) -> Any:
-    """Start a Ray that only this machine reaches, with its files in `temp`; returns what `ray.init` returns."""
-    import ray
+class LocalRay:
+    """A Ray of one machine, in processes that are children of this one. Nobody is connected to it: a connection would
+    be listed among its jobs.
 
-    _free_agent_port()
-    context: Any = ray.init(
-        num_cpus=cpus,
-        include_dashboard=True,
-        dashboard_host=LOOPBACK,
-        dashboard_port=0,  # any free one
-        log_to_driver=False,
-        _node_ip_address=LOOPBACK,
-        _temp_dir=str(temp),
-    )
-    # How `auto` finds a cluster by its folder; without it, Ray's job supervisor takes any Ray of the machine.
-    (temp / ADDRESS_FILE).write_text(str(context.address_info["gcs_address"]))
-    return context
-
-
-def _free_agent_port() -> None:
-    """Let Ray's job agent listen on any free port.
-
-    By default every Ray uses 52365 for it, so of two Rays on one machine the second cannot run jobs, and
-    `ray.init` passes no other port on.
+    Args:
+        cpus: that it may give away.
+        temp: where its files are. `ADDRESS_FILE` is one of them, by which `auto` finds a cluster in its folder; without
+            it, Ray's job supervisor takes any Ray of the machine.
     """
-    from ray._private.parameter import RayParams
 
-    plain = RayParams.__init__
-    if "dashboard_agent_listen_port" in inspect.signature(plain).parameters:
-        setattr(RayParams, "__init__", functools.partialmethod(plain, dashboard_agent_listen_port=0))  # noqa: B010
+    def __init__(self, cpus: int, temp: Path) -> None:
+        from ray._private.node import Node
+        from ray._private.parameter import RayParams
+
+        make: Any = RayParams  # its types are not what it takes
+        params = make(
+            num_cpus=cpus,
+            include_dashboard=True,
+            dashboard_host=LOOPBACK,
+            dashboard_port=0,  # any free one
+            # By default every Ray uses 52365, so that of two Rays on one machine the second cannot run jobs.
+            dashboard_agent_listen_port=0,
+            node_ip_address=LOOPBACK,
+            temp_dir=str(temp),
+        )
+        self._node: Any = Node(params, head=True, shutdown_at_exit=False, spawn_reaper=False, ray_init_cluster=True)
+        self.gcs = str(self._node.gcs_address)
+        self.dashboard = str(self._node.webui_url)
+        (temp / ADDRESS_FILE).write_text(self.gcs)
+
+    def end(self) -> None:
+        """End its processes."""
+        self._node.kill_all_processes(check_alive=False, allow_graceful=True)
 
 
 def address_of_this_machine() -> str:

@@ -29,7 +29,7 @@ import psutil
 
 from gan_dist.distributed.machine import usable_cpus
 from gan_dist.errors import ClusterError
-from gan_dist.execution.ray.private import ONE_MACHINE, start_on_loopback
+from gan_dist.execution.ray.private import ONE_MACHINE, LocalRay
 from gan_dist.launch.cluster.jobs_api import DRIVER, GRACE_VARIABLE, JobsClient
 from gan_dist.launch.cluster.local import Cluster, LocalClusterState, read_json, write_private
 
@@ -47,7 +47,7 @@ PARTS = {
     "log_monitor.py": "log monitor",
     "monitor.py": "autoscaler monitor",
 }
-# Settings of another cluster or of a surrounding job: with them `ray.init` would join that one.
+# Settings of another cluster or of a surrounding job, which Ray's processes and all jobs would inherit.
 FOREIGN = (
     "RAY_ADDRESS",
     "RAY_API_SERVER_ADDRESS",
@@ -73,18 +73,21 @@ def main(cpus: int | None) -> int:
             return 1
         temp = _temp_folder(state, lock)
         os.write(tell_reaper, str(temp).encode())
+        ray: LocalRay | None = None
         try:
             set_environment(os.environ, state.token)
-            cluster, own_job = _start_ray(state, temp, cpus or max(LEAST_CPUS, usable_cpus()))
+            # Ray opens its own folder to everybody; the one around it stays closed.
+            ray = LocalRay(cpus or max(LEAST_CPUS, usable_cpus()), temp / "r")
             # Only now: Ray puts handlers of its own in place while it starts.
             for sign in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(sign, lambda *_: ended.set())
-            reason = _serve(state, cluster, own_job, ended, idle_seconds())
+            cluster = _describe(state, ray)
+            reason = _serve(state, cluster, ended, idle_seconds())
             print(f"ending: {reason}", flush=True)
             _end_jobs(state, cluster, reason)
         finally:
             state.record.unlink(missing_ok=True)
-            _end_ray(reaper)
+            _end_ray(ray, reaper)
             shutil.rmtree(temp, ignore_errors=True)
     return 0
 
@@ -170,23 +173,18 @@ def _temp_folder(state: LocalClusterState, lock: int) -> Path:
     return temp
 
 
-def _start_ray(state: LocalClusterState, temp: Path, cpus: int) -> tuple[Cluster, str]:
-    """Start Ray on loopback; returns the cluster and the id of the keeper's own driver."""
-    import ray
-
-    # Ray opens its own folder to everybody; the one around it stays closed.
-    context = start_on_loopback(cpus, temp / "r")
-    cluster = Cluster(
-        address=f"http://{context.dashboard_url}",
+def _describe(state: LocalClusterState, ray: LocalRay) -> Cluster:
+    """How commands reach the local Ray."""
+    return Cluster(
+        address=f"http://{ray.dashboard}",
         token_path=str(state.token),
         local=True,
-        gcs=context.address_info["gcs_address"],
+        gcs=ray.gcs,
         python=sys.executable,
     )
-    return cluster, ray.get_runtime_context().get_job_id()
 
 
-def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: threading.Event, idle_s: float) -> str:
+def _serve(state: LocalClusterState, cluster: Cluster, ended: threading.Event, idle_s: float) -> str:
     """Publish the cluster and wait until it is idle for `idle_s` seconds, has lost a process, or is asked to end;
     returns which."""
     jobs, parts = JobsClient(cluster), _parts()
@@ -198,7 +196,7 @@ def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: thre
             return f"it lost its {lost}"
         if time.monotonic() - last_asked < min(ASK_S, idle_s / 4):
             continue
-        busy, now = _busy(jobs, own_job), time.monotonic()
+        busy, now = _busy(jobs), time.monotonic()
         last_asked = now
         if busy is None:
             if now - last_answer > SILENT_S:
@@ -210,7 +208,7 @@ def _serve(state: LocalClusterState, cluster: Cluster, own_job: str, ended: thre
         elif now - last_use > idle_s:
             # First out of sight, then a last look: a job submitted in this instant is not lost.
             state.record.unlink(missing_ok=True)
-            if ended.wait(1.0) or not _busy(jobs, own_job):
+            if ended.wait(1.0) or not _busy(jobs):
                 return f"idle for {idle_s:.0f} s"
             last_use = time.monotonic()
             _publish(state, cluster)
@@ -258,14 +256,14 @@ def _await_answer(jobs: JobsClient, ended: threading.Event) -> None:
                 raise
 
 
-def _busy(jobs: JobsClient, own_job: str) -> bool | None:
-    """Whether anyone but the keeper has a job here; None where the cluster does not say."""
+def _busy(jobs: JobsClient) -> bool | None:
+    """Whether anyone has a job here; None where the cluster does not say."""
     try:
         found: list[dict[str, Any]] = jobs.list()
     except ClusterError as error:
         print(f"the cluster does not answer: {error}", file=sys.stderr, flush=True)
         return None
-    return any(job["status"] in ("PENDING", "RUNNING") and job.get("job_id") != own_job for job in found)
+    return any(job["status"] in ("PENDING", "RUNNING") for job in found)
 
 
 def _end_jobs(state: LocalClusterState, cluster: Cluster, reason: str) -> None:
@@ -296,15 +294,13 @@ def _grace(driver: psutil.Process) -> float:
         return 0.0
 
 
-def _end_ray(reaper: int) -> None:
+def _end_ray(ray: LocalRay | None, reaper: int) -> None:
     """End Ray and what is left of its processes; a Ray that lost some may never end by itself."""
-    ray = sys.modules.get("ray")
-    if ray is None:
-        return
     left = psutil.Process().children(recursive=True)
-    ending = threading.Thread(target=ray.shutdown, daemon=True)
-    ending.start()
-    ending.join(SHUTDOWN_S)
+    if ray is not None:
+        ending = threading.Thread(target=ray.end, daemon=True)
+        ending.start()
+        ending.join(SHUTDOWN_S)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.pid != reaper:
@@ -315,5 +311,5 @@ if __name__ == "__main__":
     code = main(int(sys.argv[1]) if len(sys.argv) > 1 else None)
     sys.stdout.flush()
     sys.stderr.flush()
-    # A shutdown of Ray that hangs still runs in a thread, and Ray would try again when Python ends.
+    # A shutdown of Ray that hangs still runs in a thread.
     os._exit(code)
