@@ -81,6 +81,10 @@ class StorageUnreachable(OSError, StorageError):
     """A remote storage that does not answer, or lets nobody in. A missing file is a FileNotFoundError instead."""
 
 
+class LeaseLost(StorageError):
+    """A run that another driver has taken over; nothing is written of it any more."""
+
+
 class CheckpointError(UsageError):
     """A checkpoint that cannot be used; the text says which and why."""
 

@@ -32,6 +32,7 @@ from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.deletion import delete_run
 from gan_dist.runs.hints import command
 from gan_dist.runs.index import forget_run
+from gan_dist.runs.lease import Lease, take
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder, home
@@ -61,6 +62,7 @@ class Attempt:
     until: int = 0
     displaced: bool = field(default=False, init=False)
     error: Exception | None = field(default=None, init=False)
+    lease: Lease = field(init=False)
     _before: dict[str, Any] = field(default_factory=dict, init=False)
     _fresh: bool = field(default=False, init=False)
     _begun: bool = field(default=False, init=False)
@@ -110,11 +112,12 @@ class Attempt:
     def run_and_record(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
         """Run `job` as the run's one writer and record how it ended; the exit code. What it raised is `error`."""
         try:
-            self.folder.acquire(self.request.attempt)
+            self.lease = take(self.folder.folder, self.request.attempt)
         except ValueError as error:
             self.error = error
             self.emit(_end("failed", REFUSED, str(error), []))
             return REFUSED
+        self.folder = RunFolder(Folder(self.request.uri, self.lease.check))
         with self._heartbeat():
             try:
                 self._begin()
@@ -244,7 +247,7 @@ class Attempt:
         finally:
             over.set()
             thread.join()
-            self._written(lambda: self.folder.release(self.request.attempt))
+            self.lease.release()
 
     @contextlib.contextmanager
     def _ending_in_time(self) -> Iterator[None]:
@@ -259,7 +262,7 @@ class Attempt:
                 return
             late = f"it had not ended {grace} s after the stop (resources.stop_grace); its newest checkpoint counts"
             code = self._finish("stopped", self.seen, late)
-            self._written(lambda: self.folder.release(self.request.attempt))
+            self.lease.release()
             os._exit(code)
 
         threading.Thread(target=watch, daemon=True).start()
@@ -273,7 +276,7 @@ class Attempt:
         if self._is_gone():
             self.stop.set()  # what is written next says so; nothing is made in its place
             return
-        if self.displaced or self.folder.renew(self.request.attempt):
+        if self.displaced or self.lease.renew():
             return
         self.displaced = True
         self.emit({"event": "warning", "text": "another driver has taken this run; this one stops"})

@@ -26,7 +26,8 @@ from gan_dist.errors import ClusterError, StorageError
 from gan_dist.launch.cluster.jobs_api import TICK_S, JobsClient, StopRequest
 from gan_dist.launch.cluster.local import why_ended
 from gan_dist.launch.run_status import OPEN, run_status
-from gan_dist.runs.run_folder import LEASE_S, RunFolder
+from gan_dist.runs.lease import LEASE_S
+from gan_dist.runs.run_folder import RunFolder
 
 LEFT = 130
 

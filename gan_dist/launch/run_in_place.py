@@ -18,7 +18,8 @@ from gan_dist.launch.plan import LaunchPlan
 from gan_dist.launch.resume_rules import changed_spec, progress_of
 from gan_dist.launch.submit import FIXED, TRAIN_PAGE
 from gan_dist.runs.index import remember_run, storage_root
-from gan_dist.runs.run_folder import LEASE_S, RunFolder
+from gan_dist.runs.lease import LEASE_S
+from gan_dist.runs.run_folder import RunFolder
 
 PAUSE_S = 1.0
 

@@ -4,7 +4,7 @@ RUN/
   request.json        what was submitted: the validated job, versions, how it was started
   job.json            the job alone, to be submitted again
   status.json         where it stands: status, samples seen, attempt, message, exit code
-  lease.json          who writes the run now (one writer at a time)
+  lease/000001.json   who writes the run now, or wrote it last (one writer at a time); see lease.py
   logs/attempt-1.log  what the driver printed
   scalars.jsonl       every logged number, one line per report
   tensorboard/        the same for TensorBoard, with grids and hyper-parameters
@@ -21,12 +21,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from gan_dist.errors import NoSuchRun, StorageError, UsageError
+from gan_dist.errors import NoSuchRun, StorageError
+from gan_dist.runs.lease import holder_of
 from gan_dist.runs.mirror import PUSH_S, Mirror
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
@@ -35,7 +35,6 @@ from gan_dist.spec.secrets import redact, redact_values
 PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
-LEASE_S = 45.0
 
 
 @dataclass(frozen=True)
@@ -137,80 +136,12 @@ class RunFolder:
 
     def lease_holder(self) -> dict[str, Any] | None:
         """Who writes this run now; None when nobody does or the holder is known to be gone."""
-        lease = self.folder.read_json("lease.json")
-        if lease is None or _is_dead(lease):
-            return None
-        return lease
-
-    def acquire(self, attempt: int) -> None:
-        """Become the run's one writer.
-
-        Raises:
-            ValueError: another driver holds the run.
-        """
-        if (holder := self.lease_holder()) is not None:
-            raise UsageError(
-                f"run {self.id} is being written by attempt {holder['attempt']} on {holder['host']} "
-                f"(pid {holder['pid']}); stop it first: gan-dist stop {self.id}"
-            )
-        self.folder.delete("lease.json")
-        lease = json.dumps(_lease(attempt)).encode()
-        if not self.folder.create("lease.json", lease):
-            raise UsageError(f"run {self.id}: another driver took it at the same moment")
-
-    def renew(self, attempt: int) -> bool:
-        """Say that the writer is alive; False, and nothing is written, where another has become it meanwhile."""
-        if mine := self._is_held_by(attempt):
-            self.folder.write("lease.json", json.dumps(_lease(attempt)).encode())
-        return mine
-
-    def release(self, attempt: int) -> None:
-        """No longer be the writer, if it still is this attempt of this process."""
-        if self._is_held_by(attempt):
-            self.folder.delete("lease.json")
-
-    def _is_held_by(self, attempt: int) -> bool:
-        mine, there = _lease(attempt), self.folder.read_json("lease.json")
-        return there is None or all(there.get(key) == mine[key] for key in ("attempt", "host", "boot", "pid", "born"))
-
-
-def _lease(attempt: int) -> dict[str, Any]:
-    return {
-        "attempt": attempt,
-        "host": os.uname().nodename,
-        "boot": _boot_id(),
-        "pid": os.getpid(),
-        "born": _birth(os.getpid()),
-        "time": time.time(),
-    }
-
-
-def _is_dead(lease: dict[str, Any]) -> bool:
-    """On the holder's own machine its process is looked up; elsewhere its heartbeat decides."""
-    if lease.get("boot") == _boot_id() and lease.get("host") == os.uname().nodename:
-        return _birth(lease["pid"]) != lease.get("born")
-    return time.time() - float(lease.get("time", 0)) > LEASE_S
+        return holder_of(self.folder)
 
 
 def _first(error: ValidationError) -> str:
     found = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _birth(pid: int) -> str | None:
-    """When a process began, so that a recycled pid is not taken for the old one; None when it is gone."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return None
 
 
 class AttemptLog:

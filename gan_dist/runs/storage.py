@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 PIECE = 1 << 20
-SETTLE_S = 2.0  # far longer than an object store takes to write some bytes
+SETTLE_S = 2.0  # far longer than a storage takes to write some bytes
+CONDITIONAL = ("s3", "gs", "az", "abfs", "abfss")  # schemes of stores that write on a condition
+# What file systems without hard links answer.
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def home() -> Path:
@@ -51,9 +55,15 @@ def is_uri(location: str) -> bool:
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder, local or remote. Writing a file replaces it as a whole or not at all."""
+    """One folder, local or remote. Writing a file replaces it as a whole or not at all.
+
+    Args:
+        uri: its local path or its URI.
+        guard: is called before a file is written, and raises where it must not be.
+    """
 
     uri: str
+    guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def at(cls, location: str | Path) -> Folder:
@@ -79,7 +89,7 @@ class Folder:
         return "://" in self.uri
 
     def child(self, name: str) -> Folder:
-        return Folder(f"{self.uri}/{name}")
+        return Folder(f"{self.uri}/{name}", self.guard)
 
     def open(self) -> tuple[FileSystem, str]:
         """The file system of this folder and the folder's path in it."""
@@ -191,8 +201,10 @@ class Folder:
         """Write one file; a reader sees the old content or the new, never a part.
 
         Raises:
-            StorageError: the folder is read-only, full or unreachable.
+            StorageError: the folder is read-only, full or unreachable, or its guard forbids it.
         """
+        if self.guard is not None:
+            self.guard()
         system, path = self.open()
         target = f"{path}/{name}"
         try:
@@ -250,24 +262,18 @@ class Folder:
     def create(self, name: str, content: bytes) -> bool:
         """Write one file unless it is there already; whether this call wrote it.
 
-        pyarrow has no such operation on object stores. There the last of several who write at the same moment is the
-        one, and all of them wait for long enough to see it.
+        Of many callers one wins: on object stores by a conditional write, on a disk by a link.
+
+        Raises:
+            StorageError: the folder is read-only, full or unreachable.
         """
         if self.local is None:
-            if self.exists(name):
-                return False
-            self.write(name, content)
-            time.sleep(SETTLE_S)
-            return self.read(name) == content
+            return create_object(self, name, content)
         try:
             self.local.mkdir(parents=True, exist_ok=True)
-            with (self.local / name).open("xb") as stream:
-                stream.write(content)
-        except FileExistsError:
-            return False
+            return _create_file(self.local / name, content)
         except OSError as error:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
-        return True
 
     def delete(self, name: str = "") -> None:
         """Remove one file or folder inside, or, without a name, this folder; absent is no error."""
@@ -284,6 +290,68 @@ class Folder:
             system.delete_dir(target)
         elif kind == FileType.File:
             system.delete_file(target)
+
+
+def _create_file(target: Path, content: bytes) -> bool:
+    """Whether this call made the file, whose whole content is there from its first moment."""
+    beside = target.with_name(f"{target.name}.{uuid4().hex}.part")
+    beside.write_bytes(content)
+    try:
+        os.link(beside, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            with target.open("xb") as stream:
+                stream.write(content)
+        except FileExistsError:
+            return False
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
+
+
+def create_object(folder: Folder, name: str, content: bytes) -> bool:
+    """Write an object of a store unless it is there already; whether this call wrote it.
+
+    Raises:
+        StorageError: the store is unreachable or lets nobody in.
+    """
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
+    from obstore.store import from_url
+
+    parts = urlsplit(_with_endpoint(_quoted(folder.uri)))
+    if parts.scheme not in CONDITIONAL:
+        return _create_and_settle(folder, name, content)
+    given = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = {}
+    if where := given.get("endpoint_override"):
+        options["config"] = {"aws_endpoint": f"{given['scheme']}://{where}"}
+        options["client_options"] = {"allow_http": True}
+    try:
+        store = from_url(f"{parts.scheme}://{parts.netloc}", **options)
+        obstore.put(store, f"{unquote(parts.path).strip('/')}/{name}", content, mode="create")
+    except AlreadyExistsError:
+        return False
+    except NotSupportedError:
+        return _create_and_settle(folder, name, content)
+    except BaseError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StorageUnreachable(f"storage {folder.uri!r} cannot be written: {reason}") from error
+    return True
+
+
+def _create_and_settle(folder: Folder, name: str, content: bytes) -> bool:
+    """The same on a storage without conditional writes: the last of several who write at the same moment is the one,
+    and all of them wait for long enough to see it."""
+    if folder.exists(name):
+        return False
+    folder.write(name, content)
+    time.sleep(SETTLE_S)
+    return folder.read(name) == content
 
 
 def _read(stream: Any, most: int | None) -> bytes:

@@ -13,6 +13,7 @@ import torch
 from gan_dist.cli import options
 from gan_dist.runs import checkpoint
 from gan_dist.runs.index import remember_run
+from gan_dist.runs.lease import take
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from tests.helpers import ROOT
@@ -166,7 +167,7 @@ def test_a_run_whose_driver_and_cluster_are_gone(cli, home):
 
 
 def test_a_running_one_is_not_deleted(cli, home):
-    stored(home, "here", status="running").acquire(1)
+    take(stored(home, "here", status="running").folder, 1)
     code, _, err = cli("delete", "here", "--yes")
     assert code == 2 and err == "error: run here is running; stop it first: gan-dist stop here\n"
     code, _, err = cli("stop", "here")

@@ -21,6 +21,7 @@ from gan_dist.execution.preflight import resume_problems
 from gan_dist.launch.plan import plan_resume
 from gan_dist.launch.resume_rules import MAY_CHANGE, resume_spec
 from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.lease import take
 from gan_dist.runs.request import InitialWeights, RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
@@ -524,7 +525,7 @@ def test_a_run_in_this_process_leaves_its_records(tmp_path: Path) -> None:
     assert run_local(request_of(small(), tmp_path / "run"), events.append) == 0
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (status["status"], status["seen"], status["exit_code"], status["attempt"]) == ("succeeded", 48, 0, 1)
-    assert not (tmp_path / "run" / "lease.json").exists()
+    assert RunFolder(Folder(str(tmp_path / "run"))).lease_holder() is None
     assert JobSpec.model_validate(json.loads((tmp_path / "run" / "request.json").read_text())["job"]) == small()
     assert [event["event"] for event in events].count("checkpoint") == 3
     assert events[-1]["event"] == "end" and events[-1]["exit_code"] == 0
@@ -532,7 +533,7 @@ def test_a_run_in_this_process_leaves_its_records(tmp_path: Path) -> None:
 
 def test_a_run_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     trained = Trained(submitted(tmp_path / "run", 3).run)
-    trained.run.acquire(1)
+    take(trained.run.folder, 1)
     events: list[dict[str, Any]] = []
     assert run_local(request_of(small(), tmp_path / "run", attempt=2), events.append) == 2
     assert "is being written by attempt 1" in events[-1]["message"] and trained.newest.seen == 24

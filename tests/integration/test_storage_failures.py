@@ -85,8 +85,6 @@ def test_the_run_goes_on_once_there_is_room(tmp_path: Path, monkeypatch: pytest.
     assert_same_state(straight.newest, again.newest)
 
 
-# DEFECT (gan_dist/execution/attempt.py, _finish): on a full disk the record of the failure cannot be written either,
-# and its own StorageError leaves `conclude` as a traceback; no `end` event, no exit code 1.
 def test_a_disk_that_takes_nothing_more_still_ends_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,9 +95,6 @@ def test_a_disk_that_takes_nothing_more_still_ends_with_a_message(
     assert left_of(tmp_path / "run").newest.seen == 16
 
 
-# DEFECT (gan_dist/training/run_logger.py, scalars and picture; gan_dist/execution/attempt.py, conclude): a plain
-# OSError of the journal is neither a StorageError nor caught, so that the status stays `running` and a traceback is
-# shown.
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not on this system")
 def test_a_grid_that_does_not_fit_ends_the_run_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "run" / "grids").mkdir(parents=True)

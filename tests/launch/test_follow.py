@@ -12,6 +12,7 @@ from gan_dist.execution.log_lines import parse_event, printed_by_user
 from gan_dist.launch import follow
 from gan_dist.launch.cluster.local import Cluster, LocalClusterState, write_private
 from gan_dist.launch.follow import LiveDisplay, RunOutcome, follow_job, format_clock, outcome_of, shorten
+from gan_dist.runs.lease import take
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
@@ -176,12 +177,12 @@ def test_the_folder_has_the_last_word_where_the_cluster_went(run):
 
 
 def test_a_writer_that_outlives_the_cluster_is_waited_for(run):
-    run.acquire(1)
+    lease = take(run.folder, 1)
     run.update(status="running", attempt=1, exit_code=None)
 
     def end():
         run.update(status="succeeded", exit_code=0)
-        run.release(1)
+        lease.release()
 
     timer = threading.Timer(0.3, end)
     timer.start()

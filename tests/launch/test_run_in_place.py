@@ -11,6 +11,7 @@ import pytest
 from gan_dist.events import Emit
 from gan_dist.launch import driver
 from gan_dist.launch.run_in_place import wait_until_free
+from gan_dist.runs.lease import take
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
@@ -70,11 +71,11 @@ def test_a_wrong_job_is_refused(driven: list[RunRequest], cli: Cli) -> None:
 
 def test_a_writer_that_is_gone_is_waited_for(tmp_path: Path) -> None:
     run = RunFolder(Folder.at(tmp_path / "faces"))
-    run.acquire(1)
+    lease = take(run.folder, 1)
     told: list[str] = []
     wait_until_free(run, told.append, patience_s=0.0)
     assert len(told) == 1 and "faces is held by attempt 1" in told[0]
-    run.release(1)
+    lease.release()
     told.clear()
     wait_until_free(run, told.append)
     assert told == []

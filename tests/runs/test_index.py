@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +10,10 @@ from typing import Any
 import pytest
 
 from gan_dist.errors import NoSuchRun
-from gan_dist.execution import attempt as attempts
 from gan_dist.execution import smoke
-from gan_dist.execution.attempt import Attempt
 from gan_dist.runs.index import find_run, forget_run, known_runs, new_run_id, remember_run, storage_root, stored_runs
-from gan_dist.runs.run_folder import LEASE_S, RunFolder
+from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from tests.helpers import request_of, small
 
 
 def make(root: Path, name: str, **facts: Any) -> RunFolder:
@@ -134,92 +128,6 @@ def test_status_keeps_what_is_not_changed(tmp_path: Path) -> None:
     run.update(seen=20)
     assert (run.status()["status"], run.status()["seen"]) == ("running", 20)
     assert run.size() == sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
-
-
-def lease(run: RunFolder, **changes: Any) -> None:
-    record = run.folder.read_json("lease.json")
-    assert record is not None
-    run.folder.write_json("lease.json", {**record, **changes})
-
-
-def test_a_run_has_one_writer(tmp_path: Path) -> None:
-    run = make(tmp_path, "a")
-    run.acquire(1)
-    with pytest.raises(
-        ValueError, match=r"^run a is being written by attempt 1 on .* \(pid \d+\); stop it first: gan-d"
-    ):
-        run.acquire(2)
-    run.release(1)
-    assert run.lease_holder() is None
-    run.acquire(2)
-    holder = run.lease_holder()
-    assert holder is not None and holder["attempt"] == 2
-
-
-def test_the_lease_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
-    run = make(tmp_path, "a")
-    code = "import sys; from gan_dist.runs.run_folder import *; RunFolder(Folder.at(sys.argv[1])).acquire(1)"
-    began = time.time()
-    subprocess.run([sys.executable, "-c", code, run.uri], check=True)
-    assert json.loads((tmp_path / "a" / "lease.json").read_text())["time"] >= began, "it had one"
-    run.acquire(2)
-
-
-def test_a_recycled_pid_is_not_taken_for_the_old_process(tmp_path: Path) -> None:
-    run = make(tmp_path, "a")
-    run.acquire(1)
-    lease(run, born="12345.00")
-    assert run.lease_holder() is None
-
-
-@pytest.mark.parametrize(("age", "held"), [(0, True), (LEASE_S / 2, True), (LEASE_S + 5, False)])
-def test_on_another_machine_the_heartbeat_decides(tmp_path: Path, age: float, held: bool) -> None:
-    run = make(tmp_path, "a")
-    run.acquire(1)
-    lease(run, host="elsewhere", boot="another", pid=1, born=None, time=time.time() - age)
-    assert (run.lease_holder() is not None) == held
-
-
-def test_renewing_moves_the_heartbeat(tmp_path: Path) -> None:
-    run = make(tmp_path, "a")
-    run.acquire(1)
-    lease(run, time=0.0)
-    began = time.time()
-    assert run.renew(1)
-    record = run.folder.read_json("lease.json")
-    assert record is not None and record["time"] >= began
-
-
-@pytest.mark.parametrize("other", [{"attempt": 2}, {"host": "elsewhere"}, {"pid": 1}, {"boot": "another"}])
-def test_a_writer_that_was_displaced_leaves_the_lease_alone(tmp_path: Path, other: dict[str, Any]) -> None:
-    run = make(tmp_path, "a")
-    run.acquire(1)
-    lease(run, **other)
-    before = run.folder.read("lease.json")
-    assert not run.renew(1)
-    run.release(1)
-    assert run.folder.read("lease.json") == before
-
-
-def test_an_attempt_that_was_displaced_stops_and_writes_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attempts, "HEARTBEAT_S", 0.02)
-    request, told = request_of(small(), tmp_path), list[dict[str, Any]]()
-    attempt = Attempt(request, told.append)
-
-    def job(attempt: Attempt) -> dict[str, Any]:
-        lease(attempt.folder, attempt=2, host="elsewhere")
-        attempt.folder.update(status="running", attempt=2)
-        assert attempt.stop.wait(10)
-        return {"ending": "stopped", "seen": 8, "values": {}}
-
-    assert attempt.run_and_record(job) == 3
-    assert attempt.folder.status()["attempt"] == 2 and attempt.folder.status()["status"] == "running"
-    assert (attempt.folder.folder.read_json("lease.json") or {})["host"] == "elsewhere"
-    assert [event["text"] for event in told if event["event"] == "warning"] == [
-        "another driver has taken this run; this one stops"
-    ]
 
 
 def test_a_rehearsal_times_each_stage_by_its_own_rate() -> None:

@@ -285,6 +285,7 @@ class _TrainerThread:
 
         config = {
             "request": self.attempt.request.to_json(),
+            "lease": self.attempt.lease,
             "spec": self.spec.model_dump_json(by_alias=True),
             "mailbox": self.mailbox,
         }

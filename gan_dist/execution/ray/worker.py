@@ -56,7 +56,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     run = DistributedRuntime(get_device(), emit=emit, stopping=wishes.stop, saving=wishes.save)
     if rank == 0:
         run.emit({"event": "workers", "count": run.world, "time": time.time()})
-    folder = RunFolder(Folder(request.uri))
+    folder = RunFolder(Folder(request.uri, config["lease"].check))
     try:
         (data,) = ray.get(mailbox.data.remote())
         rows = _rows(ray.get(data), spec)
