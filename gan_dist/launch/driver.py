@@ -89,9 +89,9 @@ def place_in_queue(attempt: Attempt) -> Any:
             run=attempt.request.submission_id,
             owner=attempt.request.owner,
             cpus=ask.least * ask.cpus_per_worker,
-            gpus=float(ask.least) if ask.gpu else 0.0,
+            gpus=ask.least * ask.gpus_per_worker,
             most_cpus=min(most * ask.cpus_per_worker, ask.cluster_cpus),
-            most_gpus=min(float(most), ask.cluster_gpus) if ask.gpu else 0.0,
+            most_gpus=min(most * ask.gpus_per_worker, ask.cluster_gpus),
             priority=spec.resources.priority,
         )
     )

@@ -197,6 +197,31 @@ class ResourcesSpec(Section):
         description="CPUs reserved for each worker; auto is one each.",
         json_schema_extra={"unit": "CPUs"},
     )
+    gpus_per_worker: Number = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of a GPU for each worker where it trains on GPUs. Less than 1 lets several runs of one "
+        "worker, such as the trials of a sweep, share a GPU.",
+        json_schema_extra={"unit": "GPUs"},
+    )
+    accelerator: str | None = Field(
+        default=None, description="Kind of GPU, as Ray calls it: H100, A100-80G. By default any."
+    )
+    memory: Number | None = Field(
+        default=None, gt=0, description="Memory reserved for each worker.", json_schema_extra={"unit": "GiB"}
+    )
+    custom: dict[str, Annotated[Number, Field(gt=0)]] = Field(
+        default_factory=dict, description="Custom resources of Ray that each worker reserves, such as {licence: 1}."
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels that a worker's node must have, as Ray writes them: {zone: eu-1}, {zone: '!eu-2'}.",
+    )
+    placement: Literal["pack", "spread", "one_node", "one_per_node"] = Field(
+        default="pack",
+        description="Which nodes the workers take: few (pack), many (spread), one alone, or a node each.",
+    )
     data_cpus: Annotated[int | Literal["auto"], AutoOr(ge=1)] = Field(
         default="auto",
         description="Most CPUs of the cluster that decode data at a time; auto is all.",
@@ -222,6 +247,16 @@ class ResourcesSpec(Section):
         description="How long a run that is to stop has for its checkpoint, before it is ended without.",
         json_schema_extra={"unit": "seconds"},
     )
+
+    @model_validator(mode="after")
+    def _one_worker_to_a_shared_gpu(self) -> ResourcesSpec:
+        most = self.workers.max if isinstance(self.workers, WorkerRange) else self.workers
+        if self.gpus_per_worker < 1 and most != 1 and self.device != "cpu":
+            raise ValueError(
+                f"gpus_per_worker: {self.gpus_per_worker:g} needs `workers: 1`, not {most}: workers of one run that "
+                "share a GPU cannot join (NCCL refuses it)"
+            )
+        return self
 
 
 def _variable(name: str) -> str:

@@ -260,7 +260,7 @@ def run_sweep(attempt: Attempt, reading: BackgroundPreparation) -> dict[str, Any
 
     ask, places = places_for(spec, asked)
     if problems := [
-        *resource_problems(spec.resources, ask, attempt.folder.folder),
+        *resource_problems(ask, attempt.folder.folder, there, nodes),
         *_check_concurrency(spec, ask, places),
     ]:
         raise PreflightError("\n".join(problems))
@@ -321,7 +321,7 @@ def places_for(spec: JobSpec, asked: Callable[[JobSpec], ResolvedResources]) -> 
     asks = [asked(one) for one in _jobs_to_place(spec)]
     ask = max(asks, key=lambda one: (one.least * one.cpus_per_worker, one.least))
     by_cpu = int(ask.cluster_cpus / (ask.least * ask.cpus_per_worker))
-    return ask, min(by_cpu, int(ask.cluster_gpus / ask.least)) if ask.gpu else by_cpu
+    return ask, min(by_cpu, int(ask.cluster_gpus / (ask.least * ask.gpus_per_worker))) if ask.gpu else by_cpu
 
 
 def _jobs_to_place(spec: JobSpec) -> list[JobSpec]:

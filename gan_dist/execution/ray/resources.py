@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.fields import WorkerRange
+from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import ResourcesSpec
 
 WORKERS_ON_CPU = 2
+GIB = 2.0**30
+# Ray's names of what `resources.placement` says.
+STRATEGIES = {"pack": "PACK", "spread": "SPREAD", "one_node": "STRICT_PACK", "one_per_node": "STRICT_SPREAD"}
+ACCELERATOR = "accelerator_type:"
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -19,14 +25,20 @@ class ResolvedResources:
 
     Attributes:
         workers: a number, or (least, most) of an elastic run.
-        gpu: whether each worker gets one GPU.
+        gpus_per_worker: GPUs reserved for each, 0 where they train on CPUs.
         cpus_per_worker: CPUs reserved for each.
+        others: what else is reserved for each, by Ray's names.
+        accelerator, labels, strategy: which nodes, as `ray.train.ScalingConfig` takes it.
         cluster_cpus, cluster_gpus, nodes: what the cluster has.
     """
 
     workers: int | tuple[int, int]
-    gpu: bool
+    gpus_per_worker: float
     cpus_per_worker: float
+    others: Mapping[str, float]
+    accelerator: str | None
+    labels: Mapping[str, str]
+    strategy: str
     cluster_cpus: float
     cluster_gpus: float
     nodes: int
@@ -40,8 +52,14 @@ class ResolvedResources:
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     @property
+    def gpu(self) -> bool:
+        """Whether the workers train on GPUs."""
+        return self.gpus_per_worker > 0
+
+    @property
     def per_worker(self) -> dict[str, float]:
-        return {"CPU": self.cpus_per_worker} | ({"GPU": 1.0} if self.gpu else {})
+        gpus = {"GPU": self.gpus_per_worker} if self.gpu else {}
+        return {"CPU": self.cpus_per_worker, **gpus, **self.others}
 
     @property
     def words(self) -> str:
@@ -49,7 +67,7 @@ class ResolvedResources:
 
     @property
     def asked(self) -> str:
-        each = f"{self.cpus_per_worker:g} CPU" + (" and 1 GPU" if self.gpu else "")
+        each = f"{self.cpus_per_worker:g} CPU" + (f" and {self.gpus_per_worker:g} GPU" if self.gpu else "")
         return f"1 worker ({each})" if self.least == 1 else f"{self.least} workers ({each} each)"
 
     @property
@@ -72,21 +90,32 @@ def resolve_resources(
     else:
         workers = int(resources.workers)
     each = 1.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
-    alive = sum(bool(node.get("Alive")) for node in nodes)
+    memory = {} if resources.memory is None else {"memory": resources.memory * GIB}
     return ResolvedResources(
-        workers=workers, gpu=gpu, cpus_per_worker=each, cluster_cpus=cpus, cluster_gpus=gpus, nodes=alive
+        workers=workers,
+        gpus_per_worker=resources.gpus_per_worker if gpu else 0.0,
+        cpus_per_worker=each,
+        others={**resources.custom, **memory},
+        accelerator=resources.accelerator if gpu else None,
+        labels=resources.labels,
+        strategy=STRATEGIES[resources.placement],
+        cluster_cpus=cpus,
+        cluster_gpus=gpus,
+        nodes=sum(bool(node.get("Alive")) for node in nodes),
     )
 
 
-def resource_problems(resources: ResourcesSpec, ask: ResolvedResources, storage: Folder) -> list[str]:
+def resource_problems(
+    ask: ResolvedResources, storage: Folder, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """What the cluster can never give, and a storage that its nodes would not share."""
-    found = []
+    found = _placement_problems(ask, cluster, [node for node in nodes if node.get("Alive")])
     if ask.least * ask.cpus_per_worker > ask.cluster_cpus:
         found.append(
             f"resources.workers: {ask.asked} need {ask.least * ask.cpus_per_worker:g} CPUs; the cluster has "
             f"{ask.available}. Lower resources.workers or resources.cpus_per_worker"
         )
-    if ask.gpu and ask.least > ask.cluster_gpus:
+    if ask.least * ask.gpus_per_worker > ask.cluster_gpus:
         found.append(
             f"resources.workers: {ask.asked}; the cluster has {ask.available}. Lower resources.workers "
             "(auto: one for each GPU), or use resources.device: cpu"
@@ -97,3 +126,51 @@ def resource_problems(resources: ResourcesSpec, ask: ResolvedResources, storage:
             "use a shared file system mounted at the same path on all, and say so with file://PATH"
         )
     return found
+
+
+def _placement_problems(
+    ask: ResolvedResources, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What is asked of single nodes, and no node has."""
+    found = []
+    for name, each in ask.others.items():
+        there, wanted = cluster.get(name, 0.0), ask.least * each
+        if wanted > there:
+            unit = GIB if name == "memory" else 1.0
+            key = "memory" if name == "memory" else f"custom.{name}"
+            known = sorted(one for one in cluster if not _is_built_in(one))
+            hint = "" if name == "memory" else f" (its custom resources: {', '.join(known) or 'none'})"
+            found.append(f"resources.{key}: {wanted / unit:g} needed; the cluster has {there / unit:g}{hint}")
+    if ask.accelerator is not None and f"{ACCELERATOR}{ask.accelerator}" not in cluster:
+        kinds = sorted(name.removeprefix(ACCELERATOR) for name in cluster if name.startswith(ACCELERATOR))
+        told = suggestion(ask.accelerator, kinds) if kinds else "; it says no kinds"
+        found.append(f"resources.accelerator: the cluster has no {ask.accelerator!r}{told}")
+    fitting = [node for node in nodes if _has_labels(node.get("Labels") or {}, ask.labels)]
+    if ask.labels and not fitting:
+        asked = ", ".join(f"{key}={value}" for key, value in ask.labels.items())
+        known = sorted({f"{key}={value}" for node in nodes for key, value in (node.get("Labels") or {}).items()})
+        found.append(f"resources.labels: no node has {asked}; there are {', '.join(known) or 'no labels'}")
+    if ask.strategy == "STRICT_SPREAD" and ask.least > len(fitting) > 0:
+        found.append(f"resources.placement: {ask.least} workers want a node each; {len(fitting)} node(s) fit")
+    if ask.strategy == "STRICT_PACK" and not any(_holds(node.get("Resources") or {}, ask) for node in fitting):
+        found.append(f"resources.placement: no node has room for {ask.asked}; take `pack`")
+    return found
+
+
+def _is_built_in(resource: str) -> bool:
+    return resource in ("CPU", "GPU", "memory", "object_store_memory") or ":" in resource
+
+
+def _has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether a node's labels are as Ray's selectors want them: `a`, `!a`, `in(a, b)`, `!in(a, b)`."""
+    for key, condition in wanted.items():
+        negated, plain = condition.startswith("!"), condition.removeprefix("!")
+        inside = re.fullmatch(r"in\((.*)\)", plain)
+        values = [value.strip() for value in inside[1].split(",")] if inside else [plain]
+        if (labels.get(key) in values) == negated:
+            return False
+    return True
+
+
+def _holds(node: Mapping[str, float], ask: ResolvedResources) -> bool:
+    return all(node.get(name, 0.0) >= ask.least * each for name, each in ask.per_worker.items())

@@ -113,8 +113,9 @@ def run_with_data(attempt: Attempt, spec: JobSpec, read: Callable[[], PreparedDa
     smoke = attempt.request.mode == "smoke"
     spec = with_stand_in_networks(spec, attempt.emit) if smoke else spec
     cluster: Any = ray
-    ask = resolve_resources(spec.resources, len(lanes_of(spec.batch)), cluster.cluster_resources(), cluster.nodes())
-    problems = resource_problems(spec.resources, ask, attempt.folder.folder)
+    there, nodes = cluster.cluster_resources(), cluster.nodes()
+    ask = resolve_resources(spec.resources, len(lanes_of(spec.batch)), there, nodes)
+    problems = resource_problems(ask, attempt.folder.folder, there, nodes)
     if problems:
         raise PreflightError("\n".join(problems))
 

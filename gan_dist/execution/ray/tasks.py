@@ -69,9 +69,9 @@ def evaluate_task(question: str, out: str, workers: int) -> None:
     from gan_dist.spec.sections import ResourcesSpec
 
     cluster: Any = ray
-    resources, folder = ResourcesSpec(workers=workers), Folder(out)
-    ask = resolve_resources(resources, workers, cluster.cluster_resources(), cluster.nodes())
-    if problems := resource_problems(resources, ask, folder):
+    folder, there, nodes = Folder(out), cluster.cluster_resources(), cluster.nodes()
+    ask = resolve_resources(ResourcesSpec(workers=workers), workers, there, nodes)
+    if problems := resource_problems(ask, folder, there, nodes):
         raise UsageError("\n".join(problems).replace("resources.workers", "--workers"))
     print_event({"event": "stage", "text": f"measuring by {ask.asked}"})
     mailbox: Any = ray.remote(**on_this_node())(DriverMailbox).remote()

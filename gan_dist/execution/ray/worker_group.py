@@ -51,12 +51,19 @@ def make_trainer(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     system, path = folder.open()
-    workers: Any = ask.workers
+    scaling: Any = ScalingConfig  # its types are narrower than what it takes
     return data_parallel_trainer()(
         worker,
         train_loop_config=config | {"threads": max(1, int(ask.cpus_per_worker))},
         backend_config=ProcessGroup(),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=ask.gpu, resources_per_worker=ask.per_worker),
+        scaling_config=scaling(
+            num_workers=ask.workers,
+            use_gpu=ask.gpu,
+            resources_per_worker=ask.per_worker,
+            placement_strategy=ask.strategy,
+            accelerator_type=ask.accelerator,
+            label_selector=dict(ask.labels) or None,
+        ),
         run_config=RunConfig(
             name=f"{name}-{time.time_ns()}",
             storage_path=path,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from gan_dist.execution.ray.resources import ResolvedResources, resolve_resources, resource_problems
+import pytest
+from pydantic import ValidationError
+
+from gan_dist.execution.ray.resources import GIB, ResolvedResources, resolve_resources, resource_problems
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.sections import ResourcesSpec
 
@@ -13,6 +16,20 @@ NODES = [{"Alive": True}, {"Alive": False}]
 
 def asked(fed: int, workers: object = "auto", **cluster: float) -> ResolvedResources:
     return resolve_resources(ResourcesSpec.model_validate({"workers": workers}), fed, cluster, NODES)
+
+
+FLEET: list[dict[str, Any]] = [
+    {"Alive": True, "Labels": {"zone": "eu-1"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
+    {"Alive": True, "Labels": {"zone": "eu-2"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
+    {"Alive": False, "Labels": {"zone": "eu-3"}, "Resources": {"CPU": 8.0}},
+]
+CLUSTER = {"CPU": 16.0, "GPU": 4.0, "memory": 128 * GIB, "licence": 3.0, "accelerator_type:H100": 2.0}
+
+
+def refused(**resources: Any) -> list[str]:
+    """What is said of a `resources` section on two nodes of 8 CPUs and 2 GPUs."""
+    ask = resolve_resources(ResourcesSpec.model_validate(resources), 16, CLUSTER, FLEET)
+    return resource_problems(ask, Folder("file:///shared"), CLUSTER, FLEET)
 
 
 @pytest.mark.parametrize(
@@ -35,15 +52,69 @@ def test_a_number_that_was_asked_for_stays():
 
 
 def test_what_the_cluster_never_has_is_told(tmp_path):
-    resources = ResourcesSpec.model_validate({"workers": 3})
-    (problem,) = resource_problems(resources, asked(16, 3, CPU=2.0), Folder.at(tmp_path))
+    (problem,) = resource_problems(asked(16, 3, CPU=2.0), Folder.at(tmp_path), {"CPU": 2.0}, NODES)
     assert "resources.workers: 3 workers (1 CPU each) need 3 CPUs; the cluster has 2 CPUs and 0 GPUs" in problem
 
 
 def test_one_gpu_is_not_two_workers(tmp_path):
-    resources = ResourcesSpec.model_validate({"workers": 2})
-    (problem,) = resource_problems(resources, asked(16, 2, CPU=8.0, GPU=1.0), Folder.at(tmp_path))
+    (problem,) = resource_problems(asked(16, 2, CPU=8.0, GPU=1.0), Folder.at(tmp_path), {}, NODES)
     assert problem == (
         "resources.workers: 2 workers (1 CPU and 1 GPU each); the cluster has 8 CPUs and 1 GPUs on 1 node(s). "
         "Lower resources.workers (auto: one for each GPU), or use resources.device: cpu"
     )
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"accelerator": "H100"},
+        {"memory": 32},
+        {"custom": {"licence": 0.75}},
+        {"labels": {"zone": "eu-1"}, "workers": 2},
+        {"labels": {"zone": "!eu-1"}},
+        {"labels": {"zone": "in(eu-2, eu-9)"}},
+        {"labels": {"zone": "!in(eu-1, eu-9)"}},
+        {"placement": "one_per_node", "workers": 2},
+        {"placement": "one_node", "workers": 2},
+        {"gpus_per_worker": 0.25, "workers": 1},
+        {"gpus_per_worker": 0.25, "workers": 4, "device": "cpu"},
+    ],
+)
+def test_what_fits_is_taken(resources: dict[str, Any]) -> None:
+    assert refused(**resources) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        (
+            {"accelerator": "H200"},
+            "the cluster has no 'H200'; did you mean 'H100'? (allowed: H100)",
+        ),
+        ({"memory": 33}, "resources.memory: 132 needed; the cluster has 128"),
+        (
+            {"custom": {"license": 1}},
+            "license: 4 needed; the cluster has 0 (its custom resources: licence)",
+        ),
+        ({"labels": {"zone": "eu-3"}}, "resources.labels: no node has zone=eu-3; there are zone=eu-1, zone=eu-2"),
+        ({"labels": {"zone": "!in(eu-1, eu-2)"}}, "no node has zone=!in(eu-1, eu-2)"),
+        ({"placement": "one_per_node", "workers": 3}, "resources.placement: 3 workers want a node each; 2 node(s) fit"),
+        ({"placement": "one_node", "workers": 4}, "no node has room for 4 workers (1 CPU and 1 GPU each); take `pack`"),
+    ],
+)
+def test_what_no_node_has_is_told(resources: dict[str, Any], told: str) -> None:
+    (problem,) = refused(**resources)
+    assert told in problem
+
+
+@pytest.mark.parametrize("workers", ["auto", 2, {"min": 1, "max": 2}])
+def test_workers_of_one_run_do_not_share_a_gpu(workers: object) -> None:
+    with pytest.raises(ValidationError, match=r"gpus_per_worker: 0\.5 needs `workers: 1`"):
+        ResourcesSpec.model_validate({"workers": workers, "gpus_per_worker": 0.5})
+
+
+def test_trials_may_share_a_gpu() -> None:
+    shared = resolve_resources(
+        ResourcesSpec.model_validate({"workers": 1, "gpus_per_worker": 0.25}), 16, CLUSTER, FLEET
+    )
+    assert shared.gpu and shared.per_worker == {"CPU": 1.0, "GPU": 0.25}
