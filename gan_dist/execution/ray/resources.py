@@ -17,6 +17,7 @@ GIB = 2.0**30
 # Ray's names of what `resources.placement` says.
 STRATEGIES = {"pack": "PACK", "spread": "SPREAD", "one_node": "STRICT_PACK", "one_per_node": "STRICT_SPREAD"}
 ACCELERATOR = "accelerator_type:"
+OWN_LABEL = "ray.io/node-id"  # that no two nodes share
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -81,7 +82,8 @@ def resolve_resources(
     """The `resources` section on a cluster: `auto` is one worker per GPU, else two on CPU, but never more than
     `most_workers`, the number of lanes in a batch."""
     gpus, cpus = cluster.get("GPU", 0.0), cluster.get("CPU", 0.0)
-    gpu = resources.device == "cuda" or (resources.device == "auto" and gpus >= 1)
+    wanted = gpus >= 1 or resources.accelerator is not None
+    gpu = resources.device == "cuda" or (resources.device == "auto" and wanted)
     workers: int | tuple[int, int]
     if isinstance(resources.workers, WorkerRange):
         workers = (resources.workers.min, resources.workers.max)
@@ -148,7 +150,8 @@ def _placement_problems(
     fitting = [node for node in nodes if _has_labels(node.get("Labels") or {}, ask.labels)]
     if ask.labels and not fitting:
         asked = ", ".join(f"{key}={value}" for key, value in ask.labels.items())
-        known = sorted({f"{key}={value}" for node in nodes for key, value in (node.get("Labels") or {}).items()})
+        labels = [label for node in nodes for label in (node.get("Labels") or {}).items() if label[0] != OWN_LABEL]
+        known = sorted({f"{key}={value}" for key, value in labels})
         found.append(f"resources.labels: no node has {asked}; there are {', '.join(known) or 'no labels'}")
     if ask.strategy == "STRICT_SPREAD" and ask.least > len(fitting) > 0:
         found.append(f"resources.placement: {ask.least} workers want a node each; {len(fitting)} node(s) fit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def asked(fed: int, workers: object = "auto", **cluster: float) -> ResolvedResou
 
 
 FLEET: list[dict[str, Any]] = [
-    {"Alive": True, "Labels": {"zone": "eu-1"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
+    {"Alive": True, "Labels": {"zone": "eu-1", "ray.io/node-id": "ab"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
     {"Alive": True, "Labels": {"zone": "eu-2"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
     {"Alive": False, "Labels": {"zone": "eu-3"}, "Resources": {"CPU": 8.0}},
 ]
@@ -118,3 +119,9 @@ def test_trials_may_share_a_gpu() -> None:
         ResourcesSpec.model_validate({"workers": 1, "gpus_per_worker": 0.25}), 16, CLUSTER, FLEET
     )
     assert shared.gpu and shared.per_worker == {"CPU": 1.0, "GPU": 0.25}
+
+
+def test_a_kind_of_gpu_is_not_forgotten_on_a_cluster_without_any(tmp_path: Path) -> None:
+    ask = resolve_resources(ResourcesSpec(accelerator="H100"), 16, {"CPU": 8.0}, NODES)
+    problems = resource_problems(ask, Folder.at(tmp_path), {"CPU": 8.0}, NODES)
+    assert problems[0] == "resources.accelerator: the cluster has no 'H100'; it says no kinds" and len(problems) == 2
