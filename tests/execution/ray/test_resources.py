@@ -19,9 +19,10 @@ def asked(fed: int, workers: object = "auto", **cluster: float) -> ResolvedResou
     return resolve_resources(ResourcesSpec.model_validate({"workers": workers}), fed, cluster, NODES)
 
 
+NODE = {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}
 FLEET: list[dict[str, Any]] = [
-    {"Alive": True, "Labels": {"zone": "eu-1", "ray.io/node-id": "ab"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
-    {"Alive": True, "Labels": {"zone": "eu-2"}, "Resources": {"CPU": 8.0, "GPU": 2.0, "memory": 64 * GIB}},
+    {"Alive": True, "Labels": {"zone": "eu-1", "ray.io/node-id": "ab"}, "Resources": NODE},
+    {"Alive": True, "Labels": {"zone": "eu-2"}, "Resources": NODE},
     {"Alive": False, "Labels": {"zone": "eu-3"}, "Resources": {"CPU": 8.0}},
 ]
 CLUSTER = {"CPU": 16.0, "GPU": 4.0, "memory": 128 * GIB, "licence": 3.0, "accelerator_type:H100": 2.0}
