@@ -32,10 +32,11 @@ class PreflightEvent(TypedDict):
 
 
 class WarningEvent(TypedDict):
-    """Something to be known, after which the run goes on."""
+    """Something to be known, after which the run goes on; `about` says of what kind, where others are told of it."""
 
     event: Literal["warning"]
     text: str
+    about: NotRequired[Literal["restart", "collapse"]]
 
 
 class WorkersEvent(TypedDict):

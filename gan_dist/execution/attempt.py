@@ -26,6 +26,7 @@ from gan_dist.errors import (
     UserCodeError,
 )
 from gan_dist.events import REFUSED, Emit, EndEvent, Event
+from gan_dist.execution.notifications import notifying
 from gan_dist.registry.own_code import own_files, own_modules
 from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
@@ -101,7 +102,11 @@ class Attempt:
             if self.request.attempt == 1:
                 forget_run(self.folder)
             return REFUSED
-        with log_prints(self.folder, self.request.attempt, self.stop.set), self._ending_in_time():
+        with (
+            log_prints(self.folder, self.request.attempt, self.stop.set),
+            self._notifying(),
+            self._ending_in_time(),
+        ):
             code = self.run_and_record(job)
         if code == REFUSED and self._fresh:
             # Refused means that nothing was made: no folder, no entry in a list, no `last`.
@@ -248,6 +253,22 @@ class Attempt:
             over.set()
             thread.join()
             self.lease.release()
+
+    @contextlib.contextmanager
+    def _notifying(self) -> Iterator[None]:
+        """Inside, `notify` of the job hears the events too."""
+        listener = self.emit
+
+        def both(event: Event) -> None:
+            listener(event)
+            tell(event)
+
+        with notifying(
+            self.spec.notify, self.request, lambda text: listener({"event": "warning", "text": text})
+        ) as tell:
+            self.emit = both
+            yield
+        self.emit = listener
 
     @contextlib.contextmanager
     def _ending_in_time(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from gan_dist.spec.sections import (
     FeaturesSpec,
     KeepSpec,
     MetricSpec,
+    NotifySpec,
     ObjectiveSpec,
     OptimizerSpec,
     PenaltySpec,
@@ -47,6 +48,7 @@ __all__ = [
     "JobSpec",
     "KeepSpec",
     "MetricSpec",
+    "NotifySpec",
     "ObjectiveSpec",
     "OptimizerSpec",
     "PenaltySpec",
@@ -176,6 +178,7 @@ class JobSpec(Section):
     trackers: Annotated[tuple[TrackerSpec, ...], BeforeValidator(other_trackers)] = Field(
         default=(), description="Where the run is shown besides TensorBoard, whose files every run has."
     )
+    notify: NotifySpec | None = Field(default=None, description="Whom to tell what becomes of the run.")
     every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
     keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="What the run asks of the cluster.")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     Tag,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -329,6 +330,30 @@ class PenaltySpec(ComponentSpec):
 
 
 TENSORBOARD = "tensorboard"
+
+
+Told = Literal["failed", "finished", "stopped", "collapsed", "restarted"]
+
+
+class NotifySpec(Section):
+    """Whom to tell what becomes of the run."""
+
+    url: str = Field(
+        description="Address that gets a JSON document by POST, such as a chat's webhook; or $NAME, the environment "
+        "variable that holds it where the run is driven (name it in environment.env)."
+    )
+    on: Annotated[tuple[Told, ...], Field(min_length=1)] = Field(
+        default=("failed", "finished"), description=f"What is told: {', '.join(get_args(Told))}."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if url.startswith("$"):
+            _variable(url[1:])
+        elif not re.match(r"https?://[^/]", url):
+            raise ValueError(f"{show_value(url)} is neither an http(s) address nor $NAME of a variable")
+        return url
 
 
 class TrackerSpec(ComponentSpec):

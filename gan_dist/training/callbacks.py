@@ -14,6 +14,7 @@ from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.processor import describe_machine
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.evaluation.collapse import DIVERSITY, CollapseMonitor, watch_reports
+from gan_dist.events import WarningEvent
 from gan_dist.generation.modality import SampleGrids
 from gan_dist.runs import checkpoint
 from gan_dist.runs.request import installed_versions
@@ -211,9 +212,13 @@ class RunCallbacks:
     def _warn(self, values: dict[str, float], seen: int) -> list[str]:
         """Tell what begins to go wrong, and what no longer does; all that is wrong now."""
         assert self.journal is not None and self.watch is not None
+        before = self.watch.collapsed
         for text in self.watch.add({"seen": seen, **values}):
             self.journal.warning(text, seen)
-            self.run.emit({"event": "warning", "text": f"at {seen:,} samples: {text}"})
+            event: WarningEvent = {"event": "warning", "text": f"at {seen:,} samples: {text}"}
+            if self.watch.collapsed is not None and before is None:
+                event["about"] = "collapse"
+            self.run.emit(event)
         return list(self.watch.active.values())
 
     def grid(self, state: TrainState) -> None:

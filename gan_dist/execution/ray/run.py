@@ -230,7 +230,8 @@ class _WorkerGroup:
             self.starts = self.starts or int(event["event"] != "workers")  # who speaks has started, whatever was lost
             if event["event"] == "workers":
                 if self.starts:
-                    self.attempt.emit({"event": "warning", "text": self._restarted(event["count"])})
+                    told = self._restarted(event["count"])
+                    self.attempt.emit({"event": "warning", "text": told, "about": "restart"})
                 self.starts += 1
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
