@@ -19,9 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A job's name, as `gan
 @app.command("list")
 def list_jobs(as_json: options.Json = False) -> None:
     """List the jobs that come with gan-dist, with what each is about."""
-    from gan_dist.registry.catalog import shipped_jobs
-
-    rows = [{"name": path.stem, "about": _about(path), "file": str(path)} for path in shipped_jobs()]
+    rows = [{"name": name, "about": _about(path), "file": str(path)} for name, path in _known().items()]
     if as_json:
         emit(rows)
     else:
@@ -59,11 +57,18 @@ def copy(
     say(f"run it      {command('submit', path)}")
 
 
+def _known() -> dict[str, Path]:
+    """Every job by its name: those of published scale after the small ones."""
+    from gan_dist.registry.catalog import published_jobs, shipped_jobs
+
+    published = {f"published/{path.stem}": path for path in published_jobs()}
+    return {path.stem: path for path in shipped_jobs()} | published
+
+
 def _found(name: str) -> Path:
-    from gan_dist.registry.catalog import shipped_jobs
     from gan_dist.spec.problems import suggestion
 
-    known = {path.stem: path for path in shipped_jobs()}
+    known = _known()
     wanted = name.removeprefix("jobs/").removesuffix(".yaml")
     if wanted not in known:
         raise UsageError(f"no job {name!r}{suggestion(wanted, sorted(known))}")
@@ -80,7 +85,7 @@ def _text_of(source: Path, target: Path) -> str:
     """A job whose first line names the copy; the schema is not beside it."""
     from gan_dist.runs.hints import command
 
-    text = source.read_text().replace(f"gan-dist submit jobs/{source.name}", command("submit", target), 1)
+    text = re.sub(r"^# gan-dist submit jobs/\S+\.yaml", f"# {command('submit', target)}", source.read_text(), count=1)
     return re.sub(r"^# yaml-language-server:.*\n", "", text, flags=re.MULTILINE)
 
 

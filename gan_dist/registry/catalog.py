@@ -67,9 +67,17 @@ def catalog(name: str | None = None) -> list[CatalogEntry]:
 
 def shipped_jobs() -> list[Path]:
     """The job files that come with gan-dist: in the package, or beside it in a checkout."""
+    return sorted(_jobs().glob("*.yaml"))
+
+
+def published_jobs() -> list[Path]:
+    """Those with the values of papers, for many GPUs."""
+    return sorted((_jobs() / "published").glob("*.yaml"))
+
+
+def _jobs() -> Path:
     package = Path(__file__).parents[1]
-    folder = next(folder for folder in (package / "jobs", package.parent / "jobs") if folder.is_dir())
-    return sorted(folder.glob("*.yaml"))
+    return next(folder for folder in (package / "jobs", package.parent / "jobs") if folder.is_dir())
 
 
 def _entry(kind: Kind, name: str, target: str, jobs: tuple[str, ...]) -> CatalogEntry:

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from gan_dist.registry.catalog import shipped_jobs
+from gan_dist.registry.catalog import published_jobs, shipped_jobs
 
 
 def test_every_shipped_job_is_listed_with_a_sentence(cli: Any) -> None:
     code, out, _ = cli("jobs", "list", "--json")
     rows = json.loads(out)
-    assert code == 0 and [row["name"] for row in rows] == [path.stem for path in shipped_jobs()]
-    assert all(len(row["about"]) > 20 and not row["about"].endswith("et al") for row in rows)
+    published = [f"published/{path.stem}" for path in published_jobs()]
+    assert code == 0 and [row["name"] for row in rows] == [path.stem for path in shipped_jobs()] + published
+    assert all(20 < len(row["about"]) < 200 and not row["about"].endswith("et al") for row in rows)
     assert cli("jobs", "show", "dcgan")[1].startswith("# gan-dist submit jobs/dcgan.yaml")
 
 
-@pytest.mark.parametrize("name", ["dcgan", "relgan-news", "pbt-dcgan", "jobs/vae.yaml"])
+@pytest.mark.parametrize("name", ["dcgan", "relgan-news", "pbt-dcgan", "jobs/vae.yaml", "published/r3gan-ffhq64"])
 def test_a_copy_is_valid_where_it_lies(name: str, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli("jobs", "copy", name)[0] == 0

@@ -79,7 +79,8 @@ def test_shipped_jobs_load_and_name_the_schema(path: Path) -> None:
     load_job(path)
     command, schema = path.read_text().splitlines()[:2]
     assert command.startswith(f"# gan-dist submit {path.relative_to(ROOT)}")
-    assert schema == "# yaml-language-server: $schema=./job.schema.json"
+    up = "." if path.parent == ROOT / "jobs" else ".."
+    assert schema == f"# yaml-language-server: $schema={up}/job.schema.json"
 
 
 @pytest.mark.parametrize("job", [BASE, STAGES, *JOBS])

@@ -1,0 +1,55 @@
+"""Jobs at published scale: they are valid, and their networks have the parameters that their first lines tell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gan_dist.launch.load_job import load_job
+from gan_dist.registry.lookup import build_component
+from gan_dist.spec.data import PairData
+from tests.helpers import ROOT
+
+JOBS = sorted((ROOT / "jobs" / "published").glob("*.yaml"))
+CLASSES = {"download:cifar-10": 10, "imagenet/train": 1000}
+
+
+def provided(job: Path) -> dict[str, Any]:
+    """What the data of a job supply to its networks."""
+    data = load_job(job).data
+    if isinstance(data, PairData):
+        return {"size": data.size, "channels": 3, "input_channels": 3}
+    classes = 0 if getattr(data, "labels", "none") == "none" else CLASSES[str(data.source)]
+    return {"size": getattr(data, "size", 0), "channels": 3, "classes": classes}
+
+
+def millions(kind: Any, job: Path) -> float:
+    spec = getattr(load_job(job), kind)
+    random = {"weights": "random"} if spec.use == "projected" else {}
+    with torch.device("meta"):
+        network = build_component(kind, spec.use, {**spec.args, **random}, provided(job))
+    return sum(one.numel() for one in network.parameters() if one.requires_grad) / 1e6
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+def test_the_parameters_are_those_that_it_tells(job: Path) -> None:
+    words = re.sub(r"\n# ?", " ", job.read_text())
+    told = re.search(r"G has ([\d.]+) M\s+parameters, D ([\d.]+)\s+M", words)
+    found = [millions(kind, job) for kind in ("generator", "discriminator")]
+    if told is None:
+        assert job.stem.startswith("projected"), found
+        return
+    assert [f"{one:.{len(text.partition('.')[2])}f}" for one, text in zip(found, told.groups(), strict=True)] == list(
+        told.groups()
+    )
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+def test_it_names_its_command_and_what_came_of_it(job: Path) -> None:
+    text = job.read_text()
+    assert text.startswith(f"# gan-dist submit jobs/published/{job.name}\n")
+    assert "Never trained here." in re.sub(r"\n# ?", " ", text) and load_job(job).name == job.stem
