@@ -5,6 +5,8 @@ noise, calls `backward`, steps optimisers, reduces over workers and logs.
 
 A network, or any module inside it, may have `before_step()`: called once before each step that trains the network,
 however many forward passes that step has. Buffers that move by themselves (spectral normalisation's) move there.
+It may have `after_step()`: called once after each step that changed a weight of its own, on every worker with the same
+weights, to change them further (weights of fixed magnitude); what it does must follow from the weights alone.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class TrainState:
             name: [part for part in net.module.modules() if hasattr(part, "before_step")]
             for name, net in self.nets.items()
         }
+        self.settling = {name: _settling(net.module) for name, net in self.nets.items()}
         self.optimizers = {
             name: build_optimizer(settings[name], parameters)
             for name, parameters in self.trainable.items()
@@ -104,7 +105,8 @@ class TrainState:
         return stage.clock.value(settings.lr, elapsed) * warm
 
     def step(self, names: tuple[str, ...], stage: Stage) -> dict[str, Tensor]:
-        """Clip, step and clear the gradients of these networks; their gradient norms before clipping."""
+        """Clip, step and clear the gradients of these networks, and tell the parts of them that want to know; their
+        gradient norms before clipping."""
         norms = {}
         for name in names:
             gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
@@ -116,6 +118,8 @@ class TrainState:
             optimizer.drive(lr, stage.driven_settings(name, self.seen))
             optimizer.step()
             optimizer.zero_grad()
+            for part in self.settling[name]:
+                part.after_step()
         return norms
 
     def update_ema(self) -> None:
@@ -188,6 +192,12 @@ class TrainState:
                 own = lazy.penalty.state() if hasattr(lazy.penalty, "state") else {}
                 found.update({f"{number}.penalty.{lazy.label}.{name}": value for name, value in own.items()})
         return found
+
+
+def _settling(module: nn.Module) -> list[Any]:
+    """The parts of a network that have an `after_step` and a weight of their own that is trained."""
+    found: list[Any] = [part for part in module.modules() if hasattr(part, "after_step")]
+    return [part for part in found if any(one.requires_grad for one in part.parameters(recurse=False))]
 
 
 def averaged_buffers(module: nn.Module, run: WorkerRuntime) -> dict[str, Tensor]:

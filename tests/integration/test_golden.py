@@ -53,6 +53,7 @@ NARROW: dict[str, dict[str, int]] = {
     "pix2pix": {"width": 4},
     "projected": {"width": 4},
     "r3gan": {"width": 8, "wide": 16, "group": 4, "z": 8},
+    "r3gan2": {"width": 8, "wide": 16, "group": 4, "z": 8},
     "rmc": {"heads": 2, "head_size": 8},
     "sngan": {"width": 4, "z": 8},
     "stylegan2": {"capacity": 128, "most": 8, "z": 8, "w": 8},

@@ -34,6 +34,8 @@ def job(**changes: Any) -> dict[str, Any]:
 MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp", "hidden": 16}}
 SMALL_R3GAN = {"use": "r3gan", "width": 8, "group": 4, "blocks": 1}
 R3GAN = {"generator": {**SMALL_R3GAN, "z": 8}, "discriminator": SMALL_R3GAN}
+SMALL_R3GAN2 = {"use": "r3gan2", "width": 8, "group": 4, "blocks": 1}
+R3GAN2 = {"generator": {**SMALL_R3GAN2, "z": 8}, "discriminator": SMALL_R3GAN2}
 SNGAN = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "sngan", "width": 2}}
 STYLED = {"use": "stylegan2", "mapping": 1, "capacity": 64, "most": 8}
 STYLEGAN2 = {"generator": {**STYLED, "z": 8, "w": 8}, "discriminator": STYLED}
@@ -62,6 +64,13 @@ CASES |= {
     "cut weights": job(**MLP, objective={"use": "wasserstein", "clip": 0.03}),
     "r3gan": job(**R3GAN, objective={"use": "relativistic"}, penalties=[R1, {"use": "r2"}], micro_batch=4),
     "r3gan, conditional": job(**R3GAN, data={"source": "digits", "size": 16, "labels": "source"}),
+    "r3gan2": job(
+        **R3GAN2,
+        data={"source": "digits", "size": 16, "labels": "source"},
+        objective={"use": "relativistic"},
+        penalties=[R1, {"use": "r2"}],
+        micro_batch=4,
+    ),
     "spectral norm": job(**SNGAN, objective={"use": "hinge", "d_steps": 2}, penalties=[R1], micro_batch=4),
     "diffaugment": job(**MLP, augment={"use": "diffaugment"}, penalties=[R1], micro_batch=4),
     "ada": job(**MLP, augment={"use": "ada", "p": 0.5, "cutout": 1.0}, penalties=[{"use": "wgan_gp"}]),
