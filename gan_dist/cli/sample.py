@@ -85,7 +85,7 @@ def sample(
     n: Number = None,
     out: Out = None,
     seed: Seeds = "0",
-    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    weights: options.Weights = "ema",
     cls: Class = None,
     truncation: Truncation = None,
     temperature: Temperature = None,
@@ -303,7 +303,7 @@ def export(
     form: Annotated[
         str, typer.Option("--format", help="safetensors (for gan_dist.load), torch (torch.export) or onnx.")
     ] = "safetensors",
-    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    weights: options.Weights = "ema",
     license_name: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "unknown",
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     trust_code: options.TrustCode = False,

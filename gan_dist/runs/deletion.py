@@ -11,7 +11,7 @@ from gan_dist.runs.storage import Folder
 # What a run's folder holds of ours.
 OURS = re.compile(
     r"(request|job|status|lease|lineage)\.json|scalars\.jsonl|trials\.jsonl|stop-.*|"
-    r"logs|tensorboard|grids|checkpoints|code|metrics|ray|trials|results.*|sweep.*|events\.jsonl|.*\.part"
+    r"logs|tensorboard|grids|checkpoints|snapshots|code|metrics|ray|trials|results.*|sweep.*|events\.jsonl|.*\.part"
 )
 
 

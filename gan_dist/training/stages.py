@@ -55,6 +55,7 @@ class Cadence:
     grid: int
     checkpoint: int
     metrics: int
+    snapshot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,11 @@ def _stage(
         label = other.use.rpartition(":")[2]
         penalties.append(LazyPenalty(label, penalty, other.every))
         driven += _driven(label, penalty, other.args)
-    cadence = Cadence(*(clock.samples(getattr(plan.every, name)) for name in CADENCES))
+    kept = plan.every.snapshot
+    cadence = Cadence(
+        **{name: clock.samples(getattr(plan.every, name)) for name in CADENCES},
+        snapshot=None if kept is None else clock.samples(kept),
+    )
     return Stage(
         name=plan.name or " + ".join(weighted.label for weighted in objectives),
         begins=begins,
