@@ -48,6 +48,10 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Measure with so many workers of a Ray cluster, which must see A, B and the storage."),
 ]
+InverseTemperatures = Annotated[
+    str | None,
+    typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,..."),
+]
 EmaGrid = Annotated[
     str | None,
     typer.Option(help="Measure averages of these widths beside, made of the run's snapshots.", metavar="SIGMA,..."),
@@ -69,9 +73,7 @@ def evaluate(
     temperature_grid: Annotated[
         bool, typer.Option("--temperature-grid", help="Text only: measure at temperatures around 1 and draw curves.")
     ] = False,
-    inverse_temperatures: Annotated[
-        str | None, typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,...")
-    ] = None,
+    inverse_temperatures: InverseTemperatures = None,
     weights: options.Weights = "ema",
     ema_grid: EmaGrid = None,
     twin: Annotated[
