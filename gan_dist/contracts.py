@@ -119,6 +119,7 @@ class Batch:
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.
         differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
         threshold: the objective's, as `Objective` says; set by the stage.
+        whole: samples of the global batch; 0 where there is none.
     """
 
     n: int
@@ -129,8 +130,10 @@ class Batch:
     make_fakes: Callable[[Batch], Tensor]
     differentiated: frozenset[Which] = frozenset()
     threshold: float | None = 0.0
+    whole: int = 0
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
+    _passes: dict[Which, int] = field(default_factory=dict, repr=False)  # of an augmented D, which pass made the output
 
     @property
     def fakes(self) -> Tensor:
@@ -170,7 +173,15 @@ class Batch:
             if differentiable and not x.requires_grad:
                 x = x.detach().requires_grad_()
             found = self._outputs[which] = DiscriminatorOutput(x, nets.D(x, self.cond))
+            self._passes[which] = getattr(nets.D, "passes", 0)
         return found
+
+    def discriminate_again(self, nets: Nets, which: Which, x: Tensor) -> Tensor:
+        """D's logits on other samples [B, ...], augmented by the same random numbers as those of `discriminate`."""
+        self.discriminate(nets, which)
+        repeated: Any = getattr(nets.D, "repeated", None)
+        logits: Tensor = nets.D(x, self.cond) if repeated is None else repeated(self._passes[which], x, self.cond)
+        return logits
 
 
 @runtime_checkable
@@ -198,7 +209,8 @@ class Penalty(Protocol):
     `batch.discriminate`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods`
     as an objective has it. `after_step(means)`, called after each step it had part in, with its terms' means over the
     global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order` is False where it
-    differentiates no network, which batch normalisation would forbid.
+    differentiates no network, which batch normalisation would forbid. `prepare(nets, batch)`, called before any term of
+    its phase, may change the batch.
     """
 
     phase: str

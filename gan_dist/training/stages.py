@@ -137,6 +137,9 @@ class Stage:
             nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, batch)})
         batch.threshold = threshold_of(one.objective for one in self.objectives)
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
+        for lazy in due:
+            if hasattr(lazy.penalty, "prepare"):
+                lazy.penalty.prepare(nets, batch)
         found = []
         for weighted in self.objectives:
             if phase.name not in (own.name for own in weighted.objective.phases):

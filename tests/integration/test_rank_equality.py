@@ -104,9 +104,24 @@ VAE = {
 CASES["auxiliary classifier"] = job(
     generator={"use": "mlp", "hidden": 16},
     data={"source": "digits", "size": 16, "labels": "source"},
-    discriminator={"use": "dcgan", "width": 2, "norm": "none", "auxiliary": True},
+    discriminator={"use": "dcgan", "width": 2, "norm": "none", "auxiliary": "classes"},
     objective=[{"use": "hinge"}, {"use": "auxiliary_classifier"}],
     micro_batch=4,
+)
+CASES["discriminative classifier"] = job(
+    generator={"use": "mlp", "hidden": 16},
+    data={"source": "digits", "size": 16, "labels": "source"},
+    discriminator={"use": "sngan", "width": 2, "auxiliary": "real_fake"},
+    objective=[{"use": "hinge"}, {"use": "discriminative_classifier"}, {"use": "mode_seeking", "weight": 0.1}],
+    micro_batch=4,
+)
+CASES["apa, approximate penalties"] = job(
+    **MLP,
+    objective=[{"use": "non_saturating"}, {"use": "zcr"}],
+    augment={"use": "diffaugment"},
+    penalties=[{"use": "apa", "p": 0.5, "ramp": 200}, {"use": "approximate_r1"}, {"use": "approximate_r2"}],
+    micro_batch=4,
+    until="9 steps",
 )
 CASES["vae"] = job(**VAE, micro_batch=4)
 # The gradient of a bias before a normalisation is rounding, of which Adam makes whole steps where eps is as small.
