@@ -25,6 +25,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "sagan": "gan_dist.networks.image.sagan:Generator",
         "biggan": "gan_dist.networks.image.biggan:Generator",
         "pix2pix": "gan_dist.networks.image.pix2pix:Generator",
+        "flow": "gan_dist.networks.image.flow:Generator",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.image.mlp:Discriminator",
@@ -60,6 +61,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "l1": "gan_dist.objectives.reconstruction:L1",
         "l2": "gan_dist.objectives.reconstruction:L2",
         "vae": "gan_dist.objectives.vae:Vae",
+        "flow_matching": "gan_dist.objectives.flow_matching:FlowMatching",
         "perceptual": "gan_dist.objectives.reconstruction:Perceptual",
         "reconstruction": "gan_dist.objectives.reconstruction:Reconstruction",
         "auxiliary_classifier": "gan_dist.objectives.auxiliary:AuxiliaryClassifier",

@@ -47,6 +47,7 @@ NARROW: dict[str, dict[str, int]] = {
     "charcnn": {"width": 8},
     "dcgan": {"width": 4, "z": 8},
     "fastgan": {"width": 4, "z": 8},
+    "flow": {"width": 8, "steps": 2},
     "lstm": {"embedding": 8, "hidden": 8},
     "mlp": {"hidden": 16},
     "multirep": {"representations": 4, "filters": 8, "features": 8},

@@ -124,6 +124,14 @@ CASES["apa, approximate penalties"] = job(
     until="9 steps",
 )
 CASES["vae"] = job(**VAE, micro_batch=4)
+CASES["flow matching"] = job(
+    generator={"use": "flow", "width": 8, "steps": 1},
+    discriminator=None,
+    data={"source": "digits", "size": 8, "labels": "source"},
+    objective={"use": "flow_matching"},
+    ema=[{"sigma": 0.05}, {"sigma": 0.1}],
+    micro_batch=4,
+)
 # The gradient of a bias before a normalisation is rounding, of which Adam makes whole steps where eps is as small.
 CASES["pix2pix"] = job(**PIX2PIX, penalties=[R1], micro_batch=4, optimizer={"lr": 1e-2, "eps": 1e-6})
 
