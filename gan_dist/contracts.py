@@ -235,6 +235,7 @@ class Generator(Protocol):
     """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, `input_channels` to the constructor.
 
     Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
+    `latent_weights()`, by which matrices [outputs, d] its layers take a style, or z where it has no styles.
     `stage_names()`, beginnings of its weights' names by others that do not depend on the size of the image, and
     `begins_at_zero`, beginnings of names of what it adds to its picture at a size: for `--from` another size.
     """

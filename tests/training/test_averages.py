@@ -130,7 +130,7 @@ def stored_run(spec: JobSpec, root: Path) -> Path:
     """A run that `load` finds."""
     train(spec, root)
     job = spec.model_dump(mode="json", by_alias=True)
-    (root / "request.json").write_text(json.dumps({"run_id": root.name, "job": job}))
+    (root / "request.json").write_text(json.dumps({"run_id": root.name, "job": job, "versions": {}}))
     return root
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class Generator(nn.Module):
         ]
         self.body = nn.Sequential(*parts)
         self.apply(_initialise)
+
+    def latent_weights(self) -> list[Tensor]:
+        """By what the first layer takes z, [channels and places, z]."""
+        first: Any = self.body[0]
+        return [first.weight[: self.z].flatten(1).T]
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         """Standard normal noise [n, z]."""

@@ -81,6 +81,10 @@ class Generator(nn.Module):
         self.brightness = nn.Parameter(torch.ones(()))
         self.maps = [plan.at(8 << number) for number in range(len(widths)) for _ in range(blocks)]
 
+    def latent_weights(self) -> list[Tensor]:
+        """By what the first layer takes z, [features, z]."""
+        return [self.head()[:, 1 : 1 + self.z]]
+
     def draw(self, n: int, rng: Rng) -> dict[str, Any]:
         """Standard normal z [n, z], and a map [n, 1, h, w] for each block."""
         z = rng.normal(self.z)
