@@ -274,7 +274,7 @@ def test_commands_and_options_in_the_documentation_exist() -> None:
             command = command.commands[words[1]]
         options = {name for param in command.params for name in param.opts} if command else set()
         known = options | {"--help", "-h"}
-        if command is None or any(word.startswith("-") and word.split("=")[0] not in known for word in words[1:]):
+        if command is None or any(re.match(r"-\D", word) and word.split("=")[0] not in known for word in words[1:]):
             wrong.append((page, line))
     assert wrong == []
 
