@@ -120,6 +120,8 @@ class Batch:
         differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
         threshold: the objective's, as `Objective` says; set by the stage.
         whole: samples of the global batch; 0 where there is none.
+        place: of each sample [B], how many of the global batch score more, as the objective's `scores` say; set by the
+            stage.
     """
 
     n: int
@@ -131,6 +133,7 @@ class Batch:
     differentiated: frozenset[Which] = frozenset()
     threshold: float | None = 0.0
     whole: int = 0
+    place: Tensor | None = None
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
     _passes: dict[Which, int] = field(default_factory=dict, repr=False)  # of an augmented D, which pass made the output
@@ -193,7 +196,9 @@ class Objective(Protocol):
     `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
     beyond these contracts that they must have; `problems(networks)`, in words what keeps it from training these, asked
     before anything starts; `modality = "text"` where it is for text only; `threshold`, the logit between real and fake
-    if that is not 0, None where only differences between logits mean something, as of a critic.
+    if that is not 0, None where only differences between logits mean something, as of a critic; `ranks(phase)`, whether
+    its samples are to be ranked over the whole global batch before any term, and then `scores(nets, batch)`, by what
+    [B]; `batch.place` says the result.
     """
 
     @property

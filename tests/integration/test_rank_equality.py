@@ -123,12 +123,21 @@ CASES["apa, approximate penalties"] = job(
     micro_batch=4,
     until="9 steps",
 )
+CASES["top-k"] = job(
+    **MLP,
+    objective={"use": "hinge", "top_k": {"linear": {"from": 1, "to": 0.4, "over": 40}}},
+    augment={"use": "diffaugment"},
+    micro_batch=4,
+    until="4 steps",
+)
 CASES["vae"] = job(**VAE, micro_batch=4)
+# The gradient of the keys' bias is rounding, as softmax knows only differences.
 CASES["flow matching"] = job(
     generator={"use": "flow", "width": 8, "steps": 1},
     discriminator=None,
     data={"source": "digits", "size": 8, "labels": "source"},
     objective={"use": "flow_matching"},
+    optimizer={"lr": 1e-2, "eps": 1e-6},
     ema=[{"sigma": 0.05}, {"sigma": 0.1}],
     micro_batch=4,
 )
