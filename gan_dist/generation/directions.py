@@ -161,7 +161,9 @@ def direction_sheet(model: Model, directions: Directions, seed: int, reach: floa
     framed.paste(sheet, (LABEL, 20))
     draw = ImageDraw.Draw(framed)
     for column, strength in enumerate(strengths.tolist()):
-        draw.text((LABEL + (column + 0.5) * sheet.width / COLUMNS, 4), f"{strength:+g}", "black", anchor="ma")
+        draw.text(
+            (LABEL + (column + 0.5) * sheet.width / COLUMNS, 4), f"{round(strength, 2) or 0.0:+g}", "black", anchor="ma"
+        )
     for row, value in enumerate(directions.values.tolist()):
         draw.text((4, 20 + (row + 0.5) * sheet.height / count), f"{row + 1}  ({value:.3g})", "black", anchor="lm")
     return framed

@@ -25,6 +25,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "sagan": "gan_dist.networks.image.sagan:Generator",
         "biggan": "gan_dist.networks.image.biggan:Generator",
         "pix2pix": "gan_dist.networks.image.pix2pix:Generator",
+        "gat": "gan_dist.networks.image.gat:Generator",
         "flow": "gan_dist.networks.image.flow:Generator",
     },
     "discriminator": {
@@ -44,6 +45,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "biggan": "gan_dist.networks.image.biggan:Discriminator",
         "projected": "gan_dist.networks.image.projected:Discriminator",
         "pix2pix": "gan_dist.networks.image.pix2pix:Discriminator",
+        "gat": "gan_dist.networks.image.gat:Discriminator",
     },
     "network": {
         "vae": "gan_dist.networks.image.vae:Encoder",
@@ -69,6 +71,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "data_to_data": "gan_dist.objectives.auxiliary:DataToData",
         "zcr": "gan_dist.objectives.latent_consistency:Zcr",
         "mode_seeking": "gan_dist.objectives.latent_consistency:ModeSeeking",
+        "multi_level": "gan_dist.objectives.multi_level:MultiLevel",
         "relativistic": "gan_dist.objectives.relativistic:Relativistic",
         "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",
     },

@@ -48,6 +48,7 @@ NARROW: dict[str, dict[str, int]] = {
     "dcgan": {"width": 4, "z": 8},
     "fastgan": {"width": 4, "z": 8},
     "flow": {"width": 8, "steps": 2},
+    "gat": {"hidden": 16, "depth": 4, "heads": 2, "z": 8},
     "lstm": {"embedding": 8, "hidden": 8},
     "mlp": {"hidden": 16},
     "multirep": {"representations": 4, "filters": 8, "features": 8},

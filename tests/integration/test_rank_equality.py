@@ -131,6 +131,16 @@ CASES["top-k"] = job(
     until="4 steps",
 )
 CASES["vae"] = job(**VAE, micro_batch=4)
+SMALL_GAT = {"use": "gat", "hidden": 16, "depth": 4, "heads": 2}
+CASES["gat"] = job(
+    generator={**SMALL_GAT, "z": 4},
+    discriminator=SMALL_GAT,
+    data={"source": "digits", "size": 8, "labels": "source"},
+    objective={"use": "multi_level"},
+    optimizer={"lr": 1e-3, "eps": 1e-6},
+    augment={"use": "diffaugment", "policy": ["translation", "cutout"]},
+    micro_batch=4,
+)
 # The gradient of the keys' bias is rounding, as softmax knows only differences.
 CASES["flow matching"] = job(
     generator={"use": "flow", "width": 8, "steps": 1},
