@@ -38,7 +38,8 @@ class PictureOptions:
     @property
     def alone(self) -> bool:
         """Whether a picture is asked for that is no grid of samples."""
-        return any(one is not None for one in (self.interpolate, self.mix, self.direction, self.latents))
+        shown = (self.interpolate, self.mix, self.direction, self.latents, self.latents_out)
+        return any(one is not None for one in shown)
 
     def check(self, out: Path | None) -> None:
         """Raises UsageError where options contradict each other, or a film cannot be written."""

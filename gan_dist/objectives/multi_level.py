@@ -77,13 +77,12 @@ class _Judged:
 
     def __init__(self, nets: Nets, batch: Batch, which: str) -> None:
         self.nets, self.batch, self.which = nets, batch, which
-        self.number = 0
+        self.number, self.logits = 0, torch.empty(0)
 
     def __call__(self, levels: Tensor) -> Tensor:
-        x = self._noised(levels)
-        self.logits: Tensor = self.nets.D(x, self.batch.cond)
-        self.number = getattr(self.nets.D, "passes", 0)
-        return self.logits
+        logits: Tensor = self.nets.D(self._noised(levels), self.batch.cond)
+        self.number, self.logits = getattr(self.nets.D, "passes", 0), logits
+        return logits
 
     def again(self, levels: Tensor) -> Tensor:
         """Logits of other pictures, noised and augmented as those before."""
