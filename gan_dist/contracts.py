@@ -5,6 +5,8 @@ noise, calls `backward`, steps optimisers, reduces over workers and logs.
 
 A network, or any module inside it, may have `before_step()`: called once before each step that trains the network,
 however many forward passes that step has. Buffers that move by themselves (spectral normalisation's) move there.
+It may have `after_step()`: called once after each step that changed a weight of its own, on every worker with the same
+weights, to change them further (weights of fixed magnitude); what it does must follow from the weights alone.
 """
 
 from __future__ import annotations
@@ -117,6 +119,9 @@ class Batch:
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.
         differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
         threshold: the objective's, as `Objective` says; set by the stage.
+        whole: samples of the global batch; 0 where there is none.
+        place: of each sample [B], how many of the global batch score more, as the objective's `scores` say; set by the
+            stage.
     """
 
     n: int
@@ -127,8 +132,11 @@ class Batch:
     make_fakes: Callable[[Batch], Tensor]
     differentiated: frozenset[Which] = frozenset()
     threshold: float | None = 0.0
+    whole: int = 0
+    place: Tensor | None = None
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
+    _passes: dict[Which, int] = field(default_factory=dict, repr=False)  # of an augmented D, which pass made the output
 
     @property
     def fakes(self) -> Tensor:
@@ -168,7 +176,15 @@ class Batch:
             if differentiable and not x.requires_grad:
                 x = x.detach().requires_grad_()
             found = self._outputs[which] = DiscriminatorOutput(x, nets.D(x, self.cond))
+            self._passes[which] = getattr(nets.D, "passes", 0)
         return found
+
+    def discriminate_again(self, nets: Nets, which: Which, x: Tensor) -> Tensor:
+        """D's logits on other samples [B, ...], augmented by the same random numbers as those of `discriminate`."""
+        self.discriminate(nets, which)
+        repeated: Any = getattr(nets.D, "repeated", None)
+        logits: Tensor = nets.D(x, self.cond) if repeated is None else repeated(self._passes[which], x, self.cond)
+        return logits
 
 
 @runtime_checkable
@@ -180,7 +196,9 @@ class Objective(Protocol):
     `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
     beyond these contracts that they must have; `problems(networks)`, in words what keeps it from training these, asked
     before anything starts; `modality = "text"` where it is for text only; `threshold`, the logit between real and fake
-    if that is not 0, None where only differences between logits mean something, as of a critic.
+    if that is not 0, None where only differences between logits mean something, as of a critic; `ranks(phase)`, whether
+    its samples are to be ranked over the whole global batch before any term, and then `scores(nets, batch)`, by what
+    [B]; `batch.place` says the result.
     """
 
     @property
@@ -196,7 +214,8 @@ class Penalty(Protocol):
     `batch.discriminate`. The objective's pass is then made so that the penalty needs none of its own. `needs_methods`
     as an objective has it. `after_step(means)`, called after each step it had part in, with its terms' means over the
     global batch; and `state()`, a dict of tensors or modules to be saved with the run. `second_order` is False where it
-    differentiates no network, which batch normalisation would forbid.
+    differentiates no network, which batch normalisation would forbid. `prepare(nets, batch)`, called before any term of
+    its phase, may change the batch.
     """
 
     phase: str
@@ -221,6 +240,7 @@ class Generator(Protocol):
     """Makes samples from its own noise. Data supply `size`, `channels`, `classes`, `input_channels` to the constructor.
 
     Optional: `truncation`, a number in [0, 1] that it reads in evaluation mode; `gan-dist sample --truncation` sets it.
+    `latent_weights()`, by which matrices [outputs, d] its layers take a style, or z where it has no styles.
     `stage_names()`, beginnings of its weights' names by others that do not depend on the size of the image, and
     `begins_at_zero`, beginnings of names of what it adds to its picture at a size: for `--from` another size.
     """

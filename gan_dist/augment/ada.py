@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from gan_dist.augment import transforms as colours
+from gan_dist.augment.adaptive import AdaptiveProbability, check_ramp, signs_of_real
 from gan_dist.augment.transforms import cutout, flip, resample_affine, rotate_quarters, shift_pixels
 from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.distributed.randomness import Rng
 
 UNIFORM, NORMAL = 24, 7
-ADAPT_EVERY = 4
 
 
 class Ada:
@@ -60,17 +60,12 @@ class Ada:
         for name, value in factors.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {value}")
-        if target is not None and not 0 < target < 1:
-            raise ValueError(f"target must be in (0, 1), not {target}; the paper has 0.6")
-        if ramp < 1:
-            raise ValueError(f"ramp must be at least 1 image, not {ramp}")
+        check_ramp(ramp)
         self.p: float | Tensor = p
         self.blit, self.geometry, self.colour, self.cutout = blit, geometry, colour, cutout
-        self.target, self.ramp = target, ramp
-        if target is not None:
-            self.p = torch.tensor(p, dtype=torch.float64, device="cpu")
-            self.signs = torch.zeros((), dtype=torch.float64, device="cpu")
-            self.steps = torch.zeros((), dtype=torch.int64, device="cpu")
+        self.adaptive = None if target is None else AdaptiveProbability(p, target, ramp)
+        if self.adaptive is not None:
+            self.p = self.adaptive.p
             # Set only here, because one with `after_step` costs a reduction in each phase.
             self.after_step = self._adapt
 
@@ -83,30 +78,17 @@ class Ada:
         return torch.where(_each(chosen), cutout(x, centre, 1 / 2), x)
 
     def terms(self, nets: Nets, batch: Batch) -> dict[str, Term]:
-        logits = batch.discriminate(nets, "real").logits
-        if batch.threshold is None:
-            sure = {"lead_sign": watch((logits - batch.discriminate(nets, "fakes").logits).sign())}
-        else:
-            sure = {"real_sign": watch((logits - batch.threshold).sign())}
-        return {"p": watch(torch.as_tensor(self.p, device=logits.device)), **sure}
+        sure = signs_of_real(nets, batch)
+        device = batch.discriminate(nets, "real").logits.device
+        return {"p": watch(torch.as_tensor(self.p, device=device)), **sure}
 
     def state(self) -> dict[str, Tensor]:
-        if self.target is None:
-            return {}
-        assert isinstance(self.p, Tensor)
-        return {"p": self.p, "signs": self.signs, "steps": self.steps}
+        return {} if self.adaptive is None else self.adaptive.state()
 
     def _adapt(self, means: dict[str, Tensor], images: int) -> None:
-        """Every few steps p moves up or down by a fixed amount (section 3.1)."""
-        sign = next(means[name] for name in ("real_sign", "lead_sign") if name in means)
-        self.signs = self.signs.to(sign.device) + sign
-        self.steps += 1
-        if self.steps.item() % ADAPT_EVERY == 0:
-            assert isinstance(self.p, Tensor) and self.target is not None
-            above = (self.signs / ADAPT_EVERY - self.target).sign()
-            moved_by = above * (ADAPT_EVERY * images / self.ramp)
-            self.p = (self.p.to(moved_by.device) + moved_by).clamp(0, 1)
-            self.signs = torch.zeros_like(self.signs)
+        assert self.adaptive is not None
+        self.adaptive.adapt(means, images)
+        self.p = self.adaptive.p
 
     def _blitted(self, x: Tensor, dice: _Dice) -> Tensor:
         p = self.p * self.blit

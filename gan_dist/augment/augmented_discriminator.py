@@ -40,6 +40,10 @@ class AugmentedDiscriminator:
     def module(self) -> nn.Module:
         return self.raw.module
 
+    def repeated(self, number: int, x: Tensor, *args: Any) -> Any:
+        """D on other samples that are changed as those of pass `number` were."""
+        return self.raw(self.augment(x, self.batch.rng(f"augment {number}")), *args)
+
     def _changed(self, x: Tensor) -> Tensor:
         self.passes += 1
         return self.augment(x, self.batch.rng(f"augment {self.passes}"))

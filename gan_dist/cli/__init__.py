@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, download, evaluate, jobs, prepare, run, runs, sample, shipped, submit
+from gan_dist.cli import cluster, download, evaluate, jobs, latents, prepare, run, runs, sample, shipped, submit
 from gan_dist.cli.output import emit
 from gan_dist.spec.problems import Problem
 from gan_dist.spec.secrets import redact
@@ -70,6 +70,7 @@ for panel, commands in PANELS.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
 app.add_typer(shipped.app, name="jobs", rich_help_panel="Write jobs")
+app.add_typer(latents.app, name="latents", rich_help_panel="Networks")
 
 
 def _show_version(wanted: bool) -> None:

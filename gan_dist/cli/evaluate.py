@@ -48,6 +48,14 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Measure with so many workers of a Ray cluster, which must see A, B and the storage."),
 ]
+InverseTemperatures = Annotated[
+    str | None,
+    typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,..."),
+]
+EmaGrid = Annotated[
+    str | None,
+    typer.Option(help="Measure averages of these widths beside, made of the run's snapshots.", metavar="SIGMA,..."),
+]
 
 
 def evaluate(
@@ -65,9 +73,9 @@ def evaluate(
     temperature_grid: Annotated[
         bool, typer.Option("--temperature-grid", help="Text only: measure at temperatures around 1 and draw curves.")
     ] = False,
-    inverse_temperatures: Annotated[
-        str | None, typer.Option(help="The grid, 1 / temperature each. Default: 0.7 to 2.", metavar="A,B,...")
-    ] = None,
+    inverse_temperatures: InverseTemperatures = None,
+    weights: options.Weights = "ema",
+    ema_grid: EmaGrid = None,
     twin: Annotated[
         str | None,
         typer.Option(
@@ -96,7 +104,9 @@ def evaluate(
         raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
     how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
-    question = EvaluationRequest(a, b, metric or (), n, features, grid, twin, *how, trust_code)
+    question = EvaluationRequest(
+        a, b, metric or (), n, features, grid, twin, *how, trust_code, weights, _widths(ema_grid)
+    )
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
@@ -143,6 +153,21 @@ def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, 
         folder.delete()
 
 
+def _widths(written: str | None) -> list[float]:
+    """The widths of --ema-grid, in order."""
+    from gan_dist.spec.power_average import exponent_of
+
+    found = set()
+    for one in written.split(",") if written is not None else ():
+        try:
+            found.add(float(one))
+            exponent_of(float(one))
+        except ValueError as error:
+            reason = error if str(error).startswith("sigma") else "widths are numbers such as 0.01,0.05,0.15"
+            raise UsageError(f"--ema-grid {written!r}: {reason}") from error
+    return sorted(found)
+
+
 def _held(split: str) -> Held:
     from gan_dist.spec.fields import HELD
     from gan_dist.spec.problems import suggestion
@@ -172,6 +197,8 @@ def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:
         document |= {"split": found.held.split, "samples_of_split": found.held.count}
     document["metrics"] = found.values
     document |= {key: values for key, values in (("real", found.real), ("twin", found.twin)) if values}
+    if found.widths:
+        document["ema"] = [{"sigma": sigma, "metrics": values} for sigma, values in found.widths.items()]
     if plot is not None:
         document["curves"] = {
             which: [{"inverse_temperature": inverse, "metrics": values} for inverse, values in points.items()]
@@ -188,7 +215,8 @@ def _verdicts(found: EvaluationResult) -> list[Any]:
 
 
 def _show_values(found: EvaluationResult) -> None:
-    beside = {name: values for name, values in (("twin", found.twin), ("real", found.real)) if values}
+    averages = [(f"ema {sigma:g}", values) for sigma, values in found.widths.items()]
+    beside = {name: values for name, values in (*averages, ("twin", found.twin), ("real", found.real)) if values}
     if not beside:
         table(("metric", "value"), [(name, _number(value)) for name, value in found.values.items()])
         return

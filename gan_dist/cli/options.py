@@ -60,6 +60,9 @@ TrustCode = Annotated[
     bool,
     typer.Option("--trust-code", help="Run code that a model of somebody else's names: gan-dist help security."),
 ]
+Weights = Annotated[
+    str, typer.Option(help="ema (where there is one), raw, or ema:SIGMA such as ema:0.10.", metavar="WEIGHTS")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, all else on stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[

@@ -111,11 +111,18 @@ def status(
         say(f"its driver and cluster are gone; go on: gan-dist submit --resume {found['id']}")
 
 
+Film = Annotated[
+    Path | None,
+    typer.Option(help="A film of the run's grids over training: .mp4, .webm or .gif.", metavar="FILE"),
+]
+
+
 def results(
     run: options.Run,
     best_job: BestJob = None,
     plots: Plots = None,
     report: Report = None,
+    film: Film = None,
     storage: options.Storage = None,
     as_json: options.Json = False,
 ) -> None:
@@ -132,9 +139,14 @@ def results(
         raise UsageError(
             f"--best-job, --plots and --report are for sweeps; {here.id} is a run, its job {here.uri}/job.json"
         )
+    if film is not None:
+        from gan_dist.generation.films import film_of_grids
+        from gan_dist.runs.storage import Folder
+
+        Folder.at(film.parent).write(film.name, film_of_grids(here, film))
     found = run_results(here)
     if as_json:
-        emit(found)
+        emit(found | ({"film": str(film)} if film is not None else {}))
         return
     attempts = "" if found["attempts"] == 1 else f" in {found['attempts']} attempts"
     say(f"{found['id']}: {found['status']}, {found['seen']:,} samples seen{attempts}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +11,13 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import console, emit, say
+from gan_dist.cli.pictures import ROW, PictureOptions, make_picture
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.generation.model import Model
     from gan_dist.generation.sampling import SamplingPlan
 
-ROW = 8
 LINES = 64
 DEVICES = ("auto", "cpu", "cuda")
 Number = Annotated[
@@ -61,20 +61,43 @@ Way = Annotated[
     str | None,
     typer.Option(
         "--interpolate",
-        help="The way between the seeds, or classes: line or sphere.",
+        help="The way between the seeds, or classes: line, sphere, or spline through styles. --out walk.mp4 is a film.",
         metavar="WAY",
         show_default=False,
     ),
 ]
-Steps = Annotated[int, typer.Option(min=2, help="Pictures from each seed or class to the next.")]
+Steps = Annotated[
+    int | None, typer.Option(min=2, help="Pictures from each seed or class to the next (8), or along --direction (7).")
+]
 Mix = Annotated[
     str | None, typer.Option(help="A table with the styles of these seeds in those of --seed.", metavar="SEEDS")
 ]
 Layers = Annotated[str | None, typer.Option(help="Which styles --mix takes. Default: the first half.", metavar="0-3")]
+Direction = Annotated[
+    str | None,
+    typer.Option(help="Along this direction of `gan-dist latents directions`, a row for each seed.", metavar="FILE:N"),
+]
+Strength = Annotated[str, typer.Option(help="How far along --direction: a range, or one number.", metavar="A..B")]
+LatentsIn = Annotated[
+    Path | None,
+    typer.Option("--latents", help="Pictures of the latents in a file, .safetensors or .npz.", metavar="FILE"),
+]
+LatentsOut = Annotated[
+    Path | None, typer.Option(help="Write the latents of what is shown, one of each seed.", metavar="FILE")
+]
+Loop = Annotated[bool, typer.Option("--loop", help="Films only: lead back to the first place.")]
+Ease = Annotated[bool, typer.Option("--ease", help="Films only: slow at each place.")]
+Grid = Annotated[
+    str | None,
+    typer.Option(help="Films only: several walks side by side, of as many seeds each.", metavar="ROWSxCOLUMNS"),
+]
+Fps = Annotated[float, typer.Option(min=1, max=120, help="Films only: pictures a second.")]
 Inputs = Annotated[
     str | None,
     typer.Option(help="Pairs only: a folder of pictures to translate.", metavar="FOLDER", show_default=False),
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Force = Annotated[bool, typer.Option("--force", help="Write into or over what is there.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Draw with so many workers of a Ray cluster, which must see RUN and --out.")
 ]
@@ -85,7 +108,7 @@ def sample(
     n: Number = None,
     out: Out = None,
     seed: Seeds = "0",
-    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    weights: options.Weights = "ema",
     cls: Class = None,
     truncation: Truncation = None,
     temperature: Temperature = None,
@@ -95,45 +118,45 @@ def sample(
     prefix: Prefix = None,
     allow_unk: AllowUnk = False,
     interpolate: Way = None,
-    steps: Steps = ROW,
+    steps: Steps = None,
     mix: Mix = None,
     layers: Layers = None,
+    direction: Direction = None,
+    strength: Strength = "-3..3",
+    latents: LatentsIn = None,
+    latents_out: LatentsOut = None,
+    loop: Loop = False,
+    ease: Ease = False,
+    grid: Grid = None,
+    fps: Fps = 30.0,
     inputs: Inputs = None,
     workers: Workers = None,
     address: options.Address = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Write into or over what is there.")] = False,
+    device: Device = "auto",
+    force: Force = False,
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Draw samples from a run's generator: a grid, many files, or an interpolation; text samples are lines."""
-    from gan_dist.generation.sampling import SamplingPlan, check_free, output_format, parse_seeds
+    from gan_dist.generation.sampling import SamplingPlan, parse_seeds
 
-    if out is not None:
-        check_free(out, force)
-    seeds = parse_seeds(seed)
+    _check_places(device, address, workers, out, force)
+    given = {name: value for name, value in locals().items() if name in PictureOptions.__dataclass_fields__}
+    asked, seeds = PictureOptions(**given), parse_seeds(seed)
+    asked.check(out)
     n = n or (64 if len(seeds) == 1 else ROW)
-    picture = interpolate is not None or mix is not None
-    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, min_p, prefix, allow_unk)
-    _check_places(device, address, workers)
+    drawn = (weights, truncation, None if asked.alone else cls, temperature, top_k, top_p, min_p, prefix, allow_unk)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
-    model, shown = here.model(), f"{n * len(seeds)} samples"
+    model = here.model()
+    where: dict[str, Any] = {"out": out, "force": force, "as_json": as_json}
     if inputs is not None:
         with here.drawing_of(model):
             shown, path = _remade(model, inputs, seeds, out, force)
-    elif picture or out is None or out.suffix.lower() == ".png":
-        if workers is not None:
-            raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
-        way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
-        stem = f"{model.name}-seed{seed}{here.differences(model)}"
-        with here.drawing_of(model):
-            content, path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, stem=stem, **way)
-        _write(path, content, force, as_json)
-        shown = "1 picture" if picture else shown
+    elif asked.alone or out is None or out.suffix.lower() == ".png":
+        shown, path = _one_picture(model, here, asked, seed=seed, cls=cls, workers=workers, **where)
     else:
-        sampling = SamplingPlan(model.uri, seeds, n, output_format(out, model.facts), *drawn, device, trust_code=True)
-        path = _deliver(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
+        shown, path = _into_files(model, here, device=device, workers=workers, address=address, **where)
     if as_json:
         one_seed = seeds[0] if len(seeds) == 1 else seeds
         emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
@@ -142,7 +165,53 @@ def sample(
     say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
 
 
-def _check_places(device: str, address: str | None, workers: int | None) -> None:
+def _one_picture(
+    model: Model,
+    plan: SamplingPlan,
+    asked: PictureOptions,
+    *,
+    seed: str,
+    cls: str | None,
+    workers: int | None,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> tuple[str, Path]:
+    """Write the one file that is asked for; what there is then, and its path."""
+    if workers is not None:
+        raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
+    stem = f"{model.name}-seed{seed}{plan.differences(model)}"
+    with plan.drawing_of(model):
+        content, path = make_picture(model, asked, seeds=list(plan.seeds), n=plan.n, cls=cls, out=out, stem=stem)
+    _write(path, content, force, as_json)
+    return "1 picture" if asked.alone else f"{plan.n * len(plan.seeds)} samples", path
+
+
+def _into_files(
+    model: Model,
+    plan: SamplingPlan,
+    *,
+    device: str,
+    workers: int | None,
+    address: str | None,
+    out: Path,
+    force: bool,
+    as_json: bool,
+) -> tuple[str, Path]:
+    """Write samples into a folder or archive; what there is then, and its path."""
+    from gan_dist.generation.sampling import output_format
+
+    form = output_format(out, model.facts)
+    sampling = replace(plan, checkpoint=model.uri, form=form, device=device, trust_code=True)
+    path = _deliver(sampling, model=model, out=out, workers=workers, address=address, as_json=as_json)
+    return f"{plan.n * len(plan.seeds)} samples", path
+
+
+def _check_places(device: str, address: str | None, workers: int | None, out: Path | None, force: bool) -> None:
+    from gan_dist.generation.sampling import check_free
+
+    if out is not None:
+        check_free(out, force)
     options.check_address(address, workers)
     if device not in DEVICES:
         raise UsageError(f"--device {device!r}; allowed: {', '.join(DEVICES)}")
@@ -176,91 +245,6 @@ def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force
     if out.suffix:
         raise UsageError(f"--out {str(out)!r}: --inputs writes into a folder")
     return f"{write_images(model, inputs, seeds[0], out)} pictures", out
-
-
-def _picture(
-    model: Model,
-    *,
-    seeds: list[int],
-    n: int,
-    cls: str | None,
-    way: str | None,
-    steps: int,
-    mix: str | None,
-    layers: str | None,
-    out: Path | None,
-    stem: str,
-) -> tuple[bytes, Path]:
-    """One picture, or one text: a grid, a way or a table, as a file's content; and its path."""
-    from gan_dist.data.encoding import image
-
-    if layers is not None and mix is None:
-        raise UsageError("--layers says which styles --mix takes; add --mix")
-    if way is None and mix is None:
-        content, ending = _grid(model, seeds, n, cls)
-        path = out or Path(f"{stem}{ending}")
-        if path.suffix.lower() != ending:
-            raise UsageError(
-                f"--out {str(path)!r}: {model.facts.described} are written into a folder, or a file of .txt"
-            )
-    elif mix is None:
-        path = out or Path(f"{stem}-{way}.png")
-        _check_ending(path, "--interpolate", (".png", ".gif"))
-        frames = _way(model, seeds=seeds, cls=cls, way=str(way), steps=steps)
-        content = (
-            image.encode_gif(frames)
-            if path.suffix == ".gif"
-            else image.encode_png(image.enlarge(image.make_grid(frames, steps)))
-        )
-    else:
-        from gan_dist.generation.interpolation import style_mix
-        from gan_dist.generation.sampling import parse_seeds
-
-        if way is not None:
-            raise UsageError("--interpolate and --mix are two pictures; ask for one of them")
-        path, columns = out or Path(f"{stem}-mix{mix}.png"), parse_seeds(mix)
-        _check_ending(path, "--mix", (".png",))
-        table = style_mix(model, seeds, columns, _layers(layers), cls)
-        content = image.encode_png(image.enlarge(image.make_grid(table, len(columns) + 1)))
-    return content, path
-
-
-def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[bytes, str]:
-    """Samples as people look at them, a row for each seed if there are several; and the file's ending."""
-    import torch
-
-    from gan_dist.data.encoding import image
-    from gan_dist.generation.samples import render_sheet
-
-    samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, class_label=cls)])
-    shown: Any = render_sheet(samples, model.facts)
-    if isinstance(shown, list):
-        return "".join(f"{line}\n" for line in shown).encode(), ".txt"
-    return image.encode_png(image.enlarge(image.make_grid(samples, n)) if len(seeds) > 1 else shown), ".png"
-
-
-def _way(model: Model, *, seeds: list[int], cls: str | None, way: str, steps: int) -> Any:
-    from gan_dist.generation.interpolation import WAYS, interpolate, parse_keyframes
-    from gan_dist.spec.problems import suggestion
-
-    if way not in WAYS:
-        raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
-    classes = [] if cls is None else [one.strip() for one in cls.split(";" if model.facts.vectors else ",")]
-    return interpolate(model, parse_keyframes(seeds, classes), steps, way)
-
-
-def _layers(written: str | None) -> range | None:
-    if written is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", written)
-    if match is None:
-        raise UsageError(f"--layers {written!r} must be a number or a range, such as 0-3")
-    return range(int(match[1]), int(match[2] or match[1]) + 1)
-
-
-def _check_ending(path: Path, option: str, endings: tuple[str, ...]) -> None:
-    if path.suffix not in endings:
-        raise UsageError(f"--out {str(path)!r}: {option} makes a file of {' or '.join(endings)}")
 
 
 def _deliver(
@@ -303,7 +287,7 @@ def export(
     form: Annotated[
         str, typer.Option("--format", help="safetensors (for gan_dist.load), torch (torch.export) or onnx.")
     ] = "safetensors",
-    weights: Annotated[str, typer.Option(help="ema (where there is one) or raw.")] = "ema",
+    weights: options.Weights = "ema",
     license_name: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "unknown",
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     trust_code: options.TrustCode = False,

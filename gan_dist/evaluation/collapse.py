@@ -228,7 +228,7 @@ def watch_reports(reports: Iterable[Report], spec: JobSpec, until: int, epoch: i
     watch = CollapseMonitor(
         until,
         judged_from=LEAST_ITERATIONS * spec.batch,
-        averaged_from=_settled(spec.ema, spec.batch, epoch),
+        averaged_from=_settled(spec.ema[0] if spec.ema else None, spec.batch, epoch),
         has=frozenset(_followed(spec)),
     )
     for report in reports:
@@ -241,8 +241,8 @@ def _settled(ema: EmaSpec | None, batch: int, epoch: int) -> int:
     if ema is None:
         return 0
     start = ema.start.samples(batch, epoch)
-    if ema.ramp_up is not None and ema.ramp_up * HALF_LIVES <= 1:
-        return start  # its half-life is short beside what was seen, whenever one looks
+    if ema.half_life is None or (ema.ramp_up is not None and ema.ramp_up * HALF_LIVES <= 1):
+        return start  # it is short beside what was seen, whenever one looks
     longest = max(ema.half_life.values) if isinstance(ema.half_life, Schedule) else ema.half_life.samples(batch, epoch)
     return start + round(HALF_LIVES * longest)
 

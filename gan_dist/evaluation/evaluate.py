@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,17 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
         neighbours=near,
         warnings=warnings,
         held=kept,
+        widths={sigma: _of_width(measuring, question, sigma, run, b) for sigma in question.widths},
     )
+
+
+def _of_width(
+    measuring: MetricRunner, question: EvaluationRequest, sigma: float, run: WorkerRuntime, b: Ingest
+) -> dict[str, float]:
+    """Every number of the average of a width of A's generator."""
+    model = load(question.a, weights=f"ema:{sigma:g}", trust_code=question.trust_code)
+    one = samples_of_model(model, run.device)
+    return measuring.measure(one.draw, b, one.generator, one.labels, one.wanted)
 
 
 def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest, EnvironmentSpec | None]:
@@ -159,6 +169,9 @@ def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Ingest, ru
 
 def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Ingest]:
     """A and B, if what is asked of them can be answered."""
+    if (question.widths or question.weights != "ema") and (is_text_file(question.a) or _holds_images(question.a)):
+        option = "--ema-grid" if question.widths else "--weights"
+        raise UsageError(f"{option} is for runs, and {question.a!r} holds samples; leave it out")
     if is_text_file(question.a):
         return _file_against(question, scratch)
     if _holds_images(question.a):
@@ -166,8 +179,10 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
             raise UsageError(f"{question.a!r} is a folder of images; name a second one to compare it with")
         _check_options(question, question.a, of_text=False)
         return samples_of_folder(question.a, scratch), read_image_folder(question.b)
-    model = load(question.a, trust_code=question.trust_code)
+    model = load(question.a, weights=question.weights, trust_code=question.trust_code)
     a = samples_of_model(model, device)
+    for sigma in question.widths:  # all before anything is measured
+        load(question.a, weights=f"ema:{sigma:g}", trust_code=question.trust_code)
     _check_options(question, a.where, a.of_text)
     if question.grid:
         _check_temperature(a, "--temperature-grid")
@@ -331,6 +346,8 @@ class EvaluationRequest:
         split: which sentences that nothing was learnt from text is compared with.
         tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
         trust_code: whether code that a model of somebody else's names may be imported and run.
+        weights: of A's generator, as in `gan_dist.load`.
+        widths: averages of A's generator that are measured beside, by sigma.
     """
 
     a: str
@@ -345,6 +362,8 @@ class EvaluationRequest:
     tokens: str = "treebank"
     lower: bool = False
     trust_code: bool = False
+    weights: str = "ema"
+    widths: Sequence[float] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -365,6 +384,7 @@ class EvaluationResult:
         curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
         pairs: names that make a curve of quality against diversity.
         neighbours: the nearest neighbours of A's samples in B, where they were asked for.
+        widths: all of them of each average that was asked for, by sigma.
         warnings: what is to be known of the numbers.
         held: the sentences that nothing was learnt from and that were compared with; None where none were.
     """
@@ -381,18 +401,22 @@ class EvaluationResult:
     neighbours: NearestNeighbors | None
     warnings: tuple[str, ...]
     held: HeldOutOverlap | None
+    widths: dict[float, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them; without the picture of neighbours."""
         curves = {which: list(points.items()) for which, points in self.curves.items()}
-        return {**vars(self), "curves": curves, "neighbours": None, "held": self.held and asdict(self.held)}
+        widths = list(self.widths.items())
+        plain = {"curves": curves, "widths": widths, "neighbours": None, "held": self.held and asdict(self.held)}
+        return {**vars(self), **plain}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> EvaluationResult:
         curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
         pairs = tuple(CurveAxes(*pair) for pair in plain["pairs"])
         held = plain["held"] and HeldOutOverlap(**plain["held"])
-        return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held})
+        found = {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held}
+        return cls(**plain | found | {"widths": dict(plain["widths"])})
 
 
 def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:

@@ -34,8 +34,10 @@ from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation import exported_model
+from gan_dist.generation.chosen_weights import RAW
 from gan_dist.generation.model import Model, load, trained_on
 from gan_dist.generation.samples import Sheet, render_sheet, save_sheet
+from gan_dist.runs.checkpoint import EMA
 from gan_dist.runs.run_folder import RunFolder, summarize_metrics
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.problems import suggestion
@@ -59,7 +61,7 @@ def export(
 
     Args:
         form: safetensors (weights and config, for `gan_dist.load`), torch (a `torch.export` program) or onnx.
-        weights: ema, where there is one, or raw.
+        weights: ema, where there is one, raw, or ema:SIGMA (see `gan_dist.load`).
         license_name: for the model card.
         force: whether a folder that is not empty may be written into.
         trust_code: whether a generator class of somebody else's may be imported and run.
@@ -106,7 +108,8 @@ def _written(model: Model, folder: Path, *, form: str, weights: str, license_nam
         # Tied tensors are stored once for each name, so that any reader gets them all.
         state = model.generator.state_dict()
         path.write_bytes(save({name: tensor.clone().contiguous() for name, tensor in state.items()}))
-    named = "generator_ema" if weights == "ema" and model.spec.ema is not None else "generator"
+    average = weights != RAW and model.spec.ema is not None
+    named = EMA + weights.removeprefix("ema").replace(":", "_") if average else "generator"
     config = exported_model.config_of(
         model.name, spec=model.spec, facts=model.facts, seen=model.seen, weights=named, file=path
     )

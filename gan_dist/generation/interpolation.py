@@ -12,10 +12,12 @@ from torch import Tensor
 from gan_dist.data.encoding import image
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import UsageError
+from gan_dist.generation.latents import has_styles
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import CHUNK, first_noise, map_tensors
+from gan_dist.spec.problems import suggestion
 
-WAYS = ("line", "sphere")
+WAYS = ("line", "sphere", "spline")
 PARALLEL = 1e-4  # radians between vectors, below which an arc is a line
 EMPTY = 245
 
@@ -49,34 +51,95 @@ def interpolate(model: Model, places: Sequence[Keyframe], steps: int, way: str) 
     """Pictures along the way, uint8 [(len(places) - 1) * steps, C, H, W]; each leg has its two ends.
 
     Vectors of noise travel: on a line, or on the arc that keeps their length, which suits normal noise. In a network
-    with styles, a line is one between styles. Maps of noise, one number for each pixel, stay those of the first place.
-    Classes blend as mixtures of their codes.
+    with styles, a line is one between styles, and a spline is a smooth curve through all of them. Maps of noise, one
+    number for each pixel, stay those of the first place. Classes blend as mixtures of their codes.
 
     Raises:
-        ValueError: the model writes text, has no such class, or `steps` is below 2.
+        ValueError: the model writes text, has no such class or way, or `steps` is below 2.
     """
-    if isinstance(model.facts, TextFacts):
-        raise UsageError(f"{model.name} writes text, and there is nothing between two sentences; interpolate images")
+    check_way(model, way)
     if steps < 2:
         raise UsageError(f"--steps {steps}: an interpolation needs at least its two ends")
+    shares = torch.linspace(0, 1, steps, device=_device(model), dtype=_dtype(model))
+    return _travel(model, places, shares, way, closed=False)
+
+
+def film_frames(
+    model: Model, places: Sequence[Keyframe], steps: int, way: str, *, loop: bool = False, ease: bool = False
+) -> Tensor:
+    """Pictures of a film along the way, uint8 [F, C, H, W]: each place once, `steps` pictures from one to the next.
+
+    Args:
+        loop: whether the way leads back to the first place, where the film can begin anew without a jump.
+        ease: whether it is slow at each place.
+
+    Raises:
+        ValueError: as of `interpolate`.
+    """
+    check_way(model, way)
+    shares = torch.arange(steps, device=_device(model), dtype=_dtype(model)) / steps
+    shares = shares * shares * (3 - 2 * shares) if ease else shares
+    stops = [*places, places[0]] if loop else list(places)
+    made = _travel(model, stops, shares, way, closed=loop)
+    if loop:
+        return made
+    end = torch.ones(1, device=shares.device, dtype=shares.dtype)
+    return torch.cat([made, _travel(model, stops, end, way, closed=False)[-1:]])
+
+
+def check_way(model: Model, way: str) -> None:
+    """Whether a model's pictures can travel this way. Raises UsageError where they cannot."""
+    if isinstance(model.facts, TextFacts):
+        raise UsageError(f"{model.name} writes text, and there is nothing between two sentences; interpolate images")
+    if way not in WAYS:
+        raise UsageError(f"--interpolate {way!r}{suggestion(way, WAYS)}")
+    if way == "spline" and not has_styles(model.generator):
+        use = model.spec.generator.use
+        raise UsageError(
+            f"--interpolate spline goes through styles, and the generator {use!r} of {model.name} has none; take sphere"
+        )
+
+
+def _travel(model: Model, places: Sequence[Keyframe], shares: Tensor, way: str, closed: bool) -> Tensor:
+    """Pictures at shares of each leg, leg by leg; `closed` where the last place is the first."""
     generator: Any = model.generator
     noise = first_noise(generator, [place.seed for place in places], _device(model))
     codes = _codes(model, [place.cls for place in places])
-    shares = torch.linspace(0, 1, steps, device=_device(model), dtype=_dtype(model))
-    by_styles = way == "line" and hasattr(generator, "styles") and hasattr(generator, "synthesis")
     with torch.no_grad():
-        styles = generator.styles(noise, codes) if by_styles else None
+        styles = generator.styles(noise, codes) if way != "sphere" and has_styles(generator) else None
+        curve = spline(styles, closed) if way == "spline" and styles is not None else None
         made = []
-        # The last of a leg is the first of the next, and is shown in both.
         for start, end in pairwise(range(len(places))):
             for share in torch.split(shares, CHUNK):
                 between = map_tensors(_mover(start, end, share, slerp if way == "sphere" else lerp), noise)
                 if styles is not None:
-                    pictures = generator.synthesis(lerp(styles[start], styles[end], share), between)
+                    there = lerp(styles[start], styles[end], share) if curve is None else curve(start, share)
+                    pictures = generator.synthesis(there, between)
                 else:
                     pictures = generator(between, _between(codes, start, end, share))
                 made.append(image.decode(pictures))
     return torch.cat(made)
+
+
+def spline(points: Tensor, closed: bool) -> Callable[[int, Tensor], Tensor]:
+    """The cubic spline through points [P, ...], one apart: from a leg's number and shares [S] of it to [S, ...].
+
+    Args:
+        closed: whether the last point is the first, which the curve then passes without a bend.
+    """
+    from scipy.interpolate import CubicSpline
+
+    ends = "periodic" if closed else "natural"
+    known = points.detach().cpu().double().numpy()
+    if closed:
+        known[-1] = known[0]
+    curve = CubicSpline(range(len(known)), known, bc_type=ends)
+
+    def at(leg: int, shares: Tensor) -> Tensor:
+        found = curve(leg + shares.cpu().double().numpy())
+        return torch.from_numpy(found).to(points.device, points.dtype)
+
+    return at
 
 
 def _mover(start: int, end: int, shares: Tensor, between: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
@@ -119,7 +182,7 @@ def style_mix(
         ValueError: the generator has no styles, or not so many.
     """
     generator: Any = model.generator
-    if not (hasattr(generator, "styles") and hasattr(generator, "synthesis")):
+    if not has_styles(generator):
         raise UsageError(
             f"--mix: the generator {model.spec.generator.use!r} of {model.name} has no styles; stylegan2 has"
         )

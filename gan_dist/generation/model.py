@@ -20,6 +20,7 @@ from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.prepare import prepare_or_load
 from gan_dist.errors import CheckpointError, DataError, UsageError
 from gan_dist.generation import exported_model
+from gan_dist.generation.chosen_weights import parse_weights, read_weights
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks
@@ -304,7 +305,8 @@ def load(
     Args:
         run: a `Run`, a run's id, a unique beginning of one, `last`, or a folder or URI.
         device: where the generator is to compute.
-        weights: "ema" for the moving average where there is one, "raw" for the trained weights.
+        weights: "ema" for the moving average where there is one, the first of several; "raw" for the trained weights;
+            "ema:0.10" for the average of that width, made of the run's snapshots where it is none of its averages.
         trust_code: whether a generator class of somebody else's (`module:Name` in the job) may be imported and run.
             Runs in the local index are the person's own, and need no word.
 
@@ -313,10 +315,11 @@ def load(
         NoSuchRun: there is no such run.
         CheckpointError: it has no whole checkpoint.
     """
-    if weights not in ("ema", "raw"):
-        raise UsageError(f"weights: {weights!r}; allowed: ema, raw")
+    sigma = parse_weights(weights)
     run = run if isinstance(run, RunFolder) else os.fspath(run)
     if isinstance(run, str) and exported_model.is_exported(run):
+        if sigma is not None:
+            raise UsageError(f"weights: {weights!r}: {run!r} is exported, with one set of weights; name the run")
         known = exported_model.read_exported(run)
         check_trust(foreign_code(known.spec, ["generator"]), str(run), "", trust_code)
         generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
@@ -333,9 +336,9 @@ def load(
     uri = stored.folder.uri
     run_uri = uri.rsplit("/", 2)[0]
     check_trust(foreign_code(spec, ["generator"]), uri, run_uri, trust_code)
-    name = "generator_ema" if weights == "ema" and stored.has("generator_ema.safetensors") else "generator"
-    generator, spec = _built(spec, facts, stored.tensors(name), name=name, run_uri=run_uri)
-    found = Model(generator=generator, spec=spec, facts=facts, seen=stored.seen, uri=uri, name=uri.split("/")[-3])
+    name, tensors, seen = read_weights(stored, spec, weights)
+    generator, spec = _built(spec, facts, tensors, name=name, run_uri=run_uri)
+    found = Model(generator=generator, spec=spec, facts=facts, seen=seen, uri=uri, name=uri.split("/")[-3])
     found.trusted = trust_code
     return found.to(device)
 

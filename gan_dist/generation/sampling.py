@@ -94,7 +94,7 @@ class SamplingPlan:
         return (
             found
             + ("-unk" if self.allow_unk else "")
-            + ("-raw" if self.weights == "raw" and model.spec.ema is not None else "")
+            + ("" if self.weights == "ema" or model.spec.ema is None else f"-{self.weights.replace(':', '')}")
         )
 
     def drawing_of(self, model: Model) -> AbstractContextManager[None]:

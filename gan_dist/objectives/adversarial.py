@@ -17,21 +17,41 @@ from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
 Loss = Callable[[Tensor], Tensor]
 
 
-class NonSaturating:
+class BestSamples:
+    """What losses have whose G learns from the generated samples that D takes for the most real alone."""
+
+    def __init__(self, top_k: float) -> None:
+        if not 0 < top_k <= 1:
+            raise ValueError(f"top_k must be in (0, 1], not {top_k}")
+        self.top_k = top_k
+
+    def ranks(self, phase: str) -> bool:
+        """Whether not all samples count."""
+        return phase == "G" and self.top_k < 1
+
+    def scores(self, nets: Nets, batch: Batch) -> Tensor:
+        """D's logits, of a patch discriminator their means."""
+        return batch.discriminate(nets, "fakes").logits.view(batch.n, -1).mean(1)
+
+
+class NonSaturating(BestSamples):
     """D: -log s(real) - log(1 - s(fake)); G: -log s(fake), s the logistic (Goodfellow et al. 2014, section 3).
 
     Args:
         d_steps: D steps for each G step, each on fresh data.
         label_smoothing: real labels become 1 - this (one-sided; Salimans et al. 2016, arXiv 1606.03498), in [0, 0.5).
+        top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
+            batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
     """
 
-    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0) -> None:
+    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0, top_k: float = 1.0) -> None:
+        super().__init__(top_k)
         self.phases = alternating_phases(d_steps)
         self.label_smoothing = _smoothing(label_smoothing)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         real = _log_loss_of_real(self.label_smoothing)
-        return adversarial_terms(phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake))
+        return adversarial_terms(phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake), top_k=self.top_k)
 
 
 class Minimax:
@@ -51,16 +71,19 @@ class Minimax:
         return adversarial_terms(phase, nets, batch, real, F.softplus, lambda fake: -F.softplus(fake))
 
 
-class LeastSquares:
+class LeastSquares(BestSamples):
     """D: ((real - 1)^2 + fake^2) / 2; G: (fake - 1)^2 / 2 (Mao et al. 2017, arXiv 1611.04076, equation 9).
 
     Args:
         d_steps: D steps for each G step, each on fresh data.
+        top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
+            batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
     """
 
     threshold: ClassVar[float | None] = 0.5
 
-    def __init__(self, *, d_steps: int = 1) -> None:
+    def __init__(self, *, d_steps: int = 1, top_k: float = 1.0) -> None:
+        super().__init__(top_k)
         self.phases = alternating_phases(d_steps)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -72,19 +95,23 @@ class LeastSquares:
             lambda fake: fake.square() / 2,
             lambda fake: (fake - 1).square() / 2,
             threshold=0.5,
+            top_k=self.top_k,
         )
 
 
-class Hinge:
+class Hinge(BestSamples):
     """D: max(0, 1 - real) + max(0, 1 + fake); G: -fake (Lim and Ye 2017, arXiv 1705.02894).
 
     Args:
         d_steps: D steps for each G step, each on fresh data.
         margin_noise: each 1 becomes a random number between 1 minus this and 1, for each logit anew; 0.2 in FastGAN's
             code (Liu et al. 2021, arXiv 2101.04775), in [0, 1].
+        top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
+            batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
     """
 
-    def __init__(self, *, d_steps: int = 1, margin_noise: float = 0.0) -> None:
+    def __init__(self, *, d_steps: int = 1, margin_noise: float = 0.0, top_k: float = 1.0) -> None:
+        super().__init__(top_k)
         if not 0 <= margin_noise <= 1:
             raise ValueError(f"margin_noise must be in [0, 1], not {margin_noise}")
         self.phases = alternating_phases(d_steps)
@@ -103,6 +130,7 @@ class Hinge:
             lambda real: F.relu(margin(real, "real") - real),
             lambda fake: F.relu(margin(fake, "fake") + fake),
             lambda fake: -fake,
+            top_k=self.top_k,
         )
 
 
@@ -125,13 +153,16 @@ def adversarial_terms(
     d_fake: Loss,
     g_fake: Loss,
     threshold: float = 0.0,
+    top_k: float = 1.0,
 ) -> dict[str, Term]:
     """The terms of a two-player loss from its three element-wise parts.
 
-    `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples).
+    `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples). G's loss is
+    a mean over the share `top_k` of the global batch whose places are the first.
     """
     if phase == "G":
-        return {"adversarial": mean_over(g_fake(batch.discriminate(nets, "fakes").logits))}
+        losses = g_fake(batch.discriminate(nets, "fakes").logits)
+        return {"adversarial": mean_over(losses) if batch.place is None else _of_best(losses, batch, top_k)}
     real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
     right = (real > threshold).float() + (fake < threshold).float()
     return {
@@ -140,6 +171,14 @@ def adversarial_terms(
         "fake_logits": watch(fake),
         "accuracy": watch(right / 2),
     }
+
+
+def _of_best(losses: Tensor, batch: Batch, top_k: float) -> Term:
+    """The mean over the best samples of the global batch."""
+    assert batch.place is not None
+    best = max(1, round(top_k * batch.whole))
+    chosen = (batch.place < best).to(losses.dtype).view(-1, *[1] * (losses.ndim - 1))
+    return Term((losses * chosen).sum(), losses.numel() * best / batch.whole)
 
 
 def _log_loss_of_real(smoothing: float) -> Loss:

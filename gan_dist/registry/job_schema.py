@@ -45,7 +45,6 @@ def job_schema() -> dict[str, Any]:
         "then": _reference("TextData"),
         "else": {"if": _of("pair"), "then": _reference("PairData"), "else": _reference("ImageData")},
     }
-    models["EmaSpec"].pop("required")
     return _root(_tidied(schema, models))
 
 

@@ -28,6 +28,7 @@ from gan_dist.runs.unpacking import open_zip
 FORMAT = 1
 OWN_CHECKSUM = "meta_checksum"
 NO_POSITION = (-1, -1)
+EMA = "generator_ema"
 
 
 DESCRIBED = ("ties", "checksums", "clock", "job", "data", "metrics")  # what every meta.json holds, each a mapping
@@ -246,6 +247,11 @@ def _is_described(checkpoint: Checkpoint) -> bool:
     except CheckpointError:
         return False
     return True
+
+
+def average_name(sigma: float | None) -> str:
+    """The name of a further average of the generator."""
+    return f"{EMA}_{sigma:g}"
 
 
 def name_of(seen: int, attempt: int) -> str:

@@ -10,8 +10,8 @@ from gan_dist.runs.storage import Folder
 
 # What a run's folder holds of ours.
 OURS = re.compile(
-    r"(request|job|status|lineage)\.json|scalars\.jsonl|trials\.jsonl|stop-.*|"
-    r"lease|logs|tensorboard|grids|checkpoints|code|metrics|ray|trials|results.*|sweep.*|events\.jsonl|.*\.part"
+    r"(request|job|status|lineage)\.json|scalars\.jsonl|trials\.jsonl|stop-.*|lease|logs|tensorboard|grids|"
+    r"checkpoints|snapshots|code|metrics|ray|trials|results.*|sweep.*|events\.jsonl|.*\.part"
 )
 
 

@@ -79,12 +79,12 @@ def _is_told_elsewhere(detail: ErrorDetails, keys: Keys, origins: Origins) -> bo
 
 
 def _written(origins: Origins, keys: Keys) -> tuple[Keys, Origin]:
-    """The keys as the file has them (a lone objective has no index), and where the last of them stands."""
+    """The keys as the file has them (a lone objective or average has no index), and where the last of them stands."""
     known: Keys = ()
     for position, part in enumerate(keys):
         if (*known, part) in origins:
             known = (*known, part)
-        elif not (part == 0 and known[-1:] == ("objective",)):
+        elif not (part == 0 and known[-1:] in (("objective",), ("ema",))):
             return (*known, *keys[position:]), origins.get(known, NOWHERE)
     return known, origins.get(known, NOWHERE)
 

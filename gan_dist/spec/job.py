@@ -16,6 +16,7 @@ from gan_dist.spec.fields import AutoOr, Section, Truth, Whole
 from gan_dist.spec.job_file import merge_values
 from gan_dist.spec.problems import show_value, suggestion
 from gan_dist.spec.sections import (
+    Averages,
     ComponentSpec,
     EmaSpec,
     EnvironmentSpec,
@@ -142,7 +143,9 @@ class JobSpec(Section):
         default=None, description="Changes of real and generated images before the discriminator; null for none."
     )
     optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="How weights are stepped.")
-    ema: EmaSpec | None = Field(default=None, description="Moving average of the generator's weights; null for none.")
+    ema: Averages = Field(
+        default=None, description="Moving average of the generator's weights, or a list of them; null for none."
+    )
     standing: StandingSpec | None = Field(
         default=None,
         description="Batch normalisation of G estimated anew for samples; null for training's running statistics.",
@@ -272,7 +275,7 @@ def _laid(stage: Any, job: Mapping[str, Any]) -> Any:
 def find_conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(key, message) of every impossible combination in plain values, which may have other faults."""
     found = [*_what_is_trained(job), *_sizes(job), *_stage_names(job), *_stage_networks(job)]
-    return [*found, *_frozen_networks(job)]
+    return [*found, *_frozen_networks(job), *_snapshots(job)]
 
 
 def _what_is_trained(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -321,6 +324,20 @@ def _frozen_networks(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in frozen if isinstance(frozen, Mapping) else ():
         if name not in known:
             yield f"freeze.{name}", f"the job has no network {name!r}{suggestion(str(name), known)}"
+
+
+def _snapshots(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    averages = job.get("ema")
+    listed = averages if isinstance(averages, list | tuple) else [averages]
+    if any(isinstance(one, Mapping) and one.get("sigma") is not None for one in listed):
+        return
+    for place, section in (("", job), *((f"stages.{number}.", one) for number, one in enumerate(_stages(job)))):
+        every = section.get("every")
+        if isinstance(every, Mapping) and every.get("snapshot") is not None:
+            yield (
+                f"{place}every.snapshot",
+                "keeps averages by sigma, and the job's ema has none; give ema: [{sigma: 0.05}, {sigma: 0.10}]",
+            )
 
 
 def _stage_networks(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

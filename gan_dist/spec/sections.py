@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
@@ -39,6 +41,7 @@ from gan_dist.spec.fields import (
 )
 from gan_dist.spec.job_file import merge_values
 from gan_dist.spec.paths import absolute_path
+from gan_dist.spec.power_average import exponent_of
 from gan_dist.spec.problems import show_value, suggestion
 from gan_dist.spec.schedules import (
     BoundedNumber,
@@ -74,11 +77,17 @@ HalfLife = Annotated[
 
 
 class EmaSpec(Section):
-    """A moving average of the generator's weights; samples and metrics then use it."""
+    """A moving average of the generator's weights, by `half_life` or by `sigma`; samples and metrics then use it."""
 
-    half_life: HalfLife = Field(
+    half_life: HalfLife | None = Field(
+        default=None,
         description="After how many samples a weight counts half; 0 follows at once; may be a schedule.",
         json_schema_extra={"unit": "samples"},
+    )
+    sigma: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="Width of the average as a part of the samples seen, at most 0.2887; 0.05 and 0.1 are usual.",
+        json_schema_extra={"unit": "fraction"},
     )
     ramp_up: Annotated[Number, Field(gt=0)] | None = Field(
         default=None,
@@ -90,6 +99,44 @@ class EmaSpec(Section):
         description="Until then the average is a copy of the weights.",
         json_schema_extra={"unit": "samples"},
     )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EmaSpec:
+        if (self.half_life is None) == (self.sigma is None):
+            raise ValueError("give either `half_life` or `sigma`, the width of the average")
+        if self.sigma is not None:
+            exponent_of(self.sigma)
+            if self.ramp_up is not None or self.start != Amount(0):
+                raise ValueError("ramp_up and start are for half_life; an average by sigma grows with the run")
+        return self
+
+
+def _one_or_more_averages(written: object) -> object:
+    return [written] if isinstance(written, Mapping | EmaSpec) else written
+
+
+def _told_apart(averages: tuple[EmaSpec, ...] | None) -> tuple[EmaSpec, ...] | None:
+    sigmas = [one.sigma for one in averages or ()]
+    if None in sigmas[1:]:
+        raise ValueError("of several averages only the first may have a half_life; others are told apart by sigma")
+    if len(set(sigmas)) < len(sigmas):
+        raise ValueError(f"sigmas must differ, not {', '.join(f'{one:g}' for one in sigmas if one is not None)}")
+    return averages
+
+
+def _one_as_mapping(averages: tuple[EmaSpec, ...] | None, info: SerializationInfo) -> Any:
+    """A lone average is written as a mapping, as people write it, so that `ema.half_life` names its key."""
+    chosen = {"by_alias": bool(info.by_alias), "exclude_defaults": info.exclude_defaults, "mode": info.mode}
+    dumped = [one.model_dump(**chosen) for one in averages or ()]  # type: ignore[arg-type]
+    return dumped[0] if len(dumped) == 1 else dumped or None
+
+
+Averages = Annotated[
+    Annotated[tuple[EmaSpec, ...], Field(min_length=1)] | None,
+    BeforeValidator(_one_or_more_averages, json_schema_input_type=EmaSpec | tuple[EmaSpec, ...] | None),
+    AfterValidator(_told_apart),
+    PlainSerializer(_one_as_mapping),
+]
 
 
 class StandingSpec(Section):
@@ -129,6 +176,11 @@ class EverySpec(Section):
     metrics: AmountField = Field(
         default=Amount(128_000),
         description="The job's `metrics`; the last time at the end.",
+        json_schema_extra={"unit": "samples"},
+    )
+    snapshot: AmountField | None = Field(
+        default=None,
+        description="Averages by sigma kept in float16, of which any width can be made afterwards; null for none.",
         json_schema_extra={"unit": "samples"},
     )
 

@@ -141,7 +141,7 @@ def bench_networks(
             "generator": {"use": "lstm", "hidden": 8},
             "discriminator": {"use": "textlstm", "hidden": 8} if per_token else judge,
         }
-    plain = {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "classify" in judges}
+    plain = {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "classes" if "classify" in judges else "none"}
     return {
         "generator": {"use": "stylegan2", "z": 4, "w": 4, "mapping": 1, "capacity": SIZE},
         "discriminator": {"use": "fastgan", "width": 4, "decoders": True} if "reconstructed" in judges else plain,

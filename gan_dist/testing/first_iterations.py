@@ -168,7 +168,7 @@ class Bench:
         modules = {name: copy.deepcopy(module) for name, module in self.networks.items()}
         stages = build_stages(self.spec, Clock(BATCH, SAMPLES), modules)
         nets = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
-        state = TrainState(nets=nets, settings=stages[0].settings, ema=None, stages=stages)
+        state = TrainState(nets=nets, settings=stages[0].settings, stages=stages)
         feed = BatchFactory(
             rows=self.rows,
             generator=nets["generator"],

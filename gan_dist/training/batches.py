@@ -57,7 +57,7 @@ class BatchFactory:
         encode: Encode,
     ) -> None:
         self.rows, self.generator, self.run = rows, generator, run
-        self.seed, self.dtype, self.encode = seed, dtype, encode
+        self.seed, self.batch, self.dtype, self.encode = seed, batch, dtype, encode
         self.lane = lane_size(batch)
         self.lanes = lanes_of_rank(batch, run.rank, run.world)
         self.micro_batch = micro_batch
@@ -109,7 +109,8 @@ class BatchFactory:
         n = sum(map(len, lanes))
         generator: Any = self.generator.module
         noise = generator.draw(n, rng("noise"))
-        return Batch(n, real, cond, noise, rng, _Maker(self.generator, "generator" in train))
+        maker = _Maker(self.generator, "generator" in train)
+        return Batch(n, real, cond, noise, rng, maker, whole=self.batch)
 
     def _real(self, positions: NDArray[np.int64], rng: Callable[[str], Rng]) -> tuple[Tensor, Tensor | None]:
         began = time.perf_counter()

@@ -82,6 +82,8 @@ class RunCallbacks:
                 self.journal.hyper_parameters(self._shown(), self._expected(state))
                 if (real := self.grids.real()) is not None:
                     self.journal.sheet("real", real, 0)
+            if any(stage.cadence.snapshot for stage in state.stages):
+                self.folder.snapshots(self.spec).forget_after(state.seen)
         if state.seen == 0:
             self.grid(state)
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
@@ -108,6 +110,9 @@ class RunCallbacks:
                 self.grid(state)
         if is_due(before, seen, cadence.report) or seen in (self._measured_seen, self._drawn_seen):
             self.report(state, stage)
+        if cadence.snapshot is not None and (is_due(before, seen, cadence.snapshot) or ended):
+            with self._aside():
+                self.keep_averages(state)
         if saves:
             with self._aside():
                 self.save(state)
@@ -229,6 +234,13 @@ class RunCallbacks:
             shown, self.diversity = self.grids.draw(generator)
             path = self.journal.sheet("samples", shown, state.seen)
             self.run.emit({"event": "grid", "path": path, "seen": state.seen})
+
+    def keep_averages(self, state: TrainState) -> None:
+        """Store the averages by sigma beside the checkpoints."""
+        averages = state.snapshot(self.run)
+        if self.run.rank == 0:
+            names = frozenset(name for name, _ in state.module("generator").named_parameters())
+            self.folder.snapshots(self.spec).write(state.seen, averages, names)
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, then drop those that need not stay."""

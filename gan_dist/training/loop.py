@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from gan_dist.contracts import Nets, Phase
+from gan_dist.contracts import Batch, Nets, Phase
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import TrainingDiverged
 from gan_dist.training.batches import BatchFactory, StepKey
@@ -103,7 +103,11 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> di
     trained = [it.state.nets[name] for name in phase.train]
     shares: dict[str, Tensor] = {}
     wanted = stage.wants_means(phase, moment.seen)
-    for number, batch in enumerate(it.feed.draw(moment, phase.real, phase.train)):
+    batches: Iterable[Batch] = it.feed.draw(moment, phase.real, phase.train)
+    if stage.ranking(phase) is not None:
+        batches = list(batches)
+        stage.rank(phase, it.nets, batches, it.run.gather)
+    for number, batch in enumerate(batches):
         last = number == micros - 1
         it.feed.reseed(moment, number)
         with it.run.sync(trained, when=last):

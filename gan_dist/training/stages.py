@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
@@ -17,6 +19,8 @@ from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Clock, Schedule, Scheduled
 from gan_dist.spec.sections import OptimizerSettings
 from gan_dist.training.optimizers import check_stages
+
+Gather = Callable[[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Cadence:
     grid: int
     checkpoint: int
     metrics: int
+    snapshot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,9 @@ class Stage:
             nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, batch)})
         batch.threshold = threshold_of(one.objective for one in self.objectives)
         batch.differentiated = frozenset(w for lazy in due for w in getattr(lazy.penalty, "differentiates", ()))
+        for lazy in due:
+            if hasattr(lazy.penalty, "prepare"):
+                lazy.penalty.prepare(nets, batch)
         found = []
         for weighted in self.objectives:
             if phase.name not in (own.name for own in weighted.objective.phases):
@@ -150,6 +158,37 @@ class Stage:
         if self.augment is not None and hasattr(self.augment, "terms") and watches_augment(phase):
             for name, term in self.augment.terms(nets, batch).items():
                 found.append(LossPart(f"augment/{name}", term, 1.0))
+        return found
+
+    def rank(self, phase: Phase, nets: Nets, batches: list[Batch], gather: Gather) -> None:
+        """Tell the micro-batches of a phase their samples' places in the global batch, as an objective scores them.
+
+        Args:
+            gather: a tensor of each worker, all of one shape, in rank order.
+        """
+        ranking = self.ranking(phase)
+        assert ranking is not None
+        with unmoved(net.module for net in nets.by_name.values()), torch.no_grad():
+            scores = [self._scores(ranking, nets, batch) for batch in batches]
+        mine = torch.cat(scores)
+        # Workers may have shares of different sizes; what is missing scores less than all.
+        room = mine.new_full((batches[0].whole - len(mine),), -torch.inf)
+        everyone = torch.cat(gather(torch.cat([mine, room])))
+        for batch, own in zip(batches, scores, strict=True):
+            batch.place = (everyone > own[:, None]).sum(1)
+
+    def ranking(self, phase: Phase) -> Any:
+        """The objective that wants the samples of this phase ranked; None where there is none."""
+        found: list[Any] = [one.objective for one in self.objectives if hasattr(one.objective, "ranks")]
+        return next((one for one in found if one.ranks(phase.name)), None)
+
+    def _scores(self, ranking: Any, nets: Nets, batch: Batch) -> Tensor:
+        """Of a copy of the batch, whose samples carry no graph."""
+        fakes = nets.G(batch.noise, batch.cond)
+        copy = replace(batch, make_fakes=lambda batch: fakes, _fakes=None, _outputs={}, _passes={})
+        if self.augment is not None:
+            nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, copy)})
+        found: Tensor = ranking.scores(nets, copy)
         return found
 
     def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:
@@ -190,6 +229,15 @@ class Stage:
         asked += [lazy.penalty for lazy in self.due(phase, seen)]
         asked += [self.augment] if watches_augment(phase) else []
         return any(hasattr(one, "after_step") for one in asked)
+
+
+@contextmanager
+def unmoved(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """What passes through modules inside leaves their buffers, such as moving statistics, as they were."""
+    kept = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    yield
+    for buffer, before in kept:
+        buffer.copy_(before)
 
 
 def _under(prefix: str, means: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -287,7 +335,11 @@ def _stage(
         label = other.use.rpartition(":")[2]
         penalties.append(LazyPenalty(label, penalty, other.every))
         driven += _driven(label, penalty, other.args)
-    cadence = Cadence(*(clock.samples(getattr(plan.every, name)) for name in CADENCES))
+    kept = plan.every.snapshot
+    cadence = Cadence(
+        **{name: clock.samples(getattr(plan.every, name)) for name in CADENCES},
+        snapshot=None if kept is None else clock.samples(kept),
+    )
     return Stage(
         name=plan.name or " + ".join(weighted.label for weighted in objectives),
         begins=begins,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Nets
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
-from gan_dist.runs.checkpoint import Checkpoint, load_weights
+from gan_dist.runs.checkpoint import EMA, Checkpoint, average_name, load_weights
 from gan_dist.spec.amounts import Amount
+from gan_dist.spec.power_average import exponent_of, kept_share
 from gan_dist.spec.schedules import Clock
 from gan_dist.spec.sections import EmaSpec, OptimizerSettings
 from gan_dist.training.optimizers import build_optimizer
@@ -27,6 +28,7 @@ class TrainState:
         seen: samples seen; the one clock.
         reals_drawn: samples of data drawn; the position in the data.
         nets: networks by name, as objectives call them.
+        averages: of the generator; samples and metrics are of the first.
         standing: sets the batch statistics of a generator that samples are made with; None keeps training's.
     """
 
@@ -35,11 +37,11 @@ class TrainState:
         *,
         nets: Mapping[str, WrappedNetwork],
         settings: Mapping[str, OptimizerSettings],
-        ema: Ema | None,
+        averages: Sequence[Ema] = (),
         stages: list[Stage],
         standing: Callable[[nn.Module], None] | None = None,
     ) -> None:
-        self.nets, self.ema, self.stages, self.standing = dict(nets), ema, stages, standing
+        self.nets, self.averages, self.stages, self.standing = dict(nets), tuple(averages), stages, standing
         self.trainable = {
             name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
         }
@@ -47,6 +49,7 @@ class TrainState:
             name: [part for part in net.module.modules() if hasattr(part, "before_step")]
             for name, net in self.nets.items()
         }
+        self.settling = {name: _settling(net.module) for name, net in self.nets.items()}
         self.optimizers = {
             name: build_optimizer(settings[name], parameters)
             for name, parameters in self.trainable.items()
@@ -104,7 +107,8 @@ class TrainState:
         return stage.clock.value(settings.lr, elapsed) * warm
 
     def step(self, names: tuple[str, ...], stage: Stage) -> dict[str, Tensor]:
-        """Clip, step and clear the gradients of these networks; their gradient norms before clipping."""
+        """Clip, step and clear the gradients of these networks, and tell the parts of them that want to know; their
+        gradient norms before clipping."""
         norms = {}
         for name in names:
             gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
@@ -116,17 +120,19 @@ class TrainState:
             optimizer.drive(lr, stage.driven_settings(name, self.seen))
             optimizer.step()
             optimizer.zero_grad()
+            for part in self.settling[name]:
+                part.after_step()
         return norms
 
     def update_ema(self) -> None:
-        if self.ema is not None:
-            self.ema.update(self.seen)
+        for average in self.averages:
+            average.update(self.seen)
 
     def published(self, run: WorkerRuntime) -> nn.Module:
         """The generator that samples are made with, in evaluation mode: the average where there is one, with
         buffers averaged over workers and the job's standing statistics. Every worker must call this; training is not
         touched."""
-        return self._for_samples(self.ema.module if self.ema is not None else self._copy(), run)
+        return self._for_samples(self.averages[0].module if self.averages else self._copy(), run)
 
     def _copy(self) -> nn.Module:
         return copy.deepcopy(self.module("generator"))
@@ -144,14 +150,22 @@ class TrainState:
             networks[name] = {**net.module.state_dict(), **averaged_buffers(net.module, run)}
         if self.standing is not None:
             networks["generator"] |= _floating_buffers(self._for_samples(self._copy(), run))
-        if self.ema is not None:
-            networks["generator_ema"] = dict(self.published(run).state_dict())
+        for average in self.averages:
+            networks[average.name] = dict(self._for_samples(average.module, run).state_dict())
         training = {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "objectives": {key: _plain_state(value) for key, value in self._own_state().items()},
             "buffers": {name: _buffers_of_all(net.module, run) for name, net in self.nets.items()},
         }
         return networks, training
+
+    def snapshot(self, run: WorkerRuntime) -> dict[float, dict[str, Tensor]]:
+        """The averages by sigma, as samples are made with them. Every worker must call this."""
+        return {
+            average.spec.sigma: dict(self._for_samples(average.module, run).state_dict())
+            for average in self.averages
+            if average.spec.sigma is not None
+        }
 
     def clock(self) -> dict[str, int]:
         return {"seen": self.seen, "reals_drawn": self.reals_drawn}
@@ -166,9 +180,9 @@ class TrainState:
         for name, net in self.nets.items():
             load_weights(net.module, checkpoint.tensors(name), name)
             _set_buffers(net.module, training["buffers"][name], run)
-        if self.ema is not None:
-            name = "generator_ema" if checkpoint.has("generator_ema.safetensors") else "generator"
-            load_weights(self.ema.module, checkpoint.tensors(name), name)
+        for average in self.averages:
+            name = average.name if checkpoint.has(f"{average.name}.safetensors") else "generator"
+            load_weights(average.module, checkpoint.tensors(name), name)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(training["optimizers"][name])
         self.seen, self.reals_drawn = (checkpoint.meta["clock"][name] for name in ("seen", "reals_drawn"))
@@ -188,6 +202,12 @@ class TrainState:
                 own = lazy.penalty.state() if hasattr(lazy.penalty, "state") else {}
                 found.update({f"{number}.penalty.{lazy.label}.{name}": value for name, value in own.items()})
         return found
+
+
+def _settling(module: nn.Module) -> list[Any]:
+    """The parts of a network that have an `after_step` and a weight of their own that is trained."""
+    found: list[Any] = [part for part in module.modules() if hasattr(part, "after_step")]
+    return [part for part in found if any(one.requires_grad for one in part.parameters(recurse=False))]
 
 
 def averaged_buffers(module: nn.Module, run: WorkerRuntime) -> dict[str, Tensor]:
@@ -241,15 +261,20 @@ def _set_state(value: Tensor | nn.Module, stored: Any) -> None:
 
 
 class Ema:
-    """The moving average of the generator's weights, by half-life in samples (Karras et al. 2020, arXiv 2006.06676).
+    """A moving average of the generator's weights: a second generator whose weights follow those of the first.
 
-    A second generator whose weights follow the first: w_ema = b w_ema + (1 - b) w, b = 0.5^(batch/half-life).
+    w_ema = b w_ema + (1 - b) w; by half-life in samples b = 0.5^(batch/half-life) (Karras et al. 2020, arXiv
+    2006.06676), by width b = (1 - batch/seen)^(exponent + 1) (see `spec.power_average`).
 
     Buffers are not averaged over time; whoever uses `module` sets them (see `state.TrainState.published`).
+
+    Args:
+        name: under which it is stored.
     """
 
-    def __init__(self, spec: EmaSpec, generator: nn.Module, clock: Clock) -> None:
-        self.spec, self.clock = spec, clock
+    def __init__(self, spec: EmaSpec, generator: nn.Module, clock: Clock, name: str = EMA) -> None:
+        self.spec, self.clock, self.name = spec, clock, name
+        self.exponent = None if spec.sigma is None else exponent_of(spec.sigma)
         self.module = copy.deepcopy(generator).eval().requires_grad_(False)
         # Looked for once: walking through a network's modules takes longer than averaging a small one.
         self._average: list[Tensor] = list(self.module.parameters())
@@ -257,9 +282,12 @@ class Ema:
 
     def beta(self, seen: int) -> float:
         """How much of the average stays at the iteration that ends at `seen`."""
+        if self.exponent is not None:
+            return kept_share(self.exponent, self.clock.batch, seen)
         if seen <= self.clock.samples(self.spec.start):
             return 0.0
         half = self.spec.half_life
+        assert half is not None
         samples = self.clock.samples(half) if isinstance(half, Amount) else self.clock.value(half, seen)
         if self.spec.ramp_up is not None:
             samples = min(samples, self.spec.ramp_up * seen)
@@ -269,3 +297,11 @@ class Ema:
     def update(self, seen: int) -> None:
         """Follow the generator in the iteration that ends at `seen`."""
         torch._foreach_lerp_(self._average, self._followed, 1 - self.beta(seen))
+
+
+def build_averages(specs: Sequence[EmaSpec] | None, generator: nn.Module, clock: Clock) -> list[Ema]:
+    """The averages of a job, the first under the name that samples are made by."""
+    return [
+        Ema(spec, generator, clock, EMA if place == 0 else average_name(spec.sigma))
+        for place, spec in enumerate(specs or ())
+    ]

@@ -22,7 +22,7 @@ from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
-from gan_dist.runs.checkpoint import Checkpoint, load_weights
+from gan_dist.runs.checkpoint import EMA, Checkpoint, load_weights
 from gan_dist.runs.request import TRAINING, InitialWeights, made_otherwise
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
@@ -34,7 +34,7 @@ from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.loop import train
 from gan_dist.training.run_logger import Stats
 from gan_dist.training.stages import build_stages
-from gan_dist.training.state import Ema, TrainState
+from gan_dist.training.state import TrainState, build_averages
 from gan_dist.training.transfer import SourceNetwork, transfer
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def train_run(
     autocast, dtype = _numbers(spec.precision, run.device)
     modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
     stages = build_stages(spec, clock, modules)
-    ema = Ema(spec.ema, modules["generator"], clock) if spec.ema else None
+    averages = build_averages(spec.ema, modules["generator"], clock)
     nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
     standing = _standing(spec, rows, run.device)
-    state = TrainState(nets=nets, settings=stages[0].settings, ema=ema, stages=stages, standing=standing)
+    state = TrainState(nets=nets, settings=stages[0].settings, averages=averages, stages=stages, standing=standing)
     _restore(state, spec=spec, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
@@ -182,9 +182,9 @@ def _transfer(
         told = _take(net.module, name, source, built.get(name), facts) if there else None
         if told is not None:
             _warn(run, f"--from: {name}: {told}")
-    if state.ema is not None and start_from.takes("generator"):
-        name = "generator_ema" if source.has("generator_ema.safetensors") else "generator"
-        _take(state.ema.module, name, source, built.get("generator"), facts)
+    for average in state.averages if start_from.takes("generator") else ():
+        name = EMA if source.has(f"{EMA}.safetensors") else "generator"
+        _take(average.module, name, source, built.get("generator"), facts)
 
 
 def _source_networks(source: Checkpoint, spec: JobSpec) -> dict[str, nn.Module]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gan_dist.data.facts import DataFacts, ImageFacts
 from gan_dist.networks.image.sngan import ClassBatchNorm
+from gan_dist.networks.layers.magnitude import ClassVectors
 
 SHOWN = 6
 
@@ -170,7 +171,7 @@ class _Reshape:
 
     def _class_dim(self, name: str, found: Tensor) -> int | None:
         """Along which dimension a weight has a class each; None for others."""
-        if isinstance(self._module(self.own, name), ClassBatchNorm):
+        if isinstance(self._module(self.own, name), ClassBatchNorm | ClassVectors):
             return 0
         return 1 if "embed" in name.split(".") and found.ndim == 2 else None
 

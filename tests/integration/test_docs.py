@@ -49,7 +49,20 @@ from tests.helpers import ROOT
 DOCS = ROOT / "gan_dist" / "docs"
 README = ROOT / "README.md"
 TOPICS = (
-    *("cluster", "compare", "data", "errors", "gpu", "job", "metrics", "networks", "notebook", "own", "python"),
+    *(
+        "cluster",
+        "compare",
+        "data",
+        "errors",
+        "gpu",
+        "job",
+        "latents",
+        "metrics",
+        "networks",
+        "notebook",
+        "own",
+        "python",
+    ),
     *("resume", "results", "security", "start", "sweeps", "tensorboard", "text"),
 )
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -259,9 +272,11 @@ def test_commands_and_options_in_the_documentation_exist() -> None:
         if words[0].startswith("-"):
             continue
         command = group.commands.get(words[0])  # type: ignore[attr-defined]
+        if len(words) > 1 and words[1] in getattr(command, "commands", {}):
+            command = command.commands[words[1]]
         options = {name for param in command.params for name in param.opts} if command else set()
         known = options | {"--help", "-h"}
-        if command is None or any(word.startswith("-") and word.split("=")[0] not in known for word in words[1:]):
+        if command is None or any(re.match(r"-\D", word) and word.split("=")[0] not in known for word in words[1:]):
             wrong.append((page, line))
     assert wrong == []
 

@@ -34,6 +34,8 @@ def job(**changes: Any) -> dict[str, Any]:
 MLP = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "mlp", "hidden": 16}}
 SMALL_R3GAN = {"use": "r3gan", "width": 8, "group": 4, "blocks": 1}
 R3GAN = {"generator": {**SMALL_R3GAN, "z": 8}, "discriminator": SMALL_R3GAN}
+SMALL_R3GAN2 = {"use": "r3gan2", "width": 8, "group": 4, "blocks": 1}
+R3GAN2 = {"generator": {**SMALL_R3GAN2, "z": 8}, "discriminator": SMALL_R3GAN2}
 SNGAN = {"generator": {"use": "mlp", "hidden": 16}, "discriminator": {"use": "sngan", "width": 2}}
 STYLED = {"use": "stylegan2", "mapping": 1, "capacity": 64, "most": 8}
 STYLEGAN2 = {"generator": {**STYLED, "z": 8, "w": 8}, "discriminator": STYLED}
@@ -62,6 +64,13 @@ CASES |= {
     "cut weights": job(**MLP, objective={"use": "wasserstein", "clip": 0.03}),
     "r3gan": job(**R3GAN, objective={"use": "relativistic"}, penalties=[R1, {"use": "r2"}], micro_batch=4),
     "r3gan, conditional": job(**R3GAN, data={"source": "digits", "size": 16, "labels": "source"}),
+    "r3gan2": job(
+        **R3GAN2,
+        data={"source": "digits", "size": 16, "labels": "source"},
+        objective={"use": "relativistic"},
+        penalties=[R1, {"use": "r2"}],
+        micro_batch=4,
+    ),
     "spectral norm": job(**SNGAN, objective={"use": "hinge", "d_steps": 2}, penalties=[R1], micro_batch=4),
     "diffaugment": job(**MLP, augment={"use": "diffaugment"}, penalties=[R1], micro_batch=4),
     "ada": job(**MLP, augment={"use": "ada", "p": 0.5, "cutout": 1.0}, penalties=[{"use": "wgan_gp"}]),
@@ -95,11 +104,53 @@ VAE = {
 CASES["auxiliary classifier"] = job(
     generator={"use": "mlp", "hidden": 16},
     data={"source": "digits", "size": 16, "labels": "source"},
-    discriminator={"use": "dcgan", "width": 2, "norm": "none", "auxiliary": True},
+    discriminator={"use": "dcgan", "width": 2, "norm": "none", "auxiliary": "classes"},
     objective=[{"use": "hinge"}, {"use": "auxiliary_classifier"}],
     micro_batch=4,
 )
+CASES["discriminative classifier"] = job(
+    generator={"use": "mlp", "hidden": 16},
+    data={"source": "digits", "size": 16, "labels": "source"},
+    discriminator={"use": "sngan", "width": 2, "auxiliary": "real_fake"},
+    objective=[{"use": "hinge"}, {"use": "discriminative_classifier"}, {"use": "mode_seeking", "weight": 0.1}],
+    micro_batch=4,
+)
+CASES["apa, approximate penalties"] = job(
+    **MLP,
+    objective=[{"use": "non_saturating"}, {"use": "zcr"}],
+    augment={"use": "diffaugment"},
+    penalties=[{"use": "apa", "p": 0.5, "ramp": 200}, {"use": "approximate_r1"}, {"use": "approximate_r2"}],
+    micro_batch=4,
+    until="9 steps",
+)
+CASES["top-k"] = job(
+    **MLP,
+    objective={"use": "hinge", "top_k": {"linear": {"from": 1, "to": 0.4, "over": 40}}},
+    augment={"use": "diffaugment"},
+    micro_batch=4,
+    until="4 steps",
+)
 CASES["vae"] = job(**VAE, micro_batch=4)
+SMALL_GAT = {"use": "gat", "hidden": 16, "depth": 4, "heads": 2}
+CASES["gat"] = job(
+    generator={**SMALL_GAT, "z": 4},
+    discriminator=SMALL_GAT,
+    data={"source": "digits", "size": 8, "labels": "source"},
+    objective={"use": "multi_level"},
+    optimizer={"lr": 1e-3, "eps": 1e-6},
+    augment={"use": "diffaugment", "policy": ["translation", "cutout"]},
+    micro_batch=4,
+)
+# The gradient of the keys' bias is rounding, as softmax knows only differences.
+CASES["flow matching"] = job(
+    generator={"use": "flow", "width": 8, "steps": 1},
+    discriminator=None,
+    data={"source": "digits", "size": 8, "labels": "source"},
+    objective={"use": "flow_matching"},
+    optimizer={"lr": 1e-2, "eps": 1e-6},
+    ema=[{"sigma": 0.05}, {"sigma": 0.1}],
+    micro_batch=4,
+)
 # The gradient of a bias before a normalisation is rounding, of which Adam makes whole steps where eps is as small.
 CASES["pix2pix"] = job(**PIX2PIX, penalties=[R1], micro_batch=4, optimizer={"lr": 1e-2, "eps": 1e-6})
 

@@ -65,7 +65,7 @@ def test_perceptual_leaves_random_numbers_alone_and_says_which_weights_it_wants(
 
 def test_the_classifier_learns_from_both_and_teaches_the_generator() -> None:
     torch.manual_seed(0)
-    judge = dcgan.Discriminator(size=16, channels=1, classes=3, width=2, norm="none", auxiliary=True)
+    judge = dcgan.Discriminator(size=16, channels=1, classes=3, width=2, norm="none", auxiliary="classes")
     nets = nets_of(discriminator=judge)
     real, fakes, cond = torch.rand(4, 1, 16, 16), torch.rand(4, 1, 16, 16), torch.tensor([0, 1, 2, 1])
     objective = AuxiliaryClassifier()
@@ -83,7 +83,7 @@ def problems(**changes: Any) -> list[str]:
         **{
             "data": {"source": "digits", "size": 16, "labels": "source"},
             "generator": {"use": "dcgan", "width": 2, "z": 4},
-            "discriminator": {"use": "dcgan", "width": 2, "auxiliary": True},
+            "discriminator": {"use": "dcgan", "width": 2, "auxiliary": "classes"},
             "objective": [{"use": "hinge"}, {"use": "auxiliary_classifier"}],
             **changes,
         }
@@ -98,7 +98,7 @@ def test_what_the_classifier_needs_is_said_in_preflight() -> None:
         f"{label}: there are no classes to tell apart; set data.labels"
     ]
     assert problems(discriminator={"use": "dcgan", "width": 2}) == [
-        f"{label}: the discriminator has no classifier; give it `auxiliary: true`"
+        f"{label}: the discriminator says nothing of them; give it `auxiliary: classes`"
     ]
     mlp = {"use": "mlp", "hidden": 8}
     assert problems(discriminator=mlp) == [f"{label} needs a discriminator with classify, as dcgan has it"]

@@ -64,7 +64,7 @@ def test_what_can_be_made_is_let_through(size: Any) -> None:
         pictures = [
             name for name in names if "size" in {one.name for one in read_signature(ALIASES["generator"][name]).params}
         ]
-        assert len(pictures) == 9
+        assert len(pictures) == 11
         for name in pictures:
             modality = {"modality": "pair"} if name == "pix2pix" else {}
             assert told(size, name, name, data=modality) == []

@@ -101,7 +101,7 @@ def test_what_a_job_means(here: Path) -> None:
     assert spec.penalties[0].args == {"gamma": 1}
     assert spec.resources.workers == WorkerRange(min=2, max=8)
     assert spec.ema is not None
-    assert spec.ema.half_life == Schedule("cosine", 0, 500_000, Amount(2_000_000))
+    assert spec.ema[0].half_life == Schedule("cosine", 0, 500_000, Amount(2_000_000))
     assert spec.optimizer.settings("discriminator").lr == 1e-4
     assert spec.optimizer.settings("generator").lr == Schedule("cosine", 2e-4, 5e-5, Amount(2_000_000))
 

@@ -10,6 +10,7 @@ from gan_dist.spec.amounts import Amount
 from gan_dist.spec.schedules import BoundedNumber, Schedule, is_schedule, parse_schedule
 
 RAMP = {"from": 2e-4, "to": 5e-5, "over": "2M"}
+BRIDGE = {"from": 1e-2, "to": 4e-3, "over": "190M", "after": "1G", "steepness": 5}
 PAIRS = "piecewise: must be a list of [at, value] pairs, such as [[0, 1e-3], [1M, 1e-4]]"
 
 
@@ -20,11 +21,20 @@ def test_ramp_and_points() -> None:
     steps = parse_schedule({"piecewise": [[0, 1e-3], ["1M", 1e-4]]})
     assert steps == Schedule("piecewise", points=((Amount(0), 1e-3), (Amount(1_000_000), 1e-4)))
     assert steps.values == (1e-3, 1e-4)
+    pieces = parse_schedule({"piecewise": [[0, {"cosine": RAMP}], ["2M", {"inverse_root": {"from": 1, "after": 9}}]]})
+    assert pieces.values == (2e-4, 5e-5, 1, 0)
 
 
 @pytest.mark.parametrize(
     "written",
-    [{"cosine": RAMP}, {"linear": RAMP}, {"exponential": RAMP}, {"piecewise": [[0, 1], ["3 epochs", 2.5]]}],
+    [
+        {"cosine": RAMP},
+        {"linear": RAMP},
+        {"exponential": RAMP},
+        {"piecewise": [[0, 1], ["3 epochs", 2.5]]},
+        {"inverse_root": {"from": 1e-2, "after": "512k"}},
+        {"piecewise": [[0, {"linear": RAMP}], ["10M", {"bridge": BRIDGE}], ["200M", 3]]},
+    ],
 )
 def test_plain_gives_back_the_schedule(written: dict[str, Any]) -> None:
     assert parse_schedule(parse_schedule(written).plain()) == parse_schedule(written)
@@ -34,8 +44,8 @@ def test_plain_gives_back_the_schedule(written: dict[str, Any]) -> None:
     ("written", "message"),
     [
         ({"cosin": RAMP}, "unknown schedule 'cosin'; did you mean 'cosine'? "
-                          "(allowed: cosine, linear, exponential, piecewise)"),
-        ({}, "{} is no schedule; give exactly one of cosine, linear, exponential, piecewise"),
+                          "(allowed: cosine, linear, exponential, bridge, inverse_root, piecewise)"),
+        ({}, "{} is no schedule; give exactly one of cosine, linear, exponential, bridge, inverse_root, piecewise"),
         ({"linear": {**RAMP, "too": 1}}, "linear.too: unknown key; did you mean 'to'? "
                                          "(allowed: from, over, to)"),
         ({"linear": {"from": 1}}, "linear: missing to, over (needs from, to, over)"),
@@ -46,6 +56,14 @@ def test_plain_gives_back_the_schedule(written: dict[str, Any]) -> None:
          "unknown unit 'weeks' in '2 weeks' (allowed: k, M, G, samples, epochs, steps)"),
         ({"exponential": {**RAMP, "to": 0}},
          "exponential: from and to must be more than 0, not 0.0002 and 0"),
+        ({"inverse_root": {"from": 1, "to": 2}}, "inverse_root.to: unknown key (allowed: after, from)"),
+        ({"inverse_root": 3}, "inverse_root: 3 must be a mapping {from: A, after: AMOUNT}"),
+        ({"bridge": {**BRIDGE, "steepness": 0.5}},
+         "bridge: from must be more than to, and steepness more than 1, not 0.01, 0.004 and 0.5"),
+        ({"bridge": {**BRIDGE, "to": 1}},
+         "bridge: from must be more than to, and steepness more than 1, not 0.01, 1 and 5"),
+        ({"piecewise": [[0, {"piecewise": [[0, 1]]}]]},
+         "piecewise: a value is a number or another kind of schedule; write its points in this list"),
         ({"piecewise": []}, f"{PAIRS}, not []"),
         ({"piecewise": [[0, 1], 5]}, f"{PAIRS}; 5 is no pair"),
         ({"piecewise": [[10, 1]]}, "piecewise: the first point must be at 0, not 10"),

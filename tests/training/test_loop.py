@@ -35,7 +35,7 @@ def ready(spec: JobSpec, micro: int | None = None) -> Iteration:
     modules = {name: module.double() for name, module in build_networks(spec, rows.facts).items()}
     stages = build_stages(spec, clock, modules)
     nets = {name: run.wire(module, False, torch.enable_grad) for name, module in modules.items()}
-    state = TrainState(nets=nets, settings=stages[0].settings, ema=None, stages=stages)
+    state = TrainState(nets=nets, settings=stages[0].settings, stages=stages)
     state.enter(stages[0])
     feed = BatchFactory(
         rows=rows,
@@ -116,10 +116,10 @@ def test_only_the_networks_of_a_phase_get_gradients(row: int, trained: str, othe
 def test_frozen_parameters_stay_frozen() -> None:
     it = ready(small())
     first = next(it.state.module("generator").parameters())
-    state = TrainState(nets=it.state.nets, settings=it.state.stages[0].settings, ema=None, stages=it.state.stages)
+    state = TrainState(nets=it.state.nets, settings=it.state.stages[0].settings, stages=it.state.stages)
     assert id(first) in {id(p) for p in state.trainable["generator"]}
     first.requires_grad_(False)
-    state = TrainState(nets=it.state.nets, settings=it.state.stages[0].settings, ema=None, stages=it.state.stages)
+    state = TrainState(nets=it.state.nets, settings=it.state.stages[0].settings, stages=it.state.stages)
     with state.training(("generator",)):
         assert not first.requires_grad
 

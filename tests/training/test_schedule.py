@@ -43,6 +43,36 @@ def test_piecewise_holds_each_value_until_the_next_point() -> None:
     assert [value(steps, elapsed) for elapsed in (0, 99, 100, 999, 1000, 10**9)] == [3, 3, 2, 2, 0.5, 0.5]
 
 
+def test_the_inverse_root_falls_for_ever() -> None:
+    root = {"inverse_root": {"from": 6.0, "after": 1000}}
+    assert [value(root, 1000 * times) for times in (0, 1, 3, 8)] == pytest.approx([6, 6 / 2**0.5, 3, 2], rel=1e-12)
+
+
+def test_a_piece_may_be_a_schedule_from_its_point_on() -> None:
+    """R3GAN2's learning rates: from 512k samples on 1/sqrt(n / 512k); half a cosine, then 1/sqrt(1 + (n - 20) / 20)."""
+    held = {"piecewise": [[0, 1e-2], ["512k", {"inverse_root": {"from": 1e-2, "after": "512k"}}]]}
+    assert value(held, 4 * 512_000) == pytest.approx(5e-3, rel=1e-12)
+    tail = {"inverse_root": {"from": 2.0, "after": 1000}}
+    pieces = {"piecewise": [[0, ramp("cosine")], [1000, tail]]}
+    assert [value(pieces, at) for at in (0, 500, 1000, 4000)] == pytest.approx([8, 5, 2, 1], rel=1e-12)
+
+
+@pytest.mark.parametrize("steepness", [3.0, 5.0, 8.0])
+def test_a_bridge_joins_what_follows_without_a_bend(steepness: float) -> None:
+    over, after, start, end = 190_000, 1_000_000, 1e-2, 4e-3
+    bridge = {"bridge": {"from": start, "to": end, "over": over, "after": after, "steepness": steepness}}
+    pieces = {"piecewise": [[0, bridge], [over, {"inverse_root": {"from": end, "after": after}}]]}
+    assert value(pieces, 0) == start and value(pieces, over) == end
+    before, at, behind = (value(pieces, over + step) for step in (-10, 0, 10))
+    assert at - before == pytest.approx(behind - at, rel=1e-3) and at - before == pytest.approx(
+        -end * 5 / after, rel=1e-3
+    )
+    begins = (value(pieces, 0) - value(pieces, 10)) / 10
+    assert begins == pytest.approx(steepness * (start - end) / over, rel=2e-3)
+    values = [value(pieces, step) for step in range(0, over, 1000)]
+    assert values == sorted(values, reverse=True)
+
+
 @pytest.mark.parametrize(("over", "samples"), [("2 epochs", 2000), ("10 steps", 640), ("3k", 3000)])
 def test_ramps_last_as_long_as_written(over: str, samples: int) -> None:
     line = ramp("linear", over=over)

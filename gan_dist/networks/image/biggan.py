@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sagan import DownBlock, SelfAttention
+from gan_dist.networks.layers.auxiliary import auxiliary_head
 from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, initialize_vectors
 from gan_dist.spec.image_size import Size, show_size
@@ -111,6 +112,8 @@ class Discriminator(nn.Module):
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels at half the size; 96 in the paper, 64 for 32 pixels.
+        auxiliary: what it says of classes beside, in place of being told them: classes for `auxiliary_classifier`,
+            real_fake for `discriminative_classifier`, proxies for `data_to_data`.
 
     Raises:
         ValueError: there is no such size.
@@ -119,7 +122,15 @@ class Discriminator(nn.Module):
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 32, "most": 256, "base": 4}
 
-    def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 96) -> None:
+    def __init__(
+        self,
+        *,
+        size: Size,
+        channels: int,
+        classes: int = 0,
+        width: int = 96,
+        auxiliary: Literal["none", "classes", "real_fake", "proxies"] = "none",
+    ) -> None:
         super().__init__()
         plan = plan_doublings(size, self.sizes, "biggan", "judges")
         widths = _widths(_DOWN[plan.square], width)
@@ -132,9 +143,21 @@ class Discriminator(nn.Module):
             number = (plan.square // attended).bit_length() - 2
             self.attention = SelfAttention(widths[number], values=2, pooled=True)
         self.head = SpectralLinear(widths[-1], 1)
-        self.embed = SpectralLinear(classes, widths[-1], bias=False) if classes else None
-        self.classes = classes
+        self.classifier = auxiliary_head(auxiliary, widths[-1], classes, SpectralLinear)
+        projects = classes and self.classifier is None
+        self.embed = SpectralLinear(classes, widths[-1], bias=False) if projects else None
+        self.classes, self.auxiliary = classes, auxiliary
         self.apply(_orthogonal)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of classes, [B, classes] or [B, 2 classes]."""
+        assert self.classifier is not None, "built with `auxiliary` and classes"
+        return self.classifier.classify(self.features(x))
+
+    def compare(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        """Of each sample its place and its class's on a sphere, [B, 2, d]."""
+        assert self.classifier is not None, "built with `auxiliary` and classes"
+        return self.classifier.compare(self.features(x), cond)
 
     def image_blocks(self) -> list[list[nn.Module]]:
         """The residual blocks."""

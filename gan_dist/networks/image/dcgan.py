@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import Rng
+from gan_dist.networks.layers.auxiliary import auxiliary_head
 from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
 from gan_dist.spec.image_size import Size
 
@@ -54,6 +55,11 @@ class Generator(nn.Module):
         self.body = nn.Sequential(*parts)
         self.apply(_initialise)
 
+    def latent_weights(self) -> list[Tensor]:
+        """By what the first layer takes z, [channels and places, z]."""
+        first: Any = self.body[0]
+        return [first.weight[: self.z].flatten(1).T]
+
     def draw(self, n: int, rng: Rng) -> Tensor:
         """Standard normal noise [n, z]."""
         return rng.normal(self.z)
@@ -73,7 +79,8 @@ class Discriminator(nn.Module):
         classes: number of classes, 0 for none, supplied by the data.
         width: channels of the first layer; 64 in the paper's 64-pixel model.
         norm: "batch" as in the paper, or "none", which gradient penalties need.
-        auxiliary: whether it tells classes apart beside, for `auxiliary_classifier`, in place of being told them.
+        auxiliary: what it says of classes beside, in place of being told them: classes for `auxiliary_classifier`,
+            real_fake for `discriminative_classifier`, proxies for `data_to_data`.
     """
 
     channels_last = True
@@ -88,7 +95,7 @@ class Discriminator(nn.Module):
         classes: int = 0,
         width: int = 64,
         norm: Literal["batch", "none"] = "batch",
-        auxiliary: bool = False,
+        auxiliary: Literal["none", "classes", "real_fake", "proxies"] = "none",
     ) -> None:
         super().__init__()
         plan = plan_doublings(size, self.sizes, "dcgan", "judges")
@@ -102,8 +109,8 @@ class Discriminator(nn.Module):
         self.body = nn.Sequential(*parts, nn.Flatten())
         features = widths[-1] * math.prod(plan.base)
         self.head = nn.Linear(features, 1)
-        self.embed = nn.Linear(classes, features, bias=False) if classes and not auxiliary else None
-        self.classifier = nn.Linear(features, classes) if classes and auxiliary else None
+        self.classifier = auxiliary_head(auxiliary, features, classes)
+        self.embed = nn.Linear(classes, features, bias=False) if classes and self.classifier is None else None
         self.classes, self.auxiliary = classes, auxiliary
         self.apply(_initialise)
 
@@ -117,9 +124,14 @@ class Discriminator(nn.Module):
         return blocks
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits of classes, [B, classes]."""
-        assert self.classifier is not None, "built with auxiliary=True and classes"
-        return self.classifier(self.features(x))  # type: ignore[no-any-return]
+        """Logits of classes, [B, classes] or [B, 2 classes]."""
+        assert self.classifier is not None, "built with `auxiliary` and classes"
+        return self.classifier.classify(self.features(x))
+
+    def compare(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        """Of each sample its place and its class's on a sphere, [B, 2, d]."""
+        assert self.classifier is not None, "built with `auxiliary` and classes"
+        return self.classifier.compare(self.features(x), cond)
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.body(x)  # type: ignore[no-any-return]

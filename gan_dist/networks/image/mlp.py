@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,11 @@ class Generator(nn.Module):
         self.shape = (channels, *sides(size))
         self.z, self.classes = z, classes
         self.body = _layers(z + classes, hidden, layers, math.prod(self.shape), nn.ReLU())
+
+    def latent_weights(self) -> list[Tensor]:
+        """By what the first layer takes z, [hidden, z]."""
+        first: Any = self.body[0]
+        return [first.weight[:, : self.z]]
 
     def draw(self, n: int, rng: Rng) -> Tensor:
         """Standard normal noise [n, z]."""

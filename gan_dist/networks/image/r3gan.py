@@ -79,6 +79,10 @@ class Generator(nn.Module):
             doubling += isinstance(part, nn.Sequential)
         return names
 
+    def latent_weights(self) -> list[Tensor]:
+        """By what the first layer takes z, [channels, z]."""
+        return [self.scale.weight[:, : self.z]]
+
     def draw(self, n: int, rng: Rng) -> Tensor:
         """Standard normal noise [n, z]."""
         return rng.normal(self.z)

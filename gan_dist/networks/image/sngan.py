@@ -7,13 +7,14 @@ spectral normalisation and no other; classes enter it by projection (Miyato and 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.distributed.randomness import Rng
+from gan_dist.networks.layers.auxiliary import auxiliary_head
 from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear
 from gan_dist.spec.image_size import Size
@@ -67,12 +68,22 @@ class Discriminator(nn.Module):
         channels: image channels, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         width: channels of every layer.
+        auxiliary: what it says of classes beside, in place of being told them: classes for `auxiliary_classifier`,
+            real_fake for `discriminative_classifier`, proxies for `data_to_data`.
     """
 
     channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 64, "base": 4}
 
-    def __init__(self, *, size: Size, channels: int, classes: int = 0, width: int = 128) -> None:
+    def __init__(
+        self,
+        *,
+        size: Size,
+        channels: int,
+        classes: int = 0,
+        width: int = 128,
+        auxiliary: Literal["none", "classes", "real_fake", "proxies"] = "none",
+    ) -> None:
         super().__init__()
         halvings = plan_doublings(size, self.sizes, "sngan", "judges").count - 1
         _check_width(width)
@@ -80,8 +91,20 @@ class Discriminator(nn.Module):
         downs = [DownBlock(width, halved=True) for _ in range(halvings - 1)]
         self.blocks = nn.Sequential(*downs, DownBlock(width, halved=False), DownBlock(width, halved=False))
         self.head = SpectralLinear(width, 1)
-        self.embed = SpectralLinear(classes, width, bias=False) if classes else None
-        self.classes = classes
+        self.classifier = auxiliary_head(auxiliary, width, classes, SpectralLinear)
+        projects = classes and self.classifier is None
+        self.embed = SpectralLinear(classes, width, bias=False) if projects else None
+        self.classes, self.auxiliary = classes, auxiliary
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of classes, [B, classes] or [B, 2 classes]."""
+        assert self.classifier is not None, "built with `auxiliary` and classes"
+        return self.classifier.classify(self.features(x))
+
+    def compare(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        """Of each sample its place and its class's on a sphere, [B, 2, d]."""
+        assert self.classifier is not None, "built with `auxiliary` and classes"
+        return self.classifier.compare(self.features(x), cond)
 
     def image_blocks(self) -> list[list[nn.Module]]:
         """The residual blocks."""

@@ -114,6 +114,12 @@ class Generator(nn.Module):
             picture = self.upsample(picture) + self.pictures[stage](x, styles[:, first + 2])
         return picture
 
+    def latent_weights(self) -> list[Tensor]:
+        """By what each layer takes its style, [channels, w]; the last is that of the picture."""
+        last: Any = self.pictures[-1]
+        taking: list[Any] = [*self.layers, last]
+        return [one.style.weight for one in taking]
+
     def _centre(self, like: Tensor) -> Tensor:
         """The mean style: that of 4096 fixed draws, of all classes in turn, so that it needs no state of its own."""
         z = single_lane_rng(("centre",), CENTRE_OF, like.device, like.dtype).normal(self.z)

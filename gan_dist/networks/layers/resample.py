@@ -1,4 +1,5 @@
-"""Doubling and halving pictures with the smooth filter [1, 3, 3, 1] (Karras et al. 2020, arXiv 1912.04958)."""
+"""Doubling and halving pictures with the smooth filter [1, 3, 3, 1] (Karras et al. 2020, arXiv 1912.04958), and filters
+alone."""
 
 from __future__ import annotations
 
@@ -38,6 +39,12 @@ def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """The filter alone, [B, C, H, W] to [B, C, H + 2 padding - 3, W + 2 padding - 3], with zeros around the picture."""
     kernel = (gain * _kernel()).to(x.device, x.dtype)
     return F.conv2d(x, _for_each(kernel, x), padding=padding, groups=x.shape[1])
+
+
+def smooth(x: Tensor) -> Tensor:
+    """The filter [1, 2, 1] alone, [B, C, H, W] to the same, with zeros around the picture."""
+    row = torch.tensor([1.0, 2.0, 1.0], device=x.device, dtype=x.dtype) / 4
+    return F.conv2d(x, (row[:, None] * row).expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
 
 
 def _kernel() -> Tensor:

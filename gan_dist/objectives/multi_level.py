@@ -1,0 +1,115 @@
+"""Pictures on the way to the finished one are judged with it, each noised in its own degree: the loss of GAT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_dist.contracts import Batch, Nets, Term, mean_over, watch
+from gan_dist.distributed.randomness import Rng
+from gan_dist.objectives.relativistic import phases_with_reals, watch_scores
+
+LEVELS = 4
+CLEANEST, NOISIEST = 0.01, 0.125
+
+
+class MultiLevel:
+    """The relativistic loss of four pictures at once, with approximate R1 and R2 (Hyun et al. 2025, arXiv 2509.24935).
+
+    Level i of 0 to 3 is (1 - t) x + t e with t = 1 - 0.125^(1 - i/3) + 0.01, from mostly noise to nearly none; e of a
+    level is that of the next cleaner one and more. Of a real sample all levels are the same picture. R1 and R2 are
+    gamma / 2 ((D(x + step e) - D(x)) / step)^2, with the same noise of the levels and the same augmentation in both
+    passes; see `approximate_r1`. G must have `levels(noise, cond)`, pictures [B, 4, C, H, W], and D take [B, 4 C, H,
+    W], as `gat`.
+
+    Args:
+        gamma: strength of R1 and R2, >= 0.
+        step: deviation of the noise of R1 and R2 on pixels in [-1, 1], above 0; 0.05 where D computes in bfloat16.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    needs_methods: ClassVar = {"generator": ("levels",)}
+    threshold: ClassVar[float | None] = None
+
+    def __init__(self, *, gamma: float = 0.1, step: float = 0.01) -> None:
+        if gamma < 0 or step <= 0:
+            raise ValueError(f"gamma must be at least 0 and step above it, not {gamma} and {step}")
+        self.phases = phases_with_reals(1)
+        self.gamma, self.step = gamma, step
+
+    def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:
+        """What keeps it from training these networks."""
+        judge: Any = networks.get("discriminator")
+        if not hasattr(judge, "blocks") or getattr(judge, "channels", None) is None:
+            yield "the discriminator does not judge four pictures at once, as that of gat does"
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        assert batch.real is not None
+        with torch.set_grad_enabled(phase == "G"):
+            made: Tensor = nets.G.call("levels", batch.noise, batch.cond)
+        real = batch.real[:, None].expand(-1, LEVELS, -1, -1, -1)
+        of_real, of_fake = _Judged(nets, batch, "real"), _Judged(nets, batch, "fake")
+        ahead = of_real(real) - of_fake(made)
+        if phase == "G":
+            return {"adversarial": mean_over(F.softplus(ahead))}
+        terms = {"adversarial": mean_over(F.softplus(-ahead)), "accuracy": watch(ahead > 0)}
+        terms |= watch_scores(of_real.logits, of_fake.logits)
+        if self.gamma:
+            moved = self.step * batch.rng("moved real").normal(*batch.real.shape[1:])[:, None].to(real.dtype)
+            others = self.step * batch.rng("moved fake").normal(*made.shape[1:]).to(made.dtype)
+            terms["r1"] = self._slope(of_real, real + moved)
+            terms["r2"] = self._slope(of_fake, made + others)
+        return terms
+
+    def _slope(self, judged: _Judged, moved: Tensor) -> Term:
+        slopes = (judged.again(moved) - judged.logits) / self.step
+        return mean_over(self.gamma / 2 * slopes.square())
+
+
+class _Judged:
+    """D on real or on generated pictures, with the noise of their levels."""
+
+    def __init__(self, nets: Nets, batch: Batch, which: str) -> None:
+        self.nets, self.batch, self.which = nets, batch, which
+        self.number, self.logits = 0, torch.empty(0)
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        logits: Tensor = self.nets.D(self._noised(levels), self.batch.cond)
+        self.number, self.logits = getattr(self.nets.D, "passes", 0), logits
+        return logits
+
+    def again(self, levels: Tensor) -> Tensor:
+        """Logits of other pictures, noised and augmented as those before."""
+        repeated: Any = getattr(self.nets.D, "repeated", None)
+        x, cond = self._noised(levels), self.batch.cond
+        logits: Tensor = self.nets.D(x, cond) if repeated is None else repeated(self.number, x, cond)
+        return logits
+
+    def _noised(self, levels: Tensor) -> Tensor:
+        return noised_levels(levels, self.batch.rng(f"levels {self.which}")).flatten(1, 2)
+
+
+def noised_levels(levels: Tensor, rng: Rng) -> Tensor:
+    """Pictures [B, 4, C, H, W], each noised in its own degree; the noise of a level holds that of cleaner ones."""
+    times = level_times()
+    found: list[Tensor] = []
+    noise, before = torch.zeros_like(levels[:, 0]), 0.0
+    for number in range(LEVELS - 1, -1, -1):
+        time = times[number]
+        kept = (1 - time) / (1 - before)
+        more = (time**2 - (kept * before) ** 2) ** 0.5
+        noise = kept * noise + more * rng.normal(*noise.shape[1:]).to(noise.dtype)
+        found.append((1 - time) * levels[:, number] + noise)
+        before = time
+    return torch.stack(found[::-1], 1)
+
+
+def level_times() -> list[float]:
+    """How much of each level is noise, the noisiest first."""
+    return [1 - NOISIEST ** (1 - number / (LEVELS - 1)) + CLEANEST for number in range(LEVELS)]
