@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +55,13 @@ MinP = Annotated[
     typer.Option(min=0, max=1, help="Text only: draw tokens with at least this share of the likeliest's probability."),
 ]
 Prefix = Annotated[str | None, typer.Option(help="Text only: what every sentence begins with.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="Text only: what every sentence follows, of a job with `data.prompt`.")
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", help="Text only: a file of prompts, one a line or a table of them.", metavar="FILE"),
+]
 AllowUnk = Annotated[
     bool, typer.Option("--allow-unk", help="Text only: `<unk>`, a word outside the vocabulary, may be written.")
 ]
@@ -94,6 +102,8 @@ def sample(
     min_p: MinP = None,
     prefix: Prefix = None,
     allow_unk: AllowUnk = False,
+    prompt: Prompt = None,
+    prompts: PromptFile = None,
     interpolate: Way = None,
     steps: Steps = ROW,
     mix: Mix = None,
@@ -111,10 +121,10 @@ def sample(
 
     if out is not None:
         check_free(out, force)
-    seeds = parse_seeds(seed)
-    n = n or (64 if len(seeds) == 1 else ROW)
+    seeds, asked = parse_seeds(seed), _prompts_of(prompt, prompts)
+    n = n or (len(asked) if prompts else 64 if len(seeds) == 1 else ROW)
     picture = interpolate is not None or mix is not None
-    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, min_p, prefix, allow_unk)
+    drawn = (weights, truncation, None if picture else cls, temperature, top_k, top_p, min_p, prefix, allow_unk, asked)
     _check_places(device, address, workers)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
@@ -123,12 +133,11 @@ def sample(
         with here.drawing_of(model):
             shown, path = _remade(model, inputs, seeds, out, force)
     elif picture or out is None or out.suffix.lower() == ".png":
-        if workers is not None:
-            raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
+        _refuse_workers(workers)
         way: dict[str, Any] = {"way": interpolate, "steps": steps, "mix": mix, "layers": layers}
         stem = f"{model.name}-seed{seed}{here.differences(model)}"
         with here.drawing_of(model):
-            content, path = _picture(model, seeds=seeds, n=n, cls=cls, out=out, stem=stem, **way)
+            content, path = _picture(model, seeds=seeds, n=n, cls=cls, prompts=asked, out=out, stem=stem, **way)
         _write(path, content, force, as_json)
         shown = "1 picture" if picture else shown
     else:
@@ -138,8 +147,27 @@ def sample(
         one_seed = seeds[0] if len(seeds) == 1 else seeds
         emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
         return
-    kind = weights if model.spec.ema is not None else "raw"
-    say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
+    say(f"{shown} (seed {seed}, {_kind_of(weights, model)} weights after {model.seen:,} samples seen): {path}")
+
+
+def _refuse_workers(workers: int | None) -> None:
+    if workers is not None:
+        raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
+
+
+def _kind_of(weights: str, model: Model) -> str:
+    return weights if model.spec.ema is not None else "raw"
+
+
+def _prompts_of(prompt: str | None, file: Path | None) -> list[str]:
+    """The prompts that are given, by themselves or in a file. Raises UsageError, or DataError of the file."""
+    if file is None:
+        return [] if prompt is None else [prompt]
+    if prompt is not None:
+        raise UsageError("--prompt and --prompts both say what sentences follow; give one of them")
+    from gan_dist.data.text.held_out import read_prompts
+
+    return read_prompts(str(file.absolute()), "--prompts: ")
 
 
 def _check_places(device: str, address: str | None, workers: int | None) -> None:
@@ -184,6 +212,7 @@ def _picture(
     seeds: list[int],
     n: int,
     cls: str | None,
+    prompts: Sequence[str],
     way: str | None,
     steps: int,
     mix: str | None,
@@ -197,7 +226,7 @@ def _picture(
     if layers is not None and mix is None:
         raise UsageError("--layers says which styles --mix takes; add --mix")
     if way is None and mix is None:
-        content, ending = _grid(model, seeds, n, cls)
+        content, ending = _grid(model, seeds, n, cls, prompts)
         path = out or Path(f"{stem}{ending}")
         if path.suffix.lower() != ending:
             raise UsageError(
@@ -225,15 +254,17 @@ def _picture(
     return content, path
 
 
-def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[bytes, str]:
+def _grid(model: Model, seeds: list[int], n: int, cls: str | None, prompts: Sequence[str]) -> tuple[bytes, str]:
     """Samples as people look at them, a row for each seed if there are several; and the file's ending."""
     import torch
 
     from gan_dist.data.encoding import image
     from gan_dist.generation.samples import render_sheet
 
-    samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, class_label=cls)])
-    shown: Any = render_sheet(samples, model.facts)
+    asked: Any = {"class_label": cls, "prompt": prompts or None}
+    samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, **asked)])
+    given = model.conditions_of(n, **asked) if model.modality.condition == "prompts" else None
+    shown: Any = render_sheet(samples, model.facts, None if given is None else given.repeat(len(seeds), 1))
     if isinstance(shown, list):
         return "".join(f"{line}\n" for line in shown).encode(), ".txt"
     return image.encode_png(image.enlarge(image.make_grid(samples, n)) if len(seeds) > 1 else shown), ".png"
@@ -292,7 +323,7 @@ def _on_cluster(
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster import run_on_cluster
 
-    model.conditions_of(1, sampling.cls)
+    model.conditions_of(1, sampling.cls, prompt=sampling.prompts or None)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
     run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)
 

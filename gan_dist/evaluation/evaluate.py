@@ -175,6 +175,7 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
         return a, training_data(model)
     if not isinstance(a.facts, TextFacts):
         return a, read_image_folder(question.b)
+    _check_unprompted(a.facts, a.where)
     found = read_sentence_file(question.b, a.facts.codec)
     return replace(a, warnings=found.warnings), file_as_data(found)
 
@@ -196,12 +197,21 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
         raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
+    _check_unprompted(learnt.facts, model.name)
     found = read_sentence_file(question.a, learnt.facts.codec)
     facts = replace(learnt.facts, codec=found.codec)
     a = file_samples(found, facts, prepared_beside(model).child(METRICS))
     return replace(a, warnings=found.warnings), Memory(
         blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1, vectors=learnt.vectors
     )
+
+
+def _check_unprompted(facts: TextFacts, where: str) -> None:
+    if facts.codec.prompt is not None:
+        raise UsageError(
+            f"{where} answers prompts, and a file of sentences has none; evaluate the run alone: gan-dist evaluate "
+            f"{where}"
+        )
 
 
 def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> None:

@@ -95,7 +95,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
     modality = model.modality
     model.check_trust(foreign_code(model.spec, ["metric", "extractor"]))
-    rows = trained_on(model) if modality.needs_data or facts.vectors else None
+    rows = trained_on(model) if modality.measured_by_data else None
     return EvaluationSamples(
         where=model.name,
         facts=facts if rows is None else modality.real_rows(rows).facts,

@@ -64,7 +64,7 @@ def _assumed_facts(data: DataSpec, batch: int) -> Iterator[DataFacts]:
     common["class_counts"] = (batch,) * len(contents.classes)
     form = contents.form
     if isinstance(form, Codec):
-        yield TextFacts(**common, codec=form)
+        yield TextFacts(**common, codec=form, **contents.notes)
         return
     assert isinstance(data, PictureData)
     for channels in (1, 3, 4) if data.channels == "auto" else (data.channels,):
@@ -380,7 +380,7 @@ def _logits_of_each_token(
     """Objectives that want a logit for each token, and a D that gives another number."""
     if not getattr(objective, "logits_per_token", False) or "discriminator" not in networks:
         return
-    cond = torch.zeros(1, dtype=torch.int64, device="meta") if facts.classes else None
+    cond = modality_of(facts).example_conditions(1, None)
     tokens = torch.zeros(1, facts.codec.length, dtype=torch.int64, device="meta")
     shape = tuple(networks["discriminator"](tokens, cond).shape)
     if shape != tuple(tokens.shape):

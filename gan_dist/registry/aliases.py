@@ -91,6 +91,8 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "psnr": "gan_dist.metrics.image.paired:Psnr",
         "ssim": "gan_dist.metrics.image.paired:Ssim",
         "apart": "gan_dist.metrics.image.paired:PairedDistance",
+        "answers": "gan_dist.metrics.text.answers:Answers",
+        "answer_distance": "gan_dist.metrics.text.answers:AnswerDistance",
         "self_bleu": "gan_dist.metrics.text.bleu:SelfBleu",
         "repetition": "gan_dist.metrics.text.repetition:Repetition",
         "nll": "gan_dist.metrics.text.likelihood:Nll",

@@ -137,6 +137,13 @@ CASES |= {
         penalties=[R1, {"use": "r2"}],
         optimizer={"lr": 1e-2, "eps": 1e-6},
     ),
+    "prompts": job(
+        data={**TEXT, "prompt": "question", "prompt_length": 4},
+        generator=LSTM,
+        discriminator=TEXTLSTM,
+        objective=[{"use": "scratchgan"}, {"use": "mle", "weight": 0.5}],
+        micro_batch=8,
+    ),
     "characters": text(
         {**CHARCNN, "z": 4}, CHARCNN, objective={"use": "wasserstein", "d_steps": 2}, penalties=[{"use": "wgan_gp"}]
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +23,7 @@ State = tuple[Tensor, ...]
 Noise = dict[str, Tensor]
 Relax = Literal["none", "gumbel", "straight_through"]
 RELAXED = ("none", "gumbel", "straight_through")
+PAD, BOS = 0, 1
 NEVER_WRITTEN = 2
 BLOCK = 64
 RECORDED = {"forward": ("beta",), "log_prob": (), "scored": ()}  # `Recorder`
@@ -92,7 +93,16 @@ class Autoregressive(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: int, length: int, bos: int, eos: int | None, classes: int, relax: Relax, beta: float
+        self,
+        vocabulary: int,
+        length: int,
+        bos: int,
+        eos: int | None,
+        *,
+        classes: int,
+        prompt_length: int,
+        relax: Relax,
+        beta: float,
     ) -> None:
         super().__init__()
         if relax not in RELAXED:
@@ -100,6 +110,9 @@ class Autoregressive(nn.Module):
         if beta <= 0:
             raise ValueError(f"beta must be more than 0, not {beta}")
         self.vocabulary, self.length, self.bos, self.eos, self.classes = vocabulary, length, bos, eos, classes
+        if prompt_length and classes:
+            raise ValueError(f"sentences are of a class or follow a prompt; there are {classes} classes and prompts")
+        self.prompt_length = prompt_length
         self.relax, self.beta, self.drawing = relax, beta, SamplingOptions()
         self.first = 0 if eos is None else NEVER_WRITTEN
 
@@ -110,11 +123,29 @@ class Autoregressive(nn.Module):
 
     @abstractmethod
     def begin(self, n: int, cond: Tensor | None) -> State:
-        """The state before the first token of n sentences; with classes, `cond` [n] is a part of it."""
+        """The state before the first token of n sentences; with classes, `cond` [n] is a part of it, and with prompts
+        [n, P] what they say is. Their padding, on the left, changes nothing."""
 
     @abstractmethod
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [n, written] of the token after `tokens` [n], and the state after it."""
+
+    def after_prompt(self, cond: Tensor | None, state: State, step: Callable[[Tensor, State], State]) -> State:
+        """The state after the tokens of prompts [n, P], for a network whose state does not grow.
+
+        Args:
+            cond: the prompts.
+            state: before them.
+            step: the state after a token [n].
+        """
+        assert cond is not None, "the network was built for prompts"
+        for column in cond.unbind(1):
+            there, after = column != PAD, step(column, state)
+            state = tuple(
+                torch.where(there.view(-1, *(1,) * (old.ndim - 1)), new, old)
+                for new, old in zip(after, state, strict=True)
+            )
+        return state
 
     def draw(self, n: int, rng: Rng) -> Noise:
         if self.training and self.relax != "none":
@@ -266,6 +297,18 @@ def gumbel_noise(uniforms: Tensor) -> Tensor:
 def one_hot_tokens(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
     """Rows [..., V] of a vocabulary for ids [...]."""
     return F.one_hot(tokens, vocabulary).to(dtype)
+
+
+def embed_after_prompt(x: Tensor, prompt: Tensor | None, embedding: nn.Embedding) -> Tensor:
+    """Embeddings of a prompt [B, P], of the `<bos>` that ends it, and of what was written after it: [B, P + 1 + T, E];
+    without a prompt as `embed_tokens`."""
+    found = embed_tokens(x, embedding)
+    return found if prompt is None else torch.cat([embedding(ended_prompt(prompt)).to(found), found], 1)
+
+
+def ended_prompt(prompt: Tensor) -> Tensor:
+    """Prompts [B, P] and `<bos>` after each, [B, P + 1]."""
+    return F.pad(prompt, (0, 1), value=BOS)
 
 
 def embed_tokens(x: Tensor, embedding: nn.Embedding) -> Tensor:

@@ -19,6 +19,7 @@ class Generator(Autoregressive):
         bos: id before the first token.
         eos: id that ends a sentence; null where all are of full length.
         classes: classes of sentences; 0 for none.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none.
         embedding: size of token embeddings.
         slots: memory slots.
         heads: heads of attention.
@@ -37,6 +38,7 @@ class Generator(Autoregressive):
         bos: int,
         eos: int | None,
         classes: int = 0,
+        prompt_length: int = 0,
         embedding: int = 32,
         slots: int = 1,
         heads: int = 2,
@@ -44,7 +46,9 @@ class Generator(Autoregressive):
         relax: Relax = "none",
         beta: float = 1.0,
     ) -> None:
-        super().__init__(vocabulary, length, bos, eos, classes, relax, beta)
+        super().__init__(
+            vocabulary, length, bos, eos, classes=classes, prompt_length=prompt_length, relax=relax, beta=beta
+        )
         for name, value in (("slots", slots), ("heads", heads), ("head_size", head_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
@@ -63,12 +67,17 @@ class Generator(Autoregressive):
         """The identity, as far as the slots go: each starts as another unit vector."""
         memory = torch.eye(self.slots, self.size, device=self.out.weight.device, dtype=self.out.weight.dtype)
         memory = memory.expand(n, -1, -1)
+        if self.prompt_length:
+            return self.after_prompt(cond, (memory,), self._advanced)
         return (memory,) if self.cls is None else (memory, self.cls(cond))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        state = self._advanced(tokens, state)
+        return self.out(state[0].flatten(1)), state
+
+    def _advanced(self, tokens: Tensor, state: State) -> State:
         memory, *cls = state
-        memory = self._remembered(memory, self._said(sum(cls, self.tokens(tokens))))
-        return self.out(memory.flatten(1)), (memory, *cls)
+        return (self._remembered(memory, self._said(sum(cls, self.tokens(tokens)))), *cls)
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         """Of all tokens at once, but for the memory."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import RECORDED, Autoregressive, Relax, State
+from gan_dist.networks.text.autoregressive import PAD, RECORDED, Autoregressive, Relax, State
 
 STD = 0.02
 WIDER = 4
@@ -17,7 +17,7 @@ class Generator(Autoregressive):
     """Blocks of attention to the tokens before, and two layers; the embedding of tokens is the last layer as well.
 
     What each block has computed of the tokens before is the state of a step: keys and values [B, layers, t, width],
-    which grow by a token with each step.
+    which grow by a token with each step; after prompts also which of these places hold a token, [B, t].
 
     Args:
         vocabulary: tokens there are.
@@ -25,6 +25,7 @@ class Generator(Autoregressive):
         bos: id before the first token.
         eos: id that ends a sentence; null where all are of full length.
         classes: classes of sentences; 0 for none.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none.
         width: size of embeddings and blocks; a multiple of `heads`.
         layers: blocks.
         heads: heads of attention.
@@ -44,6 +45,7 @@ class Generator(Autoregressive):
         bos: int,
         eos: int | None,
         classes: int = 0,
+        prompt_length: int = 0,
         width: int = 128,
         layers: int = 2,
         heads: int = 4,
@@ -51,14 +53,16 @@ class Generator(Autoregressive):
         relax: Relax = "none",
         beta: float = 1.0,
     ) -> None:
-        super().__init__(vocabulary, length, bos, eos, classes, relax, beta)
+        super().__init__(
+            vocabulary, length, bos, eos, classes=classes, prompt_length=prompt_length, relax=relax, beta=beta
+        )
         if layers < 1 or heads < 1:
             raise ValueError(f"layers and heads must be at least 1, not {layers} and {heads}")
         if width < 1 or width % heads:
             raise ValueError(f"width must be a multiple of heads: {heads}, not {width}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {dropout}")
-        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(prompt_length + length, width)
         self.cls = nn.Embedding(classes, width) if classes else None
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -76,25 +80,41 @@ class Generator(Autoregressive):
 
     def begin(self, n: int, cond: Tensor | None) -> State:
         none = self.tokens.weight.new_zeros(n, len(self.blocks), 0, self.tokens.embedding_dim)
+        if self.prompt_length:
+            assert cond is not None, "the network was built for prompts"
+            there = cond != PAD
+            _, keys, values = self._passed(self._embedded(cond, 0), none, none, there)
+            return keys, values, there
         return (none, none) if self.cls is None else (none, none, self.cls(cond))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        keys, values, *cls = state
-        x = self._embedded(tokens[:, None], keys.shape[2], *cls)
-        known = []
-        for place, block in enumerate(self.blocks):
-            x, *made = block(x, keys[:, place], values[:, place])
-            known.append(made)
-        keys, values = (torch.stack(each, 1) for each in zip(*known, strict=True))
-        return self._written(x)[:, 0], (keys, values, *cls)
+        keys, values, *more = state
+        there = F.pad(more[0], (0, 1), value=True) if self.prompt_length else None
+        x = self._embedded(tokens[:, None], keys.shape[2], *(() if self.prompt_length else more))
+        x, keys, values = self._passed(x, keys, values, there)
+        return self._written(x)[:, 0], (keys, values, *(more if there is None else (there,)))
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
-        before = self.before(tokens)
-        keys, values, *cls = self.begin(len(tokens), cond)
-        x = self.dropout(self._embedded(before, 0, *cls))
+        before, there = self.before(tokens), None
+        none = self.tokens.weight.new_zeros(len(tokens), len(self.blocks), 0, self.tokens.embedding_dim)
+        if self.prompt_length:
+            assert cond is not None, "the network was built for prompts"
+            there = F.pad(cond != PAD, (0, before.shape[1]), value=True)
+            before = torch.cat([cond, before], 1)
+        x = self.dropout(self._embedded(before, 0, *(() if self.cls is None else (self.cls(cond),))))
+        x, *_ = self._passed(x, none, none, there, drop=True)
+        return self._written(x[:, self.prompt_length :])
+
+    def _passed(
+        self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor | None, drop: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the blocks make of x [B, t, width], and keys and values of all places so far."""
+        known = []
         for place, block in enumerate(self.blocks):
-            x, *_ = block(x, keys[:, place], values[:, place], drop=True)
-        return self._written(x)
+            x, *made = block(x, keys[:, place], values[:, place], there, drop=drop)
+            known.append(made)
+        keys, values = (torch.stack(each, 1) for each in zip(*known, strict=True))
+        return x, keys, values
 
     def _embedded(self, tokens: Tensor, first: int, *cls: Tensor) -> Tensor:
         """Embeddings [B, t, width] of tokens [B, t], the first of which stands at place `first`."""
@@ -116,19 +136,24 @@ class Block(nn.Module):
         self.wide, self.narrow = nn.Linear(width, WIDER * width), nn.Linear(WIDER * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, drop: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor | None = None, drop: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The block's x, and keys and values of all places so far [B, p + t, width].
 
         Args:
             x: of the newest places, [B, t, width]; of several only where none are known before them.
             keys, values: of the places before, [B, p, width].
+            there: which of all places hold a token that may be attended to, [B, p + t]; None for all.
             drop: whether it drops what it adds, in training.
         """
         assert x.shape[1] == 1 or keys.shape[1] == 0
         q, k, v = self.qkv(self.before_attention(x)).chunk(3, 2)
         keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
         by_head = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, keys, values)]
-        mixed = F.scaled_dot_product_attention(by_head[0], by_head[1], by_head[2], is_causal=x.shape[1] > 1)
+        mask = None if there is None else attention_mask(there, x.shape[1])
+        causal = mask is None and x.shape[1] > 1
+        mixed = F.scaled_dot_product_attention(by_head[0], by_head[1], by_head[2], mask, is_causal=causal)
         mixed = mixed.transpose(1, 2).flatten(2)
         x = x + self._dropped(self.attended(mixed), drop)
         x = x + self._dropped(self.narrow(F.gelu(self.wide(self.before_mlp(x)), approximate="tanh")), drop)
@@ -136,3 +161,11 @@ class Block(nn.Module):
 
     def _dropped(self, x: Tensor, drop: bool) -> Tensor:
         return self.dropout(x) if drop else x
+
+
+def attention_mask(there: Tensor, newest: int) -> Tensor:
+    """To which of all places [B, t] the newest ones attend, [B, 1, newest, t]: those before that hold a token, and
+    each to itself, for nobody can attend to nothing."""
+    places = torch.arange(there.shape[1], device=there.device)
+    asking = places[-newest:, None]
+    return ((places <= asking) & there[:, None, :] | (places == asking))[:, None]
