@@ -37,6 +37,7 @@ SENTENCES = {
     "jokes/jokes.json": "jokes.json",
     "download:emnlp-news": "news.txt",
     "manual": "captions.txt",  # each Python's own is another
+    "pyjokes": "jokes.json",
     "poems/tang_5jue.txt": "quatrains.txt",
     "sentiment/": "sentiment",
     "download:tiny-shakespeare": "captions.txt",
@@ -82,7 +83,8 @@ def narrow(spec: JobSpec) -> dict[str, object]:
         changes |= {"batch": 2, "data.length": min(spec.data.length, 20), "data.count": 100, "data.test": None}
         if spec.data.from_oracle:
             return changes | {"data.vocabulary": 100}
-        return changes | {"data.source": str(ASSETS / SENTENCES[spec.data.source]), "data.too_long": "cut"}
+        changes |= {"data.source": str(ASSETS / SENTENCES[spec.data.source]), "data.too_long": "cut"}
+        return changes | ({"data.column": ["setup", "punchline"]} if spec.data.source == "pyjokes" else {})
     return changes
 
 

@@ -13,8 +13,9 @@ import pytest
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import TrainingDiverged
 from gan_dist.execution.local import read_rows, run_local
-from gan_dist.execution.preflight import network_problems, resume_problems
+from gan_dist.execution.preflight import metric_problems, network_problems, resume_problems
 from gan_dist.generation.model import load
+from gan_dist.registry.lookup import check_job
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
@@ -136,6 +137,64 @@ def test_sentences_of_a_run(tmp_path: Path) -> None:
         model.sample(1, prefix="a catt")
     with pytest.raises(ValueError, match="5 tokens leave nothing to write of 5"):
         model.sample(1, prefix="a a a a a")
+
+
+PROMPTED = {"modality": "text", "prompt": "question", "length": 5, "prompt_length": 4, "validation": 0.25}
+
+
+def prompted(root: Path, name: str = "seqgan after mle", **changes: Any) -> JobSpec:
+    """A job whose sentences follow prompts, of sixteen questions with two answers each."""
+    rows = [
+        {"question": f"why {a} {b} ?", "answer": f"as {b} {a}{n}"} for a in "abcd" for b in "efgh" for n in ("", " x")
+    ]
+    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {**PROMPTED, "source": str(root / "rows.jsonl"), "column": "answer", "tokens": "blanks"}
+    return spec_of(name, **{"data": data, **changes})
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_stopped_run_with_prompts_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    spec = prompted(tmp_path, name)
+    rows = rows_of(spec, tmp_path)
+    straight = train(spec, tmp_path / "straight", rows=rows)
+    train(spec, tmp_path / "twice", stop_at(4), rows=rows)
+    assert_same_state(straight.newest, train(spec, tmp_path / "twice", attempt=2, rows=rows).newest)
+
+
+def test_answers_of_a_run(tmp_path: Path) -> None:
+    metrics = [{"use": name, "samples": 16} for name in ("bleu", "self_bleu", "repetition", "nll", "answers")]
+    spec = prompted(tmp_path, metrics=metrics)
+    events: list[dict[str, Any]] = []
+    assert run_local(request_of(spec, tmp_path / "run"), events.append) == 0, events
+    grids = sorted((tmp_path / "run" / "grids").glob("*.txt"))
+    assert all(line.startswith("why ") and " ? | " in line for path in grids for line in path.read_text().splitlines())
+    last = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["metric/answer_bleu2_validation_16"] <= 1 and 0 < last["metric/nll_validation_16"] < 5
+    model = load(max((tmp_path / "run" / "checkpoints").iterdir()))
+    assert model.sample(5, seed=1, prompt="why a e ?") == model.sample(9, seed=1, prompt="why a e ?")[:5]
+    both = model.sample(4, prompt=["why a e ?", "why b f ?"])
+    assert isinstance(both, list) and both[0] == model.sample(1, prompt="why a e ?")[0]
+    assert len(model.sample(3)) == 3
+    with pytest.raises(ValueError, match="prompt: 'zz' is not among the"):
+        model.sample(1, prompt="why zz ?")
+    with pytest.raises(ValueError, match="5 tokens in its prompt, more than data.prompt_length: 4"):
+        model.sample(1, prompt="why a a a a")
+
+
+def test_networks_without_prompts_are_refused(tmp_path: Path) -> None:
+    job = prompted(tmp_path).model_dump(mode="json", by_alias=True)
+    job |= {"generator": {"use": "charcnn", "width": 4}, "stages": None, "until": "2 steps", "objective": "wasserstein"}
+    found = [problem.message for problem in check_job(job)]
+    assert found == ["'charcnn' takes no 'prompt_length', so it knows no prompts; remove data.prompt"]
+    lstm = load_job_error(tmp_path, metrics=[{"use": "answers"}], data=DATA)
+    assert "'answers' is about what follows prompts, and the data have none" in lstm
+
+
+def load_job_error(root: Path, **changes: Any) -> str:
+    """What preflight says of a job's metrics."""
+    spec = spec_of(**changes)
+    (found,) = metric_problems(spec, rows_of(spec, root).facts)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,13 @@ class HeldOutText:
         Raises:
             DataError: no prompt has at most as many tokens as the data's.
         """
-        found: dict[bytes, tuple[NDArray[np.int64], list[list[int]], list[str]]] = {}
+        found: dict[str, tuple[NDArray[np.int64], list[list[int]], list[str]]] = {}
         for (prompt, rest), numbers in zip(self.pairs, self.numbers(), strict=True):
             try:
                 ids = self.codec.encode_prompt(prompt).astype(np.int64)
             except UnreadableSample:
                 continue
-            _, followed, texts = found.setdefault(ids.tobytes(), (ids, [], []))
+            _, followed, texts = found.setdefault(prompt, (ids, [], []))
             followed.append(numbers)
             texts.append(rest)
         if not found:

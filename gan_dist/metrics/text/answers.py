@@ -80,7 +80,7 @@ class _ToHeldOutPrompts:
 
 
 class Answers(_ToHeldOutPrompts):
-    """Answers to prompts that were not learnt from, several to each.
+    """Answers to prompts that were not learnt from, several to each (Self-BLEU as Zhu et al. 2018, arXiv 1802.01886).
 
     answer_bleu2 to 4: BLEU of each against what people wrote after the same prompt. answer_self_bleu2 to 4: of each
     against the others to that prompt, 1 where the generator has one answer only. Means over prompts.
@@ -99,7 +99,14 @@ class Answers(_ToHeldOutPrompts):
         "answer_self_bleu3",
         "answer_self_bleu4",
     )
-    by_split = values
+    by_split = (
+        "answer_bleu2",
+        "answer_bleu3",
+        "answer_bleu4",
+        "answer_self_bleu2",
+        "answer_self_bleu3",
+        "answer_self_bleu4",
+    )
     needs = "generator"
     features = "tokens"
 
@@ -124,7 +131,8 @@ class Answers(_ToHeldOutPrompts):
 
 
 class AnswerDistance(_ToHeldOutPrompts):
-    """How far answers to prompts that were not learnt from lie from what people wrote, by a pretrained encoder.
+    """How far answers to prompts that were not learnt from lie from what people wrote, by a pretrained encoder (as
+    Reimers and Gurevych 2019, arXiv 1908.10084, compare sentences).
 
     answer_distance: 1 - cosine of an answer and the nearest of what people wrote after the same prompt, averaged.
     answer_distance_other: the same against what they wrote after another prompt; an answer that has to do with its
@@ -138,7 +146,7 @@ class AnswerDistance(_ToHeldOutPrompts):
     """
 
     values = ("answer_distance", "answer_distance_other")
-    by_split = values
+    by_split = ("answer_distance", "answer_distance_other")
     needs = "generator"
     features = "tokens"
     costly = True
