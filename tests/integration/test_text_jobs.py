@@ -177,7 +177,7 @@ def test_answers_of_a_run(tmp_path: Path) -> None:
     assert len(model.sample(3)) == 3
     with pytest.raises(ValueError, match="prompt: 'zz' is not among the"):
         model.sample(1, prompt="why zz ?")
-    with pytest.raises(ValueError, match="5 tokens in its prompt, more than data.prompt_length: 4"):
+    with pytest.raises(ValueError, match=r"5 tokens in its prompt, more than data\.prompt_length: 4"):
         model.sample(1, prompt="why a a a a")
 
 

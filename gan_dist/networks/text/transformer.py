@@ -1,7 +1,9 @@
 """A causal Transformer as text generator (Vaswani et al. 2017, arXiv 1706.03762), of blocks as GPT-2 has them (Radford
-et al. 2019)."""
+et al. 2019), with learned or rotary positions."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,8 @@ from gan_dist.networks.text.autoregressive import PAD, RECORDED, Autoregressive,
 
 STD = 0.02
 WIDER = 4
+BASE = 10_000.0  # of the wavelengths of rotary positions
+POSITIONS = ("learned", "rotary")
 
 
 class Generator(Autoregressive):
@@ -29,6 +33,8 @@ class Generator(Autoregressive):
         width: size of embeddings and blocks; a multiple of `heads`.
         layers: blocks.
         heads: heads of attention.
+        positions: learned (an embedding of each place) or rotary (queries and keys turned by their place, so that
+            attention goes by how far two tokens stand apart; Su et al. 2021, arXiv 2104.09864).
         dropout: share of embeddings and of what blocks add dropped while given text is learnt, in [0, 1); sampling
             drops none.
         relax: what a discriminator sees in training: none (token ids), gumbel, or straight_through.
@@ -36,6 +42,7 @@ class Generator(Autoregressive):
     """
 
     recorded = RECORDED
+    turns: Tensor | None
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class Generator(Autoregressive):
         width: int = 128,
         layers: int = 2,
         heads: int = 4,
+        positions: Literal["learned", "rotary"] = "learned",
         dropout: float = 0.0,
         relax: Relax = "none",
         beta: float = 1.0,
@@ -60,9 +68,18 @@ class Generator(Autoregressive):
             raise ValueError(f"layers and heads must be at least 1, not {layers} and {heads}")
         if width < 1 or width % heads:
             raise ValueError(f"width must be a multiple of heads: {heads}, not {width}")
+        if positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, not {positions!r}")
+        if positions == "rotary" and width // heads % 2:
+            raise ValueError(f"rotary positions turn pairs of numbers, and a head has width / heads = {width // heads}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {dropout}")
-        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(prompt_length + length, width)
+        places = prompt_length + length
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.places = nn.Embedding(places, width) if positions == "learned" else None
+        self.register_buffer(
+            "turns", turns(places, width // heads) if positions == "rotary" else None, persistent=False
+        )
         self.cls = nn.Embedding(classes, width) if classes else None
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -109,16 +126,19 @@ class Generator(Autoregressive):
         self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor | None, drop: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the blocks make of x [B, t, width], and keys and values of all places so far."""
-        known = []
+        known, first = [], keys.shape[2]
+        turned = None if self.turns is None else self.turns[:, first : first + x.shape[1]]
         for place, block in enumerate(self.blocks):
-            x, *made = block(x, keys[:, place], values[:, place], there, drop=drop)
+            x, *made = block(x, keys[:, place], values[:, place], there, turned, drop=drop)
             known.append(made)
         keys, values = (torch.stack(each, 1) for each in zip(*known, strict=True))
         return x, keys, values
 
     def _embedded(self, tokens: Tensor, first: int, *cls: Tensor) -> Tensor:
         """Embeddings [B, t, width] of tokens [B, t], the first of which stands at place `first`."""
-        x: Tensor = self.tokens(tokens) + self.places.weight[first : first + tokens.shape[1]]
+        x: Tensor = self.tokens(tokens)
+        if self.places is not None:
+            x = x + self.places.weight[first : first + tokens.shape[1]]
         return x + cls[0][:, None] if cls else x
 
     def _written(self, x: Tensor) -> Tensor:
@@ -137,7 +157,13 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor | None = None, drop: bool = False
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        there: Tensor | None = None,
+        turned: Tensor | None = None,
+        drop: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The block's x, and keys and values of all places so far [B, p + t, width].
 
@@ -145,10 +171,13 @@ class Block(nn.Module):
             x: of the newest places, [B, t, width]; of several only where none are known before them.
             keys, values: of the places before, [B, p, width].
             there: which of all places hold a token that may be attended to, [B, p + t]; None for all.
+            turned: cosines and sines of the newest places, [2, t, head]; None where places are learned.
             drop: whether it drops what it adds, in training.
         """
         assert x.shape[1] == 1 or keys.shape[1] == 0
         q, k, v = self.qkv(self.before_attention(x)).chunk(3, 2)
+        if turned is not None:
+            q, k = (turn(part.unflatten(2, (self.heads, -1)), turned).flatten(2) for part in (q, k))
         keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
         by_head = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, keys, values)]
         mask = None if there is None else attention_mask(there, x.shape[1])
@@ -169,3 +198,19 @@ def attention_mask(there: Tensor, newest: int) -> Tensor:
     places = torch.arange(there.shape[1], device=there.device)
     asking = places[-newest:, None]
     return ((places <= asking) & there[:, None, :] | (places == asking))[:, None]
+
+
+def turns(places: int, size: int) -> Tensor:
+    """Cosines and sines by which the numbers of a head at each place are turned, [2, places, size]: numbers i and i +
+    size / 2 belong together, and turn by place / 10000^(2 i / size)."""
+    rates = BASE ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    angles = (torch.arange(places, dtype=torch.float64)[:, None] * rates).repeat(1, 2)
+    return torch.stack([angles.cos(), angles.sin()]).float()
+
+
+def turn(x: Tensor, turned: Tensor) -> Tensor:
+    """Queries or keys [B, t, heads, size], each turned by its place."""
+    cosines, sines = turned.to(x)[:, :, None]
+    one, other = x.chunk(2, -1)
+    found: Tensor = x * cosines + torch.cat([-other, one], -1) * sines
+    return found

@@ -63,7 +63,7 @@ def test_prompts_of_a_column(tmp_path: Path, kind: str, column: str | None) -> N
         (1, "sentence", "It is 3.5 m. So what? Go on.", ("It is 3.5 m.", "So what? Go on.")),
         (2, "sentence", "It is. “So what?” Go on.", ("It is. “So what?”", "Go on.")),
         (1, "question", "Well. Why (or not?) Because!", ("Well. Why (or not?)", "Because!")),
-        (1, "question", "为什么？因为。", ("为什么？", "因为。")),
+        (1, "question", "为什么\uff1f因为。", ("为什么\uff1f", "因为。")),
         (2, "word", "one  two three", ("one  two", "three")),
         (2, "character", "春眠不覺", ("春眠", "不覺")),
     ],
@@ -108,7 +108,7 @@ def test_a_prompt_is_filled_up_on_its_left_and_cut_there(tmp_path: Path) -> None
         "me?",
         "tea?",
     ]
-    with pytest.raises(DataError, match="3 tokens in its prompt, more than data.prompt_length: 2"):
+    with pytest.raises(DataError, match=r"3 tokens in its prompt, more than data\.prompt_length: 2"):
         read(path, prompt="setup", prompt_length=2)
 
 
@@ -182,5 +182,5 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("Why tea?\n\nWhy me?\n")
     assert read_prompts(str(tmp_path / "x.txt"), "--prompts: ") == ["Why tea?", "Why me?"]
     assert read_prompts(str(write(tmp_path, ".csv")), "--prompts: ") == [one for one, _ in JOKES]
-    with pytest.raises(DataError, match="--prompts: .*gone.txt' does not exist"):
+    with pytest.raises(DataError, match=r"--prompts: .*gone\.txt' does not exist"):
         read_prompts(str(tmp_path / "gone.txt"), "--prompts: ")
