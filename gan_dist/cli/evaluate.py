@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gan_dist.spec.fields import Held
 
 
+SHOWN = 5
 A = Annotated[
     str,
     typer.Argument(
@@ -63,6 +65,12 @@ Seeds = Annotated[
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
 ]
+Copies = Annotated[
+    Path | None,
+    typer.Option(
+        help="Text only: passages of 8 tokens or more that stand in the training text, and where.", metavar="FILE.jsonl"
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
 Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
 Split = Annotated[str, typer.Option(help="Text only: which held-out sentences, test or validation.", metavar="NAME")]
@@ -96,6 +104,7 @@ def evaluate(
     seeds: Seeds = False,
     out: Out = None,
     neighbours: Neighbours = None,
+    copies: Copies = None,
     split: Split = "test",
     tokens: Tokens = None,
     lower: Lower = False,
@@ -113,7 +122,7 @@ def evaluate(
     if out is not None and not grid:
         raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
-    how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
+    how = (neighbours is not None, copies is not None, _held(split), *_cut(a, b, tokens, lower))
     twins, others = _beside(a, twin or [], seed_run or [], seeds)
     question = EvaluationRequest(a, b, metric or (), n, features, grid, twins, others, *how, trust_code)
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
@@ -121,11 +130,15 @@ def evaluate(
         say(f"warning: {text}", aside=True)
     if neighbours is not None and found.neighbours is not None:
         found.neighbours.picture.save(neighbours)
+    if copies is not None:
+        copies.write_text("".join(f"{json.dumps(one._asdict(), ensure_ascii=False)}\n" for one in found.copies))
     plot = _plotted(found, out) if found.curves else None
     if as_json:
         emit(_document(found, plot))
     else:
         _show(found, plot, neighbours)
+        if copies is not None:
+            _show_copies(found, copies)
 
 
 def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[list[str], list[str]]:
@@ -154,6 +167,13 @@ def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None) -
         say(f"curves: {plot}")
     if neighbours is not None:
         say(f"neighbours: {neighbours}")
+
+
+def _show_copies(found: EvaluationResult, file: Path) -> None:
+    """The longest passages, for people."""
+    say(f"copies: {len(found.copies)} passages of 8 tokens or more stand in {found.b}: {file}")
+    for one in found.copies[:SHOWN]:
+        say(f"  {one.name or f'sentence {one.stands}'}: {one.passage}")
 
 
 def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, as_json: bool) -> EvaluationResult:

@@ -32,15 +32,18 @@ from gan_dist.evaluation.inputs import (
 from gan_dist.evaluation.metric_inputs import all_ranks, draw_real, extractor_key
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.overlap import (
+    LISTED,
     METRIC,
+    CopiedText,
     HeldOutOverlap,
     NearestNeighbors,
+    find_copied_texts,
     find_held_out_overlap,
     find_nearest_neighbors,
 )
 from gan_dist.evaluation.temperature_sweep import KNOWN, MODEL, TWIN, CurveAxes, Curves, curves_of
 from gan_dist.generation.exported_model import is_exported
-from gan_dist.generation.model import load, prepared_beside, trained_on, training_data
+from gan_dist.generation.model import load, names_in_training, prepared_beside, trained_on, training_data
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.lookup import ALIASES, Roots, add_import_roots, check_arguments, resolve_target, signature
@@ -101,6 +104,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     first = {which: points[1.0] for which, points in curves.items()}
     twin = first.get(TWIN, {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
+    copies = _copies(question, a, b) if question.copies else ()
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
     warnings = (*a.warnings, *measuring.warnings(), *_partial(measuring, a), *(kept.warnings if kept else ()))
     count = b.facts.count
@@ -115,6 +119,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
         curves=shown,
         pairs=pairs,
         neighbours=near,
+        copies=copies,
         warnings=warnings,
         held=kept,
     )
@@ -167,6 +172,16 @@ def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Ingest, ru
     return find_nearest_neighbors(
         MetricRunner(metrics=asked, facts=b.facts, cache=a.cache, run=run, roots=a.roots), a, b
     )
+
+
+def _copies(question: EvaluationRequest, a: EvaluationSamples, b: Ingest) -> tuple[CopiedText, ...]:
+    """Passages of A that stand in B; of a run's own data with the names of the sentences there."""
+    found = find_copied_texts(a, b, a.most or question.n or LISTED)
+    run = question.a if question.b is None else question.b
+    if is_text_file(run):
+        return tuple(found)
+    names = names_in_training(load(run, trust_code=question.trust_code), [one.stands for one in found])
+    return tuple(one._replace(name=name) for one, name in zip(found, names, strict=True))
 
 
 def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Ingest]:
@@ -236,7 +251,8 @@ def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> No
         wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
-        wrong = [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twins, "leave it out")]
+        wrong = [("--copies", question.copies, "leave it out; --neighbours shows what is nearest")]
+        wrong += [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twins, "leave it out")]
         wrong.append(("--seed-run", question.seeds, "leave it out"))
         kinds = ("text", "is of images, which no temperature is drawn at")
     for option, value, remedy in wrong:
@@ -352,6 +368,7 @@ class EvaluationRequest:
         twins: other runs of the same text, measured beside A: its twins by likelihood.
         seeds: runs of A's job with other seeds, whose spread says how sure the comparison with the twins is.
         neighbours: whether samples are shown beside the real ones that are nearest.
+        copies: whether passages of generated sentences that stand in the training text are listed.
         split: which sentences that nothing was learnt from text is compared with.
         tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
         trust_code: whether code that a model of somebody else's names may be imported and run.
@@ -366,6 +383,7 @@ class EvaluationRequest:
     twins: Sequence[str] = ()
     seeds: Sequence[str] = ()
     neighbours: bool = False
+    copies: bool = False
     split: Held = "test"
     tokens: str = "treebank"
     lower: bool = False
@@ -390,6 +408,7 @@ class EvaluationResult:
         curves: all of them at each temperature, by `model`, `twin`, and `model 2` and so on; empty without a grid.
         pairs: names that make a curve of quality against diversity.
         neighbours: the nearest neighbours of A's samples in B, where they were asked for.
+        copies: passages of A's sentences that stand in B, where they were asked for.
         warnings: what is to be known of the numbers.
         held: the sentences that nothing was learnt from and that were compared with; None where none were.
     """
@@ -404,6 +423,7 @@ class EvaluationResult:
     curves: Curves
     pairs: tuple[CurveAxes, ...]
     neighbours: NearestNeighbors | None
+    copies: tuple[CopiedText, ...]
     warnings: tuple[str, ...]
     held: HeldOutOverlap | None
 
@@ -417,7 +437,9 @@ class EvaluationResult:
         curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
         pairs = tuple(CurveAxes(*pair) for pair in plain["pairs"])
         held = plain["held"] and HeldOutOverlap(**plain["held"])
-        return cls(**plain | {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held})
+        copies = tuple(CopiedText(*one) for one in plain["copies"])
+        lists = {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "copies": copies}
+        return cls(**plain | lists | {"held": held})
 
 
 def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:

@@ -18,7 +18,8 @@ from gan_dist.data.encoding.text import encode_prompts
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
-from gan_dist.data.prepare import prepare_or_load
+from gan_dist.data.prepare import Prepared, prepare_or_load
+from gan_dist.data.shards import read_shard
 from gan_dist.errors import CheckpointError, DataError, UnreadableSample, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.exported_model import is_exported
@@ -430,6 +431,16 @@ def training_data(model: Model) -> Ingest:
     return model.modality.real_rows(trained_on(model))
 
 
+def names_in_training(model: Model, places: Sequence[int]) -> list[str]:
+    """What the training samples at these places of the canonical order are called in their source: `stories.txt:17`.
+
+    Raises what `trained_on` raises.
+    """
+    data = _prepared(model)
+    names = [name for file in data.shards for name in read_shard(data.folder, file, ["name"])["name"].to_pylist()]
+    return [str(names[place]) for place in places]
+
+
 def trained_on(model: Model) -> Memory:
     """What the run was trained on, as it was prepared for it, or prepared now.
 
@@ -437,6 +448,10 @@ def trained_on(model: Model) -> Memory:
         UsageError: it is such a data set, and nobody vouched for it.
         DataError: it is no longer there, or has changed.
     """
+    return load_into_memory(_prepared(model), 0, 1)
+
+
+def _prepared(model: Model) -> Prepared:
     if is_own_data(model.spec.data.source):
         model.check_trust([f"data.source: {model.spec.data.source}"])
     data = prepare_or_load(
@@ -447,4 +462,4 @@ def trained_on(model: Model) -> Memory:
             f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; put it back, or name "
             "what to compare with"
         )
-    return load_into_memory(data, 0, 1)
+    return data
