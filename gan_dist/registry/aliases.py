@@ -49,6 +49,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "mle": "gan_dist.objectives.mle:MaximumLikelihood",
         "seqgan": "gan_dist.objectives.seqgan:SeqGan",
         "scratchgan": "gan_dist.objectives.scratchgan:ScratchGan",
+        "textgail": "gan_dist.objectives.textgail:TextGail",
         "non_saturating": "gan_dist.objectives.adversarial:NonSaturating",
         "minimax": "gan_dist.objectives.adversarial:Minimax",
         "least_squares": "gan_dist.objectives.adversarial:LeastSquares",

@@ -137,6 +137,14 @@ CASES |= {
         penalties=[R1, {"use": "r2"}],
         optimizer={"lr": 1e-2, "eps": 1e-6},
     ),
+    "textgail": text(
+        LSTM,
+        TEXTCNN,
+        objective={"use": "textgail", "minibatches": 2, "kl": 0.1, "entropy": 0.1, "demonstrations": 0.3},
+    ),
+    "textgail, by token": text(
+        LSTM, TEXTLSTM, objective={"use": "textgail", "minibatches": 2, "ratio": "token", "top_p": 1.0}
+    ),
     "prompts": job(
         data={**TEXT, "prompt": "question", "prompt_length": 4},
         generator=LSTM,

@@ -47,11 +47,13 @@ SCRATCHGAN = {
     "objective": {"use": "scratchgan"},
     "discriminator": {"use": "textlstm", "embedding": 4, "hidden": 5},
 }
+TEXTGAIL = {"use": "textgail", "minibatches": 3, "kl": 0.1, "entropy": 0.01, "demonstrations": 0.3}
 ALONE = {"stages": None, "until": "7 steps"}
 JOBS: dict[str, dict[str, Any]] = {
     "seqgan after mle": {},
     "relgan": {**ALONE, **RELGAN},
     "scratchgan": {**ALONE, **SCRATCHGAN},
+    "textgail": {**ALONE, "objective": TEXTGAIL},
     "seqgan with mle beside": {**ALONE, "objective": [SEQGAN, {"use": "mle", "weight": 0.5}]},
 }
 

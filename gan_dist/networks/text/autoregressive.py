@@ -215,11 +215,18 @@ class Autoregressive(nn.Module):
     def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`log_prob` as samples are drawn, without dropout, and the entropy (nats) of what could have stood there,
         both [B, T]."""
+        log_p = self.distributions(tokens, cond)
+        return self.of_tokens(log_p, tokens), -(log_p.exp() * log_p).sum(2)
+
+    def distributions(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p of every token that could stand at each place, without dropout, [B, T, written]."""
         with eval_mode_of(self):
             logits = self.logits(tokens, cond)
-        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
-        given = log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2)
-        return given * self.mask(tokens), -(log_p.exp() * log_p).sum(2)
+        return torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
+
+    def of_tokens(self, log_p: Tensor, tokens: Tensor) -> Tensor:
+        """What `distributions` [B, T, written] say of these tokens, [B, T]; 0 after the end."""
+        return log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2) * self.mask(tokens)
 
     def _given(self, logits: Tensor, tokens: Tensor) -> Tensor:
         wide = torch.promote_types(logits.dtype, torch.float32)
