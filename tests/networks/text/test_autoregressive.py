@@ -458,3 +458,25 @@ def test_a_transformer_with_rotary_positions_is_refused_odd_heads() -> None:
         generator("transformer", positions="rotary")
     with pytest.raises(ValueError, match="positions must be one of learned, rotary, not 'fixed'"):
         generator("transformer", positions="fixed")
+
+
+def test_an_appended_class_is_columns_of_the_input_s_weights() -> None:
+    """CatGAN's one-hot vector: the same as a vector for each class, added to what the input layer gives."""
+    made = generator("rmc", classes=3, class_input="appended")
+    assert made.cls is None and made.input.in_features == 4 + 3
+    tokens, cond = every_sentence(EOS)[::20], torch.arange(len(every_sentence(EOS)[::20])) % 3
+    found = made.logits(tokens, cond)
+    state, before, steps = made.begin(len(tokens), cond), torch.full((len(tokens),), 1), []
+    for column in tokens.unbind(1):
+        logits, state = made.step(before, state)
+        steps.append(logits)
+        before = column
+    torch.testing.assert_close(found, torch.stack(steps, 1))
+    plain = generator("rmc")
+    own = {**made.state_dict(), "input.weight": made.input.weight[:, :4], "input.bias": made.input.bias}
+    for cls in range(3):
+        own["input.bias"] = made.input.bias + made.input.weight[:, 4 + cls]
+        plain.load_state_dict(own)
+        torch.testing.assert_close(plain.logits(tokens)[cond == cls], found[cond == cls])
+    with pytest.raises(ValueError, match="class_input must be one of added, appended, not 'both'"):
+        generator("rmc", classes=3, class_input="both")
