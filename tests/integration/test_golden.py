@@ -55,6 +55,7 @@ NARROW: dict[str, dict[str, int]] = {
     "projected": {"width": 4},
     "r3gan": {"width": 8, "wide": 16, "group": 4, "z": 8},
     "rmc": {"heads": 2, "head_size": 8},
+    "scratchgan": {"embedding": 8, "hidden": 8},
     "sngan": {"width": 4, "z": 8},
     "stylegan2": {"capacity": 128, "most": 8, "z": 8, "w": 8},
     "textcnn": {"embedding": 8},
