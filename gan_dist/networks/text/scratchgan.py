@@ -68,6 +68,7 @@ class Generator(Autoregressive):
         bos: id before the first token.
         eos: id that ends a sentence; null where all are of full length.
         codec: of the data, which says what its ids mean.
+        classes: classes of sentences; 0 for none. Each has an embedding, added to the projected input.
         embedding: numbers of each token's embedding that are learnt from scratch.
         vectors: a file of word vectors that stand beside these, as GloVe or fastText write them; null for none.
         trained_vectors: whether those of the file are trained as well, as the published code does.
@@ -88,6 +89,7 @@ class Generator(Autoregressive):
         bos: int,
         eos: int | None,
         codec: CodecSizes,
+        classes: int = 0,
         embedding: int = 64,
         vectors: str | None = None,
         trained_vectors: bool = True,
@@ -97,28 +99,32 @@ class Generator(Autoregressive):
         relax: Relax = "none",
         beta: float = 1.0,
     ) -> None:
-        super().__init__(vocabulary, length, bos, eos, classes=0, prompt_length=0, relax=relax, beta=beta)
+        super().__init__(vocabulary, length, bos, eos, classes=classes, prompt_length=0, relax=relax, beta=beta)
         _check_sizes(hidden, layers)
         self.table = WordTable(codec.vocabulary, embedding, vectors, trained_vectors)
         self.input = nn.Linear(self.table.size, hidden, bias=False)
+        self.cls = nn.Embedding(classes, hidden) if classes else None
         self.layers = Layers(hidden, hidden, layers, layer_norm)
         # With one layer the output's projection is the input's.
         self.output = nn.Linear(layers * hidden, self.table.size, bias=False) if layers > 1 else None
         self.bias = nn.Parameter(torch.zeros(self.written))
 
     def begin(self, n: int, cond: Tensor | None) -> State:
-        return self.layers.begin(n, self.bias)
+        state = self.layers.begin(n, self.bias)
+        return state if self.cls is None else (*state, self.cls(cond))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         table = self.table()
-        out, state = self.layers(self.input(table[tokens]), state)
-        return self._written(out, table), state
+        h, c, *cls = state
+        out, (h, c) = self.layers(sum(cls, self.input(table[tokens])), (h, c))
+        return self._written(out, table), (h, c, *cls)
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         table, found = self.table(), []
-        state = self.begin(len(tokens), cond)
+        h, c, *cls = self.begin(len(tokens), cond)
+        state: State = (h, c)
         for x in self.input(table[self.before(tokens)]).unbind(1):
-            out, state = self.layers(x, state)
+            out, state = self.layers(sum(cls, x), state)
             found.append(out)
         return self._written(torch.stack(found, 1), table)
 
@@ -136,6 +142,7 @@ class Discriminator(nn.Module):
         vocabulary: tokens there are.
         length: most tokens of a sentence.
         codec: of the data, which says what its ids mean.
+        classes: classes of sentences; 0 for none.
         embedding: numbers of each token's embedding that are learnt from scratch; 8 features of the position join them.
         vectors: a file of word vectors that stand beside these, as GloVe or fastText write them; null for none.
         trained_vectors: whether those of the file are trained as well, as the published code does.
@@ -152,6 +159,7 @@ class Discriminator(nn.Module):
         vocabulary: int,
         length: int,
         codec: CodecSizes,
+        classes: int = 0,
         embedding: int = 64,
         vectors: str | None = None,
         trained_vectors: bool = True,
@@ -167,6 +175,7 @@ class Discriminator(nn.Module):
         assert len(self.table.own) == vocabulary
         self.dropout, self.input = nn.Dropout(dropout), nn.Linear(self.table.size + POSITIONS, hidden)
         self.layers, self.out = Layers(hidden, hidden, 1, layer_norm), nn.Linear(hidden, 1)
+        self.cls = nn.Embedding(classes, hidden) if classes else None
         self.register_buffer("positions", position_waves(length), persistent=False)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -177,8 +186,9 @@ class Discriminator(nn.Module):
         for column in self.input(torch.cat([found, places], 2)).unbind(1):
             out, state = self.layers(column, state)
             features.append(out)
-        logits: Tensor = self.out(torch.stack(features, 1)).squeeze(2)
-        return logits
+        seen = torch.stack(features, 1)
+        logits: Tensor = self.out(seen).squeeze(2)
+        return logits if self.cls is None else logits + (self.cls(cond)[:, None] * seen).sum(2)
 
 
 def _check_sizes(hidden: int, layers: int) -> None:

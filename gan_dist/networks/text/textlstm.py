@@ -1,5 +1,5 @@
-"""A discriminator after ScratchGAN's, on torch's LSTM, which is fast (`scratchgan` has theirs): it says of each token how
-real the sentence is up to it (d'Autume et al. 2019, arXiv 1905.09922, section 3)."""
+"""A discriminator after ScratchGAN's, on torch's LSTM, which is fast (`scratchgan` has theirs): it says of each token
+how real the sentence is up to it (d'Autume et al. 2019, arXiv 1905.09922, section 3)."""
 
 from __future__ import annotations
 

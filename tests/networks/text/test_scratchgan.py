@@ -60,16 +60,17 @@ def test_every_layer_sees_the_input_and_is_seen() -> None:
     assert out.shape == (2, 8)
 
 
-@pytest.mark.parametrize("keys", [{}, {"layers": 1}, {"layer_norm": True}])
+@pytest.mark.parametrize("keys", [{}, {"layers": 1}, {"layer_norm": True}, {"classes": 2}])
 def test_the_generator_s_probabilities(keys: dict[str, Any]) -> None:
     made, sentences = generator(**keys), every_sentence(EOS)
-    assert made.log_prob(sentences).sum(1).exp().sum().item() == pytest.approx(1, abs=1e-12)
-    state, before, steps = made.begin(len(sentences), None), torch.full((len(sentences),), 1), []
+    cond = torch.ones(len(sentences), dtype=torch.int64) if keys.get("classes") else None
+    assert made.log_prob(sentences, cond).sum(1).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    state, before, steps = made.begin(len(sentences), cond), torch.full((len(sentences),), 1), []
     for column in sentences.unbind(1):
         logits, state = made.step(before, state)
         steps.append(logits)
         before = column
-    torch.testing.assert_close(made.logits(sentences), torch.stack(steps, 1))
+    torch.testing.assert_close(made.logits(sentences, cond), torch.stack(steps, 1))
 
 
 def test_input_and_output_share_their_table() -> None:
