@@ -147,6 +147,14 @@ class Autoregressive(nn.Module):
             )
         return state
 
+    def begin_sampling(self, n: int, cond: Tensor | None) -> State:
+        """`begin` for sentences that are written from their beginning to their end and never branch."""
+        return self.begin(n, cond)
+
+    def step_sampling(self, tokens: Tensor, state: State, place: int) -> tuple[Tensor, State]:
+        """`step` at a place of such sentences; it may write into the state."""
+        return self.step(tokens, state)
+
     def draw(self, n: int, rng: Rng) -> Noise:
         if self.training and self.relax != "none":
             return {"gumbel": rng.uniform(self.length, self.written)}
@@ -161,12 +169,12 @@ class Autoregressive(nn.Module):
     @torch.no_grad()
     def sample(self, uniforms: Tensor, cond: Tensor | None = None, drawing: SamplingOptions | None = None) -> Tensor:
         """Token ids [B, T] drawn by inverting the cumulative probability, with numbers [B, T] in [0, 1)."""
-        state, drawing = self.begin(len(uniforms), cond), drawing or SamplingOptions()
+        state, drawing = self.begin_sampling(len(uniforms), cond), drawing or SamplingOptions()
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         found = []
         for place, column in enumerate(uniforms.unbind(1)):
-            logits, state = self.step(tokens, state)
+            logits, state = self.step_sampling(tokens, state, place)
             if place < len(drawing.prefix):
                 tokens = torch.full_like(tokens, drawing.prefix[place])
             else:

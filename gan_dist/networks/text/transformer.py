@@ -3,7 +3,7 @@ et al. 2019), with learned or rotary positions."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,24 @@ class Generator(Autoregressive):
         x, keys, values = self._passed(x, keys, values, there)
         return self._written(x)[:, 0], (keys, values, *(more if there is None else (there,)))
 
+    def begin_sampling(self, n: int, cond: Tensor | None) -> State:
+        """Keys and values of all places there will be, so that a step writes its own and copies none."""
+        keys, values, *more = self.begin(n, cond)
+        room = (0, 0, 0, self.length)
+        there = [F.pad(more[0], (0, self.length), value=True)] if self.prompt_length else more
+        return F.pad(keys, room), F.pad(values, room), *there
+
+    def step_sampling(self, tokens: Tensor, state: State, place: int) -> tuple[Tensor, State]:
+        keys, values, *more = state
+        at = self.prompt_length + place
+        there = more[0][:, : at + 1] if self.prompt_length else None
+        x = self._embedded(tokens[:, None], at, *(() if self.prompt_length else more))
+        turned = None if self.turns is None else self.turns[:, at : at + 1]
+        blocks: Any = self.blocks
+        for number, block in enumerate(blocks):
+            x = block.write(x, keys[:, number, : at + 1], values[:, number, : at + 1], there, turned)
+        return self._written(x)[:, 0], state
+
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         before, there = self.before(tokens), None
         none = self.tokens.weight.new_zeros(len(tokens), len(self.blocks), 0, self.tokens.embedding_dim)
@@ -175,18 +193,32 @@ class Block(nn.Module):
             drop: whether it drops what it adds, in training.
         """
         assert x.shape[1] == 1 or keys.shape[1] == 0
+        q, k, v = self._asked(x, turned)
+        keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
+        return self._after(x, q, keys, values, there, drop), keys, values
+
+    def write(self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor | None, turned: Tensor | None) -> Tensor:
+        """The block's x [B, 1, width] of the newest place, whose keys and values are written into the last of those
+        [B, t, width]."""
+        q, keys[:, -1:], values[:, -1:] = self._asked(x, turned)
+        return self._after(x, q, keys, values, there, False)
+
+    def _asked(self, x: Tensor, turned: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the newest places, [B, t, width] each."""
         q, k, v = self.qkv(self.before_attention(x)).chunk(3, 2)
         if turned is not None:
             q, k = (turn(part.unflatten(2, (self.heads, -1)), turned).flatten(2) for part in (q, k))
-        keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
-        by_head = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, keys, values)]
+        return q, k, v
+
+    def _after(self, x: Tensor, q: Tensor, keys: Tensor, values: Tensor, there: Tensor | None, drop: bool) -> Tensor:
+        """x and what attention to all places so far and two layers add to it."""
+        by_head = [part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (q, keys, values)]
         mask = None if there is None else attention_mask(there, x.shape[1])
         causal = mask is None and x.shape[1] > 1
         mixed = F.scaled_dot_product_attention(by_head[0], by_head[1], by_head[2], mask, is_causal=causal)
         mixed = mixed.transpose(1, 2).flatten(2)
         x = x + self._dropped(self.attended(mixed), drop)
-        x = x + self._dropped(self.narrow(F.gelu(self.wide(self.before_mlp(x)), approximate="tanh")), drop)
-        return x, keys, values
+        return x + self._dropped(self.narrow(F.gelu(self.wide(self.before_mlp(x)), approximate="tanh")), drop)
 
     def _dropped(self, x: Tensor, drop: bool) -> Tensor:
         return self.dropout(x) if drop else x

@@ -76,6 +76,27 @@ def test_rollouts_follow_the_prompt(name: str) -> None:
         assert torch.equal(found[:, g - 1, :, :g], tokens[:, None, :g].expand(-1, 2, -1))
 
 
+@pytest.mark.parametrize("prompt_length", [0, 3])
+@pytest.mark.parametrize("name", ["transformer", "rotary"])
+def test_written_in_place_sentences_are_those_of_growing_states(
+    name: str, prompt_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = generator(name, prompt_length).eval()
+    cond = PROMPTS if prompt_length else None
+    uniforms = torch.rand(3, LENGTH, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found = made.sample(uniforms, cond)
+    state, grown = made.begin_sampling(3, cond), made.begin(3, cond)
+    before = torch.ones(3, dtype=torch.int64)
+    for place, column in enumerate(found.unbind(1)):
+        one, state = made.step_sampling(before, state, place)
+        other, grown = made.step(before, grown)
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+        before = column
+    monkeypatch.setattr(type(made), "begin_sampling", type(made).begin)
+    monkeypatch.setattr(type(made), "step_sampling", lambda self, tokens, state, place: self.step(tokens, state))
+    assert torch.equal(found, made.sample(uniforms, cond))
+
+
 @pytest.mark.parametrize("relax", ["gumbel", "straight_through"])
 def test_relaxed_samples_follow_the_prompt(relax: str) -> None:
     made = generator("lstm", relax=relax)
