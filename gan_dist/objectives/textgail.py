@@ -110,8 +110,8 @@ class TextGail:
         advantage = torch.where(shown, self.demonstration_reward, self.normalised(reward))
         return {
             **self._policy_terms(nets, batch, tokens, advantage),
-            "reward": watch(reward),
-            "reward_square": watch(reward.square()),
+            "reward": Term(reward.sum(), float(batch.n), watch=True),
+            "reward_square": Term(reward.square().sum(), float(batch.n), watch=True),
         }
 
     def after_step(self, phase: str, nets: Nets, means: dict[str, Tensor]) -> None:
