@@ -8,19 +8,22 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import TrainingDiverged
 from gan_dist.execution.local import read_rows, run_local
 from gan_dist.execution.preflight import metric_problems, network_problems, resume_problems
+from gan_dist.generation.export import example_inputs, export
 from gan_dist.generation.model import load
 from gan_dist.registry.lookup import check_job
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.trial import truncate_job
-from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
+from tests.helpers import Cli, assert_same_state, kill_at, request_of, stop_at, train
 
 DATA = {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64}
 SEQGAN = {"use": "seqgan", "rollouts": 2, "update_rate": 0.5, "baseline": "mean"}
@@ -181,6 +184,44 @@ def test_answers_of_a_run(tmp_path: Path) -> None:
         model.sample(1, prompt="why zz ?")
     with pytest.raises(ValueError, match=r"5 tokens in its prompt, more than data\.prompt_length: 4"):
         model.sample(1, prompt="why a a a a")
+
+
+def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = prompted(tmp_path)
+    newest = train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path)).newest.folder.uri
+    code, out, err = cli("sample", newest, "--prompt", "why a e ?", "--n", "3")
+    assert code == 0 and out.count("why a e ? | ") == 3, err
+    (tmp_path / "asked.txt").write_text("why a e ?\nwhy b f ?\n")
+    code, _, err = cli("sample", newest, "--prompts", "asked.txt", "--out", "answers.txt")
+    lines = (tmp_path / "answers.txt").read_text().splitlines()
+    assert code == 0 and [line.split("\t")[0] for line in lines] == ["why a e ?", "why b f ?"], err
+    code, _, err = cli("sample", newest, "--prompts", "asked.txt", "--n", "5", "--out", "answers.parquet")
+    table = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    assert code == 0 and [row["prompt"][4] for row in table] == list("ababa"), err
+    assert table[0]["text"] == lines[0].split("\t")[1]
+    for words, message in (
+        (("--prompt", "why?", "--prompts", "asked.txt"), "both say what sentences follow; give one of them"),
+        (("--prompts", "gone.txt"), "--prompts: "),
+        (("--prompt", "why zz ?"), "'zz' is not among the"),
+    ):
+        code, _, err = cli("sample", newest, *words)
+        assert code == 2 and message in err, err
+    plain = spec_of(**ALONE, objective="mle", discriminator=None)
+    newest = train(plain, tmp_path / "plain", rows=rows_of(plain, tmp_path)).newest.folder.uri
+    code, _, err = cli("sample", newest, "--prompt", "1 2")
+    assert code == 2 and "learnt from no prompts, as its job has no data.prompt; use prefix" in err
+
+
+@pytest.mark.slow
+def test_a_program_takes_prompts(tmp_path: Path) -> None:
+    spec = prompted(tmp_path)
+    newest = train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path)).newest.folder.uri
+    export(newest, tmp_path / "out", form="torch")
+    inputs = example_inputs(load(newest), 3)
+    assert inputs["prompts"].shape == (3, 4)
+    made = torch.export.load(tmp_path / "out" / "model.pt2").module()(**inputs)
+    assert made.shape == (3, 5)
 
 
 def test_networks_without_prompts_are_refused(tmp_path: Path) -> None:
