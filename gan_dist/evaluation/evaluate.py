@@ -290,7 +290,9 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         built = [one for one in built if not getattr(one.metric, "by_split", ())]
     if not built:
         return found
-    shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
+    # From the end of the order by which the others are chosen that they are compared with: while there are twice as
+    # many, these are not the same ones.
+    shuffled = np.random.RandomState(SEED).permutation(b.facts.count)[::-1]
     specs, against = [one.spec for one in built], _against(question)
     of_real = MetricRunner(
         metrics=specs,
@@ -301,7 +303,7 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         against=against,
         held=question.split,
     )
-    return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+    return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop].copy())[0], b)
 
 
 def _partial(measuring: MetricRunner, a: EvaluationSamples) -> list[str]:

@@ -86,6 +86,14 @@ def test_a_file_against_a_run(root: Path, ask: Cli) -> None:
     assert found["real"]["copies_30"] == 1 and "samples_seen" in found
 
 
+def test_real_sentences_are_compared_with_others_while_there_are_enough(ask: Cli) -> None:
+    """The same ones would be as near as can be, and tell nothing of what to expect."""
+    code, out, err = ask("one", "--metric", "profile", "--n", "32", "--json")
+    assert code == 0, err
+    real = json.loads(out)["real"]
+    assert real["length_distance_32"] > 0 and real["length_32"] != real["length_real_32"]
+
+
 def test_copied_passages_are_listed_with_where_they_stand(root: Path, ask: Cli) -> None:
     known = [" ".join(f"w{row}{place}" for place in range(12)) for row in range(20)]
     (root / "long.txt").write_text("".join(f"{line}\n" for line in known))
