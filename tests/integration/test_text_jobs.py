@@ -270,3 +270,23 @@ def test_a_vocabulary_too_large_to_relax(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"total": 1000}))
     (found,) = network_problems(spec, facts)
     assert found.startswith("data.vocabulary: 12 tokens at each of 6 places for a batch of 8 are 0 GiB of relaxed")
+
+
+def test_rollouts_too_large_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 x 5 x 2 sentences of 6 tokens: their ids, and keys and values of 2 layers of 4 numbers of each token."""
+    transformer = {"use": "transformer", "width": 4, "layers": 2, "heads": 2}
+    spec = spec_of(generator=transformer)
+    facts = rows_of(spec, tmp_path).facts
+    each = 6 * 8 + 6 * (2 * 2 * 4 * 4)
+    for spare, problems in ((0, 0), (-1, 1)):
+        total = 8 * 5 * 2 * each + spare
+        monkeypatch.setattr("psutil.virtual_memory", lambda total=total: type("Memory", (), {"total": total}))
+        found = network_problems(spec, facts)
+        assert len(found) == problems, found
+    assert (
+        "seqgan writes 80 sentences of 6 tokens on at a time, 0 GiB with what the generator keeps of each" in found[0]
+    )
+    assert (
+        network_problems(spec_of(generator=transformer, objective={**SEQGAN, "reward": "terminal"}, **ALONE), facts)
+        == []
+    )
