@@ -29,7 +29,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "likelihood, rmc": ("relgan-oracle", {"objective": "mle"}),
     "seqgan": ("seqgan-oracle", {"objective": {"use": "seqgan", "d_steps": 5}}),
     "relgan": ("relgan-oracle", {"objective": {"use": "relativistic", "d_steps": 5}}),
-    "scratchgan": ("scratchgan-news", {}),
+    "scratchgan": ("scratchgan-plain-news", {}),
 }
 
 

@@ -113,7 +113,8 @@ class Batch:
         n: samples in this micro-batch (B below).
         real: what the data holds, as D sees it: images [B, C, H, W] in [-1, 1]; None in a phase without reals.
         cond: what each sample is to be, real and fake alike: a class, [B] integers, or a vector, [B, K]; of pairs the
-            picture that it is made of, [B, C, H, W] in [-1, 1]; None when unconditional.
+            picture that it is made of, [B, C, H, W] in [-1, 1]; of text with prompts their ids, [B, P], filled up with
+            0 on the left; None when unconditional.
         noise: the generator's own noise for B samples.
         rng: randomness for `purpose`, keyed by position: the same for any number of workers.
         make_fakes: generates the phase's fakes; called at most once, by `fakes`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gan_dist.spec.fields import Held
 
 
+SHOWN = 5
 A = Annotated[
     str,
     typer.Argument(
@@ -37,8 +39,37 @@ Lower = Annotated[bool, typer.Option("--lower", help="Two files only: make text 
 Metric = Annotated[
     list[str] | None, typer.Option(help="A metric; may be repeated. Default: the job's.", metavar="NAME")
 ]
+Twin = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Text only: another run beside A, its maximum-likelihood twin; may be repeated, one for each seed.",
+        metavar="RUN",
+        autocompletion=options.complete_run,
+    ),
+]
+SeedRun = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Text only: a run of A's job with another seed, so that the verdict knows how far seeds spread; may be "
+        "repeated.",
+        metavar="RUN",
+        autocompletion=options.complete_run,
+    ),
+]
+Seeds = Annotated[
+    bool,
+    typer.Option(
+        "--seeds", help="Text only: beside A all finished runs of its job with other seeds, and all its twins."
+    ),
+]
 Neighbours = Annotated[
     Path | None, typer.Option(help="A picture of samples beside the real ones nearest to them.", metavar="FILE.png")
+]
+Copies = Annotated[
+    Path | None,
+    typer.Option(
+        help="Text only: passages of 8 tokens or more that stand in the training text, and where.", metavar="FILE.jsonl"
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
 Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
@@ -76,16 +107,12 @@ def evaluate(
     inverse_temperatures: InverseTemperatures = None,
     weights: options.Weights = "ema",
     ema_grid: EmaGrid = None,
-    twin: Annotated[
-        str | None,
-        typer.Option(
-            help="Text only: another run beside A, its maximum-likelihood twin.",
-            metavar="RUN",
-            autocompletion=options.complete_run,
-        ),
-    ] = None,
+    twin: Twin = None,
+    seed_run: SeedRun = None,
+    seeds: Seeds = False,
     out: Out = None,
     neighbours: Neighbours = None,
+    copies: Copies = None,
     split: Split = "test",
     tokens: Tokens = None,
     lower: Lower = False,
@@ -103,20 +130,40 @@ def evaluate(
     if out is not None and not grid:
         raise UsageError("--out is for the curves of --temperature-grid; add it")
     options.check_address(address, workers)
-    how = (neighbours is not None, _held(split), *_cut(a, b, tokens, lower))
+    how = (neighbours is not None, copies is not None, _held(split), *_cut(a, b, tokens, lower))
+    twins, others = _beside(a, twin or [], seed_run or [], seeds)
     question = EvaluationRequest(
-        a, b, metric or (), n, features, grid, twin, *how, trust_code, weights, _widths(ema_grid)
+        a, b, metric or (), n, features, grid, twins, others, *how, trust_code, weights, _widths(ema_grid)
     )
     found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
     if neighbours is not None and found.neighbours is not None:
         found.neighbours.picture.save(neighbours)
+    if copies is not None:
+        copies.write_text("".join(f"{json.dumps(one._asdict(), ensure_ascii=False)}\n" for one in found.copies))
     plot = _plotted(found, out) if found.curves else None
     if as_json:
         emit(_document(found, plot))
     else:
         _show(found, plot, neighbours)
+        if copies is not None:
+            _show_copies(found, copies)
+
+
+def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[list[str], list[str]]:
+    """The twins and other seeds that A is compared with: those named, or all that are here."""
+    if not seeds:
+        return twins, others
+    if twins or others:
+        raise UsageError("--seeds finds the runs that --twin and --seed-run name; leave these out, or --seeds")
+    from gan_dist.launch.mle_twin import find_seeds
+    from gan_dist.runs.index import find_run
+
+    found = find_seeds(find_run(a))
+    if not found.twins:
+        raise UsageError(f"--seeds: no finished twin of {a} is here; gan-dist submit JOB --mle-twin trains one")
+    return list(found.twins), list(found.others)
 
 
 def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None) -> None:
@@ -130,6 +177,13 @@ def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None) -
         say(f"curves: {plot}")
     if neighbours is not None:
         say(f"neighbours: {neighbours}")
+
+
+def _show_copies(found: EvaluationResult, file: Path) -> None:
+    """The longest passages, for people."""
+    say(f"copies: {len(found.copies)} passages of 8 tokens or more stand in {found.b}: {file}")
+    for one in found.copies[:SHOWN]:
+        say(f"  {one.name or f'sentence {one.stands}'}: {one.passage}")
 
 
 def _on_cluster(question: EvaluationRequest, workers: int, address: str | None, as_json: bool) -> EvaluationResult:
@@ -192,6 +246,8 @@ def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, b
 
 
 def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:
+    from gan_dist.evaluation.temperature_sweep import state_verdict
+
     document: dict[str, Any] = {"a": found.a, "b": found.b, "samples_of_b": found.reals, "samples_seen": found.seen}
     if found.held is not None:
         document |= {"split": found.held.split, "samples_of_split": found.held.count}
@@ -204,14 +260,16 @@ def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:
             which: [{"inverse_temperature": inverse, "metrics": values} for inverse, values in points.items()]
             for which, points in found.curves.items()
         }
-        document |= {"verdicts": [vars(one) | {"text": str(one)} for one in _verdicts(found)], "plot": str(plot)}
+        verdicts = _verdicts(found)
+        shown = [vars(one) | {"outcome": one.outcome, "text": str(one)} for one in verdicts]
+        document |= {"verdicts": shown, "plot": str(plot)} | ({"verdict": state_verdict(verdicts)} if verdicts else {})
     return document
 
 
 def _verdicts(found: EvaluationResult) -> list[Any]:
-    from gan_dist.evaluation.temperature_sweep import compare_curves
+    from gan_dist.evaluation.temperature_sweep import TWIN, compare_curves
 
-    return [compare_curves(pair, found.curves) for pair in found.pairs] if "twin" in found.curves else []
+    return [compare_curves(pair, found.curves) for pair in found.pairs] if TWIN in found.curves else []
 
 
 def _show_values(found: EvaluationResult) -> None:
@@ -235,8 +293,13 @@ def _show_curves(found: EvaluationResult) -> None:
         rows.append(["real", "-", *(_number(found.real.get(name)) for name in names)])
     say("")
     table(("", "1/temperature", *names), rows)
-    for one in _verdicts(found):
+    verdicts = _verdicts(found)
+    for one in verdicts:
         say(str(one))
+    if verdicts:
+        from gan_dist.evaluation.temperature_sweep import state_verdict
+
+        say(state_verdict(verdicts))
 
 
 def _plotted(found: EvaluationResult, out: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class PictureOptions:
     ease: bool = False
     fps: float = 30.0
     grid: str | None = None
+    prompts: Sequence[str] = ()
 
     @property
     def alone(self) -> bool:
@@ -69,22 +71,24 @@ def make_picture(
         return _way(model, asked, seeds=seeds, cls=cls, out=out, stem=stem)
     if asked.mix is not None:
         return _mixed(model, asked, seeds=seeds, cls=cls, out=out, stem=stem)
-    content, ending = _grid(model, seeds, n, cls)
+    content, ending = _grid(model, seeds, n, cls, asked.prompts)
     path = out or Path(f"{stem}{ending}")
     if path.suffix.lower() != ending:
         raise UsageError(f"--out {str(path)!r}: {model.facts.described} are written into a folder, or a file of .txt")
     return content, path
 
 
-def _grid(model: Model, seeds: list[int], n: int, cls: str | None) -> tuple[bytes, str]:
+def _grid(model: Model, seeds: list[int], n: int, cls: str | None, prompts: Sequence[str]) -> tuple[bytes, str]:
     """Samples as people look at them, a row for each seed if there are several; and the file's ending."""
     import torch
 
     from gan_dist.data.encoding import image
     from gan_dist.generation.samples import render_sheet
 
-    samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, class_label=cls)])
-    shown: Any = render_sheet(samples, model.facts)
+    asked: Any = {"class_label": cls, "prompt": prompts or None}
+    samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, **asked)])
+    given = model.conditions_of(n, **asked) if model.modality.condition == "prompts" else None
+    shown: Any = render_sheet(samples, model.facts, None if given is None else given.repeat(len(seeds), 1))
     if isinstance(shown, list):
         return "".join(f"{line}\n" for line in shown).encode(), ".txt"
     return image.encode_png(image.enlarge(image.make_grid(samples, n)) if len(seeds) > 1 else shown), ".png"

@@ -54,6 +54,13 @@ MinP = Annotated[
     typer.Option(min=0, max=1, help="Text only: draw tokens with at least this share of the likeliest's probability."),
 ]
 Prefix = Annotated[str | None, typer.Option(help="Text only: what every sentence begins with.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="Text only: what every sentence follows, of a job with `data.prompt`.")
+]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", help="Text only: a file of prompts, one a line or a table of them.", metavar="FILE"),
+]
 AllowUnk = Annotated[
     bool, typer.Option("--allow-unk", help="Text only: `<unk>`, a word outside the vocabulary, may be written.")
 ]
@@ -117,6 +124,8 @@ def sample(
     min_p: MinP = None,
     prefix: Prefix = None,
     allow_unk: AllowUnk = False,
+    prompt: Prompt = None,
+    prompts: PromptFile = None,
     interpolate: Way = None,
     steps: Steps = None,
     mix: Mix = None,
@@ -142,10 +151,11 @@ def sample(
 
     _check_places(device, address, workers, out, force)
     given = {name: value for name, value in locals().items() if name in PictureOptions.__dataclass_fields__}
-    asked, seeds = PictureOptions(**given), parse_seeds(seed)
+    asked, seeds = PictureOptions(**given, prompts=_prompts_of(prompt, prompts)), parse_seeds(seed)
     asked.check(out)
-    n = n or (64 if len(seeds) == 1 else ROW)
-    drawn = (weights, truncation, None if asked.alone else cls, temperature, top_k, top_p, min_p, prefix, allow_unk)
+    n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
+    cls_drawn = None if asked.alone else cls
+    drawn = (weights, truncation, cls_drawn, temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
     model = here.model()
@@ -161,8 +171,22 @@ def sample(
         one_seed = seeds[0] if len(seeds) == 1 else seeds
         emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
         return
-    kind = weights if model.spec.ema is not None else "raw"
-    say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
+    say(f"{shown} (seed {seed}, {_kind_of(weights, model)} weights after {model.seen:,} samples seen): {path}")
+
+
+def _kind_of(weights: str, model: Model) -> str:
+    return weights if model.spec.ema is not None else "raw"
+
+
+def _prompts_of(prompt: str | None, file: Path | None) -> list[str]:
+    """The prompts that are given, by themselves or in a file. Raises UsageError, or DataError of the file."""
+    if file is None:
+        return [] if prompt is None else [prompt]
+    if prompt is not None:
+        raise UsageError("--prompt and --prompts both say what sentences follow; give one of them")
+    from gan_dist.data.text.held_out import read_prompts
+
+    return read_prompts(str(file.absolute()), "--prompts: ")
 
 
 def _one_picture(
@@ -276,7 +300,7 @@ def _on_cluster(
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
     from gan_dist.cli.cluster import run_on_cluster
 
-    model.conditions_of(1, sampling.cls)
+    model.conditions_of(1, sampling.cls, prompt=sampling.prompts or None)
     what = {"sampling": sampling.to_json(), "out": os.path.abspath(out), "workers": workers}
     run_on_cluster("sample", what, environment=model.spec.environment, address=address, to_stderr=as_json)
 

@@ -15,6 +15,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from gan_dist.data.prompts import PromptForm
 from gan_dist.errors import DataError, UnreadableSample
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -116,27 +117,36 @@ class Splitting:
 
 @dataclass(frozen=True)
 class Codec:
-    """Sentences as rows of `length` ids.
+    """Sentences as rows of `length` ids; with prompts, those of the prompt stand before them, filled up on their left.
 
     Attributes:
         vocabulary: every token by its id.
-        cut: whether longer sentences lose their end instead of being refused.
+        cut: whether longer sentences lose their end, and longer prompts their beginning, instead of being refused.
+        prompt: how a text is divided into a prompt and what follows it; None where there are no prompts.
     """
 
     length: int
     splitting: Splitting
     vocabulary: tuple[str, ...]
     cut: bool = False
+    prompt: PromptForm | None = None
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Codec:
         """From `dataclasses.asdict` by way of JSON."""
         splitting, words = Splitting(**record["splitting"]), tuple(record["vocabulary"])
-        return cls(**record | {"splitting": splitting, "vocabulary": words})
+        prompt = record.get("prompt") and PromptForm(**record["prompt"])
+        return cls(**record | {"splitting": splitting, "vocabulary": words, "prompt": prompt})
+
+    @property
+    def prompt_length(self) -> int:
+        """Places of a row that are a prompt's; 0 where there are no prompts."""
+        return 0 if self.prompt is None else self.prompt.length
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.length,)
+        """Of a stored row."""
+        return (self.prompt_length + self.length,)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -163,7 +173,35 @@ class Codec:
         return {token: number for number, token in enumerate(self.vocabulary) if number >= UNK or self.eos is None}
 
     def encode(self, text: str) -> NDArray[Any]:
-        """The ids of a text, filled up, [length].
+        """The ids of a text, filled up, [length]; after those of its prompt where there is one, [prompt + length].
+
+        Raises:
+            UnreadableSample: it cannot be cut, holds no token, or more than `length`; or its prompt does.
+        """
+        if self.prompt is None:
+            return self.encode_sentence(text)
+        prompt, rest = self.prompt.parts(text)
+        return np.concatenate([self.encode_prompt(prompt), self.encode_sentence(rest)])
+
+    def encode_prompt(self, text: str) -> NDArray[Any]:
+        """The ids of a prompt, filled up on their left, [prompt].
+
+        Raises:
+            UnreadableSample: it cannot be cut, holds no token, or more than there may be.
+        """
+        self.splitting.check(text)
+        ids = [self.ids.get(token, UNK) for token in self.splitting.split(text)]
+        most = self.prompt_length
+        if not ids:
+            raise UnreadableSample("no token in its prompt")
+        if len(ids) > most and not self.cut:
+            raise UnreadableSample(f"{len(ids)} tokens in its prompt, more than data.prompt_length: {most}")
+        row = np.full(most, PAD, self.dtype)
+        row[most - min(most, len(ids)) :] = ids[-most:]
+        return row
+
+    def encode_sentence(self, text: str) -> NDArray[Any]:
+        """The ids of a text that has no prompt, filled up, [length].
 
         Raises:
             UnreadableSample: it cannot be cut, holds no token, or more than `length`.
@@ -200,6 +238,10 @@ class Codec:
     def text(self, row: Iterable[int]) -> str:
         """A row as people write it."""
         return self.splitting.join(self.sentence(row))
+
+    def prompt_text(self, row: Iterable[int]) -> str:
+        """A prompt's row as people write it."""
+        return self.splitting.join([self.vocabulary[number] for number in row if number != PAD])
 
 
 def build_vocabulary(counts: Counter[str], min_count: int, most: int | None) -> tuple[str, ...]:

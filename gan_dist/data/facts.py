@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gan_dist.data.codec import Codec
+from gan_dist.data.prompts import describe_prompts, prompt_form
 from gan_dist.data.text.held_out import HeldOutText
 from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError
@@ -121,22 +122,25 @@ class TextFacts(DataFacts):
     Attributes:
         codec: how they are ids, and what the ids mean.
         oracle: what drew them (see `data.oracle`); None for people.
+        prompts: some of those that are learnt from; empty where there are none.
         test, validation: where sentences are that nothing is learnt from, and how they are read; None for none.
     """
 
     codec: Codec
     oracle: Mapping[str, Any] | None = None
+    prompts: tuple[str, ...] = ()
     test: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] | None = None
 
     @property
     def provided(self) -> dict[str, Any]:
         own = {"vocabulary": len(self.codec.vocabulary), "length": self.codec.length}
+        own |= {"prompt_length": self.codec.prompt_length}
         return {**super().provided, **own, "bos": self.codec.bos, "eos": self.codec.eos, "codec": self.codec}
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.codec.shape
+        return (self.codec.length,)
 
     def for_metrics(self, held: Held) -> dict[str, Any]:
         oracle = None if self.oracle is None else open_oracle(self.oracle)
@@ -153,7 +157,10 @@ class TextFacts(DataFacts):
 
     @property
     def described(self) -> str:
-        return f"sentences of at most {self.codec.length} of {len(self.codec.vocabulary):,} tokens"
+        kind = (
+            "sentences" if self.codec.prompt is None else f"prompts of at most {self.codec.prompt_length} and answers"
+        )
+        return f"{kind} of at most {self.codec.length} of {len(self.codec.vocabulary):,} tokens"
 
 
 def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
@@ -180,7 +187,9 @@ def _from_record(record: Mapping[str, Any]) -> DataFacts:
     kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     known |= {
-        name: tuple(known[name]) for name in ("classes", "class_counts", "class_weights", "remarks") if name in known
+        name: tuple(known[name])
+        for name in ("classes", "class_counts", "class_weights", "remarks", "prompts")
+        if name in known
     }
     if "size" in known:
         known["size"] = size_from_json(known["size"])
@@ -225,6 +234,11 @@ def check_text(data: TextData, facts: TextFacts) -> None:
         raise DataError(
             f"data.length: {data.length}, but {data.source!r} was prepared with {codec.length}; set data.length: "
             f"{codec.length}, or prepare it anew"
+        )
+    if (wanted := prompt_form(data)) != codec.prompt:
+        asked, there = describe_prompts(wanted), describe_prompts(codec.prompt)
+        raise DataError(
+            f"data.prompt: {asked}, but {data.source!r} was prepared with {there}; say the same, or prepare it anew"
         )
     made = {"tokens": codec.splitting.way, "lower": codec.splitting.lower, "too_long": "cut" if codec.cut else "reject"}
     for key in sorted(made):

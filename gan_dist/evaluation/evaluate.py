@@ -25,22 +25,25 @@ from gan_dist.evaluation.inputs import (
     is_text_file,
     read_image_folder,
     read_sentence_file,
+    samples_beside,
     samples_of_folder,
     samples_of_model,
-    samples_of_twin,
 )
 from gan_dist.evaluation.metric_inputs import all_ranks, draw_real, extractor_key
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.evaluation.overlap import (
+    LISTED,
     METRIC,
+    CopiedText,
     HeldOutOverlap,
     NearestNeighbors,
+    find_copied_texts,
     find_held_out_overlap,
     find_nearest_neighbors,
 )
-from gan_dist.evaluation.temperature_sweep import CurveAxes, Curves, curves_of
+from gan_dist.evaluation.temperature_sweep import KNOWN, MODEL, TWIN, CurveAxes, Curves, curves_of
 from gan_dist.generation.exported_model import is_exported
-from gan_dist.generation.model import load, prepared_beside, trained_on, training_data
+from gan_dist.generation.model import load, names_in_training, prepared_beside, trained_on, training_data
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.lookup import ALIASES, Roots, add_import_roots, check_arguments, resolve_target, signature
@@ -75,11 +78,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
         NoSuchRun, CheckpointError: for a run.
     """
     a, b = _sides_once(question, scratch, run)
-    others = (
-        {}
-        if question.twin is None
-        else {"twin": samples_of_twin(question.twin, a, run.device, trust_code=question.trust_code)}
-    )
+    others = _others(question, a, run.device)
     against = _against(question)
     where = question.b or f"the data of {a.where}"
     _check_same_shape(a.where, a.facts, where, b.facts)
@@ -98,18 +97,19 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     pairs = curves_of(measuring.names) if question.grid else ()
     curves = {
         which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
-        for which, one in {"model": a, **others}.items()
+        for which, one in {MODEL: a, **others}.items()
     }
     real = _of_real(measuring, a, b, question) if a.of_text else _of_halves(measuring, a, b)
     shown = curves if question.grid else {}
     first = {which: points[1.0] for which, points in curves.items()}
-    twin = first.get("twin", {})
+    twin = first.get(TWIN, {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
+    copies = _copies(question, a, b) if question.copies else ()
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
     warnings = (*a.warnings, *measuring.warnings(), *_partial(measuring, a), *(kept.warnings if kept else ()))
     count = b.facts.count
     return EvaluationResult(
-        values=first["model"],
+        values=first[MODEL],
         a=a.where,
         b=where,
         reals=count,
@@ -119,6 +119,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
         curves=shown,
         pairs=pairs,
         neighbours=near,
+        copies=copies,
         warnings=warnings,
         held=kept,
         widths={sigma: _of_width(measuring, question, sigma, run, b) for sigma in question.widths},
@@ -140,13 +141,29 @@ def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest,
     Raises:
         ValueError: there is no such run.
     """
-    named = {key: where for key in ("a", "b", "twin") if (where := getattr(question, key)) is not None}
+    named = {key: where for key in ("a", "b") if (where := getattr(question, key)) is not None}
+    lists = {key: [_portable(one, question) for one in getattr(question, key)] for key in ("twins", "seeds")}
     files = {key: where for key, where in named.items() if is_text_file(where) or _holds_images(where)}
     runs = {key: load(where, trust_code=question.trust_code) for key, where in named.items() if key not in files}
     places: dict[str, Any] = {key: Folder.at(where).uri for key, where in files.items()}
     places |= {key: Folder.at(run.uri).uri for key, run in runs.items()}
     # What was looked at here needs no further word where it is computed.
+    places |= lists
     return replace(question, **places, trust_code=True), next((run.spec.environment for run in runs.values()), None)
+
+
+def _portable(run: str, question: EvaluationRequest) -> str:
+    return Folder.at(load(run, trust_code=question.trust_code).uri).uri
+
+
+def _others(question: EvaluationRequest, a: EvaluationSamples, device: torch.device) -> dict[str, EvaluationSamples]:
+    """Further runs beside A by the names of their curves: `twin`, `twin 2`, and `model 2` for A's other seeds."""
+    found = {}
+    for side, option, runs, first in ((TWIN, "--twin", question.twins, 1), (MODEL, "--seed-run", question.seeds, 2)):
+        for number, run in enumerate(runs, first):
+            which = side if number == 1 else f"{side} {number}"
+            found[which] = samples_beside(run, a, device, option=option, trust_code=question.trust_code)
+    return found
 
 
 def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime) -> tuple[EvaluationSamples, Ingest]:
@@ -165,6 +182,16 @@ def _neighbours(question: EvaluationRequest, a: EvaluationSamples, b: Ingest, ru
     return find_nearest_neighbors(
         MetricRunner(metrics=asked, facts=b.facts, cache=a.cache, run=run, roots=a.roots), a, b
     )
+
+
+def _copies(question: EvaluationRequest, a: EvaluationSamples, b: Ingest) -> tuple[CopiedText, ...]:
+    """Passages of A that stand in B; of a run's own data with the names of the sentences there."""
+    found = find_copied_texts(a, b, a.most or question.n or LISTED)
+    run = question.a if question.b is None else question.b
+    if is_text_file(run):
+        return tuple(found)
+    names = names_in_training(load(run, trust_code=question.trust_code), [one.stands for one in found])
+    return tuple(one._replace(name=name) for one, name in zip(found, names, strict=True))
 
 
 def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -> tuple[EvaluationSamples, Ingest]:
@@ -190,6 +217,7 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
         return a, training_data(model)
     if not isinstance(a.facts, TextFacts):
         return a, read_image_folder(question.b)
+    _check_unprompted(a.facts, a.where)
     found = read_sentence_file(question.b, a.facts.codec)
     return replace(a, warnings=found.warnings), file_as_data(found)
 
@@ -198,7 +226,7 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     """Sentences of a file, and the data of a run or those of another file."""
     if question.b is None:
         raise UsageError(f"{question.a!r} is a file of sentences; name a run or a second file to compare it with")
-    if question.grid or question.twin:
+    if question.grid or question.twins or question.seeds:
         raise UsageError(f"--temperature-grid and --twin are for runs, and {question.a!r} is a file; leave them out")
     _check_options(question, question.a, of_text=True)
     if is_text_file(question.b):
@@ -211,12 +239,21 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
         raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
+    _check_unprompted(learnt.facts, model.name)
     found = read_sentence_file(question.a, learnt.facts.codec)
     facts = replace(learnt.facts, codec=found.codec)
     a = file_samples(found, facts, prepared_beside(model).child(METRICS))
     return replace(a, warnings=found.warnings), Memory(
         blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1, vectors=learnt.vectors
     )
+
+
+def _check_unprompted(facts: TextFacts, where: str) -> None:
+    if facts.codec.prompt is not None:
+        raise UsageError(
+            f"{where} answers prompts, and a file of sentences has none; evaluate the run alone: gan-dist evaluate "
+            f"{where}"
+        )
 
 
 def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> None:
@@ -229,7 +266,9 @@ def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> No
         wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
-        wrong = [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twin, "leave it out")]
+        wrong = [("--copies", question.copies, "leave it out; --neighbours shows what is nearest")]
+        wrong += [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twins, "leave it out")]
+        wrong.append(("--seed-run", question.seeds, "leave it out"))
         kinds = ("text", "is of images, which no temperature is drawn at")
     for option, value, remedy in wrong:
         if value:
@@ -266,7 +305,9 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         built = [one for one in built if not getattr(one.metric, "by_split", ())]
     if not built:
         return found
-    shuffled = np.random.RandomState(SEED).permutation(b.facts.count)
+    # From the end of the order by which the others are chosen that they are compared with: while there are twice as
+    # many, these are not the same ones.
+    shuffled = np.random.RandomState(SEED).permutation(b.facts.count)[::-1]
     specs, against = [one.spec for one in built], _against(question)
     of_real = MetricRunner(
         metrics=specs,
@@ -277,7 +318,7 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         against=against,
         held=question.split,
     )
-    return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop])[0], b)
+    return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop].copy())[0], b)
 
 
 def _partial(measuring: MetricRunner, a: EvaluationSamples) -> list[str]:
@@ -341,8 +382,10 @@ class EvaluationRequest:
         metrics: their names; none for those of the job, or else all of ours that the data allow.
         n, features: samples of A, and what images are compared by, in place of what the metrics say.
         grid: inverse temperatures at which a run of text is measured beside 1.
-        twin: another run of the same text, measured beside A.
+        twins: other runs of the same text, measured beside A: its twins by likelihood.
+        seeds: runs of A's job with other seeds, whose spread says how sure the comparison with the twins is.
         neighbours: whether samples are shown beside the real ones that are nearest.
+        copies: whether passages of generated sentences that stand in the training text are listed.
         split: which sentences that nothing was learnt from text is compared with.
         tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
         trust_code: whether code that a model of somebody else's names may be imported and run.
@@ -356,8 +399,10 @@ class EvaluationRequest:
     n: int | None = None
     features: str | None = None
     grid: Sequence[float] = ()
-    twin: str | None = None
+    twins: Sequence[str] = ()
+    seeds: Sequence[str] = ()
     neighbours: bool = False
+    copies: bool = False
     split: Held = "test"
     tokens: str = "treebank"
     lower: bool = False
@@ -380,11 +425,12 @@ class EvaluationResult:
     Attributes:
         real: the same numbers of what is real, where they make sense of it and it is enough: of text those of real
             sentences, of images those of one half of the data against the other.
-        twin: those of the twin.
-        curves: all of them at each temperature, by `model` and `twin`; empty without a grid.
+        twin: those of the first twin.
+        curves: all of them at each temperature, by `model`, `twin`, and `model 2` and so on; empty without a grid.
         pairs: names that make a curve of quality against diversity.
         neighbours: the nearest neighbours of A's samples in B, where they were asked for.
         widths: all of them of each average that was asked for, by sigma.
+        copies: passages of A's sentences that stand in B, where they were asked for.
         warnings: what is to be known of the numbers.
         held: the sentences that nothing was learnt from and that were compared with; None where none were.
     """
@@ -399,6 +445,7 @@ class EvaluationResult:
     curves: Curves
     pairs: tuple[CurveAxes, ...]
     neighbours: NearestNeighbors | None
+    copies: tuple[CopiedText, ...]
     warnings: tuple[str, ...]
     held: HeldOutOverlap | None
     widths: dict[float, dict[str, float]] = field(default_factory=dict)
@@ -415,18 +462,41 @@ class EvaluationResult:
         curves = {which: {inverse: values for inverse, values in points} for which, points in plain["curves"].items()}
         pairs = tuple(CurveAxes(*pair) for pair in plain["pairs"])
         held = plain["held"] and HeldOutOverlap(**plain["held"])
-        found = {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "held": held}
-        return cls(**plain | found | {"widths": dict(plain["widths"])})
+        copies = tuple(CopiedText(*one) for one in plain["copies"])
+        lists = {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "copies": copies}
+        return cls(**plain | lists | {"held": held, "widths": dict(plain["widths"])})
 
 
 def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
     """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
     named = [_metric(name, a, question.split) for name in question.metrics]
+    if question.grid and question.twins and not named:
+        named = _of_axes(question, a, facts)
     found = with_overrides(question, a, named or a.metrics or _ours(a))
     if not named and not a.metrics:
         found = [one for one in found if _fits(one, a, facts, question.split)]
     _check_split(found, a, facts, question.split)
     return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def _of_axes(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
+    """The metrics of every axis that model and twin can be compared by: those the data and what is installed allow."""
+    shipped = {value: spec for spec in _ours(a) for value in metric_value_names(spec, a.roots).values()}
+    shipped["fd"] = MetricSpec(use="frechet", features=FeaturesSpec(use="sentence_encoder"))
+    found: list[MetricSpec] = []
+    for axis in KNOWN:
+        if all(value in shipped and _builds(shipped[value], a, facts, question.split) for value in axis):
+            found += [shipped[value] for value in axis]
+    return with_overrides(question, a, found)
+
+
+def _builds(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) -> bool:
+    run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
+    try:
+        MetricRunner(metrics=[spec], facts=facts, cache=a.cache, run=run, held=held)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_split(asked: Sequence[MetricSpec], a: EvaluationSamples, facts: DataFacts, held: Held) -> None:

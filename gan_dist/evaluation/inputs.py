@@ -95,7 +95,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
     modality = model.modality
     model.check_trust(foreign_code(model.spec, ["metric", "extractor"]))
-    rows = trained_on(model) if modality.needs_data or facts.vectors else None
+    rows = trained_on(model) if modality.measured_by_data else None
     return EvaluationSamples(
         where=model.name,
         facts=facts if rows is None else modality.real_rows(rows).facts,
@@ -121,21 +121,30 @@ def samples_of_folder(where: str, cache: Folder) -> EvaluationSamples:
     return EvaluationSamples(where=where, facts=ours.facts, draw=draw, cache=cache, most=len(shuffled))
 
 
-def samples_of_twin(ref: str, a: EvaluationSamples, device: torch.device, *, trust_code: bool) -> EvaluationSamples:
-    """The run beside A.
+def samples_beside(
+    ref: str, a: EvaluationSamples, device: torch.device, *, option: str, trust_code: bool
+) -> EvaluationSamples:
+    """A run beside A.
+
+    Args:
+        ref: the run.
+        a: what it is beside.
+        device: where it computes.
+        option: that names it, for messages.
+        trust_code: as in `load`.
 
     Raises:
-        ValueError: it learnt from other data.
+        UsageError: it learnt from other data.
     """
-    twin = samples_of_model(load(ref, trust_code=trust_code), device)
-    ours, theirs = a.facts, twin.facts
+    found = samples_of_model(load(ref, trust_code=trust_code), device)
+    ours, theirs = a.facts, found.facts
     same = isinstance(ours, TextFacts) and isinstance(theirs, TextFacts) and ours.codec == theirs.codec
     if not same or ours.checksum != theirs.checksum:
         raise UsageError(
-            f"--twin: {twin.where} learnt from other data than {a.where} ({theirs.described} and {ours.described}; "
-            f"checksums {theirs.checksum[:8]} and {ours.checksum[:8]}); gan-dist submit JOB --mle-twin trains one"
+            f"{option}: {found.where} learnt from other data than {a.where} ({theirs.described} and {ours.described}; "
+            f"checksums {theirs.checksum[:8]} and {ours.checksum[:8]}); gan-dist submit JOB --mle-twin trains a twin"
         )
-    return twin
+    return found
 
 
 def read_image_folder(where: str) -> Memory:

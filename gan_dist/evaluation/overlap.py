@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan_dist.data.codec import UNK
+from gan_dist.data.codec import UNK, Codec
 from gan_dist.data.encoding import image
 from gan_dist.data.facts import TextFacts
 from gan_dist.data.ingest import Ingest
@@ -19,6 +19,8 @@ from gan_dist.evaluation import metric_runner
 from gan_dist.evaluation.inputs import EvaluationSamples
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.metrics.image.prdc import nearest_distances
+from gan_dist.metrics.text.copies import find_copies
+from gan_dist.metrics.text.references import strip_padding
 from gan_dist.spec.fields import Held
 
 CHUNK = 2**14  # sentences that are looked at together
@@ -65,6 +67,66 @@ def find_held_out_overlap(measuring: MetricRunner, rows: Ingest, split: Held) ->
         learnt = rows.rows(np.arange(start, min(start + CHUNK, facts.count)))[0].numpy().astype(np.int64)
         seen |= asked.keys() & {row.tobytes() for row in learnt}
     return HeldOutOverlap(split, len(kept.texts), sum(asked[row] for row in seen))
+
+
+PASSAGE = 8  # tokens of the shortest passage that is listed
+LISTED = 1000  # generated sentences that are looked through, unless another number is asked for
+
+
+class CopiedText(NamedTuple):
+    """A passage that a generated sentence takes from the training text word for word.
+
+    Attributes:
+        sample: number of the generated sentence.
+        text: what it says.
+        passage: what both say.
+        tokens: how long that is.
+        stands: place of the training sentence in canonical order.
+        name: what it is called there, such as `stories.txt:17`; empty where nobody knows.
+        source: what it says.
+    """
+
+    sample: int
+    text: str
+    passage: str
+    tokens: int
+    stands: int
+    name: str
+    source: str
+
+
+def find_copied_texts(a: EvaluationSamples, b: Ingest, samples: int) -> list[CopiedText]:
+    """Passages of eight tokens or more of A's samples that stand in B, the longest first.
+
+    Args:
+        samples: how many of A's are looked through.
+    """
+    facts = b.facts
+    assert isinstance(facts, TextFacts)
+    chunks = range(0, samples, metric_runner.CHUNK)
+    drawn = torch.cat([a.draw(range(at, at + metric_runner.CHUNK)).cpu() for at in chunks])[:samples]
+    made = strip_padding(drawn, facts.codec.eos)
+    starts = range(0, facts.count, CHUNK)
+    parts = [b.rows(np.arange(at, min(at + CHUNK, facts.count)))[0].cpu() for at in starts]
+    known = strip_padding(torch.cat(parts), facts.codec.eos)
+    ours, theirs = (np.split(text.tokens, text.ends[:-1]) for text in (made, known))
+    found = [
+        CopiedText(
+            sample=one.sentence,
+            text=_written(ours[one.sentence], facts.codec),
+            passage=_written(ours[one.sentence][one.begins : one.begins + one.length], facts.codec),
+            tokens=one.length,
+            stands=one.source,
+            name="",
+            source=_written(theirs[one.source], facts.codec),
+        )
+        for one in find_copies(made, known, PASSAGE)
+    ]
+    return sorted(found, key=lambda one: (-one.tokens, one.sample))
+
+
+def _written(ids: NDArray[np.int64], codec: Codec) -> str:
+    return codec.text(ids.tolist())
 
 
 SHOWN, BESIDE = 8, 5

@@ -64,7 +64,7 @@ def _assumed_facts(data: DataSpec, batch: int) -> Iterator[DataFacts]:
     common["class_counts"] = (batch,) * len(contents.classes)
     form = contents.form
     if isinstance(form, Codec):
-        yield TextFacts(**common, codec=form)
+        yield TextFacts(**common, codec=form, **contents.notes)
         return
     assert isinstance(data, PictureData)
     for channels in (1, 3, 4) if data.channels == "auto" else (data.channels,):
@@ -360,6 +360,7 @@ def text_problems(
                 )
             if isinstance(facts, TextFacts) and for_text:
                 yield from _logits_of_each_token(weighted.label, weighted.objective, networks, facts)
+                yield from _rollouts_too_large(spec, weighted.label, weighted.objective, networks["generator"], facts)
     if isinstance(facts, TextFacts) and relaxed:
         yield from _too_large(spec, facts)
 
@@ -380,7 +381,7 @@ def _logits_of_each_token(
     """Objectives that want a logit for each token, and a D that gives another number."""
     if not getattr(objective, "logits_per_token", False) or "discriminator" not in networks:
         return
-    cond = torch.zeros(1, dtype=torch.int64, device="meta") if facts.classes else None
+    cond = modality_of(facts).example_conditions(1, None)
     tokens = torch.zeros(1, facts.codec.length, dtype=torch.int64, device="meta")
     shape = tuple(networks["discriminator"](tokens, cond).shape)
     if shape != tuple(tokens.shape):
@@ -388,6 +389,31 @@ def _logits_of_each_token(
             f"objective: {label} wants a discriminator with a logit for each token [B, {facts.codec.length}], not "
             f"[B{''.join(f', {size}' for size in shape[1:])}]; use textlstm"
         )
+
+
+def _rollouts_too_large(spec: JobSpec, label: str, objective: Any, generator: Any, facts: TextFacts) -> Iterator[str]:
+    """Objectives that write sentences on from every token, where these and what G keeps of each fit no memory."""
+    if getattr(objective, "reward", "") != "rollout" or spec.micro_batch != "auto":
+        return
+    length = facts.codec.length
+    rows = spec.batch * (length - 1) * objective.rollouts
+    held, room = rows * _bytes_of_a_row(generator, facts), total_memory()
+    if held > room:
+        yield (
+            f"objective: {label} writes {rows:,} sentences of {length} tokens on at a time, {held / GIB:.0f} GiB with "
+            f"what the generator keeps of each, more than this machine's {room / GIB:.0f}; set reward: dense or "
+            "terminal, fewer rollouts, or micro_batch"
+        )
+
+
+def _bytes_of_a_row(generator: Any, facts: TextFacts) -> int:
+    """What a sentence that is written takes at its end: its ids, and the state of a step, which may grow with each."""
+    cond = modality_of(facts).example_conditions(1, None)
+    state, sizes = generator.begin(1, cond), []
+    for _ in range(2):
+        _, state = generator.step(torch.zeros(1, dtype=torch.int64, device="meta"), state)
+        sizes.append(sum(part.nbytes for part in state))
+    return int(sizes[0] + (sizes[1] - sizes[0]) * (facts.codec.length - 1) + 8 * facts.codec.length)
 
 
 def _too_large(spec: JobSpec, facts: TextFacts) -> Iterator[str]:

@@ -159,8 +159,8 @@ TOLERANCE = 1e-4
 
 
 class Program(nn.Module):
-    """From noise, and classes [B], vectors [B, K] or pictures [B, C, H, W] where there are some, to float images [B, C,
-    H, W] in [-1, 1] or token ids [B, T]."""
+    """From noise, and classes [B], vectors [B, K], pictures [B, C, H, W] or prompts [B, P] where there are some, to
+    float images [B, C, H, W] in [-1, 1] or token ids [B, T]."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -172,14 +172,15 @@ class Program(nn.Module):
         classes: Tensor | None = None,
         vectors: Tensor | None = None,
         pictures: Tensor | None = None,
+        prompts: Tensor | None = None,
     ) -> Tensor:
-        given = [one for one in (classes, vectors, pictures) if one is not None]
+        given = [one for one in (classes, vectors, pictures, prompts) if one is not None]
         made: Tensor = self.generator(noise, given[0] if given else None)
         return made
 
 
 def example_inputs(model: Model, n: int) -> dict[str, Any]:
-    """Noise as the generator draws it, and classes, vectors or pictures where it has some, for n samples."""
+    """Noise as the generator draws it, and classes, vectors, pictures or prompts where it has some, for n samples."""
     generator: Any = model.generator
     device, dtype = torch.device("cpu"), next(generator.parameters()).dtype
     rng = single_lane_rng(("export", n), n, device, dtype)

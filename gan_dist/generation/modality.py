@@ -49,6 +49,7 @@ class Modality(Generic[F]):
         facts: of the data.
         condition: what a sample is conditioned on, as an exported program names it.
         needs_data: whether a generator makes samples of the data's own inputs, so that none are made without them.
+        measured_by_data: whether metrics take what samples are conditioned on from the data themselves.
         shape_words: the axes of a batch, for messages.
     """
 
@@ -58,6 +59,10 @@ class Modality(Generic[F]):
 
     def __init__(self, facts: F) -> None:
         self.facts = facts
+
+    @property
+    def measured_by_data(self) -> bool:
+        return self.needs_data or bool(self.facts.vectors)
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         """Make what turns stored samples into what networks see, and into conditions that are part of the samples."""
@@ -172,7 +177,7 @@ class PairModality(Modality[PairFacts]):
 
     def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
         assert rows is not None
-        return lambda part: image.split_pair(rows.rows(_choose_pairs(rows, seed, part))[0])[0]
+        return lambda part: image.split_pair(rows.rows(_choose_rows(rows, seed, part))[0])[0]
 
     def real_rows(self, rows: Ingest) -> Ingest:
         return TargetImages(rows)
@@ -200,10 +205,58 @@ class TextModality(Modality[TextFacts]):
             generator.drawing = drawing
 
 
+class PromptedText(TextModality):
+    """Sentences that follow a prompt [B, P]. Stored side by side, the prompt first."""
+
+    condition = "prompts"
+
+    @property
+    def measured_by_data(self) -> bool:
+        return True
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        return lambda rows, rng: text.split_prompts(text.encode(rows, device), self.facts.codec)
+
+    def conditions(
+        self, *, generator: nn.Module, rows: Ingest, numbers: range, seed: int, rng: Rng, device: torch.device
+    ) -> Tensor | None:
+        return self._prompts_at(rows, seed, numbers, device)
+
+    def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
+        codec = self.facts.codec
+        if rng is None:
+            return torch.zeros(n, codec.prompt_length, dtype=torch.int64, device="meta")
+        known = text.encode_prompts(self.facts.prompts, codec)
+        return known[torch.arange(n) % len(known)]
+
+    def real_sheet(self, rows: Ingest, seed: int) -> Sheet | None:
+        written, prompts = text.split_prompts(real_samples(rows, seed)[0], self.facts.codec)
+        return render_sheet(written, self.facts, prompts)
+
+    def real_samples(self, rows: Ingest, seed: int) -> Tensor:
+        return text.split_prompts(real_samples(rows, seed)[0], self.facts.codec)[0]
+
+    def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
+        assert rows is not None
+        return lambda part: metric_samples(
+            generator, part, seed, None, device, self._prompts_at(rows, seed, part, device)
+        )
+
+    def real_rows(self, rows: Ingest) -> Ingest:
+        return Continuations(rows)
+
+    def _prompts_at(self, rows: Ingest, seed: int, wanted: range, device: torch.device) -> Tensor:
+        """The prompts with these numbers as a generator sees them, [n, P]."""
+        stored, _ = rows.rows(_choose_rows(rows, seed, wanted))
+        _, prompts = text.split_prompts(text.encode(stored, device), self.facts.codec)
+        assert prompts is not None
+        return prompts
+
+
 def modality_of(facts: DataFacts) -> Modality[Any]:
     """The object that knows how samples of these data are handled."""
     if isinstance(facts, TextFacts):
-        return TextModality(facts)
+        return TextModality(facts) if facts.codec.prompt is None else PromptedText(facts)
     if isinstance(facts, PairFacts):
         return PairModality(facts)
     assert isinstance(facts, ImageFacts)
@@ -236,31 +289,55 @@ class SampleGrids:
 
 
 @dataclass(frozen=True)
-class TargetImages:
-    """What is to be made, without what it is made of: the images that metrics compare with."""
+class TargetSamples:
+    """What is to be made, without what it is made of: the real samples that metrics compare with."""
 
-    pairs: Ingest
+    whole: Ingest
 
     @property
-    def facts(self) -> ImageFacts:
-        found = self.pairs.facts
-        kept = {name: getattr(found, name) for name in ImageFacts.__dataclass_fields__}
-        return ImageFacts(**kept)
+    def facts(self) -> DataFacts:
+        return self.whole.facts
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        return self.pairs.labels
+        return self.whole.labels
 
     @property
     def vectors(self) -> None:
         return None
 
     def positions(self, reals_drawn: int) -> NDArray[np.int64]:
-        return self.pairs.positions(reals_drawn)
+        return self.whole.positions(reals_drawn)
 
     def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        stored, labels = self.pairs.rows(positions)
-        return image.split_pair(stored)[0], labels
+        stored, labels = self.whole.rows(positions)
+        return self.target_of(stored), labels
+
+    def target_of(self, stored: Tensor) -> Tensor:
+        """The part of stored samples that is to be made."""
+        raise NotImplementedError
+
+
+class TargetImages(TargetSamples):
+    """The images of pairs that are to be made."""
+
+    @property
+    def facts(self) -> ImageFacts:
+        found = self.whole.facts
+        kept = {name: getattr(found, name) for name in ImageFacts.__dataclass_fields__}
+        return ImageFacts(**kept)
+
+    def target_of(self, stored: Tensor) -> Tensor:
+        return image.split_pair(stored)[0]
+
+
+class Continuations(TargetSamples):
+    """What follows prompts."""
+
+    def target_of(self, stored: Tensor) -> Tensor:
+        facts = self.whole.facts
+        assert isinstance(facts, TextFacts)
+        return text.split_prompts(stored, facts.codec)[0]
 
 
 def input_output_target(given: Tensor, made: Tensor, real: Tensor) -> Image.Image:
@@ -268,20 +345,20 @@ def input_output_target(given: Tensor, made: Tensor, real: Tensor) -> Image.Imag
     return image.enlarge(image.make_grid(image.in_rows(given, made, real), 3 * TRIPLES))
 
 
-def _choose_pairs(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
-    """Positions of the pairs with these numbers in an order of `seed`, which begins anew after all."""
+def _choose_rows(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
+    """Positions of the samples with these numbers in an order of `seed`, which begins anew after all."""
     order = shuffle(rows.facts.count, seed, "shown")
     return order[np.arange(wanted.start, wanted.stop) % len(order)]
 
 
 def _real_pairs(rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
     """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
-    return image.split_pair(rows.rows(_choose_pairs(rows, seed, range(SHOWN)))[0].cpu())
+    return image.split_pair(rows.rows(_choose_rows(rows, seed, range(SHOWN)))[0].cpu())
 
 
 def _inputs_at(generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
     """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
-    stored, _ = rows.rows(_choose_pairs(rows, seed, wanted))
+    stored, _ = rows.rows(_choose_rows(rows, seed, wanted))
     return _seen(image.split_pair(stored)[1], generator, device)
 
 

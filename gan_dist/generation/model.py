@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.data.encoding.image import encode, encode_png
+from gan_dist.data.encoding.text import encode_prompts
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
-from gan_dist.data.prepare import prepare_or_load
-from gan_dist.errors import CheckpointError, DataError, UsageError
+from gan_dist.data.prepare import Prepared, prepare_or_load
+from gan_dist.data.shards import read_shard
+from gan_dist.errors import CheckpointError, DataError, UnreadableSample, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.chosen_weights import parse_weights, read_weights
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.modality import modality_of
-from gan_dist.generation.samples import generate_chunks
+from gan_dist.generation.samples import generate_chunks, known_conditions
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import build_networks
 from gan_dist.registry.lookup import add_import_roots, check_arguments
@@ -39,6 +41,7 @@ from gan_dist.spec.problems import nearest_name
 
 SHOWN = 8
 ClassLabel = int | str | Sequence[float] | None
+Prompts = str | Sequence[str] | None
 
 
 class Model:
@@ -111,6 +114,7 @@ class Model:
         min_p: float | None = None,
         prefix: str | None = None,
         allow_unk: bool = False,
+        prompt: Prompts = None,
     ) -> Tensor | list[str]:
         """Draw samples, the same ones for a seed; sample i does not depend on n.
 
@@ -127,12 +131,15 @@ class Model:
                 [0, 1] (Nguyen et al. 2024, arXiv 2407.01082).
             prefix: text only: what every sentence begins with.
             allow_unk: text only: whether `<unk>`, which stands for words outside the vocabulary, is drawn too.
+            prompt: what sentences follow, of a model that learnt from prompts: one, or several, which go round; without
+                it, some prompts of the data. It is no part of what is returned.
 
         Returns:
             Images as uint8 [n, C, H, W], or sentences as a list of strings.
 
         Raises:
-            UsageError: there is no such class, the generator has no such option, or a value is out of range.
+            UsageError: there is no such class, the model knows no prompts or not the words of one, the generator has no
+                such option, or a value is out of range.
         """
         with self.drawing(
             truncation=truncation,
@@ -143,11 +150,11 @@ class Model:
             prefix=prefix,
             allow_unk=allow_unk,
         ):
-            rows = torch.cat(list(self.sample_chunks(n, seed=seed, class_label=class_label)))
+            rows = torch.cat(list(self.sample_chunks(n, seed=seed, class_label=class_label, prompt=prompt)))
         return self.modality.to_public(rows)
 
     def sample_chunks(
-        self, n: int, *, seed: int = 0, class_label: ClassLabel = None, first: int = 0
+        self, n: int, *, seed: int = 0, class_label: ClassLabel = None, prompt: Prompts = None, first: int = 0
     ) -> Iterator[Tensor]:
         """Draw the same samples 64 at a time, for numbers that memory would not hold: uint8 [64, C, H, W] or ids [64,
         T].
@@ -156,13 +163,13 @@ class Model:
             first: number of the first one, a multiple of 64; any range of a seed's samples can be made alone.
 
         Raises:
-            UsageError: the model makes pictures of other pictures, or has no such class.
+            UsageError: the model makes pictures of other pictures, has no such class, or knows no such prompt.
         """
         if self.modality.needs_data:
             raise UsageError(
                 f"{self.name} makes pictures of other pictures; name them: --inputs FOLDER, or translate(images)"
             )
-        conditions = self.conditions_of(n, class_label, first)
+        conditions = self.conditions_of(n, class_label, first, prompt)
         return self._drawn(generate_chunks(self.generator, n, seed, conditions, self.device, first))
 
     def _drawn(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -251,34 +258,63 @@ class Model:
         assert isinstance(self.facts, TextFacts)
         codec = self.facts.codec
         prefix = given.pop("prefix", "")
-        words = codec.splitting.split(prefix) if prefix else []
-        if unknown := [word for word in words if word not in codec.ids]:
-            near = nearest_name(unknown[0], codec.ids)
-            guess = f"; did you mean {near!r}?" if near else ""
-            raise UsageError(f"prefix: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
+        words = self._known_words("prefix", prefix) if prefix else []
         if len(words) >= codec.length:
             raise UsageError(f"prefix: {len(words)} tokens leave nothing to write of {codec.length}")
         never = () if allow_unk or codec.unknown is None else (codec.unknown,)
         return SamplingOptions(**given, prefix=tuple(codec.ids[word] for word in words), never=never)
 
-    def conditions_of(self, n: int, class_label: ClassLabel = None, first: int = 0) -> Tensor | None:
-        """The class of each of n samples from `first` on, [n], or the vector, [n, K]: they go round, unless one is
-        given.
+    def conditions_of(
+        self, n: int, class_label: ClassLabel = None, first: int = 0, prompt: Prompts = None
+    ) -> Tensor | None:
+        """The class of each of n samples from `first` on, [n], the vector, [n, K], or the prompt, [n, P]: those there
+        are go round, unless some are given.
 
         Raises:
-            UsageError: the model has no such class.
+            UsageError: the model has no such class, or knows no such prompt.
         """
-        if self.facts.vectors:
-            rows = torch.arange(first, first + n) % len(self.facts.vectors)
-            return torch.tensor(self.facts.vectors)[rows] if class_label is None else self._vector(class_label, n)
+        known = known_conditions(self.facts)
+        if prompt is not None:
+            known = self._prompts([prompt] if isinstance(prompt, str) else list(prompt))
         if class_label is None:
-            return torch.arange(first, first + n) % len(self.classes) if self.classes else None
+            return None if known is None else known[torch.arange(first, first + n) % len(known)]
+        if self.facts.vectors:
+            return self._vector(class_label, n)
         names = list(self.classes)
         number: object = names.index(str(class_label)) if str(class_label) in names else class_label
         if not isinstance(number, int) or not 0 <= number < len(names):
-            known = f"its classes: {', '.join(names)}" if names else "it is not class-conditional"
-            raise UsageError(f"class {class_label!r}: the model has no such class; {known}")
+            there = f"its classes: {', '.join(names)}" if names else "it is not class-conditional"
+            raise UsageError(f"class {class_label!r}: the model has no such class; {there}")
         return torch.full((n,), number)
+
+    def _prompts(self, asked: Sequence[str]) -> Tensor:
+        """Prompts as token ids, [n, P]; a word that the model does not know is refused, as nothing can be made of it.
+
+        Raises:
+            UsageError: the model knows no prompts, or not the words of one; or one is empty or too long.
+        """
+        facts = self.facts
+        if not isinstance(facts, TextFacts) or facts.codec.prompt is None:
+            raise UsageError(f"prompt: {self.name} learnt from no prompts, as its job has no data.prompt; use prefix")
+        if not asked:
+            raise UsageError("prompt: there is none; give one or more")
+        for one in asked:
+            self._known_words("prompt", one)
+        try:
+            return encode_prompts(asked, facts.codec)
+        except UnreadableSample as error:
+            raise UsageError(f"prompt: {error}") from error
+
+    def _known_words(self, what: str, text: str) -> list[str]:
+        """The tokens of a text. Raises UsageError where the model does not know one."""
+        assert isinstance(self.facts, TextFacts)
+        codec = self.facts.codec
+        words = codec.splitting.split(text)
+        if unknown := [word for word in words if word not in codec.ids]:
+            near = nearest_name(unknown[0], codec.ids)
+            guess = f"; did you mean {near!r}?" if near else ""
+            raise UsageError(f"{what}: {unknown[0]!r} is not among the {len(codec.ids):,} tokens of the model{guess}")
+        return words
 
     def _vector(self, asked: int | str | Sequence[float], n: int) -> Tensor:
         """A vector given as numbers, or as text with commas, for each of n samples, [n, K]."""
@@ -398,6 +434,16 @@ def training_data(model: Model) -> Ingest:
     return model.modality.real_rows(trained_on(model))
 
 
+def names_in_training(model: Model, places: Sequence[int]) -> list[str]:
+    """What the training samples at these places of the canonical order are called in their source: `stories.txt:17`.
+
+    Raises what `trained_on` raises.
+    """
+    data = _prepared(model)
+    names = [name for file in data.shards for name in read_shard(data.folder, file, ["name"])["name"].to_pylist()]
+    return [str(names[place]) for place in places]
+
+
 def trained_on(model: Model) -> Memory:
     """What the run was trained on, as it was prepared for it, or prepared now.
 
@@ -405,6 +451,10 @@ def trained_on(model: Model) -> Memory:
         UsageError: it is such a data set, and nobody vouched for it.
         DataError: it is no longer there, or has changed.
     """
+    return load_into_memory(_prepared(model), 0, 1)
+
+
+def _prepared(model: Model) -> Prepared:
     if is_own_data(model.spec.data.source):
         model.check_trust([f"data.source: {model.spec.data.source}"])
     data = prepare_or_load(
@@ -415,4 +465,4 @@ def trained_on(model: Model) -> Memory:
             f"data.source: {model.spec.data.source!r} is not what {model.name} was trained on; put it back, or name "
             "what to compare with"
         )
-    return load_into_memory(data, 0, 1)
+    return data

@@ -34,18 +34,30 @@ Sheet = Image.Image | list[str]
 def fixed_samples(
     generator: nn.Module, seed: int, facts: DataFacts, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """Samples on the noise that belongs to `seed`, 64 or 8 of each class or known vector, and their conditions."""
-    conditions = len(facts.classes or facts.vectors)
-    count = COLUMNS * (conditions or ROWS)
+    """Samples on the noise that belongs to `seed`, 64 or 8 of each class, known vector or prompt; and these."""
+    known = known_conditions(facts)
+    count = COLUMNS * (ROWS if known is None else len(known))
     number = torch.arange(count, device=device) // COLUMNS
-    cond = torch.tensor(facts.vectors, device=device)[number] if facts.vectors else number if facts.classes else None
+    cond = None if known is None else known.to(device)[number]
     return generate(generator, count, seed, cond, device), cond
 
 
+def known_conditions(facts: DataFacts) -> Tensor | None:
+    """What samples can be conditioned on without the data: all classes [M], some vectors [M, K], or some prompts [M,
+    P]; None where on nothing."""
+    if facts.vectors:
+        return torch.tensor(facts.vectors)
+    if isinstance(facts, TextFacts) and facts.codec.prompt is not None:
+        return text.encode_prompts(facts.prompts, facts.codec)
+    return torch.arange(len(facts.classes)) if facts.classes else None
+
+
 def render_sheet(samples: Tensor, facts: DataFacts, cond: Tensor | None = None) -> Sheet:
-    """Samples as people look at them: one picture, or lines of text with their classes."""
+    """Samples as people look at them: one picture, or lines of text with their classes or prompts."""
     if not isinstance(facts, TextFacts):
         return image.enlarge(image.make_grid(samples, min(COLUMNS, len(samples))))
+    if facts.codec.prompt is not None and cond is not None:
+        return text.decode_prompted(cond, samples, facts.codec)
     lines = text.decode_lines(samples, facts.codec)
     if cond is None:
         return lines
@@ -174,9 +186,11 @@ def save_sheet(shown: Sheet, stem: Path) -> Path:
 
 
 def sentence_lengths(found: Prepared) -> NDArray[np.int64]:
-    """Tokens of each sentence of a prepared folder, without its end, in canonical order."""
+    """Tokens of each sentence of a prepared folder, without its end and its prompt, in canonical order."""
+    form = found.facts
+    first = form.codec.prompt_length if isinstance(form, TextFacts) else 0
     shards = ShardReader(found.folder, found.records, found.column("label"))
-    return np.concatenate([(shards.read(number) > EOS).sum(1) for number in range(len(found.records))])
+    return np.concatenate([(shards.read(number)[:, first:] > EOS).sum(1) for number in range(len(found.records))])
 
 
 def contact_sheet(found: Prepared, stem: Path) -> Path:
@@ -189,7 +203,10 @@ def contact_sheet(found: Prepared, stem: Path) -> Path:
         if len(here):
             shown.append(shards.read(number)[here])
         first += rows
-    return save_sheet(render_sheet(torch.from_numpy(np.concatenate(shown)), found.facts), stem)
+    samples, given = torch.from_numpy(np.concatenate(shown)), None
+    if isinstance(found.facts, TextFacts):
+        samples, given = text.split_prompts(samples, found.facts.codec)
+    return save_sheet(render_sheet(samples, found.facts, given), stem)
 
 
 COMPARED = 64

@@ -15,7 +15,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +55,7 @@ class SamplingPlan:
         form: png, parquet or txt.
         weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
         temperature, top_k, top_p, min_p, prefix, allow_unk: of text, as in `Model.sample`.
+        prompts: what sentences follow, as in `Model.sample`; none for some of the data's.
         device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
@@ -71,6 +72,7 @@ class SamplingPlan:
     min_p: float | None = None
     prefix: str | None = None
     allow_unk: bool = False
+    prompts: Sequence[str] = field(default_factory=list)
     device: str = "cpu"
     trust_code: bool = False
 
@@ -84,11 +86,12 @@ class SamplingPlan:
         """What tells these samples from the model's plain ones, for the name of a file: `-class7-t0.7-raw`."""
         label = None if self.cls is None else re.sub(r"[^\w.+-]+", "_", self.cls)
         prefix = None if self.prefix is None else re.sub(r"\W+", "_", self.prefix)[:NAMED]
+        asked = re.sub(r"\W+", "_", self.prompts[0])[:NAMED] if len(self.prompts) == 1 else None
         named = {"-class": label, "-psi": self.truncation, "-t": self.temperature}
         named |= {"-k": self.top_k, "-p": self.top_p, "-m": self.min_p}
         found = "".join(
             f"{sign}{value:g}" if isinstance(value, int | float) else f"{sign}{value}"
-            for sign, value in (named | {"-after_": prefix}).items()
+            for sign, value in (named | {"-after_": prefix, "-to_": asked}).items()
             if value is not None
         )
         return (
@@ -123,9 +126,10 @@ class SamplingPlan:
     def content(self, model: Model, sample_range: SampleRange) -> bytes:
         """A range of samples as a file's content."""
         prefix = f"seed{sample_range.seed}-" if len(self.seeds) > 1 else ""
-        conditions = model.conditions_of(sample_range.many, self.cls, sample_range.first)
+        prompts = self.prompts or None
+        conditions = model.conditions_of(sample_range.many, self.cls, sample_range.first, prompts)
         chunks = model.sample_chunks(
-            sample_range.many, seed=sample_range.seed, class_label=self.cls, first=sample_range.first
+            sample_range.many, seed=sample_range.seed, class_label=self.cls, prompt=prompts, first=sample_range.first
         )
         labels = None if conditions is None else conditions.tolist()
         with self.drawing_of(model):
@@ -141,7 +145,7 @@ class SamplingPlan:
         return cls(**json.loads(text))
 
 
-Labelled = int | list[float]  # the class or the vector of a sample
+Labelled = int | list[float] | list[int]  # the class, the vector or the prompt of a sample
 Executor = Callable[[SamplingPlan, Sequence[SampleRange]], Iterator[tuple[int, bytes]]]
 
 
@@ -203,7 +207,7 @@ def write_samples(
     if sampling.form == "txt" and (out.is_dir() or not out.suffix):
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
-    model.conditions_of(1, sampling.cls)
+    model.conditions_of(1, sampling.cls, prompt=sampling.prompts or None)
     ranges = sampling.sample_ranges(model.facts)
     parts = _parts(sampling, model, out)
     names = {one.number: f"{one.number:06d}{SUFFIXES[sampling.form]}" for one in ranges}
@@ -283,11 +287,14 @@ def encode_samples(
         form: png, parquet or txt.
         place: which samples these are.
         prefix: of the pictures' names.
-        labels: the class or the vector of each sample, where there are some.
+        labels: the class, the vector or the prompt of each sample, where there are some.
     """
     if form == "txt":
         assert isinstance(facts, TextFacts)
-        return "".join(f"{line}\n" for chunk in chunks for line in text.decode_lines(chunk, facts.codec)).encode()
+        lines = [line for chunk in chunks for line in text.decode_lines(chunk, facts.codec)]
+        if facts.codec.prompt is not None:
+            lines = ["\t".join(both) for both in zip(_prompts(facts, labels), lines, strict=True)]
+        return "".join(f"{line}\n" for line in lines).encode()
     if form == "parquet":
         return _table(chunks, facts, place, prefix, labels)
     buffer = io.BytesIO()
@@ -307,7 +314,8 @@ def _pictures(chunks: Iterable[Tensor]) -> Iterable[bytes]:
 def _table(
     chunks: Iterable[Tensor], facts: DataFacts, place: SampleSlice, prefix: str, labels: Sequence[Labelled] | None
 ) -> bytes:
-    """Columns seed, number, label where there are conditions, and image ({bytes, path}, as hubs have it) or text."""
+    """Columns seed, number, label or prompt where there are conditions, and image ({bytes, path}, as hubs have it) or
+    text."""
     columns: dict[str, Any] = {}
     if isinstance(facts, TextFacts):
         columns["text"] = [line for chunk in chunks for line in text.decode_lines(chunk, facts.codec)]
@@ -320,7 +328,9 @@ def _table(
     numbers = range(place.first, place.first + count)
     columns |= {"seed": [place.seed] * count, "number": list(numbers)}
     features: dict[str, Any] = {} if "text" in columns else {"image": {"_type": "Image"}}
-    if labels is not None:
+    if isinstance(facts, TextFacts) and facts.codec.prompt is not None:
+        columns["prompt"] = _prompts(facts, labels)
+    elif labels is not None:
         columns["label"] = list(labels)
         if facts.classes:
             features["label"] = {"names": list(facts.classes), "_type": "ClassLabel"}
@@ -328,6 +338,11 @@ def _table(
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression=_compression(columns))
     return buffer.getvalue()
+
+
+def _prompts(facts: TextFacts, labels: Sequence[Any] | None) -> list[str]:
+    assert labels is not None, "every sample of such a model follows a prompt"
+    return [facts.codec.prompt_text(row) for row in labels]
 
 
 def _compression(columns: Collection[str]) -> str:

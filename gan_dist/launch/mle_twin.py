@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from gan_dist.errors import UsageError
+from gan_dist.runs.index import known_runs
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.job import JobSpec, OptimizerSpec, StageSpec
 
 LIKELIHOOD = "mle"
+# What runs that are to be compared may differ in: what they are called, where they run, and what they report.
+ASIDE = ("name", "seed", "resources", "environment", "storage", "every", "keep", "metrics", "trackers")
 LONGEST_NAME = 61
 OF_RELAXING = ("relax", "beta")
 
@@ -78,3 +83,36 @@ def _budget(plan: tuple[StageSpec, ...], batch: int) -> dict[str, Any]:
 
 def _until(length: Amount) -> dict[str, Any]:
     return {"objective": LIKELIHOOD, "until": length.plain(), "stages": None}
+
+
+class Seeds(NamedTuple):
+    """Finished runs by their folders: of a job with other seeds, and of its twin."""
+
+    others: tuple[str, ...]
+    twins: tuple[str, ...]
+
+
+def find_seeds(run: RunFolder) -> Seeds:
+    """The runs of this person that differ from a run in the seed alone, and those of its twin, oldest first.
+
+    Raises:
+        UsageError: the run has no twin, as it learns by likelihood alone.
+    """
+    spec = run.spec()
+    ours, twins = _compared(spec), _compared(mle_twin(spec))
+    found: dict[str, list[str]] = {"others": [], "twins": []}
+    for row in known_runs():
+        other = RunFolder(Folder(row["uri"]))
+        if other.id == run.id or other.status()["status"] != "succeeded" or other.request().get("mode") == "smoke":
+            continue
+        plain = _compared(other.spec())
+        for side, wanted in (("others", ours), ("twins", twins)):
+            if plain == wanted:
+                found[side].append(other.uri)
+    return Seeds(tuple(found["others"]), tuple(found["twins"]))
+
+
+def _compared(spec: JobSpec) -> dict[str, Any]:
+    """What makes two runs comparable."""
+    dump: dict[str, Any] = json.loads(spec.model_dump_json(by_alias=True))
+    return {key: value for key, value in dump.items() if key not in ASIDE}

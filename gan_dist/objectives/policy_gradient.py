@@ -39,7 +39,7 @@ def complete_prefixes(policy: Any, tokens: Tensor, cond: Tensor | None, uniforms
     Args:
         policy: an autoregressive generator.
         tokens: sentences, ids [B, T].
-        cond: classes [B], or None.
+        cond: classes [B], prompts [B, P], or None.
         uniforms: numbers in [0, 1), [B, T - 1, R, T].
     """
     batch, length = tokens.shape
@@ -99,7 +99,7 @@ def rollout_rewards(
     written = complete_prefixes(policy, tokens, cond, uniforms)
     batch, begun, copies, length = written.shape
     if endings is None:
-        classes = None if cond is None else cond.repeat_interleave(begun * copies)
+        classes = None if cond is None else cond.repeat_interleave(begun * copies, 0)
         answers = judge(written.reshape(-1, length), classes).view(batch, begun, copies)
     else:
         answers = endings(tokens, written, cond)

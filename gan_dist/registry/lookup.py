@@ -179,6 +179,8 @@ def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterat
     names = {param.name for param in takes.params}
     if written.get("labels", "none") != "none" and not takes.open and "classes" not in names:
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
+    if written.get("prompt") is not None and not takes.open and "prompt_length" not in names:
+        yield "use", f"'{use}' takes no 'prompt_length', so it knows no prompts; remove data.prompt"
     modality, fit = written.get("modality", "image"), modalities_of(takes)
     if modality in tuple(PLURAL) and modality not in fit:
         yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
@@ -291,7 +293,7 @@ def _that_take(kind: Kind, size: Size, modality: Modality) -> str:
 _INPUT = "input_channels"
 _OF_IMAGES = {"size": "data.size", "channels": "data.channels", _INPUT: "data.channels"}
 _OF_TEXT = {"vocabulary": "data.vocabulary", "length": "data.length", "bos": "data.tokens", "eos": "data.tokens"}
-_OF_TEXT["codec"] = "data.tokens"
+_OF_TEXT |= {"codec": "data.tokens", "prompt_length": "data.prompt_length"}
 _BY_THE_DATA = {**_OF_IMAGES, **_OF_TEXT, "classes": "data.labels"}
 PROVIDED: dict[Kind, dict[str, str]] = {
     kind: {} if kind in ("objective", "penalty", "augment") else _BY_THE_DATA for kind in ALIASES

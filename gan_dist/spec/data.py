@@ -22,6 +22,7 @@ from gan_dist.spec.fields import (
     Colour,
     Kept,
     Number,
+    PromptCut,
     Section,
     Truth,
     Whole,
@@ -256,6 +257,18 @@ class TextData(DataSection):
         description="Column of a table that holds the text, or a list of some that are joined; null takes `text`, or "
         "the only one of words.",
     )
+    prompt: str | PromptCut | None = Field(
+        default=None,
+        description="What is given and not learnt to be written: the column of a table that holds it, or {first: 1 "
+        "sentence} for the beginning of each text (sentences, questions, words or characters); null for nothing.",
+    )
+    prompt_length: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Most tokens of a prompt; longer ones are rejected, or lose their beginning; null for `length`.",
+        json_schema_extra={"unit": "tokens"},
+    )
     encoding: str | None = Field(
         default=None,
         description="How characters are stored, as Python names it; null goes by a byte-order mark, or else is UTF-8.",
@@ -291,6 +304,11 @@ class TextData(DataSection):
         return {key: share for key, share in kept.items() if isinstance(share, float) and share}
 
     @property
+    def prompt_column(self) -> str | None:
+        """The column that holds prompts, if one does."""
+        return self.prompt if isinstance(self.prompt, str) else None
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """`column` as a list."""
         return (self.column,) if isinstance(self.column, str) else self.column or ()
@@ -299,6 +317,20 @@ class TextData(DataSection):
     def from_oracle(self) -> bool:
         """Whether the sentences are drawn and not read."""
         return self.source == ORACLE or self.source.startswith(f"{ORACLE}:")
+
+    @model_validator(mode="after")
+    def _prompts_go_with_the_rest(self) -> TextData:
+        if self.prompt is None:
+            if self.prompt_length is not None:
+                raise ValueError(
+                    "prompt_length: without `prompt` there are no prompts; say what they are, or remove it"
+                )
+            return self
+        if self.from_oracle:
+            raise ValueError("prompt: an oracle's sentences have no prompts; remove it")
+        if self.labels != "none":
+            raise ValueError(f"prompt: sentences are of a class or follow a prompt, and labels is {self.labels}")
+        return self
 
     @model_validator(mode="after")
     def _encoding_is_known(self) -> TextData:

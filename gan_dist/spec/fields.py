@@ -129,6 +129,36 @@ NUMBER = {"type": "number", "minimum": 0}
 LARGEST_SHARE = 0.5
 
 
+_FIRST = re.compile(r"(\d+) (sentence|question|word|character)s?")
+
+
+def _first(written: object) -> str:
+    """`1 sentence`, `2 sentences`, and of questions, words and characters alike. Raises ValueError."""
+    match = _FIRST.fullmatch(written) if isinstance(written, str) else None
+    if match is None or int(match[1]) < 1:
+        raise ValueError(f"{show_value(written)} is no beginning of a text; write 1 sentence, 1 question, or 6 words")
+    return str(written)
+
+
+class PromptCut(Section):
+    """A prompt that is the beginning of each text."""
+
+    first: Annotated[str, BeforeValidator(_first)] = Field(
+        description="How much of a text is its prompt: `1 sentence`, `1 question`, `6 words` or `4 characters`; texts "
+        "with nothing after it are passed over."
+    )
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return int(self.first.split()[0])
+
+    @property
+    def unit(self) -> str:
+        """Of what: sentence, question, word or character."""
+        return self.first.split()[1].removesuffix("s")
+
+
 def _colour(written: str) -> str:
     from PIL import ImageColor
 

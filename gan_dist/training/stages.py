@@ -85,14 +85,14 @@ class Stage:
     driven: tuple[ScheduledArgument, ...]
     clock: Clock
     augment: Augment | None = None
-    from_pairs: bool = False  # conditions come with real samples, which every phase then draws
+    given_by_reals: bool = False  # conditions come with real samples, which every phase then draws
     train: tuple[str, ...] | None = None  # phases of other networks are left out; None for all
     fresh_optimizer: bool = False  # whether it begins without moments
     phases: tuple[Phase, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         rows = self._chosen(merge_phases([part.objective for part in self.objectives]))
-        self.phases = tuple(row._replace(real=row.real or self.from_pairs) for row in rows)
+        self.phases = tuple(row._replace(real=row.real or self.given_by_reals) for row in rows)
 
     def _chosen(self, rows: tuple[Phase, ...]) -> tuple[Phase, ...]:
         """The phases that train networks which this stage trains.
@@ -351,7 +351,7 @@ def _stage(
         driven=tuple(driven),
         clock=clock,
         augment=augment,
-        from_pairs=isinstance(spec.data, PairData),
+        given_by_reals=isinstance(spec.data, PairData) or getattr(spec.data, "prompt", None) is not None,
         train=plan.train,
         fresh_optimizer=plan.fresh_optimizer,
     )

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_ind
 
 import gan_dist
 from gan_dist.data.text.oracle import SEED, open_oracle
-from gan_dist.evaluation.temperature_sweep import LEAST, CurveAxes, compare_curves, curves_of, parse_temperatures
+from gan_dist.evaluation.evaluate import EvaluationRequest, select_metrics
+from gan_dist.evaluation.inputs import samples_of_model
+from gan_dist.evaluation.temperature_sweep import (
+    LEAST,
+    CurveAxes,
+    compare_curves,
+    curves_of,
+    parse_temperatures,
+    state_verdict,
+)
+from gan_dist.generation.model import load
+from gan_dist.launch.load_job import load_job
+from gan_dist.launch.mle_twin import mle_twin
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.runs.index import find_run
 from gan_dist.runs.storage import Folder
 from tests.helpers import Cli
 
 PAIR = CurveAxes("bleu5_9", "self_bleu5_9")
+SEQGAN = """
+discriminator: {use: textcnn, embedding: 4, widths: [1, 2], filters: [3, 3]}
+stages:
+  - {name: likelihood, objective: mle, for: 3 steps}
+  - {name: adversarial, objective: {use: seqgan, rollouts: 2}, for: 2 steps}
+"""
 JOB = """
 name: said
 data: {modality: text, source: oracle, length: 6, vocabulary: 12, count: 64, test: %s}
@@ -155,6 +175,78 @@ def test_the_verdict_is_taken_at_equal_quality() -> None:
     crossing = compare_curves(PAIR, {"model": curve((0.0, 0.1), (1.0, 0.9)), "twin": twin})
     assert 0.4 < crossing.model < 0.6 and "neither has the lower" in str(crossing)
     assert "share no bleu5_9" in str(compare_curves(PAIR, {"model": curve((2.0, 0.1), (3.0, 0.9)), "twin": twin}))
+
+
+def shifted(by: float) -> dict[float, dict[str, float]]:
+    return curve((0.0, by), (1.0, 1.0 + by))
+
+
+def test_several_seeds_say_how_sure_the_difference_is() -> None:
+    """As SciPy's Welch test of the seeds' means has it."""
+    models, twins = (0.01, 0.05, 0.02), (0.3, 0.2)
+    names = {"model": models[0], "model 2": models[1], "model 3": models[2], "twin": twins[0], "twin 2": twins[1]}
+    found = compare_curves(PAIR, {name: shifted(by) for name, by in names.items()})
+    interval = ttest_ind(models, twins, equal_var=False).confidence_interval(0.95)
+    assert found.margin is not None and (found.models, found.twins) == (3, 2)
+    assert found.difference - found.margin == pytest.approx(interval.low)
+    assert found.difference + found.margin == pytest.approx(interval.high)
+    assert "(3 and 2 seeds; with 95 % certainty between " in str(found)
+
+
+@pytest.mark.parametrize(
+    ("models", "twins", "outcome", "words"),
+    [
+        ((0.0, 0.01), (0.5, 0.51), "better", "yes: it is more diverse than its twin at equal bleu5_9"),
+        ((0.5, 0.51), (0.0, 0.01), "worse", "no: its twin is more diverse at equal bleu5_9"),
+        ((0.0, 0.5), (0.2, 0.6), "undecided", "not shown: no difference goes beyond the spread over seeds"),
+        ((0.0,), (0.5,), "undecided", "one seed cannot tell; train two more of the job and of its twin"),
+    ],
+)
+def test_the_verdict_in_words(models: tuple[float, ...], twins: tuple[float, ...], outcome: str, words: str) -> None:
+    named = {f"model {number}": shifted(by) for number, by in enumerate(models, 1)}
+    named |= {f"twin {number}": shifted(by) for number, by in enumerate(twins, 1)}
+    found = compare_curves(PAIR, named)
+    assert found.outcome == outcome and words in state_verdict([found])
+
+
+def test_a_verdict_by_several_measures() -> None:
+    good = compare_curves(PAIR, {"model": shifted(0), "model 2": shifted(0), "twin": shifted(1), "twin 2": shifted(1)})
+    bad = replace(good, pair=CurveAxes("lm_9", "reverse_lm_9"), difference=1.0)
+    even = replace(good, pair=CurveAxes("fd_x_9", "duplicates_9"), difference=0.0)
+    assert state_verdict([good, bad]).endswith("more diverse at equal bleu5_9, less at equal lm_9")
+    assert "at equal bleu5_9, and no difference beyond the spread" in state_verdict([good, even])
+    apart = replace(good, low=1.0, high=0.0)
+    assert "not to be told: the curves share no quality" in state_verdict([apart])
+
+
+def test_seeds_and_twins_are_found(root: Path, ask) -> None:
+    """Of a job whose adversarial stage is short, with two seeds of it and of its twin."""
+    text = JOB % (held_out(root / "test.txt"), "nll_oracle")
+    staged = text.replace("objective: mle", SEQGAN).replace("until: 4 steps", "").replace("name: said", "name: seeded")
+    (root / "seeded.yaml").write_text(staged)
+    (root / "twin.yaml").write_text(mle_twin(load_job(root / "seeded.yaml")).model_dump_json(by_alias=True))
+    for seed in (0, 1):
+        for name in ("seeded", "twin"):
+            gan_dist.train(
+                load_job(root / f"{name}.yaml", [f"seed={seed}"]), name=f"{name}{seed}", storage=str(root / "runs")
+            )
+    words = ("--temperature-grid", "--inverse-temperatures", "0.5,2", "--n", "64", "--seeds", "--json")
+    code, out, err = ask("seeded0", *words, "--metric", "nll_oracle", "--metric", "nll")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["curves"].keys() == {"model", "model 2", "twin", "twin 2"}
+    assert found["verdicts"][0]["models"] == found["verdicts"][0]["twins"] == 2
+    assert found["verdict"].startswith("does the adversarial stage help? ")
+    model = load("seeded0")
+    a = samples_of_model(model, torch.device("cpu"))
+    asked = EvaluationRequest("seeded0", grid=(1.0,), twins=("twin0",))
+    uses = [one.use for one in select_metrics(asked, a, model.facts)]
+    assert uses[:6] == ["bleu", "self_bleu", "nll_oracle", "nll", "lm", "reverse_lm"]
+    assert uses[6:] in (["frechet", "repetition"], []), "the encoder may not be installed"
+    code, _, err = ask("seeded0", "--seeds", "--twin", "twin0", "--temperature-grid")
+    assert code == 2 and "--seeds finds the runs that --twin and --seed-run name" in err
+    code, _, err = ask("one", "--seeds", "--temperature-grid")
+    assert code == 2 and "learns by likelihood alone, and is its own twin" in err
 
 
 def test_a_grid_is_a_list_of_numbers() -> None:

@@ -86,6 +86,37 @@ def test_a_file_against_a_run(root: Path, ask: Cli) -> None:
     assert found["real"]["copies_30"] == 1 and "samples_seen" in found
 
 
+def test_real_sentences_are_compared_with_others_while_there_are_enough(ask: Cli) -> None:
+    """The same ones would be as near as can be, and tell nothing of what to expect."""
+    code, out, err = ask("one", "--metric", "profile", "--n", "32", "--json")
+    assert code == 0, err
+    real = json.loads(out)["real"]
+    assert real["length_distance_32"] > 0 and real["length_32"] != real["length_real_32"]
+
+
+def test_copied_passages_are_listed_with_where_they_stand(root: Path, ask: Cli) -> None:
+    known = [" ".join(f"w{row}{place}" for place in range(12)) for row in range(20)]
+    (root / "long.txt").write_text("".join(f"{line}\n" for line in known))
+    made = ["x " + " ".join(known[7].split()[2:11]), known[3], "w10 w11 w12 w13 w14 w15 w16", "w00 x w02"]
+    (root / "taken.txt").write_text("".join(f"{line}\n" for line in made))
+    job = JOB % (root / "long.txt", root / "long.txt")
+    (root / "long.yaml").write_text(job.replace("length: 6", "length: 12, tokens: blanks"))
+    gan_dist.train(root / "long.yaml", name="long", storage=str(root / "runs"))
+    code, out, err = ask("taken.txt", "long", "--metric", "copied", "--copies", "copies.jsonl")
+    assert code == 0, err
+    found = [json.loads(line) for line in (root / "copies.jsonl").read_text().splitlines()]
+    assert [(one["passage"], one["tokens"], one["name"], one["source"]) for one in found] == [
+        (known[3], 12, "long.txt:4", known[3]),
+        (" ".join(known[7].split()[2:11]), 9, "long.txt:8", known[7]),
+    ]
+    assert "copies: 2 passages of 8 tokens or more stand in long" in out and f"long.txt:4: {known[3]}" in out
+    assert "copied_sentences_4" in out
+    code, out, err = ask(
+        "taken.txt", "long.txt", "--tokens", "blanks", "--metric", "copied", "--copies", "copies.jsonl"
+    )
+    assert code == 0 and "  sentence 3: " in out, err
+
+
 def test_a_run_against_a_file(root: Path, ask: Cli) -> None:
     code, out, err = ask("one", "test.txt", "--metric", "bleu", "--metric", "nll", "--n", "32", "--json")
     assert code == 0, err

@@ -37,6 +37,7 @@ SENTENCES = {
     "jokes/jokes.json": "jokes.json",
     "download:emnlp-news": "news.txt",
     "manual": "captions.txt",  # each Python's own is another
+    "pyjokes": "jokes.json",
     "poems/tang_5jue.txt": "quatrains.txt",
     "sentiment/": "sentiment",
     "download:tiny-shakespeare": "captions.txt",
@@ -57,6 +58,7 @@ NARROW: dict[str, dict[str, int]] = {
     "r3gan": {"width": 8, "wide": 16, "group": 4, "z": 8},
     "r3gan2": {"width": 8, "wide": 16, "group": 4, "z": 8},
     "rmc": {"heads": 2, "head_size": 8},
+    "scratchgan": {"embedding": 8, "hidden": 8},
     "sngan": {"width": 4, "z": 8},
     "stylegan2": {"capacity": 128, "most": 8, "z": 8, "w": 8},
     "textcnn": {"embedding": 8},
@@ -85,7 +87,8 @@ def narrow(spec: JobSpec) -> dict[str, object]:
         changes |= {"batch": 2, "data.length": min(spec.data.length, 20), "data.count": 100, "data.test": None}
         if spec.data.from_oracle:
             return changes | {"data.vocabulary": 100}
-        return changes | {"data.source": str(ASSETS / SENTENCES[spec.data.source]), "data.too_long": "cut"}
+        changes |= {"data.source": str(ASSETS / SENTENCES[spec.data.source]), "data.too_long": "cut"}
+        return changes | ({"data.column": ["setup", "punchline"]} if spec.data.source == "pyjokes" else {})
     return changes
 
 

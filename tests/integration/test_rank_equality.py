@@ -188,6 +188,25 @@ CASES |= {
         penalties=[R1, {"use": "r2"}],
         optimizer={"lr": 1e-2, "eps": 1e-6},
     ),
+    "textgail": text(
+        LSTM,
+        TEXTCNN,
+        objective={"use": "textgail", "minibatches": 2, "kl": 0.1, "entropy": 0.1, "demonstrations": 0.3},
+    ),
+    # Gradients of clipped tokens cancel to rounding, of which Adam would make whole steps.
+    "textgail, by token": text(
+        LSTM,
+        TEXTLSTM,
+        objective={"use": "textgail", "minibatches": 2, "ratio": "token", "top_p": 1.0},
+        optimizer={"lr": 1e-2, "eps": 1e-6},
+    ),
+    "prompts": job(
+        data={**TEXT, "prompt": "question", "prompt_length": 4},
+        generator=LSTM,
+        discriminator=TEXTLSTM,
+        objective=[{"use": "scratchgan"}, {"use": "mle", "weight": 0.5}],
+        micro_batch=8,
+    ),
     "characters": text(
         {**CHARCNN, "z": 4}, CHARCNN, objective={"use": "wasserstein", "d_steps": 2}, penalties=[{"use": "wgan_gp"}]
     ),

@@ -8,18 +8,22 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import TrainingDiverged
 from gan_dist.execution.local import read_rows, run_local
-from gan_dist.execution.preflight import network_problems, resume_problems
+from gan_dist.execution.preflight import metric_problems, network_problems, resume_problems
+from gan_dist.generation.export import example_inputs, export
 from gan_dist.generation.model import load
+from gan_dist.registry.lookup import check_job
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.sweeps.trial import truncate_job
-from tests.helpers import assert_same_state, kill_at, request_of, stop_at, train
+from tests.helpers import Cli, assert_same_state, kill_at, request_of, stop_at, train
 
 DATA = {"modality": "text", "source": "oracle", "length": 6, "vocabulary": 12, "count": 64}
 SEQGAN = {"use": "seqgan", "rollouts": 2, "update_rate": 0.5, "baseline": "mean"}
@@ -46,11 +50,13 @@ SCRATCHGAN = {
     "objective": {"use": "scratchgan"},
     "discriminator": {"use": "textlstm", "embedding": 4, "hidden": 5},
 }
+TEXTGAIL = {"use": "textgail", "minibatches": 3, "kl": 0.1, "entropy": 0.01, "demonstrations": 0.3}
 ALONE = {"stages": None, "until": "7 steps"}
 JOBS: dict[str, dict[str, Any]] = {
     "seqgan after mle": {},
     "relgan": {**ALONE, **RELGAN},
     "scratchgan": {**ALONE, **SCRATCHGAN},
+    "textgail": {**ALONE, "objective": TEXTGAIL},
     "seqgan with mle beside": {**ALONE, "objective": [SEQGAN, {"use": "mle", "weight": 0.5}]},
 }
 
@@ -138,6 +144,102 @@ def test_sentences_of_a_run(tmp_path: Path) -> None:
         model.sample(1, prefix="a a a a a")
 
 
+PROMPTED = {"modality": "text", "prompt": "question", "length": 5, "prompt_length": 4, "validation": 0.25}
+
+
+def prompted(root: Path, name: str = "seqgan after mle", **changes: Any) -> JobSpec:
+    """A job whose sentences follow prompts, of sixteen questions with two answers each."""
+    rows = [
+        {"question": f"why {a} {b} ?", "answer": f"as {b} {a}{n}"} for a in "abcd" for b in "efgh" for n in ("", " x")
+    ]
+    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {**PROMPTED, "source": str(root / "rows.jsonl"), "column": "answer", "tokens": "blanks"}
+    return spec_of(name, **{"data": data, **changes})
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_stopped_run_with_prompts_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    spec = prompted(tmp_path, name)
+    rows = rows_of(spec, tmp_path)
+    straight = train(spec, tmp_path / "straight", rows=rows)
+    train(spec, tmp_path / "twice", stop_at(4), rows=rows)
+    assert_same_state(straight.newest, train(spec, tmp_path / "twice", attempt=2, rows=rows).newest)
+
+
+def test_answers_of_a_run(tmp_path: Path) -> None:
+    metrics = [{"use": name, "samples": 16} for name in ("bleu", "self_bleu", "repetition", "nll", "answers")]
+    spec = prompted(tmp_path, metrics=metrics)
+    events: list[dict[str, Any]] = []
+    assert run_local(request_of(spec, tmp_path / "run"), events.append) == 0, events
+    grids = sorted((tmp_path / "run" / "grids").glob("*.txt"))
+    assert all(line.startswith("why ") and " ? | " in line for path in grids for line in path.read_text().splitlines())
+    last = json.loads((tmp_path / "run" / "scalars.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["metric/answer_bleu2_validation_16"] <= 1 and 0 < last["metric/nll_validation_16"] < 5
+    model = load(max((tmp_path / "run" / "checkpoints").iterdir()))
+    assert model.sample(5, seed=1, prompt="why a e ?") == model.sample(9, seed=1, prompt="why a e ?")[:5]
+    both = model.sample(4, prompt=["why a e ?", "why b f ?"])
+    assert isinstance(both, list) and both[0] == model.sample(1, prompt="why a e ?")[0]
+    assert len(model.sample(3)) == 3
+    with pytest.raises(ValueError, match="prompt: 'zz' is not among the"):
+        model.sample(1, prompt="why zz ?")
+    with pytest.raises(ValueError, match=r"5 tokens in its prompt, more than data\.prompt_length: 4"):
+        model.sample(1, prompt="why a a a a")
+
+
+def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = prompted(tmp_path)
+    newest = train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path)).newest.folder.uri
+    code, out, err = cli("sample", newest, "--prompt", "why a e ?", "--n", "3")
+    assert code == 0 and out.count("why a e ? | ") == 3, err
+    (tmp_path / "asked.txt").write_text("why a e ?\nwhy b f ?\n")
+    code, _, err = cli("sample", newest, "--prompts", "asked.txt", "--out", "answers.txt")
+    lines = (tmp_path / "answers.txt").read_text().splitlines()
+    assert code == 0 and [line.split("\t")[0] for line in lines] == ["why a e ?", "why b f ?"], err
+    code, _, err = cli("sample", newest, "--prompts", "asked.txt", "--n", "5", "--out", "answers.parquet")
+    table = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    assert code == 0 and [row["prompt"][4] for row in table] == list("ababa"), err
+    assert table[0]["text"] == lines[0].split("\t")[1]
+    for words, message in (
+        (("--prompt", "why?", "--prompts", "asked.txt"), "both say what sentences follow; give one of them"),
+        (("--prompts", "gone.txt"), "--prompts: "),
+        (("--prompt", "why zz ?"), "'zz' is not among the"),
+    ):
+        code, _, err = cli("sample", newest, *words)
+        assert code == 2 and message in err, err
+    plain = spec_of(**ALONE, objective="mle", discriminator=None)
+    newest = train(plain, tmp_path / "plain", rows=rows_of(plain, tmp_path)).newest.folder.uri
+    code, _, err = cli("sample", newest, "--prompt", "1 2")
+    assert code == 2 and "learnt from no prompts, as its job has no data.prompt; use prefix" in err
+
+
+@pytest.mark.slow
+def test_a_program_takes_prompts(tmp_path: Path) -> None:
+    spec = prompted(tmp_path)
+    newest = train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path)).newest.folder.uri
+    export(newest, tmp_path / "out", form="torch")
+    inputs = example_inputs(load(newest), 3)
+    assert inputs["prompts"].shape == (3, 4)
+    made = torch.export.load(tmp_path / "out" / "model.pt2").module()(**inputs)
+    assert made.shape == (3, 5)
+
+
+def test_networks_without_prompts_are_refused(tmp_path: Path) -> None:
+    job = prompted(tmp_path).model_dump(mode="json", by_alias=True)
+    job |= {"generator": {"use": "charcnn", "width": 4}, "stages": None, "until": "2 steps", "objective": "wasserstein"}
+    found = [problem.message for problem in check_job(job)]
+    assert found == ["'charcnn' takes no 'prompt_length', so it knows no prompts; remove data.prompt"]
+    lstm = load_job_error(tmp_path, metrics=[{"use": "answers"}], data=DATA)
+    assert "'answers' is about what follows prompts, and the data have none" in lstm
+
+
+def load_job_error(root: Path, **changes: Any) -> str:
+    """What preflight says of a job's metrics."""
+    spec = spec_of(**changes)
+    (found,) = metric_problems(spec, rows_of(spec, root).facts)
+    return found
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -168,3 +270,23 @@ def test_a_vocabulary_too_large_to_relax(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"total": 1000}))
     (found,) = network_problems(spec, facts)
     assert found.startswith("data.vocabulary: 12 tokens at each of 6 places for a batch of 8 are 0 GiB of relaxed")
+
+
+def test_rollouts_too_large_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 x 5 x 2 sentences of 6 tokens: their ids, and keys and values of 2 layers of 4 numbers of each token."""
+    transformer = {"use": "transformer", "width": 4, "layers": 2, "heads": 2}
+    spec = spec_of(generator=transformer)
+    facts = rows_of(spec, tmp_path).facts
+    each = 6 * 8 + 6 * (2 * 2 * 4 * 4)
+    for spare, problems in ((0, 0), (-1, 1)):
+        total = 8 * 5 * 2 * each + spare
+        monkeypatch.setattr("psutil.virtual_memory", lambda total=total: type("Memory", (), {"total": total}))
+        found = network_problems(spec, facts)
+        assert len(found) == problems, found
+    assert (
+        "seqgan writes 80 sentences of 6 tokens on at a time, 0 GiB with what the generator keeps of each" in found[0]
+    )
+    assert (
+        network_problems(spec_of(generator=transformer, objective={**SEQGAN, "reward": "terminal"}, **ALONE), facts)
+        == []
+    )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gan_dist.data.codec import Codec
+from gan_dist.data.prompts import show_prompted
 
 BARS = 10
 
@@ -17,6 +18,27 @@ BARS = 10
 def encode(rows: Tensor, device: torch.device) -> Tensor:
     """Token ids [B, T] as int64 on the device."""
     return rows.to(device, non_blocking=True).long()
+
+
+def split_prompts(rows: Tensor, codec: Codec) -> tuple[Tensor, Tensor | None]:
+    """Stored rows as what is to be written [B, T], and the prompts before it [B, P]; None where there are none."""
+    given = codec.prompt_length
+    return (rows[:, given:], rows[:, :given]) if given else (rows, None)
+
+
+def encode_prompts(texts: Sequence[str], codec: Codec) -> Tensor:
+    """Prompts as token ids [n, P].
+
+    Raises:
+        UnreadableSample: one has no token, or more than the codec allows.
+    """
+    return torch.from_numpy(np.stack([codec.encode_prompt(text) for text in texts]).astype(np.int64))
+
+
+def decode_prompted(prompts: Tensor, rows: Tensor, codec: Codec) -> list[str]:
+    """Prompts [B, P] and what was written after them [B, T], on a line each as people look at them."""
+    given = [codec.prompt_text(row) for row in prompts.tolist()]
+    return [show_prompted(*both) for both in zip(given, decode_lines(rows, codec), strict=True)]
 
 
 def decode_lines(rows: Tensor, codec: Codec) -> list[str]:

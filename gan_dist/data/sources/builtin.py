@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
 from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.labels import Label, Vector
+from gan_dist.data.prompts import PROMPT_END, PromptForm
 from gan_dist.data.source import Contents, Counted, Listing, Part, Parts, RawSample, Source, conditions_of, state_of
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
@@ -115,16 +116,18 @@ def stand_in(data: DataSpec, count: int) -> Source:
     labels: list[Label] = [number % CLASSES for number in range(count)] if data.labels != "none" else []
     if data.labels == "vectors":
         labels = [Vector(tuple(map(float, row))) for row in np.eye(CLASSES)[np.arange(count) % CLASSES]]
-    names = Counted("stand-in", count)
+    names, notes = Counted("stand-in", count), dict[str, Any]()
     if isinstance(data, PictureData):
         channels = data.channels if data.channels != "auto" else 3
         form: ImageForm | Codec = ImageForm(data.size, channels, pair="left" if isinstance(data, PairData) else "")
     else:
         words = [f"word{number}" for number in range((data.vocabulary or WORDS) - len(SPECIAL))]
-        form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words))
+        prompt = None if data.prompt is None else PromptForm(data.prompt_length or data.length)
+        notes |= {} if prompt is None else {"prompts": tuple(words[:1])}
+        form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words), prompt=prompt)
     listing = Listing(kind="noise", where=data.source, state="", root="", names=names, labels=labels)
     given = conditions_of(listing, data.labels)
-    contents = Contents(Parts(listing, form, given.numbers), given.classes, form, vectors=given.vectors)
+    contents = Contents(Parts(listing, form, given.numbers), given.classes, form, vectors=given.vectors, notes=notes)
     return Source(data.source, state_of(["noise", count, form, given.classes, given.state]), lambda: contents)
 
 
@@ -133,8 +136,14 @@ def read_noise(part: Part) -> Iterator[RawSample]:
         random = np.random.default_rng(place)
         if isinstance(part.form, Codec):
             words = random.integers(len(SPECIAL), len(part.form.vocabulary), random.integers(1, part.form.length + 1))
-            yield RawSample(name, words, label)
+            yield RawSample(name, _after_a_prompt(words, part.form) if part.form.prompt else words, label)
         else:
             height, width = sides(part.form.size)
             shape = (height, width * (2 if part.form.pair else 1), part.form.channels)
             yield RawSample(name, random.integers(0, 256, shape, np.uint8), label)
+
+
+def _after_a_prompt(words: NDArray[np.int64], codec: Codec) -> str:
+    """Random words as a text, after a prompt of one of them."""
+    first, *rest = (codec.vocabulary[word] for word in (words[0], *words))
+    return f"{first}{PROMPT_END}{' '.join(rest)}"

@@ -14,6 +14,7 @@ from gan_dist.data import tables
 from gan_dist.data.codec import BYTE_PAIRS, WAYS, Codec, Splitting, build_vocabulary
 from gan_dist.data.labels import Label, describe_classes, folder_labels, labels_of, number_classes
 from gan_dist.data.picture_formats import ending_of
+from gan_dist.data.prompts import PromptForm, prompt_form, show_prompted
 from gan_dist.data.source import FORMAT, Contents, Listing, Parts, Source, explain_unreachable, printable, state_of
 from gan_dist.data.sources.layout import split_files, without_common_folders
 from gan_dist.data.sources.own_datasets import ITEM, KIND, own_sentences, own_state
@@ -30,7 +31,7 @@ from gan_dist.data.text.file_formats import (
     iterate_sentences,
     note_of,
 )
-from gan_dist.data.text.held_out import TRAIN, Split, split_of
+from gan_dist.data.text.held_out import TRAIN, Split, checksum, split_of
 from gan_dist.data.text.oracle import find_oracle
 from gan_dist.data.text_stream import JSON_ENDINGS, PACKED_ENDINGS
 from gan_dist.errors import DataError, UnreadableSample
@@ -44,6 +45,7 @@ Reading = Mapping[str, Callable[[], Iterator[Sentence]]]  # of what each file ho
 PLAIN_ENDINGS = (".txt", ".text", *tables.ENDINGS, *JSON_ENDINGS, ".parquet")
 ENDINGS = (*PLAIN_ENDINGS, *(ending + packed for ending in PLAIN_ENDINGS for packed in PACKED_ENDINGS))
 DESCRIBED = 3  # files whose way of reading is told
+SHOWN_PROMPTS = 8
 
 
 def find_text(data: TextData) -> Source:
@@ -66,7 +68,7 @@ def find_text(data: TextData) -> Source:
         files, remarks = ([root.entry(name)], []) if name is not None else text_files(root, data.split)
     where = f"{root.uri}/{name}" if name is not None else root.uri
     key = state_of([FORMAT, files, splitting, _options(data), data.labels, _column(data)])
-    how = TextReadOptions(data.encoding, data.columns, _column(data) or None)
+    how = TextReadOptions(data.encoding, data.columns, _column(data) or None, data.prompt_column)
     listing = Listing(
         kind="sentences", where=where, state="", root=root.uri, names=LineNames(), note=note_of(how), remarks=remarks
     )
@@ -76,6 +78,7 @@ def find_text(data: TextData) -> Source:
 
 
 def _find_built_in(data: TextData, splitting: Splitting) -> Source:
+    _refuse_prompt_column(data)
     if data.labels != "none":
         raise DataError(f"data.labels: {data.labels!r}, but the sentences of {data.source!r} have none; use 'none'")
     text = built_in_text(data.source)
@@ -86,6 +89,7 @@ def _find_built_in(data: TextData, splitting: Splitting) -> Source:
 
 
 def _find_own(data: TextData, splitting: Splitting) -> Source:
+    _refuse_prompt_column(data)
     if data.labels not in ("none", "source"):
         raise DataError(f"data.labels: {data.labels!r} is of files; for your own data set use 'source' or 'none'")
     key = state_of([FORMAT, own_state(data), splitting, _options(data), data.labels])
@@ -96,9 +100,18 @@ def _find_own(data: TextData, splitting: Splitting) -> Source:
     return Source(data.source, key, lambda: _contents(data, splitting, listing, reading, []))
 
 
+def _refuse_prompt_column(data: TextData) -> None:
+    if data.prompt_column is not None:
+        raise DataError(
+            f"data.prompt: {data.prompt_column!r} would be a column, and {data.source!r} has none; take the beginning "
+            "of each text: {first: 1 sentence}"
+        )
+
+
 def _options(data: TextData) -> tuple[object, ...]:
     """What else decides which sentences there are, and their ids."""
-    return (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding, data.shares)
+    own = (data.length, data.too_long, data.min_count, data.vocabulary, data.columns, data.encoding, data.shares)
+    return (*own, prompt_form(data), data.prompt_column)
 
 
 def _column(data: TextData) -> str | Literal[False]:
@@ -153,6 +166,8 @@ class _Found:
         learnt: which sentences these are of.
         held_out: the others, by what they are for.
         reasons: why sentences cannot be used, and how many of them.
+        passed: of texts that have no prompt or nothing after it, why, and how many.
+        prompts: some of those that are learnt from, by their checksums.
         longest: tokens of the longest one.
         first: the first sentence that can be read.
     """
@@ -164,20 +179,29 @@ class _Found:
     learnt: array[int] = field(default_factory=lambda: array("q"))
     held_out: dict[str, list[str]] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    prompts: dict[int, str] = field(default_factory=dict)
     longest: int = 0
     first: str = ""
+
+    def knows(self, prompt: str) -> None:
+        """Keep a fair choice of prompts, for those who want some without the data."""
+        self.prompts[checksum([prompt])] = prompt
+        if len(self.prompts) > 2 * SHOWN_PROMPTS:
+            self.prompts = dict(sorted(self.prompts.items())[:SHOWN_PROMPTS])
 
 
 def _contents(
     data: TextData, splitting: Splitting, listing: Listing, reading: Reading, told: Sequence[Callable[[], list[str]]]
 ) -> Contents:
     """Reads all sentences once, to count them and their tokens; once more before, to choose those that are kept."""
-    trained = splitting.way == BYTE_PAIRS
-    keys = (_side_key(text, None if trained else splitting.split(text), data) for text in _texts(reading))
+    form, trained = prompt_form(data), splitting.way == BYTE_PAIRS
+    keys = (_side_key(text, splitting, data) for text in _texts(reading, form))
     split = split_of(keys, data.shares)
     if trained:
-        texts = (text for text in _texts(reading) if split.side(_side_key(text, None, data)) == TRAIN)
-        splitting = train_byte_pairs(texts, data.vocabulary, data.lower)
+        texts = (text for text in _texts(reading, form) if split.side(_side_key(text, splitting, data)) == TRAIN)
+        whole = (part for text in texts for part in ((text,) if form is None else form.parts(text)))
+        splitting = train_byte_pairs(whole, data.vocabulary, data.lower)
     found = _look(data, splitting, reading, split)
     names, places, labels = found.names, found.places, found.labels
     if not places:
@@ -192,9 +216,10 @@ def _contents(
     known, counts, least = splitting.known(), found.counts, data.min_count
     if known is not None:
         counts, least = _in_order(known), 1
-    codec = Codec(data.length, splitting, build_vocabulary(counts, least, data.vocabulary), data.too_long == "cut")
+    vocabulary = build_vocabulary(counts, least, data.vocabulary)
+    codec = Codec(data.length, splitting, vocabulary, data.too_long == "cut", form)
     learnt: Sequence[str] = names
-    if found.held_out:
+    if len(found.learnt) < len(places):
         learnt, labels = SomeNames(names, found.learnt), [labels[at] for at in found.learnt] if labels else labels
         places = array("q", (places[at] for at in found.learnt))
     listing = replace(listing, names=learnt, labels=labels, places=places)
@@ -202,25 +227,43 @@ def _contents(
     classes = tuple(map(printable, named))
     parts = Parts(listing, codec, numbers)
     remarks = [*(line for lines in told for line in lines()), f"first: {found.first[:80]!r}", *listing.remarks]
+    remarks += [f"passed over: {count:,} texts, {why}" for why, count in found.passed.most_common()]
+    shown = [text for _, text in sorted(found.prompts.items())[:SHOWN_PROMPTS]]
     return Contents(
         parts,
         classes,
         codec,
+        notes={"prompts": tuple(shown)} if form is not None else {},
         held_out=found.held_out,
         shares=data.shares,
         remarks=(*dict.fromkeys(remarks), *describe_classes(classes, numbers)),
     )
 
 
-def _texts(reading: Reading) -> Iterator[str]:
+def _texts(reading: Reading, form: PromptForm | None) -> Iterator[str]:
+    """Every text that can be used, as far as its reading and its prompt go."""
     read = (one.content for sentences in reading.values() for one in sentences())
-    return (text for text in read if isinstance(text, str))
+    texts = (text for text in read if isinstance(text, str))
+    return texts if form is None else (text for text in texts if not isinstance(_divided(text, form), UnreadableSample))
 
 
-def _side_key(text: str, tokens: list[str] | None, data: TextData) -> list[str]:
-    """What decides for which side of the split a sentence is: its tokens up to `length`, or its words where tokens are
-    byte pairs (None), which are trained on one side alone."""
-    return (text.lower() if data.lower else text).split() if tokens is None else tokens[: data.length]
+def _divided(text: str, form: PromptForm) -> tuple[str, str] | UnreadableSample:
+    try:
+        return form.parts(text)
+    except UnreadableSample as error:
+        return error
+
+
+def _side_key(text: str, splitting: Splitting, data: TextData) -> list[str]:
+    """What decides for which side of the split a text is: its tokens up to `length`, or its words where tokens are
+    byte pairs, which are trained on one side alone. Of a text with a prompt that is the prompt, so that nobody is
+    tested by prompts that were learnt from."""
+    form = prompt_form(data)
+    if form is not None:
+        text, _ = form.parts(text)
+    if splitting.way == BYTE_PAIRS:
+        return (text.lower() if data.lower else text).split()
+    return splitting.split(text)[: data.length if form is None else None]
 
 
 def _look(data: TextData, splitting: Splitting, reading: Reading, split: Split) -> _Found:
@@ -228,18 +271,12 @@ def _look(data: TextData, splitting: Splitting, reading: Reading, split: Split) 
     for name, sentences in reading.items():
         before = len(found.places)
         for sentence in sentences():
-            side = TRAIN
-            if isinstance(text := _readable(sentence.content, splitting), UnreadableSample):
+            side: str | None = TRAIN
+            text = _readable(sentence.content, splitting)
+            if isinstance(text, UnreadableSample):
                 found.reasons[str(text)] += 1
             else:
-                found.first = found.first or text
-                tokens = splitting.split(text)
-                found.longest = max(found.longest, len(tokens))
-                side = split.side(_side_key(text, None if splitting.way == BYTE_PAIRS else tokens, data))
-                if side == TRAIN:
-                    found.counts.update(_kept(tokens, data))
-                else:
-                    found.held_out[side].append(text)
+                side = _count(text, found, data, splitting=splitting, split=split)
             if side == TRAIN:
                 found.learnt.append(len(found.places))
             found.places.append(sentence.place)
@@ -248,6 +285,31 @@ def _look(data: TextData, splitting: Splitting, reading: Reading, split: Split) 
         if len(found.places) > before:
             found.names.add(name, len(found.places) - before)
     return found
+
+
+def _count(text: str, found: _Found, data: TextData, *, splitting: Splitting, split: Split) -> str | None:
+    """Counts a text and its tokens: what it is for, None where it is passed over."""
+    form, prompt, rest = prompt_form(data), "", text
+    if form is not None:
+        divided = _divided(text, form)
+        if isinstance(divided, UnreadableSample):
+            found.passed[str(divided)] += 1
+            return None
+        prompt, rest = divided
+    found.first = found.first or (text if form is None else show_prompted(prompt, rest))
+    tokens = splitting.split(rest)
+    found.longest = max(found.longest, len(tokens))
+    side = split.side(_side_key(text, splitting, data))
+    if side != TRAIN:
+        found.held_out[side].append(text)
+        return side
+    found.counts.update(_kept(tokens, data))
+    if form is not None:
+        given = splitting.split(prompt)
+        if len(given) <= form.length or data.too_long == "cut":
+            found.counts.update(given[-form.length :])
+            found.knows(prompt)
+    return side
 
 
 def _readable(content: str | UnreadableSample, splitting: Splitting) -> str | UnreadableSample:
@@ -269,6 +331,9 @@ def _check_usable(found: _Found, data: TextData) -> None:
     if found.counts:
         return
     count = len(found.places)
+    if passed := found.passed.total():
+        reason, _ = found.passed.most_common(1)[0]
+        raise DataError(f"data.prompt: {passed} of {count} texts in {data.source!r} have none: {reason}")
     if unreadable := found.reasons.total():
         reason, _ = found.reasons.most_common(1)[0]
         raise DataError(f"data.source: {unreadable} of {count} sentences in {data.source!r} cannot be used: {reason}")

@@ -17,6 +17,7 @@ from gan_dist.data import tables
 from gan_dist.data.json_text import LARGEST_DOCUMENT, parse_json
 from gan_dist.data.labels import Label, label_of
 from gan_dist.data.parquet_file import open_parquet, rows_at_a_time
+from gan_dist.data.prompts import PROMPT_END
 from gan_dist.data.source import Part, RawSample, reason_of
 from gan_dist.data.tables import Table, column_named
 from gan_dist.data.text_stream import (
@@ -48,11 +49,12 @@ class Sentence(NamedTuple):
 @dataclass(frozen=True)
 class TextReadOptions:
     """How a file is read: its encoding (None for what its bytes say), and which columns of a table hold the text (those
-    of several are joined; the usual one where none is named) and the label."""
+    of several are joined; the usual one where none is named), the label and the prompt."""
 
     encoding: str | None = None
     columns: tuple[str, ...] = ()
     label: str | None = None
+    prompt: str | None = None
 
     @classmethod
     def of(cls, note: str) -> TextReadOptions:
@@ -63,7 +65,8 @@ class TextReadOptions:
     @property
     def known(self) -> tuple[str, ...]:
         """Names by which a table's first line is told from data."""
-        return (*self.columns, *USUAL_COLUMNS, *([] if self.label is None else [self.label]))
+        others = [name for name in (self.label, self.prompt) if name is not None]
+        return (*self.columns, *USUAL_COLUMNS, *others)
 
 
 def note_of(how: TextReadOptions) -> str:
@@ -180,6 +183,11 @@ def _is_document(root: Folder, entry: Entry, encoding: str | None) -> bool:
 
 
 def _lines(root: Folder, file: str, how: TextReadOptions) -> Iterator[Sentence]:
+    if how.prompt is not None:
+        raise DataError(
+            f"data.prompt: {how.prompt!r} is a column, and {file!r} is no table; name a table, or take the beginning "
+            "of each line: {first: 1 sentence}"
+        )
     for line in Lines(root, file, text_format(root, file, how.encoding), LINES):
         if isinstance(line.text, UnreadableSample):
             yield Sentence(line.place, line.text)
@@ -348,9 +356,9 @@ def _parquet_file(root: Folder, file: str) -> Any:
 def _parquet_columns(opened: Any, file: str, how: TextReadOptions) -> list[str]:
     schema = opened.schema_arrow
     texts = [one.name for one in schema if _is_text(one.type)]
-    wanted = list(columns_of(texts, schema.names, how, file))
-    label = None if how.label is None else column_named(schema.names, [how.label])
-    return wanted if label is None or label in wanted else [*wanted, label]
+    others = [] if how.label is None else [column_named(schema.names, [how.label])]
+    others += [] if how.prompt is None else [_prompt_column(schema.names, how, file)]
+    return list(dict.fromkeys([*columns_of(texts, schema.names, how, file), *filter(None, others)]))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -402,15 +410,38 @@ def of_record(place: int, record: object, file: str, how: TextReadOptions) -> Se
     """A sentence out of a text alone, or of a mapping."""
     if isinstance(record, UnreadableSample):
         return Sentence(place, record)
-    if isinstance(record, str):
+    if isinstance(record, str) and how.prompt is None:
         return Sentence(place, _whole(record))
+    if isinstance(record, str):
+        return Sentence(place, UnreadableSample("a text without a prompt"))
     if not isinstance(record, dict):
         return Sentence(place, UnreadableSample(f"a {type(record).__name__} where a text or a mapping is wanted"))
     texts = [key for key, value in record.items() if _as_text(value) is not None]
     parts = [_as_text(record.get(column)) for column in columns_of(texts, list(record), how, file)]
     words = [part for part in parts if part is not None]
     found = _whole(" ".join(words)) if len(words) == len(parts) else UnreadableSample("no text in its column")
-    return Sentence(place, found, _label(record, file, how))
+    return Sentence(place, _prompted(record, found, file, how), _label(record, file, how))
+
+
+def _prompted(
+    record: dict[str, Any], found: str | UnreadableSample, file: str, how: TextReadOptions
+) -> str | UnreadableSample:
+    """A text after its prompt, if prompts are read from a column."""
+    if how.prompt is None or isinstance(found, UnreadableSample):
+        return found
+    written = _as_text(record[_prompt_column(list(record), how, file)])
+    prompt = UnreadableSample("no text in its prompt's column") if written is None else _whole(written)
+    return prompt if isinstance(prompt, UnreadableSample) else f"{prompt}{PROMPT_END}{found}"
+
+
+def _prompt_column(there: list[str], how: TextReadOptions, file: str) -> str:
+    """The column that holds prompts. Raises DataError where there is none of that name."""
+    assert how.prompt is not None
+    found = column_named(there, [how.prompt])
+    if found is None:
+        near = suggestion(how.prompt, there)
+        raise DataError(f"data.prompt: {file!r} has no column {how.prompt!r}{near} (it has {', '.join(there)})")
+    return found
 
 
 def _as_text(value: object) -> str | None:
@@ -436,7 +467,7 @@ def columns_of(texts: list[str], there: list[str], how: TextReadOptions, file: s
     """The columns that hold the text, found without regard to case and blanks.
 
     Raises:
-        DataError: there is no such column, or none is asked for and several hold words.
+        DataError: there is no such column, none for prompts, or none is asked for and several hold words.
     """
     if how.columns:
         found = [column_named(there, [asked]) for asked in how.columns]
@@ -446,6 +477,8 @@ def columns_of(texts: list[str], there: list[str], how: TextReadOptions, file: s
                 f"data.column: {file!r} has no column {asked!r}{suggestion(asked, there)} (it has {', '.join(there)})"
             )
         return tuple(str(column) for column in found)
+    given = None if how.prompt is None else _prompt_column(there, how, file)
+    there, texts = ([name for name in names if name != given] for names in (there, texts))
     usual = column_named(there, USUAL_COLUMNS)
     if usual is None and len(there) == 1:
         usual = there[0]

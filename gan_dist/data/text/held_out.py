@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,17 @@ from numpy.typing import NDArray
 
 from gan_dist.data.codec import SPECIAL, Codec
 from gan_dist.data.downloads import resolve_download
-from gan_dist.data.text.file_formats import TextReadOptions, iterate_sentences
+from gan_dist.data.prompts import PROMPT_END, PromptForm
+from gan_dist.data.source import explain_unreachable
+from gan_dist.data.tables import column_named
+from gan_dist.data.text.file_formats import TextReadOptions, first_records, iterate_sentences
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import TextData
 from gan_dist.spec.fields import Held
 
 MOST_BROKEN = 0.01
+OF_PROMPT = "prompt"  # column of a file of held-out texts
 
 
 class HeldOutText:
@@ -36,7 +41,7 @@ class HeldOutText:
         Raises:
             DataError: it is not there, holds nothing, or more than 1 % of it cannot be read.
         """
-        how = TextReadOptions(described["encoding"], tuple(described["columns"]))
+        how = TextReadOptions(described["encoding"], tuple(described["columns"]), prompt=described.get("prompt"))
         check_held_out_exists(held, described["where"])
         return cls(held, described["where"], codec, held_out_texts(described["where"], how, f"data.{held}: "))
 
@@ -45,14 +50,40 @@ class HeldOutText:
         """Some of known words, for a rehearsal where the data are not at hand."""
         words = codec.vocabulary[len(SPECIAL) :][: codec.length]
         texts = [codec.splitting.join(words[:count]) for count in range(1, len(words) + 1)]
+        if codec.prompt is not None:
+            texts = [f"{words[0]}{PROMPT_END}{text}" for text in texts]
+            codec = replace(codec, prompt=PromptForm(codec.prompt_length))
         return cls(held, described["where"], codec, texts)
 
     def numbers(self) -> list[list[int]]:
         """Every sentence as numbers; words that the vocabulary has not get numbers of their own."""
         ids, rows = dict(self.codec.ids), []
-        for text in self.texts:
+        for text in self.written:
             rows.append([ids.setdefault(word, len(ids) + 4) for word in self.codec.splitting.split(text)])
         return rows
+
+    @property
+    def written(self) -> list[str]:
+        """What is to be written: the texts, or what follows their prompts."""
+        return list(self.texts) if self.codec.prompt is None else [rest for _, rest in self.pairs]
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Prompts and what follows them; texts without either are left out.
+
+        Raises:
+            DataError: all are.
+        """
+        assert self.codec.prompt is not None, "without prompts nothing follows them"
+        found = []
+        for text in self.texts:
+            try:
+                found.append(self.codec.prompt.parts(text))
+            except UnreadableSample:
+                continue
+        if not found:
+            raise DataError(f"data.{self.held}: no text of {self.where!r} has a prompt and something after it")
+        return found
 
     def rows(self) -> NDArray[np.int64]:
         """Token ids [N, T]; sentences that are too long are left out.
@@ -60,6 +91,35 @@ class HeldOutText:
         Raises:
             DataError: all are.
         """
+        return self._encoded[:, self.codec.prompt_length :]
+
+    def prompts(self) -> NDArray[np.int64] | None:
+        """Token ids [N, P] of the prompts of `rows`; None where there are no prompts."""
+        return None if self.codec.prompt is None else self._encoded[:, : self.codec.prompt_length]
+
+    def by_prompt(self) -> list[tuple[NDArray[np.int64], list[list[int]], list[str]]]:
+        """Every prompt once: its ids [P], and all that follows it, as numbers and as texts.
+
+        Raises:
+            DataError: no prompt has at most as many tokens as the data's.
+        """
+        found: dict[str, tuple[NDArray[np.int64], list[list[int]], list[str]]] = {}
+        for (prompt, rest), numbers in zip(self.pairs, self.numbers(), strict=True):
+            try:
+                ids = self.codec.encode_prompt(prompt).astype(np.int64)
+            except UnreadableSample:
+                continue
+            _, followed, texts = found.setdefault(prompt, (ids, [], []))
+            followed.append(numbers)
+            texts.append(rest)
+        if not found:
+            raise DataError(
+                f"data.{self.held}: no prompt of {self.where!r} has at most {self.codec.prompt_length} tokens"
+            )
+        return list(found.values())
+
+    @cached_property
+    def _encoded(self) -> NDArray[np.int64]:
         rows = []
         for text in self.texts:
             try:
@@ -88,7 +148,8 @@ def describe_held_out(
     """
     asked: str | float | None = getattr(data, held)
     if isinstance(asked, str):
-        return {"where": asked, "encoding": data.encoding, "columns": list(data.columns)}
+        described = {"where": asked, "encoding": data.encoding, "columns": list(data.columns)}
+        return described | ({} if data.prompt_column is None else {"prompt": data.prompt_column})
     if asked is not None and not stand_in and asked != (written or 0.0):
         how = "without" if written is None else f"with {written:g}"
         raise DataError(
@@ -96,14 +157,20 @@ def describe_held_out(
             f"-o {held}={asked:g}"
         )
     if written or (stand_in and held in data.shares):
-        return {"where": f"{folder.uri}/{held}.jsonl", "encoding": "utf-8", "columns": []}
+        described = {"where": f"{folder.uri}/{held}.jsonl", "encoding": "utf-8", "columns": []}
+        return described | ({} if data.prompt_column is None else {"prompt": OF_PROMPT})
     return None
 
 
 def write_held_out(folder: Folder, texts: Mapping[str, Sequence[str]]) -> None:
-    """A file of sentences for each thing they are kept for."""
+    """A file of sentences for each thing they are kept for; a sentence on a line, or its prompt and itself."""
     for held, those in texts.items():
-        folder.write(f"{held}.jsonl", "".join(f"{json.dumps(text)}\n" for text in those).encode())
+        folder.write(f"{held}.jsonl", "".join(f"{json.dumps(_record(text))}\n" for text in those).encode())
+
+
+def _record(text: str) -> str | dict[str, str]:
+    prompt, end, rest = text.partition(PROMPT_END)
+    return {OF_PROMPT: prompt, "text": rest} if end else text
 
 
 def check_held_out_exists(held: Held, where: str) -> None:
@@ -145,6 +212,27 @@ def held_out_texts(where: str, how: TextReadOptions, asked: str = "") -> list[st
     return found
 
 
+PROMPT_COLUMNS = ("prompt", "question", "setup")
+
+
+def read_prompts(where: str, asked: str) -> list[str]:
+    """The prompts of a file: a line each, or the column of a table that is named so, or its only text.
+
+    Args:
+        asked: what messages begin with: who named the file.
+
+    Raises:
+        DataError: it is not there, or holds none, or more than 1 % of it cannot be read.
+    """
+    with explain_unreachable(where, asked.removesuffix(": ")):
+        root, name = locate(where)
+        if name is None:
+            raise DataError(f"{asked}{where!r} is a folder; name a file of prompts")
+        first = first_records(root, name, TextReadOptions(), 1)
+    column = column_named(list(first[0]), PROMPT_COLUMNS) if first else None
+    return held_out_texts(where, TextReadOptions(columns=() if column is None else (column,)), asked)
+
+
 TRAIN = "train"
 
 
@@ -163,7 +251,7 @@ class Split:
         """What a sentence is for: a key of `bounds`, or "train"."""
         if not self.bounds:
             return TRAIN
-        place = _checksum(tokens)
+        place = checksum(tokens)
         return next((key for key, bound in self.bounds.items() if place < bound), TRAIN)
 
 
@@ -175,7 +263,7 @@ def split_of(sentences: Iterable[Sequence[str]], shares: Mapping[str, float]) ->
     """
     if not shares:
         return Split({})
-    known = np.unique(np.fromiter(map(_checksum, sentences), np.uint64))
+    known = np.unique(np.fromiter(map(checksum, sentences), np.uint64))
     ends = np.cumsum([math.ceil(share * len(known)) for share in shares.values()])
     if ends[-1] >= len(known):
         asked = " and ".join(f"data.{key}: {share:g}" for key, share in shares.items())
@@ -183,6 +271,7 @@ def split_of(sentences: Iterable[Sequence[str]], shares: Mapping[str, float]) ->
     return Split({key: int(known[end]) for key, end in zip(shares, ends, strict=True)})
 
 
-def _checksum(tokens: Sequence[str]) -> int:
+def checksum(tokens: Sequence[str]) -> int:
+    """64 bits of tokens, which are chance but the same each time."""
     written = "\x1f".join(tokens).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big")

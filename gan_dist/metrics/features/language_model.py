@@ -3,7 +3,7 @@ ids."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,11 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Token ids [B, T] to features [B, d]."""
-        cut = self.tokenizer.encode_batch([self.codec.text(row) for row in rows.tolist()])
+        return self.embed([self.codec.text(row) for row in rows.tolist()])
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Sentences to features [B, d]."""
+        cut = self.tokenizer.encode_batch(list(texts))
         each = [torch.tensor(one.ids or [self.pad]) for one in cut]
         device = next(self.encoder.parameters()).device
         ids = pad_sequence(each, batch_first=True, padding_value=self.pad).to(device)

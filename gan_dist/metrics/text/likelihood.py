@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gan_dist.metrics.features.classifiers import seeded
 from gan_dist.metrics.features.language_model import LanguageModel, nll_per_token
+from gan_dist.metrics.text.answers import answers_to
 from gan_dist.metrics.text.references import HeldOutReferences, ScoresTokens, drop_unknown
 
 CHUNK = 64
@@ -19,7 +20,7 @@ UNK = 3
 class Nll:
     """nll: of held-out text under G, low where G has learnt all of it; of at most as many evenly spaced sentences as
     are generated. nll_div: of what G writes under itself, low where G always writes much the same. Ends of sentences
-    count as tokens, padding does not.
+    count as tokens, padding does not. With prompts both are of what follows held-out ones.
 
     Args:
         held_out: sentences that nothing is learnt from.
@@ -31,14 +32,22 @@ class Nll:
     features = "tokens"
 
     def __init__(self, *, held_out: HeldOutReferences | None) -> None:
-        self.known = torch.from_numpy(drop_unknown(held_out, "nll").rows())
+        kept = drop_unknown(held_out, "nll")
+        self.known, prompts = torch.from_numpy(kept.rows()), kept.prompts()
+        self.prompts = None if prompts is None else torch.from_numpy(prompts)
 
     def sums(self, generator: nn.Module, fake: Tensor, rank: int, world: int) -> Tensor:
         """This worker's share of both sums and of the tokens in them, [4] in float64."""
         device = next(generator.parameters()).device
-        known = _known_to(generator, self.known[:: -(-len(self.known) // len(fake))])
-        parts = [_sum(generator, rows[rank::world].to(device)) for rows in (known, fake)]
-        return torch.cat(parts)
+        every = -(-len(self.known) // len(fake))
+        known = _known_to(generator, self.known[::every])[rank::world].to(device)
+        if self.prompts is None:
+            return torch.cat([_sum(generator, known), _sum(generator, fake[rank::world].to(device))])
+        # What was generated follows prompts of the training data; these are asked anew, and only what is held out.
+        asked = range(0, len(self.prompts), every)[rank::world]
+        prompts = self.prompts[asked].to(device)
+        own = answers_to(generator, prompts, asked, "nll")
+        return torch.cat([_sum(generator, known, prompts), _sum(generator, own, prompts)])
 
     def compare(self, real: Any, sums: Tensor) -> dict[str, float]:
         known, tokens, own, own_tokens = sums.tolist()
@@ -79,11 +88,14 @@ def _known_to(generator: Any, rows: Tensor) -> Tensor:
     return rows if most is None else rows.masked_fill(rows >= most, UNK)
 
 
-def _sum(generator: Any, rows: Tensor) -> Tensor:
-    """-log p of rows [N, T], summed over their tokens, and how many tokens they have."""
+def _sum(generator: Any, rows: Tensor, prompts: Tensor | None = None) -> Tensor:
+    """-log p of rows [N, T] after prompts [N, P], summed over their tokens, and how many tokens they have."""
     total = torch.zeros(2, dtype=torch.float64, device=rows.device)
-    for part in torch.split(rows.long(), CHUNK):
-        total += torch.stack([-generator.log_prob(part).double().sum(), generator.mask(part).double().sum()])
+    for start in range(0, len(rows), CHUNK):
+        part, given = rows[start : start + CHUNK].long(), None
+        if prompts is not None:
+            given = prompts[start : start + CHUNK]
+        total += torch.stack([-generator.log_prob(part, given).double().sum(), generator.mask(part).double().sum()])
     return total
 
 

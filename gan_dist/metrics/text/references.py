@@ -18,10 +18,12 @@ class HasEos(Protocol):
 
 
 class HeldOutReferences(Protocol):
-    """Sentences that nothing is learnt from: as numbers of any length, and as ids [N, T]."""
+    """Sentences that nothing is learnt from: as numbers of any length, and as ids [N, T] with those of their prompts
+    [N, P], None where there are none."""
 
     def numbers(self) -> list[list[int]]: ...
     def rows(self) -> NDArray[np.int64]: ...
+    def prompts(self) -> NDArray[np.int64] | None: ...
 
 
 class ScoresTokens(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +23,7 @@ State = tuple[Tensor, ...]
 Noise = dict[str, Tensor]
 Relax = Literal["none", "gumbel", "straight_through"]
 RELAXED = ("none", "gumbel", "straight_through")
+PAD, BOS = 0, 1
 NEVER_WRITTEN = 2
 BLOCK = 64
 RECORDED = {"forward": ("beta",), "log_prob": (), "scored": ()}  # `Recorder`
@@ -92,7 +93,16 @@ class Autoregressive(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: int, length: int, bos: int, eos: int | None, classes: int, relax: Relax, beta: float
+        self,
+        vocabulary: int,
+        length: int,
+        bos: int,
+        eos: int | None,
+        *,
+        classes: int,
+        prompt_length: int,
+        relax: Relax,
+        beta: float,
     ) -> None:
         super().__init__()
         if relax not in RELAXED:
@@ -100,6 +110,9 @@ class Autoregressive(nn.Module):
         if beta <= 0:
             raise ValueError(f"beta must be more than 0, not {beta}")
         self.vocabulary, self.length, self.bos, self.eos, self.classes = vocabulary, length, bos, eos, classes
+        if prompt_length and classes:
+            raise ValueError(f"sentences are of a class or follow a prompt; there are {classes} classes and prompts")
+        self.prompt_length = prompt_length
         self.relax, self.beta, self.drawing = relax, beta, SamplingOptions()
         self.first = 0 if eos is None else NEVER_WRITTEN
 
@@ -110,11 +123,37 @@ class Autoregressive(nn.Module):
 
     @abstractmethod
     def begin(self, n: int, cond: Tensor | None) -> State:
-        """The state before the first token of n sentences; with classes, `cond` [n] is a part of it."""
+        """The state before the first token of n sentences; with classes, `cond` [n] is a part of it, and with prompts
+        [n, P] what they say is. Their padding, on the left, changes nothing."""
 
     @abstractmethod
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits [n, written] of the token after `tokens` [n], and the state after it."""
+
+    def after_prompt(self, cond: Tensor | None, state: State, step: Callable[[Tensor, State], State]) -> State:
+        """The state after the tokens of prompts [n, P], for a network whose state does not grow.
+
+        Args:
+            cond: the prompts.
+            state: before them.
+            step: the state after a token [n].
+        """
+        assert cond is not None, "the network was built for prompts"
+        for column in cond.unbind(1):
+            there, after = column != PAD, step(column, state)
+            state = tuple(
+                torch.where(there.view(-1, *(1,) * (old.ndim - 1)), new, old)
+                for new, old in zip(after, state, strict=True)
+            )
+        return state
+
+    def begin_sampling(self, n: int, cond: Tensor | None) -> State:
+        """`begin` for sentences that are written from their beginning to their end and never branch."""
+        return self.begin(n, cond)
+
+    def step_sampling(self, tokens: Tensor, state: State, place: int) -> tuple[Tensor, State]:
+        """`step` at a place of such sentences; it may write into the state."""
+        return self.step(tokens, state)
 
     def draw(self, n: int, rng: Rng) -> Noise:
         if self.training and self.relax != "none":
@@ -130,12 +169,12 @@ class Autoregressive(nn.Module):
     @torch.no_grad()
     def sample(self, uniforms: Tensor, cond: Tensor | None = None, drawing: SamplingOptions | None = None) -> Tensor:
         """Token ids [B, T] drawn by inverting the cumulative probability, with numbers [B, T] in [0, 1)."""
-        state, drawing = self.begin(len(uniforms), cond), drawing or SamplingOptions()
+        state, drawing = self.begin_sampling(len(uniforms), cond), drawing or SamplingOptions()
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         found = []
         for place, column in enumerate(uniforms.unbind(1)):
-            logits, state = self.step(tokens, state)
+            logits, state = self.step_sampling(tokens, state, place)
             if place < len(drawing.prefix):
                 tokens = torch.full_like(tokens, drawing.prefix[place])
             else:
@@ -184,11 +223,18 @@ class Autoregressive(nn.Module):
     def scored(self, tokens: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`log_prob` as samples are drawn, without dropout, and the entropy (nats) of what could have stood there,
         both [B, T]."""
+        log_p = self.distributions(tokens, cond)
+        return self.of_tokens(log_p, tokens), -(log_p.exp() * log_p).sum(2)
+
+    def distributions(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p of every token that could stand at each place, without dropout, [B, T, written]."""
         with eval_mode_of(self):
             logits = self.logits(tokens, cond)
-        log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
-        given = log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2)
-        return given * self.mask(tokens), -(log_p.exp() * log_p).sum(2)
+        return torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), 2)
+
+    def of_tokens(self, log_p: Tensor, tokens: Tensor) -> Tensor:
+        """What `distributions` [B, T, written] say of these tokens, [B, T]; 0 after the end."""
+        return log_p.gather(2, self._places(tokens)[:, :, None]).squeeze(2) * self.mask(tokens)
 
     def _given(self, logits: Tensor, tokens: Tensor) -> Tensor:
         wide = torch.promote_types(logits.dtype, torch.float32)
@@ -266,6 +312,18 @@ def gumbel_noise(uniforms: Tensor) -> Tensor:
 def one_hot_tokens(tokens: Tensor, vocabulary: int, dtype: torch.dtype) -> Tensor:
     """Rows [..., V] of a vocabulary for ids [...]."""
     return F.one_hot(tokens, vocabulary).to(dtype)
+
+
+def embed_after_prompt(x: Tensor, prompt: Tensor | None, embedding: nn.Embedding) -> Tensor:
+    """Embeddings of a prompt [B, P], of the `<bos>` that ends it, and of what was written after it: [B, P + 1 + T, E];
+    without a prompt as `embed_tokens`."""
+    found = embed_tokens(x, embedding)
+    return found if prompt is None else torch.cat([embedding(ended_prompt(prompt)).to(found), found], 1)
+
+
+def ended_prompt(prompt: Tensor) -> Tensor:
+    """Prompts [B, P] and `<bos>` after each, [B, P + 1]."""
+    return F.pad(prompt, (0, 1), value=BOS)
 
 
 def embed_tokens(x: Tensor, embedding: nn.Embedding) -> Tensor:

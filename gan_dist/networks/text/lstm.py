@@ -16,6 +16,7 @@ class Generator(Autoregressive):
         bos: id before the first token.
         eos: id that ends a sentence; null where all are of full length.
         classes: classes of sentences; 0 for none.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none.
         embedding: size of token embeddings.
         hidden: size of each LSTM layer.
         layers: LSTM layers.
@@ -35,6 +36,7 @@ class Generator(Autoregressive):
         bos: int,
         eos: int | None,
         classes: int = 0,
+        prompt_length: int = 0,
         embedding: int = 32,
         hidden: int = 32,
         layers: int = 1,
@@ -43,7 +45,9 @@ class Generator(Autoregressive):
         relax: Relax = "none",
         beta: float = 1.0,
     ) -> None:
-        super().__init__(vocabulary, length, bos, eos, classes, relax, beta)
+        super().__init__(
+            vocabulary, length, bos, eos, classes=classes, prompt_length=prompt_length, relax=relax, beta=beta
+        )
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {dropout}")
         self.tokens = nn.Embedding(vocabulary, embedding)
@@ -57,19 +61,30 @@ class Generator(Autoregressive):
 
     def begin(self, n: int, cond: Tensor | None) -> State:
         zeros = self.out.weight.new_zeros(n, self.lstm.num_layers, self.lstm.hidden_size)
+        if self.prompt_length:
+            return self.after_prompt(cond, (zeros, zeros), lambda tokens, state: self._advanced(tokens, state)[1])
         return (zeros, zeros) if self.cls is None else (zeros, zeros, self.cls(cond))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        out, state = self._advanced(tokens, state)
+        return self.out(out), state
+
+    def _advanced(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """What the last layer gives after `tokens` [n], [n, hidden], and the state."""
         h, c, *cls = state
         inputs = sum(cls, self.tokens(tokens))
         out, (h, c) = self.lstm(inputs[:, None], (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()))
-        return self.out(out[:, 0]), (h.transpose(0, 1), c.transpose(0, 1), *cls)
+        return out[:, 0], (h.transpose(0, 1), c.transpose(0, 1), *cls)
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         before = self.before(tokens)
         inputs = self.tokens(before)
         if self.cls is not None:
             inputs = inputs + self.cls(cond)[:, None]
-        out, _ = self.lstm(self.dropout(inputs))
+        state = None
+        if self.prompt_length:
+            h, c = self.begin(len(tokens), cond)
+            state = (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous())
+        out, _ = self.lstm(self.dropout(inputs), state)
         logits: Tensor = self.out(self.dropout(out))
         return logits

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import embed_tokens
+from gan_dist.networks.text.autoregressive import embed_after_prompt
 from gan_dist.networks.text.textcnn import Highway
 
 HEIGHTS = (2, 3, 4, 5)
@@ -23,6 +23,7 @@ class Discriminator(nn.Module):
         vocabulary: tokens there are.
         length: most tokens of a sentence.
         classes: classes of sentences; 0 for none.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none.
         representations: embeddings of one number each.
         filters: of each height from 2 to 5 tokens; higher ones than the sentences are left out.
         features: size of the layer before the logits.
@@ -35,6 +36,7 @@ class Discriminator(nn.Module):
         vocabulary: int,
         length: int,
         classes: int = 0,
+        prompt_length: int = 0,
         representations: int = 64,
         filters: int = 300,
         features: int = 100,
@@ -50,6 +52,7 @@ class Discriminator(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.hidden, self.out = nn.Linear(filters * len(heights), features), nn.Linear(features, 1)
         self.cls = nn.Embedding(classes, features) if classes else None
+        self.prompted = prompt_length > 0
         self._begin()
 
     def _begin(self) -> None:
@@ -66,7 +69,7 @@ class Discriminator(nn.Module):
             _scatter(self.cls.weight, self.out.in_features**-0.5)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found = embed_tokens(x, self.tokens).transpose(1, 2)
+        found = embed_after_prompt(x, cond if self.prompted else None, self.tokens).transpose(1, 2)
         batch, representations, length = found.shape
         alone = found.reshape(-1, length)
         pooled = F.relu(torch.cat([_largest(alone, one) for one in self.convolutions], 1))

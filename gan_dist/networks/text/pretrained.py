@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import Autoregressive, Relax, State
+from gan_dist.networks.text.autoregressive import PAD, Autoregressive, Relax, State
 from gan_dist.spec.paths import absolute_path
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+END = 2  # our `<eos>`, an encoder's mark between sentences
 OURS = 4  # the special tokens that our vocabularies begin with
 SHOWN = 3
 
@@ -188,6 +190,8 @@ class Generator(Autoregressive):
         eos: id that ends a sentence; null where all are of full length.
         codec: of the data, which says what its ids mean.
         classes: classes of sentences; 0 for none. Each has an embedding, 0 at the start, added to that of every token.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none. Between both stands
+            what the model begins sentences with.
         folder: holds the model and its tokenizer, as `save_pretrained` of both writes them; nothing is downloaded.
         relax: what a discriminator sees in training: none (token ids), gumbel, or straight_through.
         beta: inverse temperature of `relax`.
@@ -205,16 +209,19 @@ class Generator(Autoregressive):
         eos: int | None,
         codec: CodecSizes,
         classes: int = 0,
+        prompt_length: int = 0,
         folder: str,
         relax: Relax = "none",
         beta: float = 1.0,
     ) -> None:
-        super().__init__(vocabulary, length, bos, eos, classes, relax, beta)
+        super().__init__(
+            vocabulary, length, bos, eos, classes=classes, prompt_length=prompt_length, relax=relax, beta=beta
+        )
         if eos is None:
             raise ValueError("a pretrained model writes words, and an oracle's numbers are none; use lstm")
         found = LocalModel(folder, "generator 'pretrained_lm'")
         _check_causal(found)
-        found.check_length(length)
+        found.check_length(prompt_length + length)
         end = found.special("eos")
         if end is None:
             raise ValueError(f"folder: the model in {folder!r} names no token that ends a sentence (eos_token_id)")
@@ -237,25 +244,49 @@ class Generator(Autoregressive):
         self.register_buffer("closed", closed[self.first :].to(device), persistent=False)
 
     def begin(self, n: int, cond: Tensor | None) -> State:
+        if self.prompt_length:
+            assert cond is not None, "the network was built for prompts"
+            there = cond != PAD
+            cache = self.cache(None)
+            self._logits(cond, there=there, use_cache=True, **{self.cached_as: cache})
+            return (there, *_layers_of(cache))
         return () if self.cls is None else (self.cls(cond),)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         before = len(state) % 2
-        cls, known = state[:before], state[before:]
+        first, known = state[:before], state[before:]
         cache = self.cache(tuple(zip(known[::2], known[1::2], strict=True)) if known else None)
-        logits = self._logits(tokens[:, None], *cls, use_cache=True, **{self.cached_as: cache})[:, 0]
-        return logits, (*cls, *(part for layer in cache.layers for part in (layer.keys, layer.values)))
+        how: dict[str, Any] = {"use_cache": True, self.cached_as: cache}
+        if self.prompt_length:
+            first = (F.pad(first[0], (0, 1), value=True),)
+            logits = self._logits(tokens[:, None], there=first[0], **how)
+        else:
+            logits = self._logits(tokens[:, None], *first, **how)
+        return logits[:, 0], (*first, *_layers_of(cache))
 
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         before = self.before(tokens)
-        return self._logits(before, *self.begin(len(tokens), cond), use_cache=False)
+        if not self.prompt_length:
+            return self._logits(before, *self.begin(len(tokens), cond), use_cache=False)
+        assert cond is not None, "the network was built for prompts"
+        there = F.pad(cond != PAD, (0, before.shape[1]), value=True)
+        found = self._logits(torch.cat([cond, before], 1), there=there, use_cache=False)
+        return found[:, self.prompt_length :]
 
-    def _logits(self, tokens: Tensor, *cls: Tensor, **cached: Any) -> Tensor:
-        """Logits [B, t, written] after tokens [B, t]."""
+    def _logits(self, tokens: Tensor, *cls: Tensor, there: Tensor | None = None, **cached: Any) -> Tensor:
+        """Logits [B, t, written] after tokens [B, t]; `there` says which of all places so far hold a token."""
         embedded = self.model.get_input_embeddings()(self.ids[tokens])
         inputs = embedded + cls[0][:, None] if cls else embedded
+        if there is not None and not there.is_meta:  # nobody can look there whether the mask hides anything
+            places = (there.long().cumsum(1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+            cached |= {"attention_mask": there.long(), "position_ids": places}
         made: Tensor = self.model(inputs_embeds=inputs, **cached).logits
         return made[..., self.ids[self.first :]].masked_fill(self.closed, NEVER)
+
+
+def _layers_of(cache: Any) -> State:
+    """Keys and values of each layer."""
+    return tuple(part for layer in cache.layers for part in (layer.keys, layer.values))
 
 
 def _check_causal(found: LocalModel) -> None:
@@ -266,9 +297,6 @@ def _check_causal(found: LocalModel) -> None:
             f"folder: {str(found.path)!r} holds a {' and '.join(kinds) or 'network of unknown kind'}, which is "
             "no causal language model"
         )
-
-
-PAD = 0
 
 
 class Discriminator(nn.Module):
@@ -283,6 +311,8 @@ class Discriminator(nn.Module):
         length: most tokens of a sentence.
         codec: of the data, which says what its ids mean.
         classes: classes of sentences; 0 for none.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none. Between both stands
+            what divides two sentences for the encoder.
         folder: holds the encoder and its tokenizer, as `save_pretrained` of both writes them; nothing is downloaded.
         frozen: whether the encoder stays as it is, and the last layer alone is trained.
     """
@@ -290,7 +320,15 @@ class Discriminator(nn.Module):
     ids: Tensor
 
     def __init__(
-        self, *, vocabulary: int, length: int, codec: CodecSizes, classes: int = 0, folder: str, frozen: bool = False
+        self,
+        *,
+        vocabulary: int,
+        length: int,
+        codec: CodecSizes,
+        classes: int = 0,
+        prompt_length: int = 0,
+        folder: str,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         found = LocalModel(folder, "discriminator 'pretrained_encoder'")
@@ -298,7 +336,8 @@ class Discriminator(nn.Module):
         ids = found.ids_of(codec.vocabulary, (pad, begin, end, unknown))
         assert len(ids) == vocabulary
         self.encoder: Any = found.encoder().requires_grad_(not frozen)
-        found.check_length(length, before=1 + _passed_over(self.encoder))
+        self.prompted = prompt_length > 0
+        found.check_length(prompt_length + self.prompted + length, before=1 + _passed_over(self.encoder))
         self.out = nn.Linear(self.encoder.config.hidden_size, 1)
         self.cls = nn.Embedding(classes, self.out.in_features) if classes else None
         # Before the sentence stands what the encoder was trained to find there, where it knows such a token.
@@ -306,15 +345,18 @@ class Discriminator(nn.Module):
         self.register_buffer("ids", ids.to(self.out.weight.device), persistent=False)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        features = self.features(x)
+        features = self.features(x, cond)
         logits: Tensor = self.out(features).squeeze(1)
         return logits if self.cls is None else logits + (self.cls(cond) * features).sum(1)
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The mean hidden state of each sentence, padding left out, [B, H]."""
+        """The mean hidden state of each sentence and its prompt, padding left out, [B, H]."""
         table = self.encoder.get_input_embeddings()
         inputs = x @ table(self.ids) if x.is_floating_point() else table(self.ids[x])
         there = x[..., PAD] < 0.5 if x.is_floating_point() else x != PAD
+        if self.prompted and cond is not None:
+            given = F.pad(cond, (0, 1), value=END)
+            inputs, there = torch.cat([table(self.ids[given]), inputs], 1), torch.cat([given != PAD, there], 1)
         if self.begins:
             inputs = torch.cat([table(self.ids[1]).expand(len(x), 1, -1), inputs], 1)
             there = torch.cat([torch.ones_like(there[:, :1]), there], 1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_dist.networks.text.autoregressive import embed_tokens
+from gan_dist.networks.text.autoregressive import embed_after_prompt, ended_prompt
 
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -32,6 +32,7 @@ class Discriminator(nn.Module):
         vocabulary: tokens there are.
         length: most tokens of a sentence.
         classes: classes of sentences; 0 for none.
+        prompt_length: most tokens of a prompt that a sentence follows; 0 where there are none.
         embedding: size of token embeddings.
         widths: tokens that each kind of filter spans; wider ones than the sentences are left out.
         filters: how many there are of each width.
@@ -44,6 +45,7 @@ class Discriminator(nn.Module):
         vocabulary: int,
         length: int,
         classes: int = 0,
+        prompt_length: int = 0,
         embedding: int = 64,
         widths: tuple[int, ...] = WIDTHS,
         filters: tuple[int, ...] = FILTERS,
@@ -63,9 +65,11 @@ class Discriminator(nn.Module):
         features = sum(count for _, count in fitting)
         self.highway, self.dropout, self.out = Highway(features), nn.Dropout(dropout), nn.Linear(features, 1)
         self.cls = nn.Embedding(classes, features) if classes else None
+        self.prompted = prompt_length > 0
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found = embed_tokens(x, self.tokens).transpose(1, 2).contiguous()  # which each convolution would do for itself
+        found = embed_after_prompt(x, cond if self.prompted else None, self.tokens)
+        found = found.transpose(1, 2).contiguous()  # which each convolution would do for itself
         return self._classify([one(found).max(2).values for one in self.convolutions], cond)
 
     def endings(self, x: Tensor, written: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -73,13 +77,17 @@ class Discriminator(nn.Module):
         they were written on R times. What filters answer to shared tokens is found once; in many small steps, for CPUs.
         """
         batch, begun, copies, length = written.shape
-        given = self.tokens(x).transpose(1, 2)
+        prompt = ended_prompt(cond) if self.prompted and cond is not None else x[:, :0]
+        given = self.tokens(torch.cat([prompt, x], 1)).transpose(1, 2)
         so_far = [one(given).cummax(2).values for one in self.convolutions]
-        classes = None if cond is None else cond.repeat_interleave(copies)
-        logits = []
+        classes = None if cond is None else cond.repeat_interleave(copies, 0)
+        logits, shared = [], prompt.repeat_interleave(copies, 0)
         for g in range(1, length):
-            rows = self.tokens(written[:, g - 1].reshape(-1, length)).flatten(1)
-            largest = [_largest(one, rows, known, g) for one, known in zip(self.convolutions, so_far, strict=True)]
+            rows = self.tokens(torch.cat([shared, written[:, g - 1].reshape(-1, length)], 1)).flatten(1)
+            known_to = g + prompt.shape[1]
+            largest = [
+                _largest(one, rows, known, known_to) for one, known in zip(self.convolutions, so_far, strict=True)
+            ]
             logits.append(self._classify(largest, classes))
         return torch.stack(logits, 1).view(batch, copies, begun).transpose(1, 2)
 

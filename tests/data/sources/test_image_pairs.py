@@ -18,7 +18,7 @@ from gan_dist.data.prepare import Prepared, prepare_into, prepare_or_load
 from gan_dist.data.source import Part
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import DataError
-from gan_dist.generation.modality import SampleGrids, TargetImages, _choose_pairs, modality_of
+from gan_dist.generation.modality import SampleGrids, TargetImages, _choose_rows, modality_of
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 
@@ -192,7 +192,7 @@ def test_sheets_and_samples_for_metrics_are_of_the_same_pairs(folders: Path) -> 
         for given, made, real in zip(row[::3], row[1::3], row[2::3], strict=True):
             assert made == given and real == targets[given]
     made = modality_of(rows.facts).metric_draw(Copies(), rows, 3, cpu)(range(64, 128))
-    assert made.equal(image.split_pair(rows.rows(_choose_pairs(rows, 3, range(64, 128)))[0])[1])
+    assert made.equal(image.split_pair(rows.rows(_choose_rows(rows, 3, range(64, 128)))[0])[1])
     targets = TargetImages(rows)
     assert targets.facts.described == "images of 8x8 grey" and not isinstance(targets.facts, PairFacts)
     assert targets.rows(np.arange(3))[0].equal(image.split_pair(rows.rows(np.arange(3))[0])[0])

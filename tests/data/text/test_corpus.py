@@ -71,9 +71,14 @@ def write(root: Path, kind: str) -> Path:
 def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     found = read(write(tmp_path, kind))
     assert texts(found) == TEXTS
-    assert found.facts.provided == {"vocabulary": 4 + 7, "length": 8, "bos": 1, "eos": 2, "classes": 0} | {
-        "codec": found.facts.codec
-    }
+    assert found.facts.provided == {
+        "vocabulary": 4 + 7,
+        "length": 8,
+        "bos": 1,
+        "eos": 2,
+        "classes": 0,
+        "prompt_length": 0,
+    } | {"codec": found.facts.codec}
     assert found.facts == facts_from_record(json.loads(json.dumps(found.facts.as_dict())))
 
 
@@ -216,9 +221,14 @@ def test_where_test_sentences_are_does_not_change_the_data(tmp_path: Path) -> No
 
 def test_oracles(tmp_path: Path) -> None:
     found = read("oracle", length=6, vocabulary=30, count=50)
-    assert found.facts.provided == {"vocabulary": 30, "length": 6, "bos": 0, "eos": None, "classes": 0} | {
-        "codec": found.facts.codec
-    }
+    assert found.facts.provided == {
+        "vocabulary": 30,
+        "length": 6,
+        "bos": 0,
+        "eos": None,
+        "classes": 0,
+        "prompt_length": 0,
+    } | {"codec": found.facts.codec}
     again = read("oracle", length=6, vocabulary=30, count=70)
     assert np.array_equal(np.concatenate(again.blocks)[:50], np.concatenate(found.blocks))
     with pytest.raises(DataError, match="an oracle's sentences have none"):

@@ -104,6 +104,9 @@ class Held:
     def __init__(self, *texts: str) -> None:
         self.texts = texts
 
+    def prompts(self) -> None:
+        return None
+
     def numbers(self) -> list[list[int]]:
         return [[CODEC.ids.get(word, 99) for word in text.split()] for text in self.texts]
 

@@ -25,6 +25,9 @@ GENERATORS: dict[str, Any] = {
     "rmc": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, **keys),
     "two slots": lambda **keys: rmc.Generator(embedding=4, heads=2, head_size=3, slots=2, **keys),
     "transformer": lambda **keys: transformer.Generator(**{"width": 6, "layers": 2, "heads": 2} | keys),
+    "rotary": lambda **keys: transformer.Generator(
+        **{"width": 8, "layers": 2, "heads": 2, "positions": "rotary"} | keys
+    ),
     "pretrained_lm": lambda **keys: _pretrained(**keys),
 }
 DISCRIMINATORS: dict[str, Any] = {
@@ -433,3 +436,47 @@ def test_endings_are_judged_as_whole_sentences_are(classes: int) -> None:
     cond = torch.tensor([2, 0, 1, 2]) if classes else None
     each = judge(written.reshape(-1, 8), None if cond is None else cond.repeat_interleave(21))
     torch.testing.assert_close(judge.endings(x, written, cond), each.view(4, 7, 3), rtol=1e-12, atol=1e-14)
+
+
+def test_rotary_positions_are_turns_of_complex_numbers() -> None:
+    """Another way to write them (Su et al. 2021, equation 13), whose products depend on how far places are apart."""
+    size, places = 6, 9
+    x = torch.randn(2, places, 1, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = transformer.turn(x, transformer.turns(places, size))
+    rates = torch.tensor([10_000 ** (-2 * i / size) for i in range(size // 2)], dtype=torch.float64)
+    numbers = torch.complex(x[..., : size // 2], x[..., size // 2 :])
+    by = torch.polar(torch.ones(places, size // 2, dtype=torch.float64), torch.arange(places)[:, None] * rates)
+    wanted = numbers * by[:, None]
+    torch.testing.assert_close(found, torch.cat([wanted.real, wanted.imag], -1), atol=1e-6, rtol=0)
+    same = transformer.turn(x[:, :1].expand(-1, places, -1, -1), transformer.turns(places, size))[0, :, 0]
+    products = same @ same.T
+    torch.testing.assert_close(products[0, 3], products[5, 8], atol=1e-5, rtol=0)
+
+
+def test_a_transformer_with_rotary_positions_is_refused_odd_heads() -> None:
+    with pytest.raises(ValueError, match="rotary positions turn pairs of numbers, and a head has width / heads = 3"):
+        generator("transformer", positions="rotary")
+    with pytest.raises(ValueError, match="positions must be one of learned, rotary, not 'fixed'"):
+        generator("transformer", positions="fixed")
+
+
+def test_an_appended_class_is_columns_of_the_input_s_weights() -> None:
+    """CatGAN's one-hot vector: the same as a vector for each class, added to what the input layer gives."""
+    made = generator("rmc", classes=3, class_input="appended")
+    assert made.cls is None and made.input.in_features == 4 + 3
+    tokens, cond = every_sentence(EOS)[::20], torch.arange(len(every_sentence(EOS)[::20])) % 3
+    found = made.logits(tokens, cond)
+    state, before, steps = made.begin(len(tokens), cond), torch.full((len(tokens),), 1), []
+    for column in tokens.unbind(1):
+        logits, state = made.step(before, state)
+        steps.append(logits)
+        before = column
+    torch.testing.assert_close(found, torch.stack(steps, 1))
+    plain = generator("rmc")
+    own = {**made.state_dict(), "input.weight": made.input.weight[:, :4], "input.bias": made.input.bias}
+    for cls in range(3):
+        own["input.bias"] = made.input.bias + made.input.weight[:, 4 + cls]
+        plain.load_state_dict(own)
+        torch.testing.assert_close(plain.logits(tokens)[cond == cls], found[cond == cls])
+    with pytest.raises(ValueError, match="class_input must be one of added, appended, not 'both'"):
+        generator("rmc", classes=3, class_input="both")
