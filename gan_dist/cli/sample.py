@@ -151,7 +151,7 @@ def sample(
 
     _check_places(device, address, workers, out, force)
     given = {name: value for name, value in locals().items() if name in PictureOptions.__dataclass_fields__}
-    asked, seeds = PictureOptions(**given, prompts=_prompts_of(prompt, prompts)), parse_seeds(seed)
+    asked, seeds = PictureOptions(**{**given, "prompts": _prompts_of(prompt, prompts)}), parse_seeds(seed)
     asked.check(out)
     n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
     cls_drawn = None if asked.alone else cls
