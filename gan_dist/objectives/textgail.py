@@ -17,6 +17,7 @@ from gan_dist.objectives.relativistic import phases_with_reals
 
 RATIOS = ("sentence", "token")
 STEEPEST = 20.0  # of the logarithm of a ratio, which is clipped long before
+EVENLY = (1 / 2, 1 / 3)  # mean and mean square of numbers that spread evenly over [0, 1]
 SMALLEST = 1e-4  # spread of rewards, below which they differ by rounding
 
 
@@ -80,7 +81,8 @@ class TextGail:
         self.demonstrations, self.demonstration_reward = demonstrations, demonstration_reward
         self.momentum, self.limit, self.kl, self.entropy = momentum, limit, kl, entropy
         self.drawing = SamplingOptions(temperature=temperature, top_p=top_p)
-        self.steps, self.mean, self.square = torch.zeros(1), torch.zeros(1), torch.zeros(1)
+        self.steps = torch.zeros(1, dtype=torch.int64)
+        self.mean, self.square = (torch.full((1,), x, dtype=torch.float64) for x in EVENLY)
         self.policy: nn.Module | None = None
         self.anchor: nn.Module | None = None
 
@@ -91,7 +93,7 @@ class TextGail:
         self.policy = copy.deepcopy(generator).requires_grad_(False)
         self.anchor = copy.deepcopy(generator).requires_grad_(False) if self.kl else None
         self.steps = torch.zeros(1, dtype=torch.int64)  # on the CPU, where it is asked after every step
-        self.mean, self.square = (torch.full((1,), x, dtype=torch.float64, device=device) for x in (1 / 2, 1 / 3))
+        self.mean, self.square = (torch.full((1,), x, dtype=torch.float64, device=device) for x in EVENLY)
 
     def state(self) -> dict[str, Tensor | nn.Module]:
         copies = {name: one for name in ("policy", "anchor") if (one := getattr(self, name)) is not None}
@@ -99,7 +101,7 @@ class TextGail:
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         assert batch.real is not None
-        tokens = self._drawn(batch)
+        tokens = self._drawn(nets, batch)
         if phase == "D":
             ahead = _scores(nets, batch.real, batch.cond) - _scores(nets, tokens, batch.cond)
             return {"adversarial": mean_over(F.softplus(-ahead)), "accuracy": watch(ahead > 0)}
@@ -120,8 +122,7 @@ class TextGail:
         for kept, name in ((self.mean, "reward"), (self.square, "reward_square")):
             kept.lerp_(logged_mean(means, name).to(kept), 1 - self.momentum)
         self.steps += 1
-        if int(self.steps) % self.minibatches == 0:
-            assert self.policy is not None
+        if self.policy is not None and int(self.steps) % self.minibatches == 0:
             for old, new in zip(self.policy.parameters(), nets.G.module.parameters(), strict=True):
                 old.copy_(new.detach())
 
@@ -131,14 +132,18 @@ class TextGail:
         found = (reward.double() - self.mean) / (spread + SMALLEST)
         return found.clamp(-self.limit, self.limit).to(reward)
 
+    def _writer(self, nets: Nets) -> Any:
+        """The policy of this round; before a stage has begun, G."""
+        return nets.G.module if self.policy is None else self.policy
+
     @torch.no_grad()
-    def _drawn(self, batch: Batch) -> Tensor:
+    def _drawn(self, nets: Nets, batch: Batch) -> Tensor:
         """Sentences of the policy of this round, ids [B, T]."""
-        policy: Any = self.policy
+        policy = self._writer(nets)
         return torch.as_tensor(policy.sample(batch.rng("round").uniform(policy.length), batch.cond, self.drawing))
 
     def _policy_terms(self, nets: Nets, batch: Batch, tokens: Tensor, advantage: Tensor) -> dict[str, Term]:
-        policy: Any = self.policy
+        policy = self._writer(nets)
         generator: Any = nets.G.module
         mask = nets.G.call("mask", tokens)
         with torch.no_grad():

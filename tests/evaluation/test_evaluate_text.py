@@ -219,6 +219,7 @@ def test_a_verdict_by_several_measures() -> None:
     assert "not to be told: the curves share no quality" in state_verdict([apart])
 
 
+@pytest.mark.slow
 def test_seeds_and_twins_are_found(root: Path, ask) -> None:
     """Of a job whose adversarial stage is short, with two seeds of it and of its twin."""
     text = JOB % (held_out(root / "test.txt"), "nll_oracle")

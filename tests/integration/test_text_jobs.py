@@ -157,7 +157,7 @@ def prompted(root: Path, name: str = "seqgan after mle", **changes: Any) -> JobS
     return spec_of(name, **{"data": data, **changes})
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ["seqgan after mle", "relgan"])
 def test_a_stopped_run_with_prompts_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     spec = prompted(tmp_path, name)
     rows = rows_of(spec, tmp_path)

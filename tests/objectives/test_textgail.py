@@ -102,7 +102,7 @@ def test_nothing_is_clipped_in_the_first_minibatch_of_a_round() -> None:
 
 def test_equal_sentences_have_half_the_reward_and_constant_ones_teach_nothing() -> None:
     objective, nets, batch = bench(momentum=0.0, demonstrations=0.0)
-    objective._drawn = lambda batch: batch.real  # type: ignore[method-assign]
+    objective._drawn = lambda nets, batch: batch.real  # type: ignore[method-assign]
     terms = objective.terms("G", nets, batch)
     assert terms["reward"].total / terms["reward"].weight == pytest.approx(0.5)
     for _ in range(40):
