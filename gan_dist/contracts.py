@@ -195,7 +195,8 @@ class Objective(Protocol):
     Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
     `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
-    beyond these contracts that they must have; `problems(networks)`, in words what keeps it from training these, asked
+    beyond these contracts that they must have, and `tried_on`, such networks as a job writes them, for `gan-dist
+    check`; `problems(networks)`, in words what keeps it from training these, asked
     before anything starts; `modality = "text"` where it is for text only; `threshold`, the logit between real and fake
     if that is not 0, None where only differences between logits mean something, as of a critic; `ranks(phase)`, whether
     its samples are to be ranked over the whole global batch before any term, and then `scores(nets, batch)`, by what

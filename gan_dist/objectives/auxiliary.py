@@ -25,6 +25,7 @@ class AuxiliaryClassifier:
     phases = PHASES
     needs_classes = True
     needs_methods: ClassVar = {"discriminator": ("classify",)}
+    tried_on: ClassVar = {"discriminator": {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "classes"}}
 
     def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         """What keeps it from training these networks."""
@@ -53,6 +54,7 @@ class DiscriminativeClassifier:
     phases = PHASES
     needs_classes = True
     needs_methods: ClassVar = {"discriminator": ("classify",)}
+    tried_on: ClassVar = {"discriminator": {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "real_fake"}}
 
     def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         """What keeps it from training these networks."""
@@ -95,6 +97,7 @@ class DataToData:
     needs_classes = True
     couples_batch = True
     needs_methods: ClassVar = {"discriminator": ("compare",)}
+    tried_on: ClassVar = {"discriminator": {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "proxies"}}
 
     def __init__(self, *, temperature: float = 0.5, margin: float = 0.98) -> None:
         if temperature <= 0 or not 0 <= margin <= 1:

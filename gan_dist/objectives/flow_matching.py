@@ -27,6 +27,7 @@ class FlowMatching:
     needs_discriminator = False
     phases = (Phase("flow", ("generator",)),)
     needs_methods: ClassVar = {"generator": ("velocity",)}
+    tried_on: ClassVar = {"generator": {"use": "flow", "width": 4, "steps": 1}}
 
     def __init__(self, *, spread: float = 1.0) -> None:
         if spread < 0:

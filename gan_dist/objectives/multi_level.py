@@ -35,6 +35,10 @@ class MultiLevel:
     """
 
     needs_methods: ClassVar = {"generator": ("levels",)}
+    tried_on: ClassVar = {
+        "generator": {"use": "gat", "hidden": 16, "depth": 4, "heads": 2},
+        "discriminator": {"use": "gat", "hidden": 16, "depth": 4, "heads": 2},
+    }
     threshold: ClassVar[float | None] = None
 
     def __init__(self, *, gamma: float = 0.1, step: float = 0.01) -> None:

@@ -167,6 +167,7 @@ class Reconstruction:
     phases = (Phase("D", ("discriminator",)),)
     modality: ClassVar = "image"
     needs_methods: ClassVar = {"discriminator": ("reconstructed",)}
+    tried_on: ClassVar = {"discriminator": {"use": "fastgan", "width": 4, "decoders": True}}
 
     def __init__(
         self,

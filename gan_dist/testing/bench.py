@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -90,18 +90,22 @@ def differentiable(modality: Modality, size: Size = SIZE) -> Tensor:
 
 
 def make_bench(
-    modality: Modality, train: tuple[str, ...], real: bool, per_token: bool = False, judges: Collection[str] = ()
+    modality: Modality,
+    train: tuple[str, ...],
+    real: bool,
+    per_token: bool = False,
+    tried_on: Mapping[str, Any] | None = None,
 ) -> tuple[Nets, Batch]:
     """A generator, a discriminator and a batch for a phase that trains some of them.
 
     Args:
         per_token: whether the discriminator of text gives a logit for each token.
-        judges: methods that the discriminator has beyond its contract; with `classify` the samples have classes.
+        tried_on: networks that an objective names for it.
     """
     torch.manual_seed(0)
     run = LocalRuntime(CPU, lambda event: None, lambda: False)
-    classes = CLASSES if "classify" in judges else 0
-    written = bench_networks(modality, per_token=per_token, judges=judges)
+    written = bench_networks(modality, per_token=per_token, tried_on=tried_on)
+    classes = classes_of(written)
     provided = data_arguments(modality, classes)
     modules = {name: _built(KINDS[name], one, provided) for name, one in written.items()}
     wired: dict[str, WrappedNetwork] = {name: run.wire(module, False, nullcontext) for name, module in modules.items()}
@@ -127,13 +131,13 @@ def _built(kind: lookup.Kind, written: dict[str, Any], provided: dict[str, Any])
 
 
 def bench_networks(
-    modality: Modality, *, per_token: bool = False, judges: Collection[str] = ()
+    modality: Modality, *, per_token: bool = False, tried_on: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
     """The networks that objectives and penalties are tried on, as a job writes them.
 
     Args:
         per_token: whether the discriminator of text gives a logit for each token.
-        judges: methods that the discriminator has beyond its contract.
+        tried_on: networks that an objective names for it, in place of these.
     """
     if modality == "text":
         judge = {"use": "textcnn", "widths": [1, 2], "filters": [4, 4]}
@@ -141,8 +145,13 @@ def bench_networks(
             "generator": {"use": "lstm", "hidden": 8},
             "discriminator": {"use": "textlstm", "hidden": 8} if per_token else judge,
         }
-    plain = {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "classes" if "classify" in judges else "none"}
-    return {
+    usual = {
         "generator": {"use": "stylegan2", "z": 4, "w": 4, "mapping": 1, "capacity": SIZE},
-        "discriminator": {"use": "fastgan", "width": 4, "decoders": True} if "reconstructed" in judges else plain,
+        "discriminator": {"use": "dcgan", "width": 4, "norm": "none"},
     }
+    return {**usual, **(tried_on or {})}
+
+
+def classes_of(networks: Mapping[str, Mapping[str, Any]]) -> int:
+    """How many classes the samples have: some where a discriminator tells them apart."""
+    return CLASSES if networks["discriminator"].get("auxiliary", "none") != "none" else 0

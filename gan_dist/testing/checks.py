@@ -121,8 +121,8 @@ def _part_problems(
         return _in_turn(kind, single, trial_of_augmentation(own))
     if kind == "penalty":
         return _in_turn(kind, _try_penalty(part, modality), trial_of_penalty(own, modality))
-    judges = getattr(part, "needs_methods", {}).get("discriminator", ())
-    trial = trial_of_objective(own, modality, getattr(part, "logits_per_token", False), judges)
+    tried_on = getattr(part, "tried_on", None)
+    trial = trial_of_objective(own, modality, getattr(part, "logits_per_token", False), tried_on)
     return _in_turn(kind, _try_objective(part, modality), trial)
 
 
@@ -249,10 +249,8 @@ def _try_objective(objective: Any, modality: Modality) -> Iterable[str]:
             if name not in ("generator", "discriminator"):
                 yield f"phases: {phase.name} trains {name!r}, which a job must supply under `networks`"
                 return
-        judges = getattr(objective, "needs_methods", {}).get("discriminator", ())
-        nets, batch = make_bench(
-            modality, phase.train, phase.real, getattr(objective, "logits_per_token", False), judges
-        )
+        per_token, tried_on = getattr(objective, "logits_per_token", False), getattr(objective, "tried_on", None)
+        nets, batch = make_bench(modality, phase.train, phase.real, per_token, tried_on)
         yield from _term_problems(phase.name, objective.terms(phase.name, nets, batch), nets, phase.train)
 
 
@@ -263,7 +261,13 @@ def _try_penalty(penalty: Any, modality: Modality) -> Iterable[str]:
         return
     train = ("discriminator",) if phase == "D" else ("generator",)
     nets, batch = make_bench(modality, train, real=True)
-    yield from _term_problems(phase, penalty.terms(nets, batch), nets, train)
+    changes = hasattr(penalty, "prepare")
+    if changes:
+        penalty.prepare(nets, batch)
+    terms = penalty.terms(nets, batch)
+    if changes and isinstance(terms, dict) and terms and all(getattr(one, "watch", False) for one in terms.values()):
+        return  # what it does is in the batch
+    yield from _term_problems(phase, terms, nets, train)
 
 
 def _term_problems(phase: str, terms: Any, nets: Nets, train: tuple[str, ...]) -> Iterable[str]:

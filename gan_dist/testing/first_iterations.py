@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ from gan_dist.spec.data import Modality
 from gan_dist.spec.image_size import Size
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
-from gan_dist.testing.bench import CHANNELS, CLASSES, CPU, LENGTH, SIZE, bench_networks, data_arguments
+from gan_dist.testing.bench import CHANNELS, CPU, LENGTH, SIZE, bench_networks, classes_of, data_arguments
 from gan_dist.testing.two_workers import on_two_workers
 from gan_dist.training.batches import BatchFactory
 from gan_dist.training.loop import train
@@ -100,10 +100,12 @@ def trial_of_discriminator(own: Mapping[str, Any], modality: Modality, classes: 
     return Trial(parts, modality, classes, size)
 
 
-def trial_of_objective(own: Mapping[str, Any], modality: Modality, per_token: bool, judges: Collection[str]) -> Trial:
+def trial_of_objective(
+    own: Mapping[str, Any], modality: Modality, per_token: bool, tried_on: Mapping[str, Any] | None
+) -> Trial:
     """An objective with the networks that it is tried on."""
-    networks = bench_networks(modality, per_token=per_token, judges=judges)
-    return Trial({**networks, "objective": own}, modality, CLASSES if "classify" in judges else 0)
+    networks = bench_networks(modality, per_token=per_token, tried_on=tried_on)
+    return Trial({**networks, "objective": own}, modality, classes_of(networks))
 
 
 def trial_of_penalty(own: Mapping[str, Any], modality: Modality) -> Trial:

@@ -286,6 +286,8 @@ NARROW: dict[str, dict[str, int]] = {
     "sngan": {"width": 8},
     "sagan": {"width": 8},
     "dcgan": {"width": 8},
+    "r3gan2": {"width": 8, "group": 4, "blocks": 1},
+    "gat": {"hidden": 16, "depth": 4, "heads": 2},
 }
 
 
@@ -324,6 +326,7 @@ def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.Monk
     given: dict[str, dict[str, Any]] = {
         **NARROW,
         "charcnn": {"width": 16},
+        "flow": {"width": 4, "steps": 1},
         "pix2pix": {"width": 8},
         "projected": {"weights": "random", "resolution": 64, "width": 4},
         "perceptual": {"weights": "random"},

@@ -8,6 +8,7 @@ hidden.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -233,8 +234,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, turns: Tensor) -> Tensor:
         query, key, value = self.asked(x).view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = turned(self.query(query), turns), turned(self.key(key), turns)
-        found = F.scaled_dot_product_attention(query, key, value)
-        made: Tensor = self.last(found.transpose(1, 2).flatten(2))
+        # Written out, as torch's fused attention cannot be differentiated twice, which R1 needs.
+        shares = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(query.shape[3]), 3)
+        made: Tensor = self.last((shares @ value).transpose(1, 2).flatten(2))
         return made
 
 

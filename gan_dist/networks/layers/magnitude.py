@@ -46,7 +46,9 @@ class NormalizedWeight(nn.Module):
     def __init__(self, *shape: int, centered: bool = True) -> None:
         super().__init__()
         self.centered = centered
-        self.weight = nn.Parameter(normalize_rows(torch.randn(shape), centered))
+        # In float64, so that every processor rounds to the same first weights.
+        first = normalize_rows(torch.randn(shape).double(), centered)
+        self.weight = nn.Parameter(first.to(torch.get_default_dtype()))
 
     def forward(self) -> Tensor:
         return normalize_rows(self.weight, self.centered) / math.sqrt(self.weight[0].numel())
