@@ -154,8 +154,8 @@ def sample(
     asked, seeds = PictureOptions(**{**given, "prompts": _prompts_of(prompt, prompts)}), parse_seeds(seed)
     asked.check(out)
     n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
-    cls_drawn = None if asked.alone else cls
-    drawn = (weights, truncation, cls_drawn, temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
+    decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
+    drawn = (weights, truncation, None if asked.alone else cls, *decoding)
     # A cluster's workers have devices of their own.
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
     model = here.model()
@@ -170,12 +170,9 @@ def sample(
     if as_json:
         one_seed = seeds[0] if len(seeds) == 1 else seeds
         emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
-        return
-    say(f"{shown} (seed {seed}, {_kind_of(weights, model)} weights after {model.seen:,} samples seen): {path}")
-
-
-def _kind_of(weights: str, model: Model) -> str:
-    return weights if model.spec.ema is not None else "raw"
+    else:
+        kind = weights if model.spec.ema is not None else "raw"
+        say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
 
 
 def _prompts_of(prompt: str | None, file: Path | None) -> list[str]:
