@@ -43,8 +43,8 @@ class PictureOptions:
         shown = (self.interpolate, self.mix, self.direction, self.latents, self.latents_out)
         return any(one is not None for one in shown)
 
-    def check(self, out: Path | None) -> None:
-        """Raises UsageError where options contradict each other, or a film cannot be written."""
+    def checked(self, out: Path | None) -> PictureOptions:
+        """These options. Raises UsageError where they contradict each other, or a film cannot be written."""
         from gan_dist.generation.films import check_film
 
         asked = {"--interpolate": self.interpolate, "--mix": self.mix, "--direction": self.direction}
@@ -59,6 +59,7 @@ class PictureOptions:
             raise UsageError("--latents is shown as it is, or along a --direction; leave out --interpolate and --mix")
         if out is not None:
             check_film(out)
+        return self
 
 
 def make_picture(

@@ -151,8 +151,7 @@ def sample(
 
     _check_places(device, address, workers, out, force)
     given = {name: value for name, value in locals().items() if name in PictureOptions.__dataclass_fields__}
-    asked, seeds = PictureOptions(**{**given, "prompts": _prompts_of(prompt, prompts)}), parse_seeds(seed)
-    asked.check(out)
+    asked, seeds = PictureOptions(**given | {"prompts": _prompts_of(prompt, prompts)}).checked(out), parse_seeds(seed)
     n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
     decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     drawn = (weights, truncation, None if asked.alone else cls, *decoding)
@@ -160,19 +159,40 @@ def sample(
     here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
     model = here.model()
     where: dict[str, Any] = {"out": out, "force": force, "as_json": as_json}
-    if inputs is not None:
-        with here.drawing_of(model):
-            shown, path = _remade(model, inputs, seeds, out, force)
-    elif asked.alone or out is None or out.suffix.lower() == ".png":
-        shown, path = _one_picture(model, here, asked, seed=seed, cls=cls, workers=workers, **where)
-    else:
-        shown, path = _into_files(model, here, device=device, workers=workers, address=address, **where)
+    whose: dict[str, Any] = {"device": device, "workers": workers, "address": address}
+    shown, path = _made(model, here, asked, inputs=inputs, seed=seed, cls=cls, whose=whose, where=where)
     if as_json:
         one_seed = seeds[0] if len(seeds) == 1 else seeds
         emit({"samples": n * len(seeds), "seed": one_seed, "samples_seen": model.seen, "files": [str(path)]})
     else:
         kind = weights if model.spec.ema is not None else "raw"
         say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
+
+
+def _made(
+    model: Model,
+    plan: SamplingPlan,
+    asked: PictureOptions,
+    *,
+    inputs: str | None,
+    seed: str,
+    cls: str | None,
+    whose: Mapping[str, Any],
+    where: Mapping[str, Any],
+) -> tuple[str, Path]:
+    """Write what is asked for; what there is then, and its path.
+
+    Args:
+        whose: device, workers and address: who makes files of samples.
+        where: out, force and as_json: where it goes, and what is said.
+    """
+    out = where["out"]
+    if inputs is not None:
+        with plan.drawing_of(model):
+            return _remade(model, inputs, list(plan.seeds), out, where["force"])
+    if asked.alone or out is None or out.suffix.lower() == ".png":
+        return _one_picture(model, plan, asked, seed=seed, cls=cls, workers=whose["workers"], **where)
+    return _into_files(model, plan, **whose, **where)
 
 
 def _prompts_of(prompt: str | None, file: Path | None) -> list[str]:
