@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,6 +32,8 @@ NEEDS = {
     r"^python3? |^pip |^pipx |^uvx ": "Install|install|measured",
     r"import ffhq|--from ffhq": "pickle",
     r"nll_oracle": "oracle",
+    r"--seeds": "twin",
+    r"--ema-grid": "sigma",
     r"psnr": "pairs",
     r"--trust-code": "somebody's own",
     r"^gan-dist (stop|down)\b": "Ray",
@@ -65,7 +68,8 @@ def commands() -> list[Command]:
         for match in re.finditer(lines, text, re.MULTILINE):
             end = text.find("\n## ", match.end())
             section = text[max(text.rfind("\n## ", 0, match.start()), 0) : None if end < 0 else end]
-            found.append(Command(page.name, re.sub(r"\\\n\s*", "", match[1]), section))
+            line = re.sub(r"\\\n\s*", "", match[1])
+            found += [Command(page.name, one, section) for one in re.split(r"; (?=gan-dist )", line)]
     return found
 
 
@@ -84,7 +88,7 @@ IMAGES = {
     "generator": {"use": "stylegan2", "capacity": 64, "most": 4, "z": 4, "w": 4, "mapping": 1},
     "discriminator": {"use": "mlp", "hidden": 8},
 }
-WORDS = {
+WORDS: dict[str, Any] = {
     **TRAINING,
     "data": {"modality": "text", "source": "stories.txt", "test": "test.txt", "tokens": "blanks", "length": 10},
     "generator": {"use": "lstm", "embedding": 8, "hidden": 8},
@@ -119,10 +123,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 place.mkdir(parents=True, exist_ok=True)
                 picture = Image.linear_gradient("L").resize((16, 16)).rotate(number)
                 picture.save(place / f"{number}.png")
-        lines = [f"once upon a time {name} met {other}" for name in "abcdefghij" for other in "klmnopqrst"]
-        for name in ("stories.txt", "test.txt", "SAMPLES.txt", "FILE.txt"):
+        lines = [f"{name} met {other} once upon a time" for name in "abcdefghij" for other in "klmnopqrst"]
+        lines += [f"Why did the programmer quit? because of {name}" for name in "abcdefghij"]
+        for name in ("stories.txt", "test.txt", "SAMPLES.txt", "FILE.txt", "lines.txt", "questions.txt"):
             (here / name).write_text("\n".join(lines) + "\n")
-        for name, job in {"words": WORDS, "twin": WORDS, "swept": SWEEP, "other": IMAGES, "images": IMAGES}.items():
+        (here / "faces").mkdir()
+        for name in ("photo.jpg", "faces/one.png"):  # by content they are what they are
+            shutil.copy(here / "photos" / "0" / "0.png", here / name)
+        asked = {**WORDS, "data": {**WORDS["data"], "prompt": {"first": "1 words"}, "prompt_length": 8}}
+        asked["data"] |= {"test": None, "validation": None}
+        jobs = {"asked": asked, "words": WORDS, "twin": WORDS, "swept": SWEEP, "other": IMAGES, "images": IMAGES}
+        for name, job in jobs.items():
             run = gan_dist.train({**job, "name": name})
         gan_dist.export(run, here / "exported")
         for name, job in {"job.yaml": IMAGES, "JOB.yaml": WORDS}.items():
@@ -136,9 +147,22 @@ def staged(command: Command) -> tuple[list[str], str | None]:
     if ">" in words:
         words, target = words[: words.index(">")], words[-1]
     text = command.page == "text.md" or {"--temperature", "--prefix"} & set(words)
-    run = "words" if text else "swept" if command.page == "sweeps.md" else "images"
+    run = (
+        "asked"
+        if {"--prompt", "--prompts"} & set(words)
+        else "words"
+        if text
+        else "swept"
+        if command.page == "sweeps.md"
+        else "images"
+    )
     known = {"RUN": run, "last": run, "OTHER": "other", "TWIN": "twin", "50000": "8", "5000": "50", "2000": "16"}
     words = [known.get(word, word) for word in words]
+    words = [word.replace("RUN-directions", "directions") for word in words]
+    if words[:2] == ["latents", "directions"]:
+        words += ["--out", "directions.safetensors"] if "--out" not in words else []
+    if words[:2] == ["latents", "project"]:
+        words += ["--steps", "4"]
     if "--out" in words:  # `samples/` is a folder of pictures by now
         words[words.index("--out") + 1] = words[words.index("--out") + 1].replace("samples/", "drawn/")
     if "--resume" in words and "-o" not in words:  # those of the stage have ended
