@@ -137,7 +137,7 @@ def check(
     if found:
         raise typer.Exit(1)
     if not as_json:
-        say(f"{use}: a {settled}, ok")
+        say(f"{use}: {'an' if settled[0] in 'aeiou' else 'a'} {settled}, ok")
 
 
 def help_topic(

@@ -148,6 +148,8 @@ def results(
     if as_json:
         emit(found | ({"film": str(film)} if film is not None else {}))
         return
+    if film is not None:
+        say(f"film        {film}")
     attempts = "" if found["attempts"] == 1 else f" in {found['attempts']} attempts"
     say(f"{found['id']}: {found['status']}, {found['seen']:,} samples seen{attempts}")
     if found["message"]:

@@ -24,6 +24,10 @@ CAUSES = {
     "`torch.no_grad()` on the way",
     "differentiated Tensors appears to not have been used": "samples that your network does not use, or detaches",
     "on the same device": "a tensor made without `device=`; make it with `device=x.device`, or register a buffer",
+    "returned an invalid gradient": "a `backward` of your own `torch.autograd.Function` that returns a gradient of "
+    "another shape than its input has",
+    "returned an incorrect number of gradients": "a `backward` of your own `torch.autograd.Function` that must return "
+    "one gradient, or None, for each argument of its `forward`",
     "must have the same dtype": "a tensor made without `dtype=`; make it with `dtype=x.dtype`, or register a buffer",
 }
 
@@ -31,20 +35,26 @@ CAUSES = {
 def user_error(error: BaseException, own: Collection[str]) -> UserCodeError | None:
     """The exception as one of a person's own code; None where it is ours or a library's.
 
-    It is theirs where a line of theirs is in its traceback, or where backward, which has no lines, fails in a way that
-    a network or an objective causes, and the job names some of their own.
+    It is theirs where a line of theirs is in its traceback, or where the job names code of their own and what fails is
+    backward, which has no lines of its own, or fails in a way that a network or an objective causes.
 
     Args:
         own: what the job names of their own, as `foreign_code` gives it.
     """
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
     cause = next((cause for words, cause in CAUSES.items() if words in str(error)), "")
-    if not frames and not (own and cause):
+    if not frames and not (own and (cause or _is_in_backward(error))):
         return None
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else f"in backward, of {', '.join(own)}"
     raised = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
     last = f"{raised} ({place})" + (f"; usually: {cause}" if cause else "")
     return UserCodeError("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)) + last)
+
+
+def _is_in_backward(error: BaseException) -> bool:
+    """Whether torch's engine raised it, which runs backward without any line of Python."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return any(frame.name == "_engine_run_backward" for frame in last)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -33,6 +33,8 @@ FIXED = {
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
+    # Python's own rule, said aloud: where nothing is said, Ray shows warnings that are for those who develop it.
+    "PYTHONWARNINGS": "default::UserWarning",
 }
 TRAIN_PAGE = "RAY_TRAIN_ENABLE_STATE_TRACKING"
 

@@ -89,7 +89,8 @@ class SweepSpec(Section):
     )
     search: Literal["grid", "random", "optuna"] = Field(
         default="random",
-        description="grid tries every combination of its lists, random draws, optuna learns from the results (TPE).",
+        description="grid tries every combination of its keys' {grid: [...]}, random draws, optuna learns from the "
+        "results (TPE).",
     )
     start_from: str | None = Field(
         default=None, description="optuna: an earlier sweep, by id or folder, whose results it begins with."

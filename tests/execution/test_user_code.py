@@ -92,3 +92,31 @@ def test_backward_without_own_code_is_ours() -> None:
     theirs = user_error(stripped, OWN)
     assert theirs is not None and "of generator.use: my_gan:Net" in str(theirs)
     assert user_error(KeyError("x"), OWN) is None
+
+
+class Misshapen(torch.autograd.Function):
+    """Its gradient has not the shape of its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return gradients[0]
+
+
+def test_whatever_fails_in_backward_is_of_own_code_where_there_is_any() -> None:
+    x = torch.ones(2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError) as raised:
+        torch.autograd.backward([Misshapen.apply(x).sum()])
+    # As the loop sees it, whose frames are ours: those of this file are taken away.
+    trace = raised.tb
+    while trace.tb_next is not None and "torch" not in trace.tb_frame.f_code.co_filename:
+        trace = trace.tb_next
+    error = raised.value.with_traceback(trace)
+    assert user_error(error, []) is None
+    theirs = user_error(error, OWN)
+    assert theirs is not None and "in backward, of generator.use: my_gan:Net" in str(theirs)
+    assert "usually: a `backward` of your own" in str(theirs)
+    assert user_error(RuntimeError("of something else").with_traceback(trace), OWN) is not None

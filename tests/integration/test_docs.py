@@ -331,7 +331,7 @@ def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, kind in (("my_optimizer:SignMomentum", "optimizer"), ("my_data:Discs", "dataset")):
         code, said, err = cli("check", name)
-        assert code == 0 and f"a {kind}, ok" in said, err
+        assert code == 0 and f" {kind}, ok" in said, err
     run = gan_dist.train("job.yaml")
     assert run.status == "succeeded"
     assert gan_dist.load(run).classes == ("large", "small")

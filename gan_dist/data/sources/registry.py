@@ -339,6 +339,8 @@ def _in_file(data: ImageData, folder: Folder, name: str) -> Listing:
         return list_table(data, folder, name)
     if is_picture_name(name):
         raise DataError(f"data.source: {data.source!r} is one picture; name the folder of all: {folder.uri}")
+    if folder.entry(name).size == 0:
+        raise DataError(f"data.source: {data.source!r} is an empty file")
     raise DataError(
         f"data.source: {data.source!r} is a file of no known kind (zip, tar, parquet, csv, jsonl, npy, npz, or IDX)"
     )

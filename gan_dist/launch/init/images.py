@@ -416,4 +416,4 @@ def _name(source: str, recipe: Recipe) -> str:
 def _text(value: str) -> str:
     """Text as YAML, in quotes where it needs them."""
     plain = re.fullmatch(r"[\w./~+-]+", value) and scalar(value) == value
-    return value if plain else json.dumps(value)
+    return value if plain else json.dumps(value, ensure_ascii=False)
