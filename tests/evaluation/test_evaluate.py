@@ -178,6 +178,7 @@ def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
     assert ask("no-such-run")[0] == 4
 
 
+@pytest.mark.slow
 def test_what_has_left_its_run_is_what_the_run_logged(
     tmp_path: Path, run: RunFolder, ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

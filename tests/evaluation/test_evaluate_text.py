@@ -103,6 +103,7 @@ def test_real_text_has_no_number_that_asks_the_generator_or_more_sentences_than_
     assert rows["metric"] == ["model", "real"] and rows["nll_test_64"][1] == "-" and rows["copies_64"][1] == "1"
 
 
+@pytest.mark.slow
 def test_a_grid_beside_the_twin(ask, tmp_path: Path) -> None:
     words = [word for name in ("bleu", "self_bleu", "nll_oracle", "nll") for word in ("--metric", name)]
     grid = ("--temperature-grid", "--inverse-temperatures", "0.5,2", "--n", "64")
@@ -121,6 +122,7 @@ def test_a_grid_beside_the_twin(ask, tmp_path: Path) -> None:
     assert (tmp_path / "own.png").exists()
 
 
+@pytest.mark.slow
 def test_language_models_both_ways_along_a_grid(ask) -> None:
     words = ("--temperature-grid", "--inverse-temperatures", "0.2,5", "--n", "64")
     code, out, err = ask("one", "--twin", "two", *words, "--metric", "lm", "--metric", "reverse_lm", "--json")

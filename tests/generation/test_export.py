@@ -81,6 +81,7 @@ def test_weights_come_back_in_one_line(
     assert named == ("generator_ema" if (kind, weights) == ("images", "ema") else "generator")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["images", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_torch_program(runs: dict[str, RunFolder], export, tmp_path: Path, kind: str) -> None:
     if kind == "text" and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):

@@ -314,6 +314,7 @@ def test_own_example_runs_from_the_command_line(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli
 ) -> None:

@@ -150,6 +150,7 @@ def test_what_a_model_of_pairs_cannot_do_is_said(scene: Any, gan_dist: Any, tmp_
         load(run).translate(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
 
+@pytest.mark.slow
 def test_compare_and_export(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
     _, run = scene
     assert gan_dist("compare", run.uri, run.uri, "--report", "report.html")[0] == 0

@@ -14,6 +14,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SKIPPED = "# skip:"
 
 
+@pytest.mark.slow
 def test_the_page_runs_from_the_top_to_the_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = FENCE.findall((ROOT / "gan_dist" / "docs" / "python.md").read_text())
     assert len(blocks) >= 6 and sum(block.startswith(SKIPPED) for block in blocks) == 1

@@ -71,6 +71,7 @@ def test_a_run_on_s3_is_the_run_on_a_disk(tmp_path: Path, bucket: str, monkeypat
     assert load_job(f"{there.uri}/job.json").name == "small"
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_curves(bucket: str) -> None:
     spec, root = small(until="7 steps"), f"{bucket}/killed"
     whole = train(spec, f"{bucket}/whole").run
@@ -173,6 +174,7 @@ def test_a_mirror_of_a_path_is_the_path(tmp_path: Path) -> None:
     assert (tmp_path / "logs" / "a").read_text() == "a"
 
 
+@pytest.mark.slow
 def test_long_event_files_are_begun_anew(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gan_dist.training.run_logger.LONG_BYTES", 600)
     monkeypatch.setattr("gan_dist.training.run_logger.PUSH_S", 0.0)

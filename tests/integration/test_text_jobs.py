@@ -272,6 +272,7 @@ def test_a_vocabulary_too_large_to_relax(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.startswith("data.vocabulary: 12 tokens at each of 6 places for a batch of 8 are 0 GiB of relaxed")
 
 
+@pytest.mark.slow
 def test_rollouts_too_large_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """8 x 5 x 2 sentences of 6 tokens: their ids, and keys and values of 2 layers of 4 numbers of each token."""
     transformer = {"use": "transformer", "width": 4, "layers": 2, "heads": 2}

@@ -56,6 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
         yield gan_dist.train(job, storage=str(root / "runs")).folder
 
 
+@pytest.mark.slow
 def test_grids_metrics_and_checkpoints(run: RunFolder) -> None:
     last = json.loads(run.folder.read("scalars.jsonl").splitlines()[-1])
     assert last["metric/fd_random_32"] > 0 and last["D/bcr_real"] >= 0
@@ -81,6 +82,7 @@ def test_samples_in_every_form(run: RunFolder, cli: Cli, tmp_path: Path) -> None
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_measured_against_folders(run: RunFolder, cli: Cli, tmp_path: Path) -> None:
     same, turned = photos(tmp_path / "same", 30), photos(tmp_path / "turned", 30, SIZE[::-1])
     code, out, err = cli(

@@ -56,6 +56,7 @@ def test_a_kind_lists_its_components() -> None:
     assert {one.name for one in catalog("augment")} == {"ada", "diffaugment"}
 
 
+@pytest.mark.slow
 def test_jobs_that_are_named_use_it() -> None:
     named = {job for one in catalog("ada") for job in one.jobs}
     for path in shipped_jobs():

@@ -173,6 +173,7 @@ def test_a_configuration_that_is_no_valid_job_is_refused_and_told(tmp_path: Path
     assert {result.message for result in history.results.values()} == {"", "too high"}
 
 
+@pytest.mark.slow
 def test_optuna_learns_and_copes_with_conditions_and_failures(tmp_path: Path) -> None:
     space = {
         "optimizer.lr": {"loguniform": [1e-6, 1]},

@@ -135,6 +135,7 @@ def test_a_trial_that_took_over_goes_on_as_its_source_would(tmp_path: Path) -> N
     assert_same_state(went_on.newest, resumed.newest)
 
 
+@pytest.mark.slow
 def test_a_population_end_to_end_and_its_best_job_as_schedules(tmp_path: Path) -> None:
     code, events = submit(tmp_path, {"trials": 3, "scheduler": {"use": "pbt", "interval": "2 steps"}})
     assert code == 0, events[-1]
@@ -164,6 +165,7 @@ def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) 
     assert any("s-t001: diverged" in event.get("text", "") for event in events)
 
 
+@pytest.mark.slow
 def test_a_trial_that_collapsed_ranks_last_whatever_its_metric_and_is_told_to_the_search(tmp_path: Path) -> None:
     space = {"optimizer.generator.lr": {"choice": [100.0, 1e-3]}}
     every = {"report": "2 steps", "grid": "4 steps", "checkpoint": "20 steps"}
@@ -217,6 +219,7 @@ def test_a_stop_saves_and_the_rest_comes_with_the_next_attempt(tmp_path: Path) -
     assert code == 0 and [row.state for row in stored(tmp_path).ranking()] == ["finished", "finished"]
 
 
+@pytest.mark.slow
 def test_what_may_change_of_a_sweep_on_resume(tmp_path: Path) -> None:
     submit(tmp_path, {"trials": 2}, "random")
     submit(tmp_path, {"trials": 2, "scheduler": {"use": "pbt", "interval": "2 steps"}}, "pbt")
@@ -265,6 +268,7 @@ def test_only_the_best_keep_their_checkpoints(tmp_path: Path) -> None:
     assert kept == [True, True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheduler",
     [{"use": "asha", "first": "2 steps"}, pytest.param({"use": "pbt", "interval": "2 steps"}, marks=pytest.mark.slow)],
@@ -319,6 +323,7 @@ def test_preflight_finds_what_would_fail_later(tmp_path: Path, sweep: dict[str, 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("s-t")] == []
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_a_sweep(tmp_path: Path) -> None:
     metrics = [{"use": "frechet", "samples": 2000}]
     spec = JobSpec.model_validate(

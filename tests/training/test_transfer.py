@@ -172,6 +172,7 @@ def test_nothing_is_taken_where_no_matrix_fits() -> None:
     assert all(torch.equal(before[name], one) for name, one in own.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_one_of_another_size(tmp_path: Path) -> None:
     """What it took is told, its average is taken in the same way, and it trains."""
     networks: dict[str, Any] = {

@@ -212,6 +212,7 @@ def test_labels_come_with_the_items_or_as_targets(
     assert prepared(source=f"own_data:{source}", args=args).facts.classes == ()
 
 
+@pytest.mark.slow
 def test_every_process_makes_its_own(prepared: Callable[..., Prepared]) -> None:
     found = prepared(source="own_data:Attached", size=256)
     assert len(found.shards) == 2 and found.facts.count == 100

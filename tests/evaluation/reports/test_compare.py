@@ -62,6 +62,7 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Cli:
     return partial(cli, "compare")
 
 
+@pytest.mark.slow
 def test_jobs_results_and_a_curve(runs: dict[str, RunFolder], compare, tmp_path: Path) -> None:
     code, out, err = compare(runs["one"].uri, runs["two"].uri, "--scalar", "loss/G", "--json")
     assert code == 0, err

@@ -127,6 +127,7 @@ def test_some_sentences_are_kept_where_there_are_enough(tmp_path: Path) -> None:
         assert ("bleu" in [metric.use for metric in spec.metrics]) == (kept is not None)
 
 
+@pytest.mark.slow
 def test_the_length_fits_the_time(tmp_path: Path) -> None:
     """The stages take what they were given where that is little, and no more than 60 passes where it is much."""
     (tmp_path / "lines.txt").write_text("\n".join(sentences(5000)))

@@ -122,6 +122,7 @@ def test_scores_count_tokens_up_to_the_end() -> None:
     assert nll_per_token(found) == pytest.approx(-log_p.sum().item() / 6, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_text_has_the_same_score_whatever_was_drawn_before() -> None:
     rows = chain(200, 8)
     torch.manual_seed(5)

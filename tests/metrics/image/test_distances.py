@@ -107,6 +107,7 @@ def test_kid_is_its_definition_over_all_pairs() -> None:
     assert wide == pytest.approx(slow_discrepancy(real, fake), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_kid_s_standard_error_is_the_jackknife_of_its_blocks() -> None:
     real, fake = gaussian(45, 3, 1), gaussian(31, 3, 2)
     pairs = [one.tensor_split(BLOCKS) for one in (real, fake)]

@@ -242,6 +242,7 @@ def test_a_perceptual_distance_wants_a_copy_that_its_network_takes() -> None:
     assert told(64) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", ["l1", "perceptual"])
 def test_a_distance_has_the_digits_of_float32(distance: Any) -> None:
     """What D makes in bfloat16 is compared with the image in float32."""
