@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,8 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     near = _neighbours(question, a, b, run) if question.neighbours else None
     copies = _copies(question, a, b) if question.copies else ()
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
-    warnings = (*a.warnings, *measuring.warnings(), *_partial(measuring, a), *(kept.warnings if kept else ()))
+    told = (*_partial(measuring, a), *(_without_real(measuring, real, b) if a.of_text else ()))
+    warnings = (*a.warnings, *measuring.warnings(), *told, *(kept.warnings if kept else ()))
     count = b.facts.count
     return EvaluationResult(
         values=first[MODEL],
@@ -319,6 +320,19 @@ def _of_real(measuring: MetricRunner, a: EvaluationSamples, b: Ingest, question:
         held=question.split,
     )
     return found | of_real.measure(lambda part: b.rows(shuffled[part.start : part.stop].copy())[0], b)
+
+
+def _without_real(measuring: MetricRunner, real: Mapping[str, float], b: Ingest) -> list[str]:
+    """Why some numbers have none of real sentences beside them."""
+    large = [one for one in measuring.built if one.metric.needs != "generator" and one.samples > b.facts.count]
+    lacking = [name for one in large for name in one.names.values() if name not in real]
+    if not lacking:
+        return []
+    most = max(one.samples for one in large)
+    return [
+        f"{', '.join(lacking)}: no real sentences beside, as {most:,} are measured and the data have "
+        f"{b.facts.count:,}; --n {b.facts.count} measures as many"
+    ]
 
 
 def _partial(measuring: MetricRunner, a: EvaluationSamples) -> list[str]:

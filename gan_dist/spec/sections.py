@@ -273,7 +273,7 @@ class ResourcesSpec(Section):
     )
     placement: Literal["pack", "spread", "one_node", "one_per_node"] = Field(
         default="pack",
-        description="Which nodes the workers take: few (pack), many (spread), one alone, or a node each.",
+        description="Which nodes the workers take: pack (few), spread (many), one_node, or one_per_node.",
     )
     data_cpus: Annotated[int | Literal["auto"], AutoOr(ge=1)] = Field(
         default="auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -95,7 +96,8 @@ def test_a_run_is_what_it_logged_and_real_text_stands_beside_it(root: Path, ask)
 
 
 def test_real_text_has_no_number_that_asks_the_generator_or_more_sentences_than_there_are(ask) -> None:
-    table = ask("one", "--metric", "nll", "--metric", "repetition")[1]
+    _, table, told = ask("one", "--metric", "nll", "--metric", "repetition")
+    assert re.search(r"no real sentences beside, as [\d,]+ are measured and the data have 64; --n 64 measures", told)
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[1:]}
     assert next(iter(rows)) == "metric" and all(len(row) == 1 for row in rows.values())
     table = ask("one", "--metric", "nll", "--metric", "repetition", "--n", "64")[1]

@@ -138,11 +138,13 @@ def _placement_problems(
     for name, each in ask.others.items():
         there, wanted = cluster.get(name, 0.0), ask.least * each
         if wanted > there:
-            unit = GIB if name == "memory" else 1.0
+            size, unit = (GIB, " GiB") if name == "memory" else (1.0, "")
             key = "memory" if name == "memory" else f"custom.{name}"
             known = sorted(one for one in cluster if not _is_built_in(one))
             hint = "" if name == "memory" else f" (its custom resources: {', '.join(known) or 'none'})"
-            found.append(f"resources.{key}: {wanted / unit:g} needed; the cluster has {there / unit:g}{hint}")
+            found.append(
+                f"resources.{key}: {wanted / size:g}{unit} needed; the cluster has {there / size:g}{unit}{hint}"
+            )
     if ask.accelerator is not None and f"{ACCELERATOR}{ask.accelerator}" not in cluster:
         kinds = sorted(name.removeprefix(ACCELERATOR) for name in cluster if name.startswith(ACCELERATOR))
         told = suggestion(ask.accelerator, kinds) if kinds else "; it says no kinds"

@@ -93,7 +93,7 @@ def test_what_fits_is_taken(resources: dict[str, Any]) -> None:
             {"accelerator": "H200"},
             "the cluster has no 'H200'; did you mean 'H100'? (allowed: H100)",
         ),
-        ({"memory": 33}, "resources.memory: 132 needed; the cluster has 128"),
+        ({"memory": 33}, "resources.memory: 132 GiB needed; the cluster has 128 GiB"),
         (
             {"custom": {"license": 1}},
             "license: 4 needed; the cluster has 0 (its custom resources: licence)",
