@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gan_dist.errors import ClusterError, RequestRefused, UsageError
-from gan_dist.launch.cluster.jobs_api import DRIVER, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
+from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.launch.storage_probe import check_storage_is_seen
@@ -141,13 +141,10 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] =
     if fresh:
         _remember(plan, cluster)  # the driver that refuses it forgets it
     try:
-        grace = plan.spec.resources.stop_grace
-        submission = submit(request, cluster, plan.environment, stop_grace=grace, say=say)
-    except UsageError as error:
-        if isinstance(error, RequestRefused) and "already exists" in str(error):
-            raise UsageError(
-                f"run {run.id} has just been sent by another command; follow it: gan-dist logs -f {run.id}"
-            ) from None
+        submission = _send(plan, cluster, say)
+    except _SentByAnother:
+        raise
+    except UsageError:
         if made:
             delete_run(run)
         if fresh:
@@ -158,11 +155,34 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] =
     return submission
 
 
+class _SentByAnother(UsageError):
+    """A run that another command sent in the same moment."""
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__(f"run {run.id} has just been sent by another command; follow it: gan-dist logs -f {run.id}")
+
+
+def _send(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None]) -> str:
+    """Send a planned run. Raises _SentByAnother where its job is there already, and what `submit` raises."""
+    request, grace = plan.request, plan.spec.resources.stop_grace
+    try:
+        return submit(request, cluster, plan.environment, stop_grace=grace, say=say)
+    except RequestRefused as error:
+        if "already exists" not in str(error):
+            raise
+    jobs = JobsClient(cluster)
+    if jobs.info(request.submission_id)["status"] not in ENDED or plan.run.folder.exists("status.json"):
+        raise _SentByAnother(plan.run)
+    # A run of this name was refused once: nothing of it is left but Ray's record of its job.
+    jobs.delete(request.submission_id)
+    return submit(request, cluster, plan.environment, stop_grace=grace, say=say)
+
+
 def _claim(run: RunFolder, request: RunRequest) -> bool:
     """Make a new run's folder. Raises UsageError where another command did so in the same moment."""
     if run.folder.create("request.json", json.dumps(request.record()).encode()):
         return True
-    raise UsageError(f"run {run.id} has just been sent by another command; follow it: gan-dist logs -f {run.id}")
+    raise _SentByAnother(run)
 
 
 def _remember(plan: LaunchPlan, cluster: Cluster) -> None:

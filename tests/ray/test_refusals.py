@@ -33,6 +33,8 @@ def test_more_workers_than_cpus_and_what_is_refused_unseen_leaves_nothing(site: 
     wait_for(lambda: not {"unseen.json", "too-many.json"} & set(os.listdir(index)), "two refusals that are forgotten")
     assert not site.folder("unseen").exists() and not site.folder("too-many").exists()
     assert site.run("status", "unseen").returncode == 4
+    again = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "too-many", "--detach")
+    assert again.returncode == 0, "a name that was refused is free"
 
 
 def test_all_of_preflight_at_once(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -290,7 +291,9 @@ def _connection(jobs: LogSource, job: str, skip: int) -> Iterator[str | None]:
         if waiting is not None:
             waiting.cancel()
             loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
-        loop.run_until_complete(lines.aclose())
+        # A polite end waits for the server's last word, which comes after all that a job prints meanwhile.
+        with contextlib.suppress(TimeoutError):
+            loop.run_until_complete(asyncio.wait_for(lines.aclose(), TICK_S))
         loop.close()
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gan_dist.launch.cluster import jobs_api
-from gan_dist.launch.cluster.jobs_api import StopRequest
+from gan_dist.launch.cluster.address import Cluster
+from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest, stream_log
 
 
 class Starting:
@@ -79,3 +87,44 @@ def test_a_job_that_says_nothing_is_asked_in_the_end(monkeypatch: pytest.MonkeyP
     for expected in ([], [], ["RUNNING"]):
         stopping.ask()
         assert cluster.asked == expected
+
+
+@pytest.fixture
+def talkative() -> Iterator[str]:
+    """The address of a server whose job prints without end, and which does not listen to goodbyes."""
+    address: queue.Queue[str] = queue.Queue()
+    over = threading.Event()
+
+    async def tail(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoclose=False)
+        await socket.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while not over.is_set():
+                await socket.send_str("a line\n")
+                await asyncio.sleep(0.05)
+        return socket
+
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_get("/api/jobs/job/logs/tail", tail)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        address.put(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        while not over.is_set():
+            await asyncio.sleep(0.05)
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    yield address.get()
+    over.set()
+    thread.join()
+
+
+def test_who_leaves_a_job_that_prints_on_is_gone_at_once(talkative: str) -> None:
+    lines = stream_log(JobsClient(Cluster(talkative)), "job")
+    assert next(lines) == "a line"
+    began = time.monotonic()
+    lines.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 8, "it waits for the last word of a job that goes on"
