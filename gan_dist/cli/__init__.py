@@ -6,7 +6,9 @@ import codecs
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -88,12 +90,16 @@ def root(
     """Train any GAN, of images or text, distributed on Ray, from one YAML file."""
 
 
+OURS = str(Path(__file__).parents[1])
+
+
 def main() -> None:
     """Run the command line: an error is one clear line on standard error and an exit code of its kind."""
     if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
         # A locale without an encoding (LC_ALL=C): words of the command and names of files are UTF-8 all the same.
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    warnings.showwarning = _show_warning
     try:
         code = app(standalone_mode=False)
     except USAGE_ERROR as error:
@@ -117,6 +123,20 @@ def main() -> None:
         code = FAILED
         _tell(f"{type(error).__name__}: {error}\n(a defect of gan-dist; {_crash_note()})", code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
+) -> None:
+    """What ours warn of in words; of others with the place, as Python shows it."""
+    ours = issubclass(category, UserWarning) and filename.startswith(OURS)
+    text = f"warning: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip()
+    print(redact(text), file=sys.stderr)
 
 
 def _wants_json() -> bool:

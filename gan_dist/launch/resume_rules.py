@@ -111,9 +111,11 @@ def _refuse_changes(before: JobSpec, after: JobSpec) -> None:
 def _refuse_finished(run: RunFolder, spec: JobSpec) -> None:
     seen, ends = progress_of(run, spec)
     if seen >= ends:
+        # Twice what was asked for may be less than what was seen.
+        longer = spec.doubled if spec.until is None or seen < 2 * ends else f"until={2 * seen}"
         raise UsageError(
             f"run {run.id} is finished ({seen:,} of {ends:,} samples seen); to go on, make it longer: "
-            f"{command('submit', '--resume', run.id, '-o', spec.doubled)}"
+            f"{command('submit', '--resume', run.id, '-o', longer)}"
         )
 
 

@@ -58,8 +58,11 @@ class RunFolder:
 
         Raises:
             NoSuchRun: the folder holds no run.
+            StorageError: what it holds of one is damaged.
         """
         found = self.folder.read_json("request.json")
+        if found is None and self.folder.exists("request.json"):
+            raise StorageError(f"{self.uri}: request.json is damaged: it holds no JSON")
         if found is None:
             raise NoSuchRun(f"{self.uri}: no run is stored here (request.json is missing)")
         return found

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import time
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -290,3 +292,17 @@ def test_a_dry_run_builds_the_networks_and_makes_nothing(cli, tmp_path, monkeypa
     code, _, err = cli(*own, "--code", str(tmp_path))
     assert code == 2 and "generator 'mine:Net': no" in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_warning_of_ours_is_told_in_words(cli, monkeypatch):
+    def warned(*_):
+        warnings.warn("checkpoint x is damaged", stacklevel=1)
+        warnings.warn_explicit("of a library", UserWarning, "/lib/other.py", 7)
+        return []
+
+    monkeypatch.setattr("gan_dist.launch.run_status.all_runs", warned)
+    monkeypatch.setattr("gan_dist.cli.OURS", str(Path(__file__).parent))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        _, _, told = cli("list")
+    assert "warning: checkpoint x is damaged\n" in told and "/lib/other.py:7: UserWarning: of a library" in told

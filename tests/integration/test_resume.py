@@ -302,6 +302,8 @@ def test_a_finished_run_wants_more_to_do(tmp_path: Path) -> None:
         "gan-dist submit --resume run -o 'until=12 steps'"
     )
     assert resume_spec(run, ["until=7 steps"]).until is not None
+    with pytest.raises(ValueError, match=r"\(48 of 8 samples seen\); .* -o until=96$"):
+        resume_spec(run, ["until=8"])
 
 
 def test_a_truncated_newest_meta_does_not_keep_a_run_from_resuming(tmp_path: Path) -> None:

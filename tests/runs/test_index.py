@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gan_dist.errors import NoSuchRun
+from gan_dist.errors import NoSuchRun, StorageError
 from gan_dist.execution import smoke
 from gan_dist.runs.index import find_run, forget_run, known_runs, new_run_id, remember_run, storage_root, stored_runs
 from gan_dist.runs.run_folder import RunFolder
@@ -102,6 +102,9 @@ def test_what_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         find_run("dcgan")
     with pytest.raises(NoSuchRun, match=r"no run is stored here \(request.json is missing\)$"):
         find_run(str(tmp_path))
+    (tmp_path / "request.json").write_text("{")
+    with pytest.raises(StorageError, match=r"request.json is damaged: it holds no JSON$"):
+        RunFolder(Folder.at(tmp_path)).request()
 
 
 def test_the_index_remembers_and_forgets(tmp_path: Path) -> None:
