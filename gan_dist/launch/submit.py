@@ -171,7 +171,8 @@ def _send(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None]) -> str
         if "already exists" not in str(error):
             raise
     jobs = JobsClient(cluster)
-    if jobs.info(request.submission_id)["status"] not in ENDED or plan.run.folder.exists("status.json"):
+    begun = request.attempt > 1 or plan.run.folder.exists("status.json")
+    if begun or jobs.info(request.submission_id)["status"] not in ENDED:
         raise _SentByAnother(plan.run)
     # A run of this name was refused once: nothing of it is left but Ray's record of its job.
     jobs.delete(request.submission_id)
