@@ -21,7 +21,7 @@ def test_damage_is_read_rejected_or_refused(subject: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("subject", "count"), [("jobs", 300), ("checkpoints", 40), ("mutants", 12)])
+@pytest.mark.parametrize(("subject", "count"), [("jobs", 300), ("checkpoints", 40), ("mutants", 6)])
 def test_damaged_jobs_and_runs_are_used_as_they_are_or_refused(subject: str, count: int) -> None:
     patient = fuzz.subject_of(subject)._replace(most_s=120.0)
     results = list(fuzz.run(patient, range(count), seed=7))

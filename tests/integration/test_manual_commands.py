@@ -158,7 +158,7 @@ def staged(command: Command) -> tuple[list[str], str | None]:
     )
     known = {"RUN": run, "last": run, "OTHER": "other", "TWIN": "twin", "50000": "8", "5000": "50", "2000": "16"}
     words = [known.get(word, word) for word in words]
-    words = [word.replace("RUN-directions", "directions") for word in words]
+    words = [word.replace("RUN-directions", "directions").replace("size=128", "size=16") for word in words]
     if words[:2] == ["latents", "directions"]:
         words += ["--out", "directions.safetensors"] if "--out" not in words else []
     if words[:2] == ["latents", "project"]:
