@@ -69,9 +69,11 @@ def test_kills_of_cluster_trial_and_worker_change_nothing(site: Site, undisturbe
     for process in site.processes("ResourceTrainable"):
         process.kill()
     wait_for(lambda: site.status("s-t000").get("attempt", 0) > 2, "the first trial's third attempt")
-    wait_for(lambda: len(site.processes("RayTrainWorker")) == 2, "a worker of each trial")
-    site.processes("RayTrainWorker")[-1].kill()
-    site.processes("ResourceTrainable")[0].kill()
+    # Usually one of each trial; on a slow machine the first has ended before the second begins.
+    wait_for(lambda: site.processes("RayTrainWorker") and site.processes("ResourceTrainable"), "a trial that trains")
+    for process in (*site.processes("RayTrainWorker")[-1:], *site.processes("ResourceTrainable")[:1]):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     printed, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 0, printed
     assert outcomes(site.folder("s")) == undisturbed
