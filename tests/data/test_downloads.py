@@ -373,16 +373,7 @@ def test_what_the_list_says_of_a_data_set(dataset: PublicDataset) -> None:
         assert len(digest) == {"": 0, "md5": 32, "sha256": 64}[kind] and file.size > 0
 
 
-AT_ONCE = ("dcgan", "mle-coco", "jokes", "manual")  # of every kind one; a dry run builds the networks
-
-
-@pytest.mark.parametrize(
-    "job",
-    [
-        pytest.param(path, id=path.stem, marks=() if path.stem in AT_ONCE else pytest.mark.slow)
-        for path in sorted((ROOT / "jobs").glob("*.yaml"))
-    ],
-)
+@pytest.mark.parametrize("job", sorted((ROOT / "jobs").glob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.slow
 def test_a_dry_run_says_what_a_shipped_job_lacks(
     job: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
