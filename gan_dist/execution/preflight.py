@@ -18,6 +18,7 @@ from gan_dist.distributed.lanes import lanes_of
 from gan_dist.distributed.machine import total_memory
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
+from gan_dist.execution.user_code import told
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
 from gan_dist.registry.aliases import ALIASES, Kind
@@ -175,7 +176,7 @@ def _own_metric_problems(measuring: MetricRunner) -> Iterator[str]:
             try:
                 measuring.try_out(one)
             except Exception as error:
-                raised = f"raised {type(error).__name__}: {error}"
+                raised = f"raised {told(error)}"
                 yield f"metrics: '{one.spec.use}' with features '{one.spec.features.use}' {raised}"
 
 
@@ -258,7 +259,7 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list
     try:
         made = _made(generator, facts)
     except Exception as error:
-        return [f"generator: cannot make {BATCH} samples: {type(error).__name__}: {error}"]
+        return [f"generator: cannot make {BATCH} samples: {told(error)}"]
     if not isinstance(made, Tensor) or tuple(made.shape) != want:
         shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
         return [f"generator: makes {shape} where the data are {want} {modality_of(facts).shape_words}"]
@@ -279,7 +280,7 @@ def _discriminated(networks: Mapping[str, nn.Module], made: Tensor, facts: DataF
     try:
         logits = networks["discriminator"](made, modality_of(facts).example_conditions(BATCH, None))
     except Exception as error:
-        return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {type(error).__name__}: {error}"]
+        return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {told(error)}"]
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         return [f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"]
@@ -312,7 +313,7 @@ def augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
     try:
         changed: Any = augment(pictures, rng)
     except Exception as error:
-        return [f"augment: cannot change images of {tuple(pictures.shape)}: {type(error).__name__}: {error}"]
+        return [f"augment: cannot change images of {tuple(pictures.shape)}: {told(error)}"]
     if not isinstance(changed, Tensor) or changed.shape != pictures.shape:
         shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
         return [f"augment: makes {shape} of images {tuple(pictures.shape)} [B, C, H, W]; it must keep the shape"]

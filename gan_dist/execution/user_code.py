@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sysconfig
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import gan_dist
 from gan_dist.errors import UserCodeError
+from gan_dist.runs.code import path_as_written
 
 OURS = f"{Path(gan_dist.__file__).parent}{os.sep}"
 LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, OURS, "<frozen ")
@@ -41,14 +42,39 @@ def user_error(error: BaseException, own: Collection[str]) -> UserCodeError | No
     Args:
         own: what the job names of their own, as `foreign_code` gives it.
     """
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
-    cause = next((cause for words, cause in CAUSES.items() if words in str(error)), "")
-    if not frames and not (own and (cause or _is_in_backward(error))):
+    frames = _frames_of_theirs(error)
+    if not frames and not (own and (_usual_cause(error) or _is_in_backward(error))):
         return None
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else f"in backward, of {', '.join(own)}"
-    raised = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-    last = f"{raised} ({place})" + (f"; usually: {cause}" if cause else "")
+    last = _in_one_line(error, _line_of(frames) or f"in backward, of {', '.join(own)}")
     return UserCodeError("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)) + last)
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line: type, message, and where it left a person's own code, if it did."""
+    return _in_one_line(error, _line_of(_frames_of_theirs(error)))
+
+
+def _in_one_line(error: BaseException, place: str) -> str:
+    raised = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+    cause = _usual_cause(error) if place else ""
+    return raised + (f" ({place})" if place else "") + (f"; usually: {cause}" if cause else "")
+
+
+def _usual_cause(error: BaseException) -> str:
+    return next((cause for words, cause in CAUSES.items() if words in str(error)), "")
+
+
+def _frames_of_theirs(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines of a person's own code in a traceback, named by the files that they wrote."""
+    theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    return [
+        traceback.FrameSummary(path_as_written(frame.filename), frame.lineno, frame.name, line=frame.line)
+        for frame in theirs
+    ]
+
+
+def _line_of(frames: Sequence[traceback.FrameSummary]) -> str:
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _is_in_backward(error: BaseException) -> bool:

@@ -61,7 +61,7 @@ def read_weights(stored: Checkpoint, spec: JobSpec, weights: str) -> tuple[str, 
 
 def _reconstructed(stored: Checkpoint, spec: JobSpec, sigma: float) -> tuple[dict[str, Tensor], int]:
     uri = stored.folder.uri
-    snapshots: Snapshots = RunFolder(Folder(uri.rsplit("/", 2)[0])).snapshots(spec)
+    snapshots = Snapshots.of_run(RunFolder(Folder(uri.rsplit("/", 2)[0])), spec)
     known = [one for one in spec.ema or () if one.sigma is not None]
     if not known or not any(time <= stored.seen for time in snapshots.times()):
         have = f"averages of {', '.join(f'{one.sigma:g}' for one in known)}" if known else "no average by sigma"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gan_dist.errors import ClusterError, RequestRefused, UsageError
+from gan_dist.execution.ray.private import NO_WATCHER
 from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
@@ -30,6 +31,7 @@ FIXED = {
     # The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_TRAIN_V2_ENABLED": "1",
+    **NO_WATCHER,
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",

@@ -97,3 +97,14 @@ def origin_of(folder: Path) -> Path | None:
     except OSError:
         return None
     return origin if origin.is_dir() else None
+
+
+def path_as_written(file: str) -> str:
+    """The file that a person wrote, of one in an unpacked archive: in the folder that the archive was made of, or named
+    from there where that folder is not on this machine. Any other path is returned as it is."""
+    archives = home() / FOLDER
+    path = Path(file)
+    if not path.is_relative_to(archives):
+        return file
+    digest, *inside = path.relative_to(archives).parts
+    return str(Path(origin_of(archives / digest) or "", *inside))

@@ -29,7 +29,6 @@ from pydantic import ValidationError
 from gan_dist.errors import NoSuchRun, StorageError
 from gan_dist.runs.lease import holder_of
 from gan_dist.runs.mirror import PUSH_S, Mirror
-from gan_dist.runs.snapshots import Snapshots
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.secrets import redact, redact_values
@@ -102,11 +101,6 @@ class RunFolder:
 
     def checkpoints(self) -> Folder:
         return self.folder.child("checkpoints")
-
-    def snapshots(self, spec: JobSpec) -> Snapshots:
-        """The averages by sigma that are stored beside the checkpoints."""
-        sigmas = tuple(one.sigma for one in spec.ema or () if one.sigma is not None)
-        return Snapshots(self.folder.child("snapshots"), sigmas)
 
     def prepared(self) -> Folder:
         """Where the decoded data of this storage are kept for all its runs."""

@@ -15,7 +15,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gan_dist.errors import CheckpointError, StorageError
+from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.job import JobSpec
 from gan_dist.spec.power_average import exponent_of, inner_product
 
 ENDING = ".safetensors"
@@ -33,6 +35,12 @@ class Snapshots:
 
     folder: Folder
     sigmas: tuple[float, ...]
+
+    @classmethod
+    def of_run(cls, run: RunFolder, spec: JobSpec) -> Snapshots:
+        """Those of a run with a job, beside its checkpoints."""
+        sigmas = tuple(one.sigma for one in spec.ema or () if one.sigma is not None)
+        return cls(run.folder.child("snapshots"), sigmas)
 
     def times(self) -> list[int]:
         """Samples seen at each, in order."""

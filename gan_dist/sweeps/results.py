@@ -176,6 +176,9 @@ def best_job(run: RunFolder) -> tuple[str, int]:
         spec = make_trial_job(base, schedules, (base["environment"]["code"] or ".",))
     else:
         spec = stored.trial(best.number).spec()
+    # A trial imports the copy of the code that the sweep keeps; a new run is to import the person's own.
+    code = stored.job["environment"]["code"]
+    spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": code})})
     measured = ", ".join(f"{name} {mean:.5g}" for name, mean in zip(stored.metrics, best.means, strict=True))
     head = f"# The best of sweep {run.id}: trial t{best.number:03d}, {measured} after {best.seen:,} samples.\n"
     plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)

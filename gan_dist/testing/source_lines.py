@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gan_dist.execution.user_code import user_error
+from gan_dist.execution.user_code import told, user_error
 from gan_dist.registry import lookup
 from gan_dist.registry.trust import is_own
 
@@ -40,4 +40,4 @@ def _source(thing: Any) -> str | None:
 def raised(error: Exception, use: str) -> str:
     """What an exception of a component says: its line in a person's code, and what usually is behind it."""
     theirs = user_error(error, [use] if is_own(use) else [])
-    return f"raised {type(error).__name__}: {error}" if theirs is None else f"raised {theirs}"
+    return f"raised {told(error) if theirs is None else theirs}"

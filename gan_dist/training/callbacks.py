@@ -19,6 +19,7 @@ from gan_dist.generation.modality import SampleGrids
 from gan_dist.runs import checkpoint
 from gan_dist.runs.request import installed_versions
 from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.snapshots import Snapshots
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import flatten_keys
 from gan_dist.spec.schedules import is_due, is_early_look
@@ -83,7 +84,7 @@ class RunCallbacks:
                 if (real := self.grids.real()) is not None:
                     self.journal.sheet("real", real, 0)
             if any(stage.cadence.snapshot for stage in state.stages):
-                self.folder.snapshots(self.spec).forget_after(state.seen)
+                Snapshots.of_run(self.folder, self.spec).forget_after(state.seen)
         if state.seen == 0:
             self.grid(state)
         self._reported_at, self._saved_at = time.perf_counter(), time.monotonic()
@@ -240,7 +241,7 @@ class RunCallbacks:
         averages = state.snapshot(self.run)
         if self.run.rank == 0:
             names = frozenset(name for name, _ in state.module("generator").named_parameters())
-            self.folder.snapshots(self.spec).write(state.seen, averages, names)
+            Snapshots.of_run(self.folder, self.spec).write(state.seen, averages, names)
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, then drop those that need not stay."""

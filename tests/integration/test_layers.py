@@ -127,6 +127,11 @@ WITHOUT_TORCH = [
     "gan_dist.execution.ray.worker",  # and the next: of Ray Train's controller
     "gan_dist.execution.ray.worker_group",
     "gan_dist.data.executors",  # of each process that decodes data
+    "gan_dist.launch.plan",  # and the next: of commands that people wait for
+    "gan_dist.launch.submit",
+    "gan_dist.launch.follow",
+    "gan_dist.launch.run_status",
+    "gan_dist.runs.deletion",
 ]
 
 

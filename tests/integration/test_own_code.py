@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.errors import UsageError
+from gan_dist.errors import UsageError, UserCodeError
 from gan_dist.registry.own_code import own_files
-from gan_dist.runs.code import archive_code, digest_of, origin_of, stored_code_digest, unpack_code
+from gan_dist.runs.code import archive_code, digest_of, origin_of, path_as_written, stored_code_digest, unpack_code
 from gan_dist.runs.storage import Folder
 
 NET = """
@@ -128,6 +128,20 @@ def test_a_run_goes_on_where_the_folder_of_its_code_is_gone(code: Path) -> None:
     forget()
     assert gan_dist.train(resume=run, until=64).seen == 64
     assert gan_dist.load(run).sample(2).shape == (2, 1, 8, 8)
+
+
+def test_an_error_names_the_file_that_the_person_wrote(code: Path) -> None:
+    breaks = NET.format(marks=False).replace(
+        "return torch.tanh", "assert not torch.is_grad_enabled(), 'no'; return torch.tanh"
+    )
+    (code / "own_net.py").write_text(breaks)
+    with pytest.raises(UserCodeError) as told:
+        gan_dist.train(JOB, storage=str(code.parent / "runs"))
+    assert f"{code / 'own_net.py'}:" in str(told.value) and str(code.parent / "home") not in str(told.value)
+    copy = next((code.parent / "home" / "code").iterdir())
+    shutil.rmtree(code)  # as on a machine of a cluster
+    assert path_as_written(str(copy / "nets" / "a.py")) == "nets/a.py"
+    assert path_as_written("elsewhere/a.py") == "elsewhere/a.py"
 
 
 def test_what_others_made_runs_nothing(code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,11 +75,12 @@ def test_each_trial_is_an_ordinary_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_best_job_repeats_the_best_trial(tmp_path: Path) -> None:
-    submit(tmp_path, {"trials": 3})
+    submit(tmp_path, {"trials": 3}, environment={"code": "mine"})
     text, number = best_job(RunFolder(Folder.at(tmp_path / "s")))
     (tmp_path / "best.yaml").write_text(text)
     spec = load_job(tmp_path / "best.yaml")
     alone = train(spec, tmp_path / "alone")
+    assert spec.environment.code == "mine"
     assert spec.sweep is None and stored(tmp_path).ranking()[0].number == number
     best = newest(stored(tmp_path).trial(number).checkpoints(), lambda text: None)
     assert best is not None

@@ -171,7 +171,7 @@ def test_averages_and_snapshots_resume_exactly(tmp_path: Path, trained: Path) ->
     (tmp_path / "parts" / "snapshots" / "000000000999.safetensors").write_bytes(b"of an attempt that was lost")
     again = train(small(**JOB), tmp_path / "parts", attempt=2)
     assert_same_state(again.newest, stored(Folder.at(trained / "checkpoints"))[-1])
-    there, here = (RunFolder(Folder.at(one)).snapshots(small(**JOB)) for one in (trained, tmp_path / "parts"))
+    there, here = (Snapshots.of_run(RunFolder(Folder.at(one)), small(**JOB)) for one in (trained, tmp_path / "parts"))
     assert there.times() == here.times() == [2 * step * small().batch for step in range(1, 7)]
     for name in there.folder.names():
         assert there.folder.read(name) == here.folder.read(name)

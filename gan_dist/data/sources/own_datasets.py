@@ -27,6 +27,7 @@ from gan_dist.data.labels import Label, label_of, labels_of
 from gan_dist.data.source import Counted, Listing, One, Part, RawSample, state_of
 from gan_dist.data.text.file_formats import Sentence
 from gan_dist.errors import DataError, DataNotFound, UnreadableSample
+from gan_dist.runs.code import path_as_written
 from gan_dist.spec.data import ImageData, TextData
 
 KIND = "own"
@@ -129,7 +130,7 @@ def told(error: Exception, source: str) -> str:
     module = sys.modules.get(source.partition(":")[0])
     theirs = [frame for frame in frames if frame.filename == getattr(module, "__file__", None)]
     frame = (theirs or list(frames))[-1]
-    return f"{frame.filename}:{frame.lineno}: {type(error).__name__}: {error}"
+    return f"{path_as_written(frame.filename)}:{frame.lineno}: {type(error).__name__}: {error}"
 
 
 @lru_cache(maxsize=2)

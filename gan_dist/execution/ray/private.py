@@ -13,6 +13,12 @@ from typing import Any, NamedTuple
 
 # Ray's own switch for "one machine only": without it some of its servers listen on every interface.
 ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray Train's own watcher of nodes that are to leave is one more process for each group; `draining_nodes` tells us.
+NO_WATCHER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+# Each starts an actor, whose process imports Ray Data for three seconds of CPU time. Our workers get their data
+# otherwise, and the placement group of a controller that was killed goes with the job, or, in a sweep, by
+# `OrphanedPlacementGroups`.
+UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 ADDRESS_FILE = "ray_current_cluster"
 LOOPBACK = "127.0.0.1"
 ANSWERS_S = 3.0
@@ -61,6 +67,11 @@ USED = (
         "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer.__init__",
         ("train_loop_config", "backend_config", "scaling_config", "run_config"),
         "no torch in the driver and in Ray Train's controller",
+    ),
+    Used(
+        "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer",
+        ("_create_default_callbacks",),
+        "no processes beside the workers that nothing is asked of",
     ),
     Used(
         "ray.train.v2._internal.execution.worker_group.worker_group:WorkerGroup",
@@ -122,10 +133,20 @@ def address_of_this_machine() -> str:
 
 
 def data_parallel_trainer() -> Any:
-    """The class that Ray Train's `TorchTrainer` is made of; that one imports torch where none is needed."""
+    """The class that Ray Train's `TorchTrainer` is made of, without `UNUSED_CALLBACKS`.
+
+    `TorchTrainer` itself imports torch, which neither the driver nor the controller needs for it.
+    """
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    return DataParallelTrainer
+    base: Any = DataParallelTrainer
+
+    class LeanTrainer(base):  # type: ignore[misc]
+        def _create_default_callbacks(self) -> list[Any]:
+            made = super()._create_default_callbacks()
+            return [one for one in made if type(one).__name__ not in UNUSED_CALLBACKS]
+
+    return LeanTrainer
 
 
 def draining_nodes() -> dict[str, int]:
