@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from gan_dist.launch.cluster.local import start_local
 from tests.helpers import ROOT
 
 PATIENCE_S = 600
+OWN = Path(__file__).with_name("own")  # code of a person's own, which some jobs of these tests name
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Site:
     """A working folder with its own home, storage and cluster."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        shutil.copytree(OWN, self.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
     @property
     def environ(self) -> dict[str, str]:

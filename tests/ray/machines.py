@@ -30,7 +30,7 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, remote_filesystem
 from tests.helpers import ROOT
 from tests.integration.gang import Training, train_together
-from tests.ray.conftest import wait_for
+from tests.ray.conftest import OWN, wait_for
 
 BRIDGE_HOST = 1  # the last number of this process's own address
 FIRST_HOST = 10
@@ -248,14 +248,14 @@ name: nodes
 data: {source: digits, size: 16}
 generator: {use: dcgan, width: 8}
 discriminator: {use: dcgan, width: 8}
-objective: {use: non_saturating}
+objective: {use: "patient:Patient"}
 optimizer: {lr: 2e-4}
 batch: 32
-until: 400 steps
+until: 160 steps
 every: {report: 20 steps, grid: 10000 steps, checkpoint: 20 steps}
 keep: {last: 50}
 resources: {workers: 2}
-environment: {env: [AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION]}
+environment: {code: OWN, env: [AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION]}
 """
 
 
@@ -266,7 +266,7 @@ class Fleet:
         self.network, self.root = network, root
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
         self.environ = {**clean, **environ, "GAN_DIST_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
-        (root / "job.yaml").write_text(JOB)
+        (root / "job.yaml").write_text(JOB.replace("OWN", json.dumps(str(OWN))))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -317,6 +317,6 @@ def fleet(root: Path, count: int) -> Iterator[Fleet]:
 
 def undisturbed(fleet: Fleet, run: Path) -> dict[str, str]:
     """Checksums of the last checkpoint of two processes without Ray."""
-    spec = load_job(fleet.root / "job.yaml")
+    spec = load_job(fleet.root / "job.yaml", roots=[str(OWN)])
     train_together(2, [Training(spec.model_dump(mode="json", by_alias=True), str(run), data="job")])
     return dict(json.loads(sorted((run / "checkpoints").glob("*/meta.json"))[-1].read_text())["checksums"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import psutil
@@ -23,18 +22,17 @@ class Broken(Hinge):
 """
 
 
-def test_more_workers_than_cpus_and_what_is_refused_unseen_leaves_nothing(site: Site) -> None:
-    unseen = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "unseen", "--detach")
+def test_what_is_refused_is_told_at_once_and_leaves_nothing(site: Site) -> None:
+    words = ("submit", JOB, "-o", "resources.workers=16", "--name", "too-many")
+    unseen = site.run(*words, "--detach")
     assert unseen.returncode == 0, unseen.stderr
-    asked = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "too-many")
-    assert asked.returncode == 2
+    index = site.root / "home" / "runs" / "too-many.json"
+    wait_for(lambda: not index.exists(), "a refusal that is forgotten")
+    assert not site.folder("too-many").exists() and site.run("status", "too-many").returncode == 4
+    asked = site.run(*words)
+    assert asked.returncode == 2, "a name that was refused is free"
     assert "16 workers (1 CPU each) need 16 CPUs; the cluster has" in asked.stdout + asked.stderr
-    index = site.root / "home" / "runs"
-    wait_for(lambda: not {"unseen.json", "too-many.json"} & set(os.listdir(index)), "two refusals that are forgotten")
-    assert not site.folder("unseen").exists() and not site.folder("too-many").exists()
-    assert site.run("status", "unseen").returncode == 4
-    again = site.run("submit", JOB, "-o", "resources.workers=16", "--name", "too-many", "--detach")
-    assert again.returncode == 0, "a name that was refused is free"
+    assert not index.exists() and not site.folder("too-many").exists()
 
 
 def test_all_of_preflight_at_once(site: Site) -> None:

@@ -94,7 +94,7 @@ def test_the_median_rule_stops_a_trial_that_trains(site: Site) -> None:
     """By the learning rate as a metric, so that it is known which trial is hopeless."""
     rates = "sweep.space.optimizer.lr={grid: [4e-4, 3e-4, 2e-4, 1e-6]}"
     rule = ["-o", "sweep.scheduler={use: median, first: 20 steps}", "-o", "sweep.metric=lr/generator"]
-    words = ["submit", JOB, "--name", "median", "-o", rates, *rule, "-o", "sweep.mode=max", "-o", "until=400 steps"]
+    words = ["submit", JOB, "--name", "median", "-o", rates, *rule, "-o", "sweep.mode=max", "-o", "until=200 steps"]
     done = site.run(*words, "-o", "sweep.concurrent=1")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = StoredSweep(RunFolder(Folder.at(site.folder("median")))).ranking()

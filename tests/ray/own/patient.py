@@ -1,0 +1,18 @@
+"""An objective that rests in each step: a run that is to be disturbed lasts long enough for that on a fast machine, and
+leaves the processors of a slow one to what disturbs it."""
+
+import time
+from typing import Any
+
+from gan_dist.contracts import Term
+from gan_dist.objectives.adversarial import NonSaturating
+
+REST_S = 0.02
+
+
+class Patient(NonSaturating):
+    """The non-saturating loss, and a rest before each phase."""
+
+    def terms(self, phase: str, nets: Any, batch: Any) -> dict[str, Term]:
+        time.sleep(REST_S)
+        return super().terms(phase, nets, batch)
