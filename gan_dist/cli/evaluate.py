@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gan_dist.cli import options
-from gan_dist.cli.output import emit, say, table
+from gan_dist.cli.output import check_all_free, emit, free_name, say, table
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def evaluate(
     split: Split = "test",
     tokens: Tokens = None,
     lower: Lower = False,
+    force: options.Force = False,
     trust_code: options.TrustCode = False,
     workers: Workers = None,
     address: options.Address = None,
@@ -129,6 +130,7 @@ def evaluate(
     grid = parse_temperatures(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise UsageError("--out is for the curves of --temperature-grid; add it")
+    check_all_free(force, out=out, neighbours=neighbours, copies=copies)
     options.check_address(address, workers)
     how = (neighbours is not None, copies is not None, _held(split), *_cut(a, b, tokens, lower))
     twins, others = _beside(a, twin or [], seed_run or [], seeds)
@@ -326,7 +328,7 @@ def _plotted(found: EvaluationResult, out: Path | None) -> Path:
                 better=better_corner(pair),
             )
         )
-    path = out or Path(f"{found.a}-temperatures.png")
+    path = out or free_name(Path(f"{found.a}-temperatures.png"))
     path.write_bytes(render_png(panels))
     return path
 
@@ -343,11 +345,14 @@ def compare(
         str | None, typer.Option(help="Logged number of the curve, such as loss/G. Default: a metric.", metavar="TAG")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that samples are made of.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the curve goes.", metavar="FILE.png")] = Path("compare.png"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the curve goes. Default: compare.png.", metavar="FILE.png")
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="All of it, with samples, in a file that needs no network.", metavar="FILE.html"),
     ] = None,
+    force: options.Force = False,
     storage: options.Storage = None,
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
@@ -357,10 +362,12 @@ def compare(
     from gan_dist.evaluation.reports.compare import html
     from gan_dist.runs.index import find_run, storage_root
 
+    check_all_free(force, out=out, report=report)
     root = storage_root(storage, None)
     found = beside([find_run(run, root) for run in runs], scalar, seed, trust_code=trust_code)
-    out.write_bytes(found.curve)
-    written = [str(out)]
+    curve = out or free_name(Path("compare.png"))
+    curve.write_bytes(found.curve)
+    written = [str(curve)]
     if report is not None:
         report.write_text(html(found))
         written.append(str(report))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gan_dist.cli import options
-from gan_dist.cli.output import console, emit, say
+from gan_dist.cli.output import check_free, console, emit, say
 from gan_dist.cli.pictures import parse_layers
 from gan_dist.errors import UsageError
 
@@ -32,7 +32,7 @@ def directions(
     cls: Class = None,
     out: Out = None,
     weights: options.Weights = "ema",
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    force: options.Force = False,
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
@@ -40,7 +40,6 @@ def directions(
     from gan_dist.data.encoding import image
     from gan_dist.generation.directions import direction_between, direction_sheet, find_directions
     from gan_dist.generation.model import load
-    from gan_dist.generation.sampling import check_free
     from gan_dist.runs.storage import Folder
 
     if (having is None) != (lacking is None):
@@ -110,6 +109,7 @@ def project(
             plan,
             out,
             lambda name, done, total: bar.update(task, description=name, completed=done, total=total),
+            warn=lambda text: say(f"warning: {text}", aside=True),
         )
     if as_json:
         emit({"projected": [one.plain() for one in found], "folder": str(out)})

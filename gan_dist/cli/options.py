@@ -64,6 +64,7 @@ Weights = Annotated[
     str, typer.Option(help="ema (where there is one), raw, or ema:SIGMA such as ema:0.10.", metavar="WEIGHTS")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, all else on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Write into or over what is there.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Set = Annotated[
     list[str] | None,

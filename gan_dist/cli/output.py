@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,3 +83,33 @@ def ago(epoch: float | None, now: float) -> str:
 def plain(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """The named keys of a record that it has."""
     return {key: record[key] for key in keys if record.get(key) is not None}
+
+
+def check_free(out: Path, force: bool, option: str = "--out") -> None:
+    """Look whether something would be written over, which only --force allows.
+
+    Raises:
+        UsageError: there is a file, or a folder with something in it.
+    """
+    if force:
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{option} {str(out)!r} is not empty; choose another folder, or --force")
+    if out.is_file():
+        raise UsageError(f"{option} {str(out)!r} is there already; choose another name, or --force")
+
+
+def check_all_free(force: bool, **outs: Path | None) -> None:
+    """The same for options that name what a command writes, by their names."""
+    for name, out in outs.items():
+        if out is not None:
+            check_free(out, force, f"--{name.replace('_', '-')}")
+
+
+def free_name(path: Path) -> Path:
+    """A name that nobody asked for, with a number where it is taken: `compare-2.png`."""
+    stem, number = path.stem, 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{stem}-{number}{path.suffix}")
+    return path

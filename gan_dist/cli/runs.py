@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from gan_dist.cli import options
-from gan_dist.cli.output import ago, confirm, console, emit, say, size, table
+from gan_dist.cli.output import ago, check_all_free, confirm, console, emit, say, size, table
 from gan_dist.errors import UsageError
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the run to its end; exit with its result.")]
@@ -123,6 +123,7 @@ def results(
     plots: Plots = None,
     report: Report = None,
     film: Film = None,
+    force: options.Force = False,
     storage: options.Storage = None,
     as_json: options.Json = False,
 ) -> None:
@@ -131,6 +132,7 @@ def results(
     from gan_dist.runs.index import find_run, storage_root
     from gan_dist.sweeps.results import is_sweep
 
+    check_all_free(force, best_job=best_job, plots=plots, report=report, film=film)
     here = find_run(run, storage_root(storage, None))
     if is_sweep(here):
         print_results_of_sweep(here, target=best_job, plots=plots, page=report, as_json=as_json)

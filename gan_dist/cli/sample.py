@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gan_dist.cli import options
-from gan_dist.cli.output import console, emit, say
+from gan_dist.cli.output import check_free, console, emit, say
 from gan_dist.cli.pictures import ROW, PictureOptions, make_picture
 from gan_dist.errors import UsageError
 
@@ -105,7 +105,6 @@ Inputs = Annotated[
     typer.Option(help="Pairs only: a folder of pictures to translate.", metavar="FOLDER", show_default=False),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Force = Annotated[bool, typer.Option("--force", help="Write into or over what is there.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Draw with so many workers of a Ray cluster, which must see RUN and --out.")
 ]
@@ -143,7 +142,7 @@ def sample(
     workers: Workers = None,
     address: options.Address = None,
     device: Device = "auto",
-    force: Force = False,
+    force: options.Force = False,
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
@@ -250,9 +249,10 @@ def _into_files(
 
 
 def _check_places(device: str, address: str | None, workers: int | None, out: Path | None, force: bool) -> None:
-    from gan_dist.generation.sampling import check_free
 
     if out is not None:
+        if out.is_file() and not out.suffix:
+            raise UsageError(f"--out {str(out)!r} is a file, where a folder is to be; choose another name")
         check_free(out, force)
     options.check_address(address, workers)
     if device not in DEVICES:
@@ -261,7 +261,6 @@ def _check_places(device: str, address: str | None, workers: int | None, out: Pa
 
 def _write(path: Path, content: bytes, force: bool, aside: bool = False) -> None:
     """Write a picture or sentences; the first of these are shown too."""
-    from gan_dist.generation.sampling import check_free
     from gan_dist.runs.storage import Folder
 
     check_free(path, force)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -100,17 +101,26 @@ class Projected:
 
 
 def project_all(
-    model: Model, sources: Sequence[str], plan: ProjectionPlan, out: Path, progress: Progress
+    model: Model,
+    sources: Sequence[str],
+    plan: ProjectionPlan,
+    out: Path,
+    progress: Progress,
+    *,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> list[Projected]:
     """Project pictures one after the other into a folder; those that are there already are passed over.
 
+    Args:
+        warn: told of each picture of a folder that cannot be read; the others are projected.
+
     Raises:
         UsageError: the model makes no pictures of noise, or has no such space.
-        DataError: a picture cannot be read.
+        DataError: a picture that is named cannot be read, or none of a folder's.
     """
     check_pictures(model)
     plan = replace(plan, space=_space(model, plan.space))
-    targets = [one for source in sources for one in _targets(model, source)]
+    targets = [one for source in sources for one in _targets(model, source, warn)]
     names = [Path(name).stem for name, _ in targets]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"two pictures would both be called {min(repeated)!r}; rename one")
@@ -128,20 +138,24 @@ def _space(model: Model, asked: str) -> str:
     return asked if asked != "auto" else "w" if styled else "z"
 
 
-def _targets(model: Model, source: str) -> Iterator[tuple[str, Tensor]]:
+def _targets(model: Model, source: str, warn: Callable[[str], None]) -> Iterator[tuple[str, Tensor]]:
     """Names and pixels, uint8 [C, H, W], of a picture or a folder of them, in the form that the model learnt from."""
     facts, data = model.facts, model.spec.data
     assert isinstance(facts, ImageFacts) and isinstance(data, ImageData)
     form = ImageForm(size=facts.size, channels=facts.channels, fit=data.fit, background=data.background)
     here = Path(source)
     found = sorted(one for one in here.iterdir() if is_picture_name(one.name)) if here.is_dir() else [here]
-    if not found:
-        raise DataError(f"{source!r} holds no pictures")
+    readable = 0
     for path in found:
         try:
             yield path.name, torch.from_numpy(np.array(to_pixels(open_image(path.read_bytes()), form)))
+            readable += 1
         except (OSError, UnreadableSample) as error:
-            raise DataError(f"{str(path)!r} cannot be used: {error}") from error
+            if not here.is_dir():
+                raise DataError(f"{source!r} cannot be used: {error}") from error
+            warn(f"{str(path)!r} is left out: {error}")
+    if not readable:
+        raise DataError(f"{source!r} holds no pictures that can be read")
 
 
 def _project_into(

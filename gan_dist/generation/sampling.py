@@ -176,18 +176,6 @@ def parse_seeds(written: str) -> list[int]:
 PLAN_FILE = "sampling.json"
 
 
-def check_free(out: Path, force: bool) -> None:
-    """Raises ValueError where something is that must not be written over."""
-    if out.is_file() and not out.suffix:
-        raise UsageError(f"--out {str(out)!r} is a file, where a folder is to be; choose another name")
-    if force:
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"--out {str(out)!r} is not empty; choose another folder, or --force")
-    if out.is_file():
-        raise UsageError(f"--out {str(out)!r} is there already; choose another name, or --force")
-
-
 def write_samples(
     sampling: SamplingPlan, model: Model, out: Path, *, executor: Executor, progress: Callable[[int, int], None]
 ) -> Path:

@@ -337,7 +337,8 @@ class LiveDisplay:
         self._stage = "ending"
 
     def _plain_progress(self, last: bool = False) -> None:
-        """One line every few seconds at most, and the last one in any case; none where nothing is new but the clock."""
+        """One line every few seconds at most, and the last one in any case, which has every metric; none where nothing
+        is new but the clock."""
         now, found = self.clock(), self._progress
         if self._live is not None or not found:
             return
@@ -345,10 +346,9 @@ class LiveDisplay:
         if news == self._told or not (last or self.everything or now - self._printed >= PLAIN_EVERY_S):
             return
         self._printed, self._told = now, news
-        measured = {
-            name: value for name, value in (found.get("metrics") or {}).items() if self._metrics.get(name) != value
-        }
-        self._metrics = dict(found.get("metrics") or {})
+        every = dict(found.get("metrics") or {})
+        measured = {name: value for name, value in every.items() if last or self._metrics.get(name) != value}
+        self._metrics = every
         numbers = describe_numbers({**found, "metrics": measured})
         self.say("  ".join([describe_position(found), *describe_pace(found), *numbers]))
 

@@ -178,6 +178,24 @@ def test_what_is_absent_is_told_with_the_command(captions: PublicDataset, tmp_pa
     assert missing_data(validate_data({"source": "digits", "size": 8})) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("rows.csv", "setup,answer\nwhy?,so\n"), ("rows.jsonl", '{"setup": "why?", "answer": "so"}\n')],
+)
+def test_a_column_that_a_table_lacks_is_missing(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    job = {"source": str(tmp_path / name), "modality": "text", "length": 8}
+    wrong = {
+        "column": ({"column": "anwser"}, f"data.column: '{name}' has no column 'anwser'; did you mean 'answer'?"),
+        "prompt": ({"column": "answer", "prompt": "setpu"}, "'setpu'"),
+        "label": ({"column": "answer", "labels": "column", "label_column": "kind"}, "data.label_column: "),
+    }
+    for keys, told in wrong.values():
+        (missing,) = missing_data(validate_data(job | keys))
+        assert told in missing
+    assert missing_data(validate_data(job | {"column": "answer", "prompt": "setup"})) == []
+
+
 def test_a_job_file_with_a_wrong_name_is_told_with_its_line(cli: Cli, tmp_path: Path) -> None:
     job = (ROOT / "jobs" / "mle-coco.yaml").read_text().replace("download:coco-captions,", "download:coco-caption,")
     (tmp_path / "job.yaml").write_text(job)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import single_lane_rng
-from gan_dist.errors import UsageError
+from gan_dist.errors import DataError, UsageError
 from gan_dist.generation import projection
 from gan_dist.generation.directions import (
     Directions,
@@ -248,7 +248,7 @@ def test_its_own_picture_comes_nearer(name: str, space: str, tmp_path: Path, mon
     model = MODELS[name]()
     picture = own_picture(model, tmp_path / "own.png")
     plan = ProjectionPlan(space=space, steps=40, features="none")
-    ((_, target),) = projection._targets(model, str(picture))
+    ((_, target),) = projection._targets(model, str(picture), pytest.fail)
     search = Search(model, target, plan)
     search.advance()
     begun = search.distance
@@ -286,6 +286,22 @@ def test_a_projection_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     assert whole.film is not None and parts.film is not None
     assert whole.film.read_bytes() == parts.film.read_bytes() and not list((tmp_path / "parts").glob(".*"))
     project_all(model, [picture], plan, tmp_path / "parts", lambda *told: pytest.fail("it is there already"))
+
+
+def test_a_broken_photograph_of_a_folder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "MEAN_OF", 100)
+    model, plan, told = plain(), ProjectionPlan(steps=1, features="none"), list[str]()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "broken.png").write_bytes(own_picture(model, photos / "whole.png").read_bytes()[:60])
+    found = project_all(model, [str(photos)], plan, tmp_path / "out", lambda *so_far: None, warn=told.append)
+    assert [one.name for one in found] == ["whole"] and len(told) == 1
+    assert told[0].startswith(f"{str(photos / 'broken.png')!r} is left out: ")
+    with pytest.raises(DataError, match=r"broken\.png' cannot be used: "):
+        project_all(model, [str(photos / "broken.png")], plan, tmp_path / "one", lambda *so_far: None)
+    (photos / "whole.png").unlink()
+    with pytest.raises(DataError, match="holds no pictures that can be read"):
+        project_all(model, [str(photos)], plan, tmp_path / "none", lambda *so_far: None, warn=told.append)
 
 
 @pytest.mark.parametrize(

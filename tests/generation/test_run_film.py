@@ -21,6 +21,8 @@ def test_the_film_of_a_run_shows_each_grid(tmp_path: Path, cli: Callable[..., tu
     root = stored_run(small(until="4 steps", every={"grid": "1 steps"}), tmp_path / "grids-run")
     code, _, err = cli("results", str(root), "--film", str(tmp_path / "film.gif"))
     assert code == 0, err
+    code, _, err = cli("results", str(root), "--film", str(tmp_path / "film.gif"))
+    assert code == 2 and "is there already; choose another name, or --force" in err
     film = Image.open(tmp_path / "film.gif")
     grid = Image.open(root / "grids" / "000000000000.png")
     assert film.height > grid.height and 5 <= film.n_frames <= 5 + 8, "equal frames at the end may be one"

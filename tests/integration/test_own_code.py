@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import gan_dist
-from gan_dist.errors import UsageError, UserCodeError
+from gan_dist.errors import PreflightError, UsageError, UserCodeError
 from gan_dist.registry.own_code import own_files
 from gan_dist.runs.code import archive_code, digest_of, origin_of, path_as_written, stored_code_digest, unpack_code
 from gan_dist.runs.storage import Folder
@@ -131,13 +131,13 @@ def test_a_run_goes_on_where_the_folder_of_its_code_is_gone(code: Path) -> None:
 
 
 def test_an_error_names_the_file_that_the_person_wrote(code: Path) -> None:
-    breaks = NET.format(marks=False).replace(
-        "return torch.tanh", "assert not torch.is_grad_enabled(), 'no'; return torch.tanh"
-    )
-    (code / "own_net.py").write_text(breaks)
-    with pytest.raises(UserCodeError) as told:
-        gan_dist.train(JOB, storage=str(code.parent / "runs"))
-    assert f"{code / 'own_net.py'}:" in str(told.value) and str(code.parent / "home") not in str(told.value)
+    fails = {PreflightError: "assert False", UserCodeError: "assert noise.device.type == 'meta'"}
+    for kind, line in fails.items():
+        (code / "own_net.py").write_text(NET.format(marks=False).replace("return torch", f"{line}; return torch"))
+        forget()
+        with pytest.raises(kind) as told:
+            gan_dist.train(JOB, storage=str(code.parent / "runs"))
+        assert f"{code / 'own_net.py'}:" in str(told.value) and str(code.parent / "home") not in str(told.value)
     copy = next((code.parent / "home" / "code").iterdir())
     shutil.rmtree(code)  # as on a machine of a cluster
     assert path_as_written(str(copy / "nets" / "a.py")) == "nets/a.py"

@@ -193,6 +193,8 @@ def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest
     code, out, err = cli("sample", newest, "--prompt", "why a e ?", "--n", "3")
     assert code == 0 and out.count("why a e ? | ") == 3, err
     (tmp_path / "asked.txt").write_text("why a e ?\nwhy b f ?\n")
+    (tmp_path / "wrong.txt").write_text("why a e ?\nwhy zz ?\n")
+    (tmp_path / "long.txt").write_text("why a e ?\nwhy b f ?\nwhy a e ? a e\n")
     code, _, err = cli("sample", newest, "--prompts", "asked.txt", "--out", "answers.txt")
     lines = (tmp_path / "answers.txt").read_text().splitlines()
     assert code == 0 and [line.split("\t")[0] for line in lines] == ["why a e ?", "why b f ?"], err
@@ -203,7 +205,9 @@ def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest
     for words, message in (
         (("--prompt", "why?", "--prompts", "asked.txt"), "both say what sentences follow; give one of them"),
         (("--prompts", "gone.txt"), "--prompts: "),
-        (("--prompt", "why zz ?"), "'zz' is not among the"),
+        (("--prompt", "why zz ?"), "prompt: 'zz' is not among the"),
+        (("--prompts", "wrong.txt"), "prompt 2 of 2, 'why zz ?': 'zz' is not among the"),
+        (("--prompts", "long.txt"), "prompt 3 of 3, 'why a e ? a e': "),
     ):
         code, _, err = cli("sample", newest, *words)
         assert code == 2 and message in err, err

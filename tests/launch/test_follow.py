@@ -87,6 +87,9 @@ def test_a_line_of_progress_says_what_is_new():
     )
     assert [line.split()[0] for line in lines] == ["100", "200", "300"]
     assert ["fd_digits" in line for line in lines] == [True, False, True]
+    ended = event(event="end", status="succeeded", exit_code=0)
+    _, lines = fed(progress(100, metrics=measured), progress(101, metrics=measured), ended, times=[0, 1, 2])
+    assert "fd_digits" in lines[-1], "the last line has every metric"
 
 
 def test_unknown_and_broken_events_are_harmless():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gan_dist.data.downloads import resolve_download
 from gan_dist.data.source import explain_unreachable
 from gan_dist.data.text.builtin import built_in_text
+from gan_dist.data.text.corpus import read_first_sentence
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import is_uri, locate
 from gan_dist.spec.data import BUILT_IN, BUILT_IN_TEXTS, ORACLE, DataSpec, PairData, TextData, is_own_data
@@ -21,7 +22,21 @@ def missing_data(data: DataSpec) -> list[str]:
         named["inputs"] = data.inputs
     if isinstance(data, TextData):
         named |= {held: file for held in HELD if isinstance(file := getattr(data, held), str)}
-    return [text for key, where in named.items() if (text := _missing(f"data.{key}", where))]
+    missing = [text for key, where in named.items() if (text := _missing(f"data.{key}", where))]
+    return missing or _missing_columns(data)
+
+
+def _missing_columns(data: DataSpec) -> list[str]:
+    """What a text's table lacks; remote ones are not read."""
+    if not isinstance(data, TextData) or data.from_oracle or data.source in BUILT_IN_TEXTS:
+        return []
+    if is_own_data(data.source) or is_uri(data.source):
+        return []
+    try:
+        read_first_sentence(data)
+    except DataError as error:
+        return [str(error)]
+    return []
 
 
 def _missing(key: str, where: str) -> str:

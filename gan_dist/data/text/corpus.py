@@ -63,18 +63,38 @@ def find_text(data: TextData) -> Source:
         return _find_own(data, splitting)
     if data.labels == "source":
         raise DataError("data.labels: 'source' is for your own data set; for files use folders, files or column")
-    with explain_unreachable(data.source):
-        root, name = locate(data.source)
-        files, remarks = ([root.entry(name)], []) if name is not None else text_files(root, data.split)
+    root, name, files, remarks = _files(data)
     where = f"{root.uri}/{name}" if name is not None else root.uri
     key = state_of([FORMAT, files, splitting, _options(data), data.labels, _column(data)])
-    how = TextReadOptions(data.encoding, data.columns, _column(data) or None, data.prompt_column)
+    how = _read_options(data)
     listing = Listing(
         kind="sentences", where=where, state="", root=root.uri, names=LineNames(), note=note_of(how), remarks=remarks
     )
     reading = {file.name: lambda name=file.name: iterate_sentences(root, name, how) for file in files}
     told = [lambda name=file.name: describe_file(root, name, how) for file in files[:DESCRIBED]]
     return Source(where, key, lambda: _contents(data, splitting, listing, reading, told))
+
+
+def read_first_sentence(data: TextData) -> None:
+    """Read as much of `data.source`, a file or a folder, as shows whether it has the columns that the job names.
+
+    Raises:
+        DataError: nothing is there, it is no text, or it has no such column.
+    """
+    root, _, files, _ = _files(data)
+    next(iter(iterate_sentences(root, files[0].name, _read_options(data))), None)
+
+
+def _files(data: TextData) -> tuple[Folder, str | None, list[Entry], list[str]]:
+    """The folder, the file's name where `data.source` is one, the files that are read, and remarks on these."""
+    with explain_unreachable(data.source):
+        root, name = locate(data.source)
+        files, remarks = ([root.entry(name)], []) if name is not None else text_files(root, data.split)
+    return root, name, files, remarks
+
+
+def _read_options(data: TextData) -> TextReadOptions:
+    return TextReadOptions(data.encoding, data.columns, _column(data) or None, data.prompt_column)
 
 
 def _find_built_in(data: TextData, splitting: Splitting) -> Source:

@@ -52,6 +52,9 @@ def render_png(panels: Sequence[Panel]) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH * len(panels), HEIGHT), layout="constrained")
+    titles = list(dict.fromkeys(panel.title for panel in panels))
+    if len(titles) == 1:  # above all of them, where beside each other they would overlap
+        figure.suptitle(titles[0])
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, (xs, ys) in panel.lines.items():
             axes.plot(xs, ys, panel.style, label=name)
@@ -59,7 +62,7 @@ def render_png(panels: Sequence[Panel]) -> bytes:
                 axes.annotate(mark, (x, y), (3, 3), textcoords="offset points", fontsize=7)
         for name, (x, y) in panel.dots.items():
             axes.plot([x], [y], "*", markersize=12, label=name)
-        axes.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
+        axes.set(xlabel=panel.x, ylabel=panel.y, title=panel.title if len(titles) > 1 else "")
         if panel.better:
             axes.annotate(
                 "better",

@@ -86,6 +86,14 @@ def test_a_report_needs_nothing_around_it(
     assert "<script" not in text and "href=" not in text and "http" not in text
     shown = gan_dist.load(runs["said"]).sample(1, seed=0)[0]
     assert (shown in text) == ("said" in names)
+    again = (*(runs[name].uri for name in names), "--report", "report.html")
+    (tmp_path / "report.html").write_text("somebody's own")
+    code, _, err = compare(*again)
+    assert code == 2 and "--report 'report.html' is there already; choose another name, or --force" in err
+    assert (tmp_path / "report.html").read_text() == "somebody's own" and not (tmp_path / "compare-2.png").exists()
+    code, _, err = compare(*again, "--force")
+    assert code == 0 and (tmp_path / "report.html").read_text() == text, err
+    assert (tmp_path / "compare-2.png").is_file(), "a name that nobody asked for takes no other's place"
 
 
 def test_faults_are_told_in_words(runs: dict[str, RunFolder], compare) -> None:
