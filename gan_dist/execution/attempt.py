@@ -221,12 +221,13 @@ class Attempt:
         from gan_dist.runs.checkpoint import newest  # with torch, which a run that waits or is refused needs not load
 
         run, minutes = self.request.run_id, (time.time() - self.began) / 60
+        from_the_start = ""
         lines = [f"{status}: {run}, {self.seen:,} samples seen, {minutes:.1f} minutes in this attempt"]
         try:
             kept = newest(self.folder.checkpoints(), lambda text: lines.append(text))
         except CheckpointError as error:
             lines.append(str(error))
-            kept = None
+            kept, from_the_start = None, "repeat"
         lines.append(f"run folder   {self.folder.uri}")
         if kept is not None:
             lines.append(f"checkpoint   {kept.folder.uri}")
@@ -235,6 +236,10 @@ class Attempt:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:
             return lines + _next_of_sweep(status, run)
+        if self.request.mode == "smoke":
+            from_the_start = "train"
+        if from_the_start:  # there is nothing to go on from
+            return [*lines, f"{from_the_start:12} {command('submit', f'{self.folder.uri}/{JOB}')}"]
         return lines + _next_steps(status, self.spec, run)
 
     @contextlib.contextmanager

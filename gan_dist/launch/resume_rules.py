@@ -13,7 +13,7 @@ from gan_dist.registry.lookup import check_job
 from gan_dist.registry.metric_names import check_metrics
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.hints import command
-from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.run_folder import JOB, RunFolder
 from gan_dist.spec.check import parse_job
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.job_file import Document, merge_documents, overrides_document
@@ -66,10 +66,12 @@ def resume_spec(
         roots: folders with the job's own modules; by default the one that the job names, or here.
 
     Raises:
-        ValueError: a change is not allowed, the run is finished and `until` is not raised, or none of its checkpoints
-            can be used.
+        ValueError: it is a rehearsal, a change is not allowed, the run is finished and `until` is not raised, or none
+            of its checkpoints can be used.
         JobError: a change is no valid job.
     """
+    if run.request().get("mode") == "smoke":
+        raise UsageError(f"run {run.id} is a rehearsal; train its job: {command('submit', f'{run.uri}/{JOB}')}")
     spec = changed_spec(run, overrides, roots)
     _refuse_finished(run, spec)
     return spec

@@ -68,6 +68,26 @@ def test_every_command_that_a_run_names_works(kind: str, place: Path, cli: Cli) 
     assert cli(*go_on, "--local")[0] == 0
 
 
+def test_what_cannot_go_on_names_what_can_be_done(place: Path, cli: Cli) -> None:
+    """A rehearsal is followed by the run itself, and a run whose checkpoints are all damaged is begun anew."""
+    (place / "job.yaml").write_text(JOB + LENGTHS["until"])
+    _, said, _ = cli("submit", "job.yaml", "--local", "--smoke", "--name", "tried")
+    (train,) = hinted(said)
+    assert train[0] == "submit" and train[1].endswith("/tried/job.json")
+    code, _, refused = cli("submit", "--resume", "tried", "--local")
+    assert code == 2 and "run tried is a rehearsal; train its job: " in refused and hinted(refused) == [train]
+    works(cli, train)
+
+    cli("submit", "job.yaml", "--local", "--name", "worn")
+    for file in (place / "runs" / "worn" / "checkpoints").glob("*/*.safetensors"):
+        file.write_bytes(b"x")
+    code, said, told = cli("submit", "--resume", "worn", "--local", "-o", "until=32")
+    assert code == 1 and "no other checkpoint is stored" in told
+    (repeat,) = hinted(said)
+    assert repeat[0] == "submit" and repeat[1].endswith("/worn/job.json")
+    works(cli, repeat)
+
+
 def test_what_no_run_is_there_for_is_said_with_a_command_that_works(place: Path, cli: Cli) -> None:
     _, said, _ = cli("list")
     (words,) = hinted(said)
