@@ -83,13 +83,14 @@ def place_in_queue(attempt: Attempt) -> Any:
     if spec.sweep is not None:
         places = spec.sweep.concurrent or int(max(ask.cluster_cpus, ask.cluster_gpus))
         most = places * ask.most
+    least = 0 if ask.autoscale else ask.least  # nodes of its own are started for it: it waits for no other run
     return Turn(
         Place(
             key=ray.get_runtime_context().get_job_id(),
             run=attempt.request.submission_id,
             owner=attempt.request.owner,
-            cpus=ask.least * ask.cpus_per_worker,
-            gpus=ask.least * ask.gpus_per_worker,
+            cpus=least * ask.cpus_per_worker,
+            gpus=least * ask.gpus_per_worker,
             most_cpus=min(most * ask.cpus_per_worker, ask.cluster_cpus),
             most_gpus=min(most * ask.gpus_per_worker, ask.cluster_gpus),
             priority=spec.resources.priority,

@@ -304,6 +304,8 @@ def _sizes(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     fewest = _count(workers.get("min") if isinstance(workers, Mapping) else workers)
     if batch and fewest and fewest > batch:
         yield "resources.workers", f"{fewest} workers cannot share a batch of {batch}; each needs a sample"
+    if isinstance(resources, Mapping) and resources.get("autoscale") is True and job.get("sweep") is not None:
+        yield "resources.autoscale", "trials share the nodes that are there; start them first, and leave this out"
 
 
 def _stage_names(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

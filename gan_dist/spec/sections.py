@@ -275,6 +275,10 @@ class ResourcesSpec(Section):
         default="pack",
         description="Which nodes the workers take: pack (few), spread (many), one_node, or one_per_node.",
     )
+    autoscale: bool = Field(
+        default=False,
+        description="An autoscaler starts nodes for this run: what the cluster has not got yet is waited for.",
+    )
     data_cpus: Annotated[int | Literal["auto"], AutoOr(ge=1)] = Field(
         default="auto",
         description="Most CPUs of the cluster that decode data at a time; auto is all.",
@@ -300,6 +304,15 @@ class ResourcesSpec(Section):
         description="How long a run that is to stop has for its checkpoint, before it is ended without.",
         json_schema_extra={"unit": "seconds"},
     )
+
+    @model_validator(mode="after")
+    def _says_what_nodes_are_started_for(self) -> ResourcesSpec:
+        if self.autoscale and "auto" in (self.workers, self.device):
+            raise ValueError(
+                "autoscale: nothing is known yet of the nodes that will be started; say how many `workers`, and "
+                "`device: cuda` or `device: cpu`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_worker_to_a_shared_gpu(self) -> ResourcesSpec:

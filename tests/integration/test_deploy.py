@@ -87,3 +87,24 @@ def test_scripts_are_shell() -> None:
         subprocess.run(["bash", "-n", str(script)], check=True)
         if shutil.which("shellcheck"):
             subprocess.run(["shellcheck", str(script)], check=True)
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "deploy/aws.yaml", "deploy/gcp.yaml"])
+def test_rays_launcher_takes_it(file: str) -> None:
+    """By Ray's own schema, after its own preparation, as `ray up` does it before it asks the cloud for anything."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    text = (ROOT / file).read_text()
+    ready = prepare_config(YAML(typ="safe").load(text))
+    validate_config(ready)
+    nodes = ready["available_node_types"]
+    if file.startswith("deploy"):
+        head, gpu = nodes["head"], nodes["gpu"]
+        assert "GPU" not in head["resources"] and gpu["resources"]["GPU"] == 1 and gpu["min_workers"] == 0
+        assert 0 < gpu["max_workers"] <= ready["max_workers"] and ready["head_node_type"] == "head"
+        assert "resources: {workers: 4, device: cuda, autoscale: true" in text
+    starts = [*ready["head_start_ray_commands"], *ready["worker_start_ray_commands"]]
+    assert any("--dashboard-host=127.0.0.1" in line and "--autoscaling-config" in line for line in starts)
+    wrong = YAML(typ="safe").load(text) | {"max_wrokers": 3}
+    with pytest.raises(Exception, match="max_wrokers"):
+        validate_config(prepare_config(wrong))

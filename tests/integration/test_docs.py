@@ -349,20 +349,29 @@ def test_cluster_yaml_is_what_ray_accepts() -> None:
     jsonschema.validate(YAML(typ="safe").load(ROOT / "cluster.yaml"), schema)
 
 
-def install_lines() -> str:
-    """What cluster.yaml installs: all that gan-dist depends on, in its ranges."""
+PIP = "~/gan-dist-env/bin/pip install"
+INSTALLS = {
+    "cluster.yaml": PIP,
+    "deploy/aws.yaml": "~/.local/bin/uv pip install --python ~/gan-dist-env/bin/python",
+    "deploy/gcp.yaml": "~/.local/bin/uv pip install --python ~/gan-dist-env/bin/python",
+}
+
+
+def install_lines(by: str = PIP) -> str:
+    """What a cluster's nodes install: all that gan-dist depends on, in its ranges."""
     import textwrap
     import tomllib
 
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    words = ["~/gan-dist-env/bin/pip install", *(f"'{package}'" for package in wanted)]
+    words = [by, *(f"'{package}'" for package in wanted)]
     indent = " " * 4
     return textwrap.fill(" ".join(words), 120, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def test_cluster_yaml_installs_what_the_package_needs() -> None:
-    lines = install_lines()
-    assert f"\n  - >-\n{lines}\n" in (ROOT / "cluster.yaml").read_text(), f"cluster.yaml must install\n{lines}"
+@pytest.mark.parametrize("file", INSTALLS)
+def test_nodes_install_what_the_package_needs(file: str) -> None:
+    lines = install_lines(INSTALLS[file])
+    assert f"\n  - >-\n{lines}\n" in (ROOT / file).read_text(), f"{file} must install\n{lines}"
 
 
 def test_ci_calls_the_documented_command() -> None:

@@ -30,6 +30,7 @@ class ResolvedResources:
         cpus_per_worker: CPUs reserved for each.
         others: what else is reserved for each, by Ray's names.
         accelerator, labels, strategy: which nodes, as `ray.train.ScalingConfig` takes it.
+        autoscale: whether nodes may be started for the run.
         cluster_cpus, cluster_gpus, nodes: what the cluster has.
     """
 
@@ -40,6 +41,7 @@ class ResolvedResources:
     accelerator: str | None
     labels: Mapping[str, str]
     strategy: str
+    autoscale: bool
     cluster_cpus: float
     cluster_gpus: float
     nodes: int
@@ -101,6 +103,7 @@ def resolve_resources(
         accelerator=resources.accelerator if gpu else None,
         labels=resources.labels,
         strategy=STRATEGIES[resources.placement],
+        autoscale=resources.autoscale,
         cluster_cpus=cpus,
         cluster_gpus=gpus,
         nodes=sum(bool(node.get("Alive")) for node in nodes),
@@ -111,6 +114,19 @@ def resource_problems(
     ask: ResolvedResources, storage: Folder, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What the cluster can never give, and a storage that its nodes would not share."""
+    found = [] if ask.autoscale else _capacity_problems(ask, cluster, nodes)
+    if (ask.nodes > 1 or ask.autoscale) and not storage.shared:
+        many = "nodes will be started for the run" if ask.autoscale else f"the cluster has {ask.nodes} nodes"
+        found.append(
+            f"storage: {storage.uri!r} is a path of one machine, but {many}; "
+            "use a shared file system mounted at the same path on all, and say so with file://PATH"
+        )
+    return found
+
+
+def _capacity_problems(
+    ask: ResolvedResources, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
+) -> list[str]:
     found = _placement_problems(ask, cluster, [node for node in nodes if node.get("Alive")])
     if ask.least * ask.cpus_per_worker > ask.cluster_cpus:
         found.append(
@@ -120,12 +136,8 @@ def resource_problems(
     if ask.least * ask.gpus_per_worker > ask.cluster_gpus:
         found.append(
             f"resources.workers: {ask.asked}; the cluster has {ask.available}. Lower resources.workers "
-            "(auto: one for each GPU), or use resources.device: cpu"
-        )
-    if ask.nodes > 1 and not storage.shared:
-        found.append(
-            f"storage: {storage.uri!r} is a path of one machine, but the cluster has {ask.nodes} nodes; "
-            "use a shared file system mounted at the same path on all, and say so with file://PATH"
+            "(auto: one for each GPU), use resources.device: cpu, or say resources.autoscale: true where nodes are "
+            "started for a run"
         )
     return found
 

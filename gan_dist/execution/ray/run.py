@@ -39,6 +39,7 @@ from gan_dist.runs.request import installed_versions, version_differences
 from gan_dist.spec.job import JobSpec
 
 DRAIN_S = 0.3
+TELL_EVERY_S = 15.0
 LOOK_EVERY_S = 2.0  # at the nodes
 FATAL: dict[str, type[Exception]] = {
     "user": UserCodeError,
@@ -160,10 +161,10 @@ def train_with_workers(
         UserCodeError: a person's own code raised.
     """
     group = _WorkerGroup(attempt, spec, ask)
-    deadline = time.monotonic() + spec.resources.start_deadline
+    began = time.monotonic()
     data = prepare()
     group.offer({"found": data.found, "blocks": data.blocks, "labels": data.labels})
-    told = False
+    told, looked = False, began
     while group.thread.is_alive():
         group.pass_events_on()
         if attempt.stop.is_set() and not told:
@@ -172,8 +173,15 @@ def train_with_workers(
                 raise RunStopped
             group.stop()
             attempt.emit({"event": "stage", "text": "stopping: saving a checkpoint"})
-        if not group.starts and time.monotonic() > deadline:
-            raise UsageError(_start_deadline_message(spec, ask))
+        waited = time.monotonic() - began
+        if not group.starts and waited > spec.resources.start_deadline:
+            raise UsageError(
+                f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
+                f"{ask.asked}; it has {_what_is_there()}"
+            )
+        if not group.starts and time.monotonic() - looked > TELL_EVERY_S:
+            looked = time.monotonic()
+            attempt.emit({"event": "stage", "text": _waiting_for_workers(ask, waited)})
         group.thread.join(DRAIN_S)
     return group.end()
 
@@ -330,8 +338,16 @@ def _cause(error: Exception) -> Exception:
     return error if inner is None or inner is error else _cause(inner)
 
 
-def _start_deadline_message(spec: JobSpec, ask: ResolvedResources) -> str:
-    return (
-        f"resources.start_deadline: after {spec.resources.start_deadline} s the cluster has not given "
-        f"{ask.asked}; it has {ask.available}"
-    )
+def _waiting_for_workers(ask: ResolvedResources, waited: float) -> str:
+    nodes = ", for which nodes are started" if ask.autoscale else ""
+    return f"waiting {waited:.0f} s for {ask.asked}{nodes}; the cluster has {_what_is_there()}"
+
+
+def _what_is_there() -> str:
+    """What the cluster has now, and how much of it nobody holds."""
+    import ray
+
+    cluster: Any = ray
+    there, free = cluster.cluster_resources(), cluster.available_resources()
+    parts = [f"{there.get(kind, 0):g} {kind}s, {free.get(kind, 0):g} of them free" for kind in ("CPU", "GPU")]
+    return " and ".join(parts)

@@ -62,8 +62,21 @@ def test_one_gpu_is_not_two_workers(tmp_path):
     (problem,) = resource_problems(asked(16, 2, CPU=8.0, GPU=1.0), Folder.at(tmp_path), {}, NODES)
     assert problem == (
         "resources.workers: 2 workers (1 CPU and 1 GPU each); the cluster has 8 CPUs and 1 GPUs on 1 node(s). "
-        "Lower resources.workers (auto: one for each GPU), or use resources.device: cpu"
+        "Lower resources.workers (auto: one for each GPU), use resources.device: cpu, or say resources.autoscale: true "
+        "where nodes are started for a run"
     )
+
+
+def test_what_an_autoscaler_starts_need_not_be_there_yet() -> None:
+    wants = {"workers": 8, "device": "cuda", "accelerator": "A10G", "labels": {"zone": "us-1"}, "memory": 300}
+    assert len(refused(**wants)) == 4 and refused(**wants, autoscale=True) == []
+    ask = resolve_resources(ResourcesSpec.model_validate(wants | {"autoscale": True}), 16, {"CPU": 4.0}, NODES)
+    assert (ask.workers, ask.gpu) == (8, True)
+    (shared,) = resource_problems(ask, Folder("/home/ada/runs"), {"CPU": 4.0}, NODES)
+    assert "is a path of one machine, but nodes will be started for the run" in shared
+    for lacking in ({"workers": 8}, {"device": "cuda"}):
+        with pytest.raises(ValidationError, match="autoscale: nothing is known yet of the nodes"):
+            ResourcesSpec.model_validate(lacking | {"autoscale": True})
 
 
 @pytest.mark.parametrize(
