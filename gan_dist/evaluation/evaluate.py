@@ -140,7 +140,7 @@ def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest,
     """The same question with names that any machine understands, and what code its first run wants, if it has one.
 
     Raises:
-        ValueError: there is no such run.
+        ValueError: there is no such run, or no such metric.
     """
     named = {key: where for key in ("a", "b") if (where := getattr(question, key)) is not None}
     lists = {key: [_portable(one, question) for one in getattr(question, key)] for key in ("twins", "seeds")}
@@ -148,6 +148,12 @@ def to_portable_request(question: EvaluationRequest) -> tuple[EvaluationRequest,
     runs = {key: load(where, trust_code=question.trust_code) for key, where in named.items() if key not in files}
     places: dict[str, Any] = {key: Folder.at(where).uri for key, where in files.items()}
     places |= {key: Folder.at(run.uri).uri for key, run in runs.items()}
+    if (model := runs.get("a")) is not None:
+        known = _KnownMetrics(
+            model.spec.metrics, isinstance(model.facts, TextFacts), (model.spec.environment.code or ".",), model.name
+        )
+        for name in question.metrics:
+            known.named(name, question.split)
     # What was looked at here needs no further word where it is computed.
     places |= lists
     return replace(question, **places, trust_code=True), next((run.spec.environment for run in runs.values()), None)
@@ -483,10 +489,11 @@ class EvaluationResult:
 
 def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
     """The metrics that are meant: those named, or the job's own, or all of ours that go with B's data."""
-    named = [_metric(name, a, question.split) for name in question.metrics]
+    known = _KnownMetrics(a.metrics, a.of_text, a.roots, a.where)
+    named = [known.named(name, question.split) for name in question.metrics]
     if question.grid and question.twins and not named:
         named = _of_axes(question, a, facts)
-    found = with_overrides(question, a, named or a.metrics or _ours(a))
+    found = with_overrides(question, a, named or a.metrics or _ours(a.of_text))
     if not named and not a.metrics:
         found = [one for one in found if _fits(one, a, facts, question.split)]
     _check_split(found, a, facts, question.split)
@@ -495,7 +502,7 @@ def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: Dat
 
 def _of_axes(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
     """The metrics of every axis that model and twin can be compared by: those the data and what is installed allow."""
-    shipped = {value: spec for spec in _ours(a) for value in metric_value_names(spec, a.roots).values()}
+    shipped = {value: spec for spec in _ours(a.of_text) for value in metric_value_names(spec, a.roots).values()}
     shipped["fd"] = MetricSpec(use="frechet", features=FeaturesSpec(use="sentence_encoder"))
     found: list[MetricSpec] = []
     for axis in KNOWN:
@@ -580,10 +587,10 @@ def _published() -> dict[str, MetricSpec]:
     }
 
 
-def _ours(a: EvaluationSamples) -> list[MetricSpec]:
-    """The shipped metrics of A's kind of data."""
+def _ours(of_text: bool) -> list[MetricSpec]:
+    """The shipped metrics of a kind of data."""
     shipped = [MetricSpec(use=use) for use in ALIASES["metric"]]
-    return [one for one in shipped if is_text_metric(one) == a.of_text]
+    return [one for one in shipped if is_text_metric(one) == of_text]
 
 
 def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) -> bool:
@@ -604,15 +611,28 @@ def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) 
     return needs != "generator" or hasattr(a.generator, "log_prob")
 
 
-def _metric(name: str, a: EvaluationSamples, held: Held) -> MetricSpec:
-    """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job."""
-    if ":" in name:
-        return MetricSpec(use=name)
-    spellings: dict[str, MetricSpec] = {} if a.of_text else _published()
-    for known in (*a.metrics, *_ours(a)):
-        found = metric_value_names(known, a.roots, held=held)
-        spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
-    if name not in spellings:
-        near, kind = suggestion(name, sorted(spellings)), "text" if a.of_text else "images"
-        raise UsageError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {a.where} is of {kind}")
-    return spellings[name]
+@dataclass(frozen=True)
+class _KnownMetrics:
+    """The metrics that samples can be asked for: those of their job, and ours of their kind."""
+
+    of_job: Sequence[MetricSpec]
+    of_text: bool
+    roots: Roots
+    where: str
+
+    def named(self, name: str, held: Held) -> MetricSpec:
+        """A metric by its own name, by the name of one of its numbers, or by an exact name of the run's job.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if ":" in name:
+            return MetricSpec(use=name)
+        spellings: dict[str, MetricSpec] = {} if self.of_text else _published()
+        for known in (*self.of_job, *_ours(self.of_text)):
+            found = metric_value_names(known, self.roots, held=held)
+            spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
+        if name not in spellings:
+            near, kind = suggestion(name, sorted(spellings)), "text" if self.of_text else "images"
+            raise UsageError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {self.where} is of {kind}")
+        return spellings[name]

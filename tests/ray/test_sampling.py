@@ -40,9 +40,9 @@ def test_workers_find_what_one_process_finds(site: Site) -> None:
     assert not list((site.root / "runs" / ".evaluations").iterdir())
 
 
-def test_a_question_without_an_answer_is_told_in_words(site: Site) -> None:
+def test_a_question_without_an_answer_is_refused_before_a_job_is_sent(site: Site) -> None:
     done = site.run("evaluate", "sampled", "--metric", "fid5", "--workers", "2")
-    assert done.returncode == 2 and "did not evaluate: unknown metric 'fid5'" in done.stderr
+    assert done.returncode == 2 and "error: unknown metric 'fid5'; did you mean 'fid'" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
