@@ -144,7 +144,7 @@ def run_on_cluster(
     job = submit(request, cluster, sent, tasks.__name__)
     # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
     outcome = follow_job(
-        JobsClient(cluster), job, run_id=request.run_id, follower=LiveDisplay(console(to_stderr)), ask=lambda: True
+        JobsClient(cluster), job, run_id=request.name, follower=LiveDisplay(console(to_stderr)), ask=lambda: True
     )
     if outcome.exit_code != 0:
         raise UsageError(f"the cluster did not {task}: {outcome.message}")

@@ -73,6 +73,9 @@ Copies = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
 Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
+TemperatureGrid = Annotated[
+    bool, typer.Option("--temperature-grid", help="Text only: measure at temperatures around 1 and draw curves.")
+]
 Split = Annotated[str, typer.Option(help="Text only: which held-out sentences, test or validation.", metavar="NAME")]
 
 Workers = Annotated[
@@ -101,9 +104,7 @@ def evaluate(
             metavar="NAME",
         ),
     ] = None,
-    temperature_grid: Annotated[
-        bool, typer.Option("--temperature-grid", help="Text only: measure at temperatures around 1 and draw curves.")
-    ] = False,
+    temperature_grid: TemperatureGrid = False,
     inverse_temperatures: InverseTemperatures = None,
     weights: options.Weights = "ema",
     ema_grid: EmaGrid = None,

@@ -39,6 +39,8 @@ Name = Annotated[str, typer.Option(help="Only runs whose id holds this; `*` stan
 Since = Annotated[
     str | None, typer.Option(help="Only runs since then: an age, 12h or 3d, or a date.", metavar="AGE|DATE")
 ]
+Label = Annotated[list[str] | None, typer.Option(help="Only runs whose job has this label.", metavar="KEY=VALUE")]
+Owner = Annotated[str, typer.Option(help="Only runs that this user submitted.", metavar="USER")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
 Sort = Annotated[str, typer.Option(help="started (newest first), name, status or seen.", metavar="KEY")]
 Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, with the driver's events as JSON.")]
@@ -47,18 +49,33 @@ Raw = Annotated[bool, typer.Option("--raw", help="The log as it was written, wit
 def list_runs(
     status: Statuses = None,
     name: Name = "",
+    label: Label = None,
+    owner: Owner = "",
     since: Since = None,
     limit: Limit = None,
     sort: Sort = "started",
     storage: options.Storage = None,
+    address: options.Address = None,
     as_json: options.Json = False,
 ) -> None:
-    """The runs that were started from here or lie in ./runs, newest first; with --storage, those that lie there."""
-    from gan_dist.launch.run_status import RunFilter, every_status, parse_since
+    """The runs that were started from here or lie in ./runs, newest first; with --storage, those that lie there; with
+    --address, those that a cluster knows, whoever started them."""
+    from gan_dist.launch.run_status import RunFilter, cluster_status, every_status, parse_labels, parse_since
+
+    if address is not None and storage is not None:
+        raise UsageError("--address lists the runs of a cluster and --storage those of a storage; give one of them")
 
     earliest = 0.0 if since is None else parse_since(since, time.time())
-    wanted = RunFilter(statuses=status or (), name=name, since=earliest, limit=limit, sort=sort)
-    every = every_status(storage)
+    wanted = RunFilter(
+        statuses=status or (),
+        labels=parse_labels(label or []),
+        owner=owner,
+        name=name,
+        since=earliest,
+        limit=limit,
+        sort=sort,
+    )
+    every = every_status(storage) if address is None else cluster_status(address)
     rows = wanted.select(every)
     if as_json:
         emit(rows)
@@ -68,10 +85,7 @@ def list_runs(
         say("no runs yet: gan-dist submit jobs/dcgan.yaml")
     else:
         now = time.time()
-        table(
-            ("RUN", "STATUS", "SEEN", "STARTED", "WHERE"),
-            ((row["id"], row["status"], _seen(row), ago(row.get("started"), now), row["uri"]) for row in rows),
-        )
+        table(("RUN", "STATUS", "SEEN", "STARTED", "OWNER", "WHERE"), (_cells(row, now) for row in rows))
 
 
 def status(
@@ -297,6 +311,11 @@ def delete(
     say("deleted")
     for name in kept:
         say(f"kept, as gan-dist did not write it: {name}")
+
+
+def _cells(row: dict[str, Any], now: float) -> tuple[str, ...]:
+    where = row["uri"] if row.get("reachable", True) else f"{row['uri']} (not reachable from here)"
+    return row["id"], row["status"], _seen(row), ago(row.get("started"), now), row.get("owner") or "-", where
 
 
 def _seen(row: dict[str, Any]) -> str:

@@ -160,7 +160,8 @@ class Attempt:
         if not self.folder.folder.exists(JOB):
             self.folder.folder.write_json(JOB, json.loads(self.request.spec))
         self._begun = True
-        self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None)
+        who = {"owner": self.request.owner, "labels": self.spec.labels}
+        self.folder.update(status="running", attempt=number, started=self.began, message="", exit_code=None, **who)
 
     def _code(self) -> bytes:
         """The archive of this attempt's code: unpacked here, or sent along to where this process works.

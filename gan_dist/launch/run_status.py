@@ -5,17 +5,18 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gan_dist.errors import ClusterError, NoSuchJob, UsageError
+from gan_dist.errors import ClusterError, NoSuchJob, StorageError, UsageError
 from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import forget_run, known_runs, storage_root, stored_runs
+from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.problems import suggestion
@@ -23,6 +24,7 @@ from gan_dist.spec.sections import STOP_GRACE_S
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 OPEN = ("pending", "waiting", "running")
+OF_RAY = {"PENDING": "pending", "RUNNING": "running", "FAILED": "failed", "STOPPED": "stopped"}
 STOP_S = 120.0  # besides the run's own grace: a cluster that is busy starts jobs late, and ends them late
 
 
@@ -94,8 +96,7 @@ def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
     found.setdefault("started", record.get("created"))
     if found["status"] in OPEN and run.lease_holder() is None:
         told = _info_of(run, address)
-        known = {"PENDING": "pending", "RUNNING": "running", "FAILED": "failed", "STOPPED": "stopped"}
-        found["status"] = known.get(str(told.get("status")), "lost")
+        found["status"] = OF_RAY.get(str(told.get("status")), "lost")
         if told.get("driver_exit_code") == REFUSED and not run.folder.exists("request.json"):
             found["status"] = "refused"
     return found
@@ -123,6 +124,42 @@ def every_status(storage: str | None) -> list[dict[str, Any]]:
     return rows
 
 
+def cluster_status(address: str) -> list[dict[str, Any]]:
+    """The runs that a cluster knows, whoever started them, oldest first: what their folders say where they can be seen
+    from here, else what the cluster says.
+
+    Raises:
+        ClusterError: it does not answer.
+    """
+    cluster = resolve_address(address)
+    assert cluster is not None, "an address was given"
+    newest: dict[str, dict[str, Any]] = {}
+    for job in sorted(JobsClient(cluster).list(), key=lambda job: job.get("start_time") or 0):
+        if META_URI in (told := job.get("metadata") or {}):
+            newest[told[META_URI]] = job
+    return [_row_of_job(job, cluster.address) for job in newest.values()]
+
+
+def _row_of_job(job: Mapping[str, Any], address: str) -> dict[str, Any]:
+    told = job["metadata"]
+    run = RunFolder(Folder(told[META_URI]))
+    row = {
+        "id": told[META_RUN],
+        "uri": run.uri,
+        "address": address,
+        "submission": job.get("submission_id"),
+        "owner": told.get(META_OWNER, ""),
+        "status": OF_RAY.get(str(job.get("status")), "succeeded"),
+        "started": (job.get("start_time") or 0) / 1000,
+        "seen": None,
+    }
+    try:
+        seen_here = run.folder.exists("status.json")
+        return row | (run.status() if seen_here else {}) | {"reachable": seen_here}
+    except StorageError:
+        return row | {"reachable": False}
+
+
 def all_runs(storage: str | None) -> list[RunFolder]:
     """The runs in a storage, or without one those of the local index and of the storage in force, each once."""
     if storage is not None:
@@ -144,6 +181,8 @@ class RunFilter:
 
     Attributes:
         statuses: those that a run may have; empty for any.
+        labels: what its job's labels must be, by their keys.
+        owner: who submitted it; empty for anybody.
         name: what its id must hold, or a pattern with `*`; empty for any.
         since: when it began at the earliest, epoch seconds.
         limit: how many at most, the first of the order; None for all.
@@ -151,6 +190,8 @@ class RunFilter:
     """
 
     statuses: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
     name: str = ""
     since: float = 0.0
     limit: int | None = None
@@ -178,9 +219,23 @@ class RunFilter:
         pattern = self.name if "*" in self.name else f"*{self.name}*"
         return (
             (not self.statuses or row["status"] in self.statuses)
+            and self.labels.items() <= (row.get("labels") or {}).items()
+            and self.owner in ("", row.get("owner"))
             and fnmatch.fnmatchcase(row["id"], pattern)
             and (row.get("started") or 0.0) >= self.since
         )
+
+
+def parse_labels(written: Sequence[str]) -> dict[str, str]:
+    """`team=vision` as a mapping.
+
+    Raises:
+        UsageError: one is none.
+    """
+    found = dict(one.split("=", 1) for one in written if "=" in one)
+    if wrong := [one for one in written if "=" not in one]:
+        raise UsageError(f"--label {wrong[0]!r} is no KEY=VALUE, such as team=vision")
+    return found
 
 
 def parse_since(written: str, now: float) -> float:

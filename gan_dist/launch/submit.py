@@ -45,7 +45,7 @@ class SubmittedRequest(Protocol):
     """What is sent to a driver in its environment variable: a `RunRequest` or a `TaskRequest`."""
 
     @property
-    def run_id(self) -> str: ...
+    def metadata(self) -> dict[str, str]: ...
     @property
     def submission_id(self) -> str: ...
     def to_json(self) -> str: ...
@@ -111,7 +111,7 @@ def submit(
         "entrypoint": entrypoint(cluster, environment, module),
         "submission_id": request.submission_id,
         "runtime_env": runtime_env(request, cluster, environment, stop_grace=stop_grace),
-        "metadata": {"gan_dist_run": request.run_id},
+        "metadata": request.metadata,
     }
     jobs = JobsClient(cluster)
     jobs.version()

@@ -19,6 +19,7 @@ from gan_dist.runs.storage import home
 from gan_dist.spec.job import JobSpec
 
 VARIABLE = "GAN_DIST_REQUEST"
+META_RUN, META_URI, META_OWNER = "gan_dist_run", "gan_dist_uri", "gan_dist_owner"  # of Ray's record of a job
 
 
 PACKAGES = ("gan-dist", "ray", "torch", "pyarrow", "numpy", "safetensors", "pillow", "scikit-learn", "tokenizers")
@@ -104,6 +105,11 @@ class RunRequest:
     @property
     def submission_id(self) -> str:
         return f"{self.run_id}.{self.attempt}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What whoever lists a cluster's jobs is told of this one."""
+        return {META_RUN: self.run_id, META_URI: self.uri, META_OWNER: self.owner}
 
     def record(self) -> dict[str, Any]:
         """What the run folder's `request.json` holds."""

@@ -182,6 +182,9 @@ class JobSpec(Section):
         default=(), description="Where the run is shown besides TensorBoard, whose files every run has."
     )
     notify: NotifySpec | None = Field(default=None, description="Whom to tell what becomes of the run.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="What the run is found by, such as {team: vision}: list --label team=vision."
+    )
     every: EverySpec = Field(default=EverySpec(), description="How often something is written.")
     keep: KeepSpec = Field(default=KeepSpec(), description="Which checkpoints stay.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="What the run asks of the cluster.")

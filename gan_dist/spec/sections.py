@@ -33,6 +33,7 @@ from gan_dist.spec.fields import (
     AutoOr,
     Number,
     Section,
+    Truth,
     Whole,
     WorkerRange,
     is_own_name,
@@ -275,7 +276,7 @@ class ResourcesSpec(Section):
         default="pack",
         description="Which nodes the workers take: pack (few), spread (many), one_node, or one_per_node.",
     )
-    autoscale: bool = Field(
+    autoscale: Truth = Field(
         default=False,
         description="An autoscaler starts nodes for this run: what the cluster has not got yet is waited for.",
     )

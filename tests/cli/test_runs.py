@@ -57,7 +57,7 @@ def test_list_status_logs_delete(cli, home):
     run = stored(home, "a-1")
     code, out, _ = cli("list")
     (row,) = out.splitlines()[1:]
-    assert code == 0 and re.fullmatch(rf"a-1 +succeeded +20k / 20k +\d+ s ago +{re.escape(run.uri)}", row.strip())
+    assert code == 0 and re.fullmatch(rf"a-1 +succeeded +20k / 20k +\d+ s ago +- +{re.escape(run.uri)}", row.strip())
     assert json.loads(cli("list", "--json")[1])[0]["id"] == "a-1"
     assert "status   succeeded\nseen     20k / 20k\n" in cli("status", "a-")[1]
     assert cli("logs", "last")[1] == "2026 from Ray\nreading ...\nhi\n"
@@ -128,6 +128,45 @@ def test_a_storage_shows_what_lies_there_and_nothing_else(cli, several):
     assert ids(cli("list", "--storage", other)[1]) == ["fish-1"]
     assert "fish-1" not in cli("list")[1]
     assert cli("list", "--storage", several / "nothing")[1].startswith("no runs yet")
+
+
+def test_runs_are_found_by_label_and_owner(cli, home):
+    stored(home, "a-1", owner="ada", labels={"team": "vision", "paper": "1"})
+    stored(home, "b-1", owner="bob", labels={"team": "vision"})
+    stored(home, "c-1", owner="ada")
+    for words, found in (
+        (("--label", "team=vision"), {"a-1", "b-1"}),
+        (("--label", "team=vision", "--label", "paper=1"), {"a-1"}),
+        (("--owner", "ada"), {"a-1", "c-1"}),
+        (("--label", "team=text"), set()),
+    ):
+        code, out, _ = cli("list", *words, "--json")
+        assert code == 0 and {row["id"] for row in json.loads(out)} == found
+    code, _, err = cli("list", "--label", "vision")
+    assert code == 2 and "--label 'vision' is no KEY=VALUE, such as team=vision" in err
+
+
+def test_a_cluster_lists_the_runs_of_everybody(cli, home, monkeypatch):
+    here = stored(home, "mine-1", owner="ada", seen=5)
+
+    def told(run, uri, owner="ada"):
+        return {"gan_dist_run": run, "gan_dist_uri": uri, "gan_dist_owner": owner}
+
+    jobs = [
+        {"status": "FAILED", "start_time": 1000, "submission_id": "mine-1.1", "metadata": told("mine-1", here.uri)},
+        {"status": "RUNNING", "start_time": 3000, "submission_id": "b.1", "metadata": told("b", "/away/b", "bob")},
+        {"status": "RUNNING", "start_time": 2000, "submission_id": "mine-1.2", "metadata": told("mine-1", here.uri)},
+        {"status": "RUNNING", "start_time": 2500, "submission_id": "task", "metadata": {"gan_dist_task": "evaluate"}},
+        {"status": "RUNNING", "start_time": 2600, "submission_id": "other", "metadata": None},
+    ]
+    monkeypatch.setattr("gan_dist.launch.cluster.jobs_api.JobsClient.list", lambda self: jobs)
+    code, out, err = cli("list", "--address", "http://head:8265", "--json")
+    mine, theirs = sorted(json.loads(out), key=lambda row: row["id"], reverse=True)
+    assert code == 0 and (mine["submission"], mine["status"], mine["seen"]) == ("mine-1.2", "succeeded", 5), err
+    assert (theirs["status"], theirs["owner"], theirs["reachable"], theirs["seen"]) == ("running", "bob", False, None)
+    code, out, _ = cli("list", "--address", "http://head:8265", "--owner", "bob")
+    assert "/away/b (not reachable from here)" in out and "mine-1" not in out
+    assert cli("list", "--address", "http://head:8265", "--storage", "runs")[0] == 2
 
 
 def test_last_passes_over_rehearsals_and_says_so(cli, home):

@@ -42,8 +42,8 @@ class TaskRequest:
     arguments: Mapping[str, Any]
 
     @property
-    def run_id(self) -> str:
-        return self.name
+    def metadata(self) -> dict[str, str]:
+        return {"gan_dist_task": self.task}
 
     @property
     def submission_id(self) -> str:
