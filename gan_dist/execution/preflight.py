@@ -131,14 +131,14 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
         stages = build_stages(spec, clock, networks)
     except (ValueError, TypeError) as error:
         return [str(error)]
-    found = _stage_problems(stages, networks) + augment_problems(stages, facts) + _shape_problems(networks, facts)
+    found = _stage_problems(stages, networks) + augment_problems(stages, facts)
+    wrong, made = _shape_problems(networks, facts)
+    found += wrong
     if spec.standing is not None and not batch_norms_of(networks["generator"]):
         found.append(f"standing: generator '{spec.generator.use}' has no batch normalisation; leave `standing` out")
-    return found or list(
-        text_problems(
-            spec, facts=facts, stages=stages, networks=networks, made=_made(networks["generator"].train(), facts)
-        )
-    )
+    if found or made is None:
+        return found
+    return list(text_problems(spec, facts=facts, stages=stages, networks=networks, made=made))
 
 
 def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
@@ -253,20 +253,22 @@ def _example(kind: str, methods: Sequence[str]) -> str:
     return ""
 
 
-def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> list[str]:
+def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> tuple[list[str], Tensor | None]:
+    """What is wrong with the shapes of samples and of D's answers; and samples as they are made in training."""
     generator: Any = networks["generator"].eval()
     want = (BATCH, *facts.shape)
     try:
         made = _made(generator, facts)
     except Exception as error:
-        return [f"generator: cannot make {BATCH} samples: {told(error)}"]
+        return [f"generator: cannot make {BATCH} samples: {told(error)}"], None
     if not isinstance(made, Tensor) or tuple(made.shape) != want:
         shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-        return [f"generator: makes {shape} where the data are {want} {modality_of(facts).shape_words}"]
-    if "discriminator" not in networks:
-        return []
+        return [f"generator: makes {shape} where the data are {want} {modality_of(facts).shape_words}"], None
     # In training a generator may give relaxed samples, such as rows of the vocabulary in place of token ids.
-    return _discriminated(networks, made, facts) or _discriminated(networks, _made(generator.train(), facts), facts)
+    trained: Tensor = _made(generator.train(), facts)
+    if "discriminator" not in networks:
+        return [], trained
+    return _discriminated(networks, made, facts) or _discriminated(networks, trained, facts), trained
 
 
 def _made(generator: Any, facts: DataFacts) -> Any:

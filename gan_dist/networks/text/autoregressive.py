@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -173,7 +173,7 @@ class Autoregressive(nn.Module):
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         found = []
-        for place, column in enumerate(uniforms.unbind(1)):
+        for place, column in enumerate(_places_of(uniforms)):
             logits, state = self.step_sampling(tokens, state, place)
             if place < len(drawing.prefix):
                 tokens = torch.full_like(tokens, drawing.prefix[place])
@@ -181,7 +181,7 @@ class Autoregressive(nn.Module):
                 tokens = self.first + draw_tokens(drawing.narrowed(logits, self.first), column)
             tokens, over = self.ended(tokens, over)
             found.append(tokens)
-        return torch.stack(found, 1)
+        return _side_by_side(found, uniforms)
 
     def relaxed(self, uniforms: Tensor, cond: Tensor | None = None) -> Tensor:
         """Rows of the vocabulary [B, T, V] from numbers [B, T, written] in [0, 1); rows after the end are `<pad>`."""
@@ -189,7 +189,7 @@ class Autoregressive(nn.Module):
         tokens = torch.full((len(uniforms),), self.bos, device=uniforms.device)
         over = torch.zeros_like(tokens, dtype=torch.bool)
         wide, found = torch.promote_types(uniforms.dtype, torch.float32), []
-        for noise in gumbel_noise(uniforms.to(wide)).unbind(1):
+        for noise in _places_of(gumbel_noise(uniforms.to(wide))):
             logits, state = self.step(tokens, state)
             # Logits are log p but for a constant of each row, which softmax does not see.
             soft = torch.softmax(self.beta * (logits + noise), 1)
@@ -200,7 +200,7 @@ class Autoregressive(nn.Module):
             if self.eos is not None:
                 row = torch.where(was_over[:, None], one_hot_tokens(tokens, self.vocabulary, wide), row)
             found.append(row)
-        return torch.stack(found, 1)
+        return _side_by_side(found, uniforms)
 
     def before(self, tokens: Tensor) -> Tensor:
         """The token before each of these [B, T]."""
@@ -209,10 +209,10 @@ class Autoregressive(nn.Module):
     def logits(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         """Logits [B, T, written] of each token after those before it."""
         state, found = self.begin(len(tokens), cond), []
-        for column in self.before(tokens).unbind(1):
+        for column in _places_of(self.before(tokens)):
             made, state = self.step(column, state)
             found.append(made)
-        return torch.stack(found, 1)
+        return _side_by_side(found, tokens)
 
     def log_prob(self, tokens: Tensor, cond: Tensor | None = None) -> Tensor:
         """log p of each token after those before it, [B, T]; 0 after the end. Outside training, at the temperature that
@@ -255,6 +255,17 @@ class Autoregressive(nn.Module):
         if self.eos is None:
             return tokens, over
         return tokens.masked_fill(over, 0), over | (tokens == self.eos)
+
+
+def _places_of(rows: Tensor) -> Sequence[Tensor]:
+    """The places of sentences [B, T, ...], one after the other. On the meta device, where a step costs a hundred times
+    as much and only shapes count, two stand for all."""
+    return rows[:, :2].unbind(1) if rows.is_meta else rows.unbind(1)
+
+
+def _side_by_side(found: list[Tensor], rows: Tensor) -> Tensor:
+    """What was found at `_places_of(rows)`, [B, T, ...]."""
+    return torch.stack([*found, *found[-1:] * (rows.shape[1] - len(found))], 1)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.distributed.randomness import single_lane_rng
+from gan_dist.generation.samples import map_tensors
 from gan_dist.networks.text import charcnn, lstm, multirep, pretrained, rmc, textcnn, textlstm, transformer
 from gan_dist.networks.text.autoregressive import SamplingOptions, draw_tokens, gumbel_noise, sentence_mask
 from gan_dist.networks.text.textcnn import Highway
@@ -480,3 +481,14 @@ def test_an_appended_class_is_columns_of_the_input_s_weights() -> None:
         torch.testing.assert_close(plain.logits(tokens)[cond == cls], found[cond == cls])
     with pytest.raises(ValueError, match="class_input must be one of added, appended, not 'both'"):
         generator("rmc", classes=3, class_input="both")
+
+
+@pytest.mark.parametrize("name", sorted(GENERATORS))
+def test_shapes_on_the_meta_device_are_those_of_real_tensors(name: str) -> None:
+    """There two steps stand for all, as preflight pays for each."""
+    made = generator(name)
+    drawn, tokens = noise(made, 3), every_sentence(EOS)[:3]
+    real = made.eval()(drawn), made.log_prob(tokens)
+    shown = made.to("meta")(map_tensors(lambda one: one.to("meta"), drawn)), made.log_prob(tokens.to("meta"))
+    assert [one.shape for one in shown] == [one.shape for one in real] and all(one.is_meta for one in shown)
+    assert [one.dtype for one in shown] == [one.dtype for one in real]
