@@ -135,7 +135,8 @@ def cluster_status(address: str) -> list[dict[str, Any]]:
     assert cluster is not None, "an address was given"
     newest: dict[str, dict[str, Any]] = {}
     for job in sorted(JobsClient(cluster).list(), key=lambda job: job.get("start_time") or 0):
-        if META_URI in (told := job.get("metadata") or {}):
+        # What was refused was never made.
+        if META_URI in (told := job.get("metadata") or {}) and job.get("driver_exit_code") != REFUSED:
             newest[told[META_URI]] = job
     return [_row_of_job(job, cluster.address) for job in newest.values()]
 

@@ -248,8 +248,10 @@ def test_an_own_metric_that_fails_is_told_before_training(tmp_path: Path, monkey
         {"use": "broken_metric:Brightness"},
     ]
     spec = small(metrics=asked, environment={"code": str(tmp_path)})
+    line = (OWN + BROKEN).splitlines().index('        raise KeyError("oops")') + 1
     assert metric_problems(spec, rows_of(spec).facts) == [
-        "metrics: 'broken_metric:Raising' with features 'random' raised KeyError: 'oops'",
+        "metrics: 'broken_metric:Raising' with features 'random' raised KeyError: 'oops' "
+        f"({tmp_path / 'broken_metric.py'}:{line})",
         "metrics: 'broken_metric:Other' with features 'random' raised UsageError: metric 'broken_metric:Other' gave "
         "brighter, count, where it says one, two",
         "metrics: 'frechet' with features 'broken_metric:Flat' raised UsageError: features of 64 images are [4096], "

@@ -111,9 +111,7 @@ def test_copied_passages_are_listed_with_where_they_stand(root: Path, ask: Cli) 
     ]
     assert "copies: 2 passages of 8 tokens or more stand in long" in out and f"long.txt:4: {known[3]}" in out
     assert "copied_sentences_4" in out
-    code, out, err = ask(
-        "taken.txt", "long.txt", "--tokens", "blanks", "--metric", "copied", "--copies", "copies.jsonl"
-    )
+    code, out, err = ask("taken.txt", "long.txt", "--tokens", "blanks", "--metric", "copied", "--copies", "more.jsonl")
     assert code == 0 and "  sentence 3: " in out, err
 
 
