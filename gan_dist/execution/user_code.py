@@ -55,7 +55,7 @@ def told(error: BaseException) -> str:
 
 
 def _in_one_line(error: BaseException, place: str) -> str:
-    raised = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+    raised = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
     cause = _usual_cause(error) if place else ""
     return raised + (f" ({place})" if place else "") + (f"; usually: {cause}" if cause else "")
 
