@@ -53,6 +53,16 @@ class DataFacts:
         """What networks and extractors are told of the data, by argument."""
         return {"classes": len(self.vectors[0]) if self.vectors else len(self.classes)}
 
+    @property
+    def pass_length(self) -> int:
+        """Samples that are served until all have been, which is an epoch."""
+        return self.count
+
+    @property
+    def largest_batch(self) -> int:
+        """The most samples that can be served together."""
+        return self.count
+
     def for_metrics(self, held: Held) -> dict[str, Any]:
         """What metrics are told of the data, by argument.
 
@@ -116,6 +126,36 @@ class PairFacts(ImageFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnpairedFacts(PairFacts):
+    """Images of two domains. A sample is served as a pair is, one picture of each, though they do not belong together.
+
+    Attributes:
+        count: of both; in canonical order those of the source come first.
+        target_count: how many of them are of the target.
+    """
+
+    target_count: int
+
+    @property
+    def source_count(self) -> int:
+        """Pictures of the source."""
+        return self.count - self.target_count
+
+    @property
+    def pass_length(self) -> int:
+        return max(self.source_count, self.target_count)
+
+    @property
+    def largest_batch(self) -> int:
+        return min(self.source_count, self.target_count)
+
+    @property
+    def described(self) -> str:
+        counts = f"{self.source_count:,} of the source, {self.target_count:,} of the target"
+        return f"unpaired {ImageFacts.described.fget(self)} ({counts})"  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextFacts(DataFacts):
     """Sentences.
 
@@ -176,6 +216,8 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
         if isinstance(found, ImageFacts):
             channels = [found.channels, getattr(found, "input_channels", found.channels)]
             sound = sound and all(one in KINDS for one in channels) and parse_size(found.size) == found.size
+        if isinstance(found, UnpairedFacts):
+            sound = sound and 0 <= found.target_count <= found.count
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"the record of the data is damaged: {type(error).__name__}: {error}") from error
     if not sound:
@@ -184,7 +226,7 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
 
 
 def _from_record(record: Mapping[str, Any]) -> DataFacts:
-    kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
+    kind = _kind_of(record)
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     known |= {
         name: tuple(known[name])
@@ -198,6 +240,11 @@ def _from_record(record: Mapping[str, Any]) -> DataFacts:
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])
     return kind(**known)
+
+
+def _kind_of(record: Mapping[str, Any]) -> type[DataFacts]:
+    marks = {"codec": TextFacts, "target_count": UnpairedFacts, "input_channels": PairFacts}
+    return next((kind for mark, kind in marks.items() if mark in record), ImageFacts)
 
 
 def check_rejected(where: str, facts: DataFacts, most: float) -> None:
@@ -214,6 +261,16 @@ def check_rejected(where: str, facts: DataFacts, most: float) -> None:
         f"data.source: {len(rejected)} of {total} samples in {where!r} cannot be used, more than "
         f"data.max_rejected: {most:g} allows:{shown}"
     )
+
+
+def check_domains(facts: DataFacts) -> None:
+    """Raises DataError where one of two domains has no usable picture."""
+    if not isinstance(facts, UnpairedFacts):
+        return
+    for key, count in (("source", facts.source_count), ("target", facts.target_count)):
+        if not count:
+            shown = "".join(f"\n  {name}: {why}" for name, why in facts.rejected[:NAMED])
+            raise DataError(f"data.{key}: no picture of this domain can be used{shown}")
 
 
 def check_images(data: PictureData, facts: ImageFacts) -> None:

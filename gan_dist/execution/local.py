@@ -54,7 +54,7 @@ def train_here(
     """Read the data and train a job.
 
     Args:
-        shorten: what is trained of the job, given how many samples the data have; by default all of it.
+        shorten: what is trained of the job, given how many samples an epoch may have; by default all of it.
 
     Raises:
         PreflightError: preflight found what would fail later.
@@ -92,7 +92,7 @@ def train_here(
 
     if smoke:
         return rehearse(Rehearsal(spec, rows.facts, attempt.folder, attempt.emit), once)
-    return once(spec if shorten is None else shorten(spec, rows.facts.count))
+    return once(spec if shorten is None else shorten(spec, rows.facts.pass_length))
 
 
 def read_rows(

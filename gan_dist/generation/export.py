@@ -265,6 +265,7 @@ TEMPLATE = Path(__file__).with_name("model_card.md")
 TASKS: dict[Modality, str] = {
     "image": "unconditional-image-generation",
     "pair": "image-to-image",
+    "unpaired": "image-to-image",
     "text": "text-generation",
 }
 USES = {

@@ -33,12 +33,13 @@ from gan_dist.spec.image_size import ImageSize
 from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
 
-Modality = Literal["image", "text", "pair"]
+Modality = Literal["image", "text", "pair", "unpaired"]
 MODALITIES = get_args(Modality)
 ORACLE = "oracle"
 MANUAL, JOKES = "manual", "pyjokes"
 BUILT_IN_TEXTS = (MANUAL, JOKES)
-BUILT_IN = ("digits", ORACLE, *BUILT_IN_TEXTS)
+DRAWN = ("shapes-plain", "shapes-striped")  # pictures that are drawn, of two domains
+BUILT_IN = ("digits", *DRAWN, ORACLE, *BUILT_IN_TEXTS)
 VALIDATION_SHARE = 0.05
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 DOWNLOAD = "download:"
@@ -154,9 +155,9 @@ class ImageData(PictureData):
     )
     source: str = Field(
         min_length=1,
-        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI; `download:NAME` (`gan-dist download` lists them); or your own data set "
-        "as `package.module:Name`.",
+        description="`digits` (built in; also `shapes-plain` and `shapes-striped`), a folder, archive or table of "
+        "images, an array, or a prepared folder; a path relative to where you are, or a URI; `download:NAME` "
+        "(`gan-dist download` lists them); or your own data set as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
     labels: Literal["none", "folders", "source", "vectors"] = Field(
@@ -197,6 +198,28 @@ class PairData(PictureData):
     def with_absolute_paths(self) -> Self:
         inputs = self.inputs and absolute_source(self.inputs)
         return self.model_copy(update={"source": absolute_source(self.source), "inputs": inputs})
+
+
+class UnpairedData(PictureData):
+    """Two domains of images: those of one are to look like those of the other, and no picture has a partner."""
+
+    modality: Literal["unpaired"] = Field(
+        description="What a sample is: `unpaired`, a picture of one domain to be made into one of another."
+    )
+    source: str = Field(
+        min_length=1,
+        description="The pictures that are translated: whatever images are read from; or, without `target`, a folder "
+        "with the sub-folders `trainA` and `trainB` (and `testA`, `testB`); or a prepared folder.",
+    )
+    target: str | None = Field(
+        default=None,
+        description="The pictures that the results shall look like; null: `trainB` below `source`.",
+    )
+    labels: ClassVar[Literal["none"]] = "none"
+
+    def with_absolute_paths(self) -> Self:
+        target = self.target and absolute_source(self.target)
+        return self.model_copy(update={"source": absolute_source(self.source), "target": target})
 
 
 class TextData(DataSection):
@@ -341,19 +364,23 @@ class TextData(DataSection):
         return self
 
 
-SECTIONS: dict[str, type[ImageData] | type[PairData] | type[TextData]] = {
+SECTIONS: dict[str, type[ImageData] | type[PairData] | type[UnpairedData] | type[TextData]] = {
     "[image]": ImageData,
     "[pair]": PairData,
+    "[unpaired]": UnpairedData,
     "[text]": TextData,
 }
 
 
 def _section(written: Any) -> str:
     named = written.get("modality") if isinstance(written, Mapping) else getattr(written, "modality", None)
-    return f"[{named}]" if named in ("text", "pair") else "[image]"
+    return f"[{named}]" if f"[{named}]" in SECTIONS else "[image]"
 
 
 DataSpec = Annotated[
-    Annotated[ImageData, Tag("[image]")] | Annotated[PairData, Tag("[pair]")] | Annotated[TextData, Tag("[text]")],
+    Annotated[ImageData, Tag("[image]")]
+    | Annotated[PairData, Tag("[pair]")]
+    | Annotated[UnpairedData, Tag("[unpaired]")]
+    | Annotated[TextData, Tag("[text]")],
     Discriminator(_section),
 ]

@@ -25,7 +25,12 @@ CPU = torch.device("cpu")
 N, CLASSES = 4, 3
 SIZE, WIDE, CHANNELS = 32, (32, 48), 3
 LENGTH, VOCABULARY, BOS, EOS = 6, 12, 1, 2
-FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
+FORMS: dict[Modality, str] = {
+    "image": "[B, C, H, W]",
+    "pair": "[B, C, H, W]",
+    "unpaired": "[B, C, H, W]",
+    "text": "[B, T] or [B, T, V]",
+}
 
 
 def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
@@ -35,7 +40,7 @@ def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path])
     takes = lookup.signature(target, tuple(roots))
     if read_constant(target, "modality", tuple(roots)) == "text":
         return "text"
-    fit = modalities_of(takes)
+    fit = modalities_of(takes, kind)
     return "image" if "image" in fit else fit[0]
 
 

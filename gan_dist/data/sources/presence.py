@@ -7,7 +7,16 @@ from gan_dist.data.source import explain_unreachable
 from gan_dist.data.text.builtin import built_in_text
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import is_uri, locate
-from gan_dist.spec.data import BUILT_IN, BUILT_IN_TEXTS, ORACLE, DataSpec, PairData, TextData, is_own_data
+from gan_dist.spec.data import (
+    BUILT_IN,
+    BUILT_IN_TEXTS,
+    ORACLE,
+    DataSpec,
+    PairData,
+    TextData,
+    UnpairedData,
+    is_own_data,
+)
 from gan_dist.spec.fields import HELD
 
 
@@ -19,6 +28,8 @@ def missing_data(data: DataSpec) -> list[str]:
     named = {"source": data.source}
     if isinstance(data, PairData) and data.inputs is not None:
         named["inputs"] = data.inputs
+    if isinstance(data, UnpairedData) and data.target is not None:
+        named["target"] = data.target
     if isinstance(data, TextData):
         named |= {held: file for held in HELD if isinstance(file := getattr(data, held), str)}
     return [text for key, where in named.items() if (text := _missing(f"data.{key}", where))]
