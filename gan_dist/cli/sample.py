@@ -102,8 +102,9 @@ Grid = Annotated[
 Fps = Annotated[float, typer.Option(min=1, max=120, help="Films only: pictures a second.")]
 Inputs = Annotated[
     str | None,
-    typer.Option(help="Pairs only: a folder of pictures to translate.", metavar="FOLDER", show_default=False),
+    typer.Option(help="Pairs and domains only: pictures to translate.", metavar="FOLDER", show_default=False),
 ]
+Backward = Annotated[bool, typer.Option("--backward", help="With --inputs: from the target to the source (cyclegan).")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Force = Annotated[bool, typer.Option("--force", help="Write into or over what is there.")]
 Workers = Annotated[
@@ -140,6 +141,7 @@ def sample(
     grid: Grid = None,
     fps: Fps = 30.0,
     inputs: Inputs = None,
+    backward: Backward = False,
     workers: Workers = None,
     address: options.Address = None,
     device: Device = "auto",
@@ -157,7 +159,7 @@ def sample(
     decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     drawn = (weights, truncation, None if asked.alone else cls, *decoding)
     # A cluster's workers have devices of their own.
-    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
+    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code, backward)
     model = here.model()
     where: dict[str, Any] = {"out": out, "force": force, "as_json": as_json}
     whose: dict[str, Any] = {"device": device, "workers": workers, "address": address}
@@ -190,7 +192,7 @@ def _made(
     out = where["out"]
     if inputs is not None:
         with plan.drawing_of(model):
-            return _remade(model, inputs, list(plan.seeds), out, where["force"])
+            return _remade(model, inputs, list(plan.seeds), out, where["force"], backward=plan.backward)
     if asked.alone or out is None or out.suffix.lower() == ".png":
         return _one_picture(model, plan, asked, seed=seed, cls=cls, workers=whose["workers"], **where)
     return _into_files(model, plan, **whose, **where)
@@ -273,7 +275,9 @@ def _write(path: Path, content: bytes, force: bool, aside: bool = False) -> None
         say(f"... and {len(lines) - LINES} more", aside=aside)
 
 
-def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force: bool) -> tuple[str, Path]:
+def _remade(
+    model: Model, inputs: str, seeds: list[int], out: Path | None, force: bool, *, backward: bool
+) -> tuple[str, Path]:
     """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
     from gan_dist.data.encoding import image
     from gan_dist.generation.translation import translation_sheet, write_images
@@ -281,7 +285,7 @@ def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force
     if len(seeds) > 1:
         raise UsageError("--inputs takes one --seed, not several")
     if out is None:
-        path = Path(f"{model.name}-seed{seeds[0]}-made.png")
+        path = Path(f"{model.name}-seed{seeds[0]}-made{'-back' if backward else ''}.png")
         _write(path, image.encode_png(translation_sheet(model, inputs, seeds[0])), force)
         return "pictures beside their inputs", path
     if out.suffix:

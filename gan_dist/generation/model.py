@@ -27,7 +27,7 @@ from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks, known_conditions
 from gan_dist.networks.text.autoregressive import SamplingOptions
-from gan_dist.registry.build import build_networks
+from gan_dist.registry.build import KINDS, build_networks
 from gan_dist.registry.lookup import add_import_roots, check_arguments
 from gan_dist.registry.trust import check_trust, foreign_code
 from gan_dist.runs.checkpoint import Checkpoint, check_weights, load_weights, newest
@@ -40,6 +40,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import nearest_name
 
 SHOWN = 8
+INVERSE = "inverse"  # the network of `cyclegan` that makes the target's pictures into the source's
 ClassLabel = int | str | Sequence[float] | None
 Prompts = str | Sequence[str] | None
 
@@ -334,6 +335,7 @@ def load(
     *,
     device: str | torch.device = "cpu",
     weights: str = "ema",
+    backward: bool = False,
     trust_code: bool = False,
 ) -> Model:
     """Load the generator of a run, of a checkpoint's folder, or of an exported one.
@@ -343,6 +345,8 @@ def load(
         device: where the generator is to compute.
         weights: "ema" for the moving average where there is one, the first of several; "raw" for the trained weights;
             "ema:0.10" for the average of that width, made of the run's snapshots where it is none of its averages.
+        backward: of two domains that were learnt both ways, the network that makes the target's pictures into the
+            source's.
         trust_code: whether a generator class of somebody else's (`module:Name` in the job) may be imported and run.
             Runs in the local index are the person's own, and need no word.
 
@@ -356,6 +360,8 @@ def load(
     if isinstance(run, str) and exported_model.is_exported(run):
         if sigma is not None:
             raise UsageError(f"weights: {weights!r}: {run!r} is exported, with one set of weights; name the run")
+        if backward:
+            raise UsageError(f"backward: {run!r} is exported, with the one network that was asked for; name the run")
         known = exported_model.read_exported(run)
         check_trust(foreign_code(known.spec, ["generator"]), str(run), "", trust_code)
         generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
@@ -372,11 +378,22 @@ def load(
     uri = stored.folder.uri
     run_uri = uri.rsplit("/", 2)[0]
     check_trust(foreign_code(spec, ["generator"]), uri, run_uri, trust_code)
-    name, tensors, seen = read_weights(stored, spec, weights)
+    if backward:
+        _check_backward(spec, uri)
+        name, tensors, seen = INVERSE, stored.tensors(INVERSE), stored.seen
+    else:
+        name, tensors, seen = read_weights(stored, spec, weights)
     generator, spec = _built(spec, facts, tensors, name=name, run_uri=run_uri)
     found = Model(generator=generator, spec=spec, facts=facts, seen=seen, uri=uri, name=uri.split("/")[-3])
     found.trusted = trust_code
     return found.to(device)
+
+
+def _check_backward(spec: JobSpec, uri: str) -> None:
+    if INVERSE not in spec.networks:
+        raise UsageError(
+            f"backward: {uri.split('/')[-3]} learnt one way: its job has no network `{INVERSE}`; cyclegan learns both"
+        )
 
 
 def _built(
@@ -388,25 +405,27 @@ def _built(
         code = str(unpack_code(kept))
         spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": code})})
     add_import_roots([spec.environment.code or "."])
-    _check_stored(spec, facts, tensors, name)
-    generator = build_networks(spec, facts, ["generator"])["generator"]
+    network = INVERSE if name == INVERSE else "generator"
+    _check_stored(spec, facts, tensors, name, network)
+    generator = build_networks(spec, facts, [network])[network]
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
     return generator.eval().requires_grad_(False), spec
 
 
-def _check_stored(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str) -> None:
+def _check_stored(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str, network: str) -> None:
     """Whether a stored generator is what its job says, before any memory is taken for it.
 
     Raises:
         UsageError: its arguments are none of its class, or its weights are of another network.
     """
-    wrong = check_arguments("generator", spec.generator.use, spec.generator.args, [spec.environment.code or "."])
+    written, kind = spec.network_specs[network], KINDS.get(network, "network")
+    wrong = check_arguments(kind, written.use, written.args, [spec.environment.code or "."])
     if wrong:
-        raise UsageError("; ".join(f"generator.{key}: {text}" for key, text in wrong))
+        raise UsageError("; ".join(f"{network}.{key}: {text}" for key, text in wrong))
     with torch.device("meta"):
-        check_weights(build_networks(spec, facts, ["generator"])["generator"], tensors, name)
+        check_weights(build_networks(spec, facts, [network])[network], tensors, name)
 
 
 def _checkpoint(run: str | RunFolder) -> Checkpoint:

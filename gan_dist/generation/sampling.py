@@ -56,6 +56,7 @@ class SamplingPlan:
         weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
         temperature, top_k, top_p, min_p, prefix, allow_unk: of text, as in `Model.sample`.
         prompts: what sentences follow, as in `Model.sample`; none for some of the data's.
+        backward: as in `gan_dist.load`.
         device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
@@ -75,10 +76,17 @@ class SamplingPlan:
     prompts: Sequence[str] = field(default_factory=list)
     device: str = "cpu"
     trust_code: bool = False
+    backward: bool = False
 
     def model(self) -> Model:
         """The model that draws them. Raises what `load` and `Model.drawing` raise."""
-        found = load(self.checkpoint, device=pick_device(self.device), weights=self.weights, trust_code=self.trust_code)
+        found = load(
+            self.checkpoint,
+            device=pick_device(self.device),
+            weights=self.weights,
+            backward=self.backward,
+            trust_code=self.trust_code,
+        )
         with self.drawing_of(found):
             return found
 

@@ -46,6 +46,9 @@ SENTENCES = {
 NARROW: dict[str, dict[str, int]] = {
     "biggan": {"width": 2, "z": 20, "shared": 4},
     "charcnn": {"width": 8},
+    "cyclegan": {"width": 4, "blocks": 1},
+    "cyclegan_discriminator": {"width": 4},
+    "cyclegan_generator": {"width": 4, "blocks": 1},
     "dcgan": {"width": 4, "z": 8},
     "fastgan": {"width": 4, "z": 8},
     "flow": {"width": 8, "steps": 2},
@@ -53,6 +56,7 @@ NARROW: dict[str, dict[str, int]] = {
     "lstm": {"embedding": 8, "hidden": 8},
     "mlp": {"hidden": 16},
     "multirep": {"representations": 4, "filters": 8, "features": 8},
+    "patch_projection": {"width": 4, "features": 8},
     "pix2pix": {"width": 4},
     "projected": {"width": 4},
     "r3gan": {"width": 8, "wide": 16, "group": 4, "z": 8},

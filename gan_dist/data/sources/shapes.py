@@ -14,7 +14,7 @@ from gan_dist.errors import DataError
 from gan_dist.spec.data import DRAWN, ImageData
 
 KIND, COUNT, SIDE, MOST = "shapes", 1000, 64, 3
-STRIPE = 5.0  # pixels from one stripe to the next
+STRIPE = 9.0  # pixels from one stripe to the next
 
 
 def list_shapes(data: ImageData) -> Listing:
