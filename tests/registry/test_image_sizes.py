@@ -64,10 +64,10 @@ def test_what_can_be_made_is_let_through(size: Any) -> None:
         pictures = [
             name for name in names if "size" in {one.name for one in read_signature(ALIASES["generator"][name]).params}
         ]
-        assert len(pictures) == 11
+        assert len(pictures) == 12
+        modalities = {"pix2pix": "pair", "cyclegan": "unpaired"}
         for name in pictures:
-            modality = {"modality": "pair"} if name == "pix2pix" else {}
-            assert told(size, name, name, data=modality) == []
+            assert told(size, name, name, data={"modality": modalities.get(name, "image")}) == []
 
 
 def test_what_cannot_be_made_is_named_with_the_nearest_size_and_who_makes_it() -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_made_is_named_with_the_nearest_size_and_who_makes_it() -
     ]
     (found,) = told(600, discriminator="r3gan")
     assert found.startswith("data.size: 600, but discriminator 'r3gan' takes 8 to 256 pixels, ")
-    assert found.endswith("; 256 is nearest; or use mlp, projected")
+    assert found.endswith("; 256 is nearest; or use mlp, projected, cyclegan")
     (found,) = told([40, 64], "pix2pix", "pix2pix", data={"modality": "pair"})
     assert found.endswith(" takes 16 to 1024 pixels, both sides multiples of 16; [32, 64] is nearest")
     metrics = [{"use": "kid", "features": {"use": "lpips"}}]
