@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -196,7 +195,7 @@ class _Tabs:
                     )
                 ),
                 asked,
-                lambda model: self.gr.Textbox(label=model.name, lines=COLUMNS, interactive=False),
+                lambda model: self.gr.Textbox(label=model.name, show_label=False, lines=COLUMNS, interactive=False),
             )
 
     def _show(
@@ -207,11 +206,12 @@ class _Tabs:
         shown: Callable[[Model], Any] | None = None,
     ) -> None:
         """What each model answers, beside each other, anew whenever a control is changed."""
-        picture = partial(
-            self.gr.Image, format="png", type="pil", interactive=False, buttons=["download", "fullscreen"]
-        )
+        outputs = []
         with self.gr.Row():
-            outputs = [picture(label=model.name) if shown is None else shown(model) for model in models]
+            for model in models:
+                with self.gr.Column():
+                    self.gr.Markdown(f"**{model.name}**")
+                    outputs.append((shown or self._picture)(model))
 
         def answers(*values: Any) -> Any:
             try:
@@ -223,6 +223,16 @@ class _Tabs:
         call = {"fn": answers, "inputs": list(asked), "outputs": outputs, "show_progress": "minimal"}
         self.gr.on([one.change for one in asked], **call, trigger_mode="always_last", api_visibility="private")
         self.made.append(call)
+
+    def _picture(self, model: Model) -> Any:
+        return self.gr.Image(
+            label=model.name,
+            show_label=False,
+            format="png",
+            type="pil",
+            interactive=False,
+            buttons=["download", "fullscreen"],
+        )
 
     def _seed(self, label: str, value: int = 0) -> Any:
         return self.gr.Number(value, label=label, precision=0, minimum=0, step=1)
