@@ -200,8 +200,8 @@ class Objective(Protocol):
     that, where `add` sums a tensor over workers, for a state of which each worker knows its own samples' part;
     `needs_methods`, for networks by name the methods beyond these contracts that they must have, and `tried_on`, such
     networks as a job writes them, for `gan-dist check`; `problems(networks)`, in words what keeps it from training
-    these, asked before anything starts; `modality = "text"` where it is for text only, "unpaired" for images of two
-    domains; `needs_partners = True` where it compares each sample with its own real one; `threshold`, the logit between
+    these, asked before anything starts; `modality = "text"` where it is for text only, "pair" or "unpaired" for such
+    images; `needs_partners = True` where it compares each sample with its own real one; `threshold`, the logit between
     real and fake if that is not 0, None where only differences between logits mean something, as of a critic;
     `ranks(phase)`, whether its samples are to be ranked over the whole global batch before any term, and then
     `scores(nets, batch)`, by what [B]; `batch.place` says the result.

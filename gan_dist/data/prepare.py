@@ -290,7 +290,7 @@ def _given(data: DataSpec) -> Prepared | None:
         check_text(data, facts)
     else:
         raise DataError(f"data.modality: {data.modality}, but {data.source!r} was prepared with {facts.described}")
-    if isinstance(data, PairData) and data.inputs is not None:
+    if isinstance(data, PairData) and data.inputs is not None and not data.of_itself:
         raise DataError(f"data.inputs: {data.source!r} is prepared and holds both sides of its pairs; remove this key")
     if isinstance(data, UnpairedData) and data.target is not None:
         raise DataError(f"data.target: {data.source!r} is prepared and holds both domains; remove this key")

@@ -29,6 +29,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "gat": "gan_dist.networks.image.gat:Generator",
         "flow": "gan_dist.networks.image.flow:Generator",
         "cyclegan": "gan_dist.networks.image.cyclegan:Generator",
+        "autoencoder": "gan_dist.networks.image.autoencoder:Autoencoder",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.image.mlp:Discriminator",
@@ -74,6 +75,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "flow_matching": "gan_dist.objectives.flow_matching:FlowMatching",
         "cyclegan": "gan_dist.objectives.unpaired:CycleGan",
         "cut": "gan_dist.objectives.unpaired:Cut",
+        "autoencoder": "gan_dist.objectives.autoencoder:Autoencoding",
         "perceptual": "gan_dist.objectives.reconstruction:Perceptual",
         "reconstruction": "gan_dist.objectives.reconstruction:Reconstruction",
         "auxiliary_classifier": "gan_dist.objectives.auxiliary:AuxiliaryClassifier",

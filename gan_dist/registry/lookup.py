@@ -181,7 +181,8 @@ def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterat
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
     if written.get("prompt") is not None and not takes.open and "prompt_length" not in names:
         yield "use", f"'{use}' takes no 'prompt_length', so it knows no prompts; remove data.prompt"
-    modality, fit = written.get("modality", "image"), modalities_of(takes, slot.kind)
+    says = attribute_of(slot, "modalities", roots)
+    modality, fit = written.get("modality", "image"), says or modalities_of(takes, slot.kind)
     if modality in tuple(PLURAL) and modality not in fit:
         yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
 

@@ -49,12 +49,13 @@ def check_networks(tree: Mapping[str, Any], roots: Roots) -> Told:
 
 def _check_objective(slot: ComponentSlot, modality: object, roots: Roots) -> Told:
     use = slot.written["use"]
-    if attribute_of(slot, "modality", roots) == "text" and modality in ("image", "pair", "unpaired"):
+    says = attribute_of(slot, "modality", roots)
+    if says == "text" and modality in ("image", "pair", "unpaired"):
         yield (*slot.keys, "use"), f"'{use}' is for text, but the data are images"
     if attribute_of(slot, "needs_partners", roots) and modality == "unpaired":
         yield (*slot.keys, "use"), f"'{use}' compares each sample with its own real one, which unpaired images lack"
-    if attribute_of(slot, "modality", roots) == "unpaired" and modality in ("image", "pair", "text"):
-        yield (*slot.keys, "use"), f"'{use}' is for data.modality: unpaired, not {modality}"
+    if says in ("pair", "unpaired") and modality != says:
+        yield (*slot.keys, "use"), f"'{use}' is for data.modality: {says}, not {modality}"
 
 
 def _check_standing(generator: ComponentSlot, roots: Roots) -> Told:

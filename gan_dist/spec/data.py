@@ -38,6 +38,7 @@ MODALITIES = get_args(Modality)
 ORACLE = "oracle"
 MANUAL, JOKES = "manual", "pyjokes"
 BUILT_IN_TEXTS = (MANUAL, JOKES)
+SAME = "same"  # of data.inputs
 DRAWN = ("shapes-plain", "shapes-striped")  # pictures that are drawn, of two domains
 BUILT_IN = ("digits", *DRAWN, ORACLE, *BUILT_IN_TEXTS)
 VALIDATION_SHARE = 0.05
@@ -187,7 +188,8 @@ class PairData(PictureData):
     )
     inputs: str | None = Field(
         default=None,
-        description="A folder with the pictures they are made of, under the same names; null: both are in one file.",
+        description="A folder with the pictures they are made of, under the same names; `same`: each picture is made "
+        "of itself, whatever images are read from; null: both are in one file.",
     )
     side: Literal["left", "right"] | None = Field(
         default=None,
@@ -195,8 +197,13 @@ class PairData(PictureData):
     )
     labels: ClassVar[Literal["none"]] = "none"
 
+    @property
+    def of_itself(self) -> bool:
+        """Whether each picture is made of itself."""
+        return self.inputs == SAME
+
     def with_absolute_paths(self) -> Self:
-        inputs = self.inputs and absolute_source(self.inputs)
+        inputs = self.inputs if self.of_itself else self.inputs and absolute_source(self.inputs)
         return self.model_copy(update={"source": absolute_source(self.source), "inputs": inputs})
 
 

@@ -38,8 +38,9 @@ def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path])
     channels of an input, else images."""
     target = lookup.resolve_target(kind, use)
     takes = lookup.signature(target, tuple(roots))
-    if read_constant(target, "modality", tuple(roots)) == "text":
-        return "text"
+    says: Modality | None = read_constant(target, "modality", tuple(roots))
+    if says in ("text", "pair"):
+        return says
     fit = modalities_of(takes, kind)
     return "image" if "image" in fit else fit[0]
 

@@ -44,6 +44,7 @@ SENTENCES = {
 }
 # Arguments of the networks that cost time, where a job's are larger: fewer channels, the same mathematics.
 NARROW: dict[str, dict[str, int]] = {
+    "autoencoder": {"width": 8},
     "biggan": {"width": 2, "z": 20, "shared": 4},
     "charcnn": {"width": 8},
     "cyclegan": {"width": 4, "blocks": 1},
@@ -125,7 +126,7 @@ def cut(job: Path, full_width: bool = False) -> JobSpec:
 def losses(spec: JobSpec, root: Path) -> dict[str, list[float]]:
     """Each phase's loss in each of its iterations."""
     # Of pairs nothing is built in; random ones stand in.
-    stands_in = isinstance(spec.data, PairData)
+    stands_in = isinstance(spec.data, PairData) and not spec.data.of_itself
     rows = read_rows(spec, Folder.at(root / "prepared"), smoke=stands_in, emit=lambda event: None)
     train(spec, root, rows=rows)
     lines = [json.loads(line) for line in (root / "scalars.jsonl").read_text().splitlines()]

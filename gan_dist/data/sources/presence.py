@@ -26,7 +26,7 @@ def missing_data(data: DataSpec) -> list[str]:
     Remote storage is not asked, nor are data sets of torchvision and a person's own.
     """
     named = {"source": data.source}
-    if isinstance(data, PairData) and data.inputs is not None:
+    if isinstance(data, PairData) and data.inputs is not None and not data.of_itself:
         named["inputs"] = data.inputs
     if isinstance(data, UnpairedData) and data.target is not None:
         named["target"] = data.target

@@ -69,6 +69,7 @@ from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.data import (
     BUILT_IN_TEXTS,
     DRAWN,
+    SAME,
     DataSpec,
     ImageData,
     PairData,
@@ -176,6 +177,8 @@ def _check_spread(seen: list[Glimpse], form: ImageForm, told: str) -> None:
 def _pair(data: PictureData) -> str:
     if not isinstance(data, PairData):
         return ""
+    if data.of_itself:
+        return SAME
     return (data.side or "auto") if data.inputs is None else "apart"
 
 
@@ -243,8 +246,11 @@ def list_source(data: ImageData | PairData) -> Listing:
             f"data.source: {data.source!r} is text; set data.modality: text, or name a folder ./{data.source}"
         )
     data = with_local_source(data)
-    if isinstance(data, PairData):
+    if isinstance(data, PairData) and not data.of_itself:
         return list_pairs(data)
+    if isinstance(data, PairData):
+        shared = {key: getattr(data, key) for key in ImageData.model_fields if key in PairData.model_fields}
+        data = ImageData(**shared | {"modality": "image"})
     assert isinstance(data, ImageData)
     if data.source == "digits":
         return list_digits(data)
@@ -319,6 +325,8 @@ def _images(content: Content, look: ImageForm) -> list[Image.Image]:
         check_alike(made, given)
         return [made, given]
     image = _opened(content, look.ranges)
+    if look.pair == SAME:
+        return [image, image]
     return halves(image, None if look.pair == "auto" else look.pair) if look.pair else [image]
 
 

@@ -109,6 +109,8 @@ class Discriminator(nn.Module):
     """
 
     sizes: ClassVar[dict[str, int]] = {"least": 8}
+    # Also of pairs it judges what is made alone, as an autoencoder wants.
+    modalities: ClassVar = ("image", "unpaired", "pair")
 
     def __init__(self, *, size: Size, channels: int, width: int = 64, layers: int = 3, antialias: bool = False) -> None:
         super().__init__()
