@@ -47,6 +47,13 @@ def prepare(
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
+    encode: Annotated[
+        str | None,
+        typer.Option(
+            help="Store latents by this autoencoder: a run of jobs/autoencoder.yaml, or a folder of diffusers.",
+            metavar="CODEC",
+        ),
+    ] = None,
     code: Annotated[Path, typer.Option(help="Folder with the module of your own data set.", metavar="DIR")] = Path("."),
     workers: Workers = None,
     address: Address = None,
@@ -71,8 +78,10 @@ def prepare(
         options |= {"fit": fit, "background": background}
     options |= overrides_document(sets or []).value
     check_address(address, workers)
+    if encode is not None and workers is not None:
+        raise UsageError("--encode runs in this process; leave out --workers")
     if workers is None:
-        made = _make(source, target, options, code)
+        made = _make(source, target, options, code, encode)
     else:
         cluster: dict[str, Any] = {"workers": workers, "address": address, "as_json": as_json}
         made = _make_on_cluster(source, target, options=options, code=code, **cluster)
@@ -84,7 +93,7 @@ def prepare(
     say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
 
 
-def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prepared:
+def _make(source: str, target: str, options: dict[str, Any], code: Path, encode: str | None) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.data.executors import write_shards_on_processes
@@ -97,9 +106,15 @@ def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prep
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("shards", total=None)
-        return prepare_into(
-            data, target, write_shards_on_processes, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if encode is not None:
+            from gan_dist.generation.codec_source import encode_into
+
+            return encode_into(data, target, encode, progress)
+        return prepare_into(data, target, write_shards_on_processes, progress)
 
 
 def _make_on_cluster(
@@ -184,13 +199,13 @@ def _lengths(found: Prepared) -> list[str]:
 
 def _key(facts: DataFacts) -> str:
     """What a job says of prepared data beside their place."""
-    from gan_dist.data.facts import ImageFacts, TextFacts
+    from gan_dist.data.facts import ImageFacts, LatentFacts, TextFacts
     from gan_dist.spec.image_size import show_size
 
     if isinstance(facts, TextFacts):
         return f"modality: text, length: {facts.codec.length}"
     assert isinstance(facts, ImageFacts)
-    return f"size: {show_size(facts.size)}"
+    return f"size: {show_size(facts.picture_size if isinstance(facts, LatentFacts) else facts.size)}"
 
 
 def _size(text: str) -> Size:

@@ -156,6 +156,27 @@ class UnpairedFacts(PairFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatentFacts(ImageFacts):
+    """Latent maps of images, stored as means and deviations, [2 * channels, h, w]. `size` and `channels` are the maps'.
+
+    Attributes:
+        codec_record: what made them: `where` its files are, their `checksum`, and the `mean` and `deviation` of each
+            channel of the maps.
+        picture_size, picture_channels: of the images.
+    """
+
+    codec_record: Mapping[str, Any]
+    picture_size: Size
+    picture_channels: int
+
+    @property
+    def described(self) -> str:
+        height, width = sides(self.picture_size)
+        maps = "x".join(map(str, (self.channels, *sides(self.size))))
+        return f"images of {height}x{width} {KINDS[self.picture_channels]} as latents of {maps}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextFacts(DataFacts):
     """Sentences.
 
@@ -213,7 +234,10 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
         found = _from_record(record)
         sound = found.count >= 0 and found.window >= 0 and all(isinstance(name, str) for name in found.classes)
         sound = sound and all(count >= 0 for count in found.class_counts) and isinstance(found.checksum, str)
-        if isinstance(found, ImageFacts):
+        if isinstance(found, LatentFacts):
+            sound = sound and found.channels > 0 and parse_size(found.picture_size) == found.picture_size
+            sound = sound and found.picture_channels in KINDS and isinstance(found.codec_record, Mapping)
+        elif isinstance(found, ImageFacts):
             channels = [found.channels, getattr(found, "input_channels", found.channels)]
             sound = sound and all(one in KINDS for one in channels) and parse_size(found.size) == found.size
         if isinstance(found, UnpairedFacts):
@@ -233,8 +257,9 @@ def _from_record(record: Mapping[str, Any]) -> DataFacts:
         for name in ("classes", "class_counts", "class_weights", "remarks", "prompts")
         if name in known
     }
-    if "size" in known:
-        known["size"] = size_from_json(known["size"])
+    for name in ("size", "picture_size"):
+        if name in known:
+            known[name] = size_from_json(known[name])
     known["vectors"] = tuple(map(tuple, known.get("vectors", ())))
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
@@ -243,7 +268,12 @@ def _from_record(record: Mapping[str, Any]) -> DataFacts:
 
 
 def _kind_of(record: Mapping[str, Any]) -> type[DataFacts]:
-    marks = {"codec": TextFacts, "target_count": UnpairedFacts, "input_channels": PairFacts}
+    marks = {
+        "codec": TextFacts,
+        "codec_record": LatentFacts,
+        "target_count": UnpairedFacts,
+        "input_channels": PairFacts,
+    }
     return next((kind for mark, kind in marks.items() if mark in record), ImageFacts)
 
 
@@ -275,13 +305,18 @@ def check_domains(facts: DataFacts) -> None:
 
 def check_images(data: PictureData, facts: ImageFacts) -> None:
     """Raises DataError where size or channels are not those of the job."""
-    if facts.size != data.size:
+    size, channels = facts.size, facts.channels
+    if isinstance(facts, LatentFacts) and data.xflip:
+        raise DataError(f"data.xflip: {data.source!r} holds latents, which cannot be mirrored; leave it out")
+    if isinstance(facts, LatentFacts):  # a job speaks of the images
+        size, channels = facts.picture_size, facts.picture_channels
+    if size != data.size:
         raise DataError(
-            f"data.size: {show_size(data.size)}, but {data.source!r} was prepared at {show_size(facts.size)}; set "
-            f"data.size: {show_size(facts.size)}, or prepare it anew"
+            f"data.size: {show_size(data.size)}, but {data.source!r} was prepared at {show_size(size)}; set "
+            f"data.size: {show_size(size)}, or prepare it anew"
         )
-    if data.channels not in ("auto", facts.channels):
-        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
+    if data.channels not in ("auto", channels):
+        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {channels}")
 
 
 def check_text(data: TextData, facts: TextFacts) -> None:

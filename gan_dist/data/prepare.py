@@ -27,6 +27,7 @@ from gan_dist.data.codec import Codec
 from gan_dist.data.facts import (
     DataFacts,
     ImageFacts,
+    LatentFacts,
     PairFacts,
     TextFacts,
     UnpairedFacts,
@@ -53,6 +54,7 @@ MANIFEST, ORIGIN, VECTORS = "manifest.json", "source.json", "vectors.npy"
 SHOWN_VECTORS = 8
 SECTION_OF: dict[type[DataFacts], type[PictureData]] = {
     ImageFacts: ImageData,
+    LatentFacts: ImageData,
     PairFacts: PairData,
     UnpairedFacts: UnpairedData,
 }
@@ -351,6 +353,12 @@ def _digest(*arrays: NDArray[Any]) -> str:
     for array in arrays:
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def checksum_of(folder: Folder, shards: list[Record]) -> str:
+    """Over all samples of some shards, as a preparation's facts have it."""
+    (digests,) = _columns(folder, [shard["file"] for shard in shards if shard["rows"]], "digest")
+    return _digest(digests)
 
 
 def _columns(folder: Folder, files: list[str], *names: str) -> tuple[NDArray[np.int64], ...]:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.encoding import image, text
-from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, UnpairedFacts
+from gan_dist.data.facts import DataFacts, ImageFacts, LatentFacts, PairFacts, TextFacts, UnpairedFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.order import shuffle
 from gan_dist.distributed.randomness import Rng
+from gan_dist.generation.latent_codec import DecodedGenerator, DecodedRows, LatentCodec
 from gan_dist.generation.samples import (
     Sheet,
     fixed_samples,
@@ -130,6 +131,10 @@ class Modality(Generic[F]):
         """Real samples of what a generator makes."""
         return rows
 
+    def seen(self, generator: nn.Module, device: torch.device) -> nn.Module:
+        """A generator whose samples are those that people see."""
+        return generator
+
 
 class ImageModality(Modality[ImageFacts]):
     """Images, uint8 [B, C, H, W] in storage and in [-1, 1] for networks."""
@@ -141,6 +146,55 @@ class ImageModality(Modality[ImageFacts]):
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
         return lambda rows, rng: (encoded(rows, rng), None)
+
+
+class LatentModality(ImageModality):
+    """Latent maps of images. Networks see maps; people and metrics see what they are decoded to."""
+
+    facts: LatentFacts
+
+    def __init__(self, facts: LatentFacts) -> None:
+        super().__init__(facts)
+        self._codecs: dict[torch.device, LatentCodec] = {}
+
+    @property
+    def measured_by_data(self) -> bool:
+        return True
+
+    @property
+    def real_facts(self) -> ImageFacts:
+        facts = self.facts
+        own = {name: getattr(facts, name) for name in ImageFacts.__dataclass_fields__}
+        return ImageFacts(**own | {"size": facts.picture_size, "channels": facts.picture_channels})
+
+    def codec(self, device: torch.device) -> LatentCodec:
+        """What decodes, on a device; read once. Raises DataError where it is gone."""
+        if device not in self._codecs:
+            self._codecs[device] = LatentCodec.of(self.facts, device)
+        return self._codecs[device]
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        codec = self.codec(device)
+        return lambda rows, rng: (codec.draw(rows.to(device, dtype, non_blocking=True), rng("latents")), None)
+
+    def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
+        return super().sheet(self.seen(generator, device), rows, seed, device)
+
+    def real_sheet(self, rows: Ingest, seed: int) -> Sheet | None:
+        return super().real_sheet(self.real_rows(rows), seed)
+
+    def real_samples(self, rows: Ingest, seed: int) -> Tensor:
+        return super().real_samples(self.real_rows(rows), seed)
+
+    def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
+        return super().metric_draw(self.seen(generator, device), rows, seed, device)
+
+    def real_rows(self, rows: Ingest) -> Ingest:
+        return DecodedRows(rows, self.codec(torch.device("cpu")), self.real_facts)
+
+    def seen(self, generator: nn.Module, device: torch.device) -> nn.Module:
+        """A generator whose samples are pictures."""
+        return generator if isinstance(generator, DecodedGenerator) else DecodedGenerator(generator, self.codec(device))
 
 
 class PairModality(Modality[PairFacts]):
@@ -325,7 +379,7 @@ def modality_of(facts: DataFacts) -> Modality[Any]:
     if isinstance(facts, PairFacts):
         return PairModality(facts)
     assert isinstance(facts, ImageFacts)
-    return ImageModality(facts)
+    return LatentModality(facts) if isinstance(facts, LatentFacts) else ImageModality(facts)
 
 
 class SampleGrids:

@@ -49,7 +49,8 @@ class Model:
     """A trained generator with what is known of it.
 
     Attributes:
-        generator: the network, a plain `nn.Module` in evaluation mode.
+        generator: makes samples, a plain `nn.Module` in evaluation mode.
+        network: what was trained: the generator itself, or, of latents, what it decodes.
         spec: the job that trained it.
         facts: of the data it was trained on.
         classes: names of the classes; empty when unconditional.
@@ -66,8 +67,10 @@ class Model:
     def __init__(
         self, *, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str, name: str
     ) -> None:
-        self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
+        self.spec, self.facts, self.seen, self.uri = spec, facts, seen, uri
         self.classes, self.name, self.modality = facts.classes, name, modality_of(facts)
+        self.network = generator
+        self.generator: nn.Module = self.modality.seen(generator, next(generator.parameters()).device)
         self.trusted, self._drawing = False, False
 
     def __repr__(self) -> str:
@@ -99,7 +102,8 @@ class Model:
 
     def to(self, device: str | torch.device) -> Model:
         """Move the generator to a device; returns this model."""
-        self.generator.to(device)
+        self.network.to(device)
+        self.generator = self.modality.seen(self.network, self.device)
         return self
 
     def sample(

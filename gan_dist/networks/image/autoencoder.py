@@ -6,8 +6,9 @@ Its parts are named and built as `AutoencoderKL` of the library diffusers, so th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -100,9 +101,10 @@ class Autoencoder(KlAutoencoder):
         if halvings < 1 or any(side % 2**halvings or side >> halvings < 2 for side in sides(size)):
             raise ValueError(f"halvings: {halvings} do not leave whole maps of at least 2 of {size} pixels")
         widths = [width * min(2**step, WIDEST) for step in range(halvings + 1)]
-        super().__init__(
-            channels=channels, latent=latent, widths=widths, layers=layers, groups=min(32, width), attention=attention
-        )
+        own: dict[str, Any] = {"latent": latent, "widths": widths, "layers": layers, "attention": attention}
+        own |= {"channels": channels, "groups": math.gcd(32, width)}
+        super().__init__(**own)
+        self.arguments = {**own, "quant": True}
         self.map_shape = (latent, *(side >> halvings for side in sides(size)))
 
     def draw(self, n: int, rng: Rng) -> Tensor:

@@ -109,7 +109,7 @@ def test_bad_numbers_are_refused() -> None:
         Autoencoder(**SMALL, halvings=4)
     with pytest.raises(ValueError, match="groups: 6 does not divide 8 channels"):
         KlAutoencoder(channels=1, latent=2, widths=(8, 12), layers=1, groups=6)
-    with pytest.raises(ValueError, match="an autoencoder makes 1 channels of 2; set data.inputs: same"):
+    with pytest.raises(ValueError, match=r"an autoencoder makes 1 channels of 2; set data\.inputs: same"):
         Autoencoder(**SMALL | {"input_channels": 1})
     with pytest.raises(ValueError, match="kl must be at least 0, not -1"):
         Autoencoding(kl=-1)
