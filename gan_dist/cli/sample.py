@@ -12,7 +12,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import console, emit, say
-from gan_dist.cli.pictures import ROW, PictureOptions, make_picture
+from gan_dist.cli.pictures import ROW, PictureOptions, make_picture, parse_layers
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ Class = Annotated[
 ]
 Truncation = Annotated[
     float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
+]
+TruncationLayers = Annotated[
+    str | None,
+    typer.Option(help="Layers that --truncation counts for. Default: all.", metavar="0-3", show_default=False),
 ]
 Temperature = Annotated[
     float | None, typer.Option(min=0.01, help="Text only: below 1, sentences are likelier and more alike.")
@@ -120,6 +124,7 @@ def sample(
     weights: options.Weights = "ema",
     cls: Class = None,
     truncation: Truncation = None,
+    truncation_layers: TruncationLayers = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -158,8 +163,10 @@ def sample(
     n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
     decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     drawn = (weights, truncation, None if asked.alone else cls, *decoding)
+    bounded = _truncated_layers(truncation, truncation_layers)
     # A cluster's workers have devices of their own.
-    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code, backward)
+    there = (device if workers is None else "cpu", trust_code, backward, bounded)
+    here = SamplingPlan(run, seeds, n, "png", *drawn, *there)
     model = here.model()
     where: dict[str, Any] = {"out": out, "force": force, "as_json": as_json}
     whose: dict[str, Any] = {"device": device, "workers": workers, "address": address}
@@ -196,6 +203,15 @@ def _made(
     if asked.alone or out is None or out.suffix.lower() == ".png":
         return _one_picture(model, plan, asked, seed=seed, cls=cls, workers=whose["workers"], **where)
     return _into_files(model, plan, **whose, **where)
+
+
+def _truncated_layers(truncation: float | None, layers: str | None) -> list[int] | None:
+    """Numbers of the layers that are truncated; None for all. Raises UsageError."""
+    if layers is None:
+        return None
+    if truncation is None:
+        raise UsageError("--truncation-layers says where --truncation counts; give both")
+    return list(parse_layers(layers, "--truncation-layers") or ())
 
 
 def _prompts_of(prompt: str | None, file: Path | None) -> list[str]:

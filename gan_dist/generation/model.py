@@ -113,6 +113,7 @@ class Model:
         seed: int = 0,
         class_label: ClassLabel = None,
         truncation: float | None = None,
+        truncation_layers: Sequence[int] | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -129,6 +130,7 @@ class Model:
             class_label: name or number of the class of all of them, or, where the data have vectors, the K numbers of
                 one; without it, classes go round, or some vectors of the data.
             truncation: in [0, 1], in place of the job's: less makes images more alike and fewer of them bad.
+            truncation_layers: numbers of the layers whose styles it counts for; None for all.
             temperature: text only: divides the logits; below 1 sentences are likelier and more alike.
             top_k: text only: only so many of the likeliest tokens are drawn.
             top_p: text only: only the likeliest tokens that make up this probability are drawn.
@@ -148,6 +150,7 @@ class Model:
         """
         with self.drawing(
             truncation=truncation,
+            truncation_layers=truncation_layers,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -215,6 +218,7 @@ class Model:
         self,
         *,
         truncation: float | None = None,
+        truncation_layers: Sequence[int] | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -227,6 +231,8 @@ class Model:
         options: dict[str, Any] = {}
         if truncation is not None:
             options["truncation"] = self._checked_truncation(truncation)
+        if truncation_layers is not None:
+            options["truncation_layers"] = self._checked_layers(truncation_layers)
         of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "prefix": prefix}
         given = {name: value for name, value in of_text.items() if value is not None}
         if given or allow_unk or self._writes_tokens:
@@ -253,6 +259,16 @@ class Model:
         if not 0 <= truncation <= 1:
             raise UsageError(f"truncation: {truncation} must be in [0, 1]")
         return truncation
+
+    def _checked_layers(self, layers: Sequence[int]) -> Sequence[int]:
+        generator: Any = self.generator
+        if not hasattr(generator, "truncation_layers"):
+            use = self.spec.generator.use
+            raise UsageError(f"truncation_layers: the run's generator {use!r} has no styles by layer; stylegan2 has")
+        most = len(generator.layers)
+        if not layers or not all(0 <= layer <= most for layer in layers):
+            raise UsageError(f"truncation_layers: {list(layers)}; the generator has layers 0 to {most}")
+        return layers
 
     def _sampling_options(self, given: dict[str, Any], allow_unk: bool) -> SamplingOptions:
         if not self._writes_tokens:

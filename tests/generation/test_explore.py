@@ -80,6 +80,21 @@ def test_what_is_shown_is_what_the_commands_make(explorer: Explorer) -> None:
     assert np.array_equal(moved, shown(torch.cat([pictures(model, start), pictures(model, there)]), 8))
 
 
+def test_layers_that_are_truncated(explorer: Explorer) -> None:
+    model, without, _ = explorer.models
+    every = model.sample(2, seed=3, truncation=0.2)
+    some = model.sample(2, seed=3, truncation=0.2, truncation_layers=range(2))
+    assert isinstance(every, torch.Tensor) and isinstance(some, torch.Tensor) and not torch.equal(every, some)
+    assert model.generator.truncation_layers is None
+    last = model.generator.layers  # type: ignore[union-attr]
+    of_all = model.sample(2, seed=3, truncation=0.2, truncation_layers=range(len(last) + 1))  # type: ignore[arg-type]
+    assert isinstance(of_all, torch.Tensor) and torch.equal(of_all, every)
+    with pytest.raises(UsageError, match=r"truncation_layers: \[9\]; the generator has layers 0 to 5"):
+        model.sample(1, truncation=0.2, truncation_layers=[9])
+    with pytest.raises(UsageError, match="'dcgan' has no styles by layer; stylegan2 has"):
+        without.sample(1, truncation_layers=[0])
+
+
 def test_sentences(explorer: Explorer) -> None:
     model = explorer.models[2]
     found = explorer.write(model, seed=1, n=3, temperature=0.7, prefix="the cat", prompt="")

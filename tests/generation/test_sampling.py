@@ -335,6 +335,7 @@ def test_no_unknown_word_is_written_unless_asked(tmp_path: Path, sample: Any, mo
         (("--interpolate", "line", "--seed", "1-2", "--out", "x.jpg"), "makes a file of .png or .gif"),
         (("--mix", "1-2"), "--mix: the generator 'mlp'"),
         (("--truncation", "0.5"), "the run's generator 'mlp' has none"),
+        (("--truncation-layers", "0-3"), "--truncation-layers says where --truncation counts; give both"),
     ],
 )
 def test_faults_leave_nothing_behind(

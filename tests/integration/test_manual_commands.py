@@ -36,6 +36,7 @@ NEEDS = {
     r"--ema-grid": "sigma",
     r"psnr": "pairs",
     r"^gan-dist explore": "Gradio",
+    r"--encode": "autoencoder",
     r"--trust-code": "somebody's own",
     r"^gan-dist (stop|down)\b": "Ray",
     r"jobs/NAME|pairs/train|FILE.npz|train.txt|checkpoints/0000|SEQGAN|LIKELIHOOD": "seed|pairs|oracle|sentences",
