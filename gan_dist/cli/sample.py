@@ -163,10 +163,9 @@ def sample(
     n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
     decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     drawn = (weights, truncation, None if asked.alone else cls, *decoding)
-    bounded = _truncated_layers(truncation, truncation_layers)
     # A cluster's workers have devices of their own.
-    there = (device if workers is None else "cpu", trust_code, backward, bounded)
-    here = SamplingPlan(run, seeds, n, "png", *drawn, *there)
+    where_and_how = ("cpu" if workers else device, trust_code, backward, _truncated(truncation, truncation_layers))
+    here = SamplingPlan(run, seeds, n, "png", *drawn, *where_and_how)
     model = here.model()
     where: dict[str, Any] = {"out": out, "force": force, "as_json": as_json}
     whose: dict[str, Any] = {"device": device, "workers": workers, "address": address}
@@ -205,7 +204,7 @@ def _made(
     return _into_files(model, plan, **whose, **where)
 
 
-def _truncated_layers(truncation: float | None, layers: str | None) -> list[int] | None:
+def _truncated(truncation: float | None, layers: str | None) -> list[int] | None:
     """Numbers of the layers that are truncated; None for all. Raises UsageError."""
     if layers is None:
         return None

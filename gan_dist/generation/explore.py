@@ -61,8 +61,7 @@ class Explorer:
 
     def samples(self, model: Model, *, seed: int, n: int, cls: str | None, truncation: float) -> Image.Image:
         """A grid of samples; `truncation` counts for generators that have it."""
-        options = {"truncation": truncation} if hasattr(model.generator, "truncation") else {}
-        with self._lock, model.drawing(**options):
+        with self._lock, model.drawing(truncation=truncation if hasattr(model.generator, "truncation") else None):
             made = torch.cat(list(model.sample_chunks(n, seed=seed, class_label=self._class_of(model, cls))))
         return _grid(made, COLUMNS)
 
@@ -82,9 +81,9 @@ class Explorer:
     def mix(self, model: Model, *, rows: int, columns: int, layers: tuple[int, int], cls: str | None) -> Image.Image:
         """Samples of some seeds with the styles of others in the layers from the first of two to the last."""
         first, last = layers
-        seeds = [range(start, start + count) for start, count in ((rows, MIXED_ROWS), (columns, MIXED_COLUMNS))]
+        down, across = range(rows, rows + MIXED_ROWS), range(columns, columns + MIXED_COLUMNS)
         with self._lock:
-            made = style_mix(model, *seeds, range(first, last + 1), self._class_of(model, cls))
+            made = style_mix(model, down, across, range(first, last + 1), self._class_of(model, cls))
         return _grid(made, MIXED_COLUMNS + 1)
 
     def along(

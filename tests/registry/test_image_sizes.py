@@ -78,7 +78,9 @@ def test_what_cannot_be_made_is_named_with_the_nearest_size_and_who_makes_it() -
     assert found.startswith("data.size: 600, but discriminator 'r3gan' takes 8 to 256 pixels, ")
     assert found.endswith("; 256 is nearest; or use mlp, projected, cyclegan")
     (found,) = told([40, 64], "pix2pix", "pix2pix", data={"modality": "pair"})
-    assert found.endswith(" takes 16 to 1024 pixels, both sides multiples of 16; [32, 64] is nearest")
+    assert found.endswith(
+        " takes 16 to 1024 pixels, both sides multiples of 16; [32, 64] is nearest; or use cyclegan, autoencoder"
+    )
     metrics = [{"use": "kid", "features": {"use": "lpips"}}]
     (found,) = told([16, 48], metrics=metrics)
     assert found.startswith("data.size: [16, 48], but extractor 'lpips' takes 32 to 2048 pixels; [32, 48] is nearest")

@@ -6,7 +6,6 @@ Its parts are named and built as `AutoencoderKL` of the library diffusers, so th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from gan_dist.distributed.randomness import Rng
 from gan_dist.spec.image_size import Size, SizeRule, sides
 
-EPS, WIDEST = 1e-6, 4
+EPS, WIDEST, MOST_GROUPS = 1e-6, 4, 32
 LOWEST, HIGHEST = -30.0, 20.0  # of log-variances
 
 
@@ -49,7 +48,7 @@ class KlAutoencoder(nn.Module):
         if wrong := [width for width in widths if width % groups]:
             raise ValueError(f"groups: {groups} does not divide {wrong[0]} channels")
         self.latent, self.halvings = latent, len(widths) - 1
-        common = {"layers": layers, "groups": groups, "attention": attention}
+        common: dict[str, Any] = {"layers": layers, "groups": groups, "attention": attention}
         self.encoder = _Encoder(channels, 2 * latent, widths, **common)
         self.decoder = _Decoder(latent, channels, widths, **common)
         self.quant_conv = nn.Conv2d(2 * latent, 2 * latent, 1) if quant else nn.Identity()
@@ -74,7 +73,7 @@ class Autoencoder(KlAutoencoder):
         size: N or (height, width) in pixels, supplied by the data.
         channels: of what is made, supplied by the data.
         input_channels: of what it is made of, the same, supplied by the data.
-        width: channels at full size, a multiple of 8; they double with each halving, up to 4 times.
+        width: channels at full size; they double with each halving, up to 4 times.
         latent: channels of the map in the middle; 4 in latent diffusion.
         halvings: of the picture's sides; 3 in latent diffusion, a map of an eighth.
         layers: residual blocks at each size; 2 in latent diffusion.
@@ -102,7 +101,7 @@ class Autoencoder(KlAutoencoder):
             raise ValueError(f"halvings: {halvings} do not leave whole maps of at least 2 of {size} pixels")
         widths = [width * min(2**step, WIDEST) for step in range(halvings + 1)]
         own: dict[str, Any] = {"latent": latent, "widths": widths, "layers": layers, "attention": attention}
-        own |= {"channels": channels, "groups": math.gcd(32, width)}
+        own |= {"channels": channels, "groups": _groups_of(width)}
         super().__init__(**own)
         self.arguments = {**own, "quant": True}
         self.map_shape = (latent, *(side >> halvings for side in sides(size)))
@@ -114,6 +113,12 @@ class Autoencoder(KlAutoencoder):
     def forward(self, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """Pictures decoded from the map of `cond`, drawn by `noise`; without, from `noise` alone."""
         return self.decode(noise if cond is None else drawn_latent(self.encode(cond), noise))
+
+
+def _groups_of(width: int) -> int:
+    """At most 32 groups of at least 4 channels, as latent diffusion has them: in groups of one channel each map would
+    lose its mean, and pictures their colours."""
+    return next(groups for groups in range(max(1, min(MOST_GROUPS, width // 4)), 0, -1) if width % groups == 0)
 
 
 def drawn_latent(known: Tensor, noise: Tensor) -> Tensor:
@@ -174,11 +179,11 @@ class _Resized(nn.Module):
 
     def __init__(self, width: int, double: bool) -> None:
         super().__init__()
-        self.double = double
+        self.doubles = double
         self.conv = nn.Conv2d(width, width, 3, 1, 1) if double else nn.Conv2d(width, width, 3, 2, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="nearest") if self.double else F.pad(x, (0, 1, 0, 1))
+        x = F.interpolate(x, scale_factor=2, mode="nearest") if self.doubles else F.pad(x, (0, 1, 0, 1))
         made: Tensor = self.conv(x)
         return made
 

@@ -50,6 +50,13 @@ def test_shapes(size: Any, halvings: int) -> None:
     assert network(torch.randn(2, *network.map_shape)).shape == x.shape
 
 
+@pytest.mark.parametrize(("width", "groups"), [(8, 2), (16, 4), (24, 6), (128, 32), (136, 17), (3, 1)])
+def test_groups_have_four_channels_or_more(width: int, groups: int) -> None:
+    with torch.device("meta"):
+        network = Autoencoder(**SMALL | {"width": width})
+    assert network.encoder.conv_norm_out.num_groups == groups
+
+
 def test_a_draw_is_of_the_normal_distribution_that_is_known() -> None:
     known = torch.cat(
         [torch.full((4000, 1, 2, 2), 3.0), torch.full((4000, 1, 2, 2), 2 * torch.log(torch.tensor(0.5)))], 1
