@@ -39,8 +39,8 @@ def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path])
     target = lookup.resolve_target(kind, use)
     takes = lookup.signature(target, tuple(roots))
     says: Modality | None = read_constant(target, "modality", tuple(roots))
-    if says in ("text", "pair"):
-        return says
+    if says in ("text", "pair", "unpaired"):
+        return "pair" if says == "unpaired" else says  # two domains are served as pairs are
     fit = modalities_of(takes, kind)
     return "image" if "image" in fit else fit[0]
 
