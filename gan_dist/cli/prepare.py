@@ -112,8 +112,9 @@ def _make(source: str, target: str, options: dict[str, Any], code: Path, encode:
 
         if encode is not None:
             from gan_dist.generation.codec_source import encode_into
+            from gan_dist.generation.model import load_generator
 
-            return encode_into(data, target, encode, progress)
+            return encode_into(data, target, encode, load_generator, progress)
         return prepare_into(data, target, write_shards_on_processes, progress)
 
 

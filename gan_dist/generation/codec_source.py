@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.latents import encode_prepared
-from gan_dist.data.prepare import Prepared, Progress, prepare_or_load
+from gan_dist.data.prepare import Executor, Prepared, Progress, prepare_or_load
 from gan_dist.data.shards import ShardReader
-from gan_dist.errors import UsageError
+from gan_dist.data.source import state_of
+from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.latent_codec import check_inverts, codec_files, encoder_of
-from gan_dist.generation.model import load
 from gan_dist.networks.image.autoencoder import Autoencoder, KlAutoencoder
 from gan_dist.runs.run_folder import PREPARED
 from gan_dist.runs.storage import Folder, home
@@ -27,7 +29,10 @@ BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoder
 USUAL: dict[str, Any] = {"act_fn": "silu", "mid_block_add_attention": True}
 
 
-def read_codec(where: str) -> tuple[KlAutoencoder, dict[str, Any]]:
+LoadGenerator = Callable[[str], nn.Module]  # of a run, checkpoint or export
+
+
+def read_codec(where: str, load: LoadGenerator) -> tuple[KlAutoencoder, dict[str, Any]]:
     """A trained autoencoder, frozen, and the arguments that it is built with.
 
     Args:
@@ -40,7 +45,7 @@ def read_codec(where: str) -> tuple[KlAutoencoder, dict[str, Any]]:
     if (config := _diffusers_config(folder)) is not None:
         network, arguments = _from_diffusers(folder, config)
     else:
-        generator = load(where).generator
+        generator = load(where)
         if not isinstance(generator, Autoencoder):
             raise UsageError(
                 f"encode: {where!r} has no encoder and decoder; name a run of jobs/autoencoder.yaml, or a folder of an "
@@ -50,21 +55,59 @@ def read_codec(where: str) -> tuple[KlAutoencoder, dict[str, Any]]:
     return network.eval().requires_grad_(False), arguments
 
 
-def encode_into(data: DataSpec, target: str, codec: str, progress: Progress) -> Prepared:
+def encode_into(data: DataSpec, target: str, codec: str, load: LoadGenerator, progress: Progress) -> Prepared:
     """Prepare pictures, and write their latents into a folder of the user's.
 
     Raises:
         UsageError: the codec cannot be read.
         DataError: the data cannot be used, or the codec does not bring them back.
     """
-    network, arguments = read_codec(codec)
     cache = Folder.at(home()).child(PREPARED)
     found = prepare_or_load(data, cache, executor=write_shards_on_processes, progress=progress)
+    return _encoded(found, lambda checksum: Folder.at(target), codec, load, progress)
+
+
+def prepare_for_job(
+    data: DataSpec,
+    cache: Folder,
+    load: LoadGenerator,
+    *,
+    executor: Executor,
+    progress: Progress,
+    stand_in_of: int | None = None,
+) -> Prepared:
+    """The job's data as `prepare_or_load` has them, or their latents, kept in the same place, where `data.encode` names
+    an autoencoder.
+
+    Raises:
+        UsageError: the codec cannot be read.
+        DataError: the data cannot be used, or the codec does not bring them back.
+    """
+    found = prepare_or_load(data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of)
+    codec = getattr(data, "encode", None)
+    if codec is None:
+        return found
+    if found.facts.stand_in:
+        raise DataError(f"data.encode: {data.source!r} is not at hand, and random pictures are no test of a codec")
+    return _encoded(
+        found,
+        lambda checksum: cache.child(state_of(["latents", found.facts.checksum, checksum])),
+        codec,
+        load,
+        progress,
+    )
+
+
+def _encoded(
+    found: Prepared, target: Callable[[str], Folder], codec: str, load: LoadGenerator, progress: Progress
+) -> Prepared:
+    """The latents of prepared pictures, in the folder that `target` says for the codec's checksum."""
+    network, arguments = read_codec(codec, load)
     first = ShardReader(found.folder, found.records, found.column("label")).read(0)
     check_inverts(network, first, codec)
     known, files = codec_files(network, arguments, codec)
-    encode = encoder_of(network)
-    return encode_prepared(found, Folder.at(target), encode=encode, codec=known, files=files, progress=progress)
+    folder, encode = target(known["checksum"]), encoder_of(network)
+    return encode_prepared(found, folder, encode=encode, codec=known, files=files, progress=progress)
 
 
 def _diffusers_config(folder: Path) -> dict[str, Any] | None:

@@ -18,11 +18,12 @@ from gan_dist.data.encoding.text import encode_prompts
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
-from gan_dist.data.prepare import Prepared, prepare_or_load
+from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import read_shard
 from gan_dist.errors import CheckpointError, DataError, UnreadableSample, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.chosen_weights import parse_weights, read_weights
+from gan_dist.generation.codec_source import prepare_for_job
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks, known_conditions
@@ -461,6 +462,11 @@ def _checkpoint(run: str | RunFolder) -> Checkpoint:
     return found
 
 
+def load_generator(run: str) -> nn.Module:
+    """What `load` finds, without what is known of it."""
+    return load(run).generator
+
+
 def prepared_beside(model: Model) -> Folder:
     """Where decoded data are kept: beside the model's run, or, of one that has left its run, in our home."""
     if is_exported(model.uri):
@@ -496,8 +502,12 @@ def trained_on(model: Model) -> Memory:
 def _prepared(model: Model) -> Prepared:
     if is_own_data(model.spec.data.source):
         model.check_trust([f"data.source: {model.spec.data.source}"])
-    data = prepare_or_load(
-        model.spec.data, prepared_beside(model), executor=write_shards_on_processes, progress=lambda done, total: None
+    data = prepare_for_job(
+        model.spec.data,
+        prepared_beside(model),
+        load_generator,
+        executor=write_shards_on_processes,
+        progress=lambda done, total: None,
     )
     if data.facts.checksum != model.facts.checksum:
         raise DataError(

@@ -161,6 +161,12 @@ class ImageData(PictureData):
         "(`gan-dist download` lists them); or your own data set as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
+    encode: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Learn latents in place of images, by this autoencoder: a run of `autoencoder`, or a folder of "
+        "diffusers' `AutoencoderKL`; null for images.",
+    )
     labels: Literal["none", "folders", "source", "vectors"] = Field(
         default="none",
         description="none, folders (a class per sub-folder), source (classes that the data set carries) or vectors "
@@ -174,7 +180,16 @@ class ImageData(PictureData):
         return self.labels in ("source", "vectors")
 
     def with_absolute_paths(self) -> Self:
-        return self.model_copy(update={"source": absolute_source(self.source), "args": _withabsolute_source(self.args)})
+        # A run's id is no path, and stays as it is.
+        encode = absolute_source(self.encode) if self.encode and absolute_path(self.encode).exists() else self.encode
+        paths = {"source": absolute_source(self.source), "args": _withabsolute_source(self.args), "encode": encode}
+        return self.model_copy(update=paths)
+
+    @model_validator(mode="after")
+    def _latents_are_not_mirrored(self) -> ImageData:
+        if self.encode is not None and self.xflip:
+            raise ValueError("xflip: latents cannot be mirrored; leave it or `encode` out")
+        return self
 
 
 class PairData(PictureData):

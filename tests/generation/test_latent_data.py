@@ -23,7 +23,7 @@ from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.codec_source import encode_into, read_codec
 from gan_dist.generation.latent_codec import LatentCodec, check_inverts, encoder_of
 from gan_dist.generation.modality import LatentModality, modality_of
-from gan_dist.generation.model import load, training_data
+from gan_dist.generation.model import load, load_generator, training_data
 from gan_dist.networks.image.autoencoder import KlAutoencoder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -80,7 +80,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prepared]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         data = ImageData(source=str(root / "in"), size=SIDE)
-        return root, encode_into(data, str(root / "ready"), str(root / "codec"), lambda done, total: None)
+        return root, encode_into(
+            data, str(root / "ready"), str(root / "codec"), load_generator, lambda done, total: None
+        )
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_what_is_stored_is_mean_and_deviation(scene: Any) -> None:
     assert facts.provided == {"size": 4, "channels": 2, "classes": 0} and facts.shape == (2, 4, 4)
     assert facts.described == "images of 8x8 grey as latents of 2x4x4"
     assert facts_from_record(json.loads(json.dumps(facts.as_dict()))) == facts
-    network, _ = read_codec(str(root / "codec"))
+    network, _ = read_codec(str(root / "codec"), load_generator)
     stored, _ = load_into_memory(found, 0, 1).rows(np.arange(COUNT))
     mean, log_variance = network.encode(image.encode(torch.from_numpy(pictures()), CPU, torch.float32)).chunk(2, 1)
     expected = torch.cat([mean, (log_variance / 2).exp()], 1)
@@ -138,7 +140,7 @@ def test_pictures_come_back(scene: Any) -> None:
     back, _ = modality.real_rows(rows).rows(np.arange(COUNT))
     assert back.shape == (COUNT, 1, SIDE, SIDE) and back.dtype == torch.uint8
     apart = (back.float() - torch.from_numpy(pictures()).float()).square().mean().item()
-    network, _ = read_codec(str(scene[0] / "codec"))
+    network, _ = read_codec(str(scene[0] / "codec"), load_generator)
     assert 10 * np.log10(255**2 / apart) == pytest.approx(check_inverts(network, pictures(), "x"), abs=0.5)
 
 
@@ -146,12 +148,12 @@ def test_preparing_goes_on_and_refuses_another_folder(scene: Any, monkeypatch: p
     root, found = scene
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
     data = ImageData(source=str(root / "in"), size=SIDE)
-    again = encode_into(data, str(root / "ready"), str(root / "codec"), lambda done, total: None)
+    again = encode_into(data, str(root / "ready"), str(root / "codec"), load_generator, lambda done, total: None)
     assert again.facts == found.facts
     (root / "full").mkdir(exist_ok=True)
     (root / "full" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="is not empty, and holds other data; choose another folder, or delete it"):
-        encode_into(data, str(root / "full"), str(root / "codec"), lambda done, total: None)
+        encode_into(data, str(root / "full"), str(root / "codec"), load_generator, lambda done, total: None)
 
 
 JOB = """
@@ -193,6 +195,25 @@ def test_a_run_on_latents_shows_and_measures_pictures(scene: Any, gan_dist: Any,
     assert isinstance(again, torch.Tensor) and torch.equal(again, made)
 
 
+def test_a_job_may_name_the_codec_itself(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
+    """The same data, so that the same run comes of it, exactly resumed."""
+    root, _ = scene
+    text = JOB.format(ready=root / "ready")
+    named = text.replace(f"source: {root / 'ready'}", f"source: {root / 'in'}, encode: {root / 'codec'}")
+    weights = []
+    for number, content in enumerate((text, named)):
+        (tmp_path / f"{number}.yaml").write_text(content)
+        run = api.train(tmp_path / f"{number}.yaml", storage=str(tmp_path / f"runs{number}"))
+        weights.append(load(run.folder).network.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    short = api.train(tmp_path / "1.yaml", until="2 steps", storage=str(tmp_path / "runs2"))
+    resumed = api.train(resume=short, until="4 steps")
+    assert all(torch.equal(weights[0][name], one) for name, one in load(resumed.folder).network.state_dict().items())
+    (tmp_path / "wrong.yaml").write_text(named.replace("size: 8}", "size: 8, xflip: true}"))
+    code, said = gan_dist("validate", "wrong.yaml")
+    assert code == 2 and "xflip: latents cannot be mirrored; leave it or `encode` out" in said
+
+
 def test_the_command(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
     root, found = scene
     code, said = gan_dist("prepare", root / "in", "out", "--size", SIDE, "--encode", root / "codec")
@@ -215,11 +236,11 @@ def test_a_codec_that_does_not_invert_is_refused(scene: Any, tmp_path: Path, mon
     (fresh / "config.json").write_text(json.dumps(CONFIG))
     save_file(dict(KlAutoencoder(**ARGUMENTS).state_dict()), fresh / "diffusion_pytorch_model.safetensors")
     with pytest.raises(DataError, match=r"does not bring these images back: \d+\.\d dB, at least 12 are wanted"):
-        encode_into(data, str(tmp_path / "out"), str(fresh), lambda done, total: None)
+        encode_into(data, str(tmp_path / "out"), str(fresh), load_generator, lambda done, total: None)
     assert not (tmp_path / "out").exists()
     coloured = ImageData(source=str(root / "in"), size=SIDE, channels=3)
     with pytest.raises(DataError, match=r"does not take images of \[3, 8, 8\]"):
-        encode_into(coloured, str(tmp_path / "out"), str(root / "codec"), lambda done, total: None)
+        encode_into(coloured, str(tmp_path / "out"), str(root / "codec"), load_generator, lambda done, total: None)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +258,7 @@ def test_folders_of_other_forms_are_refused(scene: Any, tmp_path: Path, change: 
     weights = scene[0] / "codec" / "diffusion_pytorch_model.safetensors"
     (tmp_path / weights.name).write_bytes(weights.read_bytes())
     with pytest.raises(UsageError, match=said):
-        read_codec(str(tmp_path))
+        read_codec(str(tmp_path), load_generator)
 
 
 def test_what_is_gone_or_does_not_fit_is_said(scene: Any, tmp_path: Path) -> None:
@@ -265,7 +286,7 @@ def test_the_encoder_is_that_of_a_run(scene: Any, tmp_path: Path, monkeypatch: p
         "objective: autoencoder\nbatch: 8\nuntil: 2 steps\n"
     )
     run = api.train(tmp_path / "job.yaml", storage=str(tmp_path / "runs"))
-    network, arguments = read_codec(run.folder.uri)
+    network, arguments = read_codec(run.folder.uri, load_generator)
     own = KlAutoencoder(**arguments)
     own.load_state_dict(network.state_dict())
     x = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), np.uint8)
@@ -273,4 +294,4 @@ def test_the_encoder_is_that_of_a_run(scene: Any, tmp_path: Path, monkeypatch: p
     (tmp_path / "other.yaml").write_text(JOB.format(ready="digits"))
     other = api.train(tmp_path / "other.yaml", until="1 steps", metrics=[], storage=str(tmp_path / "runs"))
     with pytest.raises(UsageError, match=r"has no encoder and decoder; name a run of jobs/autoencoder\.yaml"):
-        read_codec(other.folder.uri)
+        read_codec(other.folder.uri, load_generator)
