@@ -181,6 +181,14 @@ CASES["cyclegan"] = job(**CYCLEGAN, until="6 steps")
 # Its first weights are so small that Adam would make whole steps of roundings.
 CUT |= {"optimizer": {"lr": 1e-2, "eps": 1e-4}}
 CASES["cut"] = job(**CUT)
+CASES["autoencoder"] = job(
+    data={"modality": "pair", "source": "nowhere", "inputs": "same", "size": 16},
+    generator={"use": "autoencoder", "width": 8, "latent": 2},
+    discriminator={"use": "cyclegan", "width": 2, "layers": 1},
+    objective={"use": "autoencoder"},
+    micro_batch=4,
+    optimizer={"lr": 1e-2, "eps": 1e-4},
+)
 CASES["fastcut"] = job(**CUT | {"objective": {"use": "cut", "nce": 10, "identity": False, "mirror": True, "places": 9}})
 
 TEXT = {"modality": "text", "source": "nowhere", "length": 7, "vocabulary": 12}
