@@ -43,7 +43,7 @@ class Autoencoding:
     def __init__(
         self,
         *,
-        kl: float = 1e-4,
+        kl: float = 1e-6,
         adversarial: float = 0.1,
         perceptual: float = 0.0,
         backbone: Backbone = "efficientnet_lite0",
