@@ -21,6 +21,7 @@ import pty
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -40,6 +41,7 @@ SENTENCES = 10
 EDGE, GAP, LABEL = 64, 2, 92
 WORDS_ACROSS = 92
 WIDE = 760  # pixels of pictures that are put together
+PORT = "7870"  # of the page that is shown
 GUTTER = 4  # pixels between the rows of a run's grid
 
 
@@ -182,6 +184,35 @@ def sentences(work: Path, target: Path) -> None:
     target.write_text("\n".join(["| generated | real |", "|---|---|", *rows]) + "\n")
 
 
+def explored(*runs: str) -> Callable[[Path, Path], None]:
+    """Store `gan-dist explore` as Chromium shows it (Debian's chromium and chromium-driver, and selenium)."""
+
+    def store(work: Path, target: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.common.by import By
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        options = webdriver.ChromeOptions()
+        for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1180,720"):
+            options.add_argument(word)
+        command = ["gan-dist", "explore", *runs, "--port", PORT]
+        with subprocess.Popen(command, cwd=work, stdout=subprocess.PIPE, text=True) as served:
+            try:
+                assert served.stdout is not None
+                url = served.stdout.readline().split()[0]
+                driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+                driver.get(url)
+                images = (By.CSS_SELECTOR, "img[src*='file=']")
+                WebDriverWait(driver, 120).until(lambda _: len(driver.find_elements(*images)) >= len(runs))
+                driver.save_screenshot(str(work / "explore.png"))
+                driver.quit()
+            finally:
+                served.terminate()
+        as_webp("explore.png")(work, target)
+
+    return store
+
+
 def recording(work: Path, target: Path) -> None:
     """The first command as a terminal shows it, as SVG by rich."""
     from rich._export_format import CONSOLE_SVG_FORMAT
@@ -265,6 +296,16 @@ EXHIBITS = (
         train="gan-dist submit jobs/dcgan.yaml --local -o until=20k",
         draw=(),
         pictures={"first.svg": recording},
+    ),
+    Exhibit(
+        name="digits",
+        title="A page to try runs on",
+        about="`gan-dist explore digits dcgan-digits`: both runs beside each other, with the seed, the class and the "
+        "number of samples of your choice.",
+        data="1,797 handwritten digits, part of scikit-learn",
+        train="gan-dist submit jobs/dcgan-conditional.yaml --local -o name=digits -o until=100k -o 'metrics=[]'",
+        draw=(),
+        pictures={"explore.webp": explored("digits", "dcgan-digits")},
     ),
 )
 

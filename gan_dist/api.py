@@ -90,11 +90,13 @@ class Run:
 
         return [checkpoint.folder.uri for checkpoint in stored(self.folder.checkpoints())]
 
-    def load(self, *, device: str = "cpu", weights: str = "ema", trust_code: bool = False) -> Model:
+    def load(
+        self, *, device: str = "cpu", weights: str = "ema", backward: bool = False, trust_code: bool = False
+    ) -> Model:
         """Load the generator of the newest whole checkpoint; see `gan_dist.load`."""
         from gan_dist.generation.model import load
 
-        return load(self.folder, device=device, weights=weights, trust_code=trust_code)
+        return load(self.folder, device=device, weights=weights, backward=backward, trust_code=trust_code)
 
     def sample(self, n: int, **options: Any) -> Tensor | list[str]:
         """Draw samples from the newest checkpoint; the options are those of `Model.sample`."""

@@ -121,6 +121,7 @@ class Batch:
         differentiated: the samples by which a penalty of this phase will differentiate D; set by the stage.
         threshold: the objective's, as `Objective` says; set by the stage.
         whole: samples of the global batch; 0 where there is none.
+        first: number of its first sample in the global batch.
         place: of each sample [B], how many of the global batch score more, as the objective's `scores` say; set by the
             stage.
     """
@@ -134,6 +135,7 @@ class Batch:
     differentiated: frozenset[Which] = frozenset()
     threshold: float | None = 0.0
     whole: int = 0
+    first: int = 0
     place: Tensor | None = None
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
@@ -194,13 +196,15 @@ class Objective(Protocol):
 
     Optional: `begin(nets)`, called when the networks are there and again where its stage begins; `after_step(phase,
     nets, means)`, called after the optimiser with the terms' means over the global batch (a dict of scalar tensors);
-    `state()`, a dict of tensors or modules to be saved with the run; `needs_methods`, for networks by name the methods
-    beyond these contracts that they must have, and `tried_on`, such networks as a job writes them, for `gan-dist
-    check`; `problems(networks)`, in words what keeps it from training these, asked
-    before anything starts; `modality = "text"` where it is for text only; `threshold`, the logit between real and fake
-    if that is not 0, None where only differences between logits mean something, as of a critic; `ranks(phase)`, whether
-    its samples are to be ranked over the whole global batch before any term, and then `scores(nets, batch)`, by what
-    [B]; `batch.place` says the result.
+    `state()`, a dict of tensors or modules to be saved with the run; with `collect(add)`, called on every worker before
+    that, where `add` sums a tensor over workers, for a state of which each worker knows its own samples' part;
+    `needs_methods`, for networks by name the methods beyond these contracts that they must have, and `tried_on`, such
+    networks as a job writes them, for `gan-dist check`; `problems(networks)`, in words what keeps it from training
+    these, asked before anything starts; `modality = "text"` where it is for text only, "pair" or "unpaired" for such
+    images; `needs_partners = True` where it compares each sample with its own real one; `threshold`, the logit between
+    real and fake if that is not 0, None where only differences between logits mean something, as of a critic;
+    `ranks(phase)`, whether its samples are to be ranked over the whole global batch before any term, and then
+    `scores(nets, batch)`, by what [B]; `batch.place` says the result.
     """
 
     @property

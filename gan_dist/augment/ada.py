@@ -15,11 +15,21 @@ from torch import Tensor
 
 from gan_dist.augment import transforms as colours
 from gan_dist.augment.adaptive import AdaptiveProbability, check_ramp, signs_of_real
-from gan_dist.augment.transforms import cutout, flip, resample_affine, rotate_quarters, shift_pixels
+from gan_dist.augment.transforms import (
+    BANDS,
+    cutout,
+    flip,
+    resample_affine,
+    rotate_quarters,
+    scale_bands,
+    shift_pixels,
+)
 from gan_dist.contracts import Batch, Nets, Term, watch
 from gan_dist.distributed.randomness import Rng
 
 UNIFORM, NORMAL = 24, 7
+POWERS = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # of the bands of a natural picture, the lowest first
+NOISE = 0.1
 
 
 class Ada:
@@ -27,8 +37,8 @@ class Ada:
 
     In this order (appendix B, with its strengths): mirror, quarter turns (half turns of pictures that are no squares),
     shift by up to an eighth in whole pixels; scale, turn, stretch, turn again, shift by parts of pixels; brightness,
-    contrast, mirrored brightness, hue, saturation; half of the height and width cut out. With p = 0 a picture stays as
-    it is to the bit.
+    contrast, mirrored brightness, hue, saturation; bands of frequency made stronger or weaker; noise; half of the
+    height and width cut out. With p = 0 a picture stays as it is to the bit.
 
     Args:
         p: probability of each change, in [0, 1]; where it begins if `target` is given.
@@ -39,6 +49,8 @@ class Ada:
         blit: factor of p for mirror, quarter turns and whole pixels, in [0, 1].
         geometry: factor of p for scale, turns, stretch and parts of pixels, in [0, 1].
         colour: factor of p for the changes of colour, in [0, 1]; 0.5 in R3GAN.
+        filters: factor of p for the strength of each of four bands of frequency, in [0, 1]; 1 in the paper's bgcf.
+        noise: factor of p for noise on each pixel, in [0, 1]; 1 in the paper's bgcfn.
         cutout: factor of p for the hole, in [0, 1]; 1 in R3GAN.
 
     Raises:
@@ -54,15 +66,19 @@ class Ada:
         blit: float = 1.0,
         geometry: float = 1.0,
         colour: float = 1.0,
+        filters: float = 0.0,
+        noise: float = 0.0,
         cutout: float = 0.0,
     ) -> None:
         factors = {"p": p, "blit": blit, "geometry": geometry, "colour": colour, "cutout": cutout}
+        factors |= {"filters": filters, "noise": noise}
         for name, value in factors.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {value}")
         check_ramp(ramp)
         self.p: float | Tensor = p
         self.blit, self.geometry, self.colour, self.cutout = blit, geometry, colour, cutout
+        self.filters, self.noise = filters, noise
         self.adaptive = None if target is None else AdaptiveProbability(p, target, ramp)
         if self.adaptive is not None:
             self.p = self.adaptive.p
@@ -74,6 +90,8 @@ class Ada:
         x = self._blitted(x, dice)
         x = self._transformed(x, dice)
         x = self._recoloured(x, dice)
+        x = self._filtered(x, rng) if self.filters else x
+        x = self._noised(x, rng) if self.noise else x
         chosen, centre = dice.chosen(self.p * self.cutout), torch.stack([dice.uniform(), dice.uniform()], 1)
         return torch.where(_each(chosen), cutout(x, centre, 1 / 2), x)
 
@@ -126,6 +144,23 @@ class Ada:
         matrix = colours.contrast(scale) @ colours.brightness(bright)
         matrix = colours.saturation(colourful) @ colours.hue(turn) @ colours.luma_flip(flip) @ matrix
         return torch.where(_each(changed), colours.apply_color_matrix(x, matrix), x)
+
+    def _filtered(self, x: Tensor, rng: Rng) -> Tensor:
+        """Each band by 2^N(0, 1) with probability p, and all so that a natural picture keeps its power."""
+        powers = x.new_tensor(POWERS)
+        chosen, strengths = rng.uniform(BANDS) < self.p * self.filters, 2 ** rng.normal(BANDS)
+        gains = torch.ones_like(strengths)
+        for band in range(BANDS):
+            own = torch.ones_like(gains)
+            own[:, band] = torch.where(chosen[:, band], strengths[:, band], own[:, band])
+            gains = gains * own / (own.square() @ powers).sqrt()[:, None]
+        return torch.where(_each(chosen.any(1)), scale_bands(x, gains), x)
+
+    def _noised(self, x: Tensor, rng: Rng) -> Tensor:
+        """Normal noise on each number, of a deviation of abs(N(0, 0.1)) with probability p."""
+        chosen = rng.uniform() < self.p * self.noise
+        deviation = torch.where(chosen, NOISE * rng.normal().abs(), 0)
+        return x + deviation[:, None, None, None] * rng.normal(*x.shape[1:])
 
 
 class _Dice:

@@ -224,6 +224,52 @@ def shift_pixels(x: Tensor, shift: Tensor, mirrored: bool) -> Tensor:
     return x
 
 
+SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
+BANDS = 4
+
+
+def scale_bands(x: Tensor, gains: Tensor) -> Tensor:
+    """Pictures whose four bands of frequency, each an octave but the lowest, are multiplied by `gains` [B, 4], the
+    lowest first; the picture continues mirrored. The bands of the wavelet sym2 add up to the picture (Karras et al.
+    2020, arXiv 2006.06676, appendix B.2)."""
+    taps = gains.to(x.dtype) @ band_filters().to(x.device, x.dtype)
+    reach = taps.shape[1] // 2
+    for axis in (2, 3):
+        along = torch.arange(-reach, x.shape[axis] + reach, device=x.device)
+        padded = x.index_select(axis, _reflected(along, x.shape[axis]))
+        shape = [len(x), 1, 1, 1]
+        shape[axis] = taps.shape[1]
+        # One group for each picture: of channels as the batch, the filters differ by group.
+        flat = padded.transpose(0, 1)
+        x = F.conv2d(flat, taps.view(shape), groups=len(x)).transpose(0, 1)
+    return x
+
+
+def band_filters() -> Tensor:
+    """Symmetric filters of the four bands, [4, 43], in float64. Each is the halfband filter of one octave, and low-pass
+    filters of the octaves above it."""
+    low = torch.tensor(SYM2, dtype=torch.float64)
+    high = low * torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    halfband, upper = (_convolved(one, one.flip(0)) / 2 for one in (low, high))
+    filters = [torch.ones(1, dtype=torch.float64)]
+    for _ in range(BANDS - 1):
+        filters = [_convolved(_spread(one), halfband) for one in filters] + [upper]
+    length = max(map(len, filters))
+    return torch.stack([F.pad(one, ((length - len(one)) // 2,) * 2) for one in filters])
+
+
+def _spread(taps: Tensor) -> Tensor:
+    """A filter of twice the length and half the frequency: zeros between its taps."""
+    spread = taps.new_zeros(2 * len(taps) - 1)
+    spread[::2] = taps
+    return spread
+
+
+def _convolved(one: Tensor, other: Tensor) -> Tensor:
+    padded = F.pad(one, (len(other) - 1,) * 2)
+    return F.conv1d(padded[None, None], other.flip(0)[None, None])[0, 0]
+
+
 def cutout(x: Tensor, centre: Tensor, share: float) -> Tensor:
     """Zero in a hole of `share` of height and width; `centre` [B, 2] in [0, 1) says which pixel, down and right, it is
     around."""

@@ -13,7 +13,20 @@ from typing import Any
 
 import typer
 
-from gan_dist.cli import cluster, download, evaluate, jobs, latents, prepare, run, runs, sample, shipped, submit
+from gan_dist.cli import (
+    cluster,
+    download,
+    evaluate,
+    explore,
+    jobs,
+    latents,
+    prepare,
+    run,
+    runs,
+    sample,
+    shipped,
+    submit,
+)
 from gan_dist.cli.output import emit
 from gan_dist.spec.problems import Problem
 from gan_dist.spec.secrets import redact
@@ -56,6 +69,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Networks": {
         "sample": sample.sample,
         "evaluate": evaluate.evaluate,
+        "explore": explore.explore,
         "export": sample.export,
         "import": sample.import_model,
         "compare": evaluate.compare,

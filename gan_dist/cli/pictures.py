@@ -213,13 +213,13 @@ def parse_strengths(written: str) -> tuple[float, float]:
         raise UsageError(f"--strength {written!r} must be a number or a range, such as -3..3") from error
 
 
-def parse_layers(written: str | None) -> range | None:
+def parse_layers(written: str | None, option: str = "--layers") -> range | None:
     """A number or a range of layers. Raises UsageError."""
     if written is None:
         return None
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", written)
     if match is None:
-        raise UsageError(f"--layers {written!r} must be a number or a range, such as 0-3")
+        raise UsageError(f"{option} {written!r} must be a number or a range, such as 0-3")
     return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 

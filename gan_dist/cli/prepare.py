@@ -20,6 +20,16 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Read by so many tasks of a Ray cluster at a time, which must see SRC and DST."),
 ]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        help="Store latents by this autoencoder: a run of jobs/autoencoder.yaml, or a folder of diffusers.",
+        metavar="CODEC",
+    ),
+]
+Length = Annotated[
+    int | None, typer.Option(metavar="TOKENS", help="Prepare text: sentences of at most so many tokens.", min=2)
+]
 
 
 def prepare(
@@ -37,9 +47,7 @@ def prepare(
     fit: Annotated[str, typer.Option(help="How images get the shape of --size: crop, pad or stretch.")] = "crop",
     background: Annotated[str, typer.Option(help="Colour under transparency and around padded images.")] = "black",
     max_rejected: Annotated[float, typer.Option(help="Share of samples that may be broken.", min=0, max=1)] = 0.01,
-    length: Annotated[
-        int | None, typer.Option(metavar="TOKENS", help="Prepare text: sentences of at most so many tokens.", min=2)
-    ] = None,
+    length: Length = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", "-o", metavar="KEY=VALUE", help="Another key of `data`: -o tokens=characters."),
@@ -47,6 +55,7 @@ def prepare(
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
+    encode: Codec = None,
     code: Annotated[Path, typer.Option(help="Folder with the module of your own data set.", metavar="DIR")] = Path("."),
     workers: Workers = None,
     address: Address = None,
@@ -72,10 +81,10 @@ def prepare(
     options |= overrides_document(sets or []).value
     check_address(address, workers)
     if workers is None:
-        made = _make(source, target, options, code)
+        made = _make(source, target, options, code, encode)
     else:
         cluster: dict[str, Any] = {"workers": workers, "address": address, "as_json": as_json}
-        made = _make_on_cluster(source, target, options=options, code=code, **cluster)
+        made = _make_on_cluster(source, target, options=options, code=code, encode=encode, **cluster)
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -84,7 +93,7 @@ def prepare(
     say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
 
 
-def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prepared:
+def _make(source: str, target: str, options: dict[str, Any], code: Path, encode: str | None) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.data.executors import write_shards_on_processes
@@ -97,9 +106,16 @@ def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prep
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
         task = bar.add_task("shards", total=None)
-        return prepare_into(
-            data, target, write_shards_on_processes, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if encode is not None:
+            from gan_dist.generation.codec_source import encode_into
+            from gan_dist.generation.model import load_generator
+
+            return encode_into(data, target, encode, load_generator, progress)
+        return prepare_into(data, target, write_shards_on_processes, progress)
 
 
 def _make_on_cluster(
@@ -108,11 +124,14 @@ def _make_on_cluster(
     *,
     options: dict[str, Any],
     code: Path,
+    encode: str | None,
     workers: int,
     address: str | None,
     as_json: bool,
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
+    if encode is not None:
+        raise UsageError("--encode runs in this process; leave out --workers")
     from gan_dist.cli.cluster import run_on_cluster
     from gan_dist.data.prepare import open_prepared
     from gan_dist.runs.storage import Folder
@@ -184,13 +203,13 @@ def _lengths(found: Prepared) -> list[str]:
 
 def _key(facts: DataFacts) -> str:
     """What a job says of prepared data beside their place."""
-    from gan_dist.data.facts import ImageFacts, TextFacts
+    from gan_dist.data.facts import ImageFacts, LatentFacts, TextFacts
     from gan_dist.spec.image_size import show_size
 
     if isinstance(facts, TextFacts):
         return f"modality: text, length: {facts.codec.length}"
     assert isinstance(facts, ImageFacts)
-    return f"size: {show_size(facts.size)}"
+    return f"size: {show_size(facts.picture_size if isinstance(facts, LatentFacts) else facts.size)}"
 
 
 def _size(text: str) -> Size:

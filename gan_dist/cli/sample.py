@@ -12,7 +12,7 @@ import typer
 
 from gan_dist.cli import options
 from gan_dist.cli.output import check_free, console, emit, say
-from gan_dist.cli.pictures import ROW, PictureOptions, make_picture
+from gan_dist.cli.pictures import ROW, PictureOptions, make_picture, parse_layers
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ Class = Annotated[
 ]
 Truncation = Annotated[
     float | None, typer.Option(min=0, max=1, help="Less is safer and more alike; for generators that have it.")
+]
+TruncationLayers = Annotated[
+    str | None,
+    typer.Option(help="Layers that --truncation counts for. Default: all.", metavar="0-3", show_default=False),
 ]
 Temperature = Annotated[
     float | None, typer.Option(min=0.01, help="Text only: below 1, sentences are likelier and more alike.")
@@ -102,8 +106,9 @@ Grid = Annotated[
 Fps = Annotated[float, typer.Option(min=1, max=120, help="Films only: pictures a second.")]
 Inputs = Annotated[
     str | None,
-    typer.Option(help="Pairs only: a folder of pictures to translate.", metavar="FOLDER", show_default=False),
+    typer.Option(help="Pairs and domains only: pictures to translate.", metavar="FOLDER", show_default=False),
 ]
+Backward = Annotated[bool, typer.Option("--backward", help="With --inputs: from the target to the source (cyclegan).")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Draw with so many workers of a Ray cluster, which must see RUN and --out.")
@@ -118,6 +123,7 @@ def sample(
     weights: options.Weights = "ema",
     cls: Class = None,
     truncation: Truncation = None,
+    truncation_layers: TruncationLayers = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -139,6 +145,7 @@ def sample(
     grid: Grid = None,
     fps: Fps = 30.0,
     inputs: Inputs = None,
+    backward: Backward = False,
     workers: Workers = None,
     address: options.Address = None,
     device: Device = "auto",
@@ -156,7 +163,8 @@ def sample(
     decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     drawn = (weights, truncation, None if asked.alone else cls, *decoding)
     # A cluster's workers have devices of their own.
-    here = SamplingPlan(run, seeds, n, "png", *drawn, device if workers is None else "cpu", trust_code)
+    where_and_how = ("cpu" if workers else device, trust_code, backward, _truncated(truncation, truncation_layers))
+    here = SamplingPlan(run, seeds, n, "png", *drawn, *where_and_how)
     model = here.model()
     where: dict[str, Any] = {"out": out, "force": force, "as_json": as_json}
     whose: dict[str, Any] = {"device": device, "workers": workers, "address": address}
@@ -189,10 +197,19 @@ def _made(
     out = where["out"]
     if inputs is not None:
         with plan.drawing_of(model):
-            return _remade(model, inputs, list(plan.seeds), out, where["force"])
+            return _remade(model, inputs, list(plan.seeds), out, where["force"], backward=plan.backward)
     if asked.alone or out is None or out.suffix.lower() == ".png":
         return _one_picture(model, plan, asked, seed=seed, cls=cls, workers=whose["workers"], **where)
     return _into_files(model, plan, **whose, **where)
+
+
+def _truncated(truncation: float | None, layers: str | None) -> list[int] | None:
+    """Numbers of the layers that are truncated; None for all. Raises UsageError."""
+    if layers is None:
+        return None
+    if truncation is None:
+        raise UsageError("--truncation-layers says where --truncation counts; give both")
+    return list(parse_layers(layers, "--truncation-layers") or ())
 
 
 def _prompts_of(prompt: str | None, file: Path | None) -> list[str]:
@@ -272,7 +289,9 @@ def _write(path: Path, content: bytes, force: bool, aside: bool = False) -> None
         say(f"... and {len(lines) - LINES} more", aside=aside)
 
 
-def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force: bool) -> tuple[str, Path]:
+def _remade(
+    model: Model, inputs: str, seeds: list[int], out: Path | None, force: bool, *, backward: bool
+) -> tuple[str, Path]:
     """What is made of a person's own pictures: files in a folder, or one sheet; what there is, and its path."""
     from gan_dist.data.encoding import image
     from gan_dist.generation.translation import translation_sheet, write_images
@@ -280,7 +299,7 @@ def _remade(model: Model, inputs: str, seeds: list[int], out: Path | None, force
     if len(seeds) > 1:
         raise UsageError("--inputs takes one --seed, not several")
     if out is None:
-        path = Path(f"{model.name}-seed{seeds[0]}-made.png")
+        path = Path(f"{model.name}-seed{seeds[0]}-made{'-back' if backward else ''}.png")
         _write(path, image.encode_png(translation_sheet(model, inputs, seeds[0])), force)
         return "pictures beside their inputs", path
     if out.suffix:

@@ -53,6 +53,16 @@ class DataFacts:
         """What networks and extractors are told of the data, by argument."""
         return {"classes": len(self.vectors[0]) if self.vectors else len(self.classes)}
 
+    @property
+    def pass_length(self) -> int:
+        """Samples that are served until all have been, which is an epoch."""
+        return self.count
+
+    @property
+    def largest_batch(self) -> int:
+        """The most samples that can be served together."""
+        return self.count
+
     def for_metrics(self, held: Held) -> dict[str, Any]:
         """What metrics are told of the data, by argument.
 
@@ -116,6 +126,57 @@ class PairFacts(ImageFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnpairedFacts(PairFacts):
+    """Images of two domains. A sample is served as a pair is, one picture of each, though they do not belong together.
+
+    Attributes:
+        count: of both; in canonical order those of the source come first.
+        target_count: how many of them are of the target.
+    """
+
+    target_count: int
+
+    @property
+    def source_count(self) -> int:
+        """Pictures of the source."""
+        return self.count - self.target_count
+
+    @property
+    def pass_length(self) -> int:
+        return max(self.source_count, self.target_count)
+
+    @property
+    def largest_batch(self) -> int:
+        return min(self.source_count, self.target_count)
+
+    @property
+    def described(self) -> str:
+        counts = f"{self.source_count:,} of the source, {self.target_count:,} of the target"
+        return f"unpaired {ImageFacts.described.fget(self)} ({counts})"  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentFacts(ImageFacts):
+    """Latent maps of images, stored as means and deviations, [2 * channels, h, w]. `size` and `channels` are the maps'.
+
+    Attributes:
+        codec_record: what made them: `where` its files are, their `checksum`, and the `mean` and `deviation` of each
+            channel of the maps.
+        picture_size, picture_channels: of the images.
+    """
+
+    codec_record: Mapping[str, Any]
+    picture_size: Size
+    picture_channels: int
+
+    @property
+    def described(self) -> str:
+        height, width = sides(self.picture_size)
+        maps = "x".join(map(str, (self.channels, *sides(self.size))))
+        return f"images of {height}x{width} {KINDS[self.picture_channels]} as latents of {maps}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextFacts(DataFacts):
     """Sentences.
 
@@ -173,9 +234,14 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
         found = _from_record(record)
         sound = found.count >= 0 and found.window >= 0 and all(isinstance(name, str) for name in found.classes)
         sound = sound and all(count >= 0 for count in found.class_counts) and isinstance(found.checksum, str)
-        if isinstance(found, ImageFacts):
+        if isinstance(found, LatentFacts):
+            sound = sound and found.channels > 0 and parse_size(found.picture_size) == found.picture_size
+            sound = sound and found.picture_channels in KINDS and isinstance(found.codec_record, Mapping)
+        elif isinstance(found, ImageFacts):
             channels = [found.channels, getattr(found, "input_channels", found.channels)]
             sound = sound and all(one in KINDS for one in channels) and parse_size(found.size) == found.size
+        if isinstance(found, UnpairedFacts):
+            sound = sound and 0 <= found.target_count <= found.count
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"the record of the data is damaged: {type(error).__name__}: {error}") from error
     if not sound:
@@ -184,20 +250,31 @@ def facts_from_record(record: Mapping[str, Any]) -> DataFacts:
 
 
 def _from_record(record: Mapping[str, Any]) -> DataFacts:
-    kind = TextFacts if "codec" in record else PairFacts if "input_channels" in record else ImageFacts
+    kind = _kind_of(record)
     known = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     known |= {
         name: tuple(known[name])
         for name in ("classes", "class_counts", "class_weights", "remarks", "prompts")
         if name in known
     }
-    if "size" in known:
-        known["size"] = size_from_json(known["size"])
+    for name in ("size", "picture_size"):
+        if name in known:
+            known[name] = size_from_json(known[name])
     known["vectors"] = tuple(map(tuple, known.get("vectors", ())))
     known["rejected"] = tuple((name, why) for name, why in known.get("rejected", ()))
     if kind is TextFacts:
         known["codec"] = Codec.of(known["codec"])
     return kind(**known)
+
+
+def _kind_of(record: Mapping[str, Any]) -> type[DataFacts]:
+    marks = {
+        "codec": TextFacts,
+        "codec_record": LatentFacts,
+        "target_count": UnpairedFacts,
+        "input_channels": PairFacts,
+    }
+    return next((kind for mark, kind in marks.items() if mark in record), ImageFacts)
 
 
 def check_rejected(where: str, facts: DataFacts, most: float) -> None:
@@ -216,15 +293,30 @@ def check_rejected(where: str, facts: DataFacts, most: float) -> None:
     )
 
 
+def check_domains(facts: DataFacts) -> None:
+    """Raises DataError where one of two domains has no usable picture."""
+    if not isinstance(facts, UnpairedFacts):
+        return
+    for key, count in (("source", facts.source_count), ("target", facts.target_count)):
+        if not count:
+            shown = "".join(f"\n  {name}: {why}" for name, why in facts.rejected[:NAMED])
+            raise DataError(f"data.{key}: no picture of this domain can be used{shown}")
+
+
 def check_images(data: PictureData, facts: ImageFacts) -> None:
     """Raises DataError where size or channels are not those of the job."""
-    if facts.size != data.size:
+    size, channels = facts.size, facts.channels
+    if isinstance(facts, LatentFacts) and data.xflip:
+        raise DataError(f"data.xflip: {data.source!r} holds latents, which cannot be mirrored; leave it out")
+    if isinstance(facts, LatentFacts):  # a job speaks of the images
+        size, channels = facts.picture_size, facts.picture_channels
+    if size != data.size:
         raise DataError(
-            f"data.size: {show_size(data.size)}, but {data.source!r} was prepared at {show_size(facts.size)}; set "
-            f"data.size: {show_size(facts.size)}, or prepare it anew"
+            f"data.size: {show_size(data.size)}, but {data.source!r} was prepared at {show_size(size)}; set "
+            f"data.size: {show_size(size)}, or prepare it anew"
         )
-    if data.channels not in ("auto", facts.channels):
-        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {facts.channels}")
+    if data.channels not in ("auto", channels):
+        raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {channels}")
 
 
 def check_text(data: TextData, facts: TextFacts) -> None:

@@ -35,7 +35,8 @@ class ImageForm:
         background: a colour's name or #rrggbb, under transparency and around padded pictures.
         ranges: which values are black and white, of each type of values that is not bytes.
         pair: where a sample is two pictures, what is to be made and below it what it is made of: "left" or "right", the
-            half of one file that is the input, or "apart", two files. Empty for one picture.
+            half of one file that is the input, "apart", two files, or "same", one file that is both. Empty for one
+            picture.
     """
 
     size: Size

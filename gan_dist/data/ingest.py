@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan_dist.data.facts import DataFacts
-from gan_dist.data.order import Positions, ServingOrder, WeightedPlan
+from gan_dist.data.facts import DataFacts, UnpairedFacts
+from gan_dist.data.order import DomainOrder, Positions, ServingOrder, WeightedPlan, domain_order
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import ShardReader
 from gan_dist.errors import DataError
-from gan_dist.spec.data import DataSpec, PairData
+from gan_dist.spec.data import DataSpec, ImageData, TextData
 
 Block = NDArray[Any]
 AHEAD = 2
@@ -48,17 +48,17 @@ class Memory:
     ) -> None:
         self.blocks, self.labels, self.facts, self.vectors = list(blocks), labels, facts, vectors
         lengths = tuple(len(block) for block in blocks)
-        weights = facts.class_weights
-        self.plan = WeightedPlan(seed, batch, labels, weights) if weights else ServingOrder(seed, batch, lengths)
+        self.plan = _order_in_memory(facts, seed, batch, lengths, labels)
         self._ends = np.cumsum(lengths)
 
     def positions(self, reals_drawn: int) -> Positions:
-        """Positions of the whole global batch that comes after `reals_drawn` samples."""
+        """Positions of the whole global batch that comes after `reals_drawn` samples; of two domains [batch, 2]."""
         return self.plan.positions(reals_drawn)
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
-        """Block uint8 [n, C, S, S] and labels [n] at canonical positions."""
-        return gather_rows(self.blocks, self._ends, positions), torch.from_numpy(self.labels[positions])
+        """Block uint8 [n, C, S, S] and labels [n] at canonical positions [n]; at [n, 2] two samples make one, by
+        channels."""
+        return rows_at(positions, lambda flat: gather_rows(self.blocks, self._ends, flat), self.labels)
 
 
 class OnDevice:
@@ -75,7 +75,9 @@ class OnDevice:
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
         at = torch.from_numpy(positions).to(self.device, non_blocking=True)
-        return self._samples[at], self._labels[at]
+        if at.ndim == 1:
+            return self._samples[at], self._labels[at]
+        return self._samples[at].flatten(1, 2), self._labels[at[:, 0]]
 
 
 class Stream:
@@ -89,12 +91,12 @@ class Stream:
 
     def __init__(self, found: Prepared, window: int, seed: int, batch: int) -> None:
         self.facts, self.labels, self.vectors = found.facts, found.column("label"), found.vectors
-        self.plan = ServingOrder(seed, batch, tuple(found.shards.values()), window)
+        self.plan = _order_of_shards(self.facts, seed, batch, tuple(found.shards.values()), window)
         self._shards = ShardReader(found.folder, found.records, self.labels)
         self._ends = np.cumsum(self.plan.shards)
         self._starts = self._ends - self.plan.shards
         self._held: OrderedDict[int, Future[Block]] = OrderedDict()
-        self._window: tuple[int, int] | None = None
+        self._window: object = None
         self._free: list[Block] = []  # memory of shards that were let go
         self._readers = ThreadPoolExecutor(AHEAD, thread_name_prefix="shards")
 
@@ -107,10 +109,13 @@ class Stream:
         return self.plan.positions(reals_drawn)
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
+        return rows_at(positions, self._gathered, self.labels)
+
+    def _gathered(self, positions: Positions) -> Tensor:
         shards = np.searchsorted(self._ends, positions, side="right")
         numbers, inside = shards.tolist(), (positions - self._starts[shards]).tolist()
         blocks = {number: self._send_for(number).result() for number in set(numbers)}
-        return _gather(blocks, numbers, inside), torch.from_numpy(self.labels[positions])
+        return _gather(blocks, numbers, inside)
 
     def _send_for(self, shard: int, *, use_again: bool = False) -> Future[Block]:
         """The shard, read or being read; what was not asked for longest is let go.
@@ -127,6 +132,32 @@ class Stream:
             self._held[shard] = self._readers.submit(self._shards.read, shard, into)
         self._held.move_to_end(shard)
         return self._held[shard]
+
+
+def _order_in_memory(
+    facts: DataFacts, seed: int, batch: int, lengths: tuple[int, ...], labels: Positions
+) -> ServingOrder | WeightedPlan | DomainOrder:
+    if isinstance(facts, UnpairedFacts):
+        return DomainOrder(seed, batch, source=(facts.source_count,), target=(facts.target_count,))
+    weights = facts.class_weights
+    return WeightedPlan(seed, batch, labels, weights) if weights else ServingOrder(seed, batch, lengths)
+
+
+def _order_of_shards(
+    facts: DataFacts, seed: int, batch: int, shards: tuple[int, ...], window: int
+) -> ServingOrder | DomainOrder:
+    if isinstance(facts, UnpairedFacts):
+        return domain_order(seed, batch, shards, facts.source_count, window)
+    return ServingOrder(seed, batch, shards, window)
+
+
+def rows_at(positions: Positions, gather: Callable[[Positions], Tensor], labels: Positions) -> tuple[Tensor, Tensor]:
+    """Samples and labels at positions [n]; at [n, k] k samples [C, H, W] make one [k * C, H, W], and the label is that
+    of the first."""
+    if positions.ndim == 1:
+        return gather(positions), torch.from_numpy(labels[positions])
+    samples = gather(positions.reshape(-1))
+    return samples.reshape(len(positions), -1, *samples.shape[2:]), torch.from_numpy(labels[positions[:, 0]])
 
 
 def gather_rows(blocks: Sequence[Block], ends: Positions, positions: Positions) -> Tensor:
@@ -201,7 +232,7 @@ class IngestChoice:
 
 def has_class_weights(data: DataSpec) -> bool:
     """Whether classes are served in another proportion than that of the data."""
-    return not isinstance(data, PairData) and data.class_weights != "data"
+    return isinstance(data, ImageData | TextData) and data.class_weights != "data"
 
 
 def choose_ingest(data: DataSpec, held: int, room: int, before: int | None) -> IngestChoice:

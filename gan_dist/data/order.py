@@ -103,6 +103,49 @@ class ServingOrder:
         return held[shuffle(len(held), self.seed, "window", epoch, number)]
 
 
+class DomainOrder:
+    """The order of two domains: each goes through its own pictures in its own order, at the same position.
+
+    Args:
+        source, target: samples of each of their shards; in canonical order the source's come first.
+        window: how many shards of each are mixed at a time; 0 mixes them all.
+    """
+
+    def __init__(self, seed: int, batch: int, *, source: Sequence[int], target: Sequence[int], window: int = 0) -> None:
+        self.source = ServingOrder(seed, batch, tuple(source), window)
+        # Of equal numbers one seed would give each picture the same companion in every epoch.
+        self.target = ServingOrder(seed_of(seed, "target"), batch, tuple(target), window)
+        self.shards, self.window = self.source.shards + self.target.shards, 2 * window
+
+    def positions(self, reals_drawn: int) -> Positions:
+        """Positions of the pictures of the global batch that comes after `reals_drawn` samples, [batch, 2]: the
+        target's, then the source's, as what is to be made comes first.
+
+        Raises:
+            ValueError: a domain has fewer pictures than one batch.
+        """
+        target = self.target.positions(reals_drawn) + self.source.count
+        return np.stack([target, self.source.positions(reals_drawn)], 1)
+
+    def window_at(self, reals_drawn: int) -> tuple[tuple[int, int], ...]:
+        """As `ServingOrder.window_at`, of each."""
+        return self.source.window_at(reals_drawn), self.target.window_at(reals_drawn)
+
+    def shards_from(self, reals_drawn: int, windows: int) -> list[int]:
+        """As `ServingOrder.shards_from`, of both."""
+        after = len(self.source.shards)
+        return [
+            *self.source.shards_from(reals_drawn, windows),
+            *(after + shard for shard in self.target.shards_from(reals_drawn, windows)),
+        ]
+
+
+def domain_order(seed: int, batch: int, shards: Sequence[int], source_count: int, window: int) -> DomainOrder:
+    """The order of two domains whose shards lie one after the other, none with pictures of both."""
+    of_source = int(np.searchsorted(np.cumsum(shards), source_count)) + 1
+    return DomainOrder(seed, batch, source=shards[:of_source], target=shards[of_source:], window=window)
+
+
 @lru_cache(maxsize=8)
 def shuffle(count: int, *key: object) -> Positions:
     """The numbers below `count`, each once, in the order that belongs to the key."""

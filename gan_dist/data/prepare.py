@@ -27,8 +27,11 @@ from gan_dist.data.codec import Codec
 from gan_dist.data.facts import (
     DataFacts,
     ImageFacts,
+    LatentFacts,
     PairFacts,
     TextFacts,
+    UnpairedFacts,
+    check_domains,
     check_images,
     check_rejected,
     check_text,
@@ -38,16 +41,23 @@ from gan_dist.data.order import resolve_class_weights
 from gan_dist.data.shards import numbers_of, read_shard
 from gan_dist.data.source import FORMAT, Contents, Part, Source, explain_damage
 from gan_dist.data.sources.builtin import stand_in
+from gan_dist.data.sources.domains import TARGET
 from gan_dist.data.sources.registry import find_source
 from gan_dist.data.text.held_out import describe_held_out, write_held_out
 from gan_dist.errors import DataError, DataNotFound, StorageError
 from gan_dist.runs.request import installed_versions
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import BUILT_IN, DOWNLOAD, DataSpec, ImageData, PairData, TextData
+from gan_dist.spec.data import BUILT_IN, DOWNLOAD, DataSpec, ImageData, PairData, PictureData, TextData, UnpairedData
 from gan_dist.spec.fields import HELD
 
 MANIFEST, ORIGIN, VECTORS = "manifest.json", "source.json", "vectors.npy"
 SHOWN_VECTORS = 8
+SECTION_OF: dict[type[DataFacts], type[PictureData]] = {
+    ImageFacts: ImageData,
+    LatentFacts: ImageData,
+    PairFacts: PairData,
+    UnpairedFacts: UnpairedData,
+}
 Record = dict[str, Any]
 Executor = Callable[[Sequence[Part], Folder], Iterator[Record]]
 Progress = Callable[[int, int], None]
@@ -132,7 +142,7 @@ def _asked(found: Prepared, data: DataSpec) -> Prepared:
     Raises:
         DataError: a share is to be held out of a preparation that holds out none.
     """
-    if not isinstance(data, PairData):
+    if isinstance(data, ImageData | TextData):
         facts = found.facts
         asked = "equal" if facts.stand_in and data.class_weights != "data" else data.class_weights
         weights = resolve_class_weights(asked, facts.classes, facts.class_counts)
@@ -163,6 +173,7 @@ def prepare(source: Source, folder: Folder, *, executor: Executor, progress: Pro
         shards = _shards(contents, folder, executor, progress)
     facts = _facts(contents, folder, shards, native)
     check_rejected(source.where, facts, max_rejected)
+    check_domains(facts)
     kept = contents.held_out
     write_held_out(folder, kept)
     if contents.vectors is not None:
@@ -275,14 +286,16 @@ def _given(data: DataSpec) -> Prepared | None:
     if found is None:
         return None
     facts = found.facts
-    if isinstance(facts, ImageFacts) and isinstance(data, PairData if isinstance(facts, PairFacts) else ImageData):
+    if isinstance(facts, ImageFacts) and type(data) is SECTION_OF[type(facts)]:
         check_images(data, facts)
     elif isinstance(facts, TextFacts) and isinstance(data, TextData):
         check_text(data, facts)
     else:
         raise DataError(f"data.modality: {data.modality}, but {data.source!r} was prepared with {facts.described}")
-    if isinstance(data, PairData) and data.inputs is not None:
+    if isinstance(data, PairData) and data.inputs is not None and not data.of_itself:
         raise DataError(f"data.inputs: {data.source!r} is prepared and holds both sides of its pairs; remove this key")
+    if isinstance(data, UnpairedData) and data.target is not None:
+        raise DataError(f"data.target: {data.source!r} is prepared and holds both domains; remove this key")
     there = "vectors" if facts.vectors else "classes" if facts.classes else "no labels"
     if data.labels != "none" and there != ("vectors" if data.labels == "vectors" else "classes"):
         raise DataError(f"data.labels: {data.labels!r}, but {data.source!r} was prepared with {there}")
@@ -321,9 +334,10 @@ def _facts(contents: Contents, folder: Folder, shards: list[Record], native: Map
     }
     if isinstance(form, Codec):
         return TextFacts(**common, codec=form, **contents.notes)
-    if form.pair:
-        return PairFacts(**common, size=form.size, channels=form.channels, input_channels=form.channels)
-    return ImageFacts(**common, size=form.size, channels=form.channels)
+    common |= {"size": form.size, "channels": form.channels}
+    if contents.domains:
+        return UnpairedFacts(**common, input_channels=form.channels, target_count=int((labels == TARGET).sum()))
+    return PairFacts(**common, input_channels=form.channels) if form.pair else ImageFacts(**common)
 
 
 def _some_vectors(vectors: NDArray[np.float32] | None) -> tuple[tuple[float, ...], ...]:
@@ -339,6 +353,12 @@ def _digest(*arrays: NDArray[Any]) -> str:
     for array in arrays:
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def checksum_of(folder: Folder, shards: list[Record]) -> str:
+    """Over all samples of some shards, as a preparation's facts have it."""
+    (digests,) = _columns(folder, [shard["file"] for shard in shards if shard["rows"]], "digest")
+    return _digest(digests)
 
 
 def _columns(folder: Folder, files: list[str], *names: str) -> tuple[NDArray[np.int64], ...]:

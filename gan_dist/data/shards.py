@@ -43,6 +43,24 @@ def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
     if (done := folder.read_json(f"{name}.json")) is not None:
         return done
     good, rejected, native = _decoded(part)
+    return _write(folder, name, good, rejected, native)
+
+
+def write_encoded_shard(
+    folder: Folder, first: int, *, names: Sequence[str], labels: NDArray[np.int64], samples: NDArray[Any]
+) -> dict[str, Any]:
+    """Write what became of prepared samples, [N, ...]; the record.
+
+    Args:
+        first: the place of the first of them among all.
+    """
+    good = _Good(names, labels, digests_of(samples, labels), samples)
+    return _write(folder, f"shard-{first:09d}", good, [], {})
+
+
+def _write(
+    folder: Folder, name: str, good: _Good, rejected: list[list[str]], native: Mapping[str, tuple[int, str]]
+) -> dict[str, Any]:
     known = _parquet(good)
     folder.write(f"{name}.parquet", known)
     first = _write_samples(folder, f"{name}.npy", good.samples)
@@ -52,8 +70,8 @@ def write_shard(part: Part, folder: Folder) -> dict[str, Any]:
         "rows": len(good.names),
         "bytes": known.size + first + good.samples.nbytes,
         "first": first,
-        "dtype": part.form.dtype.str,
-        "shape": list(part.form.shape),
+        "dtype": good.samples.dtype.str,
+        "shape": list(good.samples.shape[1:]),
         "checksum": _checksum(good.digests),
         "rejected": rejected,
         "native": native,

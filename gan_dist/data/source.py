@@ -117,6 +117,11 @@ class Parts(Sequence[Part]):
             return [self[number] for number in range(*at.indices(len(self)))]
         return self.listing.part(self.rows[at], self.form, self.classes)
 
+    def in_colour(self) -> Parts:
+        """The same, every picture in RGB."""
+        assert isinstance(self.form, ImageForm)
+        return Parts(self.listing, replace(self.form, channels=3), self.classes)
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -130,6 +135,7 @@ class Contents:
         held_out: sentences that nothing is learnt from, by what they are for.
         shares: how much of all that is, where shares were asked for.
         remarks: what was found, assumed and passed over, for people.
+        domains: whether the parts' classes are two domains, of which one is to look like the other.
     """
 
     parts: Sequence[Part]
@@ -141,12 +147,13 @@ class Contents:
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    domains: bool = False
 
     def in_colour(self) -> Contents:
         """The same, every picture in RGB."""
-        assert isinstance(self.form, ImageForm) and isinstance(self.parts, Parts)
-        form = replace(self.form, channels=3)
-        return replace(self, form=form, parts=Parts(self.parts.listing, form, self.parts.classes))
+        assert isinstance(self.form, ImageForm)
+        parts: Any = self.parts
+        return replace(self, form=replace(self.form, channels=3), parts=parts.in_colour())
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,13 @@ class MetricRunner:
         """Which distances are of fewer samples than features: their covariance has no full rank."""
         found = []
         for one in self.built:
-            if one.metric.needs == "moments" and one.samples <= (dim := self._dim(extractor_key(one.spec))):
-                found.append(f"{one.title}: {one.samples} samples are too few for {dim} features; it is far too high")
+            if one.metric.needs != "moments":
+                continue
+            dim = self._dim(extractor_key(one.spec))
+            for count, what in ((one.samples, ""), (self.facts.count, "real ")):
+                if count <= dim:
+                    told = f"{count} {what}samples are too few for {dim} features; it is far too high"
+                    found.append(f"{one.title}: {told}; --metric kid has no such bias")
         return found
 
     def try_out(self, one: BoundMetric) -> None:

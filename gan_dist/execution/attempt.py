@@ -37,7 +37,7 @@ from gan_dist.runs.lease import Lease, take
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
 from gan_dist.runs.storage import Folder, home
-from gan_dist.spec.data import PairData
+from gan_dist.spec.data import PairData, UnpairedData
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.secrets import redact, redact_values
 
@@ -318,7 +318,7 @@ def _next_steps(status: str, spec: JobSpec, run: str) -> list[str]:
     """The next commands. A run without a checkpoint goes on too, from its beginning."""
     resume = ("submit", "--resume", run)
     if status == "succeeded":
-        drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData) else ("--n", 64)
+        drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData | UnpairedData) else ("--n", 64)
         return [
             f"look         {command('tensorboard', run)}",
             f"samples      {command('sample', run, *drawn, '--out', 'samples/')}",

@@ -10,7 +10,6 @@ from typing import Any
 
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.ingest import Memory, Stream, choose_ingest, load_into_memory
-from gan_dist.data.prepare import prepare_or_load
 from gan_dist.distributed.machine import available_memory
 from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import OutOfMemory, PreflightError
@@ -21,6 +20,8 @@ from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.signals import asking_to_stop
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
 from gan_dist.execution.user_code import is_out_of_memory, user_error
+from gan_dist.generation.codec_source import prepare_for_job
+from gan_dist.generation.model import load_generator
 from gan_dist.registry.lookup import add_import_roots
 from gan_dist.registry.trust import own_code
 from gan_dist.runs.request import RunRequest
@@ -54,7 +55,7 @@ def train_here(
     """Read the data and train a job.
 
     Args:
-        shorten: what is trained of the job, given how many samples the data have; by default all of it.
+        shorten: what is trained of the job, given how many samples an epoch may have; by default all of it.
 
     Raises:
         PreflightError: preflight found what would fail later.
@@ -92,7 +93,7 @@ def train_here(
 
     if smoke:
         return rehearse(Rehearsal(spec, rows.facts, attempt.folder, attempt.emit), once)
-    return once(spec if shorten is None else shorten(spec, rows.facts.count))
+    return once(spec if shorten is None else shorten(spec, rows.facts.pass_length))
 
 
 def read_rows(
@@ -112,9 +113,10 @@ def read_rows(
         DataError: they cannot be used; under `smoke` a missing source gets a stand-in instead.
     """
     add_import_roots([spec.environment.code or "."])
-    found = prepare_or_load(
+    found = prepare_for_job(
         spec.data,
         cache,
+        load_generator,
         executor=write_shards_on_processes,
         progress=preparation_progress(emit),
         stand_in_of=spec.batch if smoke else None,

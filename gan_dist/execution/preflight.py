@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.data.codec import Codec
-from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, facts_from_record
+from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts, UnpairedFacts, facts_from_record
 from gan_dist.data.order import epoch_samples
 from gan_dist.data.sources.builtin import stand_in
 from gan_dist.data.text.held_out import check_held_out_exists
@@ -70,14 +70,19 @@ def _assumed_facts(data: DataSpec, batch: int) -> Iterator[DataFacts]:
     assert isinstance(data, PictureData)
     for channels in (1, 3, 4) if data.channels == "auto" else (data.channels,):
         known = common | {"size": form.size, "channels": channels}
-        yield PairFacts(**known, input_channels=channels) if form.pair else ImageFacts(**known)
+        if contents.domains:
+            yield UnpairedFacts(**known | {"count": 2 * batch}, input_channels=channels, target_count=batch)
+        else:
+            yield PairFacts(**known, input_channels=channels) if form.pair else ImageFacts(**known)
 
 
 def batch_problems(spec: JobSpec, facts: DataFacts, workers: int) -> list[str]:
     """Whether batch, data and workers fit together."""
     found = []
-    if facts.count < spec.batch:
-        found.append(f"batch: {spec.batch} is larger than the data ({facts.count} samples in {spec.data.source!r})")
+    if facts.largest_batch < spec.batch:
+        what = "the smaller of both domains" if isinstance(facts, UnpairedFacts) else "the data"
+        told = f"{facts.largest_batch} samples in {spec.data.source!r}"
+        found.append(f"batch: {spec.batch} is larger than {what} ({told})")
     most = len(lanes_of(spec.batch))
     if workers > most:
         found.append(f"resources.workers: batch {spec.batch} gives work to at most {most} workers, not {workers}")
@@ -127,7 +132,7 @@ def network_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     try:
         with torch.device("meta"):
             networks = build_networks(spec, facts)
-        clock = Clock(spec.batch, max(spec.batch, epoch_samples(facts.count, spec.batch)))
+        clock = Clock(spec.batch, max(spec.batch, epoch_samples(facts.pass_length, spec.batch)))
         stages = build_stages(spec, clock, networks)
     except (ValueError, TypeError) as error:
         return [str(error)]
@@ -152,7 +157,8 @@ def metric_problems(spec: JobSpec, facts: DataFacts) -> list[str]:
     lookup.add_import_roots(roots)
     run = LocalRuntime(torch.device("cpu"), lambda event: None, lambda: False)
     try:
-        measuring = MetricRunner(metrics=spec.metrics, facts=facts, cache=Folder(""), run=run, roots=roots)
+        compared = modality_of(facts).real_facts
+        measuring = MetricRunner(metrics=spec.metrics, facts=compared, cache=Folder(""), run=run, roots=roots)
     except (ValueError, TypeError) as error:
         return [str(error)]
     return measuring.problems() or list(_own_metric_problems(measuring))
@@ -193,7 +199,7 @@ def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list
     if facts.vectors:
         labels = f", a vector of {len(facts.vectors[0])} each"
     rejected = f", {len(facts.rejected)} rejected" if facts.rejected else ""
-    clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
+    clock = Clock(spec.batch, epoch_samples(facts.pass_length, spec.batch))
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
     steps = math.ceil(ends / spec.batch)
     sizes = ", ".join(f"{name} {count / 1e6:.2f}M" for name, count in parameter_counts(spec, facts).items())

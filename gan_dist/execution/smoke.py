@@ -97,7 +97,7 @@ def estimate_needs(rehearsal: Rehearsal) -> list[str]:
     spec, folder = rehearsal.spec, rehearsal.folder.folder
     reports = [json.loads(line) for line in folder.read("scalars.jsonl").splitlines()]
     memory = max(report["memory/gib"] for report in reports)
-    clock = Clock(spec.batch, epoch_samples(rehearsal.facts.count, spec.batch))
+    clock = Clock(spec.batch, epoch_samples(rehearsal.facts.pass_length, spec.batch))
     lengths = [clock.samples(stage.length) for stage in spec.phases_plan]
     images, training = sum(lengths), _training_s(lengths, reports, spec.batch)
     sizes = dict(folder.files())

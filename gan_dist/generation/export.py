@@ -106,7 +106,7 @@ def _written(model: Model, folder: Path, *, form: str, weights: str, license_nam
         write_onnx(model, path)
     else:
         # Tied tensors are stored once for each name, so that any reader gets them all.
-        state = model.generator.state_dict()
+        state = model.network.state_dict()
         path.write_bytes(save({name: tensor.clone().contiguous() for name, tensor in state.items()}))
     average = weights != RAW and model.spec.ema is not None
     named = EMA + weights.removeprefix("ema").replace(":", "_") if average else "generator"
@@ -265,6 +265,7 @@ TEMPLATE = Path(__file__).with_name("model_card.md")
 TASKS: dict[Modality, str] = {
     "image": "unconditional-image-generation",
     "pair": "image-to-image",
+    "unpaired": "image-to-image",
     "text": "text-generation",
 }
 USES = {

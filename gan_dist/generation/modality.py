@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.encoding import image, text
-from gan_dist.data.facts import DataFacts, ImageFacts, PairFacts, TextFacts
+from gan_dist.data.facts import DataFacts, ImageFacts, LatentFacts, PairFacts, TextFacts, UnpairedFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.order import shuffle
 from gan_dist.distributed.randomness import Rng
+from gan_dist.generation.latent_codec import DecodedGenerator, DecodedRows, LatentCodec
 from gan_dist.generation.samples import (
     Sheet,
     fixed_samples,
@@ -63,6 +64,11 @@ class Modality(Generic[F]):
     @property
     def measured_by_data(self) -> bool:
         return self.needs_data or bool(self.facts.vectors)
+
+    @property
+    def real_facts(self) -> DataFacts:
+        """Of the real samples that metrics compare with."""
+        return self.facts
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         """Make what turns stored samples into what networks see, and into conditions that are part of the samples."""
@@ -125,6 +131,10 @@ class Modality(Generic[F]):
         """Real samples of what a generator makes."""
         return rows
 
+    def seen(self, generator: nn.Module, device: torch.device) -> nn.Module:
+        """A generator whose samples are those that people see."""
+        return generator
+
 
 class ImageModality(Modality[ImageFacts]):
     """Images, uint8 [B, C, H, W] in storage and in [-1, 1] for networks."""
@@ -138,11 +148,64 @@ class ImageModality(Modality[ImageFacts]):
         return lambda rows, rng: (encoded(rows, rng), None)
 
 
+class LatentModality(ImageModality):
+    """Latent maps of images. Networks see maps; people and metrics see what they are decoded to."""
+
+    facts: LatentFacts
+
+    def __init__(self, facts: LatentFacts) -> None:
+        super().__init__(facts)
+        self._codecs: dict[torch.device, LatentCodec] = {}
+
+    @property
+    def measured_by_data(self) -> bool:
+        return True
+
+    @property
+    def real_facts(self) -> ImageFacts:
+        facts = self.facts
+        own = {name: getattr(facts, name) for name in ImageFacts.__dataclass_fields__}
+        return ImageFacts(**own | {"size": facts.picture_size, "channels": facts.picture_channels})
+
+    def codec(self, device: torch.device) -> LatentCodec:
+        """What decodes, on a device; read once. Raises DataError where it is gone."""
+        if device not in self._codecs:
+            self._codecs[device] = LatentCodec.of(self.facts, device)
+        return self._codecs[device]
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        codec = self.codec(device)
+        return lambda rows, rng: (codec.draw(rows.to(device, dtype, non_blocking=True), rng("latents")), None)
+
+    def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
+        return super().sheet(self.seen(generator, device), rows, seed, device)
+
+    def real_sheet(self, rows: Ingest, seed: int) -> Sheet | None:
+        return super().real_sheet(self.real_rows(rows), seed)
+
+    def real_samples(self, rows: Ingest, seed: int) -> Tensor:
+        return super().real_samples(self.real_rows(rows), seed)
+
+    def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
+        return super().metric_draw(self.seen(generator, device), rows, seed, device)
+
+    def real_rows(self, rows: Ingest) -> Ingest:
+        return DecodedRows(rows, self.codec(torch.device("cpu")), self.real_facts)
+
+    def seen(self, generator: nn.Module, device: torch.device) -> nn.Module:
+        """A generator whose samples are pictures."""
+        return generator if isinstance(generator, DecodedGenerator) else DecodedGenerator(generator, self.codec(device))
+
+
 class PairModality(Modality[PairFacts]):
     """Pairs of images: a generator makes one of the other. Stored by channels, what is to be made first."""
 
     condition = "pictures"
     needs_data = True
+
+    @property
+    def real_facts(self) -> ImageFacts:
+        return ImageFacts(**{name: getattr(self.facts, name) for name in ImageFacts.__dataclass_fields__})
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
@@ -151,7 +214,7 @@ class PairModality(Modality[PairFacts]):
     def conditions(
         self, *, generator: nn.Module, rows: Ingest, numbers: range, seed: int, rng: Rng, device: torch.device
     ) -> Tensor | None:
-        return _inputs_at(generator, numbers, seed, rows, device)
+        return self._inputs_at(generator, numbers, seed, rows, device)
 
     def example_conditions(self, n: int, rng: Rng | None) -> Tensor | None:
         shape = (self.facts.input_channels, *self.facts.shape[1:])
@@ -159,7 +222,7 @@ class PairModality(Modality[PairFacts]):
 
     def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
         assert rows is not None
-        real, given = _real_pairs(rows, seed)
+        real, given = self._shown(rows, seed)
         made = generate(generator, SHOWN, seed, _seen(given, generator, device), device)
         return input_output_target(given, made, real), made
 
@@ -167,20 +230,74 @@ class PairModality(Modality[PairFacts]):
         return None
 
     def real_samples(self, rows: Ingest, seed: int) -> Tensor:
-        return _real_pairs(rows, seed)[0]
+        return self._shown(rows, seed)[0]
 
     def metric_draw(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> Draw:
         assert rows is not None
         return lambda part: metric_samples(
-            generator, part, seed, None, device, _inputs_at(generator, part, seed, rows, device)
+            generator, part, seed, None, device, self._inputs_at(generator, part, seed, rows, device)
         )
 
     def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
         assert rows is not None
-        return lambda part: image.split_pair(rows.rows(_choose_rows(rows, seed, part))[0])[0]
+        return lambda part: image.split_pair(rows.rows(self._choose(rows, seed, part))[0])[0]
 
     def real_rows(self, rows: Ingest) -> Ingest:
-        return TargetImages(rows)
+        return TargetImages(rows, self.real_facts)
+
+    def _choose(self, rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
+        """Positions of the samples with these numbers in an order of `seed`."""
+        return _choose_rows(rows, seed, wanted)
+
+    def _shown(self, rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
+        """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
+        return image.split_pair(rows.rows(self._choose(rows, seed, range(SHOWN)))[0].cpu())
+
+    def _inputs_at(self, generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
+        """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
+        stored, _ = rows.rows(self._choose(rows, seed, wanted))
+        return _seen(image.split_pair(stored)[1], generator, device)
+
+
+class UnpairedModality(PairModality):
+    """Images of two domains, served side by side though they do not belong together: a generator makes the source's
+    look like the target's."""
+
+    facts: UnpairedFacts
+
+    @property
+    def real_facts(self) -> ImageFacts:
+        return replace(super().real_facts, count=self.facts.target_count)
+
+    def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
+        mirrored = getattr(data, "xflip", False)
+
+        def encoded(rows: Tensor, rng: Callable[[str], Rng]) -> tuple[Tensor, Tensor]:
+            target, source = image.split_pair(image.encode(rows, device, dtype))
+            if mirrored:
+                target = image.random_mirror(target, rng("xflip").uniform() < 0.5)
+                source = image.random_mirror(source, rng("xflip of the source").uniform() < 0.5)
+            return target, source
+
+        return encoded
+
+    def sheet(self, generator: nn.Module, rows: Ingest | None, seed: int, device: torch.device) -> tuple[Sheet, Tensor]:
+        assert rows is not None
+        _, given = self._shown(rows, seed)
+        made = generate(generator, SHOWN, seed, _seen(given, generator, device), device)
+        return image.enlarge(image.make_grid(image.in_rows(given, made), 2 * TRIPLES)), made
+
+    def real_sheet(self, rows: Ingest, seed: int) -> Sheet | None:
+        return render_sheet(self.real_samples(rows, seed), self.facts)
+
+    def metric_targets(self, rows: Ingest | None, seed: int) -> Draw | None:
+        return None
+
+    def real_rows(self, rows: Ingest) -> Ingest:
+        return TargetDomain(rows, self.real_facts)
+
+    def _choose(self, rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
+        return domain_positions(self.facts, seed, wanted)
 
 
 class TextModality(Modality[TextFacts]):
@@ -257,10 +374,12 @@ def modality_of(facts: DataFacts) -> Modality[Any]:
     """The object that knows how samples of these data are handled."""
     if isinstance(facts, TextFacts):
         return TextModality(facts) if facts.codec.prompt is None else PromptedText(facts)
+    if isinstance(facts, UnpairedFacts):
+        return UnpairedModality(facts)
     if isinstance(facts, PairFacts):
         return PairModality(facts)
     assert isinstance(facts, ImageFacts)
-    return ImageModality(facts)
+    return LatentModality(facts) if isinstance(facts, LatentFacts) else ImageModality(facts)
 
 
 class SampleGrids:
@@ -318,17 +437,31 @@ class TargetSamples:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
 class TargetImages(TargetSamples):
-    """The images of pairs that are to be made."""
+    """The images of pairs that are to be made. `own` are their facts."""
+
+    own: ImageFacts
 
     @property
     def facts(self) -> ImageFacts:
-        found = self.whole.facts
-        kept = {name: getattr(found, name) for name in ImageFacts.__dataclass_fields__}
-        return ImageFacts(**kept)
+        return self.own
 
     def target_of(self, stored: Tensor) -> Tensor:
         return image.split_pair(stored)[0]
+
+
+@dataclass(frozen=True)
+class TargetDomain(TargetImages):
+    """The images of the target domain, which lie behind those of the source."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return np.zeros(self.own.count, np.int64)
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        samples, labels = self.whole.rows(positions + (self.whole.facts.count - self.own.count))
+        return samples, torch.zeros_like(labels)
 
 
 class Continuations(TargetSamples):
@@ -351,15 +484,13 @@ def _choose_rows(rows: Ingest, seed: int, wanted: range) -> NDArray[np.int64]:
     return order[np.arange(wanted.start, wanted.stop) % len(order)]
 
 
-def _real_pairs(rows: Ingest, seed: int) -> tuple[Tensor, Tensor]:
-    """The 24 pairs of a run's sheets, uint8 on the CPU: what is to be made, and what it is made of."""
-    return image.split_pair(rows.rows(_choose_rows(rows, seed, range(SHOWN)))[0].cpu())
-
-
-def _inputs_at(generator: nn.Module, wanted: range, seed: int, rows: Ingest, device: torch.device) -> Tensor:
-    """The inputs with these numbers as a generator sees them, [n, C, H, W] in [-1, 1]."""
-    stored, _ = rows.rows(_choose_rows(rows, seed, wanted))
-    return _seen(image.split_pair(stored)[1], generator, device)
+def domain_positions(facts: UnpairedFacts, seed: int, wanted: range) -> NDArray[np.int64]:
+    """Positions of a picture of the target and one of the source for each of these numbers, [n, 2], each domain in an
+    order of `seed` that begins anew after all."""
+    numbers = np.arange(wanted.start, wanted.stop)
+    source = shuffle(facts.source_count, seed, "shown")
+    target = shuffle(facts.target_count, seed, "shown", "target") + facts.source_count
+    return np.stack([target[numbers % len(target)], source[numbers % len(source)]], 1)
 
 
 def _seen(given: Tensor, generator: nn.Module, device: torch.device) -> Tensor:

@@ -18,16 +18,17 @@ from gan_dist.data.encoding.text import encode_prompts
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
-from gan_dist.data.prepare import Prepared, prepare_or_load
+from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import read_shard
 from gan_dist.errors import CheckpointError, DataError, UnreadableSample, UsageError
 from gan_dist.generation import exported_model
 from gan_dist.generation.chosen_weights import parse_weights, read_weights
+from gan_dist.generation.codec_source import prepare_for_job
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks, known_conditions
 from gan_dist.networks.text.autoregressive import SamplingOptions
-from gan_dist.registry.build import build_networks
+from gan_dist.registry.build import KINDS, build_networks
 from gan_dist.registry.lookup import add_import_roots, check_arguments
 from gan_dist.registry.trust import check_trust, foreign_code
 from gan_dist.runs.checkpoint import Checkpoint, check_weights, load_weights, newest
@@ -40,6 +41,7 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.problems import nearest_name
 
 SHOWN = 8
+INVERSE = "inverse"  # the network of `cyclegan` that makes the target's pictures into the source's
 ClassLabel = int | str | Sequence[float] | None
 Prompts = str | Sequence[str] | None
 
@@ -48,7 +50,8 @@ class Model:
     """A trained generator with what is known of it.
 
     Attributes:
-        generator: the network, a plain `nn.Module` in evaluation mode.
+        generator: makes samples, a plain `nn.Module` in evaluation mode.
+        network: what was trained: the generator itself, or, of latents, what it decodes.
         spec: the job that trained it.
         facts: of the data it was trained on.
         classes: names of the classes; empty when unconditional.
@@ -65,8 +68,10 @@ class Model:
     def __init__(
         self, *, generator: nn.Module, spec: JobSpec, facts: DataFacts, seen: int, uri: str, name: str
     ) -> None:
-        self.generator, self.spec, self.facts, self.seen, self.uri = generator, spec, facts, seen, uri
+        self.spec, self.facts, self.seen, self.uri = spec, facts, seen, uri
         self.classes, self.name, self.modality = facts.classes, name, modality_of(facts)
+        self.network = generator
+        self.generator: nn.Module = self.modality.seen(generator, next(generator.parameters()).device)
         self.trusted, self._drawing = False, False
 
     def __repr__(self) -> str:
@@ -98,7 +103,8 @@ class Model:
 
     def to(self, device: str | torch.device) -> Model:
         """Move the generator to a device; returns this model."""
-        self.generator.to(device)
+        self.network.to(device)
+        self.generator = self.modality.seen(self.network, self.device)
         return self
 
     def sample(
@@ -108,6 +114,7 @@ class Model:
         seed: int = 0,
         class_label: ClassLabel = None,
         truncation: float | None = None,
+        truncation_layers: Sequence[int] | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -124,6 +131,7 @@ class Model:
             class_label: name or number of the class of all of them, or, where the data have vectors, the K numbers of
                 one; without it, classes go round, or some vectors of the data.
             truncation: in [0, 1], in place of the job's: less makes images more alike and fewer of them bad.
+            truncation_layers: numbers of the layers whose styles it counts for; None for all.
             temperature: text only: divides the logits; below 1 sentences are likelier and more alike.
             top_k: text only: only so many of the likeliest tokens are drawn.
             top_p: text only: only the likeliest tokens that make up this probability are drawn.
@@ -143,6 +151,7 @@ class Model:
         """
         with self.drawing(
             truncation=truncation,
+            truncation_layers=truncation_layers,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -210,6 +219,7 @@ class Model:
         self,
         *,
         truncation: float | None = None,
+        truncation_layers: Sequence[int] | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -222,6 +232,8 @@ class Model:
         options: dict[str, Any] = {}
         if truncation is not None:
             options["truncation"] = self._checked_truncation(truncation)
+        if truncation_layers is not None:
+            options["truncation_layers"] = self._checked_layers(truncation_layers)
         of_text = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "prefix": prefix}
         given = {name: value for name, value in of_text.items() if value is not None}
         if given or allow_unk or self._writes_tokens:
@@ -248,6 +260,16 @@ class Model:
         if not 0 <= truncation <= 1:
             raise UsageError(f"truncation: {truncation} must be in [0, 1]")
         return truncation
+
+    def _checked_layers(self, layers: Sequence[int]) -> Sequence[int]:
+        generator: Any = self.generator
+        if not hasattr(generator, "truncation_layers"):
+            use = self.spec.generator.use
+            raise UsageError(f"truncation_layers: the run's generator {use!r} has no styles by layer; stylegan2 has")
+        most = len(generator.layers)
+        if not layers or not all(0 <= layer <= most for layer in layers):
+            raise UsageError(f"truncation_layers: {list(layers)}; the generator has layers 0 to {most}")
+        return layers
 
     def _sampling_options(self, given: dict[str, Any], allow_unk: bool) -> SamplingOptions:
         if not self._writes_tokens:
@@ -336,6 +358,7 @@ def load(
     *,
     device: str | torch.device = "cpu",
     weights: str = "ema",
+    backward: bool = False,
     trust_code: bool = False,
 ) -> Model:
     """Load the generator of a run, of a checkpoint's folder, or of an exported one.
@@ -345,6 +368,8 @@ def load(
         device: where the generator is to compute.
         weights: "ema" for the moving average where there is one, the first of several; "raw" for the trained weights;
             "ema:0.10" for the average of that width, made of the run's snapshots where it is none of its averages.
+        backward: of two domains that were learnt both ways, the network that makes the target's pictures into the
+            source's.
         trust_code: whether a generator class of somebody else's (`module:Name` in the job) may be imported and run.
             Runs in the local index are the person's own, and need no word.
 
@@ -358,6 +383,8 @@ def load(
     if isinstance(run, str) and exported_model.is_exported(run):
         if sigma is not None:
             raise UsageError(f"weights: {weights!r}: {run!r} is exported, with one set of weights; name the run")
+        if backward:
+            raise UsageError(f"backward: {run!r} is exported, with the one network that was asked for; name the run")
         known = exported_model.read_exported(run)
         check_trust(foreign_code(known.spec, ["generator"]), str(run), "", trust_code)
         generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
@@ -374,11 +401,22 @@ def load(
     uri = stored.folder.uri
     run_uri = uri.rsplit("/", 2)[0]
     check_trust(foreign_code(spec, ["generator"]), uri, run_uri, trust_code)
-    name, tensors, seen = read_weights(stored, spec, weights)
+    if backward:
+        _check_backward(spec, uri)
+        name, tensors, seen = INVERSE, stored.tensors(INVERSE), stored.seen
+    else:
+        name, tensors, seen = read_weights(stored, spec, weights)
     generator, spec = _built(spec, facts, tensors, name=name, run_uri=run_uri)
     found = Model(generator=generator, spec=spec, facts=facts, seen=seen, uri=uri, name=uri.split("/")[-3])
     found.trusted = trust_code
     return found.to(device)
+
+
+def _check_backward(spec: JobSpec, uri: str) -> None:
+    if INVERSE not in spec.networks:
+        raise UsageError(
+            f"backward: {uri.split('/')[-3]} learnt one way: its job has no network `{INVERSE}`; cyclegan learns both"
+        )
 
 
 def _built(
@@ -390,25 +428,27 @@ def _built(
         code = str(unpack_code(kept))
         spec = spec.model_copy(update={"environment": spec.environment.model_copy(update={"code": code})})
     add_import_roots([spec.environment.code or "."])
-    _check_stored(spec, facts, tensors, name)
-    generator = build_networks(spec, facts, ["generator"])["generator"]
+    network = INVERSE if name == INVERSE else "generator"
+    _check_stored(spec, facts, tensors, name, network)
+    generator = build_networks(spec, facts, [network])[network]
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         generator.double()
     load_weights(generator, tensors, name)
     return generator.eval().requires_grad_(False), spec
 
 
-def _check_stored(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str) -> None:
+def _check_stored(spec: JobSpec, facts: DataFacts, tensors: dict[str, Tensor], name: str, network: str) -> None:
     """Whether a stored generator is what its job says, before any memory is taken for it.
 
     Raises:
         UsageError: its arguments are none of its class, or its weights are of another network.
     """
-    wrong = check_arguments("generator", spec.generator.use, spec.generator.args, [spec.environment.code or "."])
+    written, kind = spec.network_specs[network], KINDS.get(network, "network")
+    wrong = check_arguments(kind, written.use, written.args, [spec.environment.code or "."])
     if wrong:
-        raise UsageError("; ".join(f"generator.{key}: {text}" for key, text in wrong))
+        raise UsageError("; ".join(f"{network}.{key}: {text}" for key, text in wrong))
     with torch.device("meta"):
-        check_weights(build_networks(spec, facts, ["generator"])["generator"], tensors, name)
+        check_weights(build_networks(spec, facts, [network])[network], tensors, name)
 
 
 def _checkpoint(run: str | RunFolder) -> Checkpoint:
@@ -422,6 +462,11 @@ def _checkpoint(run: str | RunFolder) -> Checkpoint:
     if found is None:
         raise CheckpointError(f"run {folder.id} has no checkpoint yet ({folder.uri})")
     return found
+
+
+def load_generator(run: str) -> nn.Module:
+    """What `load` finds, without what is known of it."""
+    return load(run).generator
 
 
 def prepared_beside(model: Model) -> Folder:
@@ -459,8 +504,12 @@ def trained_on(model: Model) -> Memory:
 def _prepared(model: Model) -> Prepared:
     if is_own_data(model.spec.data.source):
         model.check_trust([f"data.source: {model.spec.data.source}"])
-    data = prepare_or_load(
-        model.spec.data, prepared_beside(model), executor=write_shards_on_processes, progress=lambda done, total: None
+    data = prepare_for_job(
+        model.spec.data,
+        prepared_beside(model),
+        load_generator,
+        executor=write_shards_on_processes,
+        progress=lambda done, total: None,
     )
     if data.facts.checksum != model.facts.checksum:
         raise DataError(

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 from gan_dist.data.codec import EOS
 from gan_dist.data.conditioning import Conditioning
 from gan_dist.data.encoding import image, text
-from gan_dist.data.facts import DataFacts, TextFacts
+from gan_dist.data.facts import DataFacts, LatentFacts, TextFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import ShardReader
 from gan_dist.distributed.lanes import LEAST_LANE
 from gan_dist.distributed.randomness import Rng
 from gan_dist.errors import UsageError
+from gan_dist.generation.latent_codec import LatentCodec
 
 COLUMNS, ROWS = 8, 8
 CHUNK = 64
@@ -206,6 +207,8 @@ def contact_sheet(found: Prepared, stem: Path) -> Path:
     samples, given = torch.from_numpy(np.concatenate(shown)), None
     if isinstance(found.facts, TextFacts):
         samples, given = text.split_prompts(samples, found.facts.codec)
+    if isinstance(found.facts, LatentFacts):
+        samples = LatentCodec.of(found.facts, torch.device("cpu")).pictures(samples)
     return save_sheet(render_sheet(samples, found.facts, given), stem)
 
 

@@ -53,9 +53,10 @@ class SamplingPlan:
         checkpoint: folder of a checkpoint or of an exported generator.
         seeds, n: the first n samples of each seed.
         form: png, parquet or txt.
-        weights, truncation, cls: as in `gan_dist.load` and `Model.sample`.
+        weights, truncation, truncation_layers, cls: as in `gan_dist.load` and `Model.sample`.
         temperature, top_k, top_p, min_p, prefix, allow_unk: of text, as in `Model.sample`.
         prompts: what sentences follow, as in `Model.sample`; none for some of the data's.
+        backward: as in `gan_dist.load`.
         device: auto, cpu or cuda; a seed's samples are the same on one kind of device.
     """
 
@@ -75,10 +76,18 @@ class SamplingPlan:
     prompts: Sequence[str] = field(default_factory=list)
     device: str = "cpu"
     trust_code: bool = False
+    backward: bool = False
+    truncation_layers: Sequence[int] | None = None
 
     def model(self) -> Model:
         """The model that draws them. Raises what `load` and `Model.drawing` raise."""
-        found = load(self.checkpoint, device=pick_device(self.device), weights=self.weights, trust_code=self.trust_code)
+        found = load(
+            self.checkpoint,
+            device=pick_device(self.device),
+            weights=self.weights,
+            backward=self.backward,
+            trust_code=self.trust_code,
+        )
         with self.drawing_of(found):
             return found
 
@@ -87,7 +96,8 @@ class SamplingPlan:
         label = None if self.cls is None else re.sub(r"[^\w.+-]+", "_", self.cls)
         prefix = None if self.prefix is None else re.sub(r"\W+", "_", self.prefix)[:NAMED]
         asked = re.sub(r"\W+", "_", self.prompts[0])[:NAMED] if len(self.prompts) == 1 else None
-        named = {"-class": label, "-psi": self.truncation, "-t": self.temperature}
+        bounded = self.truncation_layers and f"{min(self.truncation_layers)}-{max(self.truncation_layers)}"
+        named = {"-class": label, "-psi": self.truncation, "-layers": bounded, "-t": self.temperature}
         named |= {"-k": self.top_k, "-p": self.top_p, "-m": self.min_p}
         found = "".join(
             f"{sign}{value:g}" if isinstance(value, int | float) else f"{sign}{value}"
@@ -104,6 +114,7 @@ class SamplingPlan:
         """Inside, the model draws as this plan says."""
         return model.drawing(
             truncation=self.truncation,
+            truncation_layers=self.truncation_layers,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,

@@ -1,4 +1,4 @@
-"""Pictures made of a person's own pictures, by a generator that was trained on pairs."""
+"""Pictures made of a person's own pictures, by a generator that was trained on pairs or on two domains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gan_dist.errors import DataError, UsageError
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import CHUNK
 from gan_dist.generation.sampling import move_into_place
-from gan_dist.spec.data import ImageData, PairData
+from gan_dist.spec.data import ImageData, PictureData
 
 SHOWN, ROWS = 24, 8
 NamedImages = tuple[list[str], Tensor]
@@ -36,7 +36,7 @@ def read_inputs(model: Model, source: str) -> Iterator[NamedImages]:
         DataError: nothing is there, or a picture cannot be read.
     """
     facts, data = model.facts, model.spec.data
-    if not isinstance(facts, PairFacts) or not isinstance(data, PairData):
+    if not isinstance(facts, PairFacts) or not isinstance(data, PictureData):
         raise UsageError(f"--inputs: {model.name} makes {facts.described} of noise alone; leave it out")
     channels = facts.input_channels
     asked = {"source": source, "size": facts.size, "channels": channels, "fit": data.fit, "background": data.background}

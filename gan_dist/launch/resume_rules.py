@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gan_dist.data.facts import facts_from_record
 from gan_dist.data.order import epoch_samples
 from gan_dist.errors import JobError, UsageError
 from gan_dist.registry.lookup import check_job
@@ -128,7 +129,7 @@ def progress_of(run: RunFolder, spec: JobSpec) -> tuple[int, float]:
     newest = newest_described(run.checkpoints())
     if newest is None:
         return 0, math.inf
-    clock = Clock(spec.batch, epoch_samples(newest.meta["data"]["count"], spec.batch))
+    clock = Clock(spec.batch, epoch_samples(facts_from_record(newest.meta["data"]).pass_length, spec.batch))
     return newest.seen, sum(clock.samples(stage.length) for stage in spec.phases_plan)
 
 

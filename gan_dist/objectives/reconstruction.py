@@ -25,6 +25,7 @@ class L1:
     """
 
     needs_discriminator = False
+    needs_partners = True
     phases = PHASES
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -42,6 +43,7 @@ class L2:
     """
 
     needs_discriminator = False
+    needs_partners = True
     phases = PHASES
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -99,6 +101,7 @@ class Perceptual:
     """
 
     needs_discriminator = False
+    needs_partners = True
     phases = (Phase("G", ("generator",)),)
     modality: ClassVar = "image"
 

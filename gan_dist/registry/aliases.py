@@ -28,6 +28,8 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "pix2pix": "gan_dist.networks.image.pix2pix:Generator",
         "gat": "gan_dist.networks.image.gat:Generator",
         "flow": "gan_dist.networks.image.flow:Generator",
+        "cyclegan": "gan_dist.networks.image.cyclegan:Generator",
+        "autoencoder": "gan_dist.networks.image.autoencoder:Autoencoder",
     },
     "discriminator": {
         "mlp": "gan_dist.networks.image.mlp:Discriminator",
@@ -48,9 +50,13 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "projected": "gan_dist.networks.image.projected:Discriminator",
         "pix2pix": "gan_dist.networks.image.pix2pix:Discriminator",
         "gat": "gan_dist.networks.image.gat:Discriminator",
+        "cyclegan": "gan_dist.networks.image.cyclegan:Discriminator",
     },
     "network": {
         "vae": "gan_dist.networks.image.vae:Encoder",
+        "cyclegan_generator": "gan_dist.networks.image.cyclegan:Generator",
+        "cyclegan_discriminator": "gan_dist.networks.image.cyclegan:Discriminator",
+        "patch_projection": "gan_dist.networks.image.cyclegan:PatchProjection",
     },
     "objective": {
         "mle": "gan_dist.objectives.mle:MaximumLikelihood",
@@ -67,6 +73,9 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "l2": "gan_dist.objectives.reconstruction:L2",
         "vae": "gan_dist.objectives.vae:Vae",
         "flow_matching": "gan_dist.objectives.flow_matching:FlowMatching",
+        "cyclegan": "gan_dist.objectives.unpaired:CycleGan",
+        "cut": "gan_dist.objectives.unpaired:Cut",
+        "autoencoder": "gan_dist.objectives.autoencoder:Autoencoding",
         "perceptual": "gan_dist.objectives.reconstruction:Perceptual",
         "reconstruction": "gan_dist.objectives.reconstruction:Reconstruction",
         "auxiliary_classifier": "gan_dist.objectives.auxiliary:AuxiliaryClassifier",

@@ -36,15 +36,13 @@ def job_schema() -> dict[str, Any]:
     _place_slots(schema["properties"], models["StageSpec"]["properties"])
     for name, field in JobSpec.model_fields.items():
         schema["properties"][name].setdefault("description", field.description)
-    for name in ("ImageData", "PairData", "TextData"):
+    for name in ("ImageData", "PairData", "UnpairedData", "TextData"):
         models[name].pop("required")
-    schema["properties"]["data"] = {
-        "description": JobSpec.model_fields["data"].description,
-        "type": "object",
-        "if": _of("text"),
-        "then": _reference("TextData"),
-        "else": {"if": _of("pair"), "then": _reference("PairData"), "else": _reference("ImageData")},
-    }
+    section = _reference("ImageData")
+    for modality, name in (("unpaired", "UnpairedData"), ("pair", "PairData"), ("text", "TextData")):
+        section = {"if": _of(modality), "then": _reference(name), "else": section}
+    about = {"description": JobSpec.model_fields["data"].description, "type": "object"}
+    schema["properties"]["data"] = about | section
     return _root(_tidied(schema, models))
 
 

@@ -181,7 +181,8 @@ def _check(slot: ComponentSlot, tree: Mapping[str, Any], roots: Roots) -> Iterat
         yield "use", f"'{use}' takes no 'classes', so it cannot learn labels; set data.labels to none"
     if written.get("prompt") is not None and not takes.open and "prompt_length" not in names:
         yield "use", f"'{use}' takes no 'prompt_length', so it knows no prompts; remove data.prompt"
-    modality, fit = written.get("modality", "image"), modalities_of(takes)
+    says = attribute_of(slot, "modalities", roots)
+    modality, fit = written.get("modality", "image"), says or modalities_of(takes, slot.kind)
     if modality in tuple(PLURAL) and modality not in fit:
         yield "use", f"'{use}' is made for {PLURAL[fit[0]]}, but data.modality is {modality}"
 
@@ -234,6 +235,8 @@ def _check_sizes(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, 
     `sizes`, a mapping as `SizeRule` has it; others take squares alone, and check them when they are built."""
     data = tree.get("data")
     written: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    if written.get("encode") is not None:
+        return  # networks are built for the maps, whose size the codec says
     try:
         size = parse_size(written.get("size"))
     except ValueError:
@@ -283,7 +286,7 @@ def _that_take(kind: Kind, size: Size, modality: Modality) -> str:
         alias
         for alias, target in ALIASES[kind].items()
         if any(param.name == "size" for param in signature(target).params)
-        and modality in modalities_of(signature(target))
+        and modality in modalities_of(signature(target), kind)
         and not _wrong_size(kind, alias, size, ())
     ]
     return ", ".join(found)
@@ -303,16 +306,25 @@ PROVIDED["metric"] |= {"class_counts": "data.labels"}
 PROVIDED["tracker"] = {"run": "name"}
 
 
-PLURAL: dict[Modality, str] = {"image": "images", "pair": "pairs of images", "text": "text"}
+PLURAL: dict[Modality, str] = {
+    "image": "images",
+    "pair": "pairs of images",
+    "unpaired": "unpaired images",
+    "text": "text",
+}
 
 
-def modalities_of(takes: Signature) -> tuple[Modality, ...]:
+def modalities_of(takes: Signature, kind: Kind) -> tuple[Modality, ...]:
     """What kinds of data a network can be built for, by what it must be told of them."""
     needs = {param.name for param in takes.params if param.required}
+    # Where no picture has a partner, G is told of what it is given, and D judges pictures alone.
+    alone: tuple[Modality, ...] = ("unpaired",) if kind == "discriminator" else ()
+    beside: tuple[Modality, ...] = ("pair",) if kind == "discriminator" else ("pair", "unpaired")
     if needs & _OF_TEXT.keys():
         return ("text",)
     if needs & {_INPUT}:
-        return ("pair",)
+        return beside
     if needs & _OF_IMAGES.keys():
-        return ("image", "pair") if takes.open or any(param.name == _INPUT for param in takes.params) else ("image",)
-    return ("image", "pair", "text")
+        takes_input = takes.open or any(param.name == _INPUT for param in takes.params)
+        return ("image", *beside, *alone) if takes_input else ("image", *alone)
+    return ("image", "pair", "unpaired", "text")

@@ -181,8 +181,9 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
             made = "images" if job.data.modality == "text" else "text"
             yield ("metrics", index, "use"), f"'{metric.use}' is for {made}, but data.modality is {job.data.modality}"
         needs = read_constant(resolve_target("metric", metric.use), "needs", roots)
-        if needs == "pairs" and job.data.modality == "image":
-            yield ("metrics", index, "use"), f"'{metric.use}' is for pairs of images, but data.modality is image"
+        if needs == "pairs" and job.data.modality in ("image", "unpaired"):
+            told = f"'{metric.use}' is for pairs of images, but data.modality is {job.data.modality}"
+            yield ("metrics", index, "use"), told
         if needs == "classes" and job.data.labels in WITHOUT_CLASSES:
             yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
         if needs == "generator" and job.data.labels != "none":

@@ -2,7 +2,7 @@
 
 A network's class says `batch_norm`, True or the arguments by which it has batch normalisation, as `{"norm": "batch"}`,
 and `image_channels`, which numbers of channels it takes. A penalty's says `phase` and `second_order`, an objective's
-`modality`.
+`modality`, and `needs_partners` where it compares each sample with a real one of its own.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def check_networks(tree: Mapping[str, Any], roots: Roots) -> Told:
     for slot in slots:
         if slot.kind == "penalty" and not _is_replaced(slot, tree):
             yield from _check_penalty(slot, networks, roots)
-        elif slot.kind == "augment" and written.get("modality", "image") in ("text", "pair"):
+        elif slot.kind == "augment" and written.get("modality", "image") in ("text", "pair", "unpaired"):
             yield ("augment",), f"changes pictures, but data.modality is {written['modality']}; remove it"
-        elif slot.kind == "objective" and written.get("modality", "image") in ("image", "pair"):
-            yield from _check_objective(slot, roots)
+        elif slot.kind == "objective":
+            yield from _check_objective(slot, written.get("modality", "image"), roots)
     for slot in networks.values():
         taken = attribute_of(slot, "image_channels", roots)
         if taken and written.get("channels") in (1, 3, 4) and written["channels"] not in taken:
@@ -47,9 +47,15 @@ def check_networks(tree: Mapping[str, Any], roots: Roots) -> Told:
         yield from _check_standing(generator, roots)
 
 
-def _check_objective(slot: ComponentSlot, roots: Roots) -> Told:
-    if attribute_of(slot, "modality", roots) == "text":
-        yield (*slot.keys, "use"), f"'{slot.written['use']}' is for text, but the data are images"
+def _check_objective(slot: ComponentSlot, modality: object, roots: Roots) -> Told:
+    use = slot.written["use"]
+    says = attribute_of(slot, "modality", roots)
+    if says == "text" and modality in ("image", "pair", "unpaired"):
+        yield (*slot.keys, "use"), f"'{use}' is for text, but the data are images"
+    if attribute_of(slot, "needs_partners", roots) and modality == "unpaired":
+        yield (*slot.keys, "use"), f"'{use}' compares each sample with its own real one, which unpaired images lack"
+    if says in ("pair", "unpaired") and modality != says:
+        yield (*slot.keys, "use"), f"'{use}' is for data.modality: {says}, not {modality}"
 
 
 def _check_standing(generator: ComponentSlot, roots: Roots) -> Told:

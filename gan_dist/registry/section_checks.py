@@ -186,8 +186,9 @@ def check_data(tree: Mapping[str, Any], roots: Roots) -> Iterator[tuple[Keys, st
     if not isinstance(source, str) or not is_own_data(source):
         if args:
             yield ("data", "args"), "only your own data set, `package.module:Name`, takes arguments; remove this key"
-    elif written.get("modality") == "pair":
-        yield ("data", "source"), f"'{source}' is your own data set, which gives images or text, but no pairs"
+    elif written.get("modality") in ("pair", "unpaired"):
+        lacks = "pairs" if written["modality"] == "pair" else "two domains"
+        yield ("data", "source"), f"'{source}' is your own data set, which gives images or text, but no {lacks}"
     else:
         for key, text in check_data_arguments(source, args, roots):
             yield ("data", "source") if key == "source" else ("data", "args", key), text

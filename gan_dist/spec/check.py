@@ -143,8 +143,8 @@ _WORDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
 
 def _unknown(key: str, section: Keys) -> str:
     """What is said of a key that a section has not; another modality's is named as such."""
-    for other in set(SECTIONS) - set(section) if set(SECTIONS) & set(section) else ():
-        if key in SECTIONS[other].model_fields:
+    for other in SECTIONS if SECTIONS.keys() & set(section) else ():
+        if other not in section and key in SECTIONS[other].model_fields:
             return f"belongs to data of `modality: {other.strip('[]')}`"
     allowed = sorted(allowed_keys(section))
     if not section and (inside := _sections_with(key)):

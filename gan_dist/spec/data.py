@@ -33,12 +33,14 @@ from gan_dist.spec.image_size import ImageSize
 from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
 
-Modality = Literal["image", "text", "pair"]
+Modality = Literal["image", "text", "pair", "unpaired"]
 MODALITIES = get_args(Modality)
 ORACLE = "oracle"
 MANUAL, JOKES = "manual", "pyjokes"
 BUILT_IN_TEXTS = (MANUAL, JOKES)
-BUILT_IN = ("digits", ORACLE, *BUILT_IN_TEXTS)
+SAME = "same"  # of data.inputs
+DRAWN = ("shapes-plain", "shapes-striped")  # pictures that are drawn, of two domains
+BUILT_IN = ("digits", *DRAWN, ORACLE, *BUILT_IN_TEXTS)
 VALIDATION_SHARE = 0.05
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 DOWNLOAD = "download:"
@@ -154,11 +156,17 @@ class ImageData(PictureData):
     )
     source: str = Field(
         min_length=1,
-        description="`digits` (built in), a folder, archive or table of images, an array, or a prepared folder; a path "
-        "relative to where you are, or a URI; `download:NAME` (`gan-dist download` lists them); or your own data set "
-        "as `package.module:Name`.",
+        description="`digits` (built in; also `shapes-plain` and `shapes-striped`), a folder, archive or table of "
+        "images, an array, or a prepared folder; a path relative to where you are, or a URI; `download:NAME` "
+        "(`gan-dist download` lists them); or your own data set as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
+    encode: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Learn latents in place of images, by this autoencoder: a run of `autoencoder`, or a folder of "
+        "diffusers' `AutoencoderKL`; null for images.",
+    )
     labels: Literal["none", "folders", "source", "vectors"] = Field(
         default="none",
         description="none, folders (a class per sub-folder), source (classes that the data set carries) or vectors "
@@ -172,7 +180,16 @@ class ImageData(PictureData):
         return self.labels in ("source", "vectors")
 
     def with_absolute_paths(self) -> Self:
-        return self.model_copy(update={"source": absolute_source(self.source), "args": _withabsolute_source(self.args)})
+        # A run's id is no path, and stays as it is.
+        encode = absolute_source(self.encode) if self.encode and absolute_path(self.encode).exists() else self.encode
+        paths = {"source": absolute_source(self.source), "args": _withabsolute_source(self.args), "encode": encode}
+        return self.model_copy(update=paths)
+
+    @model_validator(mode="after")
+    def _latents_are_not_mirrored(self) -> ImageData:
+        if self.encode is not None and self.xflip:
+            raise ValueError("xflip: latents cannot be mirrored; leave it or `encode` out")
+        return self
 
 
 class PairData(PictureData):
@@ -186,7 +203,8 @@ class PairData(PictureData):
     )
     inputs: str | None = Field(
         default=None,
-        description="A folder with the pictures they are made of, under the same names; null: both are in one file.",
+        description="A folder with the pictures they are made of, under the same names; `same`: each picture is made "
+        "of itself, whatever images are read from; null: both are in one file.",
     )
     side: Literal["left", "right"] | None = Field(
         default=None,
@@ -194,9 +212,36 @@ class PairData(PictureData):
     )
     labels: ClassVar[Literal["none"]] = "none"
 
+    @property
+    def of_itself(self) -> bool:
+        """Whether each picture is made of itself."""
+        return self.inputs == SAME
+
     def with_absolute_paths(self) -> Self:
-        inputs = self.inputs and absolute_source(self.inputs)
+        inputs = self.inputs if self.of_itself else self.inputs and absolute_source(self.inputs)
         return self.model_copy(update={"source": absolute_source(self.source), "inputs": inputs})
+
+
+class UnpairedData(PictureData):
+    """Two domains of images: those of one are to look like those of the other, and no picture has a partner."""
+
+    modality: Literal["unpaired"] = Field(
+        description="What a sample is: `unpaired`, a picture of one domain to be made into one of another."
+    )
+    source: str = Field(
+        min_length=1,
+        description="The pictures that are translated: whatever images are read from; or, without `target`, a folder "
+        "with the sub-folders `trainA` and `trainB` (and `testA`, `testB`); or a prepared folder.",
+    )
+    target: str | None = Field(
+        default=None,
+        description="The pictures that the results shall look like; null: `trainB` below `source`.",
+    )
+    labels: ClassVar[Literal["none"]] = "none"
+
+    def with_absolute_paths(self) -> Self:
+        target = self.target and absolute_source(self.target)
+        return self.model_copy(update={"source": absolute_source(self.source), "target": target})
 
 
 class TextData(DataSection):
@@ -341,19 +386,23 @@ class TextData(DataSection):
         return self
 
 
-SECTIONS: dict[str, type[ImageData] | type[PairData] | type[TextData]] = {
+SECTIONS: dict[str, type[ImageData] | type[PairData] | type[UnpairedData] | type[TextData]] = {
     "[image]": ImageData,
     "[pair]": PairData,
+    "[unpaired]": UnpairedData,
     "[text]": TextData,
 }
 
 
 def _section(written: Any) -> str:
     named = written.get("modality") if isinstance(written, Mapping) else getattr(written, "modality", None)
-    return f"[{named}]" if named in ("text", "pair") else "[image]"
+    return f"[{named}]" if f"[{named}]" in SECTIONS else "[image]"
 
 
 DataSpec = Annotated[
-    Annotated[ImageData, Tag("[image]")] | Annotated[PairData, Tag("[pair]")] | Annotated[TextData, Tag("[text]")],
+    Annotated[ImageData, Tag("[image]")]
+    | Annotated[PairData, Tag("[pair]")]
+    | Annotated[UnpairedData, Tag("[unpaired]")]
+    | Annotated[TextData, Tag("[text]")],
     Discriminator(_section),
 ]

@@ -51,8 +51,8 @@ def _make_trial(sweep: Sweep, leg: Leg) -> Trial:
         if event["event"] == "progress":
             sweep.update(leg, event["seen"])
 
-    def shorten(spec: JobSpec, count: int) -> JobSpec:
-        return truncate_job(spec, leg.until, Clock(spec.batch, epoch_samples(count, spec.batch)))
+    def shorten(spec: JobSpec, pass_length: int) -> JobSpec:
+        return truncate_job(spec, leg.until, Clock(spec.batch, epoch_samples(pass_length, spec.batch)))
 
     return Trial(sweep.context, leg, lambda attempt, spec: train_here(attempt, spec, shorten), on_event)
 

@@ -162,7 +162,7 @@ class TuneTrial(tune.Trainable):
 
     def _train(self, attempt: Any, spec: Any) -> dict[str, Any]:
         data = self._data_of(attempt, spec)
-        clock = Clock(spec.batch, epoch_samples(data.facts.count, spec.batch))
+        clock = Clock(spec.batch, epoch_samples(data.facts.pass_length, spec.batch))
         return run_with_data(attempt, truncate_job(spec, self._trial.leg.until, clock), lambda: data)
 
     def _data_of(self, attempt: Any, spec: Any) -> Any:

@@ -59,7 +59,7 @@ class Sweep:
         self.spec, self.sweep = spec, spec.sweep
         if problems := sweep_problems(spec, facts, workers, self.roots):
             raise PreflightError("\n".join(problems))
-        clock = Clock(spec.batch, epoch_samples(facts.count, spec.batch))
+        clock = Clock(spec.batch, epoch_samples(facts.pass_length, spec.batch))
         end = sum(clock.samples(stage.length) for stage in spec.phases_plan)
         self.context = SweepContext(
             sweep=attempt.folder.uri,

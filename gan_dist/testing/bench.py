@@ -25,7 +25,12 @@ CPU = torch.device("cpu")
 N, CLASSES = 4, 3
 SIZE, WIDE, CHANNELS = 32, (32, 48), 3
 LENGTH, VOCABULARY, BOS, EOS = 6, 12, 1, 2
-FORMS: dict[Modality, str] = {"image": "[B, C, H, W]", "pair": "[B, C, H, W]", "text": "[B, T] or [B, T, V]"}
+FORMS: dict[Modality, str] = {
+    "image": "[B, C, H, W]",
+    "pair": "[B, C, H, W]",
+    "unpaired": "[B, C, H, W]",
+    "text": "[B, T] or [B, T, V]",
+}
 
 
 def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path]) -> Modality:
@@ -33,9 +38,10 @@ def component_modality(kind: lookup.Kind, use: str, roots: Iterable[str | Path])
     channels of an input, else images."""
     target = lookup.resolve_target(kind, use)
     takes = lookup.signature(target, tuple(roots))
-    if read_constant(target, "modality", tuple(roots)) == "text":
-        return "text"
-    fit = modalities_of(takes)
+    says: Modality | None = read_constant(target, "modality", tuple(roots))
+    if says in ("text", "pair", "unpaired"):
+        return "pair" if says == "unpaired" else says  # two domains are served as pairs are
+    fit = modalities_of(takes, kind)
     return "image" if "image" in fit else fit[0]
 
 

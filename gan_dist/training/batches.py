@@ -110,7 +110,7 @@ class BatchFactory:
         generator: Any = self.generator.module
         noise = generator.draw(n, rng("noise"))
         maker = _Maker(self.generator, "generator" in train)
-        return Batch(n, real, cond, noise, rng, maker, whole=self.batch)
+        return Batch(n, real, cond, noise, rng, maker, whole=self.batch, first=lanes[0].start)
 
     def _real(self, positions: NDArray[np.int64], rng: Callable[[str], Rng]) -> tuple[Tensor, Tensor | None]:
         began = time.perf_counter()

@@ -76,7 +76,7 @@ class RunCallbacks:
                 self._not_copied,
                 make_trackers(self.spec, self.folder, state.seen, self._not_copied),
             )
-            epoch = epoch_samples(self.rows.facts.count, self.spec.batch)
+            epoch = epoch_samples(self.rows.facts.pass_length, self.spec.batch)
             self.watch = watch_reports(self.journal.reports(), self.spec, state.stages[-1].ends, epoch)
             if state.seen == 0:
                 self.journal.job(self.spec.model_dump_json(by_alias=True, indent=2, exclude_defaults=True))

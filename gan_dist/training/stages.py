@@ -14,7 +14,7 @@ from gan_dist.augment.augmented_discriminator import AugmentedDiscriminator
 from gan_dist.contracts import Augment, Batch, Nets, Objective, Penalty, Phase, Term
 from gan_dist.errors import UsageError
 from gan_dist.registry import lookup
-from gan_dist.spec.data import PairData
+from gan_dist.spec.data import PairData, UnpairedData
 from gan_dist.spec.job import JobSpec, StageSpec
 from gan_dist.spec.schedules import Clock, Schedule, Scheduled
 from gan_dist.spec.sections import OptimizerSettings
@@ -351,7 +351,7 @@ def _stage(
         driven=tuple(driven),
         clock=clock,
         augment=augment,
-        given_by_reals=isinstance(spec.data, PairData) or getattr(spec.data, "prompt", None) is not None,
+        given_by_reals=isinstance(spec.data, PairData | UnpairedData) or getattr(spec.data, "prompt", None) is not None,
         train=plan.train,
         fresh_optimizer=plan.fresh_optimizer,
     )

@@ -152,6 +152,9 @@ class TrainState:
             networks["generator"] |= _floating_buffers(self._for_samples(self._copy(), run))
         for average in self.averages:
             networks[average.name] = dict(self._for_samples(average.module, run).state_dict())
+        for objective in self._started_objectives():
+            if hasattr(objective, "collect"):
+                objective.collect(run.sum)
         training = {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "objectives": {key: _plain_state(value) for key, value in self._own_state().items()},
@@ -188,6 +191,10 @@ class TrainState:
         self.seen, self.reals_drawn = (checkpoint.meta["clock"][name] for name in ("seen", "reals_drawn"))
         for key, value in self._own_state().items():
             _set_state(value, training["objectives"][key])
+
+    def _started_objectives(self) -> list[Any]:
+        """Those of stages that have begun."""
+        return [one.objective for stage in self.stages if stage.begins < self.seen for one in stage.objectives]
 
     def _own_state(self) -> dict[str, Tensor | nn.Module]:
         """What the augmentation, and objectives and penalties of stages that have begun, keep, by name."""

@@ -60,7 +60,7 @@ def train_run(
         TrainingDiverged: a loss or gradient is no longer finite.
     """
     lookup.add_import_roots([spec.environment.code or "."])
-    clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
+    clock = Clock(spec.batch, epoch_samples(rows.facts.pass_length, spec.batch))
     autocast, dtype = _numbers(spec.precision, run.device)
     modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
     stages = build_stages(spec, clock, modules)
@@ -113,9 +113,8 @@ def _measuring(spec: JobSpec, run: WorkerRuntime, rows: Ingest, folder: RunFolde
         return None
     from gan_dist.evaluation.metric_runner import MetricRunner
 
-    return MetricRunner(
-        metrics=spec.metrics, facts=rows.facts, cache=folder.measured(), run=run, roots=[spec.environment.code or "."]
-    )
+    facts, roots = modality_of(rows.facts).real_facts, [spec.environment.code or "."]
+    return MetricRunner(metrics=spec.metrics, facts=facts, cache=folder.measured(), run=run, roots=roots)
 
 
 def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -29,7 +29,7 @@ from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.execution.ray.tasks import SampleMaker
 from gan_dist.generation.export import export
 from gan_dist.generation.exported_model import checksum_of
-from gan_dist.generation.modality import _real_pairs
+from gan_dist.generation.modality import PairModality
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import real_samples
 from gan_dist.generation.sampling import SampleRange, SamplingPlan, parse_seeds, sample_in_process, write_samples
@@ -335,6 +335,7 @@ def test_no_unknown_word_is_written_unless_asked(tmp_path: Path, sample: Any, mo
         (("--interpolate", "line", "--seed", "1-2", "--out", "x.jpg"), "makes a file of .png or .gif"),
         (("--mix", "1-2"), "--mix: the generator 'mlp'"),
         (("--truncation", "0.5"), "the run's generator 'mlp' has none"),
+        (("--truncation-layers", "0-3"), "--truncation-layers says where --truncation counts; give both"),
     ],
 )
 def test_faults_leave_nothing_behind(
@@ -407,5 +408,6 @@ def test_real_samples_are_fetched_from_where_the_data_are() -> None:
     )
     samples, classes = real_samples(rows, 0)
     assert samples.shape == (64, 2, 1, 1) and classes.shape == (64,)
-    made, given = _real_pairs(rows, 0)
+    modality: Any = PairModality(facts)  # type: ignore[arg-type]
+    made, given = modality._shown(rows, 0)
     assert torch.equal(given, made + 1)

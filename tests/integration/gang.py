@@ -17,14 +17,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts
+from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts, UnpairedFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.distributed.runtime import DistributedRuntime, LocalRuntime, WorkerRuntime
 from gan_dist.execution.local import read_rows
 from gan_dist.execution.preflight import earlier_window
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import PairData, TextData
+from gan_dist.spec.data import PairData, TextData, UnpairedData
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.trainer import train_run
 
@@ -65,8 +65,10 @@ def rows(spec: JobSpec) -> Memory:
     label = np.arange(SAMPLES) % 2 if spec.data.labels != "none" else np.zeros(SAMPLES, np.int64)
     counts = tuple(np.bincount(label).tolist()) if classes else ()
     common: dict[str, Any] = {"count": SAMPLES, "size": size, "channels": 1, "checksum": "random"}
-    if paired:
-        facts: ImageFacts = PairFacts(**common, input_channels=1)
+    if isinstance(spec.data, UnpairedData):
+        facts: ImageFacts = UnpairedFacts(**common, input_channels=1, target_count=SAMPLES // 3)
+    elif paired:
+        facts = PairFacts(**common, input_channels=1)
     else:
         known = () if vectors is None else tuple(map(tuple, vectors.tolist()))
         facts = ImageFacts(**common, classes=classes, class_counts=counts, vectors=known)

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from gan_dist.cli import app
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry import lookup
-from gan_dist.spec.data import PairData
+from gan_dist.spec.data import PairData, UnpairedData
 from gan_dist.spec.fields import PromptCut, WorkerRange
 from gan_dist.spec.job import (
     ComponentSpec,
@@ -70,6 +70,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "data": ImageData,
     "data ": TextData,
     "data  ": PairData,
+    "data   ": UnpairedData,
     "data.prompt": PromptCut,
     "generator": ComponentSpec,
     "objective": ObjectiveSpec,

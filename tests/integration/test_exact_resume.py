@@ -11,6 +11,7 @@ from gan_dist.runs.storage import Folder
 from tests.integration.gang import Training, train_together
 from tests.integration.test_rank_equality import (
     ADAPTIVE,
+    CYCLEGAN,
     PIX2PIX,
     R3GAN,
     R3GAN2,
@@ -76,6 +77,7 @@ JOBS = {
     ),
     "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
     "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
+    "cyclegan, its pools": job(**CYCLEGAN | {"precision": "fp32"}, until=f"{STEPS} steps"),
     "mle, then seqgan by a transformer": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "data": TEXT,

@@ -44,8 +44,12 @@ SENTENCES = {
 }
 # Arguments of the networks that cost time, where a job's are larger: fewer channels, the same mathematics.
 NARROW: dict[str, dict[str, int]] = {
+    "autoencoder": {"width": 8},
     "biggan": {"width": 2, "z": 20, "shared": 4},
     "charcnn": {"width": 8},
+    "cyclegan": {"width": 4, "blocks": 1},
+    "cyclegan_discriminator": {"width": 4},
+    "cyclegan_generator": {"width": 4, "blocks": 1},
     "dcgan": {"width": 4, "z": 8},
     "fastgan": {"width": 4, "z": 8},
     "flow": {"width": 8, "steps": 2},
@@ -53,6 +57,7 @@ NARROW: dict[str, dict[str, int]] = {
     "lstm": {"embedding": 8, "hidden": 8},
     "mlp": {"hidden": 16},
     "multirep": {"representations": 4, "filters": 8, "features": 8},
+    "patch_projection": {"width": 4, "features": 8},
     "pix2pix": {"width": 4},
     "projected": {"width": 4},
     "r3gan": {"width": 8, "wide": 16, "group": 4, "z": 8},
@@ -121,7 +126,7 @@ def cut(job: Path, full_width: bool = False) -> JobSpec:
 def losses(spec: JobSpec, root: Path) -> dict[str, list[float]]:
     """Each phase's loss in each of its iterations."""
     # Of pairs nothing is built in; random ones stand in.
-    stands_in = isinstance(spec.data, PairData)
+    stands_in = isinstance(spec.data, PairData) and not spec.data.of_itself
     rows = read_rows(spec, Folder.at(root / "prepared"), smoke=stands_in, emit=lambda event: None)
     train(spec, root, rows=rows)
     lines = [json.loads(line) for line in (root / "scalars.jsonl").read_text().splitlines()]

@@ -154,6 +154,43 @@ CASES["flow matching"] = job(
 # The gradient of a bias before a normalisation is rounding, of which Adam makes whole steps where eps is as small.
 CASES["pix2pix"] = job(**PIX2PIX, penalties=[R1], micro_batch=4, optimizer={"lr": 1e-2, "eps": 1e-6})
 
+NARROW = {"width": 2, "blocks": 1}
+UNPAIRED = {
+    "data": {"modality": "unpaired", "source": "nowhere", "size": 16, "xflip": True},
+    "micro_batch": 4,
+    "optimizer": {"lr": 1e-2, "eps": 1e-6},
+}
+CYCLEGAN = {
+    **UNPAIRED,
+    "generator": {"use": "cyclegan", **NARROW},
+    "discriminator": {"use": "cyclegan", "width": 2, "layers": 1},
+    "networks": {
+        "inverse": {"use": "cyclegan_generator", **NARROW},
+        "source_discriminator": {"use": "cyclegan_discriminator", "width": 2, "layers": 1},
+    },
+    "objective": {"use": "cyclegan", "pool": 19},
+}
+CUT = {
+    **UNPAIRED,
+    "generator": {"use": "cyclegan", **NARROW, "antialias": True},
+    "discriminator": {"use": "cyclegan", "width": 2, "layers": 1, "antialias": True},
+    "networks": {"projection": {"use": "patch_projection", "width": 2, "features": 4}},
+    "objective": {"use": "cut", "places": 9},
+}
+CASES["cyclegan"] = job(**CYCLEGAN, until="6 steps")
+# Its first weights are so small that Adam would make whole steps of roundings.
+CUT |= {"optimizer": {"lr": 1e-2, "eps": 1e-4}}
+CASES["cut"] = job(**CUT)
+CASES["autoencoder"] = job(
+    data={"modality": "pair", "source": "nowhere", "inputs": "same", "size": 16},
+    generator={"use": "autoencoder", "width": 8, "latent": 2},
+    discriminator={"use": "cyclegan", "width": 2, "layers": 1},
+    objective={"use": "autoencoder"},
+    micro_batch=4,
+    optimizer={"lr": 1e-2, "eps": 1e-4},
+)
+CASES["fastcut"] = job(**CUT | {"objective": {"use": "cut", "nce": 10, "identity": False, "mirror": True, "places": 9}})
+
 TEXT = {"modality": "text", "source": "nowhere", "length": 7, "vocabulary": 12}
 LSTM = {"use": "lstm", "embedding": 5, "hidden": 6}
 TEXTCNN = {"use": "textcnn", "embedding": 4, "widths": [1, 2, 3], "filters": [3, 3, 3], "dropout": 0.0}

@@ -64,10 +64,10 @@ def test_what_can_be_made_is_let_through(size: Any) -> None:
         pictures = [
             name for name in names if "size" in {one.name for one in read_signature(ALIASES["generator"][name]).params}
         ]
-        assert len(pictures) == 11
+        assert len(pictures) == 12
+        modalities = {"pix2pix": "pair", "cyclegan": "unpaired"}
         for name in pictures:
-            modality = {"modality": "pair"} if name == "pix2pix" else {}
-            assert told(size, name, name, data=modality) == []
+            assert told(size, name, name, data={"modality": modalities.get(name, "image")}) == []
 
 
 def test_what_cannot_be_made_is_named_with_the_nearest_size_and_who_makes_it() -> None:
@@ -76,9 +76,11 @@ def test_what_cannot_be_made_is_named_with_the_nearest_size_and_who_makes_it() -
     ]
     (found,) = told(600, discriminator="r3gan")
     assert found.startswith("data.size: 600, but discriminator 'r3gan' takes 8 to 256 pixels, ")
-    assert found.endswith("; 256 is nearest; or use mlp, projected")
+    assert found.endswith("; 256 is nearest; or use mlp, projected, cyclegan")
     (found,) = told([40, 64], "pix2pix", "pix2pix", data={"modality": "pair"})
-    assert found.endswith(" takes 16 to 1024 pixels, both sides multiples of 16; [32, 64] is nearest")
+    assert found.endswith(
+        " takes 16 to 1024 pixels, both sides multiples of 16; [32, 64] is nearest; or use cyclegan, autoencoder"
+    )
     metrics = [{"use": "kid", "features": {"use": "lpips"}}]
     (found,) = told([16, 48], metrics=metrics)
     assert found.startswith("data.size: [16, 48], but extractor 'lpips' takes 32 to 2048 pixels; [32, 48] is nearest")

@@ -138,7 +138,7 @@ def test_all_problems_at_once_with_their_lines(here: Path) -> None:
         "-o: precision: 'fp8' is not allowed (allowed: auto, fp32, bf16, fp64)",
         "job.yaml:2: data.source: required, but missing",
         "job.yaml:3: data.sorce: unknown key; did you mean 'source'? "
-        "(allowed: args, background, channels, class_weights, fit, "
+        "(allowed: args, background, channels, class_weights, encode, fit, "
         "ingest, labels, max_rejected, modality, range, size, source, "
         "split, window, xflip)",
         "job.yaml:5: generator.widht: unknown key; did you mean 'width'? (allowed: width, z)",

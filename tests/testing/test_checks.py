@@ -316,8 +316,10 @@ QUICK = {"dcgan", "lstm", "pix2pix", "hinge", "vae", "seqgan", "r1", "ada"}
     ],
 )
 def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if use == "vae":
-        assert problems(use, kind) == ["phases: VAE trains 'encoder', which a job must supply under `networks`"]
+    supplied = {"vae": ("VAE", "encoder"), "cyclegan": ("G", "inverse"), "cut": ("G", "projection")}
+    if kind == "objective" and use in supplied:
+        phase, name = supplied[use]
+        assert problems(use, kind) == [f"phases: {phase} trains {name!r}, which a job must supply under `networks`"]
         return
     words = tuple(f"word{number}" for number in range(8))
     if use in ("pretrained_lm", "pretrained_encoder"):

@@ -80,6 +80,7 @@ def split_pair(pairs: Tensor) -> tuple[Tensor, Tensor]:
     return made, given
 
 
-def in_rows(given: Tensor, made: Tensor, real: Tensor) -> Tensor:
-    """Three for each pair, [3B, C, H, W]: the input, what was made of it, and what it should be."""
-    return torch.stack([given, made, real], 1).flatten(0, 1)
+def in_rows(*kinds: Tensor) -> Tensor:
+    """One of each kind [B, C, H, W] after the other, [kB, C, H, W]: such as the input, what was made of it, and what it
+    should be."""
+    return torch.stack(kinds, 1).flatten(0, 1)

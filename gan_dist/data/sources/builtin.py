@@ -4,7 +4,7 @@ stand-ins."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +18,10 @@ from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.labels import Label, Vector
 from gan_dist.data.prompts import PROMPT_END, PromptForm
 from gan_dist.data.source import Contents, Counted, Listing, Part, Parts, RawSample, Source, conditions_of, state_of
+from gan_dist.data.sources.domains import DomainParts
 from gan_dist.errors import DataError, DataNotFound
 from gan_dist.runs.storage import home
-from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData
+from gan_dist.spec.data import DataSpec, ImageData, PairData, PictureData, UnpairedData
 from gan_dist.spec.image_size import sides
 from gan_dist.spec.problems import nearest_name
 
@@ -112,7 +113,8 @@ WORDS = 1000
 
 
 def stand_in(data: DataSpec, count: int) -> Source:
-    """`count` random images or sentences; ten classes or vectors where the job has labels."""
+    """`count` random images or sentences, of two domains so many of each; ten classes or vectors where the job has
+    labels."""
     labels: list[Label] = [number % CLASSES for number in range(count)] if data.labels != "none" else []
     if data.labels == "vectors":
         labels = [Vector(tuple(map(float, row))) for row in np.eye(CLASSES)[np.arange(count) % CLASSES]]
@@ -127,8 +129,11 @@ def stand_in(data: DataSpec, count: int) -> Source:
         form = Codec(data.length, Splitting("blanks"), (*SPECIAL, *words), prompt=prompt)
     listing = Listing(kind="noise", where=data.source, state="", root="", names=names, labels=labels)
     given = conditions_of(listing, data.labels)
-    contents = Contents(Parts(listing, form, given.numbers), given.classes, form, vectors=given.vectors, notes=notes)
-    return Source(data.source, state_of(["noise", count, form, given.classes, given.state]), lambda: contents)
+    parts: Sequence[Part] = Parts(listing, form, given.numbers)
+    if unpaired := isinstance(data, UnpairedData):
+        parts = DomainParts([parts, parts])
+    contents = Contents(parts, given.classes, form, vectors=given.vectors, notes=notes, domains=unpaired)
+    return Source(data.source, state_of(["noise", count, form, given.classes, given.state, unpaired]), lambda: contents)
 
 
 def read_noise(part: Part) -> Iterator[RawSample]:

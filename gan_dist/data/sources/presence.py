@@ -8,7 +8,16 @@ from gan_dist.data.text.builtin import built_in_text
 from gan_dist.data.text.corpus import read_first_sentence
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import is_uri, locate
-from gan_dist.spec.data import BUILT_IN, BUILT_IN_TEXTS, ORACLE, DataSpec, PairData, TextData, is_own_data
+from gan_dist.spec.data import (
+    BUILT_IN,
+    BUILT_IN_TEXTS,
+    ORACLE,
+    DataSpec,
+    PairData,
+    TextData,
+    UnpairedData,
+    is_own_data,
+)
 from gan_dist.spec.fields import HELD
 
 
@@ -18,8 +27,10 @@ def missing_data(data: DataSpec) -> list[str]:
     Remote storage is not asked, nor are data sets of torchvision and a person's own.
     """
     named = {"source": data.source}
-    if isinstance(data, PairData) and data.inputs is not None:
+    if isinstance(data, PairData) and data.inputs is not None and not data.of_itself:
         named["inputs"] = data.inputs
+    if isinstance(data, UnpairedData) and data.target is not None:
+        named["target"] = data.target
     if isinstance(data, TextData):
         named |= {held: file for held in HELD if isinstance(file := getattr(data, held), str)}
     missing = [text for key, where in named.items() if (text := _missing(f"data.{key}", where))]

@@ -50,10 +50,13 @@ from gan_dist.data.sources.builtin import (
     read_noise,
     read_torchvision,
 )
+from gan_dist.data.sources.domains import find_domains
 from gan_dist.data.sources.image_files import is_table, list_folder, list_table, read_files
 from gan_dist.data.sources.image_pairs import check_alike, halves, list_pairs, read_pairs
 from gan_dist.data.sources.own_datasets import KIND, list_own, read_own
 from gan_dist.data.sources.parquet import is_parquet, list_parquet, read_parquet
+from gan_dist.data.sources.shapes import KIND as SHAPES
+from gan_dist.data.sources.shapes import list_shapes, read_shapes
 from gan_dist.data.sources.walk import walk
 from gan_dist.data.text.builtin import KIND as BUILT_IN_TEXT
 from gan_dist.data.text.builtin import read_built_in_text
@@ -63,11 +66,23 @@ from gan_dist.data.text.oracle import read_oracle
 from gan_dist.data.value_range import Ranges, check_spread, describe_ranges, ranges_of, to_uint8
 from gan_dist.errors import DataError, StorageError, UnreadableSample
 from gan_dist.runs.storage import Folder, locate
-from gan_dist.spec.data import BUILT_IN_TEXTS, DataSpec, ImageData, PairData, PictureData, TextData, is_own_data
+from gan_dist.spec.data import (
+    BUILT_IN_TEXTS,
+    DRAWN,
+    SAME,
+    DataSpec,
+    ImageData,
+    PairData,
+    PictureData,
+    TextData,
+    UnpairedData,
+    is_own_data,
+)
 from gan_dist.spec.image_size import sides
 
 READERS: dict[str, Callable[[Part], Iterator[RawSample]]] = {
     "digits": read_digits,
+    SHAPES: read_shapes,
     "files": read_files,
     "pairs": read_pairs,
     "archive": read_archive,
@@ -103,6 +118,8 @@ def find_source(data: DataSpec) -> Source:
     """
     if isinstance(data, TextData):
         return find_text(with_local_source(data))
+    if isinstance(data, UnpairedData):
+        return find_domains(data, find_source)
     return source_of(data, list_source(data))
 
 
@@ -160,6 +177,8 @@ def _check_spread(seen: list[Glimpse], form: ImageForm, told: str) -> None:
 def _pair(data: PictureData) -> str:
     if not isinstance(data, PairData):
         return ""
+    if data.of_itself:
+        return SAME
     return (data.side or "auto") if data.inputs is None else "apart"
 
 
@@ -227,11 +246,16 @@ def list_source(data: ImageData | PairData) -> Listing:
             f"data.source: {data.source!r} is text; set data.modality: text, or name a folder ./{data.source}"
         )
     data = with_local_source(data)
-    if isinstance(data, PairData):
+    if isinstance(data, PairData) and not data.of_itself:
         return list_pairs(data)
+    if isinstance(data, PairData):
+        shared = {key: getattr(data, key) for key in ImageData.model_fields if key in PairData.model_fields}
+        data = ImageData(**shared | {"modality": "image"})
     assert isinstance(data, ImageData)
     if data.source == "digits":
         return list_digits(data)
+    if data.source in DRAWN:
+        return list_shapes(data)
     if data.source.startswith(SCHEME):
         return list_torchvision(data)
     if is_own_data(data.source):
@@ -301,6 +325,8 @@ def _images(content: Content, look: ImageForm) -> list[Image.Image]:
         check_alike(made, given)
         return [made, given]
     image = _opened(content, look.ranges)
+    if look.pair == SAME:
+        return [image, image]
     return halves(image, None if look.pair == "auto" else look.pair) if look.pair else [image]
 
 

@@ -29,9 +29,19 @@ class BackgroundPreparation:
 
         def read() -> None:
             try:
-                self._found = prepare_or_load(
-                    data, cache, executor=write_shards_on_ray(cpus), progress=progress, stand_in_of=stand_in_of
-                )
+                executor = write_shards_on_ray(cpus)
+                if getattr(data, "encode", None) is None:
+                    self._found = prepare_or_load(
+                        data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of
+                    )
+                else:
+                    # Only encoding needs torch, which takes longer to import than most data to look up.
+                    from gan_dist.generation.codec_source import prepare_for_job
+                    from gan_dist.generation.model import load_generator
+
+                    self._found = prepare_for_job(
+                        data, cache, load_generator, executor=executor, progress=progress, stand_in_of=stand_in_of
+                    )
             except Exception as error:
                 self._error = error
 

@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -62,6 +63,7 @@ class ImageSurvey:
 def survey_images(source: str) -> ImageSurvey:
     """Looks at `digits`, a folder of images, or IDX files. Raises ValueError for what holds no images."""
     path = absolute_path(source)
+    _refuse_domains(source, path)
     listing = list_source(ImageData(source=source, size=_ANY_SIZE))
     seen = glance(listing, SAMPLED)
     if not seen:
@@ -82,6 +84,15 @@ def survey_images(source: str) -> ImageSurvey:
         ratio=statistics.median(image.size[0] / image.size[1] for image in seen),
         upright=_upright(seen[:: max(1, len(seen) // MIRROR_SAMPLED)]),
     )
+
+
+def _refuse_domains(source: str, path: Path) -> None:
+    """Raises UsageError where a folder holds two domains, for which a job is ready."""
+    if path.is_dir() and {"traina", "trainb"} <= {name.lower() for name in os.listdir(path)}:
+        raise UsageError(
+            f"{source} holds two domains, trainA and trainB, for which a job is ready: gan-dist submit jobs/cut.yaml "
+            f"-o data.source={source}"
+        )
 
 
 def upright_share(pixels: NDArray[np.float64]) -> float:

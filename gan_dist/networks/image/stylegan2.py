@@ -8,6 +8,7 @@ Wants `non_saturating` with `r1` and, for pictures that change smoothly with w, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -67,6 +68,7 @@ class Generator(nn.Module):
         if not 0 <= mixing <= 1 or not 0 <= truncation <= 1:
             raise ValueError(f"mixing and truncation must be in [0, 1], not {mixing} and {truncation}")
         self.z, self.classes, self.mixing, self.truncation = z, classes, mixing, truncation
+        self.truncation_layers: Sequence[int] | None = None  # which are drawn to the mean; None for all
         self.map = Mapping(z, classes, w, mapping)
         self.basis = nn.Parameter(torch.randn(widths[0], *plan.base))
         self.layers = nn.ModuleList([StyledConv(widths[0], widths[0], w)])
@@ -99,7 +101,11 @@ class Generator(nn.Module):
         if self.training and self.mixing:
             return torch.where(layer < noise["change"][:, None, None], one, self.map(noise["other"], cond)[:, None])
         if not self.training and self.truncation < 1:
-            one = torch.lerp(self._centre(one), one, self.truncation)
+            near = torch.lerp(self._centre(one), one, self.truncation)
+            if self.truncation_layers is None:
+                one = near
+            else:
+                one = torch.where(torch.isin(layer, layer.new_tensor(list(self.truncation_layers))), near, one)
         return one.expand(-1, len(self.layers) + 1, -1)
 
     def synthesis(self, styles: Tensor, noise: dict[str, Any]) -> Tensor:

@@ -193,6 +193,7 @@ def test_sheets_and_samples_for_metrics_are_of_the_same_pairs(folders: Path) -> 
             assert made == given and real == targets[given]
     made = modality_of(rows.facts).metric_draw(Copies(), rows, 3, cpu)(range(64, 128))
     assert made.equal(image.split_pair(rows.rows(_choose_rows(rows, 3, range(64, 128)))[0])[1])
-    targets = TargetImages(rows)
+    targets = modality_of(rows.facts).real_rows(rows)
+    assert isinstance(targets, TargetImages)
     assert targets.facts.described == "images of 8x8 grey" and not isinstance(targets.facts, PairFacts)
     assert targets.rows(np.arange(3))[0].equal(image.split_pair(rows.rows(np.arange(3))[0])[0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_dist.errors import JobError
+from gan_dist.errors import JobError, UsageError
 from gan_dist.launch.init.image_survey import ImageSurvey, survey_images, upright_share
 from gan_dist.launch.init.images import render_job, write_job
 from gan_dist.launch.init.recipes import Machine, Wish, choose_recipe
@@ -60,6 +60,13 @@ def test_digits(tmp_path: Path) -> None:
         16,
         "source",
     )
+
+
+def test_two_domains_have_a_job_of_their_own(tmp_path: Path) -> None:
+    for name in ("trainA", "trainB", "testA"):
+        images(tmp_path / name, 2)
+    with pytest.raises(UsageError, match=r"holds two domains, .*: gan-dist submit jobs/cut\.yaml -o data\.source="):
+        survey_images(str(tmp_path))
 
 
 def test_a_folder_with_an_awkward_name(tmp_path: Path) -> None:

@@ -200,6 +200,19 @@ def test_truncation_draws_styles_to_their_mean() -> None:
     assert not torch.allclose(generator.styles(noise, cond), centre), "training is not truncated"
 
 
+def test_some_layers_alone_are_truncated() -> None:
+    generator, _ = pair()
+    generator.eval()
+    noise = generator.draw(4, single_lane_rng((), 4, CPU))
+    whole = generator.styles(noise)
+    generator.truncation = 0.3
+    near = generator.styles(noise)
+    generator.truncation_layers = [0, 2]
+    some = generator.styles(noise)
+    taken = torch.tensor([layer in (0, 2) for layer in range(whole.shape[1])])
+    assert torch.equal(some[:, taken], near[:, taken]) and torch.equal(some[:, ~taken], whole[:, ~taken])
+
+
 def test_classes_have_vectors_of_their_own() -> None:
     mapping = Mapping(4, 3, 5, 1)
     z = torch.randn(2, 4)

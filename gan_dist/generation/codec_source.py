@@ -1,0 +1,154 @@
+"""Where codecs of latents come from: a run of `autoencoder`, or a folder of the library diffusers' `AutoencoderKL`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from gan_dist.data.executors import write_shards_on_processes
+from gan_dist.data.latents import encode_prepared
+from gan_dist.data.prepare import Executor, Prepared, Progress, prepare_or_load
+from gan_dist.data.shards import ShardReader
+from gan_dist.data.source import state_of
+from gan_dist.errors import DataError, UsageError
+from gan_dist.generation.latent_codec import check_inverts, codec_files, encoder_of
+from gan_dist.networks.image.autoencoder import Autoencoder, KlAutoencoder
+from gan_dist.runs.run_folder import PREPARED
+from gan_dist.runs.storage import Folder, home
+from gan_dist.spec.data import DataSpec
+
+CONFIG, KIND = "config.json", "AutoencoderKL"
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
+USUAL: dict[str, Any] = {"act_fn": "silu", "mid_block_add_attention": True}
+
+
+LoadGenerator = Callable[[str], nn.Module]  # of a run, checkpoint or export
+
+
+def read_codec(where: str, load: LoadGenerator) -> tuple[KlAutoencoder, dict[str, Any]]:
+    """A trained autoencoder, frozen, and the arguments that it is built with.
+
+    Args:
+        where: a run, checkpoint or export whose generator is `autoencoder`; or a folder of an `AutoencoderKL`.
+
+    Raises:
+        UsageError: it is neither, or one of a form that is not known here.
+    """
+    folder = Path(where)
+    if (config := _diffusers_config(folder)) is not None:
+        network, arguments = _from_diffusers(folder, config)
+    else:
+        generator = load(where)
+        if not isinstance(generator, Autoencoder):
+            raise UsageError(
+                f"encode: {where!r} has no encoder and decoder; name a run of jobs/autoencoder.yaml, or a folder of an "
+                f"{KIND}"
+            )
+        network, arguments = generator, generator.arguments
+    return network.eval().requires_grad_(False), arguments
+
+
+def encode_into(data: DataSpec, target: str, codec: str, load: LoadGenerator, progress: Progress) -> Prepared:
+    """Prepare pictures, and write their latents into a folder of the user's.
+
+    Raises:
+        UsageError: the codec cannot be read.
+        DataError: the data cannot be used, or the codec does not bring them back.
+    """
+    cache = Folder.at(home()).child(PREPARED)
+    found = prepare_or_load(data, cache, executor=write_shards_on_processes, progress=progress)
+    return _encoded(found, lambda checksum: Folder.at(target), codec, load, progress)
+
+
+def prepare_for_job(
+    data: DataSpec,
+    cache: Folder,
+    load: LoadGenerator,
+    *,
+    executor: Executor,
+    progress: Progress,
+    stand_in_of: int | None = None,
+) -> Prepared:
+    """The job's data as `prepare_or_load` has them, or their latents, kept in the same place, where `data.encode` names
+    an autoencoder.
+
+    Raises:
+        UsageError: the codec cannot be read.
+        DataError: the data cannot be used, or the codec does not bring them back.
+    """
+    found = prepare_or_load(data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of)
+    codec = getattr(data, "encode", None)
+    if codec is None:
+        return found
+    if found.facts.stand_in:
+        raise DataError(f"data.encode: {data.source!r} is not at hand, and random pictures are no test of a codec")
+    return _encoded(
+        found,
+        lambda checksum: cache.child(state_of(["latents", found.facts.checksum, checksum])),
+        codec,
+        load,
+        progress,
+    )
+
+
+def _encoded(
+    found: Prepared, target: Callable[[str], Folder], codec: str, load: LoadGenerator, progress: Progress
+) -> Prepared:
+    """The latents of prepared pictures, in the folder that `target` says for the codec's checksum."""
+    network, arguments = read_codec(codec, load)
+    first = ShardReader(found.folder, found.records, found.column("label")).read(0)
+    check_inverts(network, first, codec)
+    known, files = codec_files(network, arguments, codec)
+    folder, encode = target(known["checksum"]), encoder_of(network)
+    return encode_prepared(found, folder, encode=encode, codec=known, files=files, progress=progress)
+
+
+def _diffusers_config(folder: Path) -> dict[str, Any] | None:
+    """What a folder's own config says, where it is one of the library's."""
+    file = folder / CONFIG
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise UsageError(f"encode: {str(file)!r} is no JSON: {error}") from error
+    return config if isinstance(config, dict) and "_class_name" in config else None
+
+
+def _from_diffusers(folder: Path, config: dict[str, Any]) -> tuple[KlAutoencoder, dict[str, Any]]:
+    if config["_class_name"] != KIND:
+        raise UsageError(f"encode: {str(folder)!r} holds a {config['_class_name']}; only {KIND} is read")
+    for key, value in USUAL.items():
+        if config.get(key, value) not in (value, False if key == "mid_block_add_attention" else value):
+            raise UsageError(f"encode: {key}: {config[key]!r} in {str(folder)!r}; only {value!r} is read")
+    for key, kind in BLOCKS.items():
+        if other := [one for one in config.get(key, ()) if one != kind]:
+            raise UsageError(f"encode: {key}: {other[0]!r} in {str(folder)!r}; only {kind!r} is read")
+    try:
+        arguments = {
+            "channels": config["in_channels"],
+            "latent": config["latent_channels"],
+            "widths": list(config["block_out_channels"]),
+            "layers": config["layers_per_block"],
+            "groups": config["norm_num_groups"],
+            "attention": config.get("mid_block_add_attention", True),
+            "quant": config.get("use_quant_conv", True),
+        }
+        network = KlAutoencoder(**arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"encode: {str(folder / CONFIG)!r} describes no {KIND}: {error}") from error
+    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise UsageError(f"encode: {str(folder)!r} has no weights ({' or '.join(WEIGHTS)})")
+    try:
+        network.load_state_dict(load_file(file))
+    except (SafetensorError, RuntimeError) as error:
+        raise UsageError(f"encode: the weights in {str(file)!r} are of another network: {error}") from error
+    return network, arguments

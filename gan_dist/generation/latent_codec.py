@@ -1,0 +1,180 @@
+"""The codec of latents: between the maps that networks see and pictures that people and metrics see."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gan_dist.data.encoding import image
+from gan_dist.data.facts import DataFacts, ImageFacts, LatentFacts
+from gan_dist.data.ingest import Ingest
+from gan_dist.data.latents import DEVIATION
+from gan_dist.distributed.randomness import Rng
+from gan_dist.errors import DataError, StorageError
+from gan_dist.networks.image.autoencoder import KlAutoencoder
+from gan_dist.runs.storage import Folder
+
+WEIGHTS, CONFIG = "codec.safetensors", "codec.json"
+AT_ONCE = 64
+LEAST_PSNR = 12.0  # dB; grey noise of the same spread as a picture has about 8
+TRIED = 64
+
+
+def codec_files(
+    network: KlAutoencoder, arguments: Mapping[str, Any], source: str
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the record of latents says of their codec, and the files of it that lie beside them."""
+    content = save({name: one.contiguous() for name, one in network.state_dict().items()})
+    checksum = hashlib.sha256(content).hexdigest()
+    config = json.dumps({"arguments": dict(arguments), "checksum": checksum}).encode()
+    return {"source": source, "checksum": checksum}, {WEIGHTS: content, CONFIG: config}
+
+
+class LatentCodec:
+    """A trained autoencoder, and how its maps are scaled for networks.
+
+    Args:
+        network: frozen, in evaluation mode.
+        mean, deviation: of each channel of what it makes.
+    """
+
+    def __init__(self, network: nn.Module, mean: Tensor, deviation: Tensor) -> None:
+        self.network: Any = network
+        self.shift, self.scale = mean.view(-1, 1, 1), (DEVIATION / deviation).view(-1, 1, 1)
+
+    @classmethod
+    def of(cls, facts: LatentFacts, device: torch.device) -> LatentCodec:
+        """The codec of prepared latents, as it lies beside them.
+
+        Raises:
+            DataError: it is gone, or another one.
+        """
+        record, folder = facts.codec_record, Folder.at(facts.codec_record["where"])
+        try:
+            content, config = folder.read(WEIGHTS), json.loads(folder.read(CONFIG))
+        except (OSError, StorageError, ValueError) as error:
+            raise DataError(
+                f"data.source: the codec of these latents is no longer in {folder.uri!r} ({error}); put that folder "
+                "back, or prepare the latents anew"
+            ) from error
+        if hashlib.sha256(content).hexdigest() != record["checksum"]:
+            raise DataError(f"data.source: {folder.uri!r} holds another codec than that of these latents")
+        network = KlAutoencoder(**config["arguments"])
+        network.load_state_dict(load(content))
+        numbers = (torch.tensor(record[name], device=device) for name in ("mean", "deviation"))
+        return cls(network.to(device).eval().requires_grad_(False), *numbers)
+
+    def draw(self, stored: Tensor, rng: Rng) -> Tensor:
+        """Stored means and deviations [B, 2c, h, w] to what networks see [B, c, h, w], drawn anew each time."""
+        mean, deviation = stored.chunk(2, 1)
+        return self.normalised(mean + deviation * rng.normal(*mean.shape[1:]).to(mean.dtype))
+
+    def normalised(self, z: Tensor) -> Tensor:
+        """Maps as the network makes them to those that generators are trained on: mean 0, deviation 0.5."""
+        return (z - self.shift.to(z)) * self.scale.to(z)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """What generators make [B, c, h, w] to pictures [B, C, H, W], about in [-1, 1], some at a time."""
+        like = next(self.network.parameters())
+        raw = (z / self.scale.to(z) + self.shift.to(z)).to(like.device, like.dtype)
+        return torch.cat([self.network.decode(part) for part in torch.split(raw, AT_ONCE)])
+
+    def pictures(self, stored: Tensor) -> Tensor:
+        """Stored latents to pictures, uint8 [B, C, H, W]: those of the means."""
+        mean, _ = stored.float().chunk(2, 1)
+        return image.decode(self.decode(self.normalised(mean.to(self.shift.device))))
+
+
+def encoder_of(network: KlAutoencoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Pictures uint8 [N, C, H, W] to means and deviations [N, 2c, h, w]."""
+    like = next(network.parameters())
+
+    @torch.no_grad()
+    def encode(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        mean, log_variance = network.encode(image.encode(torch.from_numpy(pictures), like.device, like.dtype)).chunk(
+            2, 1
+        )
+        found: NDArray[np.float32] = torch.cat([mean, (log_variance / 2).exp()], 1).float().cpu().numpy()
+        return found
+
+    return encode
+
+
+def check_inverts(network: KlAutoencoder, pictures: NDArray[np.uint8], source: str) -> float:
+    """The peak signal-to-noise ratio of what comes back of pictures uint8 [N, C, H, W], in dB.
+
+    Raises:
+        DataError: the codec does not take them, or too little of them comes back.
+    """
+    chosen = torch.from_numpy(pictures[:TRIED])
+    like = next(network.parameters())
+    given = image.encode(chosen, like.device, like.dtype)
+    try:
+        with torch.no_grad():
+            back = network.decode(network.encode(given).chunk(2, 1)[0])
+    except RuntimeError as error:
+        raise DataError(f"encode: {source!r} does not take images of {list(chosen.shape[1:])}: {error}") from error
+    if back.shape != given.shape:
+        raise DataError(f"encode: {source!r} makes {list(back.shape[1:])} of images of {list(given.shape[1:])}")
+    apart = (image.decode(back).float() - chosen.float()).square().mean().item()
+    found = float("inf") if apart == 0 else 10 * float(np.log10(255**2 / apart))
+    if not found >= LEAST_PSNR:
+        raise DataError(
+            f"encode: {source!r} does not bring these images back: {found:.1f} dB, at least {LEAST_PSNR:g} are wanted; "
+            "train the autoencoder longer, or on such images"
+        )
+    return found
+
+
+class DecodedGenerator(nn.Module):
+    """A generator of latents whose samples are pictures, for grids, metrics and samples."""
+
+    def __init__(self, generator: nn.Module, codec: LatentCodec) -> None:
+        super().__init__()
+        self.generator, self._codec = generator, [codec]  # in a list, so that it is no part of this network
+
+    def draw(self, n: int, rng: Rng) -> Any:
+        """The generator's noise."""
+        generator: Any = self.generator
+        return generator.draw(n, rng)
+
+    def forward(self, noise: Any, cond: Tensor | None = None) -> Tensor:
+        return self._codec[0].decode(self.generator(noise, cond))
+
+
+@dataclass(frozen=True)
+class DecodedRows:
+    """Stored latents as the pictures that metrics compare with. `own` are their facts."""
+
+    whole: Ingest
+    codec: LatentCodec
+    own: ImageFacts
+
+    @property
+    def facts(self) -> DataFacts:
+        return self.own
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.whole.labels
+
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        return self.whole.vectors
+
+    def positions(self, reals_drawn: int) -> NDArray[np.int64]:
+        return self.whole.positions(reals_drawn)
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        stored, labels = self.whole.rows(positions)
+        return self.codec.pictures(stored), labels
