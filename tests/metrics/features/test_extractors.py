@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gan_dist.metrics.features.classifiers import DigitClassifier
-from gan_dist.metrics.features.pretrained import FILE, Inception
+from gan_dist.metrics.features.pretrained import INCEPTION_KNOWN, Inception
 from gan_dist.metrics.features.random_network import RandomNetwork
 from tests.helpers import rows_of, small
 
@@ -72,7 +72,8 @@ def test_inception_says_which_file_goes_where(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError) as error:
         Inception()
-    assert FILE in str(error.value) and str(tmp_path / "hub" / "checkpoints" / FILE) in str(error.value)
+    wanted = tmp_path / "hub" / "checkpoints" / INCEPTION_KNOWN.file
+    assert f"{str(wanted)!r} is not there; get them: gan-dist download inception" in str(error.value)
 
 
 def test_inception_refuses_another_file(tmp_path: Path) -> None:
