@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -240,39 +240,48 @@ class EfficientNetLite0(nn.Module):
         return self.network.pooled((x - 127) / 128)
 
 
-LPIPS_KNOWN = downloadable("lpips")
+LPIPS_KNOWN = {"alex": downloadable("lpips"), "vgg16": downloadable("vgg16")._replace(features="lpips")}
 LEAST = 32
 
 
 class Lpips(nn.Module):
     """What LPIPS compares (Zhang et al. 2018, arXiv 1801.03924), as features whose squared distance is LPIPS.
 
-    LPIPS 0.1 with AlexNet, by its authors' package `lpips`, which carries its own small weights.
+    LPIPS 0.1, by its authors' package `lpips`, which carries its own small weights.
 
     LPIPS is the mean over places of the weighted squared difference of unit vectors of channels, summed over layers. So
     features are those vectors times the roots of a channel's weight and a place's share: |f(a) - f(b)|^2 = LPIPS(a, b).
 
     Args:
         size: N or (height, width) of the images, at least 32.
-        weights: the file of AlexNet's weights; by default that of `gan-dist download`.
+        net: the network that looks, which is in the number's name: alex, or vgg16, by which path lengths are published.
+        weights: the file of its weights; by default that of `gan-dist download`, lpips or vgg16.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
     sizes: ClassVar[dict[str, int]] = {"least": 32}
+    in_label: ClassVar[tuple[str, ...]] = ("net",)
 
-    def __init__(self, *, size: Size = LEAST, weights: str | None = None, checksum: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        size: Size = LEAST,
+        net: Literal["alex", "vgg16"] = "alex",
+        weights: str | None = None,
+        checksum: str | None = None,
+    ) -> None:
         super().__init__()
         if min(sides(size)) < LEAST:
             raise ValueError(f"images of {show_size(size)} pixels are too small for features 'lpips'; at least {LEAST}")
-        path = find_weights(LPIPS_KNOWN, weights, checksum)
+        path = find_weights(LPIPS_KNOWN[net], weights, checksum)
         try:
             from lpips import LPIPS
         except ImportError as error:
             raise ValueError("features 'lpips' needs lpips: pip install 'gan-dist[metrics]'") from error
         tensors = load_tensors(path)
-        self.network: Any = LPIPS(net="alex", pnet_rand=True, verbose=False)
+        self.network: Any = LPIPS(net=net.removesuffix("16"), pnet_rand=True, verbose=False)
         trunk = self.network.net
-        # Their slices number AlexNet's layers on, under names of their own.
+        # Their slices number the network's layers on, under names of their own.
         names = {name: f"features.{name.partition('.')[2]}" for name in trunk.state_dict()}
         store_weights({name: tensors.get(theirs, torch.empty(0)) for name, theirs in names.items()}, trunk, path)
         self.requires_grad_(False)
@@ -289,32 +298,60 @@ class Lpips(nn.Module):
 
 
 INCEPTION_KNOWN = downloadable("inception")
+INCEPTION_SIZE = 299
 
 
 class Inception(nn.Module):
     """Features of the Inception network of 2015, whose weights make the number that papers call FID.
 
-    The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity, which resizes
-    images to 299 pixels inside the network as the original did. Grey images are repeated to three channels.
+    The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity. Grey images are
+    repeated to three channels.
 
     Args:
+        resize: how images become 299 pixels, which is in the number's name. legacy: as in the network's own graph of
+            2015, bilinear without antialiasing. clean: bicubic and antialiased, neither rounded nor beyond 0 to 255, as
+            Pillow does it (Parmar et al. 2022, arXiv 2104.11222); where images are larger, numbers differ by much.
         weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
-    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+    in_label: ClassVar[tuple[str, ...]] = ("resize",)
+
+    def __init__(
+        self,
+        *,
+        resize: Literal["legacy", "clean"] = "legacy",
+        weights: str | None = None,
+        checksum: str | None = None,
+    ) -> None:
         super().__init__()
+        self.clean = resize == "clean"
         self.network: Any = _network(find_weights(INCEPTION_KNOWN, weights, checksum))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 2048]."""
-        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
-        return torch.as_tensor(features)
+        if not self.clean:
+            (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+            return torch.as_tensor(features)
+        x = (clean_resize(pixels, INCEPTION_SIZE).expand(-1, 3, -1, -1) - 128) / 128
+        for name, layer in self.network.named_children():  # in the order of its own forward, which takes bytes alone
+            x = x if name == "fc" else layer(x)
+        return torch.as_tensor(x.flatten(1))
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, 2048] to scores of the 1008 classes, without their bias, as the original inception score has."""
         weight: Tensor = self.network.fc.weight
         return features @ weight.T.to(features.dtype)
+
+
+def clean_resize(pixels: Tensor, size: int) -> Tensor:
+    """uint8 [B, C, H, W] to float32 [B, C, size, size] in 0 to 255: what Pillow's bicubic filter makes of each channel
+    as floating-point numbers."""
+    if pixels.shape[2:] == (size, size):
+        return pixels.float()
+    # In single precision torch places its filters up to a hundredth of a grey value off.
+    x = F.interpolate(pixels.double(), (size, size), mode="bicubic", align_corners=False, antialias=True)
+    return x.clamp(0, 255).float()
 
 
 def _network(path: Path) -> Any:

@@ -187,8 +187,8 @@ def test_a_checksum_of_ones_own_is_in_the_name() -> None:
     digest = hashlib.sha256(b"").hexdigest()
     features = {"use": "inception", "weights": "my.pth", "checksum": digest}
     spec = MetricSpec.model_validate({"use": "frechet", "features": features, "samples": "50k"})
-    assert list(metric_value_names(spec)) == [f"fd_inception-{digest[:8]}_50k"]
+    assert list(metric_value_names(spec)) == [f"fd_inception-{digest[:8]}-legacy_50k"]
     published = MetricSpec.model_validate({"use": "class_score", "features": "inception", "samples": "50k"})
-    assert list(metric_value_names(published)) == ["inception_score", "inception_score_sd"]
+    assert list(metric_value_names(published)) == ["inception_score_legacy", "inception_score_sd_legacy"]
     fewer = MetricSpec.model_validate({"use": "class_score", "features": "classifier", "samples": "5k"})
     assert list(metric_value_names(fewer)) == ["class_score_classifier_5k", "class_score_sd_classifier_5k"]
