@@ -149,7 +149,7 @@ class Dinov2(nn.Module):
 
     Args:
         weights: the weights' file; by default that of `gan-dist download`.
-        checksum: first digits of the file's SHA-256, which are in the number's name; no checksum of it is published.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
