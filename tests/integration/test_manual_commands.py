@@ -35,6 +35,8 @@ NEEDS = {
     r"--seeds": "twin",
     r"--ema-grid": "sigma",
     r"psnr": "pairs",
+    r"hf://": "hub",
+    r"fid_": "download",
     r"--trust-code": "somebody's own",
     r"^gan-dist (stop|down)\b": "Ray",
     r"jobs/NAME|pairs/train|FILE.npz|train.txt|checkpoints/0000|SEQGAN|LIKELIHOOD": "seed|pairs|oracle|sentences",
