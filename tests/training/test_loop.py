@@ -131,7 +131,7 @@ def test_one_step_of_adam_is_adam() -> None:
     stage = it.state.stages[0]
     with it.state.training(("discriminator",)):
         accumulate(it, stage, stage.phases[0], StepKey(0, 0, "D", 0))
-    it.state.step(("discriminator",), stage)
+    it.state.step(stage.phases[0], stage)
     for before, slope, after in zip(weights, gradient, it.state.trainable["discriminator"], strict=True):
         # In the first step both moments are the gradient and its square, whatever the betas.
         expected = before - 0.01 * slope / (slope.abs() + 1e-6)
