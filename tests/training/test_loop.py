@@ -153,7 +153,7 @@ def test_gradients_are_clipped_by_their_norm_together(clip: float) -> None:
 
     optimizer.step = noting
     gradients(clipped, 0)
-    norms = clipped.state.step(("discriminator",), stage)
+    norms = clipped.state.step(stage.phases[0], stage)
     assert norms["discriminator"].item() == pytest.approx(norm, rel=1e-12)
     assert seen == [pytest.approx(min(norm, clip), rel=1e-5)]
 
