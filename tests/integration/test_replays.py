@@ -19,11 +19,14 @@ from torch import Tensor
 
 from gan_dist.contracts import Batch
 from gan_dist.generation.published_models import read_published
+from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.schedules import Clock
 from gan_dist.training.batches import StepKey
 from gan_dist.training.loop import Iteration, iterate
 from gan_dist.training.state import build_averages
-from tests.helpers import small
+from tests.helpers import Cli, small
 from tests.training.test_loop import ready
 
 pytestmark = pytest.mark.slow
@@ -206,3 +209,35 @@ def test_stylegan2_with_path_length(steps: int, nearer: float, tmp_path: Path) -
     assert max(apart.values()) < nearer, apart
     (path_length,) = (lazy.penalty for lazy in it.state.stages[0].penalties if hasattr(lazy.penalty, "mean"))
     assert float(path_length.mean) == pytest.approx(float(torch.load(tmp_path / "mean.pt")), rel=nearer)
+
+
+JOB = """
+name: onwards
+data: {source: digits, size: 16}
+generator: {use: stylegan2, z: 6, w: 5, mapping: 2, capacity: 64, most: 8}
+discriminator: {use: stylegan2, mapping: 2, capacity: 64, most: 8, group: 4}
+objective: non_saturating
+penalties: [{use: r1, every: 2}, {use: path_length, every: 2}]
+freeze: {discriminator: 2, generator: mapping}
+ema: {half_life: 1k}
+batch: 8
+until: 3 steps
+"""
+
+
+def test_a_pickle_of_the_authors_code_trains_on_with_frozen_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    run_theirs(WRITE, tmp_path, checkout("stylegan2-ada-pytorch"))
+    first = read_published(tmp_path / "first.pkl")
+    (tmp_path / "job.yaml").write_text(JOB)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("submit", "job.yaml", "--local", "--from", "first.pkl", "--name", "onwards")
+    assert code == 0, out + err
+    last = stored(RunFolder(Folder.at(tmp_path / "runs" / "onwards")).checkpoints())[-1]
+    moved = {
+        name: {key for key, one in last.tensors(name).items() if not torch.equal(one, first.weights[name][key])}
+        for name in ("generator", "discriminator")
+    }
+    assert moved["discriminator"] and not any(key.startswith(("first.", "blocks.")) for key in moved["discriminator"])
+    assert moved["generator"] and not any(key.startswith("map.") for key in moved["generator"])
