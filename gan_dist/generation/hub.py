@@ -93,13 +93,13 @@ def push_model(ref: str, files: Sequence[Path], message: str) -> str:
 @contextmanager
 def _in_words(model: HubModel) -> Iterator[None]:
     """What a hub answers, in a line."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
-    from huggingface_hub.utils import (
+    from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )

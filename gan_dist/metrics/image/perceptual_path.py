@@ -67,7 +67,7 @@ class PerceptualPathLength:
                 "metrics: 'ppl' looks at differences below a grey value, and these features see whole ones; take "
                 "lpips, random, resnet50, dinov2 or efficientnet_lite0"
             ) from error
-        return (first - second).square().sum(1) / self.epsilon**2
+        return torch.as_tensor((first - second).square().sum(1) / self.epsilon**2)
 
     def _picture(self, generator: Any, noise: Any, other: Any, share: Tensor, cond: Tensor | None) -> Tensor:
         if self.space == "w":
@@ -86,11 +86,12 @@ class PerceptualPathLength:
 
 def slerp(one: Tensor, two: Tensor, share: Tensor) -> Tensor:
     """Rows of [n, d] at a share [n] of the way on the arc between two directions; lengths go evenly."""
-    lengths = [rows.norm(dim=1, keepdim=True) for rows in (one, two)]
-    first, second = one / lengths[0], two / lengths[1]
+    length, longer = one.norm(dim=1, keepdim=True), two.norm(dim=1, keepdim=True)
+    first, second = one / length, two / longer
     angle = (first * second).sum(1, keepdim=True).clamp(-1, 1).acos() * share[:, None]
     across = F.normalize(second - (first * second).sum(1, keepdim=True) * first, dim=1)
-    return (first * angle.cos() + across * angle.sin()) * torch.lerp(*lengths, share[:, None])
+    made: Tensor = (first * angle.cos() + across * angle.sin()) * length.lerp(longer, share[:, None])
+    return made
 
 
 def _latent(noise: Any) -> dict[str, Tensor]:

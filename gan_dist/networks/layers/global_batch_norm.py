@@ -28,11 +28,11 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         axes = (0, 2, 3)
         count = torch.full((1,), wide.numel() / wide.shape[1], dtype=wide.dtype, device=wide.device)
-        total = _SumOverWorkers.apply(torch.cat([wide.sum(axes), count]))
+        total: Tensor = _SumOverWorkers.apply(torch.cat([wide.sum(axes), count]))
         mean = total[:-1] / total[-1]
         # The squares are of what is left without the mean: a difference of large sums would lose digits.
         centred = wide - mean[:, None, None]
-        variance = _SumOverWorkers.apply(centred.square().sum(axes)) / total[-1]
+        variance: Tensor = _SumOverWorkers.apply(centred.square().sum(axes)) / total[-1]
         self._follow(mean.detach(), variance.detach(), total[-1].detach())
         made = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:
