@@ -61,27 +61,14 @@ def train_run(
         TrainingDiverged: a loss or gradient is no longer finite.
     """
     lookup.add_import_roots([spec.environment.code or "."])
-    clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
     autocast, dtype = _numbers(spec.precision, run.device)
-    modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
-    stages = build_stages(spec, clock, modules)
-    averages = build_averages(spec.ema, modules["generator"], clock)
-    nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = _standing(spec, rows, run.device)
-    state = TrainState(
-        nets=nets,
-        settings=stages[0].settings,
-        averages=averages,
-        stages=stages,
-        standing=standing,
-        scaled=spec.precision == "fp16",
-    )
+    state = _build_state(spec, rows, run, autocast, dtype)
     _restore(state, spec=spec, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
         rows=rows,
-        generator=nets["generator"],
+        generator=state.nets["generator"],
         run=run,
         seed=spec.seed,
         batch=spec.batch,
@@ -90,7 +77,7 @@ def train_run(
         encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
     )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
-    if global_batch_norms(*modules.values()):
+    if global_batch_norms(*(net.module for net in state.nets.values())):
         _check_equal_micros(feed, run)
     stats = Stats(run.device)
     callbacks = RunCallbacks(
@@ -109,6 +96,22 @@ def train_run(
         callbacks.close()
         raise
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
+
+
+def _build_state(spec: JobSpec, rows: Ingest, run: WorkerRuntime, autocast: Autocast, dtype: torch.dtype) -> TrainState:
+    """What a job trains, at its beginning."""
+    clock = Clock(spec.batch, epoch_samples(rows.facts.count, spec.batch))
+    modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
+    stages = build_stages(spec, clock, modules)
+    averages = build_averages(spec.ema, modules["generator"], clock)
+    return TrainState(
+        nets={name: run.wire(module, spec.compile, autocast) for name, module in modules.items()},
+        settings=stages[0].settings,
+        averages=averages,
+        stages=stages,
+        standing=_standing(spec, rows, run.device),
+        scaled=spec.precision == "fp16",
+    )
 
 
 def _standing(spec: JobSpec, rows: Ingest, device: torch.device) -> StandingStatistics | None:
