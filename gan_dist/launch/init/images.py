@@ -325,7 +325,7 @@ def _ema(recipe: Recipe, machine: Machine) -> list[str]:
         ramp = f"{{cosine: {{from: 0, to: {longest}, over: {Amount(recipe.decay)}}}}}"
         return [f"ema: {{half_life: {ramp}}}  # {why}"]
     half_life = {
-        "dcgan": min(recipe.until // 40, 20_000),
+        "dcgan": min(max(recipe.until // 40, 2_500), 20_000),  # as many steps in short runs too
         "fastgan": round(693 * recipe.batch, -2),  # 0.999 in each step
         "projected": round(10_000 / 32 * recipe.batch, -2),
         "stylegan2": round(10_000 / 32 * recipe.batch, -2),
@@ -388,7 +388,8 @@ def _cadence(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]
         "every:",
         f"  report: {Amount(max(1, until // 100))}",
         f"  grid: {Amount(max(1, until // 20))}  # 20 sample grids, and some early ones",
-        f"  checkpoint: {Amount(max(1, until // 10))}",
+        # Each is judged, as one of them is kept for its metric, which on a CPU takes from the training.
+        f"  checkpoint: {Amount(max(1, until // (10 if machine.gpus else 5)))}",
         *measured,
         _resources(machine),
     ]
