@@ -252,3 +252,10 @@ def test_training_moves_the_weights(trained: Path) -> None:
     """Without this, equal weights could be weights that nothing trained."""
     short, long = (trained / "hinge, none" / "1"), (trained / "hinge, r1" / "1")
     assert any(not torch.equal(final_weights(short)[key], final_weights(long)[key]) for key in final_weights(short))
+
+
+def test_moments_over_all_workers_want_as_many_micro_batches_of_each(tmp_path: Path) -> None:
+    """One would wait for another's moments without an end; it is told before anything is trained."""
+    uneven = CASES["batch normalisation over all"] | {"micro_batch": 4}
+    with pytest.raises(Exception, match=r"workers have 3, 2 micro-batches of 4 samples, and the generator's batch"):
+        train_together(2, [Training(uneven, str(tmp_path / "run"))])
