@@ -18,6 +18,7 @@ from gan_dist.launch.init.overrides import lay_on_text
 from gan_dist.launch.init.recipes import (
     ADVANTAGES,
     FEW,
+    HURRY,
     LARGEST_ON_CPU,
     LEAST_JUDGED,
     UPRIGHT,
@@ -358,8 +359,12 @@ def _judged(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
     if images.count < LEAST_JUDGED:
         return ["metrics: []  # too few images to compare with"]
     few, by = images.count < FEW, f"features: {recipe.features}"
-    samples = ("2k" if few else "10k") if machine.gpus else ("1k" if few else "2k")
+    # A Fréchet distance looks at all images first, which a short run on a CPU cannot spare.
+    hurried = not machine.gpus and recipe.seconds < HURRY
+    samples = ("2k" if few else "10k") if machine.gpus else ("1k" if few or hurried else "2k")
     use, name, why = ("kid", "kid", "unbiased for few images") if few else ("frechet", "fd", "lower is better")
+    if hurried and not few:
+        use, name, why = "kid", "kid", "lower is better"
     lines = ["metrics:", f"  - {{use: {use}, {by}, samples: {samples}}}  # {why}; {_why_features(machine, recipe)}"]
     if few:
         lines.append(f"  - {{use: memorised, {by}, samples: 1k}}  # the share of samples that are copies")
