@@ -334,6 +334,7 @@ def export(
     format: str = "safetensors",
     weights: str = "ema",
     license: str = "unknown",
+    push: str | None = None,
     force: bool = False,
     trust_code: bool = False,
 ) -> list[Path]:
@@ -343,6 +344,7 @@ def export(
         format: safetensors (for `gan_dist.load`), torch (a `torch.export` program) or onnx.
         weights: ema, where there is one, or raw.
         license: for the model card, such as apache-2.0.
+        push: a hub's repository that gets the files too, as `hf://USER/MODEL`; a new one is private.
         force: whether a folder that is not empty may be written into.
         trust_code: whether a generator class of somebody else's may be imported and run.
 
@@ -350,10 +352,16 @@ def export(
         UsageError: the folder is not empty, there is no such format, or the generator cannot be put in it.
     """
     from gan_dist.generation.export import export as write
+    from gan_dist.generation.hub import parse_hub, push_model
 
-    return write(
+    if push is not None:
+        parse_hub(push)
+    written = write(
         _place(run), Path(out), form=format, weights=weights, license_name=license, force=force, trust_code=trust_code
     )
+    if push is not None:
+        push_model(push, written, f"gan-dist export {_place(run)}")
+    return written
 
 
 def _place(run: Run | str) -> str:

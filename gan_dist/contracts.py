@@ -23,7 +23,7 @@ from gan_dist.distributed.randomness import Rng
 from gan_dist.spec.image_size import Size as Size
 from gan_dist.spec.image_size import sides as sides
 
-Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs"]
+Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs", "labelled", "latents"]
 
 
 class Phase(NamedTuple):
@@ -323,9 +323,13 @@ class Metric(Protocol):
     `covariance` [d, d]) of the whole training set; "classes", that of `each()` class; "spread" (`of_pairs`); "rows",
     features [N, d], of at most as many real samples as generated ones; "all", with all real ones; "logits" [N, classes]
     of generated samples alone, by features with `logits`; "generator", the sum over workers of `sums(generator, fake,
-    rank, world)`; "pairs", of `scores(made, wanted)` [B] and their number. Optional: `least`, the fewest samples (2);
-    `features`, a literal too, the only ones it compares; `held_out`, True where its real samples are the tenth of the
-    data that its features were not trained on; `by_split`, a literal, those of its values that depend on the split.
+    rank, world)`; "pairs", of `scores(made, wanted)` [B] and their number; "labelled", features of any shape with
+    classes (`rows`, `labels`), of real samples a tenth more than of generated ones; "latents", `lengths(generator,
+    extractor, rng, cond)` [N, 1] of pairs of latents, and nothing of real samples. Optional: `least`, the fewest
+    samples (2); `features`, a literal too, the only ones it compares; `in_label`, literals, names of its arguments (an
+    extractor's too) whose values are always in the number's name; `costly`, True where nobody measures it unasked;
+    `held_out`, True where its real samples are the tenth of the data that its features were not trained on; `by_split`,
+    a literal, those of its values that depend on the split.
     """
 
     values: tuple[str, ...]

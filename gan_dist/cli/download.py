@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,16 +13,16 @@ from gan_dist.cli.output import confirm, console, emit, say, size, table
 from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
-    from gan_dist.data.downloads import PublicDataset
+    from gan_dist.data.downloads import PretrainedWeights, PublicDataset
 
 INTERRUPTED = 130
 
 
-def complete_dataset(incomplete: str) -> list[str]:
-    """Names of data sets that begin so."""
-    from gan_dist.data.downloads import DATASETS
+def complete_name(incomplete: str) -> list[str]:
+    """Names of data sets and weights that begin so."""
+    from gan_dist.data.downloads import DATASETS, WEIGHTS
 
-    return [dataset.name for dataset in DATASETS if dataset.name.startswith(incomplete)]
+    return [one.name for one in (*DATASETS, *WEIGHTS) if one.name.startswith(incomplete)]
 
 
 def download(
@@ -29,8 +30,8 @@ def download(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="The data set; without one, the list of all.",
-            autocompletion=complete_dataset,
+            help="The data set or the weights; without one, the list of all.",
+            autocompletion=complete_name,
         ),
     ] = None,
     yes: Annotated[
@@ -38,41 +39,52 @@ def download(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch a public data set, which a job then names as `download:NAME`. Its size and licence are shown first.
+    """Fetch a public data set, which a job then names as `download:NAME`, or the weights of a network that others
+    trained, which features find by themselves. Size and licence are shown first.
 
     Without a network, its files can be put by hand where the message says; they are checked when they are used.
     """
-    from gan_dist.data.downloads import DATASETS, find_dataset
+    from gan_dist.data.downloads import DATASETS, WEIGHTS, find_download
 
     if name is None:
-        _list(DATASETS, as_json)
+        _list((*DATASETS, *WEIGHTS), as_json)
         return
-    dataset = find_dataset(name)
-    if dataset.missing:
-        _describe(dataset, aside=as_json)
+    found = find_download(name)
+    if found.missing:
+        _describe(found, aside=as_json)
         if not yes and not sys.stdin.isatty():
             raise UsageError(f"nobody can be asked here whether to fetch {name} under its licence; say --yes")
-        if not confirm(f"Fetch {size(sum(file.size for file in dataset.missing))}?", yes):
+        if not confirm(f"Fetch {size(sum(file.size for file in found.missing))}?", yes):
             raise typer.Exit(1)
-    _fetch(dataset)
+    _fetch(found)
     if as_json:
-        emit(_record(dataset))
+        emit(_record(found))
         return
-    say(f"here       {dataset.folder}")
-    say(f"in a job   data: {dataset.data}")
-    say(f"or now     gan-dist submit {dataset.job}")
+    for line in _how_used(found):
+        say(line)
 
 
-def _list(datasets: tuple[PublicDataset, ...], as_json: bool) -> None:
+def _how_used(found: PublicDataset | PretrainedWeights) -> list[str]:
+    from gan_dist.data.downloads import PretrainedWeights
+
+    if isinstance(found, PretrainedWeights):
+        return [f"here       {found.path(found.files[0])}", f"in a job   {found.use}"]
+    return [f"here       {found.folder}", f"in a job   data: {found.data}", f"or now     gan-dist submit {found.job}"]
+
+
+def _list(found: Sequence[PublicDataset | PretrainedWeights], as_json: bool) -> None:
     if as_json:
-        emit([_record(dataset) for dataset in datasets])
+        emit([_record(one) for one in found])
         return
-    rows = [[one.name, size(one.size), "no" if one.missing else "yes", one.licence, one.about] for one in datasets]
+    rows = [[one.name, size(one.size), "no" if one.missing else "yes", one.licence, one.about] for one in found]
     table(["NAME", "SIZE", "HERE", "LICENCE", "WHAT"], rows)
     say("\ngan-dist download NAME fetches one; without any: sources digits, manual and oracle are always there")
 
 
-def _record(dataset: PublicDataset) -> dict[str, object]:
+def _record(dataset: PublicDataset | PretrainedWeights) -> dict[str, object]:
+    from gan_dist.data.downloads import PretrainedWeights
+
+    how = {"use": dataset.use} if isinstance(dataset, PretrainedWeights) else {"data": dataset.data}
     return {
         "name": dataset.name,
         "about": dataset.about,
@@ -82,11 +94,11 @@ def _record(dataset: PublicDataset) -> dict[str, object]:
         "files": {file.name: file.url for file in dataset.files},
         "folder": str(dataset.folder),
         "here": not dataset.missing,
-        "data": dataset.data,
+        **how,
     }
 
 
-def _describe(dataset: PublicDataset, aside: bool) -> None:
+def _describe(dataset: PublicDataset | PretrainedWeights, aside: bool) -> None:
     from gan_dist.data.downloads import checksum_name
 
     say(f"{dataset.name}: {dataset.about}", aside)
@@ -94,13 +106,14 @@ def _describe(dataset: PublicDataset, aside: bool) -> None:
     say(f"page       {dataset.page}", aside)
     for file in dataset.missing:
         kind = file.checksum.partition(":")[0]
-        checked = f"with its {checksum_name(kind)}" if kind else "no checksum is published"
-        about = "" if file.checksum else "about "
+        whole = "its" if file.exact else "the first digits of its"
+        checked = f"with {whole} {checksum_name(kind)}" if kind else "no checksum is published"
+        about = "" if file.exact else "about "
         say(f"file       {file.name}, {about}{size(file.size)} ({checked}), {file.url}", aside)
     say(f"into       {dataset.folder}", aside)
 
 
-def _fetch(dataset: PublicDataset) -> None:
+def _fetch(dataset: PublicDataset | PretrainedWeights) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.data.downloads import download as fetch_files

@@ -349,20 +349,30 @@ def export(
     ] = "safetensors",
     weights: options.Weights = "ema",
     license_name: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "unknown",
+    push: Annotated[
+        str | None, typer.Option(help="Put it on a hub too, as hf://USER/MODEL; a new one is private.", metavar="HUB")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write a run's generator, with a model card, into a folder that can be given away."""
+    """Write a run's generator, with a model card, into a folder that can be given away, and on a hub."""
     from gan_dist.generation.export import export as write
+    from gan_dist.generation.hub import parse_hub, push_model
 
+    if push is not None:
+        parse_hub(push)  # a slip is told before anything is written
     written = write(run, out, form=form, weights=weights, license_name=license_name, force=force, trust_code=trust_code)
+    page = push_model(push, written, f"gan-dist export {run}") if push is not None else None
     if as_json:
-        emit({"folder": str(out), "format": form, "files": [str(path) for path in written]})
+        at = {} if page is None else {"page": page}
+        emit({"folder": str(out), "format": form, "files": [str(path) for path in written], **at})
         return
     say(f"exported to {out}: {', '.join(path.name for path in written)}")
+    if page is not None:
+        say(f"on the hub  {page}")
     if form == "safetensors":
-        say(f"use it      gan_dist.load({str(out)!r}).sample(64)")
+        say(f"use it      gan_dist.load({(push or str(out))!r}).sample(64)")
 
 
 def import_model(

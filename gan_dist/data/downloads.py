@@ -1,6 +1,8 @@
-"""Public data sets that `gan-dist download` fetches, and that a job names as `download:NAME`.
+"""What `gan-dist download` fetches: public data sets, which a job names as `download:NAME`, and the weights of networks
+that others trained, which features and perceptual parts find by themselves.
 
 HOME/downloads/NAME/FILE    files that are whole: each is moved here after it was checked, or put here by hand
+TORCH_HOME/hub/checkpoints/ weights: where torch keeps its own downloads, so that no file is there twice
 HOME/downloads/files.json   their SHA-256, with the size and time of change at which they had it
 HOME/downloads/partial/     what is being fetched
 """
@@ -8,6 +10,7 @@ HOME/downloads/partial/     what is being fetched
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import tempfile
@@ -36,12 +39,13 @@ Progress = Callable[[str, int, int], None]  # a file, its bytes that are here, a
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a data set.
+    """One file of what is fetched.
 
     Attributes:
         name: what it is called here.
-        size: bytes; about that many where `checksum` is empty.
-        checksum: as its publisher gives it, `md5:...` or `sha256:...`; empty where nobody does.
+        size: bytes; about that many where not the whole checksum is known.
+        checksum: as its publisher gives it, `md5:...` or `sha256:...`, of which the first digits will do; empty where
+            nobody does.
     """
 
     name: str
@@ -49,20 +53,22 @@ class RemoteFile:
     size: int
     checksum: str = ""
 
+    @property
+    def exact(self) -> bool:
+        """Whether the whole checksum is known."""
+        kind, _, digits = self.checksum.partition(":")
+        return bool(kind) and len(digits) == 2 * hashlib.new(kind).digest_size
 
-@dataclass(frozen=True)
-class PublicDataset:
-    """A data set that can be fetched.
+
+@dataclass(kw_only=True, frozen=True)
+class Download:
+    """Files that can be fetched.
 
     Attributes:
         about: what it is, in a few words.
         licence: under which terms it is published.
         page: where its authors say more.
         files: all that it has.
-        data: the job's `data:` section that reads it.
-        job: arguments of `gan-dist submit` for a shipped job that learns from it.
-        main: the file that its name alone stands for; empty where that is the folder of all.
-        torchvision: the data set of torchvision that unpacks and reads it; empty where we do.
     """
 
     name: str
@@ -70,10 +76,6 @@ class PublicDataset:
     licence: str
     page: str
     files: tuple[RemoteFile, ...]
-    data: str
-    job: str
-    main: str = ""
-    torchvision: str = ""
 
     @property
     def size(self) -> int:
@@ -82,8 +84,8 @@ class PublicDataset:
 
     @property
     def folder(self) -> Path:
-        """Where the files are looked for: torchvision has a place of its own."""
-        return home() / "torchvision" if self.torchvision else downloads() / self.name
+        """Where the files are looked for."""
+        return downloads() / self.name
 
     def path(self, file: RemoteFile) -> Path:
         """Where a file belongs, whoever puts it there."""
@@ -93,6 +95,49 @@ class PublicDataset:
     def missing(self) -> tuple[RemoteFile, ...]:
         """The files that are not there."""
         return tuple(file for file in self.files if not self.path(file).is_file())
+
+
+@dataclass(kw_only=True, frozen=True)
+class PublicDataset(Download):
+    """A data set that can be fetched.
+
+    Attributes:
+        data: the job's `data:` section that reads it.
+        job: arguments of `gan-dist submit` for a shipped job that learns from it.
+        main: the file that its name alone stands for; empty where that is the folder of all.
+        torchvision: the data set of torchvision that unpacks and reads it; empty where we do.
+    """
+
+    data: str
+    job: str
+    main: str = ""
+    torchvision: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are looked for: torchvision has a place of its own."""
+        return home() / "torchvision" if self.torchvision else super().folder
+
+
+@dataclass(kw_only=True, frozen=True)
+class PretrainedWeights(Download):
+    """Weights of a network that others trained.
+
+    Attributes:
+        use: how a job looks through it.
+    """
+
+    use: str
+
+    @property
+    def folder(self) -> Path:
+        return hub_checkpoints()
+
+
+def hub_checkpoints() -> Path:
+    """Where torch keeps the weights that it downloads: what `torch.hub.get_dir` says, without its import."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints"
 
 
 _TEXYGEN = "https://raw.githubusercontent.com/geek-ai/Texygen/3104e22ac75f3cc2070da2bf5e2da6d2bef149ad/data"
@@ -220,6 +265,89 @@ DATASETS = (
 )
 
 
+_TORCH = "https://download.pytorch.org/models"
+_FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
+_CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+_DINOV2 = "https://huggingface.co/facebook/dinov2-large/resolve/47b73eefe95e8d44ec3623f8890bd894b6ea2d6c"
+
+# Names of files have the first digits of their SHA-256, by the custom of torch.hub.
+WEIGHTS = (
+    PretrainedWeights(
+        name="inception",
+        about="Inception of 2015, by which FID, KID and the inception score are measured",
+        licence="Apache-2.0, Google; converted by torch-fidelity",
+        page="https://github.com/toshas/torch-fidelity",
+        files=(
+            RemoteFile(
+                name="weights-inception-2015-12-05-6726825d.pth",
+                url=f"{_FIDELITY}/weights-inception-2015-12-05-6726825d.pth",
+                size=96_000_000,
+                checksum="sha256:6726825d",
+            ),
+        ),
+        use="metrics: [{use: frechet, features: inception, samples: 50k}]",
+    ),
+    PretrainedWeights(
+        name="vgg16",
+        about="VGG16, for improved precision and recall, path lengths and perceptual distances",
+        licence="BSD-3-Clause, torchvision; trained on ImageNet, whose terms are for research",
+        page="https://pytorch.org/vision/stable/models/vgg.html",
+        files=(RemoteFile("vgg16-397923af.pth", f"{_TORCH}/vgg16-397923af.pth", 553_000_000, "sha256:397923af"),),
+        use="metrics: [{use: prdc, features: vgg16, samples: 10k}]",
+    ),
+    PretrainedWeights(
+        name="resnet50",
+        about="ResNet-50, a judge of images that is neither Inception nor VGG",
+        licence="BSD-3-Clause, torchvision; trained on ImageNet, whose terms are for research",
+        page="https://pytorch.org/vision/stable/models/resnet.html",
+        files=(RemoteFile("resnet50-0676ba61.pth", f"{_TORCH}/resnet50-0676ba61.pth", 103_000_000, "sha256:0676ba61"),),
+        use="metrics: [{use: frechet, features: resnet50, samples: 10k}]",
+    ),
+    PretrainedWeights(
+        name="dinov2",
+        about="DINOv2 ViT-L/14, which learnt without labels and judges as people do",
+        licence="Apache-2.0, Meta",
+        page="https://huggingface.co/facebook/dinov2-large",
+        files=(
+            RemoteFile(
+                name="dinov2-large-399fba97.safetensors",
+                url=f"{_DINOV2}/model.safetensors",
+                size=1_217_522_888,
+                checksum="sha256:399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+            ),
+        ),
+        use="metrics: [{use: frechet, features: dinov2, samples: 10k}]",
+    ),
+    PretrainedWeights(
+        name="clip",
+        about="CLIP ViT-B/32, which learnt from pictures with captions",
+        licence="MIT, OpenAI",
+        page="https://github.com/openai/CLIP",
+        files=(
+            RemoteFile(
+                name="ViT-B-32.pt",
+                url=f"https://openaipublic.azureedge.net/clip/models/{_CLIP}/ViT-B-32.pt",
+                size=354_000_000,
+                checksum=f"sha256:{_CLIP}",
+            ),
+        ),
+        use="metrics: [{use: kid, features: clip, samples: 10k}]",
+    ),
+    PretrainedWeights(
+        name="lpips",
+        about="AlexNet, through which LPIPS looks; its own small weights come with the package lpips",
+        licence="BSD-3-Clause, torchvision; trained on ImageNet, whose terms are for research",
+        page="https://github.com/richzhang/PerceptualSimilarity",
+        files=(
+            RemoteFile(
+                "alexnet-owt-7be5be79.pth", f"{_TORCH}/alexnet-owt-7be5be79.pth", 244_000_000, "sha256:7be5be79"
+            ),
+        ),
+        use="metrics: [{use: diversity, features: lpips, samples: 1k}]",
+    ),
+)
+
+
 def downloads() -> Path:
     """The folder of everything that was fetched."""
     return home() / "downloads"
@@ -232,9 +360,28 @@ def find_dataset(name: str) -> PublicDataset:
         DataError: there is none; the nearest name is in the text.
     """
     by_name = {dataset.name: dataset for dataset in DATASETS}
+    if name in {weights.name for weights in WEIGHTS}:
+        raise DataError(f"{name!r} are weights of a network, and no data set; in metrics they are `features: {name}`")
     if name not in by_name:
         raise DataError(f"no data set {name!r} to download{suggestion(name, tuple(by_name))}")
     return by_name[name]
+
+
+def find_download(name: str) -> PublicDataset | PretrainedWeights:
+    """The data set or the weights of a name.
+
+    Raises:
+        DataError: there is neither; the nearest name is in the text.
+    """
+    by_name: dict[str, PublicDataset | PretrainedWeights] = {one.name: one for one in (*DATASETS, *WEIGHTS)}
+    if name not in by_name:
+        raise DataError(f"no data set or weights {name!r} to download{suggestion(name, tuple(by_name))}")
+    return by_name[name]
+
+
+def weights_file(name: str) -> RemoteFile:
+    """The file of the weights of that name."""
+    return next(one.files[0] for one in WEIGHTS if one.name == name)
 
 
 def parse_download(source: str) -> tuple[PublicDataset, str]:
@@ -282,13 +429,13 @@ def with_local_source(data: _Data) -> _Data:
     return data.model_copy(update={"source": resolve_download(data.source)})
 
 
-def by_hand(dataset: PublicDataset, files: tuple[RemoteFile, ...]) -> str:
+def by_hand(dataset: Download, files: tuple[RemoteFile, ...]) -> str:
     """What to do without a network, a line for each file."""
     lines = [f"  {file.url} as {dataset.path(file)}" for file in files]
     return "\n".join(["without a network, put by hand (it is checked then):", *lines])
 
 
-def download(dataset: PublicDataset, progress: Progress) -> None:
+def download(dataset: Download, progress: Progress) -> None:
     """Fetch the files that are missing, and check all. What is whole is kept when a later one fails.
 
     Raises:
@@ -306,7 +453,7 @@ def download(dataset: PublicDataset, progress: Progress) -> None:
             raise StorageError(f"{dataset.path(file)} cannot be written: {error.strerror or error}") from error
 
 
-def check_file(dataset: PublicDataset, file: RemoteFile) -> None:
+def check_file(dataset: Download, file: RemoteFile) -> None:
     """Check a file that is here; it is read only where it changed since it was last checked.
 
     Raises:
@@ -319,7 +466,7 @@ def check_file(dataset: PublicDataset, file: RemoteFile) -> None:
         raise DataNotFound(f"{dataset.path(file)} cannot be read: {error.strerror or error}") from error
 
 
-def _check(dataset: PublicDataset, file: RemoteFile) -> None:
+def _check(dataset: Download, file: RemoteFile) -> None:
     path, place = dataset.path(file), f"{dataset.name}/{file.name}"
     now = path.stat()
     records = Folder.at(downloads()).read_json(RECORDS) or {}
@@ -339,11 +486,10 @@ def _wrong(path: Path, file: RemoteFile, remembered: str, sha256: str) -> str:
     kind, _, published = file.checksum.partition(":")
     if published:
         found = sha256 if kind == "sha256" else _digest(path, kind)
-        return (
-            ""
-            if found == published
-            else f"is not the published file: its {checksum_name(kind)} is {found}, not {published}"
-        )
+        if found.startswith(published):
+            return ""
+        wanted = f"is {found}, not {published}" if file.exact else f"does not begin with {published}, but {found[:16]}"
+        return f"is not the published file: its {checksum_name(kind)} {wanted}"
     if remembered and remembered != sha256:
         return f"is not the file that was here first: its SHA-256 is {sha256}, not {remembered}"
     with path.open("rb") as stream:
@@ -363,7 +509,7 @@ def _digest(path: Path, kind: str) -> str:
         return hashlib.file_digest(stream, kind).hexdigest()
 
 
-def _fetch(dataset: PublicDataset, file: RemoteFile, progress: Progress) -> None:
+def _fetch(dataset: Download, file: RemoteFile, progress: Progress) -> None:
     """One file, into a folder aside; then it is moved to its place and checked. Raises OSError, DataError."""
     import pooch
     import requests
@@ -382,7 +528,7 @@ def _fetch(dataset: PublicDataset, file: RemoteFile, progress: Progress) -> None
         fetcher = pooch.create(
             path=mine,
             base_url="",
-            registry={file.name: file.checksum or None},
+            registry={file.name: file.checksum if file.exact else None},
             urls={file.name: file.url},
             retry_if_failed=RETRIES,
         )

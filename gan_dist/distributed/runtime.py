@@ -53,8 +53,8 @@ class WrappedNetwork:
     def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.autocast():
             made = function(*args, **kwargs)
-        # Losses and their sums want more digits than bfloat16 has.
-        return made.float() if isinstance(made, Tensor) and made.dtype == torch.bfloat16 else made
+        # Losses and their sums want more digits than bfloat16 has, and a wider range than float16.
+        return made.float() if isinstance(made, Tensor) and made.dtype in (torch.bfloat16, torch.float16) else made
 
 
 class WorkerRuntime(Protocol):

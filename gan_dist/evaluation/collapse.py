@@ -108,7 +108,7 @@ RULES = (
     ),
     # One generator measured twice differs by a few percent, and a healthy run wavers by tens; not by twice.
     CollapseRule(
-        tags=re.compile(r"metric/(fid|fd_.*)"),
+        tags=re.compile(r"metric/(fid|fd)_.*"),
         needed=2,
         bad=lambda course, report: course.last > 2 * course.lowest,
         well=lambda course, report: course.last < 1.5 * course.lowest,

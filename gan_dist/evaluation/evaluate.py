@@ -358,7 +358,7 @@ def _of_halves(measuring: MetricRunner, a: EvaluationSamples, b: Ingest) -> dict
     asked = [
         one
         for one in measuring.built
-        if one.metric.needs not in ("classes", "pairs", "generator")
+        if one.metric.needs not in ("classes", "labelled", "pairs", "generator", "latents")
         and half >= one.least
         and not hasattr(measuring.extractors[extractor_key(one.spec)], "fit")
     ]
@@ -576,15 +576,18 @@ def parse_features(written: str, roots: Roots = ()) -> FeaturesSpec:
 
 
 def _published() -> dict[str, MetricSpec]:
-    """The metrics that papers quote by a name of their own, as their protocols have them: `fid` and the like."""
-    specs = [
-        MetricSpec.model_validate({"use": use, "features": "inception", "samples": FULL}) for use in ALIASES["metric"]
-    ]
-    return {
-        name: spec
-        for spec in specs
-        for name in (read_constant(ALIASES["metric"][spec.use], "published") or {}).values()
-    }
+    """The metrics that papers quote by a name of their own, as their protocols have them: `fid_legacy`, `fid_clean` and
+    the like; `fid` alone is the older one."""
+    found: dict[str, MetricSpec] = {}
+    for use in ALIASES["metric"]:
+        short: dict[str, str] = read_constant(ALIASES["metric"][use], "published") or {}
+        for resize in ("legacy", "clean") if short else ():
+            features = {"use": "inception", "resize": resize}
+            spec = MetricSpec.model_validate({"use": use, "features": features, "samples": FULL})
+            found |= dict.fromkeys(metric_value_names(spec), spec)
+            for name in short.values():
+                found.setdefault(name, spec)
+    return found
 
 
 def _ours(of_text: bool) -> list[MetricSpec]:
@@ -606,7 +609,7 @@ def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) 
         return False
     if needs == "pairs":
         return a.wanted is not None
-    if needs == "classes":
+    if needs in ("classes", "labelled"):
         return a.labels is not None and not found.problems()
     return needs != "generator" or hasattr(a.generator, "log_prob")
 

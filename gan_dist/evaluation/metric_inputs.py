@@ -18,11 +18,12 @@ from gan_dist.data.facts import DataFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.source import state_of
 from gan_dist.distributed.first_weights import first_weights
+from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.distributed.runtime import WorkerRuntime
 from gan_dist.errors import UsageError
 from gan_dist.generation.modality import Draw
 from gan_dist.metrics.features.classifiers import SEED, tenth
-from gan_dist.metrics.statistics import ClassMoments, FeatureRows, Moments, PairwiseDistances
+from gan_dist.metrics.statistics import ClassMoments, FeatureRows, LabelledRows, Moments, PairwiseDistances
 from gan_dist.registry import lookup
 from gan_dist.registry.metric_names import metric_features, metric_value_names
 from gan_dist.runs.storage import Folder
@@ -50,6 +51,38 @@ def sum_paired_scores(
 
 
 @torch.no_grad()
+def sum_path_lengths(
+    generator: nn.Module | None,
+    one: BoundMetric,
+    *,
+    extractor: nn.Module,
+    labels: Draw | None,
+    chunk: int,
+    run: WorkerRuntime,
+) -> FeatureRows:
+    """What a metric measures between pairs of latents, [samples, 1] in float64, over all workers, each of which takes
+    every `world`-th chunk.
+
+    Args:
+        labels: classes of the pairs with these numbers; None where there are none.
+
+    Raises:
+        UsageError: there is no generator, or not one that the metric can ask.
+    """
+    if generator is None:
+        raise UsageError(f"metrics: '{one.spec.use}' asks a generator, and there are samples alone")
+    metric: Any = one.metric
+    found = torch.zeros(one.samples, 1, dtype=torch.float64, device=run.device)
+    dtype = next(generator.parameters()).dtype
+    for start in range(chunk * run.rank, one.samples, chunk * run.world):
+        rng = single_lane_rng((SEED, "latents", start), chunk, run.device, dtype)
+        cond = None if labels is None else labels(range(start, start + chunk)).to(run.device)
+        lengths = metric.lengths(generator, extractor, rng, cond)
+        found[start : start + chunk, 0] = lengths[: one.samples - start]
+    return FeatureRows(run.sum(found))
+
+
+@torch.no_grad()
 def sum_log_likelihood(
     generator: nn.Module | None, one: BoundMetric, fake: Collected, run: WorkerRuntime
 ) -> FeatureRows:
@@ -66,8 +99,9 @@ def sum_log_likelihood(
 
 
 FORMAT = 1
-Collected = Moments | ClassMoments | PairwiseDistances | FeatureRows
-KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[PairwiseDistances] | type[FeatureRows]] = {
+Collected = Moments | ClassMoments | PairwiseDistances | FeatureRows | LabelledRows
+Kind = type[Moments] | type[ClassMoments] | type[PairwiseDistances] | type[FeatureRows] | type[LabelledRows]
+KINDS: dict[Needs, Kind] = {
     "moments": Moments,
     "classes": ClassMoments,
     "spread": PairwiseDistances,
@@ -76,6 +110,8 @@ KINDS: dict[Needs, type[Moments] | type[ClassMoments] | type[PairwiseDistances] 
     "logits": FeatureRows,
     "generator": FeatureRows,
     "pairs": FeatureRows,
+    "labelled": LabelledRows,
+    "latents": FeatureRows,
 }
 
 
@@ -119,11 +155,18 @@ class BoundMetric:
     @property
     def compares(self) -> bool:
         """Whether it looks at real samples."""
-        return self.metric.needs not in ("logits", "pairs")
+        return self.metric.needs not in ("logits", "pairs", "latents")
+
+    @property
+    def collects(self) -> bool:
+        """Whether it looks at features of generated samples, one by one."""
+        return self.metric.needs not in ("pairs", "latents")
 
     def real(self, count: int) -> FeatureRequest:
         if self.held_out:
             return self.fake()._replace(samples=tenth(count))
+        if self.metric.needs == "labelled":
+            return self.fake()._replace(samples=min(count, self.samples + tenth(self.samples) + 1))
         whole = self.metric.needs in ("moments", "classes", "all")
         return self.fake()._replace(samples=count if whole else min(count, self.samples))
 
@@ -161,9 +204,11 @@ def check_logits(built: Sequence[BoundMetric], extractors: Mapping[str, nn.Modul
             )
 
 
-def empty_accumulator(wanted: FeatureRequest, dim: int, classes: int, device: torch.device) -> Collected:
-    """What is wanted, of no samples yet."""
-    kind = KINDS[wanted.needs]
+def empty_accumulator(wanted: FeatureRequest, shape: Sequence[int], classes: int, device: torch.device) -> Collected:
+    """What is wanted, of no samples yet, whose features have this shape."""
+    kind, dim = KINDS[wanted.needs], shape[0]
+    if kind is LabelledRows:
+        return LabelledRows.empty(wanted.samples, shape, device)
     if kind is ClassMoments:
         return ClassMoments.empty(classes, dim, device)
     if kind is FeatureRows:

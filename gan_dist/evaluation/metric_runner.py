@@ -33,10 +33,11 @@ from gan_dist.evaluation.metric_inputs import (
     make_contiguous,
     sum_log_likelihood,
     sum_paired_scores,
+    sum_path_lengths,
 )
 from gan_dist.generation.modality import Draw
 from gan_dist.metrics.features.classifiers import SEED
-from gan_dist.metrics.statistics import ClassMoments, FeatureRows
+from gan_dist.metrics.statistics import ClassMoments, FeatureRows, LabelledRows
 from gan_dist.registry import lookup
 from gan_dist.registry.metric_names import resolve_metric
 from gan_dist.runs.storage import Folder
@@ -104,7 +105,7 @@ class MetricRunner:
         for one in self.built:
             if one.metric.needs != "moments":
                 continue
-            dim = self._dim(extractor_key(one.spec))
+            dim = self._shape(extractor_key(one.spec))[0]
             for count, what in ((one.samples, ""), (self.facts.count, "real ")):
                 if count <= dim:
                     told = f"{count} {what}samples are too few for {dim} features; it is far too high"
@@ -117,10 +118,12 @@ class MetricRunner:
         noise = torch.randint(256, shape, generator=torch.Generator().manual_seed(SEED)).to(torch.uint8)
         with torch.no_grad():
             features = self.extractors[extractor_key(one.spec)](noise.to(self.run.device))
-        if features.ndim != 2 or len(features) != len(noise):
+        if one.metric.needs == "latents":
+            return  # there is no generator yet; whether it will do is known by its methods
+        if (features.ndim != 2 and one.metric.needs != "labelled") or len(features) != len(noise):
             raise UsageError(f"features of {len(noise)} images are {list(features.shape)}, where [B, d] is wanted")
         both = self._empty(one.fake()._replace(samples=len(noise)))
-        if isinstance(both, ClassMoments):
+        if isinstance(both, ClassMoments | LabelledRows):
             both.add(0, features, torch.arange(len(noise)) % len(self.facts.classes))
         else:
             both.add(0, features)
@@ -147,8 +150,8 @@ class MetricRunner:
             ValueError: a metric asks the generator, or for classes, and there is none.
         """
         real = self._reference(rows)
-        fake = self._collect(draw, {one.fake() for one in self.built if one.metric.needs != "pairs"}, labels)
-        asked = {place: self._asked(one, fake, generator, draw, wanted) for place, one in enumerate(self.built)}
+        fake = self._collect(draw, {one.fake() for one in self.built if one.collects}, labels)
+        asked = {place: self._asked(one, fake, generator, draw, wanted, labels) for place, one in enumerate(self.built)}
         values = torch.zeros(len(self.names), dtype=torch.float64, device=self.run.device)
         if self.run.rank == 0:
             found: list[float] = []
@@ -191,10 +194,14 @@ class MetricRunner:
         generator: nn.Module | None,
         draw: Draw,
         wanted: Draw | None,
+        labels: Draw | None,
     ) -> FeatureRows | None:
         """What is summed over workers in another way than by collecting features, for a metric that wants it."""
         if one.metric.needs == "generator":
             return sum_log_likelihood(generator, one, fakes[one.fake()], self.run)
+        if one.metric.needs == "latents":
+            extractor = self.extractors[extractor_key(one.spec)]
+            return sum_path_lengths(generator, one, extractor=extractor, labels=labels, chunk=CHUNK, run=self.run)
         if one.metric.needs != "pairs":
             return None
         if wanted is None:
@@ -252,7 +259,7 @@ class MetricRunner:
                     if one.features not in embedded:
                         embedded[one.features] = self.extractors[one.features](pixels)
                     features = embedded[one.features][: one.samples - start]
-                    if one.needs == "classes":
+                    if one.needs in ("classes", "labelled"):
                         if labels is None:
                             raise UsageError("metrics: what compares class by class needs samples of known classes")
                         collected.add(start, features, labels(range(start, start + CHUNK))[: len(features)])
@@ -261,9 +268,9 @@ class MetricRunner:
         return {one: collected.summed(self.run.sum) for one, collected in found.items()}
 
     def _empty(self, wanted: FeatureRequest) -> Collected:
-        return empty_accumulator(wanted, self._dim(wanted.features), len(self.facts.classes), self.run.device)
+        return empty_accumulator(wanted, self._shape(wanted.features), len(self.facts.classes), self.run.device)
 
     @torch.no_grad()
-    def _dim(self, features: str) -> int:
+    def _shape(self, features: str) -> Sequence[int]:
         probe = torch.zeros((1, *self.facts.shape), dtype=torch.uint8, device=self.run.device)
-        return int(self.extractors[features](probe).shape[1])
+        return tuple(self.extractors[features](probe).shape[1:])

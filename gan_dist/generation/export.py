@@ -22,7 +22,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 import torch
@@ -327,7 +327,7 @@ def _front_matter(model: Model, license_name: str, metrics: Mapping[str, MetricS
         EvalResult(
             task_type=task,
             dataset_type=data.modality,
-            dataset_name=data.source,
+            dataset_name=PurePath(data.source).name or data.source,  # where it lies is nobody's business
             metric_type=name,
             metric_value=summary.last[0],
         )

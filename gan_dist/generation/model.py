@@ -25,6 +25,7 @@ from gan_dist.generation import exported_model
 from gan_dist.generation.chosen_weights import parse_weights, read_weights
 from gan_dist.generation.codec_source import prepare_for_job
 from gan_dist.generation.exported_model import is_exported
+from gan_dist.generation.hub import fetch_model, is_on_hub
 from gan_dist.generation.modality import modality_of
 from gan_dist.generation.samples import generate_chunks, known_conditions
 from gan_dist.networks.text.autoregressive import SamplingOptions
@@ -361,10 +362,11 @@ def load(
     backward: bool = False,
     trust_code: bool = False,
 ) -> Model:
-    """Load the generator of a run, of a checkpoint's folder, or of an exported one.
+    """Load the generator of a run, of a checkpoint's folder, or of an exported one, here or on a hub.
 
     Args:
-        run: a `Run`, a run's id, a unique beginning of one, `last`, or a folder or URI.
+        run: a `Run`, a run's id, a unique beginning of one, `last`, a folder or URI, or a model of a hub as
+            `hf://USER/MODEL` or `hf://USER/MODEL@REVISION`.
         device: where the generator is to compute.
         weights: "ema" for the moving average where there is one, the first of several; "raw" for the trained weights;
             "ema:0.10" for the average of that width, made of the run's snapshots where it is none of its averages.
@@ -380,6 +382,8 @@ def load(
     """
     sigma = parse_weights(weights)
     run = run if isinstance(run, RunFolder) else os.fspath(run)
+    if isinstance(run, str) and is_on_hub(run):
+        run = str(fetch_model(run))
     if isinstance(run, str) and exported_model.is_exported(run):
         if sigma is not None:
             raise UsageError(f"weights: {weights!r}: {run!r} is exported, with one set of weights; name the run")

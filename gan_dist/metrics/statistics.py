@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Sum = Callable[[Tensor], Tensor]
@@ -183,3 +185,40 @@ class FeatureRows:
     @classmethod
     def from_state(cls, state: dict[str, Tensor], device: torch.device) -> FeatureRows:
         return cls(state["rows"].to(device))
+
+
+class LabelledRows:
+    """Features of any shape with the class of each sample, at its place; a worker's others are zero until summed."""
+
+    def __init__(self, rows: Tensor, labels: Tensor) -> None:
+        self.rows, self.labels = rows, labels
+
+    @classmethod
+    def empty(cls, count: int, shape: Sequence[int], device: torch.device) -> LabelledRows:
+        return cls(torch.zeros(count, *shape, device=device), torch.zeros(count, dtype=torch.int64, device=device))
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    def add(self, start: int, features: Tensor, labels: Tensor) -> None:
+        """Take in features [B, ...] of samples of classes [B] from `start` on."""
+        self.rows[start : start + len(features)] = features
+        self.labels[start : start + len(features)] = labels.to(self.labels.device)
+
+    def at(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Features and classes of some samples."""
+        chosen = torch.from_numpy(places).to(self.labels.device)
+        return self.rows[chosen], self.labels[chosen]
+
+    def summed(self, over: Sum) -> LabelledRows:
+        """Those of all workers."""
+        return LabelledRows(over(self.rows), over(self.labels))
+
+    def state(self) -> dict[str, Tensor]:
+        """What a file holds."""
+        return {"rows": self.rows, "labels": self.labels}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], device: torch.device) -> LabelledRows:
+        return cls(state["rows"].to(device), state["labels"].to(device))

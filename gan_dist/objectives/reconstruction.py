@@ -94,7 +94,7 @@ class Perceptual:
 
     Args:
         backbone: the pretrained network; efficientnet_lite0 comes with `gan-dist[pretrained]`.
-        weights: the file of its weights; null looks where torch keeps downloads, "random" is for trying out.
+        weights: the file of its weights; null takes that of `gan-dist download`, "random" is for trying out.
 
     Raises:
         ValueError: the weights are not there.
@@ -161,7 +161,7 @@ class Reconstruction:
     Args:
         distance: perceptual, as in the paper, or l1, which needs no pretrained network: the mean over pixels.
         backbone: the pretrained network of the perceptual one; efficientnet_lite0 comes with `gan-dist[pretrained]`.
-        weights: the file of its weights; null looks where torch keeps downloads, "random" is for trying out.
+        weights: the file of its weights; null takes that of `gan-dist download`, "random" is for trying out.
 
     Raises:
         ValueError: the distance is another one, or the weights are not there.

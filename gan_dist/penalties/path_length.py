@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gan_dist.contracts import Batch, Nets, Term, watch
+from gan_dist.contracts import Batch, Nets, Term
 
 
 class PathLength:
@@ -53,7 +53,8 @@ class PathLength:
         weight = batch.n / self.shrink
         return {
             "path_length": Term(self.gamma * off.square().sum(), weight),
-            "length": watch(lengths)._replace(weight=weight),
+            # With all its digits, unlike what is only shown: the next lengths are compared with it.
+            "length": Term(lengths.detach().sum(), weight, watch=True),
         }
 
     def after_step(self, means: dict[str, Tensor]) -> None:

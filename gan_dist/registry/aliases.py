@@ -113,6 +113,8 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "class_frechet": "gan_dist.metrics.image.frechet:ClassFrechet",
         "memorised": "gan_dist.metrics.image.prdc:Memorization",
         "diversity": "gan_dist.metrics.image.prdc:Diversity",
+        "cas": "gan_dist.metrics.image.classification_accuracy:ClassificationAccuracy",
+        "ppl": "gan_dist.metrics.image.perceptual_path:PerceptualPathLength",
         "bleu": "gan_dist.metrics.text.bleu:Bleu",
         "psnr": "gan_dist.metrics.image.paired:Psnr",
         "ssim": "gan_dist.metrics.image.paired:Ssim",

@@ -1,7 +1,8 @@
 """What a metric's number is called, which says how it was measured; told from a job without importing anything heavy.
 
 `fd_random_5k` is the Fréchet distance of 5000 generated samples to the whole training set by features `random`. Only
-the features of 2015, 50,000 generated samples and the whole training set make a `fid`; `inception_score` is alike.
+the features of 2015, 50,000 generated samples and the whole training set make a `fid`; `inception_score` is alike. How
+images were resized for them follows: `fid_legacy`, `fid_clean`, `fd_inception-clean_10k`.
 `bleu5_test_10k` is BLEU of 10,000 sentences against those of the test; what decides in training has `validation` there.
 """
 
@@ -25,7 +26,7 @@ from gan_dist.spec.sections import FeaturesSpec, MetricSpec
 _STRANGE = re.compile(r"[^A-Za-z0-9.-]+")
 FULL = "50k"
 DIGITS = 8
-NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs")
+NEEDS = ("moments", "classes", "spread", "rows", "all", "logits", "generator", "pairs", "labelled", "latents")
 
 
 def metric_value_names(
@@ -60,9 +61,9 @@ def _name(value: str, metric: MetricSpec, roots: Roots, against: str, held: str)
     if is_published and not changed and "checksum" not in features.args:
         published = read_constant(resolve_target("metric", metric.use), "published", roots) or {}
         if value in published:
-            return str(published[value])
-    by = [held] if held else []
-    by += [] if _of_extractor(features, "in_name", roots) is False else [_label(features)]
+            return "_".join([str(published[value]), *_said("extractor", features.use, features.args, roots)])
+    by = [*_said("metric", metric.use, metric.args, roots), *([held] if held else [])]
+    by += [] if _of_extractor(features, "in_name", roots) is False else [_label(features, roots)]
     by += _changed("extractor", features.use, features.args, roots)
     tail = [f"vs_{against}"] if against else []
     return "_".join([value, *by, str(metric.samples), *changed, *tail])
@@ -86,13 +87,22 @@ def _of_extractor(features: FeaturesSpec, name: str, roots: Roots) -> Any:
     return read_constant(resolve_target("extractor", features.use), name, roots)
 
 
-def _label(features: FeaturesSpec) -> str:
-    """The name, of a network from a folder that folder's; and of weights that are not the published ones the beginning
-    of their checksum."""
+def _label(features: FeaturesSpec, roots: Roots) -> str:
+    """The name, of a network from a folder that folder's; of weights that are not the published ones the beginning of
+    their checksum; and what the extractor wants said."""
     if folder := features.args.get("folder"):
         return _STRANGE.sub("-", PurePath(str(folder)).name)
     name, checksum = features.use.rpartition(":")[2], features.args.get("checksum")
-    return f"{name}-{str(checksum)[:DIGITS]}" if checksum else name
+    own = [str(checksum)[:DIGITS]] if checksum else []
+    return "-".join([name, *own, *_said("extractor", features.use, features.args, roots)])
+
+
+def _said(kind: Any, use: str, args: Mapping[str, Any], roots: Roots) -> list[str]:
+    """The values of the arguments that a metric or an extractor names in `in_label`, the default ones too."""
+    target = resolve_target(kind, use)
+    named = read_constant(target, "in_label", roots) or ()
+    defaults = {one.name: one.default for one in signature(target, roots).params}
+    return [str(args.get(name, defaults.get(name))) for name in named]
 
 
 def _changed(kind: Any, use: str, args: Mapping[str, Any], roots: Roots) -> Iterator[str]:
@@ -184,8 +194,10 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         if needs == "pairs" and job.data.modality in ("image", "unpaired"):
             told = f"'{metric.use}' is for pairs of images, but data.modality is {job.data.modality}"
             yield ("metrics", index, "use"), told
-        if needs == "classes" and job.data.labels in WITHOUT_CLASSES:
+        if needs in ("classes", "labelled") and job.data.labels in WITHOUT_CLASSES:
             yield ("metrics", index, "use"), f"'{metric.use}' compares class by class; set data.labels"
+        if needs == "latents" and (job.data.modality in ("pair", "unpaired") or job.data.labels == "vectors"):
+            yield ("metrics", index, "use"), f"'{metric.use}' is for images by noise and classes alone; remove it"
         if needs == "generator" and job.data.labels != "none":
             yield (
                 ("metrics", index, "use"),

@@ -170,9 +170,10 @@ class JobSpec(Section):
     stop_when: StopSpec | None = Field(
         default=None, description="Ends the run before `until`, once a metric is good enough."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp64"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = Field(
         default="auto",
-        description="Number format of forward passes; auto is bf16 where the device has it, else fp32.",
+        description="Number format of forward passes; auto is bf16 where the device has it, else fp32. fp16 scales the "
+        "losses, for GPUs without bf16.",
     )
     compile: Truth = Field(
         default=False,

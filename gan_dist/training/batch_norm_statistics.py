@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gan_dist.data.ingest import Ingest
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.generation.modality import modality_of
+from gan_dist.networks.layers.global_batch_norm import moments_of_one_worker
 from gan_dist.spec.sections import StandingSpec
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -51,7 +52,8 @@ class StandingStatistics:
             layer.reset_running_stats()
             layer.momentum = None  # averages all batches alike
             layer.train()
-        with torch.random.fork_rng(devices=[]):
+        # Every worker computes all batches, so that no moments are left to exchange.
+        with torch.random.fork_rng(devices=[]), moments_of_one_worker(generator):
             for number in range(self.batches):
                 generator(*self.inputs(generator, number))
         for layer, momentum in zip(layers, momenta, strict=True):

@@ -83,12 +83,12 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
         state.before_step(phase.train)
         with state.training(phase.train):
             means = accumulate(it, stage, phase, moment)
-        norms = state.step(phase.train, stage)
-        for name, norm in norms.items():
+        norms = state.step(phase, stage)
+        for name, norm in (norms or {}).items():
             it.stats.add(f"gradient_norm/{name}", norm, 1.0)
             health = health + norm.double()
         it.stats.next_phase()
-        if stage.wants_means(phase, moment.seen):
+        if norms is not None and stage.wants_means(phase, moment.seen):
             stage.after_step(phase, it.nets, means, moment.seen)
         state.reals_drawn += stage.clock.batch * phase.real
     return health
@@ -102,6 +102,9 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> di
     micros = it.feed.micros
     trained = [it.state.nets[name] for name in phase.train]
     shares: dict[str, Tensor] = {}
+    scale = it.state.scales.get(phase.name)
+    if scale is not None:
+        it.stats.add(f"loss_scale/{phase.name}", torch.tensor(scale.factor, device=it.run.device), 1.0)
     wanted = stage.wants_means(phase, moment.seen)
     batches: Iterable[Batch] = it.feed.draw(moment, phase.real, phase.train)
     if stage.ranking(phase) is not None:
@@ -113,7 +116,8 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> di
         with it.run.sync(trained, when=last):
             parts = stage.parts(phase, it.nets, batch, moment.seen)
             loss = stage.loss(parts, batch.n, it.run.world, last)
-            loss.backward()  # type: ignore[no-untyped-call]
+            scaled = loss if scale is None else loss * scale.factor
+            scaled.backward()  # type: ignore[no-untyped-call]
         for part in parts:
             weight = 1.0 if part.term.weight is None else part.term.weight
             it.stats.add(part.name, part.term.total, weight)

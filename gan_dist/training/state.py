@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_dist.contracts import Nets
+from gan_dist.contracts import Nets, Phase
 from gan_dist.distributed.runtime import WorkerRuntime, WrappedNetwork
 from gan_dist.runs.checkpoint import EMA, Checkpoint, average_name, load_weights
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.power_average import exponent_of, kept_share
 from gan_dist.spec.schedules import Clock
 from gan_dist.spec.sections import EmaSpec, OptimizerSettings
+from gan_dist.training.loss_scale import LossScale
 from gan_dist.training.optimizers import build_optimizer
 from gan_dist.training.stages import Stage, lazy_correction
 
@@ -30,6 +31,7 @@ class TrainState:
         nets: networks by name, as objectives call them.
         averages: of the generator; samples and metrics are of the first.
         standing: sets the batch statistics of a generator that samples are made with; None keeps training's.
+        scales: of the losses by phase, where networks compute in float16; else empty.
     """
 
     def __init__(
@@ -40,8 +42,11 @@ class TrainState:
         averages: Sequence[Ema] = (),
         stages: list[Stage],
         standing: Callable[[nn.Module], None] | None = None,
+        scaled: bool = False,
     ) -> None:
         self.nets, self.averages, self.stages, self.standing = dict(nets), tuple(averages), stages, standing
+        names = {phase.name for stage in stages for phase in stage.phases} if scaled else set()
+        self.scales = {name: LossScale() for name in sorted(names)}
         self.trainable = {
             name: [p for p in net.module.parameters() if p.requires_grad] for name, net in self.nets.items()
         }
@@ -106,13 +111,20 @@ class TrainState:
         warm = min(1.0, (elapsed + stage.clock.batch) / warmup) if warmup else 1.0
         return stage.clock.value(settings.lr, elapsed) * warm
 
-    def step(self, names: tuple[str, ...], stage: Stage) -> dict[str, Tensor]:
-        """Clip, step and clear the gradients of these networks, and tell the parts of them that want to know; their
-        gradient norms before clipping."""
-        norms = {}
-        for name in names:
+    def step(self, phase: Phase, stage: Stage) -> dict[str, Tensor] | None:
+        """Clip, step and clear the gradients of a phase's networks, and tell the parts of them that want to know; their
+        gradient norms before clipping. None where scaled ones were not finite, and nothing was done but clear them."""
+        norms, scale = {}, self.scales.get(phase.name)
+        for name in phase.train:
             gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
+            if scale is not None:
+                scale.unscale(gradients)
             norms[name] = torch.nn.utils.get_total_norm(gradients)
+        if scale is not None and not scale.follow(norms):
+            for name in phase.train:
+                self.optimizers[name].zero_grad()
+            return None
+        for name in phase.train:
             if (most := stage.settings[name].clip) is not None:
                 torch.nn.utils.clip_grads_with_norm_(self.trainable[name], most, norms[name])
             optimizer = self.optimizers[name]
@@ -159,6 +171,7 @@ class TrainState:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "objectives": {key: _plain_state(value) for key, value in self._own_state().items()},
             "buffers": {name: _buffers_of_all(net.module, run) for name, net in self.nets.items()},
+            "scales": {name: scale.state() for name, scale in self.scales.items()},
         }
         return networks, training
 
@@ -188,6 +201,8 @@ class TrainState:
             load_weights(average.module, checkpoint.tensors(name), name)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(training["optimizers"][name])
+        for phase in self.scales.keys() & training["scales"].keys():  # none of a run that was not of float16 before
+            self.scales[phase].set_state(training["scales"][phase])
         self.seen, self.reals_drawn = (checkpoint.meta["clock"][name] for name in ("seen", "reals_drawn"))
         for key, value in self._own_state().items():
             _set_state(value, training["objectives"][key])

@@ -19,6 +19,7 @@ from gan_dist.distributed.processor import describe_machine
 from gan_dist.distributed.runtime import Autocast, WorkerRuntime, has_bf16
 from gan_dist.errors import CheckpointError, GanDistError, UsageError
 from gan_dist.generation.modality import modality_of
+from gan_dist.networks.layers.global_batch_norm import global_batch_norms, moments_of_one_worker
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
@@ -60,20 +61,14 @@ def train_run(
         TrainingDiverged: a loss or gradient is no longer finite.
     """
     lookup.add_import_roots([spec.environment.code or "."])
-    clock = Clock(spec.batch, epoch_samples(rows.facts.pass_length, spec.batch))
     autocast, dtype = _numbers(spec.precision, run.device)
-    modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
-    stages = build_stages(spec, clock, modules)
-    averages = build_averages(spec.ema, modules["generator"], clock)
-    nets = {name: run.wire(module, spec.compile, autocast) for name, module in modules.items()}
-    standing = _standing(spec, rows, run.device)
-    state = TrainState(nets=nets, settings=stages[0].settings, averages=averages, stages=stages, standing=standing)
+    state = _build_state(spec, rows, run, autocast, dtype)
     _restore(state, spec=spec, run=run, folder=folder, facts=rows.facts, start_from=start_from)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
         rows=rows,
-        generator=nets["generator"],
+        generator=state.nets["generator"],
         run=run,
         seed=spec.seed,
         batch=spec.batch,
@@ -82,6 +77,8 @@ def train_run(
         encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
     )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
+    if global_batch_norms(*(net.module for net in state.nets.values())):
+        _check_equal_micros(feed, run)
     stats = Stats(run.device)
     callbacks = RunCallbacks(
         spec=spec,
@@ -99,6 +96,22 @@ def train_run(
         callbacks.close()
         raise
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
+
+
+def _build_state(spec: JobSpec, rows: Ingest, run: WorkerRuntime, autocast: Autocast, dtype: torch.dtype) -> TrainState:
+    """What a job trains, at its beginning."""
+    clock = Clock(spec.batch, epoch_samples(rows.facts.pass_length, spec.batch))
+    modules = {name: _placed(module, run.device, dtype) for name, module in build_networks(spec, rows.facts).items()}
+    stages = build_stages(spec, clock, modules)
+    averages = build_averages(spec.ema, modules["generator"], clock)
+    return TrainState(
+        nets={name: run.wire(module, spec.compile, autocast) for name, module in modules.items()},
+        settings=stages[0].settings,
+        averages=averages,
+        stages=stages,
+        standing=_standing(spec, rows, run.device),
+        scaled=spec.precision == "fp16",
+    )
 
 
 def _standing(spec: JobSpec, rows: Ingest, device: torch.device) -> StandingStatistics | None:
@@ -226,14 +239,16 @@ def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtyp
     if precision == "fp64":
         return nullcontext, torch.float64
     if precision == "bf16" and device.type == "cuda" and not has_bf16(device):
-        raise UsageError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp32 or auto")
+        raise UsageError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp16, fp32 or auto")
     if precision == "bf16" or (precision == "auto" and has_bf16(device)):
-        return _bf16(device.type), torch.float32
+        return _autocast(device.type, torch.bfloat16), torch.float32
+    if precision == "fp16":
+        return _autocast(device.type, torch.float16), torch.float32
     return nullcontext, torch.float32
 
 
-def _bf16(device_type: str) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: torch.autocast(device_type, torch.bfloat16)
+def _autocast(device_type: str, dtype: torch.dtype) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: torch.autocast(device_type, dtype)
 
 
 def choose_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, run: WorkerRuntime) -> int:
@@ -264,6 +279,17 @@ def choose_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, 
     return size
 
 
+def _check_equal_micros(feed: BatchFactory, run: WorkerRuntime) -> None:
+    """Raises UsageError where one worker would wait for moments of micro-batches that another does not have."""
+    found = [int(one) for one in run.gather(torch.tensor([feed.micros], device=run.device))]
+    if len(set(found)) > 1:
+        raise UsageError(
+            f"micro_batch: workers have {', '.join(map(str, found))} micro-batches of {feed.micro_batch} samples, and "
+            "the generator's batch normalisation takes its moments over all of them; choose a batch that divides "
+            "evenly, another micro_batch, or generator.sync_batch_norm: false"
+        )
+
+
 def _fits_everywhere(state: TrainState, feed: BatchFactory, run: WorkerRuntime, size: int) -> bool:
     refused = torch.tensor(float(not _fits(state, feed, size)), dtype=torch.float64, device=run.device)
     return run.sum(refused).item() == 0
@@ -274,7 +300,9 @@ def _fits(state: TrainState, feed: BatchFactory, size: int) -> bool:
     before, feed.micro_batch = feed.micro_batch, size
     buffers = {name: copy.deepcopy(dict(net.module.named_buffers())) for name, net in state.nets.items()}
     try:
-        _try_phases(state, feed)
+        # One that has not enough memory would leave the others waiting for its moments.
+        with moments_of_one_worker(*(net.module for net in state.nets.values())):
+            _try_phases(state, feed)
     except torch.OutOfMemoryError:
         return False
     finally:

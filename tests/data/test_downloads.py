@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -21,12 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torchvision.models import resnet50
 
 from gan_dist.data import downloads
-from gan_dist.data.downloads import DATASETS, PublicDataset, RemoteFile, resolve_download
+from gan_dist.data.downloads import (
+    DATASETS,
+    WEIGHTS,
+    PretrainedWeights,
+    PublicDataset,
+    RemoteFile,
+    resolve_download,
+)
 from gan_dist.data.sources.presence import missing_data
 from gan_dist.errors import DataError, DataNotFound, StorageError
+from gan_dist.metrics.features import pretrained
+from gan_dist.metrics.features.pretrained import Resnet50
+from gan_dist.networks.layers.weight_files import downloadable
+from gan_dist.registry.metric_names import metric_value_names
 from gan_dist.spec.check import validate_data
+from gan_dist.spec.job import MetricSpec
 from gan_dist.spec.job_file import parse_value
 from tests.data.text.test_corpus import read, texts
 from tests.helpers import ROOT, Cli
@@ -410,3 +425,68 @@ def test_a_dry_run_says_what_a_shipped_job_lacks(
         assert missing[0].endswith(f"gan-dist download {source.removeprefix('download:')}")
     else:
         assert missing == [f"data.source: {source!r} does not exist"] and source.startswith(str(tmp_path))
+
+
+def weights_of(server: Server, monkeypatch: pytest.MonkeyPatch, digits: int = 8) -> tuple[PretrainedWeights, bytes]:
+    """Weights of a ResNet-50, served, of whose checksum only so many digits are known; where torch would keep them."""
+    stored = io.BytesIO()
+    torch.save(resnet50().state_dict(), stored)
+    content = stored.getvalue()
+    known = server.file("resnet.pth", content)
+    (real,) = [one for one in WEIGHTS if one.name == "resnet50"]
+    made = replace(real, files=(replace(known, checksum=known.checksum[: len("sha256:") + digits]),))
+    monkeypatch.setattr(downloads, "WEIGHTS", tuple(made if one is real else one for one in WEIGHTS))
+    return made, content
+
+
+def test_weights_are_fetched_where_features_find_them(
+    server: Server, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    made, content = weights_of(server, monkeypatch)
+    monkeypatch.setattr(pretrained, "RESNET50_KNOWN", downloadable("resnet50"))
+    with pytest.raises(ValueError, match=r"needs the weights resnet.pth, and .* get them: gan-dist download resnet50"):
+        Resnet50()
+    code, out, complaint = cli("download", "resnet50")
+    assert code == 2 and "say --yes" in complaint and "(with the first digits of its SHA-256)" in out
+    code, out, complaint = cli("download", "resnet50", "--yes")
+    path = tmp_path / "torch" / "hub" / "checkpoints" / "resnet.pth"
+    assert code == 0 and path.read_bytes() == content, complaint
+    assert out.splitlines()[-2:] == [f"here       {path}", f"in a job   {made.use}"]
+    assert Resnet50()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).shape == (1, 2048)
+    path.write_bytes(content[:-3])
+    with pytest.raises(ValueError, match=r"is not resnet.pth: its SHA-256 does not begin with"):
+        Resnet50()
+    code, _, complaint = cli("download", "resnet50", "--yes")
+    assert code == 2 and "is not the published file: its SHA-256 does not begin with" in complaint
+
+
+def test_other_weights_and_no_network_are_told(
+    server: Server, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    made, content = weights_of(server, monkeypatch)
+    server.files["/resnet.pth"] = content[:-1] + b"?"
+    code, _, complaint = cli("download", "resnet50", "--yes")
+    assert code == 2 and "/resnet.pth is not the published file" in complaint and made.missing
+    server.http.shutdown()
+    server.http.server_close()
+    code, _, complaint = cli("download", "resnet50", "--yes")
+    assert code == 2 and "cannot be reached" in complaint
+    assert f"  {made.files[0].url} as {made.path(made.files[0])}" in complaint, "what to put there, and where"
+    code, _, complaint = cli("download", "resnet5")
+    assert code == 2 and "did you mean 'resnet50'?" in complaint
+    with pytest.raises(DataError, match="'resnet50' are weights of a network, and no data set; in metrics they are"):
+        resolve_download("download:resnet50")
+
+
+@pytest.mark.parametrize("weights", WEIGHTS, ids=lambda weights: weights.name)
+def test_what_the_list_says_of_weights(weights: PretrainedWeights) -> None:
+    """A checksum is the whole of one or as many digits as the name has; the metric that is named looks by them."""
+    (file,) = weights.files
+    digits = file.checksum.removeprefix("sha256:")
+    assert file.checksum != digits and (file.exact or len(digits) == 8) and int(digits, 16)
+    assert file.exact or Path(file.name).stem.endswith(f"-{digits}"), "as torch.hub has it"
+    assert file.url.startswith("https://") and weights.about and weights.licence and weights.page
+    (metric,) = parse_value(weights.use)["metrics"]
+    assert metric["features"] == weights.name and metric_value_names(MetricSpec.model_validate(metric))

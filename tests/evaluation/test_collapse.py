@@ -40,7 +40,7 @@ def when(reports: Sequence[dict[str, float]]) -> list[int]:
         ("metric/coverage_random_1k", [0.1, 0.8, 0.5, 0.41], [0.3, 0.2], [0.7]),
         ("metric/recall_random_1k", [0.1, 0.8, 0.5, 0.41], [0.3, 0.2], [0.7]),
         ("metric/fd_random_2k", [9.0, 2.0, 3.9, 2.0], [4.5, 8.0], [2.5]),
-        ("metric/fid", [9.0, 2.0, 3.9, 2.0], [4.5, 8.0], [2.5]),
+        ("metric/fid_legacy", [9.0, 2.0, 3.9, 2.0], [4.5, 8.0], [2.5]),
         ("D/accuracy", [0.9, *[0.997] * 7, 0.9], [1.0] * 8, [0.9]),
         ("D/hinge/accuracy", [0.9, *[0.997] * 7, 0.9], [1.0] * 8, [0.9]),
         ("metric/duplicates_1k", [0.1, 0.25, 0.2], [0.4, 0.5], [0.15]),

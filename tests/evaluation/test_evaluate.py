@@ -100,6 +100,16 @@ def test_halves_of_the_data_are_compared_as_two_folders_are(tmp_path: Path, ask)
     assert list(found.values()) == pytest.approx(list(halves.values()), rel=1e-6)
 
 
+def test_accuracy_and_paths_of_a_run(run: RunFolder, ask) -> None:
+    code, out, err = ask(run.uri, "--metric", "cas", "--n", "100", "--json")
+    found = json.loads(out)["metrics"]
+    assert code == 0 and list(found) == ["cas_100", "cas_real_100"] and all(0 <= one <= 1 for one in found.values()), (
+        err
+    )
+    code, _, err = ask(run.uri, "--metric", "ppl", "--n", "70")
+    assert code == 2 and "'ppl' in w needs a generator with styles, such as stylegan2; take space: z" in err
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [
@@ -128,8 +138,11 @@ def test_fid_is_the_published_protocol_and_says_what_it_needs(
     run: RunFolder, ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    code, _, err = ask(run.uri, "--metric", "fid")
-    assert code == 2 and "extractor 'inception': features 'inception' needs" in err
+    for name in ("fid", "fid_legacy", "fid_clean", "inception_score_clean"):
+        code, _, err = ask(run.uri, "--metric", name)
+        assert code == 2 and "extractor 'inception': features 'inception' needs" in err
+    code, _, err = ask(run.uri, "--metric", "fid_clen")
+    assert code == 2 and "did you mean 'fid_clean'?" in err
 
 
 def test_a_table_for_people(run: RunFolder, ask) -> None:

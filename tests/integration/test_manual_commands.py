@@ -37,6 +37,8 @@ NEEDS = {
     r"psnr": "pairs",
     r"^gan-dist explore": "Gradio",
     r"--encode": "autoencoder",
+    r"hf://": "hub",
+    r"fid_": "download",
     r"--trust-code": "somebody's own",
     r"^gan-dist (stop|down)\b": "Ray",
     r"jobs/NAME|pairs/train|FILE.npz|train.txt|checkpoints/0000|SEQGAN|LIKELIHOOD": "seed|pairs|oracle|sentences",

@@ -71,6 +71,15 @@ CASES |= {
         penalties=[R1, {"use": "r2"}],
         micro_batch=4,
     ),
+    # Gradients of weights before a normalisation are partly rounding, of which Adam makes steps with a small eps.
+    "batch normalisation over all": job(
+        optimizer={"lr": 1e-2, "eps": 1e-4},
+        data={"source": "digits", "size": 32, "labels": "source"},
+        generator={"use": "biggan", "width": 2, "z": 20, "shared": 4},
+        discriminator={"use": "biggan", "width": 2},
+        ema={"half_life": 40},
+        standing={"batches": 2},
+    ),
     "spectral norm": job(**SNGAN, objective={"use": "hinge", "d_steps": 2}, penalties=[R1], micro_batch=4),
     "diffaugment": job(**MLP, augment={"use": "diffaugment"}, penalties=[R1], micro_batch=4),
     "ada": job(**MLP, augment={"use": "ada", "p": 0.5, "cutout": 1.0}, penalties=[{"use": "wgan_gp"}]),
@@ -280,3 +289,10 @@ def test_training_moves_the_weights(trained: Path) -> None:
     """Without this, equal weights could be weights that nothing trained."""
     short, long = (trained / "hinge, none" / "1"), (trained / "hinge, r1" / "1")
     assert any(not torch.equal(final_weights(short)[key], final_weights(long)[key]) for key in final_weights(short))
+
+
+def test_moments_over_all_workers_want_as_many_micro_batches_of_each(tmp_path: Path) -> None:
+    """One would wait for another's moments without an end; it is told before anything is trained."""
+    uneven = CASES["batch normalisation over all"] | {"micro_batch": 4}
+    with pytest.raises(Exception, match=r"workers have 3, 2 micro-batches of 4 samples, and the generator's batch"):
+        train_together(2, [Training(uneven, str(tmp_path / "run"))])

@@ -29,6 +29,8 @@ JOB: dict[str, Any] = {
     "every": {"report": "1 steps", "grid": "1G", "checkpoint": "1G", "metrics": "2 steps"},
     "metrics": [
         *FEW,
+        {"use": "cas", "samples": 150, "steps": 5, "seeds": 1},
+        {"use": "ppl", "space": "z", "at": "full", "samples": 150},
         *({"use": name, "features": "classifier", "samples": 150} for name in ("frechet", "class_score")),
     ],
 }
@@ -75,7 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_measure_what_one_does(trained: Path, world: int) -> None:
     one, several = measured(trained / "1" / "run"), measured(trained / str(world) / "run")
-    assert len(one) == len(several) == 2 and len(one[0]) == 15
+    assert len(one) == len(several) == 2 and len(one[0]) == 18
     for alone, together in zip(one, several, strict=True):
         assert together == pytest.approx(alone, rel=1e-7, abs=1e-9)
 

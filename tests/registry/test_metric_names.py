@@ -52,13 +52,22 @@ def metric(**written: Any) -> MetricSpec:
     ("written", "names"),
     [
         ({"use": "frechet"}, ["fd_random_5k"]),
-        ({"use": "frechet", "features": "inception", "samples": "50k"}, ["fid"]),
-        ({"use": "frechet", "features": {"use": "inception", "weights": "x.pth"}, "samples": 50_000}, ["fid"]),
-        ({"use": "frechet", "features": "inception", "samples": 10_000}, ["fd_inception_10k"]),
+        ({"use": "frechet", "features": "inception", "samples": "50k"}, ["fid_legacy"]),
+        ({"use": "frechet", "features": {"use": "inception", "weights": "x.pth"}, "samples": 50_000}, ["fid_legacy"]),
+        ({"use": "frechet", "features": {"use": "inception", "resize": "clean"}, "samples": "50k"}, ["fid_clean"]),
+        (
+            {
+                "use": "frechet",
+                "features": {"use": "inception", "resize": "clean", "checksum": "12345678"},
+                "samples": "5k",
+            },
+            ["fd_inception-12345678-clean_5k"],
+        ),
+        ({"use": "frechet", "features": "inception", "samples": 10_000}, ["fd_inception-legacy_10k"]),
         ({"use": "frechet", "features": "classifier", "samples": 1797}, ["fd_classifier_1797"]),
         (
             {"use": "kid", "features": "inception", "samples": "50k"},
-            ["kid_all_pairs_inception_50k", "kid_all_pairs_se_inception_50k"],
+            ["kid_all_pairs_inception-legacy_50k", "kid_all_pairs_se_inception-legacy_50k"],
         ),
         ({"use": "prdc", "k": 5}, [f"{v}_random_5k" for v in ("precision", "recall", "density", "coverage")]),
         ({"use": "prdc", "k": 3}, [f"{v}_random_5k_k3" for v in ("precision", "recall", "density", "coverage")]),
@@ -70,7 +79,14 @@ def test_names_carry_the_protocol(written: dict[str, Any], names: list[str]) -> 
 
 def test_what_is_not_compared_with_the_training_set_says_so() -> None:
     inception = metric(use="frechet", features="inception", samples="50k")
-    assert list(metric_value_names(inception, against="photos")) == ["fd_inception_50k_vs_photos"]
+    assert list(metric_value_names(inception, against="photos")) == ["fd_inception-legacy_50k_vs_photos"]
+
+
+def test_fid_in_a_job_is_the_one_that_it_measures() -> None:
+    names = job_metric_names(
+        small(metrics=[{"use": "frechet", "features": {"use": "inception", "resize": "clean"}, "samples": "50k"}])
+    )
+    assert resolve_metric("fid", names) == "fid_clean"
 
 
 def test_names_of_an_own_metric_come_from_its_source(tmp_path: Path) -> None:

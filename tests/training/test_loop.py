@@ -131,7 +131,7 @@ def test_one_step_of_adam_is_adam() -> None:
     stage = it.state.stages[0]
     with it.state.training(("discriminator",)):
         accumulate(it, stage, stage.phases[0], StepKey(0, 0, "D", 0))
-    it.state.step(("discriminator",), stage)
+    it.state.step(stage.phases[0], stage)
     for before, slope, after in zip(weights, gradient, it.state.trainable["discriminator"], strict=True):
         # In the first step both moments are the gradient and its square, whatever the betas.
         expected = before - 0.01 * slope / (slope.abs() + 1e-6)
@@ -153,7 +153,7 @@ def test_gradients_are_clipped_by_their_norm_together(clip: float) -> None:
 
     optimizer.step = noting
     gradients(clipped, 0)
-    norms = clipped.state.step(("discriminator",), stage)
+    norms = clipped.state.step(stage.phases[0], stage)
     assert norms["discriminator"].item() == pytest.approx(norm, rel=1e-12)
     assert seen == [pytest.approx(min(norm, clip), rel=1e-5)]
 

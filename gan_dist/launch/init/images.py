@@ -18,6 +18,7 @@ from gan_dist.launch.init.overrides import lay_on_text
 from gan_dist.launch.init.recipes import (
     ADVANTAGES,
     FEW,
+    HURRY,
     LARGEST_ON_CPU,
     LEAST_JUDGED,
     UPRIGHT,
@@ -325,7 +326,7 @@ def _ema(recipe: Recipe, machine: Machine) -> list[str]:
         ramp = f"{{cosine: {{from: 0, to: {longest}, over: {Amount(recipe.decay)}}}}}"
         return [f"ema: {{half_life: {ramp}}}  # {why}"]
     half_life = {
-        "dcgan": min(recipe.until // 40, 20_000),
+        "dcgan": min(max(recipe.until // 40, 2_500), 20_000),  # as many steps in short runs too
         "fastgan": round(693 * recipe.batch, -2),  # 0.999 in each step
         "projected": round(10_000 / 32 * recipe.batch, -2),
         "stylegan2": round(10_000 / 32 * recipe.batch, -2),
@@ -358,8 +359,12 @@ def _judged(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
     if images.count < LEAST_JUDGED:
         return ["metrics: []  # too few images to compare with"]
     few, by = images.count < FEW, f"features: {recipe.features}"
-    samples = ("2k" if few else "10k") if machine.gpus else ("1k" if few else "2k")
+    # A Fréchet distance looks at all images first, which a short run on a CPU cannot spare.
+    hurried = not machine.gpus and recipe.seconds < HURRY
+    samples = ("2k" if few else "10k") if machine.gpus else ("1k" if few or hurried else "2k")
     use, name, why = ("kid", "kid", "unbiased for few images") if few else ("frechet", "fd", "lower is better")
+    if hurried and not few:
+        use, name, why = "kid", "kid", "lower is better"
     lines = ["metrics:", f"  - {{use: {use}, {by}, samples: {samples}}}  # {why}; {_why_features(machine, recipe)}"]
     if few:
         lines.append(f"  - {{use: memorised, {by}, samples: 1k}}  # the share of samples that are copies")
@@ -388,7 +393,8 @@ def _cadence(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]
         "every:",
         f"  report: {Amount(max(1, until // 100))}",
         f"  grid: {Amount(max(1, until // 20))}  # 20 sample grids, and some early ones",
-        f"  checkpoint: {Amount(max(1, until // 10))}",
+        # Each is judged, as one of them is kept for its metric, which on a CPU takes from the training.
+        f"  checkpoint: {Amount(max(1, until // (10 if machine.gpus else 5)))}",
         *measured,
         _resources(machine),
     ]

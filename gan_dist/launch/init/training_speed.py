@@ -27,7 +27,7 @@ LAUNCHES = 0.6  # seconds for 1000 images that a GPU takes for however small a n
 # colour; they grow with the area.
 THREADS = 0.25  # what one more core adds beside those that have a worker of their own, of which there are four
 WORKERS = 4
-ON_CPU = {"dcgan": 4.0, "stylegan2": 27.0, "r3gan": 44.0, "projected": 54.0, "fastgan": 130.0}
+ON_CPU = {"dcgan": 2.8, "stylegan2": 27.0, "r3gan": 44.0, "projected": 54.0, "fastgan": 130.0}
 
 
 def seconds_per_image(name: str, side: int, width: int, *, gpus: int, cpus: int) -> float:

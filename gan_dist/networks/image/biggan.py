@@ -21,6 +21,7 @@ from gan_dist.distributed.randomness import Rng
 from gan_dist.networks.image.sagan import DownBlock, SelfAttention
 from gan_dist.networks.layers.auxiliary import auxiliary_head
 from gan_dist.networks.layers.checks import class_logits, one_hot_classes, plan_doublings
+from gan_dist.networks.layers.global_batch_norm import GlobalBatchNorm
 from gan_dist.networks.layers.spectral_norm import SpectralConv, SpectralLinear, initialize_vectors
 from gan_dist.spec.image_size import Size, show_size
 
@@ -43,6 +44,8 @@ class Generator(nn.Module):
         z: dimensions of the normal noise; cut in one chunk more than there are blocks.
         width: channels at full size; 96 in the paper, 64 for 32 pixels.
         shared: dimensions of the classes' embedding.
+        sync_batch_norm: whether batch normalisation takes its moments over the samples of all workers, as the paper
+            does; otherwise over each worker's share.
         truncation: in samples, the part of 2 standard deviations beyond which no noise lies; 1 for no bound.
 
     Raises:
@@ -62,6 +65,7 @@ class Generator(nn.Module):
         z: int = 120,
         width: int = 96,
         shared: int = 128,
+        sync_batch_norm: bool = True,
         truncation: float = 1.0,
     ) -> None:
         super().__init__()
@@ -78,12 +82,13 @@ class Generator(nn.Module):
         self.embed = nn.Embedding(classes, shared) if classes else None
         given = self.chunk + (shared if classes else 0)
         self.first = SpectralLinear(self.chunk, widths[0] * math.prod(plan.base))
-        self.blocks = nn.ModuleList([UpBlock(before, after, given) for before, after in pairwise(widths)])
+        norm = GlobalBatchNorm if sync_batch_norm else nn.BatchNorm2d
+        self.blocks = nn.ModuleList([UpBlock(before, after, given, norm) for before, after in pairwise(widths)])
         attended = _ATTENDED[plan.square]
         self.attended = plan.at(attended)
         if attended:
             self.attention = SelfAttention(widths[attended.bit_length() - 3], values=2, pooled=True)
-        self.norm = nn.BatchNorm2d(widths[-1])
+        self.norm = norm(widths[-1])
         self.last = SpectralConv(widths[-1], channels, 3)
         self.apply(_orthogonal)
 
@@ -177,9 +182,9 @@ class Discriminator(nn.Module):
 class UpBlock(nn.Module):
     """[B, before, H, W] to [B, after, 2H, 2W]: norm, ReLU, double, 3x3, norm, ReLU, 3x3; beside it double, 1x1."""
 
-    def __init__(self, before: int, after: int, given: int) -> None:
+    def __init__(self, before: int, after: int, given: int, norm: type[nn.BatchNorm2d]) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([EmbeddingBatchNorm(before, given), EmbeddingBatchNorm(after, given)])
+        self.norms = nn.ModuleList([EmbeddingBatchNorm(width, given, norm) for width in (before, after)])
         self.convs = nn.ModuleList([SpectralConv(before, after, 3), SpectralConv(after, after, 3)])
         self.aside = SpectralConv(before, after, 1)
 
@@ -194,9 +199,9 @@ class UpBlock(nn.Module):
 class EmbeddingBatchNorm(nn.Module):
     """Batch normalisation whose scale, about 1, and shift are linear in what is given, [B, given]."""
 
-    def __init__(self, width: int, given: int) -> None:
+    def __init__(self, width: int, given: int, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.norm = norm(width, affine=False)
         self.scale = SpectralLinear(given, width, bias=False)
         self.shift = SpectralLinear(given, width, bias=False)
 

@@ -39,7 +39,7 @@ class Discriminator(nn.Module):
         channels: image channels, 1 or 3, supplied by the data.
         classes: number of classes, 0 for none, supplied by the data.
         backbone: the pretrained network; efficientnet_lite0 is the paper's.
-        weights: the file of its weights; null takes that of `gan-dist[pretrained]`, or where torch keeps downloads;
+        weights: the file of its weights; null takes that of `gan-dist[pretrained]`, or that of `gan-dist download`;
             "random" is for trying out.
         resolution: pixels to which the shorter side of smaller images is enlarged, from 64; 224 is what the networks
             were trained on.

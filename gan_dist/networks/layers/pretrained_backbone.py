@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_dist.networks.layers.efficientnet_lite import EfficientNetLite0
-from gan_dist.networks.layers.weight_files import load_tensors, sha256_of, weights_path
+from gan_dist.networks.layers.weight_files import downloadable, load_tensors, sha256_of, weights_path
 
 RANDOM = "random"
 Backbone = Literal["vgg16", "resnet50", "efficientnet_lite0"]
@@ -24,12 +24,11 @@ SHOWN = 5
 
 
 class BackboneSpec(NamedTuple):
-    """A network: how it is built, the file of its weights and where that is, the mean and deviation it wants, the
-    channels of its maps, and the module of a package that brings the file."""
+    """A network: how it is built, the file of its weights, the mean and deviation it wants, the channels of its maps,
+    and the module of a package that brings the file."""
 
     build: Callable[[], nn.Module]
     file: str
-    origin: str
     scale: tuple[tuple[float, ...], tuple[float, ...]]
     channels: tuple[int, int, int, int]
     package: str = ""
@@ -82,8 +81,8 @@ def weights_file(name: str, named: str | None) -> Path:
         )
     if not path.is_file():
         raise ValueError(
-            f"the weights of {name} are needed, and {str(path)!r} is not there; download {known.file} from "
-            f"{known.origin} to that path, or name a file: weights: FILE. weights: random is for trying out"
+            f"the weights of {name} are needed, and {str(path)!r} is not there; get them: gan-dist download {name}, or "
+            "name a file: weights: FILE. weights: random is for trying out"
         )
     checksum = path.stem.rpartition("-")[2]
     if path.name == known.file and not sha256_of(path).startswith(checksum):
@@ -129,11 +128,10 @@ class _Resnet50(nn.Module):
         return found
 
 
-TORCHVISION = "download.pytorch.org/models"
 KNOWN: dict[str, BackboneSpec] = {
-    "vgg16": BackboneSpec(_Vgg16, "vgg16-397923af.pth", TORCHVISION, IMAGENET, (128, 256, 512, 512)),
-    "resnet50": BackboneSpec(_Resnet50, "resnet50-0676ba61.pth", TORCHVISION, IMAGENET, (256, 512, 1024, 2048)),
-    "efficientnet_lite0": BackboneSpec(EfficientNetLite0, LITE0_FILE, EXTRA, BYTES, (24, 40, 112, 320), LITE0_PACKAGE),
+    "vgg16": BackboneSpec(_Vgg16, downloadable("vgg16").file, IMAGENET, (128, 256, 512, 512)),
+    "resnet50": BackboneSpec(_Resnet50, downloadable("resnet50").file, IMAGENET, (256, 512, 1024, 2048)),
+    "efficientnet_lite0": BackboneSpec(EfficientNetLite0, LITE0_FILE, BYTES, (24, 40, 112, 320), LITE0_PACKAGE),
 }
 
 

@@ -1,9 +1,9 @@
-"""Files of published weights: where they are looked for, what they hold, and their checksums. Nothing is downloaded."""
+"""Files of published weights: where they are looked for, what they hold, and their checksums. `gan-dist download` is
+what fetches them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import string
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from gan_dist.data.downloads import hub_checkpoints, weights_file
 from gan_dist.spec.paths import absolute_path
 
 
 def weights_path(file: str, named: str | None, package: str = "") -> Path:
-    """The path that a person names; else where an installed package has it, or torch keeps a download of that name.
+    """The path that a person names; else where an installed package has it, or `gan-dist download` and torch put it.
 
     Args:
         package: the module of a package that brings the file, found without importing it.
@@ -28,9 +30,7 @@ def weights_path(file: str, named: str | None, package: str = "") -> Path:
         for root in spec.submodule_search_locations or ():
             if found := next(Path(root).rglob(file), None):
                 return found
-    # What torch.hub.get_dir says, without its import.
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints" / file
+    return hub_checkpoints() / file
 
 
 def sha256_of(path: Path) -> str:
@@ -39,14 +39,16 @@ def sha256_of(path: Path) -> str:
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """What a file of torch holds; it may hold nothing but tensors. Raises ValueError."""
+    """What a file of safetensors or of torch holds; it may hold nothing but tensors. Raises ValueError."""
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ValueError(f"{str(path)!r} cannot be read as weights of torch: {error.strerror}") from error
     except Exception as error:
         # What torch says of it runs over many lines, and advises to load what the file may do.
-        wanted = "what torch.save wrote of a state_dict, and nothing but tensors"
+        wanted = "safetensors, or what torch.save wrote of a state_dict, and nothing but tensors"
         raise ValueError(f"{str(path)!r} cannot be read as weights of torch; they are {wanted}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{str(path)!r} holds a {type(found).__name__}, not the tensors of a state_dict by name")
@@ -58,8 +60,8 @@ SHOWN = 3
 
 
 class PublishedWeights(NamedTuple):
-    """A file of weights: which features need it, its name, where it is from, the first digits of its SHA-256, empty
-    where none are published, and the module of a package that brings it."""
+    """A file of weights: which features need it, its name, how it is got, the first digits of its SHA-256, and the
+    module of a package that brings it."""
 
     features: str
     file: str
@@ -68,11 +70,17 @@ class PublishedWeights(NamedTuple):
     package: str = ""
 
 
+def downloadable(name: str) -> PublishedWeights:
+    """What `gan-dist download NAME` fetches, for the features of that name."""
+    file = weights_file(name)
+    return PublishedWeights(name, file.name, f"gan-dist download {name}", file.checksum.partition(":")[2])
+
+
 def find_weights(known: PublishedWeights, named: str | None, checksum: str | None) -> Path:
     """The file, whose checksum holds. Nothing is downloaded.
 
     Args:
-        named: its path; by default it is looked for where torch keeps downloads.
+        named: its path; by default it is looked for where `gan-dist download` and torch put it.
         checksum: first digits of the SHA-256 of another file than the published one.
 
     Raises:
@@ -85,15 +93,8 @@ def find_weights(known: PublishedWeights, named: str | None, checksum: str | Non
         raise ValueError(f"{who} needs weights that a package brings: {known.origin}; without it use features: random")
     if not path.is_file():
         raise ValueError(
-            f"{who} needs the weights {known.file}, and {str(path)!r} is not there; download it from {known.origin} "
-            f"to that path, or name it: features: {{use: {known.features}, weights: FILE}}. Without it use features: "
-            "random"
-        )
-    if not wanted:
-        raise ValueError(
-            f"{who}: nobody has published a checksum of {known.file}; give the first {LEAST_DIGITS} digits of your "
-            f"file's SHA-256 (sha256sum {path}), which will be in the number's name: "
-            f"features: {{use: {known.features}, checksum: ...}}"
+            f"{who} needs the weights {known.file}, and {str(path)!r} is not there; get them: {known.origin}, or name "
+            f"a file: features: {{use: {known.features}, weights: FILE}}. Without it use features: random"
         )
     if len(wanted) < LEAST_DIGITS or set(wanted) - set(string.hexdigits.lower()):
         raise ValueError(

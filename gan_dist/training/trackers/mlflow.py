@@ -54,11 +54,11 @@ class Mlflow:
         self.client.log_batch(self.id, metrics=[self.metric(_name(key), one, now, seen) for key, one in values.items()])
 
     def samples(self, name: str, shown: Shown, seen: int) -> None:
-        place = f"{name}/{seen:012d}"
         if isinstance(shown, Image.Image):
-            self.client.log_image(self.id, shown, f"{place}.png")
+            # By key and step its page has a slider of them beside the curves; by a file's name they are files alone.
+            self.client.log_image(self.id, shown, key=name, step=seen)
         else:
-            self.client.log_text(self.id, "\n".join(shown), f"{place}.txt")
+            self.client.log_text(self.id, "\n".join(shown), f"{name}/{seen:012d}.txt")
 
     def finish(self, finished: bool) -> None:
         self.client.set_terminated(self.id, status="FINISHED" if finished else "KILLED")

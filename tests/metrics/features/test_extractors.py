@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gan_dist.metrics.features.classifiers import DigitClassifier
-from gan_dist.metrics.features.pretrained import FILE, Inception
+from gan_dist.metrics.features.pretrained import INCEPTION_KNOWN, Inception, clean_resize
 from gan_dist.metrics.features.random_network import RandomNetwork
 from tests.helpers import rows_of, small
 
@@ -72,7 +73,8 @@ def test_inception_says_which_file_goes_where(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError) as error:
         Inception()
-    assert FILE in str(error.value) and str(tmp_path / "hub" / "checkpoints" / FILE) in str(error.value)
+    wanted = tmp_path / "hub" / "checkpoints" / INCEPTION_KNOWN.file
+    assert f"{str(wanted)!r} is not there; get them: gan-dist download inception" in str(error.value)
 
 
 def test_inception_refuses_another_file(tmp_path: Path) -> None:
@@ -90,3 +92,29 @@ def test_inception_by_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyP
     torch.save({"fc.bias": torch.zeros(1008)}, path)
     found = Inception(weights=str(path), checksum=sha256(path))(pixels(2, 1, 16))
     assert found.shape == (2, 2048) and blank.keys() == {"fc.bias"}
+
+
+def test_clean_features_are_those_of_the_same_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 299 pixels nothing is resized, and both ways are one; torch-fidelity's own forward takes bytes alone."""
+    package = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="torch-fidelity is not here")
+    monkeypatch.setattr(package.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+    path = tmp_path / "blank.pth"
+    torch.save({"fc.bias": torch.zeros(1008)}, path)
+    torch.manual_seed(0)
+    legacy = Inception(weights=str(path), checksum=sha256(path))
+    clean = Inception(resize="clean", weights=str(path), checksum=sha256(path))
+    clean.network = legacy.network
+    shown = pixels(1, 3, 299)
+    assert torch.allclose(clean(shown), legacy(shown), rtol=1e-5)
+    assert not torch.allclose(clean(pixels(1, 1, 16)), legacy(pixels(1, 1, 16)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("side", [16, 320, 700])
+def test_clean_resizing_is_pillow_s_in_floating_point(side: int) -> None:
+    shown = pixels(1, 3, side)
+    found = clean_resize(shown, 299)[0]
+    for channel, one in zip(shown[0], found, strict=True):
+        picture = Image.fromarray(channel.numpy().astype(np.float32), mode="F")
+        wanted = np.asarray(picture.resize((299, 299), Image.Resampling.BICUBIC)).clip(0, 255)
+        assert np.abs(one.numpy() - wanted).max() < 2e-3
+    assert (found != found.round()).any() and found.min() >= 0 and found.max() <= 255

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan_dist.metrics.features import pretrained
@@ -28,7 +29,7 @@ FILES = {
     "vgg16": "vgg16-397923af.pth",
     "resnet50": "resnet50-0676ba61.pth",
     "clip": "ViT-B-32.pt",
-    "dinov2": "dinov2_vitl14_pretrain.pth",
+    "dinov2": "dinov2-large-399fba97.safetensors",
     "lpips": "alexnet-owt-7be5be79.pth",
 }
 
@@ -50,19 +51,15 @@ def test_the_message_says_which_file_goes_where(name: str, tmp_path: Path, monke
     with pytest.raises(ValueError) as error:
         EXTRACTORS[name]()
     wanted = tmp_path / "hub" / "checkpoints" / FILES[name]
-    assert f"'{wanted!s}' is not there; download it from" in str(error.value)
+    assert f"'{wanted!s}' is not there; get them: gan-dist download {name}, or" in str(error.value)
     assert f"features: {{use: {name}, weights: FILE}}" in str(error.value)
 
 
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_a_wrong_or_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
     path = saved({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    if name == "dinov2":
-        with pytest.raises(ValueError, match=r"nobody has published a checksum of .*sha256sum"):
-            EXTRACTORS[name](weights=str(path))
-    else:
-        with pytest.raises(ValueError, match=f"is not {FILES[name]}: its SHA-256 does not begin with"):
-            EXTRACTORS[name](weights=str(path))
+    with pytest.raises(ValueError, match=f"is not {FILES[name]}: its SHA-256 does not begin with"):
+        EXTRACTORS[name](weights=str(path))
     right = sha256(path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match="is another file or damaged: its SHA-256 does not begin with"):
@@ -144,6 +141,30 @@ def test_dinov2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.shape == (1, 384) and torch.isfinite(found).all() and found.std() > 0
 
 
+@pytest.mark.slow
+def test_dinov2_by_the_names_of_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that `gan-dist download dinov2` fetches has these names; its library sees the same."""
+    pytest.importorskip("timm", reason="timm is not here")
+    transformers = pytest.importorskip("transformers", reason="transformers is not here")
+    monkeypatch.setattr(pretrained, "NETWORK", "vit_small_patch14_dinov2")
+    torch.manual_seed(0)
+    form = transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=224, patch_size=14)
+    theirs = transformers.Dinov2Model(form).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.1)  # none is 0 or 1, so that each has to be in its place
+    theirs.save_pretrained(tmp_path)  # names of its own objects have changed since; those of files have not
+    path = tmp_path / "model.safetensors"
+    shown = pixels(2, 3, 224)
+    found = Dinov2(weights=str(path), checksum=sha256(path)).eval()(shown)
+    with torch.no_grad():
+        wanted = theirs(pretrained.normalize_imagenet(shown, 224)).last_hidden_state[:, 0]
+    assert found.shape == (2, 384) and torch.allclose(found, wanted, atol=1e-4 * float(wanted.abs().max()))
+    lacking = {name: one for name, one in load_file(path).items() if "layer.3.attention.attention.key" not in name}
+    save_file(lacking, path)
+    with pytest.raises(ValueError, match="holds no weights of DINOv2"):
+        Dinov2(weights=str(path), checksum=sha256(path))
+
+
 def test_the_squared_distance_of_features_is_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = pytest.importorskip("lpips", reason="lpips is not here")
     from torchvision.models import alexnet
@@ -166,8 +187,8 @@ def test_a_checksum_of_ones_own_is_in_the_name() -> None:
     digest = hashlib.sha256(b"").hexdigest()
     features = {"use": "inception", "weights": "my.pth", "checksum": digest}
     spec = MetricSpec.model_validate({"use": "frechet", "features": features, "samples": "50k"})
-    assert list(metric_value_names(spec)) == [f"fd_inception-{digest[:8]}_50k"]
+    assert list(metric_value_names(spec)) == [f"fd_inception-{digest[:8]}-legacy_50k"]
     published = MetricSpec.model_validate({"use": "class_score", "features": "inception", "samples": "50k"})
-    assert list(metric_value_names(published)) == ["inception_score", "inception_score_sd"]
+    assert list(metric_value_names(published)) == ["inception_score_legacy", "inception_score_sd_legacy"]
     fewer = MetricSpec.model_validate({"use": "class_score", "features": "classifier", "samples": "5k"})
     assert list(metric_value_names(fewer)) == ["class_score_classifier_5k", "class_score_sd_classifier_5k"]

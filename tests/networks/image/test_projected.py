@@ -158,9 +158,8 @@ def problem_of(**args: Any) -> str:
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     place = tmp_path / "torch" / "hub" / "checkpoints" / "vgg16-397923af.pth"
     assert problem_of() == (
-        f"discriminator 'projected': the weights of vgg16 are needed, and {str(place)!r} is not there; download "
-        "vgg16-397923af.pth from download.pytorch.org/models to that path, or name a file: weights: FILE. "
-        "weights: random is for trying out"
+        f"discriminator 'projected': the weights of vgg16 are needed, and {str(place)!r} is not there; get them: "
+        "gan-dist download vgg16, or name a file: weights: FILE. weights: random is for trying out"
     )
 
 
@@ -177,8 +176,8 @@ def test_a_file_that_holds_no_weights(tmp_path: Path) -> None:
     (tmp_path / "photo.pth").write_bytes(b"no weights")
     named = str(tmp_path / "photo.pth")
     assert problem_of(weights=named) == (
-        f"discriminator 'projected': {named!r} cannot be read as weights of torch; they are what torch.save wrote of a "
-        "state_dict, and nothing but tensors"
+        f"discriminator 'projected': {named!r} cannot be read as weights of torch; they are safetensors, or what "
+        "torch.save wrote of a state_dict, and nothing but tensors"
     )
     torch.save([torch.zeros(1)], named)
     assert problem_of(weights=named).endswith("holds a list, not the tensors of a state_dict by name")
