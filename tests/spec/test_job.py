@@ -135,7 +135,7 @@ def test_all_problems_at_once_with_their_lines(here: Path) -> None:
     text = BASE.replace("source: digits", "sorce: digits").replace("width: 32", "widht: 32")
     text = text.replace("{use: hinge}", "{use: hing}").replace("batch: 64", "batch: 1k")
     assert problems(text, "precision=fp8") == [
-        "-o: precision: 'fp8' is not allowed (allowed: auto, fp32, bf16, fp64)",
+        "-o: precision: 'fp8' is not allowed (allowed: auto, fp32, bf16, fp16, fp64)",
         "job.yaml:2: data.source: required, but missing",
         "job.yaml:3: data.sorce: unknown key; did you mean 'source'? "
         "(allowed: args, background, channels, class_weights, encode, fit, "
