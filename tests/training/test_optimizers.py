@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from gan_dist.contracts import Phase
 from gan_dist.errors import JobError, UsageError
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec
@@ -150,7 +151,7 @@ def test_betas_follow_schedules(use: str) -> None:
     it = ready(small(optimizer={"use": use, "lr": 0.1, "betas": [0.0, ramp]}, penalties=[{"use": "r1", "every": 3}]))
     stage = it.state.stages[0]
     for step in range(5):
-        it.state.step(("discriminator", "generator"), stage)
+        it.state.step(Phase("both", ("discriminator", "generator")), stage)
         second = 0.99 - 0.09 * (1 + math.cos(math.pi * step / 4)) / 2
         for name, power in (("generator", 1), ("discriminator", 0.75)):
             one: Any = it.state.optimizers[name]
@@ -171,7 +172,7 @@ def test_a_run_whose_betas_move_resumes_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("use", ["torch.optim:RMSprop", "torch.optim:NAdam"])
 def test_lazy_penalties_correct_betas_where_there_are_any(use: str) -> None:
     it = ready(small(optimizer={"use": use, "lr": 0.1}, penalties=[{"use": "r1", "every": 3}]))
-    it.state.step(("discriminator", "generator"), it.state.stages[0])
+    it.state.step(Phase("both", ("discriminator", "generator")), it.state.stages[0])
     groups = {name: one.optimizer.param_groups[0] for name, one in it.state.optimizers.items()}  # type: ignore[attr-defined]
     assert groups["discriminator"]["lr"] == pytest.approx(0.1 * 3 / 4) and groups["generator"]["lr"] == 0.1
     if "betas" in groups["generator"]:
