@@ -105,10 +105,12 @@ def init(
 ) -> None:
     """Look at images or sentences and print a job that fits them and this machine: gan-dist init SRC > job.yaml"""
     from gan_dist.launch.init.images import write_job
+    from gan_dist.launch.init.timing import seconds_per_image_here
     from gan_dist.spec.image_size import parse_size_text
 
-    wanted = None if size is None else parse_size_text(size)
-    sys.stdout.write(write_job(source, wanted, lasts=lasts, recipe=recipe, column=column, overrides=overrides or ()))
+    wanted, laid = None if size is None else parse_size_text(size), overrides or ()
+    told = {"lasts": lasts, "recipe": recipe, "column": column}
+    sys.stdout.write(write_job(source, wanted, **told, overrides=laid, measure=seconds_per_image_here))
 
 
 def check(

