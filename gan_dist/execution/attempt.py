@@ -241,7 +241,9 @@ class Attempt:
             from_the_start = "train"
         if from_the_start:  # there is nothing to go on from
             return [*lines, f"{from_the_start:12} {command('submit', f'{self.folder.uri}/{JOB}')}"]
-        return lines + _next_steps(status, self.spec, run)
+        # Without it the copy of the code would run that has just failed.
+        corrected = ("--new-code",) if isinstance(self.error, UserCodeError) else ()
+        return lines + _next_steps(status, self.spec, run, corrected)
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -314,9 +316,9 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, spec: JobSpec, run: str) -> list[str]:
-    """The next commands. A run without a checkpoint goes on too, from its beginning."""
-    resume = ("submit", "--resume", run)
+def _next_steps(status: str, spec: JobSpec, run: str, more: tuple[str, ...]) -> list[str]:
+    """The next commands. A run without a checkpoint goes on too, from its beginning; `more` is said to go on."""
+    resume = ("submit", "--resume", run, *more)
     if status == "succeeded":
         drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData | UnpairedData) else ("--n", 64)
         return [

@@ -19,6 +19,8 @@ INSTALLED = ("/site-packages/", "/dist-packages/")
 CAUSES = {
     "modified by an inplace operation": "an in-place operation (`+=`, `relu_()`, `x[...] = `) on a tensor that "
     "backward still needs; use the form that makes a new tensor",
+    "used in an in-place operation": "an in-place operation (`+=`, `relu_()`, `x[...] = `) on a tensor whose gradient "
+    "is wanted, such as the input of a penalty; use the form that makes a new tensor",
     "backward through the graph a second time": "a tensor that was kept from an earlier phase or iteration with its "
     "graph; `.detach()` it where you keep it",
     "does not require grad": "a loss that does not depend on the trained network: a `.detach()`, `.item()` or "

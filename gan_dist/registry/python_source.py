@@ -44,9 +44,8 @@ def read_module(name: str, roots: Sequence[str | Path] = ()) -> Module:
     candidates = (_file_in(folder, name) for folder in _resolved([*roots, *others]))
     file = next(filter(None, candidates), None) or _file_of_finders(name)
     if file is None:
-        raise UsageError(
-            f"no module '{name}'{_near_module(name, _resolved([*roots, *(others if '.' in name else [])]))}"
-        )
+        near = _near_module(name, _resolved([*roots, *(others if "." in name else [])]))
+        raise UsageError(f"no module '{name}'{near or '; if it is yours, name the folder that it is in: --code DIR'}")
     return Module(name, file, _parse(file, file.stat().st_mtime_ns) if file.suffix == ".py" else None)
 
 

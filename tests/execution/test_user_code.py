@@ -43,6 +43,9 @@ class Broken(nn.Module):
             return made.detach()
         if self.how == "shape":
             return made @ torch.zeros(3, 3, dtype=made.dtype)
+        if self.how == "of a leaf":
+            leaf = made.detach().requires_grad_()
+            leaf += 1
         if self.how == "quit":
             import bdb
 
@@ -53,6 +56,7 @@ class Broken(nn.Module):
 CASES = {
     "in place": (r"in backward, of generator\.use: .*Broken", "usually: an in-place operation"),
     "kept graph": (r"in backward, of generator\.use: .*Broken", r"usually: a tensor that was kept .*`\.detach"),
+    "of a leaf": (rf"{HERE}:\d+\)", "usually: an in-place operation"),
     "shape": (rf"{HERE}:\d+\)", ""),
 }
 

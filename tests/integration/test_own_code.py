@@ -137,6 +137,9 @@ def test_an_error_names_the_file_that_the_person_wrote(code: Path) -> None:
         forget()
         with pytest.raises(kind) as told:
             gan_dist.train(JOB, storage=str(code.parent / "runs"))
+        if kind is UserCodeError:
+            (run,) = gan_dist.list_runs(storage=str(code.parent / "runs"))
+            assert f"submit --resume {run.id} --new-code" in "".join(run.folder.status()["summary"])
         assert f"{code / 'own_net.py'}:" in str(told.value) and str(code.parent / "home") not in str(told.value)
     copy = next((code.parent / "home" / "code").iterdir())
     shutil.rmtree(code)  # as on a machine of a cluster

@@ -174,7 +174,10 @@ GENERATORS = ", ".join(sorted(ALIASES["generator"]))
         ("their_pkg.nets.Net", f"unknown generator 'their_pkg.nets.Net' (allowed: {GENERATORS}), "
                                "or your own as 'package.module:Name'"),
         ("their_pkg.net:Net", "no module 'their_pkg.net'; did you mean 'their_pkg.nets'?"),
-        ("their_pgk.nets:Net", "no module 'their_pgk.nets'"),
+        (
+            "their_pgk.nets:Net",
+            "no module 'their_pgk.nets'; if it is yours, name the folder that it is in: --code DIR",
+        ),
         ("broken:Net", "{root}/broken.py:1: not valid Python: invalid syntax"),
         ("plain_base:Sharde", "no 'Sharde' in module 'plain_base'; did you mean 'Shared'? (it has: Shared)"),
     ],
