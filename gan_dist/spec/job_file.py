@@ -121,8 +121,11 @@ def near_file(path: Path) -> str:
     """The tail of a message about a missing file: the nearest name in its folder."""
     if not os.path.isdir(path.parent):
         return f" (there is no folder {path.parent})"
-    near = nearest_name(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
-    return f"; did you mean '{path.parent / near}'?" if near else ""
+    # By stems: a shared ending makes no names alike. Of files with one stem, YAML is meant.
+    files = sorted((one for one in path.parent.iterdir() if one.is_file()), key=lambda one: one.suffix == ".yaml")
+    by_stem = {one.stem: one.name for one in files}
+    near = nearest_name(path.stem, by_stem)
+    return f"; did you mean '{path.parent / by_stem[near]}'?" if near else ""
 
 
 class _Node(NamedTuple):

@@ -120,15 +120,17 @@ def test_refused(text: str, problems: str, tmp_path: Path, monkeypatch: pytest.M
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("dcgan.yaml").write_text("a: 1")
+    Path("dup.yaml").write_text("a: 1")
     Path("latin.yaml").write_bytes(b"a: 1\nb: caf\xe9\n")
     Path("huge.yaml").write_bytes(b"#" * 300_000)
     texts = {}
-    for name in ("dcgan.yml", "nowhere/x.yaml", "latin.yaml", "huge.yaml", "."):
+    for name in ("dcgan.yml", "nope.yaml", "nowhere/x.yaml", "latin.yaml", "huge.yaml", "."):
         with pytest.raises(JobError) as error:
             read_document(Path(name))
         texts[name] = str(error.value)
     assert texts == {
         "dcgan.yml": "dcgan.yml: no such file; did you mean 'dcgan.yaml'?",
+        "nope.yaml": "nope.yaml: no such file",
         "nowhere/x.yaml": "nowhere/x.yaml: no such file (there is no folder nowhere)",
         "latin.yaml": "latin.yaml:2: is not UTF-8 text",
         "huge.yaml": "huge.yaml: is larger than 256,000 bytes; no job file",
