@@ -267,8 +267,10 @@ def stop(
     kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
     if is_sweep(found):
         kept = "its trials have saved what they had"
-    hint = f"resume      gan-dist submit --resume {found.id}"
-    _stopped(found.id, result, as_json, f"{result['status']}\n{kept}\n{hint}")
+    words = [result["status"], kept]
+    if found.request().get("mode") != "smoke":
+        words.append(f"resume      gan-dist submit --resume {found.id}")
+    _stopped(found.id, result, as_json, "\n".join(words))
 
 
 def _stopped(run_id: str, result: dict[str, Any], as_json: bool, words: str) -> None:

@@ -72,6 +72,8 @@ def submit(
     from gan_dist.launch.plan import plan_new, plan_resume
 
     _check_together(job, resume, start_from=start_from, only=only, new_code=new_code, anew=name or smoke or mle_twin)
+    if local and address is not None:
+        raise UsageError("--local trains in this process, and --address names a cluster; give one of them")
     if job is not None:
         plan = plan_new(
             job,

@@ -60,7 +60,10 @@ def train_here(
     Raises:
         PreflightError: preflight found what would fail later.
     """
-    device = pick_device(spec.resources.device)
+    try:
+        device = pick_device(spec.resources.device)
+    except ValueError as error:
+        raise PreflightError(str(error)) from error
     attempt.emit({"event": "stage", "text": "reading data"})
     smoke = attempt.request.mode == "smoke"
     spec = with_stand_in_networks(spec, attempt.emit) if smoke else spec

@@ -35,7 +35,7 @@ class Notifier:
 
     def __init__(self, spec: NotifySpec, request: RunRequest, warn: Callable[[str], None]) -> None:
         self.spec, self.request, self.warn = spec, request, warn
-        self._seen = 0
+        self._seen, self._warned = 0, False
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="notifications", daemon=True)
         self._thread.start()
@@ -53,6 +53,8 @@ class Notifier:
         """Wait for what has not been sent, for a while."""
         self._waiting.put(None)
         self._thread.join(LONGEST_END_S)
+        if self._thread.is_alive():
+            self._warn_once(f"the last message was not told within {LONGEST_END_S:.0f} s, and nobody waits longer")
 
     def _tell(self, kind: str, message: str) -> None:
         if kind not in self.spec.on:
@@ -72,13 +74,16 @@ class Notifier:
             }
         )
 
+    def _warn_once(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self.warn(f"notify: {text}")
+
     def _work(self) -> None:
-        warned = False
         while (message := self._waiting.get()) is not None:
             reason = self._send(message)
-            if reason is not None and not warned:
-                warned = True
-                self.warn(f"notify: {message['event']!r} was not told: {reason}")
+            if reason is not None:
+                self._warn_once(f"{message['event']!r} was not told: {reason}")
 
     def _send(self, message: Mapping[str, Any]) -> str | None:
         """Post one message; why it did not arrive after some tries, or None."""

@@ -26,6 +26,9 @@ CASES = [
     ("submit", "--resume", "trained", "--local"),
     ("submit", "--resume", "trained", "--local", "-o", "batch=16"),
     ("submit", "no-such-job.yaml", "--local"),
+    ("submit", JOB, "--local", "--address", "http://127.0.0.1:1"),
+    ("list", "--address", "http://127.0.0.1:1", "--storage", "runs"),
+    ("compare", "trained", "trained", "--report", JOB),
     ("validate", JOB, "no-such-job.yaml"),
     ("sample", "trained", "--class", "3", "--out", "out"),
     ("sample", "trained", "--n", "0", "--out", "out"),
@@ -85,4 +88,16 @@ def test_what_is_refused_leaves_nothing(
     code, out, err = cli(*words)
     assert code == REFUSED, (code, out, err)
     assert "Traceback" not in err and (err.strip() or out.strip()), "a refusal says why"
+    assert state(site) == before
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_leaves_nothing(
+    site: Path, cli: Callable[..., tuple[Any, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAN_DIST_HOME", str(site / "home"))
+    monkeypatch.chdir(site)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    before = state(site)
+    code, out, err = cli("submit", JOB, "--local", "-o", "resources.device=cuda")
+    assert code == REFUSED and "no usable CUDA device" in err and "go on" not in out + err
     assert state(site) == before

@@ -119,6 +119,13 @@ def test_an_address_from_a_variable_is_shown_nowhere(monkeypatch: pytest.MonkeyP
     assert warning.startswith("notify: 'failed' was not told: ") and "secret-path" not in warning
 
 
+def test_what_is_still_tried_when_a_run_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "LONGEST_END_S", 0.2)
+    monkeypatch.setattr(notifications, "RETRIES_S", (5.0,))
+    (warning,) = told(NotifySpec(url="http://127.0.0.1:9/hook"), [ended("failed")])
+    assert warning == "notify: the last message was not told within 0 s, and nobody waits longer"
+
+
 def test_a_server_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "LONGEST_END_S", 0.2)
     slow = Listener(wait_s=3.0)
