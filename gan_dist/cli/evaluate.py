@@ -163,7 +163,13 @@ def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[l
     from gan_dist.launch.mle_twin import find_seeds
     from gan_dist.runs.index import find_run
 
-    found = find_seeds(find_run(a))
+    run = find_run(a)
+    try:
+        found = find_seeds(run)
+    except UsageError as error:
+        raise UsageError(
+            f"--seeds: {run.id} has no twin to be compared with ({error}); name the run of the job"
+        ) from error
     if not found.twins:
         raise UsageError(f"--seeds: no finished twin of {a} is here; gan-dist submit JOB --mle-twin trains one")
     return list(found.twins), list(found.others)
