@@ -79,6 +79,20 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+@pytest.fixture
+def gan_dist(
+    cli: Callable[..., tuple[Any, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str]]:
+    """Calls the command in this process, in a folder of the test's own: its exit code, and all that it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str]:
+        code, out, err = cli(*words)
+        return code or 0, out + err
+
+    return call
+
+
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URI of a bucket on a real S3 server on the loopback device; the environment points pyarrow to it."""

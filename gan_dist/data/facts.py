@@ -106,6 +106,10 @@ class ImageFacts(DataFacts):
         height, width = sides(self.size)
         return f"images of {height}x{width} {KINDS[self.channels]}"
 
+    def as_images(self, **changes: Any) -> ImageFacts:
+        """What is known of these data as plain images, with some changes."""
+        return ImageFacts(**{one.name: getattr(self, one.name) for one in fields(ImageFacts)} | changes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairFacts(ImageFacts):

@@ -163,9 +163,7 @@ class LatentModality(ImageModality):
 
     @property
     def real_facts(self) -> ImageFacts:
-        facts = self.facts
-        own = {name: getattr(facts, name) for name in ImageFacts.__dataclass_fields__}
-        return ImageFacts(**own | {"size": facts.picture_size, "channels": facts.picture_channels})
+        return self.facts.as_images(size=self.facts.picture_size, channels=self.facts.picture_channels)
 
     def codec(self, device: torch.device) -> LatentCodec:
         """What decodes, on a device; read once. Raises DataError where it is gone."""
@@ -205,7 +203,7 @@ class PairModality(Modality[PairFacts]):
 
     @property
     def real_facts(self) -> ImageFacts:
-        return ImageFacts(**{name: getattr(self.facts, name) for name in ImageFacts.__dataclass_fields__})
+        return self.facts.as_images()
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         encoded = image.make_encoder(device, dtype, getattr(data, "xflip", False))
@@ -267,7 +265,7 @@ class UnpairedModality(PairModality):
 
     @property
     def real_facts(self) -> ImageFacts:
-        return replace(super().real_facts, count=self.facts.target_count)
+        return self.facts.as_images(count=self.facts.target_count)
 
     def encoder(self, data: DataSpec, device: torch.device, dtype: torch.dtype) -> Encode:
         mirrored = getattr(data, "xflip", False)

@@ -321,14 +321,15 @@ class Model:
             raise UsageError(f"prompt: {self.name} learnt from no prompts, as its job has no data.prompt; use prefix")
         if not asked:
             raise UsageError("prompt: there is none; give one or more")
+        rows = []
         for number, one in enumerate(asked, 1):
             what = "prompt" if len(asked) == 1 else f"prompt {number} of {len(asked)}, {one!r}"
             self._known_words(what, one)
             try:
-                encode_prompts([one], facts.codec)
+                rows.append(encode_prompts([one], facts.codec))
             except UnreadableSample as error:
                 raise UsageError(f"{what}: {error}") from error
-        return encode_prompts(asked, facts.codec)
+        return torch.cat(rows)
 
     def _known_words(self, what: str, text: str) -> list[str]:
         """The tokens of a text. Raises UsageError where the model does not know one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from gan_dist.launch.load_job import load_job
 from gan_dist.metrics.image.paired import psnr
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.training.batch_norm_statistics import batch_norms_of
-from tests.helpers import CPU, Cli
+from tests.helpers import CPU
 
 JOB = """
 name: pairs
@@ -55,17 +54,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         return root, api.train(job, storage=str(root / "runs")).folder
-
-
-@pytest.fixture
-def gan_dist(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> tuple[int, str]:
-        code, out, err = cli(*words)
-        return code or 0, out + err
-
-    return call
 
 
 def test_standing_statistics_are_of_the_data_s_inputs(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from gan_dist.errors import JobError, UsageError
 from gan_dist.generation.model import load, trained_on
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.run_folder import RunFolder
-from tests.helpers import Cli
 
 JOB = """
 name: domains
@@ -48,17 +46,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
         return root, api.train(job, storage=str(root / "runs")).folder
-
-
-@pytest.fixture
-def gan_dist(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> tuple[int, str]:
-        code, out, err = cli(*words)
-        return code or 0, out + err
-
-    return call
 
 
 def pictures(folder: Path) -> torch.Tensor:

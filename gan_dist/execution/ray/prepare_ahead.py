@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from gan_dist.data.executors import write_shards_on_ray
 from gan_dist.data.prepare import Prepared, Progress, prepare_or_load
@@ -29,19 +31,15 @@ class BackgroundPreparation:
 
         def read() -> None:
             try:
-                executor = write_shards_on_ray(cpus)
-                if getattr(data, "encode", None) is None:
-                    self._found = prepare_or_load(
-                        data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of
-                    )
-                else:
+                prepare: Callable[..., Prepared] = prepare_or_load
+                if getattr(data, "encode", None) is not None:
                     # Only encoding needs torch, which takes longer to import than most data to look up.
                     from gan_dist.generation.codec_source import prepare_for_job
                     from gan_dist.generation.model import load_generator
 
-                    self._found = prepare_for_job(
-                        data, cache, load_generator, executor=executor, progress=progress, stand_in_of=stand_in_of
-                    )
+                    prepare = partial(prepare_for_job, load=load_generator)
+                executor = write_shards_on_ray(cpus)
+                self._found = prepare(data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of)
             except Exception as error:
                 self._error = error
 
