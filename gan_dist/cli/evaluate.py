@@ -289,6 +289,8 @@ def _show_values(found: EvaluationResult) -> None:
         return
     rows = [[name, *(_number(one.get(name)) for one in (found.values, *beside.values()))] for name in found.values]
     table(("metric", "model", *beside), rows)
+    if found.real:
+        say("real: what real data get in the samples' place; of images, one half of the data against the other")
 
 
 def _show_curves(found: EvaluationResult) -> None:

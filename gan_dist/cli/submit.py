@@ -168,7 +168,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
     from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit_plan
-    from gan_dist.runs.index import forget_run
+    from gan_dist.runs.index import remember_refusal
 
     cluster = cluster_of(address, as_json)
     submission = submit_plan(plan, cluster, lambda text: say(text, aside=as_json))
@@ -188,7 +188,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
         run=plan.run,
     )
     if outcome.exit_code == REFUSED and plan.request.attempt == 1:
-        forget_run(plan.run)  # nothing was made there
+        remember_refusal(plan.run, outcome.message)  # nothing was made there
     return outcome
 
 

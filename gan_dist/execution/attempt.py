@@ -32,7 +32,7 @@ from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.deletion import delete_run
 from gan_dist.runs.hints import command
-from gan_dist.runs.index import forget_run
+from gan_dist.runs.index import remember_refusal
 from gan_dist.runs.lease import Lease, take
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
@@ -53,12 +53,14 @@ class Attempt:
         emit: where events go besides the records (a job's log, or a live display).
         stop: asks for a checkpoint and an end.
         hurry: set with `stop` where whoever asked waits `resources.stop_grace` seconds and no longer.
+        local: whether it runs without Ray, as the next commands then do.
     """
 
     request: RunRequest
     emit: Emit
     stop: threading.Event = field(default_factory=threading.Event)
     hurry: threading.Event = field(default_factory=threading.Event)
+    local: bool = False
     seen: int = 0
     until: int = 0
     displaced: bool = field(default=False, init=False)
@@ -100,7 +102,7 @@ class Attempt:
             self.error = StorageError(problems[0])
             self.emit(_end("failed", REFUSED, problems[0], []))
             if self.request.attempt == 1:
-                forget_run(self.folder)
+                remember_refusal(self.folder, problems[0])
             return REFUSED
         with (
             log_prints(self.folder, self.request.attempt, self.stop.set),
@@ -111,7 +113,7 @@ class Attempt:
         if code == REFUSED and self._fresh:
             # Refused means that nothing was made: no folder, no entry in a list, no `last`.
             delete_run(self.folder)
-            forget_run(self.folder)
+            remember_refusal(self.folder, redact(str(self.error)))
         return code
 
     def run_and_record(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
@@ -236,14 +238,25 @@ class Attempt:
         if grids:
             lines.append(f"last grid    {self.folder.uri}/grids/{grids[-1]}")
         if self.spec.sweep is not None:
-            return lines + _next_of_sweep(status, run)
+            return lines + _next_of_sweep(status, run, self.go_on())
         if self.request.mode == "smoke":
             from_the_start = "train"
         if from_the_start:  # there is nothing to go on from
-            return [*lines, f"{from_the_start:12} {command('submit', f'{self.folder.uri}/{JOB}')}"]
+            return [*lines, f"{from_the_start:12} {command('submit', f'{self.folder.uri}/{JOB}', *self._where)}"]
         # Without it the copy of the code would run that has just failed.
         corrected = ("--new-code",) if isinstance(self.error, UserCodeError) else ()
-        return lines + _next_steps(status, self.spec, run, corrected)
+        if status == "succeeded":
+            return lines + _next_of_run(self.spec, run, self.go_on("-o", self.spec.doubled))
+        return [*lines, f"go on        {self.go_on(*corrected)}"]
+
+    def go_on(self, *more: str) -> str:
+        """The command that goes on with the run, where this attempt runs. A run without a checkpoint goes on too, from
+        its beginning."""
+        return command("submit", "--resume", self.request.run_id, *more, *self._where)
+
+    @property
+    def _where(self) -> tuple[str, ...]:
+        return ("--local",) if self.local else ()
 
     @contextlib.contextmanager
     def _heartbeat(self) -> Iterator[None]:
@@ -316,25 +329,22 @@ def _end(status: str, code: int, message: str, summary: list[str]) -> EndEvent:
     return {"event": "end", "status": status, "exit_code": code, "message": message, "summary": summary}
 
 
-def _next_steps(status: str, spec: JobSpec, run: str, more: tuple[str, ...]) -> list[str]:
-    """The next commands. A run without a checkpoint goes on too, from its beginning; `more` is said to go on."""
-    resume = ("submit", "--resume", run, *more)
-    if status == "succeeded":
-        drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData | UnpairedData) else ("--n", 64)
-        return [
-            f"look         {command('tensorboard', run)}",
-            f"samples      {command('sample', run, *drawn, '--out', 'samples/')}",
-            f"go on        {command(*resume, '-o', spec.doubled)}",
-        ]
-    return [f"go on        {command(*resume)}"]
+def _next_of_run(spec: JobSpec, run: str, go_on: str) -> list[str]:
+    """The next commands after a run that succeeded."""
+    drawn = ("--inputs", "FOLDER") if isinstance(spec.data, PairData | UnpairedData) else ("--n", 64)
+    return [
+        f"look         {command('tensorboard', run)}",
+        f"samples      {command('sample', run, *drawn, '--out', 'samples/')}",
+        f"go on        {go_on}",
+    ]
 
 
-def _next_of_sweep(status: str, run: str) -> list[str]:
+def _next_of_sweep(status: str, run: str, go_on: str) -> list[str]:
     ended = [
         f"results      {command('results', run)}",
         f"best job     {command('results', run, '--best-job', 'best.yaml')}",
     ]
-    return ended if status == "succeeded" else [*ended[:1], f"go on        {command('submit', '--resume', run)}"]
+    return ended if status == "succeeded" else [*ended[:1], f"go on        {go_on}"]
 
 
 def storage_problems(folder: Folder) -> list[str]:

@@ -40,7 +40,7 @@ def run_local(
     Args:
         job: what is run; by default the request's job is trained.
     """
-    return run_attempt_here(Attempt(request, on_event), job)
+    return run_attempt_here(Attempt(request, on_event, local=True), job)
 
 
 def run_attempt_here(attempt: Attempt, job: Callable[[Attempt], dict[str, Any]] | None = None) -> int:

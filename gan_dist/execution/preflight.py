@@ -18,7 +18,7 @@ from gan_dist.distributed.lanes import lanes_of
 from gan_dist.distributed.machine import total_memory
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
-from gan_dist.execution.user_code import told
+from gan_dist.execution.user_code import source_line, told
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
 from gan_dist.registry.aliases import ALIASES, Kind
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner
 
 BATCH = 2
-# Whose networks have a method that objectives or penalties call.
 
 
 def data_problems(spec: JobSpec, facts: DataFacts, workers: int, folder: RunFolder) -> list[str]:
@@ -202,12 +201,13 @@ def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list
     clock = Clock(spec.batch, epoch_samples(facts.pass_length, spec.batch))
     ends = sum(clock.samples(stage.length) for stage in spec.phases_plan)
     steps = math.ceil(ends / spec.batch)
+    epochs = "" if facts.stand_in else f" = {ends / clock.epoch:,.1f} epochs"
     sizes = ", ".join(f"{name} {count / 1e6:.2f}M" for name, count in parameter_counts(spec, facts).items())
     source = "a stand-in of random samples" if facts.stand_in else repr(spec.data.source)
     return [
         f"data      {source}: {facts.count:,} {facts.described}{labels}{rejected}",
         f"networks  {sizes} parameters",
-        f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch} = {ends / clock.epoch:,.1f} epochs",
+        f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch}{epochs}",
         f"workers   {workers} on {device}",
         *[f"          rejected {name}: {why}" for name, why in facts.rejected[:10]],
         *[f"          read {remark}" for remark in facts.remarks],
@@ -269,7 +269,8 @@ def _shape_problems(networks: Mapping[str, nn.Module], facts: DataFacts) -> tupl
         return [f"generator: cannot make {BATCH} samples: {told(error)}"], None
     if not isinstance(made, Tensor) or tuple(made.shape) != want:
         shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-        return [f"generator: makes {shape} where the data are {want} {modality_of(facts).shape_words}"], None
+        wanted = f"where the data are {want} {modality_of(facts).shape_words}"
+        return [f"generator: makes {shape} {wanted}{_place(generator)}"], None
     # In training a generator may give relaxed samples, such as rows of the vocabulary in place of token ids.
     trained: Tensor = _made(generator.train(), facts)
     if "discriminator" not in networks:
@@ -291,8 +292,17 @@ def _discriminated(networks: Mapping[str, nn.Module], made: Tensor, facts: DataF
         return [f"discriminator: cannot judge samples of {tuple(made.shape)}: {told(error)}"]
     if not isinstance(logits, Tensor) or logits.ndim < 1 or logits.shape[0] != BATCH:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        return [f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"]
+        return [
+            f"discriminator: gives {shape} for {BATCH} samples where logits [B] or [B, ...] are wanted"
+            + _place(networks["discriminator"])
+        ]
     return []
+
+
+def _place(network: nn.Module) -> str:
+    """Where a network of a person's own is written, for a message; nothing for one of ours."""
+    place = source_line(type(network).forward) or source_line(type(network))
+    return f" ({place})" if place else ""
 
 
 def _has_batch_norm(network: nn.Module) -> bool:

@@ -41,6 +41,8 @@ def rehearse(rehearsal: Rehearsal, train: Callable[[JobSpec], dict[str, Any]]) -
     if rehearsal.facts.stand_in:
         text = f"data.source {rehearsal.spec.data.source!r} is not at hand: rehearsing on random images of that shape"
         rehearsal.emit({"event": "warning", "text": text})
+    text = f"rehearsing {STEPS} iterations of {rehearsal.spec.batch:,} samples, then a resume for {TIMED} more"
+    rehearsal.emit({"event": "stage", "text": text})
     first = train(shorten_job(rehearsal.spec, STEPS))
     if first["ending"] == "stopped":
         return first

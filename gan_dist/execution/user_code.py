@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sysconfig
 import traceback
@@ -45,7 +46,7 @@ def user_error(error: BaseException, own: Collection[str]) -> UserCodeError | No
         own: what the job names of their own, as `foreign_code` gives it.
     """
     frames = _frames_of_theirs(error)
-    if not frames and not (own and (_usual_cause(error) or _is_in_backward(error))):
+    if not frames and not (own and (_usual_cause(error) or is_in_backward(error))):
         return None
     last = _in_one_line(error, _line_of(frames) or f"in backward, of {', '.join(own)}")
     return UserCodeError("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)) + last)
@@ -68,7 +69,7 @@ def _usual_cause(error: BaseException) -> str:
 
 def _frames_of_theirs(error: BaseException) -> list[traceback.FrameSummary]:
     """The lines of a person's own code in a traceback, named by the files that they wrote."""
-    theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if is_theirs(frame.filename)]
     return [
         traceback.FrameSummary(path_as_written(frame.filename), frame.lineno, frame.name, line=frame.line)
         for frame in theirs
@@ -79,7 +80,7 @@ def _line_of(frames: Sequence[traceback.FrameSummary]) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
-def _is_in_backward(error: BaseException) -> bool:
+def is_in_backward(error: BaseException) -> bool:
     """Whether torch's engine raised it, which runs backward without any line of Python."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     return any(frame.name == "_engine_run_backward" for frame in last)
@@ -91,5 +92,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return named or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
 
 
-def _is_theirs(file: str) -> bool:
+def source_line(thing: object) -> str | None:
+    """`file:line` of a function or class of a person's own that has a source file."""
+    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+        return None
+    try:
+        file, line = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):
+        return None
+    return f"{path_as_written(file)}:{line}" if file is not None and is_theirs(file) else None
+
+
+def is_theirs(file: str) -> bool:
+    """Whether a file is a person's own: neither ours nor of Python or an installed package."""
     return not file.startswith(LIBRARIES) and not any(part in file for part in INSTALLED)

@@ -15,7 +15,7 @@ from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
-from gan_dist.runs.index import forget_run, known_runs, storage_root, stored_runs
+from gan_dist.runs.index import known_runs, remember_refusal, storage_root, stored_runs
 from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
 from gan_dist.runs.run_folder import STOP, RunFolder
 from gan_dist.runs.storage import Folder
@@ -98,7 +98,7 @@ def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
         told = _info_of(run, address)
         found["status"] = OF_RAY.get(str(told.get("status")), "lost")
         if told.get("driver_exit_code") == REFUSED and not run.folder.exists("request.json"):
-            found["status"] = "refused"
+            found |= {"status": "refused", "message": _last_word(run, address)}
     return found
 
 
@@ -111,6 +111,14 @@ def _info_of(run: RunFolder, address: str | None) -> dict[str, Any]:
         return {}
 
 
+def _last_word(run: RunFolder, address: str | None) -> str:
+    """What a run's newest job said when it ended, as far as its cluster still knows."""
+    job = job_or_none(run, address)
+    lines = [] if job is None else job.jobs.logs(job.id).splitlines()
+    ends = [event for line in lines if (event := parse_event(line)) is not None and event["event"] == "end"]
+    return ends[-1]["message"] if ends else ""
+
+
 def every_status(storage: str | None) -> list[dict[str, Any]]:
     """The status of each run of the local index and of a storage, oldest first. What another cluster has refused
     meanwhile was never made, and is forgotten."""
@@ -118,7 +126,7 @@ def every_status(storage: str | None) -> list[dict[str, Any]]:
     for run in all_runs(storage):
         row = run_status(run)
         if row["status"] == "refused":
-            forget_run(run)
+            remember_refusal(run, row["message"])
         else:
             rows.append(row)
     return rows

@@ -14,6 +14,7 @@ from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.problems import nearest_name
 
+REFUSALS_KEPT_S = 7 * 86400.0
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
@@ -32,6 +33,7 @@ def remember_run(run: RunFolder, **facts: Any) -> None:
     """Note in the local index where a run lives (and its cluster's address, submission id, ...)."""
     index = Folder.at(home() / "runs")
     known = index.read_json(f"{run.id}.json") or {"created": time.time()}
+    known.pop("refused", None)  # an earlier run of that name
     index.write_json(f"{run.id}.json", {**known, "uri": run.uri, **facts})
 
 
@@ -39,8 +41,21 @@ def forget_run(run: RunFolder) -> None:
     Folder.at(home() / "runs").delete(f"{run.id}.json")
 
 
+def remember_refusal(run: RunFolder, why: str) -> None:
+    """Note that a run was refused before anything of it was made. It is in no list from then on; who asks for it by its
+    id is told why, for a week."""
+    for row in _index_rows():
+        if "refused" in row and row["created"] < time.time() - REFUSALS_KEPT_S:
+            Folder.at(home() / "runs").delete(f"{row['id']}.json")
+    remember_run(run, refused=why)
+
+
 def known_runs() -> list[dict[str, Any]]:
     """Every run of the local index, oldest first: id, uri, created (epoch s) and what was remembered."""
+    return [row for row in _index_rows() if "refused" not in row]
+
+
+def _index_rows() -> list[dict[str, Any]]:
     index = Folder.at(home() / "runs")
     records = [(name.removesuffix(".json"), index.read_json(name)) for name in index.names() if name.endswith(".json")]
     rows = [{"id": run, **record} for run, record in records if record is not None]
@@ -83,6 +98,8 @@ def find_run(ref: str, storage: Folder | None = None) -> RunFolder:
         return rows[fits[0]]
     if fits:
         raise NoSuchRun(f"{ref!r} is the beginning of {len(fits)} runs: {', '.join(sorted(fits)[:5])}")
+    if refused := next((row for row in _index_rows() if "refused" in row and row["id"] == ref), None):
+        raise NoSuchRun(f"run {ref} was refused before anything of it was made: {refused['refused']}")
     if ref == "last" and rows:
         raise NoSuchRun("no run yet but rehearsals and trials, which `last` passes over; name one (gan-dist list)")
     raise NoSuchRun(f"no run {ref!r}{_nearest(ref, list(rows))}; `gan-dist list` shows what there is")

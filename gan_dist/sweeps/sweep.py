@@ -183,7 +183,7 @@ class Sweep:
         name = self.attempt.folder.id
         if self.sweep.scheduler.use == "pbt":
             return f"sweep {name} is finished; its members can be trained further one by one"
-        more = f"gan-dist submit --resume {name} -o sweep.trials={2 * self.search.wanted}"
+        more = self.attempt.go_on("-o", f"sweep.trials={2 * self.search.wanted}")
         return f"sweep {name} is finished; to try more, raise sweep.trials: {more}"
 
     def _name_of(self, trial: TrialKey) -> str:

@@ -191,7 +191,7 @@ def _attempt(use: str, trial: Callable[[], Iterable[str]]) -> list[str]:
         for text in trial():
             found.append(text)
     except Exception as error:
-        found.append(raised(error, use))
+        found.append(raised(error, use, lambda: list(trial())))
     return found
 
 
