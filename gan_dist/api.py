@@ -199,7 +199,7 @@ def train(
 
     plan = _plan(job, resume, storage=storage, new_code=new_code, trust_code=trust_code, overrides=overrides)
     remember_run(plan.run, attempt=plan.request.attempt, mode=plan.request.mode, code=plan.request.code or None)
-    attempt = Attempt(plan.request, on_event or (lambda event: None))
+    attempt = Attempt(plan.request, on_event or (lambda event: None), local=True)
     code = run_attempt_here(attempt, sweep_here if plan.spec.sweep is not None else None)
     run = Run(plan.run)
     if code in (0, 3):

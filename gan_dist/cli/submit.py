@@ -168,7 +168,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
     from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit_plan
-    from gan_dist.runs.index import remember_refusal
+    from gan_dist.runs.index import forget_run
 
     cluster = cluster_of(address, as_json)
     submission = submit_plan(plan, cluster, lambda text: say(text, aside=as_json))
@@ -188,7 +188,7 @@ def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json
         run=plan.run,
     )
     if outcome.exit_code == REFUSED and plan.request.attempt == 1:
-        remember_refusal(plan.run, outcome.message)  # nothing was made there
+        forget_run(plan.run)  # nothing was made there, and why has been said
     return outcome
 
 

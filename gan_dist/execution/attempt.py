@@ -32,7 +32,7 @@ from gan_dist.runs.code import FOLDER as CODE
 from gan_dist.runs.code import archive_code, digest_of, store_code
 from gan_dist.runs.deletion import delete_run
 from gan_dist.runs.hints import command
-from gan_dist.runs.index import remember_refusal
+from gan_dist.runs.index import forget_run, remember_refusal
 from gan_dist.runs.lease import Lease, take
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import HEARTBEAT_S, JOB, RunFolder, log_prints
@@ -102,7 +102,7 @@ class Attempt:
             self.error = StorageError(problems[0])
             self.emit(_end("failed", REFUSED, problems[0], []))
             if self.request.attempt == 1:
-                remember_refusal(self.folder, problems[0])
+                self._forget(problems[0])
             return REFUSED
         with (
             log_prints(self.folder, self.request.attempt, self.stop.set),
@@ -113,8 +113,15 @@ class Attempt:
         if code == REFUSED and self._fresh:
             # Refused means that nothing was made: no folder, no entry in a list, no `last`.
             delete_run(self.folder)
-            remember_refusal(self.folder, redact(str(self.error)))
+            self._forget(redact(str(self.error)))
         return code
+
+    def _forget(self, why: str) -> None:
+        """Forget a run of which nothing was made. Why is kept where perhaps nobody follows it."""
+        if self.local:
+            forget_run(self.folder)
+        else:
+            remember_refusal(self.folder, why)
 
     def run_and_record(self, job: Callable[[Attempt], dict[str, Any]]) -> int:
         """Run `job` as the run's one writer and record how it ended; the exit code. What it raised is `error`."""

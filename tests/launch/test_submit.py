@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from gan_dist.errors import ClusterError, UsageError
+from gan_dist.errors import ClusterError, NoSuchRun, UsageError
 from gan_dist.execution import attempt as attempts
 from gan_dist.execution.attempt import Attempt
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.plan import LaunchPlan, plan_new, plan_resume
 from gan_dist.launch.run_status import every_status
 from gan_dist.launch.submit import submit_plan
-from gan_dist.runs.index import known_runs, remember_run
+from gan_dist.runs.index import find_run, known_runs, remember_run
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from tests.helpers import SMALL
@@ -91,8 +91,11 @@ def test_of_two_resumes_the_second_is_told(dashboard: Any, plan: LaunchPlan) -> 
 
 def test_what_another_cluster_refused_meanwhile_is_forgotten(dashboard: Any, plan: LaunchPlan) -> None:
     remember_run(plan.run, address=dashboard.address, local=False, submission="r.1", attempt=1)
-    dashboard.answer = (200, {"status": "FAILED", "driver_exit_code": 2})
+    end = {"event": "end", "status": "failed", "exit_code": 2, "message": "data.source: there is none", "summary": []}
+    dashboard.answer = (200, {"status": "FAILED", "driver_exit_code": 2, "logs": f"@gan-dist {json.dumps(end)}\n"})
     assert every_status(None) == [] and not known_runs()
+    with pytest.raises(NoSuchRun, match=rf"^run {plan.run.id} was refused .*: data\.source: there is none$"):
+        find_run(plan.run.id)
 
 
 def test_an_attempt_at_a_storage_that_cannot_be_written_is_forgotten(

@@ -11,7 +11,16 @@ import pytest
 
 from gan_dist.errors import NoSuchRun, StorageError
 from gan_dist.execution import smoke
-from gan_dist.runs.index import find_run, forget_run, known_runs, new_run_id, remember_run, storage_root, stored_runs
+from gan_dist.runs.index import (
+    find_run,
+    forget_run,
+    known_runs,
+    new_run_id,
+    remember_refusal,
+    remember_run,
+    storage_root,
+    stored_runs,
+)
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
@@ -115,6 +124,23 @@ def test_the_index_remembers_and_forgets(tmp_path: Path) -> None:
     assert (row["id"], row["uri"], row["address"], row["attempt"]) == ("a", run.uri, "http://head:8265", 2)
     forget_run(run)
     assert known_runs() == []
+
+
+def test_who_asks_for_a_refused_run_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    old, new = (RunFolder(Folder.at(tmp_path / name)) for name in ("old", "new"))
+    remember_refusal(old, "long ago")
+    remember_run(old, created=time.time() - 8 * 86400, refused="long ago")
+    remember_refusal(new, "data.source: no such file")
+    assert known_runs() == []
+    with pytest.raises(
+        NoSuchRun, match=r"^run new was refused before anything of it was made: data\.source: no such f"
+    ):
+        find_run("new")
+    with pytest.raises(NoSuchRun, match=r"^no run 'old'"):
+        find_run("old")
+    remember_run(new)
+    assert [row["id"] for row in known_runs()] == ["new"]
 
 
 def test_a_damaged_index_entry_hides_only_itself(tmp_path: Path) -> None:

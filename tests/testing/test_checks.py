@@ -231,6 +231,12 @@ MOVES = """
         self.calls += 1
         return super().forward(x * self.calls, cond)
 """
+IN_PLACE = """
+    def forward(self, noise, cond=None):
+        made = super().forward(noise)
+        made += 1
+        return made
+"""
 ITERATIONS = [
     ("Obj", "kept graph", KEPT, r"raised RuntimeError: .*usually: a tensor that was kept"),
     ("Obj", "after_step", AFTER, r"raised KeyError: .*own_\d+\.py:\d+\)"),
@@ -239,6 +245,12 @@ ITERATIONS = [
     ("Obj", "by worker", BY_WORKER, r"two workers: their weights or states differ"),
     ("Dis", "moves", MOVES, r"resume: .*buffers"),
     ("Gen", "moves", MOVES, r"resume: .*buffers"),
+    (
+        "Gen",
+        "in place",
+        IN_PLACE,
+        r"raised RuntimeError: .*an in-place operation.*its forward is here .*own_\d+\.py:17\)",
+    ),
 ]
 
 
