@@ -12,7 +12,7 @@ weights, to change them further (weights of fixed magnitude); what it does must 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from PIL import Image
@@ -27,11 +27,20 @@ Needs = Literal["moments", "classes", "spread", "rows", "all", "logits", "genera
 
 
 class Phase(NamedTuple):
-    """One row of an iteration: which networks are stepped, and whether a fresh batch of real data is drawn."""
+    """One row of an iteration: which networks are stepped, and on what batch.
+
+    Attributes:
+        name: of the phase; rows of one name are alike.
+        train: the networks that are stepped.
+        real: whether it looks at real data.
+        shared: whether its batch is that of the row before it, with the same reals, conditions, noise and fakes; else
+            it is a fresh one.
+    """
 
     name: str
     train: tuple[str, ...]
     real: bool = True
+    shared: bool = False
 
 
 class Term(NamedTuple):
@@ -150,6 +159,10 @@ class Batch:
         if self._fakes is None:
             self._fakes = self.make_fakes(self)
         return self._fakes
+
+    def anew(self, **changes: Any) -> Batch:
+        """A copy, with changes, of which nothing is computed yet."""
+        return replace(self, _fakes=None, _outputs={}, _passes={}, place=None, **changes)
 
     def as_floats(self, which: Which) -> Tensor:
         """The samples as numbers that a gradient can be taken by: real token ids become rows of the vocabulary

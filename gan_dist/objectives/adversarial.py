@@ -7,7 +7,7 @@ discriminator).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over, watch
 
 Loss = Callable[[Tensor], Tensor]
+Fakes = Literal["fresh", "shared"]
 
 
 class BestSamples:
@@ -42,11 +43,15 @@ class NonSaturating(BestSamples):
         label_smoothing: real labels become 1 - this (one-sided; Salimans et al. 2016, arXiv 1606.03498), in [0, 0.5).
         top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
             batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
+        fakes: what G's step learns from: `fresh` samples, as in the papers' algorithms, or those of the D step before
+            it, `shared`, as in the code of DCGAN and pix2pix, which saves a pass through G.
     """
 
-    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0, top_k: float = 1.0) -> None:
+    def __init__(
+        self, *, d_steps: int = 1, label_smoothing: float = 0.0, top_k: float = 1.0, fakes: Fakes = "fresh"
+    ) -> None:
         super().__init__(top_k)
-        self.phases = alternating_phases(d_steps)
+        self.phases = alternating_phases(d_steps, fakes)
         self.label_smoothing = _smoothing(label_smoothing)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -60,10 +65,11 @@ class Minimax:
     Args:
         d_steps: D steps for each G step, each on fresh data.
         label_smoothing: real labels become 1 - this, in [0, 0.5).
+        fakes: what G's step learns from: `fresh` samples, or those of the D step before it, `shared`.
     """
 
-    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0) -> None:
-        self.phases = alternating_phases(d_steps)
+    def __init__(self, *, d_steps: int = 1, label_smoothing: float = 0.0, fakes: Fakes = "fresh") -> None:
+        self.phases = alternating_phases(d_steps, fakes)
         self.label_smoothing = _smoothing(label_smoothing)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -78,13 +84,14 @@ class LeastSquares(BestSamples):
         d_steps: D steps for each G step, each on fresh data.
         top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
             batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
+        fakes: what G's step learns from: `fresh` samples, or those of the D step before it, `shared`.
     """
 
     threshold: ClassVar[float | None] = 0.5
 
-    def __init__(self, *, d_steps: int = 1, top_k: float = 1.0) -> None:
+    def __init__(self, *, d_steps: int = 1, top_k: float = 1.0, fakes: Fakes = "fresh") -> None:
         super().__init__(top_k)
-        self.phases = alternating_phases(d_steps)
+        self.phases = alternating_phases(d_steps, fakes)
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         return adversarial_terms(
@@ -108,13 +115,16 @@ class Hinge(BestSamples):
             code (Liu et al. 2021, arXiv 2101.04775), in [0, 1].
         top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
             batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
+        fakes: what G's step learns from: `fresh` samples, or those of the D step before it, `shared`.
     """
 
-    def __init__(self, *, d_steps: int = 1, margin_noise: float = 0.0, top_k: float = 1.0) -> None:
+    def __init__(
+        self, *, d_steps: int = 1, margin_noise: float = 0.0, top_k: float = 1.0, fakes: Fakes = "fresh"
+    ) -> None:
         super().__init__(top_k)
         if not 0 <= margin_noise <= 1:
             raise ValueError(f"margin_noise must be in [0, 1], not {margin_noise}")
-        self.phases = alternating_phases(d_steps)
+        self.phases = alternating_phases(d_steps, fakes)
         self.margin_noise = margin_noise
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
@@ -134,15 +144,18 @@ class Hinge(BestSamples):
         )
 
 
-def alternating_phases(d_steps: int) -> tuple[Phase, ...]:
+def alternating_phases(d_steps: int, fakes: Fakes = "fresh") -> tuple[Phase, ...]:
     """`d_steps` rows that train D, then one that trains G and needs no real data.
 
     Raises:
-        ValueError: d_steps is below 1.
+        ValueError: d_steps is below 1, or there are no such fakes.
     """
     if d_steps < 1:
         raise ValueError(f"d_steps must be at least 1, not {d_steps}")
-    return (Phase("D", ("discriminator",)),) * d_steps + (Phase("G", ("generator",), real=False),)
+    if fakes not in get_args(Fakes):
+        raise ValueError(f"fakes must be fresh or shared, not {fakes!r}")
+    g_row = Phase("G", ("generator",), real=False, shared=fakes == "shared")
+    return (Phase("D", ("discriminator",)),) * d_steps + (g_row,)
 
 
 def adversarial_terms(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_dist.contracts import Batch, Nets, Term, mean_over
-from gan_dist.objectives.adversarial import alternating_phases
+from gan_dist.objectives.adversarial import Fakes, alternating_phases
 from gan_dist.objectives.relativistic import watch_scores
 
 
@@ -20,12 +20,13 @@ class Wasserstein:
     Args:
         d_steps: D steps for each G step, each on fresh data.
         clip: after each of its steps D's weights are cut to [-clip, clip] (algorithm 1, with 0.01); null for not.
+        fakes: what G's step learns from: `fresh` samples, or those of the D step before it, `shared`.
     """
 
     threshold: ClassVar[float | None] = None
 
-    def __init__(self, *, d_steps: int = 5, clip: float | None = None) -> None:
-        self.phases = alternating_phases(d_steps)
+    def __init__(self, *, d_steps: int = 5, clip: float | None = None, fakes: Fakes = "fresh") -> None:
+        self.phases = alternating_phases(d_steps, fakes)
         self.clip = clip
         if clip is not None:
             if clip <= 0:

@@ -80,7 +80,7 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
     stage.set_driven(state.seen)
     for row, phase in enumerate(stage.phases):
         moment = StepKey(state.seen, state.reals_drawn, phase.name, row)
-        state.before_step(phase.train)
+        state.before_step(stage.stepped_from(row))
         with state.training(phase.train):
             means = accumulate(it, stage, phase, moment)
         norms = state.step(phase, stage)
@@ -90,7 +90,7 @@ def iterate(it: Iteration, stage: Stage) -> Tensor:
         it.stats.next_phase()
         if norms is not None and stage.wants_means(phase, moment.seen):
             stage.after_step(phase, it.nets, means, moment.seen)
-        state.reals_drawn += stage.clock.batch * phase.real
+        state.reals_drawn += stage.clock.batch * (phase.real and not phase.shared)
     return health
 
 
@@ -106,7 +106,7 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> di
     if scale is not None:
         it.stats.add(f"loss_scale/{phase.name}", torch.tensor(scale.factor, device=it.run.device), 1.0)
     wanted = stage.wants_means(phase, moment.seen)
-    batches: Iterable[Batch] = it.feed.draw(moment, phase.real, phase.train)
+    batches: Iterable[Batch] = it.feed.draw(moment, phase, it.state.parameters_of(stage.borrowed_from(moment.row)))
     if stage.ranking(phase) is not None:
         batches = list(batches)
         stage.rank(phase, it.nets, batches, it.run.gather)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -92,7 +92,28 @@ class Stage:
 
     def __post_init__(self) -> None:
         rows = self._chosen(merge_phases([part.objective for part in self.objectives]))
-        self.phases = tuple(row._replace(real=row.real or self.given_by_reals) for row in rows)
+        given = self.given_by_reals
+        self.phases = tuple(row._replace(real=row.real or (given and not row.shared)) for row in rows)
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Raises UsageError where a phase is to get the batch of the one before it, and that has none for it."""
+        for row, phase in enumerate(self.phases):
+            before = self.phases[row - 1] if row else None
+            if phase.shared and (before is None or before.shared or "generator" in before.train):
+                raise UsageError(
+                    f"objective: fakes: shared: phase {phase.name} of {self.name} learns from the samples of the D "
+                    "step before it, and there is none; use fakes: fresh"
+                )
+
+    def borrowed_from(self, row: int) -> tuple[str, ...]:
+        """The networks that the next row trains, if it gets this row's batch."""
+        following = self.phases[row + 1 : row + 2]
+        return following[0].train if following and following[0].shared else ()
+
+    def stepped_from(self, row: int) -> tuple[str, ...]:
+        """The networks whose step begins with this row: those of a shared batch work in the row before too."""
+        return (() if self.phases[row].shared else self.phases[row].train) + self.borrowed_from(row)
 
     def _chosen(self, rows: tuple[Phase, ...]) -> tuple[Phase, ...]:
         """The phases that train networks which this stage trains.
@@ -185,7 +206,7 @@ class Stage:
     def _scores(self, ranking: Any, nets: Nets, batch: Batch) -> Tensor:
         """Of a copy of the batch, whose samples carry no graph."""
         fakes = nets.G(batch.noise, batch.cond)
-        copy = replace(batch, make_fakes=lambda batch: fakes, _fakes=None, _outputs={}, _passes={})
+        copy = batch.anew(make_fakes=lambda batch: fakes)
         if self.augment is not None:
             nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, copy)})
         found: Tensor = ranking.scores(nets, copy)
@@ -273,8 +294,9 @@ def merge_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
                     f"objective: phase {phase.name!r} trains {', '.join(same[0].train)} in one objective and "
                     f"{', '.join(phase.train)} in another"
                 )
-            elif phase.real and not same[0].real:
-                rows = [row._replace(real=True) if row.name == phase.name else row for row in rows]
+            else:
+                looks = {"real": phase.real or same[0].real, "shared": phase.shared or same[0].shared}
+                rows = [row._replace(**looks) if row.name == phase.name else row for row in rows]
     return tuple(rows)
 
 

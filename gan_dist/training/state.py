@@ -90,6 +90,10 @@ class TrainState:
                 parameter.requires_grad_(name in names)
         yield
 
+    def parameters_of(self, names: tuple[str, ...]) -> list[nn.Parameter]:
+        """What is trained of these networks."""
+        return [parameter for name in names for parameter in self.trainable[name]]
+
     def before_step(self, names: tuple[str, ...]) -> None:
         """Tell the parts of these networks that want to know that a step begins."""
         for name in names:

@@ -319,6 +319,6 @@ def _try_phases(state: TrainState, feed: BatchFactory) -> None:
         for row, phase in enumerate(stage.phases):
             moment = StepKey(state.seen, state.reals_drawn, phase.name, row)
             with state.training(phase.train):
-                batch = next(feed.draw(moment, phase.real, phase.train))
+                batch = next(feed.draw(moment, phase, state.parameters_of(stage.borrowed_from(row))))
                 parts = stage.parts(phase, nets, batch, stage.begins)
                 stage.loss(parts, batch.n, 1, last=True).backward()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gan_dist.contracts import Phase
 from gan_dist.data import order
 from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import ServingOrder, epoch_samples
@@ -124,7 +125,7 @@ def served_to(rank: int, world: int, micro: int, drawn: int) -> torch.Tensor:
         dtype=torch.float64,
         encode=lambda pixels, _: (encode(pixels, run.device, torch.float64), None),
     )
-    batches = list(feed.draw(StepKey(0, drawn, "D", 0), True, ("discriminator",)))
+    batches = list(feed.draw(StepKey(0, drawn, "D", 0), Phase("D", ("discriminator",))))
     assert len(batches) == feed.micros and all(len(batch.real) == batch.n for batch in batches)
     return torch.cat([torch.cat([b.real.flatten(1), b.cond[:, None], b.noise], 1) for b in batches])
 

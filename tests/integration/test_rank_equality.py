@@ -53,6 +53,8 @@ CASES: dict[str, dict[str, Any]] = {
 CASES |= {
     "conditional": job(**MLP, data={"source": "digits", "size": 16, "labels": "source"}),
     "conditional on vectors": job(**MLP, data={"source": "digits", "size": 16, "labels": "vectors"}),
+    "shared fakes": job(**MLP, objective={"use": "hinge", "fakes": "shared"}, penalties=[R1]),
+    "shared fakes, accumulated": job(**MLP, objective={"use": "least_squares", "fakes": "shared"}, micro_batch=4),
     "two D steps": job(**MLP, objective={"use": "hinge", "d_steps": 2}),
     "accumulated": job(**MLP, micro_batch=4, penalties=[R1]),
     "a sum": job(**MLP, objective=[{"use": "hinge", "weight": 0.5}, {"use": "least_squares", "weight": 2.0}]),

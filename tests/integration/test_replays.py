@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gan_dist.contracts import Batch
+from gan_dist.contracts import Batch, Phase
 from gan_dist.generation.published_models import read_published
 from gan_dist.runs.checkpoint import stored
 from gan_dist.runs.run_folder import RunFolder
@@ -56,8 +56,8 @@ def recorded(it: Iteration, keep: Any) -> list[Any]:
     """What `keep` makes of each micro-batch that is drawn from now on, in order."""
     drawn, draw = [], it.feed.draw
 
-    def noting(moment: StepKey, real: bool, train: tuple[str, ...]) -> Iterator[Batch]:
-        for batch in draw(moment, real, train):
+    def noting(moment: StepKey, phase: Phase, lends: Sequence[nn.Parameter]) -> Iterator[Batch]:
+        for batch in draw(moment, phase, lends):
             drawn.append(keep(moment.phase, batch))
             yield batch
 

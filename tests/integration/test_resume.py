@@ -63,6 +63,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "lazy r1": {**DCGAN, "discriminator": PLAIN_D, "penalties": [{"use": "r1", "every": 3}]},
     "ema with ramp-up": {**DCGAN, "ema": {"half_life": 100, "ramp_up": 0.5, "start": "1 steps"}},
     "ema of a schedule": {"ema": {"half_life": {"linear": {"from": 8, "to": 800, "over": "5 steps"}}}},
+    "shared fakes": {**DCGAN, "objective": {"use": "hinge", "fakes": "shared"}},
     "several d steps": {"objective": {"use": "hinge", "d_steps": 2}},
     "conditional": {**DCGAN, "data": {**DIGITS, "labels": "source"}},
     "conditional on vectors": {**DCGAN, "data": {**DIGITS, "labels": "vectors"}},
