@@ -1,4 +1,5 @@
-"""Steady samples/s of `gan-dist submit jobs/dcgan.yaml` on two CPU workers, against a hand-written DDP loop.
+"""Steady samples/s of `gan-dist submit jobs/dcgan.yaml` on two CPU workers, against a hand-written DDP loop, plain and
+tuned.
 
     python benchmarks/throughput.py [REPEATS]      (from the root of the repository)
 
@@ -40,7 +41,7 @@ def ours() -> float:
     return median(json.loads(line)["speed/step_samples_per_s"] for line in lines[1:])
 
 
-def plain() -> float:
+def by_hand(*options: str) -> float:
     command = [
         sys.executable,
         "-m",
@@ -48,6 +49,7 @@ def plain() -> float:
         "--standalone",
         "--nproc-per-node=2",
         "benchmarks/plain_ddp.py",
+        *options,
     ]
     printed = subprocess.run(command, env=ENVIRON, check=True, capture_output=True, text=True).stdout
     return float(re.findall(r"RATE ([0-9.]+)", printed)[0])
@@ -58,6 +60,8 @@ if __name__ == "__main__":
     os.environ |= {"GAN_DIST_HOME": f"{folder}/home", "GAN_DIST_STORAGE": f"{folder}/runs"}
     subprocess.run(["gan-dist", "up"], check=True, capture_output=True)
     try:
-        compare("throughput", ours, plain, int(sys.argv[1]) if len(sys.argv) > 1 else 5, "samples/s")
+        repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+        compare("a plain loop", ours, by_hand, repeats, "samples/s")
+        compare("a tuned loop", ours, lambda: by_hand("--tuned"), repeats, "samples/s")
     finally:
         subprocess.run(["gan-dist", "down"], check=True, capture_output=True)

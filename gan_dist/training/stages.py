@@ -295,8 +295,8 @@ def merge_phases(objectives: list[Objective]) -> tuple[Phase, ...]:
                     f"{', '.join(phase.train)} in another"
                 )
             else:
-                looks = {"real": phase.real or same[0].real, "shared": phase.shared or same[0].shared}
-                rows = [row._replace(**looks) if row.name == phase.name else row for row in rows]
+                real, shared = phase.real or same[0].real, phase.shared or same[0].shared
+                rows = [row._replace(real=real, shared=shared) if row.name == phase.name else row for row in rows]
     return tuple(rows)
 
 
