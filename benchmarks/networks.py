@@ -7,7 +7,7 @@ writes it by hand.
 Each is the shipped job on the digits, in one process of one thread; pairs, pretrained weights and large sizes are
 stood in for (`CASES`). Both loops have the same modules. Ours is `gan_dist.training.loop.train` with what the worker
 hands to it, without reports, grids and checkpoints; the other is eager, in float32 and the plain layout, with torch's
-fused Adam, and makes fakes once where the job does. On a CPU rates are of CPU time, with the ratio of wall times beside,
+fused Adam, and makes fakes once where the job does. On a CPU rates are of CPU time, with that of wall times beside,
 as others may use the machine.
 Wanted: at least 1.0 on a CPU, and at least 1.5 for r3gan with bf16 and --compile on a GPU.
 """
