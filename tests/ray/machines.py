@@ -17,15 +17,16 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.lease import holder_of
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, remote_filesystem
 from tests.helpers import ROOT
@@ -225,20 +226,51 @@ def machines(root: Path, count: int, cpus: tuple[int, int] = (1, 1)) -> Iterator
         network.close()
 
 
+class Write(NamedTuple):
+    """A request that changes the bucket: the address it came from, and the name of the object."""
+
+    address: str
+    name: str
+
+
+@dataclass
+class Bucket:
+    """The bucket `runs` of an S3 server, the environment that reaches it, and what was written there, in order."""
+
+    environ: dict[str, str]
+    writes: list[Write]
+
+
+def noting_writes(serve: Callable[..., Iterable[bytes]], writes: list[Write]) -> Callable[..., Iterable[bytes]]:
+    """A web server's application that notes which machine changes what, once that is answered."""
+
+    def answer(asked: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        answered = serve(asked, start)
+        if asked["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            writes.append(Write(asked["REMOTE_ADDR"], asked["PATH_INFO"].removeprefix("/runs/")))
+        return answered
+
+    return answer
+
+
 @contextlib.contextmanager
-def bucket(host: str) -> Iterator[dict[str, str]]:
-    """An S3 server with the bucket `runs` at an address; the environment that reaches it."""
+def bucket(host: str) -> Iterator[Bucket]:
+    """An S3 server with the bucket `runs` at an address."""
     import pyarrow.fs as fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
     try:
+        writes: list[Write] = []
+        running: Any = server._server
+        running.app = noting_writes(running.app, writes)
         _, port = server.get_host_and_port()
         at = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": KEYS["AWS_DEFAULT_REGION"]}
         keys = {"access_key": KEYS["AWS_ACCESS_KEY_ID"], "secret_key": KEYS["AWS_SECRET_ACCESS_KEY"]}
         fs.S3FileSystem(allow_bucket_creation=True, **at, **keys).create_dir("runs")
-        yield {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
+        reached = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
+        yield Bucket({**KEYS, **reached}, writes)
     finally:
         server.stop()
 
@@ -262,10 +294,10 @@ environment: {code: OWN, env: [AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_A
 class Fleet:
     """Machines with a bucket beside them, and a person who submits from this one."""
 
-    def __init__(self, network: Machines, root: Path, environ: dict[str, str]) -> None:
-        self.network, self.root = network, root
+    def __init__(self, network: Machines, root: Path, bucket: Bucket) -> None:
+        self.network, self.root, self.bucket = network, root, bucket
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
-        self.environ = {**clean, **environ, "GAN_DIST_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
+        self.environ = {**clean, **bucket.environ, "GAN_DIST_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
         (root / "job.yaml").write_text(JOB.replace("OWN", json.dumps(str(OWN))))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -274,11 +306,22 @@ class Fleet:
             cwd=self.root, env=self.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def submit(self, name: str) -> subprocess.Popen[str]:
-        return self.start("submit", "job.yaml", "--name", name, "--address", self.network.url, "--storage", "s3://runs")
+    def submit(self, name: str, *words: str, to: Machines | None = None) -> subprocess.Popen[str]:
+        """Submit a new run to these machines, or to others."""
+        return self._submit("job.yaml", "--name", name, *words, to=to)
+
+    def resume(self, name: str, *words: str) -> subprocess.Popen[str]:
+        return self._submit("--resume", name, *words)
+
+    def _submit(self, *words: str, to: Machines | None = None) -> subprocess.Popen[str]:
+        return self.start("submit", *words, "--address", (to or self.network).url, "--storage", "s3://runs")
 
     def checkpoints(self, name: str) -> list[Any]:
         return stored(RunFolder(Folder(f"s3://runs/{name}")).checkpoints())
+
+    def is_held(self, name: str) -> bool:
+        """Whether a driver holds a run, as others see it."""
+        return holder_of(Folder(f"s3://runs/{name}")) is not None
 
     def wait_for_checkpoints(self, name: str, count: int, following: subprocess.Popen[str]) -> None:
         def there() -> bool:
@@ -300,12 +343,12 @@ class Fleet:
 @contextlib.contextmanager
 def fleet(root: Path, count: int) -> Iterator[Fleet]:
     """Some machines of one CPU, a bucket, and this process able to look into it."""
-    with machines(root, count) as network, bucket(network.host) as environ:
-        before = {key: os.environ.get(key) for key in environ}
-        os.environ.update(environ)
+    with machines(root, count) as network, bucket(network.host) as store:
+        before = {key: os.environ.get(key) for key in store.environ}
+        os.environ.update(store.environ)
         remote_filesystem.cache_clear()
         try:
-            yield Fleet(network, root, environ)
+            yield Fleet(network, root, store)
         finally:
             for key, value in before.items():
                 if value is None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gan_dist.launch.cluster.address import Cluster
+from gan_dist.launch.cluster.jobs_api import ENDED, JobsClient
+from gan_dist.runs.lease import LEASE_S
 from tests.ray import machines
-from tests.ray.conftest import PATIENCE_S
-from tests.ray.machines import Fleet
+from tests.ray.conftest import PATIENCE_S, wait_for
+from tests.ray.machines import Fleet, Machines
+from tests.ray.own import patient
 
 pytestmark = [
     pytest.mark.ray,
@@ -40,3 +45,50 @@ def test_a_lost_machine_ends_no_run_that_can_go_on(fleet: Fleet, tmp_path: Path)
     assert f"node {machine.address} lost; restart 1 of 3 from " in told, told
     assert "Traceback" not in told
     assert fleet.checkpoints("lost")[-1].meta["checksums"] == machines.undisturbed(fleet, tmp_path)
+
+
+@pytest.fixture
+def other_head(tmp_path: Path) -> Iterator[Machines]:
+    """A cluster of one machine, which reaches the bucket of the fleet."""
+    with machines.machines(tmp_path / "other", 1, (2, 2)) as found:
+        yield found
+
+
+def test_a_driver_that_was_cut_off_writes_nothing_of_a_run_that_another_has_taken(
+    fleet: Fleet, other_head: Machines, tmp_path: Path
+) -> None:
+    first = other_head.head
+    following = fleet.submit("cut", "-o", "objective.use=patient:Held", to=other_head)
+    fleet.wait_for_checkpoints("cut", 2, following)
+    hold = first.root / patient.HOLD.relative_to("/")
+    hold.touch()  # its workers stand still in the midst of a step, and go on when they see the network again
+    before = fleet.checkpoints("cut")[-1].name
+    first.cut_network()
+    following.kill()
+    wait_for(lambda: not fleet.is_held("cut"), "an end of the first attempt's lease", 3 * LEASE_S)
+    again = fleet.resume("cut")
+    fleet.wait_for_checkpoints("cut", len(fleet.checkpoints("cut")) + 1, again)
+
+    taken = len(fleet.bucket.writes)
+    first.mend_network()
+    hold.unlink()
+    ended = wait_for_end(other_head, "cut.1")
+    told, _ = again.communicate(timeout=PATIENCE_S)
+
+    assert "another driver has taken this run" in ended or "another driver has taken over" in ended, ended
+    assert again.returncode == 0, told
+    late = {write.name for write in fleet.bucket.writes[taken:] if write.address == first.address}
+    assert late <= {"cut/logs/attempt-1.log"}, late  # what it printed, which is its own
+    assert before.endswith("-a1") and fleet.checkpoints("cut")[-1].name.endswith("-a2")
+    assert fleet.checkpoints("cut")[-1].meta["checksums"] == machines.undisturbed(fleet, tmp_path)
+
+
+def wait_for_end(network: Machines, job: str) -> str:
+    """What a job has printed, once it has ended."""
+    jobs = JobsClient(Cluster(network.url))
+
+    def over() -> Any:
+        return jobs.info(job)["status"] in ENDED
+
+    wait_for(over, f"the end of {job}")
+    return jobs.logs(job)
