@@ -55,6 +55,7 @@ def run_in_turn(attempt: Attempt) -> dict[str, Any]:
     """Run an attempt when the runs before it leave it room; the result of rank 0, or of the sweep."""
     from gan_dist.errors import RunStopped
     from gan_dist.execution.ray.losses import telling_losses
+    from gan_dist.execution.ray.nodes import check_secrets
 
     with telling_losses():
         turn = place_in_queue(attempt)
@@ -62,6 +63,7 @@ def run_in_turn(attempt: Attempt) -> dict[str, Any]:
             turn.wait(attempt.on_waiting, attempt.stop)
             if attempt.stop.is_set():
                 raise RunStopped
+            check_secrets(attempt.spec.environment.secrets)
             return run_attempt(attempt)
         finally:
             turn.leave()

@@ -59,7 +59,7 @@ class Folder:
 
     Args:
         uri: its local path or its URI.
-        guard: is called before a file is written, and raises where it must not be.
+        guard: is called before a file is written or removed, and raises where it must not be.
     """
 
     uri: str
@@ -134,6 +134,11 @@ class Folder:
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Every file below, as (path relative to this folder, bytes)."""
+        for entry in self.entries():
+            yield entry.name, entry.size
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file below, by its path relative to this folder."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._reaching():
@@ -141,7 +146,7 @@ class Folder:
             found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
         for info in found:
             if info.type == FileType.File:
-                yield info.path[len(path) :].lstrip("/"), info.size
+                yield Entry(info.path[len(path) :].lstrip("/"), info.size, info.mtime_ns or 0)
 
     def entry(self, name: str) -> Entry:
         """Size and time of change of one file; zeros for what cannot be looked at."""
@@ -236,6 +241,8 @@ class Folder:
                 beside.replace(target)
             finally:
                 beside.unlink(missing_ok=True)
+        except StorageError:  # what is written comes from another storage
+            raise
         except OSError as error:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
 
@@ -277,6 +284,8 @@ class Folder:
 
     def delete(self, name: str = "") -> None:
         """Remove one file or folder inside, or, without a name, this folder; absent is no error."""
+        if self.guard is not None:
+            self.guard()
         with self._reaching():
             self._delete(name)
 

@@ -37,6 +37,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train.torch import get_device
 
     from gan_dist.distributed.runtime import DistributedRuntime
+    from gan_dist.execution.node_secrets import read_secrets
     from gan_dist.registry.trust import own_code
     from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
@@ -49,6 +50,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         return {"ending": "failed", "seen": 0, "values": {}}
     request = RunRequest.from_json(config["request"])
     spec = JobSpec.model_validate_json(config["spec"])
+    if problems := read_secrets(spec.environment.secrets):  # of a node that came when the others had been looked at
+        ray.get(mailbox.fail.remote({"text": "\n".join(problems), "kind": "ours"}))
+        return {"ending": "failed", "seen": 0, "values": {}}
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
     wishes = _Wishes(mailbox, rank)
