@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageError
 from gan_dist.execution.node_secrets import read_secrets, sent_with_job
 from gan_dist.execution.ray.private import NO_WATCHER
-from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
+from gan_dist.launch.cluster.jobs_api import (
+    DRIVER,
+    ENDED,
+    FORCE_S,
+    GRACE_VARIABLE,
+    JobsClient,
+    last_words,
+    without_proxy,
+)
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.launch.storage_probe import check_storage_is_seen
@@ -218,8 +226,8 @@ def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:
             client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
             return str(client.submit_job(**body))
     except (RuntimeError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None
+        said = last_words(str(error)) or type(error).__name__
+        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {said}") from None
 
 
 def _same_python(one: str, other: str) -> bool:

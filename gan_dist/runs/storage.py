@@ -7,12 +7,13 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import uuid4
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+T = TypeVar("T")
+U = TypeVar("U")
+
+AT_A_TIME = 16  # requests to a storage
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 PIECE = 1 << 20
 SETTLE_S = 2.0  # far longer than a storage takes to write some bytes
@@ -46,6 +51,12 @@ def home() -> Path:
             f"GAN_DIST_HOME: no home folder is known (HOME is not set, and user id {os.getuid()} has no name); set "
             "GAN_DIST_HOME to a folder that may be written"
         ) from None
+
+
+def in_parallel(look: Callable[[T], U], at: Iterable[T]) -> list[U]:
+    """What `look` gives of each, in order, several at a time: a remote storage takes its time for each answer."""
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return list(pool.map(look, at))
 
 
 def is_uri(location: str) -> bool:
