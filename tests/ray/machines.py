@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ FIRST_HOST = 10
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 UP_S = 300.0
 TRIES = 4
+NO_FILES: Mapping[str, Path] = {}
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -66,8 +67,13 @@ class Machine:
     name: str
     address: str
     root: Path
-    leader: subprocess.Popen[bytes]
     node_id: str = ""
+    leader: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def log(self) -> Path:
+        """What its leading process has printed."""
+        return self.root / "machine.log"
 
     def kill(self) -> None:
         """Cut its power: every process of it is gone at once."""
@@ -130,10 +136,33 @@ class Machines:
 
     def add(self) -> Machine:
         """Start another machine; the first one is the head. Returns when Ray knows it."""
+        known = {row["node_id"] for row in self.nodes()} if self.made else set()
+        machine = self._connect()
+        for _ in range(TRIES):
+            machine.leader = self._boot(machine, self._ray(machine))
+            if (found := self._wait_for(machine, known)) is not None:
+                machine.node_id = found
+                return machine
+            # Ray gives a raylet 30 s to begin, which are too few on processors that have much to do.
+        raise TimeoutError(f"{machine.address} did not come up: {machine.log.read_text()[-2000:]}")
+
+    def add_bare(self, command: Sequence[str], files: Mapping[str, Path]) -> Machine:
+        """Start a machine that runs one command and no Ray.
+
+        Args:
+            files: what it has in place of files and folders of this system.
+        """
+        machine = self._connect()
+        machine.leader = self._boot(machine, command, files)
+        return machine
+
+    def _connect(self) -> Machine:
+        """A machine that has a network, and runs nothing."""
         number = len(self.made)
         name, address = f"m{number}{self.tag}", f"{self.subnet}.{FIRST_HOST + number}"
-        root = self.root / name
-        (root / "tmp" / "home").mkdir(parents=True)
+        machine = Machine(name, address, self.root / name)
+        self.made.append(machine)
+        (machine.root / "tmp" / "home").mkdir(parents=True)
         call("ip", "netns", "add", name)
         call("ip", "link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
         call("ip", "link", "set", f"v{name}", "master", self.bridge, "up")
@@ -141,45 +170,42 @@ class Machines:
         for device in ("eth0", "lo"):
             call("ip", "-n", name, "link", "set", device, "up")
         call("ip", "-n", name, "route", "add", "default", "via", self.host)
-        known = {row["node_id"] for row in self.nodes()} if number else set()
-        machine = Machine(name, address, root, self._boot(name, address, root))
-        self.made.append(machine)
-        for _ in range(TRIES):
-            if (found := self._wait_for(machine, known)) is not None:
-                machine.node_id = found
-                return machine
-            # Ray gives a raylet 30 s to begin, which are too few on processors that have much to do.
-            machine.leader = self._boot(name, address, root)
-        raise TimeoutError(f"{address} did not come up: {(root / 'ray.log').read_text()[-2000:]}")
+        return machine
 
-    def _boot(self, name: str, address: str, root: Path) -> subprocess.Popen[bytes]:
-        """A process that is the machine: Ray's, in namespaces of its own, with `root`/tmp as its /tmp. Its host name is
-        in no name server, and stands for 127.0.1.1, as Debian has it."""
-        head = not self.made or self.made[0].name == name
+    def _ray(self, machine: Machine) -> list[str]:
+        """The command that starts Ray on a machine."""
+        head = machine is self.head
         start = ["--head", f"--port={GCS_PORT}", "--dashboard-host=0.0.0.0", f"--dashboard-port={DASHBOARD_PORT}"]
-        start = start if head else [f"--address={self.made[0].address}:{GCS_PORT}"]
-        ray = [*RAY, "start", *start, f"--node-ip-address={address}", "--block"]
-        ray += [f"--num-cpus={self.cpus[not head]}", "--object-store-memory=100000000", "--disable-usage-stats"]
-        hosts = root / "hosts"
-        hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        start = start if head else [f"--address={self.head.address}:{GCS_PORT}"]
+        ray = [*RAY, "start", *start, f"--node-ip-address={machine.address}", "--block"]
+        return [*ray, f"--num-cpus={self.cpus[not head]}", "--object-store-memory=100000000", "--disable-usage-stats"]
+
+    def _boot(
+        self, machine: Machine, command: Sequence[str], files: Mapping[str, Path] = NO_FILES
+    ) -> subprocess.Popen[bytes]:
+        """A process that is the machine, in namespaces of its own, with a /tmp of its own. Its host name is in no name
+        server, and stands for 127.0.1.1, as Debian has it."""
+        root = machine.root
+        (root / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {machine.name}\n")
         # What this very Python is made of stays where it is, even if that is below the /tmp that is about to be hidden.
         needed = sorted({Path(sys.prefix), Path(sys.base_prefix), ROOT}, key=str)
         kept = [(path, root / path.relative_to("/")) for path in needed if path.is_relative_to("/tmp")]
         for _, there in kept:
             there.mkdir(parents=True, exist_ok=True)
-        steps = [f"hostname {name}", f"mount --bind {hosts} /etc/hosts"]
-        steps += [f"mount --bind {shlex.quote(str(path))} {shlex.quote(str(there))}" for path, there in kept]
+        mounts = [*kept, *((path, Path(at)) for at, path in {"/etc/hosts": root / "hosts", **files}.items())]
+        steps = [f"hostname {machine.name}"]
+        steps += [shlex.join(["mount", "--bind", str(path), str(at)]) for path, at in mounts]
         # With the mounts below it.
         steps += [f"mount --rbind {shlex.quote(str(root / 'tmp'))} /tmp", "mount -t tmpfs none /dev/shm", "cd /tmp"]
-        script = " && ".join([*steps, f"exec {shlex.join(ray)}"])
+        script = " && ".join([*steps, f"exec {shlex.join(command)}"])
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_", "AWS_"))}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs call `python`
         environ = {**clean, "PATH": path, "RAY_AUTH_MODE": "disabled", "HOME": "/tmp/home", "OMP_NUM_THREADS": "1"}
         # Ray's own patience with a machine that does not answer is half a minute and more.
         environ |= {"RAY_health_check_failure_threshold": "3", "RAY_health_check_period_ms": "2000"}
         environ |= {"RAY_worker_niceness": "0"}  # else whatever runs beside these machines comes before them
-        apart = ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"]
-        with (root / "ray.log").open("wb") as log:
+        apart = ["ip", "netns", "exec", machine.name, "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"]
+        with machine.log.open("wb") as log:
             return subprocess.Popen(
                 [*apart, "--mount-proc", "bash", "-c", script],
                 env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
