@@ -11,11 +11,15 @@ import pytest
 
 from gan_dist.launch.cluster.address import Cluster
 from gan_dist.launch.cluster.jobs_api import ENDED, JobsClient
+from gan_dist.launch.load_job import load_job
+from gan_dist.runs.request import RunRequest
 from gan_dist.runs.storage import Folder
+from gan_dist.sweeps.local import run_here
 from tests.ray import machines
-from tests.ray.conftest import PATIENCE_S, wait_for
+from tests.ray.conftest import OWN, PATIENCE_S, wait_for
 from tests.ray.machines import Fleet, Machines
 from tests.ray.own import patient
+from tests.ray.test_sweep import outcomes
 
 SETTLE_S = 5.0  # longer than a checkpoint takes that has been begun
 
@@ -90,6 +94,22 @@ def test_a_driver_that_was_cut_off_writes_nothing_of_a_run_that_another_has_take
     assert fleet.checkpoints("cut")[-1].meta["checksums"] == machines.undisturbed(
         fleet.root / "job.yaml", tmp_path / "alone"
     )
+
+
+SWEPT = ("sweep={metric: loss/D, search: grid, space: {optimizer.lr: {grid: [1e-4, 2e-4]}}}", "resources.workers=1")
+
+
+def test_a_sweep_that_loses_a_machine_comes_out_as_if_nothing_had_happened(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.network.add()  # another test may have taken one
+    following = fleet.submit("swept", *(word for change in SWEPT for word in ("-o", change)))
+    fleet.wait_for_checkpoints("swept-t000", 2, following)
+    fleet.with_a_worker().kill()
+    told, _ = following.communicate(timeout=PATIENCE_S)
+    assert following.returncode == 0 and "Traceback" not in told, told
+    spec = load_job(fleet.root / "job.yaml", SWEPT, [str(OWN)])
+    request = RunRequest("alone", str(tmp_path / "alone"), spec.model_dump_json(by_alias=True))
+    assert run_here(request, lambda event: None) == 0
+    assert outcomes("s3://runs/swept") == outcomes(tmp_path / "alone")
 
 
 SECRET = "xk2-Quiet-Harbour-77"

@@ -70,7 +70,7 @@ def asked(prometheus: str, expression: str) -> list[dict[str, Any]]:
 def test_every_query_of_the_board_is_answered(site: Site, prometheus: str) -> None:
     board = json.loads((ROOT / "deploy" / "grafana.json").read_text())
     queries = [target["expr"].replace("$run", "watched") for panel in board["panels"] for target in panel["targets"]]
-    metric = "metrics=[{use: kid, samples: 64, against: 64, features: random}]"
+    metric = "metrics=[{use: kid, samples: 64, features: random}]"
     running = site.start(
         *("submit", JOB, "--name", "watched", "-o", "until=1000000 steps", "-o", metric),
         *("-o", "every={report: 20 steps, metrics: 40 steps, grid: 100000 steps, checkpoint: 100000 steps}"),
