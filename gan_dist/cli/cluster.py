@@ -137,10 +137,7 @@ def run_on_cluster(
 
     cluster = cluster_of(address, to_stderr)
     request = tasks.TaskRequest(new_run_id(task), task, arguments)
-    known = environment
-    sent = Environment()
-    if known is not None:
-        sent = Environment(known.code, pip=known.pip, image=known.image, env=known.env)
+    sent = Environment() if environment is None else Environment.asked(environment)
     job = submit(request, cluster, sent, tasks.__name__)
     # Nobody waits for what is not asked for any more: Ctrl-C ends the job.
     outcome = follow_job(

@@ -240,7 +240,7 @@ def stop(
 ) -> None:
     """Stop a run: it saves a checkpoint of the iteration it is in, and ends."""
     from gan_dist.launch import run_status
-    from gan_dist.runs.index import find_run, storage_root
+    from gan_dist.runs.index import find_run, known_run, storage_root
     from gan_dist.sweeps.results import is_sweep
 
     found = find_run(run, storage_root(storage, None))
@@ -253,7 +253,7 @@ def stop(
         run_status.stop_trial(found, holder["attempt"])
         _stopped(found.id, {"status": "stopped"}, as_json, f"trial {found.id} has saved and ended; its sweep goes on")
         return
-    if holder is not None and "submission" not in run_status.record_of(found):
+    if holder is not None and "submission" not in known_run(found):
         raise UsageError(
             f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
         )

@@ -26,6 +26,7 @@ from gan_dist.errors import (
     UserCodeError,
 )
 from gan_dist.events import REFUSED, Emit, EndEvent, Event
+from gan_dist.execution.node_secrets import read_secrets
 from gan_dist.execution.notifications import notifying
 from gan_dist.registry.own_code import own_files, own_modules
 from gan_dist.runs.code import FOLDER as CODE
@@ -98,12 +99,11 @@ class Attempt:
         Returns:
             The exit code: 0 succeeded, 1 failed, 2 refused before anything started, 3 stopped.
         """
+        # The storage's own keys may be among the secrets.
+        if problems := read_secrets(self.spec.environment.secrets):
+            return self._refuse_at_once(PreflightError("\n".join(problems)))
         if problems := storage_problems(self.folder.folder):
-            self.error = StorageError(problems[0])
-            self.emit(_end("failed", REFUSED, problems[0], []))
-            if self.request.attempt == 1:
-                self._forget(problems[0])
-            return REFUSED
+            return self._refuse_at_once(StorageError(problems[0]))
         with (
             log_prints(self.folder, self.request.attempt, self.stop.set),
             self._notifying(),
@@ -112,9 +112,17 @@ class Attempt:
             code = self.run_and_record(job)
         if code == REFUSED and self._fresh:
             # Refused means that nothing was made: no folder, no entry in a list, no `last`.
-            delete_run(self.folder)
+            delete_run(RunFolder(Folder(self.request.uri)))
             self._forget(redact(str(self.error)))
         return code
+
+    def _refuse_at_once(self, error: UsageError) -> int:
+        """Nothing of the run can be written."""
+        self.error = error
+        self.emit(_end("failed", REFUSED, str(error), []))
+        if self.request.attempt == 1:
+            self._forget(redact(str(error)))
+        return REFUSED
 
     def _forget(self, why: str) -> None:
         """Forget a run of which nothing was made. Why is kept where perhaps nobody follows it."""

@@ -54,14 +54,24 @@ def drive(request: RunRequest, emit: Emit, connect: Callable[[], None]) -> int:
 def run_in_turn(attempt: Attempt) -> dict[str, Any]:
     """Run an attempt when the runs before it leave it room; the result of rank 0, or of the sweep."""
     from gan_dist.errors import RunStopped
+    from gan_dist.execution.ray.gauges import RunGauges
     from gan_dist.execution.ray.losses import telling_losses
+    from gan_dist.execution.ray.nodes import check_secrets
+
+    gauges = RunGauges(attempt.request.run_id)
+
+    def say_waiting(why: str) -> None:
+        gauges.show("waiting", float(bool(why)))
+        attempt.on_waiting(why)
 
     with telling_losses():
+        gauges.show("waiting", 0.0)
         turn = place_in_queue(attempt)
         try:
-            turn.wait(attempt.on_waiting, attempt.stop)
+            turn.wait(say_waiting, attempt.stop)
             if attempt.stop.is_set():
                 raise RunStopped
+            check_secrets(attempt.spec.environment.secrets)
             return run_attempt(attempt)
         finally:
             turn.leave()

@@ -7,11 +7,12 @@ import subprocess
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gan_dist.errors import PackagingError
 from gan_dist.runs.code import ORIGIN
+from gan_dist.spec.sections import EnvironmentSpec
 
 LIMIT_BYTES = 100 << 20  # what a Ray dashboard takes of a request (its DASHBOARD_CLIENT_MAX_SIZE)
 LARGEST = 10  # files that are named where it is too much
@@ -24,13 +25,19 @@ PACKAGE = Path(__file__).resolve().parents[1]
 @dataclass(frozen=True)
 class Environment:
     """What a job needs beside its spec: code (absolute folder) and the copy of it that was kept with the run, pip
-    requirements, image, variable names."""
+    requirements, image, names of variables that are sent, and files of those that are read on the nodes."""
 
     code: str | None = None
     kept: str | None = None
     pip: tuple[str, ...] = ()
     image: str | None = None
     env: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def asked(cls, spec: EnvironmentSpec) -> Environment:
+        """What the section of a job says."""
+        return cls(spec.code, pip=tuple(spec.pip), image=spec.image, env=tuple(spec.env), secrets=dict(spec.secrets))
 
 
 def code_folder(option: str | None, base: Path) -> str | None:

@@ -193,7 +193,7 @@ def _settled(spec: JobSpec, code: str | None, *, was_kept: bool = False) -> tupl
     folder = code_folder("." if named is None and _has_own_components(spec) else named, Path.cwd())
     settled = spec.with_absolute_paths()
     settled = settled.model_copy(update={"environment": asked.model_copy(update={"code": folder})})
-    return settled, Environment(folder, pip=tuple(asked.pip), image=asked.image, env=tuple(asked.env))
+    return settled, Environment.asked(settled.environment)
 
 
 def _with_earlier_sweep(spec: JobSpec, storage: str | None) -> JobSpec:

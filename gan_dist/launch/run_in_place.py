@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_dist.events import Emit
+from gan_dist.execution.node_secrets import sent_with_job
 from gan_dist.execution.ray.connect import connect
 from gan_dist.launch.load_job import load_job
 from gan_dist.launch.packaging import copied_to_cluster, pack
@@ -51,10 +52,11 @@ def _archive(plan: LaunchPlan) -> Iterator[Path]:
 
 def _needs(plan: LaunchPlan, archive: Path) -> dict[str, Any]:
     """The runtime environment of the workers."""
-    environment: dict[str, Any] = {
-        "env_vars": FIXED | copied_to_cluster(plan.environment.env, os.environ),
-        "working_dir": str(archive),
-    }
+    environment = sent_with_job(plan.environment.secrets)
+    environment["env_vars"] = (
+        FIXED | copied_to_cluster(plan.environment.env, os.environ) | environment.get("env_vars", {})
+    )
+    environment["working_dir"] = str(archive)
     if plan.environment.pip:
         environment["pip"] = list(plan.environment.pip)
     return environment

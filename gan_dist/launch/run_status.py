@@ -15,10 +15,10 @@ from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
-from gan_dist.runs.index import known_runs, remember_refusal, storage_root, stored_runs
+from gan_dist.runs.index import known_run, known_runs, remember_refusal, storage_root, stored_runs
 from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
 from gan_dist.runs.run_folder import STOP, RunFolder
-from gan_dist.runs.storage import Folder
+from gan_dist.runs.storage import Folder, in_parallel
 from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import STOP_GRACE_S
 
@@ -44,11 +44,6 @@ class RunJob:
         return self.info()["status"] not in ENDED
 
 
-def record_of(run: RunFolder) -> dict[str, Any]:
-    """What this machine remembers of a run: address, submission, attempt, created."""
-    return next((row for row in known_runs() if row["id"] == run.id and row["uri"] == run.uri), {})
-
-
 def job_of(run: RunFolder, address: str | None = None) -> RunJob:
     """The run's newest job.
 
@@ -56,7 +51,7 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
         ClusterError: its cluster is gone or does not answer.
         NoSuchJob: the cluster does not know the run.
     """
-    record = record_of(run)
+    record = known_run(run)
     jobs = JobsClient(_cluster_of(record, address))
     submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
     jobs.info(submission)
@@ -88,7 +83,7 @@ def job_or_none(run: RunFolder, address: str | None = None) -> RunJob | None:
 def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
     """The run's status record, completed: `lost` is a run whose driver and cluster are gone without a record of an
     end."""
-    record = record_of(run)
+    record = known_run(run)
     found = {"id": run.id, "uri": run.uri, **run.status()}
     for key in ("address", "submission"):
         if key in record:
@@ -122,14 +117,12 @@ def _last_word(run: RunFolder, address: str | None) -> str:
 def every_status(storage: str | None) -> list[dict[str, Any]]:
     """The status of each run of the local index and of a storage, oldest first. What another cluster has refused
     meanwhile was never made, and is forgotten."""
-    rows = []
-    for run in all_runs(storage):
-        row = run_status(run)
+    runs = all_runs(storage)
+    rows = in_parallel(run_status, runs)
+    for run, row in zip(runs, rows, strict=True):
         if row["status"] == "refused":
             remember_refusal(run, row["message"])
-        else:
-            rows.append(row)
-    return rows
+    return [row for row in rows if row["status"] != "refused"]
 
 
 def cluster_status(address: str) -> list[dict[str, Any]]:

@@ -11,9 +11,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gan_dist.errors import ClusterError, RequestRefused, UsageError
+from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageError
+from gan_dist.execution.node_secrets import read_secrets, sent_with_job
 from gan_dist.execution.ray.private import NO_WATCHER
-from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient, without_proxy
+from gan_dist.launch.cluster.jobs_api import (
+    DRIVER,
+    ENDED,
+    FORCE_S,
+    GRACE_VARIABLE,
+    JobsClient,
+    last_words,
+    without_proxy,
+)
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.launch.storage_probe import check_storage_is_seen
@@ -76,7 +85,8 @@ def runtime_env(
         variables["RAY_ADDRESS"] = cluster.gcs
     if cluster.local and (path := _python_path(environment)):
         variables["PYTHONPATH"] = path
-    result: dict[str, Any] = {"env_vars": variables}
+    result = sent_with_job(environment.secrets)
+    result["env_vars"] = variables | result.get("env_vars", {})
     if environment.pip:
         result["pip"] = list(environment.pip)
     if environment.image:
@@ -131,11 +141,14 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] =
 
     Raises:
         UsageError: another command has just sent the same run.
+        PreflightError: the cluster is this machine, and it lacks a file of `environment.secrets`.
         StorageError: the cluster does not see the folder that it is to be stored in.
         ClusterError, PackagingError: as `submit`; of a new run nothing is left then.
     """
     run, request = plan.run, plan.request
     fresh = request.attempt == 1
+    if cluster.local and (problems := read_secrets(plan.environment.secrets, environ={})):
+        raise PreflightError("\n".join(problems))  # this machine is the node
     if not cluster.local and run.folder.local is not None:
         check_storage_is_seen(Folder(run.uri.rpartition("/")[0]), JobsClient(cluster))
     # From here on a new run is known, even if its driver never starts.
@@ -213,8 +226,8 @@ def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:
             client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
             return str(client.submit_job(**body))
     except (RuntimeError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {lines[-1]}") from None
+        said = last_words(str(error)) or type(error).__name__
+        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {said}") from None
 
 
 def _same_python(one: str, other: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from gan_dist.errors import NoSuchRun
 from gan_dist.runs.code import stored_code_digest
 from gan_dist.runs.run_folder import RunFolder
-from gan_dist.runs.storage import Folder, home
+from gan_dist.runs.storage import Folder, home, in_parallel
 from gan_dist.spec.problems import nearest_name
 
 REFUSALS_KEPT_S = 7 * 86400.0
@@ -62,15 +62,23 @@ def _index_rows() -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["created"], row["id"]))
 
 
+def known_run(run: RunFolder) -> dict[str, Any]:
+    """What the local index has of a run; nothing where it does not know it, or one of that name elsewhere."""
+    record = Folder.at(home() / "runs").read_json(f"{run.id}.json") or {}
+    return {"id": run.id, **record} if record.get("uri") == run.uri and "refused" not in record else {}
+
+
 def is_own_run(uri: str) -> bool:
     """Whether this person submitted the run that is stored there, and its code is the one that was stored then."""
-    row = next((row for row in known_runs() if row["uri"] == uri), None)
-    return row is not None and row.get("code") == stored_code_digest(Folder(uri))
+    row = known_run(RunFolder(Folder(uri)))
+    return bool(row) and row.get("code") == stored_code_digest(Folder(uri))
 
 
 def stored_runs(storage: Folder) -> list[RunFolder]:
     """Every run folder directly under a storage."""
-    return [RunFolder(storage.child(name)) for name in storage.names() if storage.exists(f"{name}/request.json")]
+    names = storage.names()
+    there = in_parallel(lambda name: storage.exists(f"{name}/request.json"), names)
+    return [RunFolder(storage.child(name)) for name, is_run in zip(names, there, strict=True) if is_run]
 
 
 def find_run(ref: str, storage: Folder | None = None) -> RunFolder:

@@ -7,12 +7,13 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import uuid4
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+T = TypeVar("T")
+U = TypeVar("U")
+
+AT_A_TIME = 16  # requests to a storage
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 PIECE = 1 << 20
 SETTLE_S = 2.0  # far longer than a storage takes to write some bytes
@@ -48,6 +53,12 @@ def home() -> Path:
         ) from None
 
 
+def in_parallel(look: Callable[[T], U], at: Iterable[T]) -> list[U]:
+    """What `look` gives of each, in order, several at a time: a remote storage takes its time for each answer."""
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return list(pool.map(look, at))
+
+
 def is_uri(location: str) -> bool:
     """Whether `location` names a remote file system rather than a local path."""
     return "://" in location and not location.startswith("file://")
@@ -59,7 +70,7 @@ class Folder:
 
     Args:
         uri: its local path or its URI.
-        guard: is called before a file is written, and raises where it must not be.
+        guard: is called before a file is written or removed, and raises where it must not be.
     """
 
     uri: str
@@ -134,6 +145,11 @@ class Folder:
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Every file below, as (path relative to this folder, bytes)."""
+        for entry in self.entries():
+            yield entry.name, entry.size
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file below, by its path relative to this folder."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._reaching():
@@ -141,7 +157,7 @@ class Folder:
             found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
         for info in found:
             if info.type == FileType.File:
-                yield info.path[len(path) :].lstrip("/"), info.size
+                yield Entry(info.path[len(path) :].lstrip("/"), info.size, info.mtime_ns or 0)
 
     def entry(self, name: str) -> Entry:
         """Size and time of change of one file; zeros for what cannot be looked at."""
@@ -236,6 +252,8 @@ class Folder:
                 beside.replace(target)
             finally:
                 beside.unlink(missing_ok=True)
+        except StorageError:  # what is written comes from another storage
+            raise
         except OSError as error:
             raise StorageError(f"storage {self.uri!r} cannot be written: {error}") from error
 
@@ -277,6 +295,8 @@ class Folder:
 
     def delete(self, name: str = "") -> None:
         """Remove one file or folder inside, or, without a name, this folder; absent is no error."""
+        if self.guard is not None:
+            self.guard()
         with self._reaching():
             self._delete(name)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
+FILES = "GAN_DIST_SECRETS"  # the variable that has the files of `environment.secrets`, as JSON: no values
 LEAST = 8  # characters of a secret; shorter values would hide words of the text
 # user:password@ of any URL, and a token alone before the host of a web address; `abfs://container@account` is none.
 _IN_URL = re.compile(
@@ -25,12 +27,18 @@ def holds_credentials(text: str) -> bool:
     return _IN_URL.search(text) is not None or ("://" in text and _IN_QUERY.search(text) is not None)
 
 
+def secret_files(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables whose values this process was told to read, and their files."""
+    return dict(json.loads(environ.get(FILES, "{}")))
+
+
 def redact(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """A text without what a log, an event or a report must not show."""
     text = _IN_URL.sub(lambda found: f"{found['scheme'] or found['web']}{HIDDEN}@", text)
     text = _IN_QUERY.sub(rf"\g<1>{HIDDEN}", text)
+    told = secret_files(environ)
     for name, value in environ.items():
-        if len(value) >= LEAST and _NAMES.search(name) and not _PATHS.search(name):
+        if len(value) >= LEAST and (name in told or (_NAMES.search(name) and not _PATHS.search(name))):
             text = text.replace(value, HIDDEN)
     return text
 

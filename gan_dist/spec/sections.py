@@ -332,6 +332,12 @@ def _variable(name: str) -> str:
     return name
 
 
+def _file_of_a_node(path: str) -> str:
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError(f"{show_value(path)} is no absolute path of a file, such as /run/secrets/hf_token")
+    return path
+
+
 class EnvironmentSpec(Section):
     """What the workers need besides gan-dist."""
 
@@ -341,6 +347,17 @@ class EnvironmentSpec(Section):
     env: tuple[Annotated[str, AfterValidator(_variable)], ...] = Field(
         default=(), description="Names of your environment variables that the workers get too."
     )
+    secrets: dict[Annotated[str, AfterValidator(_variable)], Annotated[str, AfterValidator(_file_of_a_node)]] = Field(
+        default_factory=dict,
+        description="Variables that driver, workers and data tasks take from a file of their node, such as a mounted "
+        "secret: {HF_TOKEN: /run/secrets/hf_token}. The values are sent nowhere.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_a_variable(self) -> EnvironmentSpec:
+        if both := sorted({*self.env} & {*self.secrets}):
+            raise ValueError(f"secrets: {both[0]!r} is in `env` too; a variable is sent or read on the nodes")
+        return self
 
 
 PATHS = ("folder", "weights")  # arguments of components that name what lies on the user's machine

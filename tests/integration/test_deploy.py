@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from gan_dist.execution.ray.gauges import GAUGES
 from tests.helpers import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -108,3 +111,20 @@ def test_rays_launcher_takes_it(file: str) -> None:
     wrong = YAML(typ="safe").load(text) | {"max_wrokers": 3}
     with pytest.raises(Exception, match="max_wrokers"):
         validate_config(prepare_config(wrong))
+
+
+def test_every_metric_of_the_board_is_one_of_ours_or_of_ray() -> None:
+    board = json.loads((DEPLOY / "grafana.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    queries += [one["query"] for one in board["templating"]["list"]]
+    named = {name for query in queries for name in re.findall(r"\bray_(\w+)", query)}
+    ours = {name.removeprefix("gan_dist_") for name in named if name.startswith("gan_dist_")}
+    assert ours == set(GAUGES)
+    ray = find_spec("ray")
+    assert ray is not None and ray.origin is not None
+    # What Ray's nodes report, and what its own boards ask, read as text: imported they would load a dashboard.
+    modules = Path(ray.origin).parent / "dashboard" / "modules"
+    theirs = set(re.findall(r'Gauge\(\s*"(\w+)"', (modules / "reporter/reporter_agent.py").read_text()))
+    boards = modules / "metrics/dashboards/default_dashboard_panels.py"
+    theirs |= set(re.findall(r"\bray_(\w+)", boards.read_text()))
+    assert named - {f"gan_dist_{name}" for name in ours} <= theirs

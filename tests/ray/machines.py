@@ -17,15 +17,16 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import stored
+from gan_dist.runs.lease import LEASE_S, holder_of
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, remote_filesystem
 from tests.helpers import ROOT
@@ -35,7 +36,9 @@ from tests.ray.conftest import OWN, wait_for
 BRIDGE_HOST = 1  # the last number of this process's own address
 FIRST_HOST = 10
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
-UP_S = 120.0
+UP_S = 300.0
+TRIES = 4
+NO_FILES: Mapping[str, Path] = {}
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -64,12 +67,18 @@ class Machine:
     name: str
     address: str
     root: Path
-    leader: subprocess.Popen[bytes]
     node_id: str = ""
+    leader: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def log(self) -> Path:
+        """What its leading process has printed."""
+        return self.root / "machine.log"
 
     def kill(self) -> None:
         """Cut its power: every process of it is gone at once."""
-        os.killpg(self.leader.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.leader.pid, signal.SIGKILL)
         self.leader.wait()
 
     def processes(self) -> str:
@@ -127,10 +136,33 @@ class Machines:
 
     def add(self) -> Machine:
         """Start another machine; the first one is the head. Returns when Ray knows it."""
+        known = {row["node_id"] for row in self.nodes()} if self.made else set()
+        machine = self._connect()
+        for _ in range(TRIES):
+            machine.leader = self._boot(machine, self._ray(machine))
+            if (found := self._wait_for(machine, known)) is not None:
+                machine.node_id = found
+                return machine
+            # Ray gives a raylet 30 s to begin, which are too few on processors that have much to do.
+        raise TimeoutError(f"{machine.address} did not come up: {machine.log.read_text()[-2000:]}")
+
+    def add_bare(self, command: Sequence[str], files: Mapping[str, Path]) -> Machine:
+        """Start a machine that runs one command and no Ray.
+
+        Args:
+            files: what it has in place of files and folders of this system.
+        """
+        machine = self._connect()
+        machine.leader = self._boot(machine, command, files)
+        return machine
+
+    def _connect(self) -> Machine:
+        """A machine that has a network, and runs nothing."""
         number = len(self.made)
         name, address = f"m{number}{self.tag}", f"{self.subnet}.{FIRST_HOST + number}"
-        root = self.root / name
-        (root / "tmp" / "home").mkdir(parents=True)
+        machine = Machine(name, address, self.root / name)
+        self.made.append(machine)
+        (machine.root / "tmp" / "home").mkdir(parents=True)
         call("ip", "netns", "add", name)
         call("ip", "link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
         call("ip", "link", "set", f"v{name}", "master", self.bridge, "up")
@@ -138,54 +170,58 @@ class Machines:
         for device in ("eth0", "lo"):
             call("ip", "-n", name, "link", "set", device, "up")
         call("ip", "-n", name, "route", "add", "default", "via", self.host)
-        known = {row["node_id"] for row in self.nodes()} if number else set()
-        machine = Machine(name, address, root, self._boot(name, address, root))
-        self.made.append(machine)
-        machine.node_id = self._wait_for(address, known)
         return machine
 
-    def _boot(self, name: str, address: str, root: Path) -> subprocess.Popen[bytes]:
-        """A process that is the machine: Ray's, in namespaces of its own, with `root`/tmp as its /tmp. Its host name is
-        in no name server, and stands for 127.0.1.1, as Debian has it."""
-        head = not self.made
+    def _ray(self, machine: Machine) -> list[str]:
+        """The command that starts Ray on a machine."""
+        head = machine is self.head
         start = ["--head", f"--port={GCS_PORT}", "--dashboard-host=0.0.0.0", f"--dashboard-port={DASHBOARD_PORT}"]
-        start = start if head else [f"--address={self.made[0].address}:{GCS_PORT}"]
-        ray = [*RAY, "start", *start, f"--node-ip-address={address}", "--block"]
-        ray += [f"--num-cpus={self.cpus[not head]}", "--object-store-memory=100000000", "--disable-usage-stats"]
-        hosts = root / "hosts"
-        hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        start = start if head else [f"--address={self.head.address}:{GCS_PORT}"]
+        ray = [*RAY, "start", *start, f"--node-ip-address={machine.address}", "--block"]
+        return [*ray, f"--num-cpus={self.cpus[not head]}", "--object-store-memory=100000000", "--disable-usage-stats"]
+
+    def _boot(
+        self, machine: Machine, command: Sequence[str], files: Mapping[str, Path] = NO_FILES
+    ) -> subprocess.Popen[bytes]:
+        """A process that is the machine, in namespaces of its own, with a /tmp of its own. Its host name is in no name
+        server, and stands for 127.0.1.1, as Debian has it."""
+        root = machine.root
+        (root / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {machine.name}\n")
         # What this very Python is made of stays where it is, even if that is below the /tmp that is about to be hidden.
         needed = sorted({Path(sys.prefix), Path(sys.base_prefix), ROOT}, key=str)
         kept = [(path, root / path.relative_to("/")) for path in needed if path.is_relative_to("/tmp")]
         for _, there in kept:
             there.mkdir(parents=True, exist_ok=True)
-        steps = [f"hostname {name}", f"mount --bind {hosts} /etc/hosts"]
-        steps += [f"mount --bind {shlex.quote(str(path))} {shlex.quote(str(there))}" for path, there in kept]
+        mounts = [*kept, *((path, Path(at)) for at, path in {"/etc/hosts": root / "hosts", **files}.items())]
+        steps = [f"hostname {machine.name}"]
+        steps += [shlex.join(["mount", "--bind", str(path), str(at)]) for path, at in mounts]
         # With the mounts below it.
         steps += [f"mount --rbind {shlex.quote(str(root / 'tmp'))} /tmp", "mount -t tmpfs none /dev/shm", "cd /tmp"]
-        script = " && ".join([*steps, f"exec {shlex.join(ray)}"])
+        script = " && ".join([*steps, f"exec {shlex.join(command)}"])
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_", "AWS_"))}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs call `python`
         environ = {**clean, "PATH": path, "RAY_AUTH_MODE": "disabled", "HOME": "/tmp/home", "OMP_NUM_THREADS": "1"}
         # Ray's own patience with a machine that does not answer is half a minute and more.
         environ |= {"RAY_health_check_failure_threshold": "3", "RAY_health_check_period_ms": "2000"}
-        apart = ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"]
-        with (root / "ray.log").open("wb") as log:
+        environ |= {"RAY_worker_niceness": "0"}  # else whatever runs beside these machines comes before them
+        apart = ["ip", "netns", "exec", machine.name, "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"]
+        with machine.log.open("wb") as log:
             return subprocess.Popen(
                 [*apart, "--mount-proc", "bash", "-c", script],
                 env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
-    def _wait_for(self, address: str, known: set[str]) -> str:
+    def _wait_for(self, machine: Machine, known: set[str]) -> str | None:
+        """The machine's id as a node, once Ray knows it; None where its start has failed."""
         end = time.monotonic() + UP_S
-        leader, log = self.made[-1].leader, self.made[-1].root / "ray.log"
-        while time.monotonic() < end and leader.poll() is None:
+        while time.monotonic() < end and machine.leader.poll() is None:
             with contextlib.suppress(OSError, KeyError, ValueError):
                 for row in self.nodes():
-                    if row["node_ip"] == address and row["state"] == "ALIVE" and row["node_id"] not in known:
+                    if row["node_ip"] == machine.address and row["state"] == "ALIVE" and row["node_id"] not in known:
                         return str(row["node_id"])
             time.sleep(0.5)
-        raise TimeoutError(f"{address} did not come up (exit status {leader.poll()}): {log.read_text()[-2000:]}")
+        machine.kill()
+        return None
 
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes that Ray has known."""
@@ -207,8 +243,7 @@ class Machines:
     def close(self) -> None:
         """End all machines, and take their networks down."""
         for machine in self.made:
-            with contextlib.suppress(ProcessLookupError):
-                machine.kill()
+            machine.kill()
             subprocess.run(["ip", "netns", "delete", machine.name], capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True)
 
@@ -225,20 +260,51 @@ def machines(root: Path, count: int, cpus: tuple[int, int] = (1, 1)) -> Iterator
         network.close()
 
 
+class Write(NamedTuple):
+    """A request that changes the bucket: the address it came from, and the name of the object."""
+
+    address: str
+    name: str
+
+
+@dataclass
+class Bucket:
+    """The bucket `runs` of an S3 server, the environment that reaches it, and what was written there, in order."""
+
+    environ: dict[str, str]
+    writes: list[Write]
+
+
+def noting_writes(serve: Callable[..., Iterable[bytes]], writes: list[Write]) -> Callable[..., Iterable[bytes]]:
+    """A web server's application that notes which machine changes what, once that is answered."""
+
+    def answer(asked: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        answered = serve(asked, start)
+        if asked["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            writes.append(Write(asked["REMOTE_ADDR"], asked["PATH_INFO"].removeprefix("/runs/")))
+        return answered
+
+    return answer
+
+
 @contextlib.contextmanager
-def bucket(host: str) -> Iterator[dict[str, str]]:
-    """An S3 server with the bucket `runs` at an address; the environment that reaches it."""
+def bucket(host: str) -> Iterator[Bucket]:
+    """An S3 server with the bucket `runs` at an address."""
     import pyarrow.fs as fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
     try:
+        writes: list[Write] = []
+        running: Any = server._server
+        running.app = noting_writes(running.app, writes)
         _, port = server.get_host_and_port()
         at = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": KEYS["AWS_DEFAULT_REGION"]}
         keys = {"access_key": KEYS["AWS_ACCESS_KEY_ID"], "secret_key": KEYS["AWS_SECRET_ACCESS_KEY"]}
         fs.S3FileSystem(allow_bucket_creation=True, **at, **keys).create_dir("runs")
-        yield {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
+        reached = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
+        yield Bucket({**KEYS, **reached}, writes)
     finally:
         server.stop()
 
@@ -259,14 +325,19 @@ environment: {code: OWN, env: [AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_A
 """
 
 
+def job_text() -> str:
+    """A job of two workers whose code is sent along."""
+    return JOB.replace("OWN", json.dumps(str(OWN)))
+
+
 class Fleet:
     """Machines with a bucket beside them, and a person who submits from this one."""
 
-    def __init__(self, network: Machines, root: Path, environ: dict[str, str]) -> None:
-        self.network, self.root = network, root
+    def __init__(self, network: Machines, root: Path, bucket: Bucket) -> None:
+        self.network, self.root, self.bucket = network, root, bucket
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
-        self.environ = {**clean, **environ, "GAN_DIST_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
-        (root / "job.yaml").write_text(JOB.replace("OWN", json.dumps(str(OWN))))
+        self.environ = {**clean, **bucket.environ, "GAN_DIST_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
+        (root / "job.yaml").write_text(job_text())
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -274,11 +345,27 @@ class Fleet:
             cwd=self.root, env=self.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def submit(self, name: str) -> subprocess.Popen[str]:
-        return self.start("submit", "job.yaml", "--name", name, "--address", self.network.url, "--storage", "s3://runs")
+    def submit(self, name: str, *words: str, to: Machines | None = None) -> subprocess.Popen[str]:
+        """Submit a new run to these machines, or to others."""
+        return self._submit("job.yaml", "--name", name, *words, to=to)
+
+    def resume(self, name: str, *words: str) -> subprocess.Popen[str]:
+        return self._submit("--resume", name, *words)
+
+    def _submit(self, *words: str, to: Machines | None = None) -> subprocess.Popen[str]:
+        return self.start("submit", *words, "--address", (to or self.network).url, "--storage", "s3://runs")
 
     def checkpoints(self, name: str) -> list[Any]:
         return stored(RunFolder(Folder(f"s3://runs/{name}")).checkpoints())
+
+    def wait_until_free(self, name: str) -> None:
+        """Wait until nobody holds a run, as others see it."""
+
+        def free() -> bool:
+            time.sleep(1)
+            return holder_of(Folder(f"s3://runs/{name}")) is None
+
+        wait_for(free, f"the end of the lease of {name}", 3 * LEASE_S)
 
     def wait_for_checkpoints(self, name: str, count: int, following: subprocess.Popen[str]) -> None:
         def there() -> bool:
@@ -300,12 +387,12 @@ class Fleet:
 @contextlib.contextmanager
 def fleet(root: Path, count: int) -> Iterator[Fleet]:
     """Some machines of one CPU, a bucket, and this process able to look into it."""
-    with machines(root, count) as network, bucket(network.host) as environ:
-        before = {key: os.environ.get(key) for key in environ}
-        os.environ.update(environ)
+    with machines(root, count) as network, bucket(network.host) as store:
+        before = {key: os.environ.get(key) for key in store.environ}
+        os.environ.update(store.environ)
         remote_filesystem.cache_clear()
         try:
-            yield Fleet(network, root, environ)
+            yield Fleet(network, root, store)
         finally:
             for key, value in before.items():
                 if value is None:
@@ -315,8 +402,8 @@ def fleet(root: Path, count: int) -> Iterator[Fleet]:
             remote_filesystem.cache_clear()
 
 
-def undisturbed(fleet: Fleet, run: Path) -> dict[str, str]:
+def undisturbed(job: Path, run: Path) -> dict[str, str]:
     """Checksums of the last checkpoint of two processes without Ray."""
-    spec = load_job(fleet.root / "job.yaml", roots=[str(OWN)])
+    spec = load_job(job, roots=[str(OWN)])
     train_together(2, [Training(spec.model_dump(mode="json", by_alias=True), str(run), data="job")])
     return dict(json.loads(sorted((run / "checkpoints").glob("*/meta.json"))[-1].read_text())["checksums"])

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ray
 JOB = str(Path(__file__).with_name("sweep.yaml"))
 
 
-def outcomes(folder: Path) -> dict[int, Any]:
+def outcomes(folder: str | Path) -> dict[int, Any]:
     """Each configuration's final value."""
     return {row.number: row.means for row in StoredSweep(RunFolder(Folder.at(folder))).ranking()}
 

@@ -203,6 +203,12 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
          "resources.cpus_per_worker: 0 is out of range; must be at least 0.1, or 'auto'"),
         ("environment.env=[A=1]", "environment.env[0]: 'A=1' is no name of an environment variable "
                                   "(names only, no values)"),
+        ("environment.secrets={A B: /run/a}", "environment.secrets.A B: 'A B' is no name of an environment variable "
+                                              "(names only, no values)"),
+        ("environment.secrets={A: run/a}", "environment.secrets.A: 'run/a' is no absolute path of a file, such as "
+                                           "/run/secrets/hf_token"),
+        ("environment={env: [A], secrets: {A: /run/a}}",
+         "environment: secrets: 'A' is in `env` too; a variable is sent or read on the nodes"),
         ("networks.generator.use=mlp", "networks.generator: 'generator' is no name for a further network; "
                                        "use a word of a-z, 0-9 and '_'"),
     ],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from gan_dist.errors import PreflightError
+from gan_dist.execution.node_secrets import read_secrets
 from gan_dist.execution.ray.private import draining_nodes
 
 
@@ -46,3 +49,27 @@ def on_this_node() -> dict[str, Any]:
 
     here = ray.get_runtime_context().get_node_id()
     return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=here, soft=False)}
+
+
+def check_secrets(files: Mapping[str, str]) -> None:
+    """Look on every node of this process's cluster whether the files of `environment.secrets` are there.
+
+    Raises:
+        PreflightError: some are not; all of them are named.
+    """
+    if not files:
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    cluster: Any = ray
+    look: Any = ray.remote(num_cpus=0)(read_secrets)
+    asked = [
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)).remote(
+            files, node["NodeManagerAddress"]
+        )
+        for node in cluster.nodes()
+        if node["Alive"]
+    ]
+    if problems := [problem for found in ray.get(asked) for problem in found]:
+        raise PreflightError("\n".join(problems))

@@ -29,6 +29,7 @@ from gan_dist.errors import (
 )
 from gan_dist.execution.attempt import Attempt
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
+from gan_dist.execution.ray.gauges import RunGauges
 from gan_dist.execution.ray.losses import first_line, telling_losses
 from gan_dist.execution.ray.nodes import NodeWatch, on_this_node
 from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
@@ -201,6 +202,9 @@ class _WorkerGroup:
         self.attempt, self.spec = attempt, spec
         self.starts = 0
         self._nodes = NodeWatch()
+        self._nodes_lost = 0
+        self._gauges = RunGauges(attempt.request.run_id)
+        self._show_losses()
         self._looked = time.monotonic()
         self._data: list[Any] = []
         self._stops = False
@@ -239,6 +243,7 @@ class _WorkerGroup:
             if event["event"] == "workers":
                 if self.starts:
                     told = self._restarted(event["count"])
+                    self._show_losses()
                     self.attempt.emit({"event": "warning", "text": told, "about": "restart"})
                 self.starts += 1
         if time.monotonic() - self._looked > LOOK_EVERY_S:
@@ -247,9 +252,14 @@ class _WorkerGroup:
                 self.attempt.emit({"event": "warning", "text": text})
                 ray.get(self._mailbox.save.remote())
 
+    def _show_losses(self) -> None:
+        self._gauges.show("restarts", self.starts)
+        self._gauges.show("nodes_lost", self._nodes_lost)
+
     def _restarted(self, count: int) -> str:
         """Why and from where the workers were started again, in one line."""
         lost = self._nodes.lost()
+        self._nodes_lost += len(lost)
         what = (
             f"node{'s' if len(lost) > 1 else ''} {', '.join(lost)} lost"
             if lost

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from gan_dist.errors import UsageError
 from gan_dist.execution.log_lines import preparation_progress, print_event
+from gan_dist.execution.ray.nodes import check_secrets
 from gan_dist.runs.request import VARIABLE
+from gan_dist.spec.secrets import secret_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -190,6 +192,7 @@ def main() -> int:
     ray.init(log_to_driver=request.task != "evaluate", logging_level=logging.WARNING)
     code, message = 0, ""
     try:
+        check_secrets(secret_files())
         TASKS[request.task](**request.arguments)
     except ValueError as error:
         code, message = 2, str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Collection
@@ -37,6 +36,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     from ray.train.torch import get_device
 
     from gan_dist.distributed.runtime import DistributedRuntime
+    from gan_dist.execution.node_secrets import read_secrets
     from gan_dist.registry.trust import own_code
     from gan_dist.runs.request import RunRequest
     from gan_dist.runs.run_folder import RunFolder
@@ -49,6 +49,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         return {"ending": "failed", "seen": 0, "values": {}}
     request = RunRequest.from_json(config["request"])
     spec = JobSpec.model_validate_json(config["spec"])
+    if problems := read_secrets(spec.environment.secrets):  # of a node that came when the others had been looked at
+        ray.get(mailbox.fail.remote({"text": "\n".join(problems), "kind": "ours"}))
+        return {"ending": "failed", "seen": 0, "values": {}}
     torch.set_num_threads(config["threads"])
     rank = get_context().get_world_rank()
     wishes = _Wishes(mailbox, rank)
@@ -121,25 +124,15 @@ def _infrastructure(error: Exception) -> bool:
 
 
 def _emitter(mailbox: Any, run_id: str) -> Emit:
-    """Sends events to the driver; the numbers of progress also go to Ray's own dashboards, as metrics of the run."""
-    from ray.util.metrics import Gauge
+    """Sends events to the driver; the numbers of progress also go to Ray's own dashboards."""
+    from gan_dist.execution.ray.gauges import RunGauges
 
-    gauges: dict[str, Any] = {}
-
-    def show(name: str, value: float) -> None:
-        if name not in gauges:
-            gauges[name] = Gauge(f"gan_dist_{name}", description=f"gan-dist: {name}", tag_keys=("run",))
-        gauges[name].set(value, tags={"run": run_id})
+    gauges = RunGauges(run_id)
 
     def emit(event: Event) -> None:
         mailbox.put.remote(event)
         if event["event"] == "progress":
-            show("samples_seen", event["seen"])
-            show("samples_per_s", event["rate"])
-            for name, value in event["losses"].items():
-                show(f"loss_{name}", value)
-            for name, value in event["metrics"].items():
-                show(f"metric_{re.sub(r'[^A-Za-z0-9_]', '_', name)}", value)
+            gauges.progress(event)
 
     return emit
 

@@ -160,7 +160,7 @@ class JobsClient:
             return NoSuchJob(text)
         if error.code == 404:
             return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")
-        return RequestRefused(f"{address} refused: {_last_words(text) or f'HTTP status {error.code}'}")
+        return RequestRefused(f"{address} refused: {last_words(text) or f'HTTP status {error.code}'}")
 
     def _origin(self) -> str:
         """Where the address comes from, of one that the person may not know of."""
@@ -176,7 +176,7 @@ class JobsClient:
         return f"; without {origin} a Ray of our own is started here" if origin.startswith("RAY_") else ""
 
 
-def _last_words(text: str) -> str:
+def last_words(text: str) -> str:
     """The last line that says something: the cluster's answer is often a traceback."""
     said = [line.strip() for line in text.splitlines() if len(line.strip()) > 2]
     return said[-1] if said else ""
