@@ -61,7 +61,7 @@ def complete_prefixes(
 
 
 def _complete(policy: Any, cond: Tensor | None, uniforms: Tensor, found: Tensor, beginnings: int) -> None:
-    """Writes every beginning in `found` [b, T - 1, R, T], which holds whole sentences, to its end, so many at a time."""
+    """Writes beginnings in `found` [b, T - 1, R, T], which holds whole sentences, to their ends, so many at a time."""
     tokens = found[:, 0, 0].clone()
     _, known = policy.step(torch.full_like(tokens[:, 0], policy.bos), policy.begin(len(tokens), cond))
     over = torch.zeros_like(tokens[:, 0], dtype=torch.bool)
