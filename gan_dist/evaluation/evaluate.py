@@ -258,9 +258,9 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
 def _check_unprompted(facts: TextFacts, where: str, file: str) -> None:
     if facts.codec.prompt is not None:
         raise UsageError(
-            f"{where} answers prompts, and {file!r} says of no sentence which one it follows; give held-out prompts with "
-            f"what follows them to the job (data.test) and evaluate the run alone: gan-dist evaluate {where}; or measure "
-            f"the file as if it were samples: gan-dist evaluate {file} {where}"
+            f"{where} answers prompts, and {file!r} says of no sentence which one it follows; give the job held-out "
+            f"prompts with what follows them (data.test) and evaluate the run alone: gan-dist evaluate {where}; or "
+            f"measure the file as if it were samples: gan-dist evaluate {file} {where}"
         )
 
 

@@ -202,7 +202,7 @@ def test_answers_of_somebody_else_against_a_run_with_prompts(
     second is not, the third is too long."""
     monkeypatch.chdir(tmp_path)
     spec = prompted(tmp_path)
-    train(spec, tmp_path / "run", rows=read_rows(spec, Folder.at(tmp_path / "run/prepared"), smoke=False, emit=print))
+    train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path / "run"))
     newest = str(max((tmp_path / "run" / "checkpoints").iterdir()))
     known = next(row for row in load(newest).facts.prompts)
     pairs = [(known, f"as {known[6]} {known[4]}"), ("why not ?", "as zz"), ("why ?", "as a b c d e f")]

@@ -111,7 +111,8 @@ def test_the_literal_job_of_a_table_with_prompts(file: str, tmp_path: Path) -> N
     assert text.replace(f"{tmp_path}/", "") == (JOBS / f"text-{name}.yaml").read_text()
     spec = read(text, tmp_path)
     facts = read_rows(spec, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None).facts
-    assert isinstance(facts, TextFacts) and facts.codec.prompt_length and facts.rejected == ()
+    assert isinstance(facts, TextFacts) and facts.codec.prompt_length == spec.data.model_dump()["prompt_length"]
+    assert len(facts.rejected) == (file == "told.jsonl"), "whose last line is no JSON"
     assert network_problems(spec, facts) == []
 
 
