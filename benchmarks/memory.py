@@ -14,11 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gan_dist.distributed.randomness import single_lane_rng
+from gan_dist.execution.text_memory import KeptTensors
 from gan_dist.generation.samples import map_tensors
 from gan_dist.registry import lookup
 
@@ -45,32 +45,16 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-class Kept:
-    """Counts the bytes that a backward will need, each storage once, weights left out."""
-
-    def __init__(self, networks: tuple[nn.Module, ...]) -> None:
-        self.weights = {parameter.untyped_storage()._cdata for one in networks for parameter in one.parameters()}
-        self.bytes: dict[int, int] = {}
-        self.alive: list[Tensor] = []  # a storage that is freed may come again as another one
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.weights:
-            self.bytes[storage._cdata] = storage.nbytes()
-            self.alive.append(tensor)
-        return tensor
-
-
 def needs(generator_use: str, discriminator_use: str, size: int) -> tuple[float, float, float, float, float]:
     """Millions of parameters of G and D, GiB of state, MiB and GFLOP for each image."""
     generator = build("generator", generator_use, size)
     discriminator = build("discriminator", discriminator_use, size)
     drawn: Any = generator.draw(BATCH, single_lane_rng(("memory",), BATCH, torch.device("cpu")))  # type: ignore[operator]
     noise = map_tensors(lambda leaf: leaf.to("meta"), drawn)
-    kept = Kept((generator, discriminator))
-    with FlopCounterMode(display=False) as of_generator, saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+    kept = KeptTensors([generator, discriminator])
+    with FlopCounterMode(display=False) as of_generator, kept.counted():
         made = generator(noise)
-    with FlopCounterMode(display=False) as of_discriminator, saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+    with FlopCounterMode(display=False) as of_discriminator, kept.counted():
         discriminator(made)
     g, d = of_generator.get_total_flops() / BATCH, of_discriminator.get_total_flops() / BATCH
     # D's step: G once without a graph, D forward and backward on two images; G's step: both forward and backward.

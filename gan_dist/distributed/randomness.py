@@ -7,7 +7,9 @@ have seen, and eight workers see the numbers that one would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -51,6 +53,16 @@ class Rng:
     def integers(self, below: int, *shape: int) -> Tensor:
         """Integers in [0, below)."""
         return self._rows(lambda rows, g: torch.randint(below, (rows, *shape), generator=g, device=self.device))
+
+    def parts(self, most: int) -> Iterator[tuple[slice, Rng]]:
+        """Parts of whole lanes: where each stands, and the randomness that gives it the rows which this one, fresh,
+        gives there. A part has at most `most` samples, and no less than a lane."""
+        start, left = 0, list(self.lanes)
+        while left:
+            ends = list(accumulate(rows for _, rows in left))
+            count = max(1, bisect_right(ends, most))
+            yield slice(start, start + ends[count - 1]), Rng(self.key, left[:count], self.device, self.dtype)
+            start, left = start + ends[count - 1], left[count:]
 
     def _rows(self, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
         if self._generators is None:

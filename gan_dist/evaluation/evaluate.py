@@ -43,6 +43,7 @@ from gan_dist.evaluation.overlap import (
 )
 from gan_dist.evaluation.temperature_sweep import KNOWN, MODEL, TWIN, CurveAxes, Curves, curves_of
 from gan_dist.generation.exported_model import is_exported
+from gan_dist.generation.modality import modality_of
 from gan_dist.generation.model import load, names_in_training, prepared_beside, trained_on, training_data
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.networks.text.autoregressive import SamplingOptions
@@ -224,7 +225,7 @@ def _sides(question: EvaluationRequest, scratch: Folder, device: torch.device) -
         return a, training_data(model)
     if not isinstance(a.facts, TextFacts):
         return a, read_image_folder(question.b)
-    _check_unprompted(a.facts, a.where)
+    _check_unprompted(a.facts, a.where, question.b)
     found = read_sentence_file(question.b, a.facts.codec)
     return replace(a, warnings=found.warnings), file_as_data(found)
 
@@ -246,20 +247,20 @@ def _file_against(question: EvaluationRequest, scratch: Folder) -> tuple[Evaluat
     learnt = trained_on(model)
     if not isinstance(learnt.facts, TextFacts):
         raise UsageError(f"{question.a!r} is a file of sentences, and {question.b} is of images")
-    _check_unprompted(learnt.facts, model.name)
     found = read_sentence_file(question.a, learnt.facts.codec)
     facts = replace(learnt.facts, codec=found.codec)
     a = file_samples(found, facts, prepared_beside(model).child(METRICS))
-    return replace(a, warnings=found.warnings), Memory(
-        blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1, vectors=learnt.vectors
+    return replace(a, warnings=found.warnings), modality_of(facts).real_rows(
+        Memory(blocks=learnt.blocks, labels=learnt.labels, facts=facts, seed=0, batch=1, vectors=learnt.vectors)
     )
 
 
-def _check_unprompted(facts: TextFacts, where: str) -> None:
+def _check_unprompted(facts: TextFacts, where: str, file: str) -> None:
     if facts.codec.prompt is not None:
         raise UsageError(
-            f"{where} answers prompts, and a file of sentences has none; evaluate the run alone: gan-dist evaluate "
-            f"{where}"
+            f"{where} answers prompts, and {file!r} says of no sentence which one it follows; give the job held-out "
+            f"prompts with what follows them (data.test) and evaluate the run alone: gan-dist evaluate {where}; or "
+            f"measure the file as if it were samples: gan-dist evaluate {file} {where}"
         )
 
 

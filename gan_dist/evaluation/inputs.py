@@ -222,18 +222,21 @@ def is_text_file(where: str) -> bool:
 
 
 def read_sentence_file(where: str, codec: Codec) -> SentenceFile:
-    """A file's sentences, cut into tokens as a codec cuts them.
+    """A file's sentences, cut into tokens as a codec cuts them. Of one with prompts, what follows these: lines have it
+    after a tab, as `gan-dist sample` writes them, or hold nothing else.
 
     Raises:
         DataError: it cannot be read, or holds no sentence.
     """
     texts = _texts(where)
+    if codec.prompt is not None:
+        texts = [text.partition("\t")[2] or text for text in texts]
     cut = [codec.splitting.split(text) for text in texts]
     if codec.eos is not None:  # an oracle knows no other tokens than its own
         new = dict.fromkeys(token for tokens in cut for token in tokens if token not in codec.ids)
         codec = replace(codec, vocabulary=(*codec.vocabulary, *new))
     too_long = sum(len(tokens) > codec.length for tokens in cut)
-    encoded, rows = replace(codec, cut=True), []
+    encoded, rows = replace(codec, cut=True, prompt=None), []
     for text, tokens in zip(texts, cut, strict=True):
         try:
             rows += [encoded.encode(text)] if tokens else []

@@ -18,6 +18,7 @@ from gan_dist.distributed.lanes import lanes_of
 from gan_dist.distributed.machine import total_memory
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import CheckpointError, DataError
+from gan_dist.execution.text_memory import GIB, step_memory
 from gan_dist.execution.user_code import source_line, told
 from gan_dist.generation.modality import modality_of
 from gan_dist.registry import lookup
@@ -209,9 +210,16 @@ def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list
         f"networks  {sizes} parameters",
         f"plan      {ends:,} samples = {steps:,} iterations of {spec.batch}{epochs}",
         f"workers   {workers} on {device}",
+        *_memory_line(spec, facts, workers, device),
         *[f"          rejected {name}: {why}" for name, why in facts.rejected[:10]],
         *[f"          read {remark}" for remark in facts.remarks],
     ]
+
+
+def _memory_line(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> Iterator[str]:
+    """What a worker of a text job takes of memory."""
+    if isinstance(facts, TextFacts) and (found := step_memory(spec, facts, workers)) is not None:
+        yield f"memory    {found.describe(on_cpu=device.lower() == 'cpu')}"
 
 
 def _stage_problems(stages: list[Stage], networks: Mapping[str, nn.Module]) -> list[str]:
@@ -339,7 +347,6 @@ def augment_problems(stages: list[Stage], facts: DataFacts) -> list[str]:
 
 
 PASSES = 4  # rows of the vocabulary that a step holds at once: real, generated, and the gradients of both
-GIB = 2**30
 
 
 def text_problems(
@@ -379,7 +386,6 @@ def text_problems(
                 )
             if isinstance(facts, TextFacts) and for_text:
                 yield from _logits_of_each_token(weighted.label, weighted.objective, networks, facts)
-                yield from _rollouts_too_large(spec, weighted.label, weighted.objective, networks["generator"], facts)
     if isinstance(facts, TextFacts) and relaxed:
         yield from _too_large(spec, facts)
 
@@ -408,31 +414,6 @@ def _logits_of_each_token(
             f"objective: {label} wants a discriminator with a logit for each token [B, {facts.codec.length}], not "
             f"[B{''.join(f', {size}' for size in shape[1:])}]; use textlstm"
         )
-
-
-def _rollouts_too_large(spec: JobSpec, label: str, objective: Any, generator: Any, facts: TextFacts) -> Iterator[str]:
-    """Objectives that write sentences on from every token, where these and what G keeps of each fit no memory."""
-    if getattr(objective, "reward", "") != "rollout" or spec.micro_batch != "auto":
-        return
-    length = facts.codec.length
-    rows = spec.batch * (length - 1) * objective.rollouts
-    held, room = rows * _bytes_of_a_row(generator, facts), total_memory()
-    if held > room:
-        yield (
-            f"objective: {label} writes {rows:,} sentences of {length} tokens on at a time, {held / GIB:.0f} GiB with "
-            f"what the generator keeps of each, more than this machine's {room / GIB:.0f}; set reward: dense or "
-            "terminal, fewer rollouts, or micro_batch"
-        )
-
-
-def _bytes_of_a_row(generator: Any, facts: TextFacts) -> int:
-    """What a sentence that is written takes at its end: its ids, and the state of a step, which may grow with each."""
-    cond = modality_of(facts).example_conditions(1, None)
-    state, sizes = generator.begin(1, cond), []
-    for _ in range(2):
-        _, state = generator.step(torch.zeros(1, dtype=torch.int64, device="meta"), state)
-        sizes.append(sum(part.nbytes for part in state))
-    return int(sizes[0] + (sizes[1] - sizes[0]) * (facts.codec.length - 1) + 8 * facts.codec.length)
 
 
 def _too_large(spec: JobSpec, facts: TextFacts) -> Iterator[str]:

@@ -16,6 +16,8 @@ from gan_dist.networks.text.autoregressive import draw_tokens
 Judge = Callable[[Tensor, Tensor | None], Tensor]
 JudgeEndings = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 ROWS_ON_CPU, JUDGED_ON_CPU = 128, 512  # more at a time are slower there
+STATES = 2**30  # bytes of states of endings that are written at a time
+ENDINGS_TOKENS = 2**24  # of endings that are judged together, where a lane of sentences has no more: 0.2 GiB
 
 
 @contextmanager
@@ -30,54 +32,104 @@ def in_eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def complete_prefixes(policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor) -> Tensor:
+def complete_prefixes(
+    policy: Any, tokens: Tensor, cond: Tensor | None, uniforms: Tensor, most: int | None = None
+) -> Tensor:
     """Every beginning of each sentence, written to its end several times: ids [B, T - 1, R, T].
 
-    Place g - 1 holds the beginning of g tokens. The states of all beginnings come from one pass over the given tokens;
-    from then on all copies advance together, so that 2 T steps are made in all.
+    Place g - 1 holds the beginning of g tokens. Endings are written `most` at a time, whatever the batch and the length
+    are, for what the policy keeps of each may be large. Their beginnings' states come from one pass over the given
+    tokens, and all that are written together advance together.
 
     Args:
         policy: an autoregressive generator.
         tokens: sentences, ids [B, T].
         cond: classes [B], prompts [B, P], or None.
         uniforms: numbers in [0, 1), [B, T - 1, R, T].
+        most: endings at a time, though no less than the R of one beginning; None for all.
     """
     batch, length = tokens.shape
     copies = uniforms.shape[2]
     found = tokens[:, None, None, :].repeat(1, length - 1, copies, 1)
-    _, known = policy.step(torch.full_like(tokens[:, 0], policy.bos), policy.begin(batch, cond))
-    rows: Tensor = tokens.new_empty(0)
-    over = torch.zeros(0, dtype=torch.bool, device=tokens.device)
-    over_here = torch.zeros_like(tokens[:, 0], dtype=torch.bool)
-    state: tuple[Tensor, ...] = ()
-    for g in range(1, length):
-        last = tokens[:, g - 1]
-        _, over_here = policy.ended(last, over_here)
-        joining = [part.repeat_interleave(copies, 0) for part in known]
-        state = tuple(map(torch.cat, zip(state, joining, strict=True))) if state else tuple(joining)
-        rows = torch.cat([rows, last.repeat_interleave(copies)])
-        over = torch.cat([over, over_here.repeat_interleave(copies)])
-        _, known = policy.step(last, known)
-        numbers = uniforms[:, :g, :, g].transpose(0, 1).reshape(-1)
-        rows, state = _written_on(policy, rows, state, numbers)
-        rows, over = policy.ended(rows, over)
-        found[:, :g, :, g] = rows.view(g, batch, copies).transpose(0, 1)
+    most = found[..., 0].numel() if most is None else most
+    sentences = min(batch, max(1, most // copies))
+    beginnings = max(1, most // (sentences * copies))
+    for start in range(0, batch, sentences):
+        part = slice(start, start + sentences)
+        _complete(policy, None if cond is None else cond[part], uniforms[part], found[part], beginnings)
     return found
 
 
-def _written_on(
-    policy: Any, rows: Tensor, state: tuple[Tensor, ...], numbers: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The next token of each row and the state after it; on a CPU some rows at a time, whose logits over the vocabulary
-    then stay in its cache."""
-    most = ROWS_ON_CPU if rows.device.type == "cpu" else len(rows)
-    tokens, states = [], []
-    for start in range(0, len(rows), most):
-        part = slice(start, start + most)
-        logits, after = policy.step(rows[part], tuple(one[part] for one in state))
-        tokens.append(policy.first + draw_tokens(logits, numbers[part]))
-        states.append(after)
-    return torch.cat(tokens), tuple(map(torch.cat, zip(*states, strict=True)))
+def _complete(policy: Any, cond: Tensor | None, uniforms: Tensor, found: Tensor, beginnings: int) -> None:
+    """Writes beginnings in `found` [b, T - 1, R, T], which holds whole sentences, to their ends, so many at a time."""
+    tokens = found[:, 0, 0].clone()
+    _, known = policy.step(torch.full_like(tokens[:, 0], policy.bos), policy.begin(len(tokens), cond))
+    over = torch.zeros_like(tokens[:, 0], dtype=torch.bool)
+    for first in range(1, tokens.shape[1], beginnings):
+        lengths = range(first, min(first + beginnings, tokens.shape[1]))
+        known, over = _write_on(policy, tokens, (known, over), lengths, uniforms=uniforms, found=found)
+
+
+def _write_on(
+    policy: Any,
+    tokens: Tensor,
+    before: tuple[tuple[Tensor, ...], Tensor],
+    lengths: range,
+    *,
+    uniforms: Tensor,
+    found: Tensor,
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Writes the beginnings of these lengths into their places of `found`. A beginning joins those before it when they
+    have as many tokens.
+
+    Args:
+        before: the state before the last token of the first beginning, and which sentences are over there.
+
+    Returns:
+        The same before the last token of the beginning that follows.
+    """
+    known, over_here = before
+    batch, copies = len(tokens), uniforms.shape[2]
+    rows: Tensor = tokens.new_empty(0)
+    over = torch.zeros(0, dtype=torch.bool, device=tokens.device)
+    state: tuple[Tensor, ...] = ()
+    for g in range(lengths.start, tokens.shape[1]):
+        if g in lengths:
+            last = tokens[:, g - 1]
+            _, over_here = policy.ended(last, over_here)
+            joining = [part.repeat_interleave(copies, 0) for part in known]
+            state = tuple(map(torch.cat, zip(state, joining, strict=True))) if len(rows) else tuple(joining)
+            rows = torch.cat([rows, last.repeat_interleave(copies)])
+            over = torch.cat([over, over_here.repeat_interleave(copies)])
+            _, known = policy.step(last, known)
+        here = slice(lengths.start - 1, min(g, lengths[-1]))
+        numbers = uniforms[:, here, :, g].transpose(0, 1).reshape(-1)
+        logits, state = policy.step(rows, state)
+        rows, over = policy.ended(policy.first + draw_tokens(logits, numbers), over)
+        found[:, here, :, g] = rows.view(-1, batch, copies).transpose(0, 1)
+    return known, over_here
+
+
+def endings_at_a_time(policy: Any, cond: Tensor | None, length: int, device: torch.device) -> int:
+    """How many endings `complete_prefixes` may write at a time: on a CPU so many that their logits stay in its cache,
+    and anywhere no more than there is room for in STATES bytes."""
+    fitting = max(1, STATES // bytes_of_a_row(policy, cond, length, device))
+    return min(fitting, ROWS_ON_CPU) if device.type == "cpu" else fitting
+
+
+@torch.no_grad()
+def bytes_of_a_row(policy: Any, cond: Tensor | None, length: int, device: torch.device) -> int:
+    """What a policy keeps of a sentence of so many tokens while it writes: the state of a step, which may grow with
+    each, and its ids.
+
+    Args:
+        cond: a class or a prompt, or several of which the first is taken.
+    """
+    state, sizes = policy.begin(1, None if cond is None else cond[:1]), []
+    for _ in range(2):
+        _, state = policy.step(torch.zeros(1, dtype=torch.int64, device=device), state)
+        sizes.append(sum(part.nbytes for part in state))
+    return int(sizes[0] + (sizes[1] - sizes[0]) * (length - 1) + 8 * length)
 
 
 @torch.no_grad()
@@ -88,15 +140,16 @@ def rollout_rewards(
     cond: Tensor | None,
     uniforms: Tensor,
     endings: JudgeEndings | None = None,
+    most: int | None = None,
 ) -> Tensor:
     """D's mean answer to the completions of each beginning, and to the whole sentence at its last token, [B, T].
 
     Args:
         judge: answers [n] to sentences [n, T] of classes [n].
-        policy, tokens, cond, uniforms: of `complete_prefixes`.
+        policy, tokens, cond, uniforms, most: of `complete_prefixes`.
         endings: answers [B, T - 1, R] to sentences [B, T] as they were completed; `judge` does it where there is none.
     """
-    written = complete_prefixes(policy, tokens, cond, uniforms)
+    written = complete_prefixes(policy, tokens, cond, uniforms, most)
     batch, begun, copies, length = written.shape
     if endings is None:
         classes = None if cond is None else cond.repeat_interleave(begun * copies, 0)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from gan_dist.contracts import Batch, Nets, Phase, Term, watch
 from gan_dist.objectives.adversarial import adversarial_terms, alternating_phases
 from gan_dist.objectives.policy_gradient import (
+    ENDINGS_TOKENS,
     JUDGED_ON_CPU,
+    endings_at_a_time,
     in_eval_mode,
     logged_mean,
     rollout_rewards,
@@ -134,11 +136,17 @@ class SeqGan:
                 return torch.sigmoid(logits)
             if self.reward == "terminal":
                 return judge(tokens, batch.cond)[:, None].expand(-1, length)
-            uniforms = batch.rng("rollout").uniform(length - 1, self.rollouts, length)
             policy: Any = self.policy if self.policy is not None else nets.G.module
             shares = tokens.device.type == "cpu" and _judges_endings(type(nets.D.module))
             endings = partial(_answers_to_endings, nets, max(1, self.chunk // self.rollouts)) if shares else None
-            return rollout_rewards(judge, policy, tokens, batch.cond, uniforms, endings)
+            most = endings_at_a_time(policy, batch.cond, length, tokens.device)
+            found = []
+            # Some sentences at a time: all endings of a batch of long ones fit no memory.
+            for part, rng in batch.rng("rollout").parts(ENDINGS_TOKENS // ((length - 1) * self.rollouts * length)):
+                uniforms = rng.uniform(length - 1, self.rollouts, length)
+                cond = None if batch.cond is None else batch.cond[part]
+                found.append(rollout_rewards(judge, policy, tokens[part], cond, uniforms, endings, most))
+            return torch.cat(found)
 
 
 def _judged_sentences(phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:

@@ -89,3 +89,12 @@ def test_numbers_are_standard_normal_uniform_and_below_the_bound() -> None:
     assert normal.mean().abs() < 0.05 and (normal.std() - 1).abs() < 0.05
     assert uniform.min() >= 0 and uniform.max() < 1 and (uniform.mean() - 0.5).abs() < 0.02
     assert integers.unique().tolist() == [0, 1, 2, 3, 4]
+
+
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_parts_have_the_numbers_of_their_place(n: int, most: int) -> None:
+    whole = single_lane_rng(("parts",), n, CPU).uniform(3)
+    parts = list(single_lane_rng(("parts",), n, CPU).parts(most))
+    assert torch.equal(torch.cat([rng.uniform(3) for _, rng in parts]), whole)
+    assert [place for part, _ in parts for place in range(part.start, part.stop)] == list(range(n))
+    assert all(rng.n == part.stop - part.start <= max(most, lane_size(n)) for part, rng in parts)

@@ -40,6 +40,7 @@ SENTENCES = {
     "pyjokes": "jokes.json",
     "poems/tang_5jue.txt": "quatrains.txt",
     "sentiment/": "sentiment",
+    "stories.txt": "captions.txt",
     "download:tiny-shakespeare": "captions.txt",
 }
 # Arguments of the networks that cost time, where a job's are larger: fewer channels, the same mathematics.
@@ -92,6 +93,8 @@ def narrow(spec: JobSpec) -> dict[str, object]:
         changes |= {"batch": 2, "data.length": min(spec.data.length, 20), "data.count": 100, "data.test": None}
         if spec.data.from_oracle:
             return changes | {"data.vocabulary": 100}
+        if spec.data.tokens == "bpe":  # which wants `tokenizers`
+            changes |= {"data.tokens": "words", "data.vocabulary": None}
         changes |= {"data.source": str(ASSETS / SENTENCES[spec.data.source]), "data.too_long": "cut"}
         return changes | ({"data.column": ["setup", "punchline"]} if spec.data.source == "pyjokes" else {})
     return changes

@@ -13,10 +13,18 @@ from torch import Tensor, nn
 from gan_dist.contracts import Batch, Nets
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.distributed.runtime import WrappedNetwork
+from gan_dist.networks.text import rmc, transformer
 from gan_dist.networks.text.autoregressive import draw_tokens
 from gan_dist.networks.text.lstm import Generator
 from gan_dist.networks.text.textcnn import Discriminator
-from gan_dist.objectives.policy_gradient import complete_prefixes, discount_rewards, in_eval_mode, rollout_rewards
+from gan_dist.objectives.policy_gradient import (
+    bytes_of_a_row,
+    complete_prefixes,
+    discount_rewards,
+    endings_at_a_time,
+    in_eval_mode,
+    rollout_rewards,
+)
 from gan_dist.objectives.scratchgan import ScratchGan
 from gan_dist.objectives.seqgan import SeqGan
 from tests.helpers import CPU
@@ -66,6 +74,52 @@ def test_batched_rollouts_are_those_written_one_by_one(eos: int | None) -> None:
             logits = policy.logits(torch.tensor([[*sentence, *[policy.first] * (length - place)]]))[:, place]
             sentence.append(policy.first + int(draw_tokens(logits, numbers[b, begun - 1, copy, place : place + 1])))
         assert found[b, begun - 1, copy].tolist() == sentence
+
+
+WRITERS: dict[str, Any] = {
+    "lstm": lambda: generator(),
+    "transformer": lambda: writer(transformer.Generator, width=8, heads=2, positions="rotary"),
+    "transformer with prompts": lambda: writer(transformer.Generator, width=8, heads=2, prompt_length=3),
+    "rmc with classes": lambda: writer(rmc.Generator, heads=1, head_size=4, classes=2),
+}
+
+
+def writer(kind: Any, **keys: Any) -> Any:
+    torch.manual_seed(0)
+    return kind(vocabulary=7, length=5, bos=1, eos=EOS, **keys).double()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_endings_written_some_at_a_time_are_those_written_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 sentences x 4 beginnings x 2 copies; no more are kept than are asked for, or than the copies of a beginning."""
+    policy, batch, copies, length = WRITERS[name](), 3, 2, 5
+    cond = torch.tensor([[0, 3, 4], [5, 6, 3], [0, 0, 4]]) if policy.prompt_length else None
+    cond = torch.tensor([0, 1, 1]) if policy.classes else cond
+    tokens = policy.sample(uniforms(batch, length, seed=3), cond)
+    numbers = uniforms(batch, length - 1, copies, length)
+    whole = complete_prefixes(policy, tokens, cond, numbers)
+    rows, step = [], policy.step
+
+    def counted(given: Tensor, state: tuple[Tensor, ...]) -> Any:
+        rows.append(len(given))
+        return step(given, state)
+
+    monkeypatch.setattr(policy, "step", counted)
+    for most in (1, 2, 5, 7, 12, 24):
+        rows.clear()
+        assert torch.equal(complete_prefixes(policy, tokens, cond, numbers, most), whole)
+        assert max(rows) <= max(most, copies)
+
+
+def test_what_endings_keep_bounds_how_many_are_written_at_a_time() -> None:
+    """Keys and values of 2 layers of 128 numbers: 2 KiB for each of 512 tokens, and 8 bytes of its id."""
+    policy = transformer.Generator(vocabulary=7, length=512, bos=1, eos=EOS)
+    each = 512 * (2048 + 8)
+    assert bytes_of_a_row(policy, None, 512, CPU) == each
+    assert endings_at_a_time(policy, None, 512, CPU) == 128
+    with torch.device("meta"):
+        policy = transformer.Generator(vocabulary=7, length=512, bos=1, eos=EOS)
+    assert endings_at_a_time(policy, None, 512, torch.device("meta")) == 2**30 // each
 
 
 class Fixed(nn.Module):
@@ -169,6 +223,18 @@ def test_chunks_change_no_reward(judge: nn.Module) -> None:
         found.append(objective.rewards(nets, batch_of(policy, tokens), tokens))
     for other in found[:2]:
         torch.testing.assert_close(other, found[2], rtol=1e-14, atol=0)
+
+
+def test_parts_of_a_batch_change_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 sentences in lanes of 4; endings of one of them are 4 x 3 x 5 tokens."""
+    policy, judge = generator(), textcnn()
+    tokens, nets = policy.sample(uniforms(10, 5)), Nets({"generator": wired(policy), "discriminator": wired(judge)})
+    objective = SeqGan(rollouts=3)
+    objective.begin(nets)
+    whole = objective.rewards(nets, batch_of(policy, tokens), tokens)
+    for most in (1, 8 * 60):
+        monkeypatch.setattr("gan_dist.objectives.seqgan.ENDINGS_TOKENS", most)
+        torch.testing.assert_close(objective.rewards(nets, batch_of(policy, tokens), tokens), whole, rtol=1e-14, atol=0)
 
 
 def test_the_lagging_policy_and_the_baseline_move_as_said() -> None:

@@ -7,7 +7,7 @@ import re
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -19,6 +19,7 @@ from gan_dist.data.codec import BYTE_PAIRS, SPECIAL, WITHOUT_BLANKS, Splitting
 from gan_dist.data.downloads import resolve_download
 from gan_dist.data.parquet_file import open_parquet
 from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
+from gan_dist.data.prompts import PROMPT_END
 from gan_dist.data.tables import column_named
 from gan_dist.data.text.builtin import built_in_text
 from gan_dist.data.text.byte_pairs import USUAL_VOCABULARY, train_byte_pairs
@@ -55,7 +56,21 @@ ROWS = 200  # of a table, by which it is told which of its columns is text
 IN_USE = 0.8  # share of the time that likelihood gets beside the adversarial stage
 USUAL_SECONDS = 3600
 ADVERSARIAL = 5  # times as long as a step of likelihood takes a step of `scratchgan` beside it, measured on a CPU
+ASKING = 0.5  # share of a column's cells that end with a question mark, where it is one of questions
+PROMPTS = ("setup", "question", "prompt", "instruction", "query")
+ANSWERS = ("punchline", "answer", "answers", "completion", "response", "output", "reply", "continuation", "text")
 _WORDS = re.compile(r"[^\W\d_]\s+[^\W\d_]")
+_QUESTION = re.compile(r"[?\uff1f]\W*$")
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What of a table is learnt: the column of the text, where its usual names do not tell; and that of prompts, which
+    the text follows, with the reason to think so."""
+
+    text: str | None = None
+    prompt: str | None = None
+    why: str = ""
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -69,8 +84,9 @@ class TextSurvey:
         kinds: different tokens; `frequent`: those that come twice or more.
         encoding: how characters are stored.
         labels: the `data.labels` that fits.
-        column: of a table, where its usual names do not tell which one is text.
-        distinct: different sentences.
+        columns: of a table.
+        distinct: different sentences; of those that follow prompts, different prompts.
+        prompt_length: tokens that all but a few of the prompts have at most; 0 where there are none.
     """
 
     source: str
@@ -82,8 +98,9 @@ class TextSurvey:
     frequent: int
     encoding: str | None
     labels: str
-    column: str | None
+    columns: _Columns
     distinct: int
+    prompt_length: int
 
 
 def is_text(source: str) -> bool:
@@ -95,23 +112,24 @@ def is_text(source: str) -> bool:
     return bool(files) and all(_reads_as_text(file) for file in files)
 
 
-def _files(source: str, column: str | None) -> tuple[list[Iterator[Sentence]], str | None, str | None]:
-    """The sentences of each file of a source, how its characters are stored, and the column to name."""
+def _files(source: str, column: str | None) -> tuple[list[Iterator[Sentence]], str | None, _Columns]:
+    """The sentences of each file of a source, how its characters are stored, and the columns to name."""
     if source in BUILT_IN_TEXTS:
         if column is not None:
             raise UsageError(f"--column {column}: {source} is no table, and has no columns")
-        return [built_in_text(source).each()], None, None
+        return [built_in_text(source).each()], None, _Columns()
     root, name = locate(resolve_download(source))
     files = [name] if name is not None else [entry.name for entry in text_files(root)[0]]
     encoding = _encoding(root, files[0])
-    column = _text_column(root, files[0], encoding, column)
-    how = TextReadOptions(encoding, () if column is None else (column,))
-    return [iterate_sentences(root, file, how) for file in files], encoding, column
+    found = _columns(root, files[0], encoding, column)
+    how = TextReadOptions(encoding, () if found.text is None else (found.text,), prompt=found.prompt)
+    return [iterate_sentences(root, file, how) for file in files], encoding, found
 
 
-def _text_column(root: Folder, file: str, encoding: str | None, asked: str | None) -> str | None:
-    """The column to name in the job: the one asked for, or the only one whose cells hold several words or a script
-    without blanks; None where the file is no table or its columns have usual names.
+def _columns(root: Folder, file: str, encoding: str | None, asked: str | None) -> _Columns:
+    """The columns to name in the job: the one asked for; or two that look like prompts and what follows them; or the
+    only one whose cells hold several words or a script without blanks. None where the file is no table or its columns
+    have usual names.
 
     Raises:
         UsageError: several are text, or the file has no columns.
@@ -123,14 +141,40 @@ def _text_column(root: Folder, file: str, encoding: str | None, asked: str | Non
     if asked is not None:
         if not columns:
             raise UsageError(f"--column {asked}: {file!r} is no table, and has no columns")
-        return columns_of([], columns, TextReadOptions(encoding, named), file)[0]
-    if not columns or len(columns) == 1 or column_named(columns, USUAL_COLUMNS):
-        return None
+        return _Columns(columns_of([], columns, TextReadOptions(encoding, named), file)[0])
+    if len(columns) < 2:
+        return _Columns()
     texts = [name for name in columns if 2 * sum(_holds_text(row.get(name)) for row in rows) > len(rows)]
+    if (found := _prompted(rows, columns, texts)) is not None:
+        return found
+    if column_named(columns, USUAL_COLUMNS):
+        return _Columns()
     if len(texts) != 1:
-        found = f"{' and '.join(map(repr, texts))} are text" if texts else "none looks like text"
-        raise UsageError(f"--column: say which column of {file!r} to learn from ({found}; it has {', '.join(columns)})")
-    return texts[0]
+        found_texts = f"{' and '.join(map(repr, texts))} are text" if texts else "none looks like text"
+        raise UsageError(
+            f"--column: say which column of {file!r} to learn from ({found_texts}; it has {', '.join(columns)})"
+        )
+    return _Columns(texts[0])
+
+
+def _prompted(rows: Sequence[Mapping[str, object]], columns: Sequence[str], texts: Sequence[str]) -> _Columns | None:
+    """Two columns one of which answers the other, by their names, or because one of two holds questions; None where
+    there are none."""
+    strings = [name for name in columns if 2 * sum(isinstance(row.get(name), str) for row in rows) > len(rows)]
+    prompt, answer = column_named(list(texts), PROMPTS), column_named(strings, ANSWERS)
+    if prompt is not None and answer is not None:
+        return _Columns(answer, prompt, "by the columns' names")
+    if len(texts) == 2:
+        asking = [_share_of_questions(rows, name) > ASKING for name in texts]
+        if asking[0] != asking[1]:
+            asked, answers = texts if asking[0] else reversed(texts)
+            return _Columns(answers, asked, "most of its cells are questions")
+    return None
+
+
+def _share_of_questions(rows: Sequence[Mapping[str, object]], column: str) -> float:
+    cells = [cell for row in rows if isinstance(cell := row.get(column), str)]
+    return sum(bool(_QUESTION.search(cell)) for cell in cells) / max(1, len(cells))
 
 
 def _holds_text(value: object) -> bool:
@@ -160,42 +204,43 @@ def survey_text(source: str, column: str | None = None) -> TextSurvey:
     """Looks at a text file, a table or a folder of such.
 
     Args:
-        column: of a table that holds the text; by default found by its name or its cells.
+        column: of a table that holds the text; by default found by its name or its cells, and with it the column of
+            prompts where there is one.
 
     Raises:
         UsageError: several columns are text, or there are none.
         DataError: there is no sentence in it, or no such column.
     """
-    files, encoding, column = _files(source, column)
+    files, encoding, columns = _files(source, column)
     texts = [one.content for file in files for one in islice(file, MOST_READ)]
-    read = [text for text in texts if isinstance(text, str)]
-    if len(read) < LEAST:
-        raise DataError(f"{source}: holds {len(read)} sentences that can be read; a job wants {LEAST} or more")
-    way, why = _way(read[:1000])
-    split, counts = _cut(Splitting(way), read)
+    pairs = [text.rpartition(PROMPT_END) for text in texts if isinstance(text, str)]
+    if len(pairs) < LEAST:
+        raise DataError(f"{source}: holds {len(pairs)} sentences that can be read; a job wants {LEAST} or more")
+    prompts = [prompt for prompt, end, _ in pairs if end]
+    written = [rest for _, _, rest in pairs]
+    way, why = _way((written + prompts)[:1000])
+    split, counts = _cut(Splitting(way), written + prompts)
     rare = sum(n == 1 for n in counts.values())
     unknown = rare / counts.total() if len(counts) - rare >= MANY_KINDS else 0.0
     if unknown > MOST_UNKNOWN and find_spec("tokenizers") is None:
         why += f"; {unknown:.1%} of them would be <unk>, none with bpe: pip install 'gan-dist[text]', and init anew"
     elif unknown > MOST_UNKNOWN:
         way, why = BYTE_PAIRS, f"of {way} {unknown:.1%} would be <unk>; byte pairs write any text"
-        split, counts = _cut(train_byte_pairs(read, None), read)
-    lengths = sorted(len(tokens) for tokens in split)
-    length = max(4, lengths[int(COVERED * (len(lengths) - 1))])
-    frequent = sum(n > 1 for n in counts.values())
-    labels = "files" if 1 < len(files) <= 20 else "none"
+        split, counts = _cut(train_byte_pairs(written + prompts, None), written + prompts)
+    labels = "files" if 1 < len(files) <= 20 and columns.prompt is None else "none"
     return TextSurvey(
         source=source,
-        count=len(read),
+        count=len(pairs),
         way=way,
         why=why,
-        length=length,
+        length=_usual_length(split[: len(written)]),
         kinds=len(counts),
-        frequent=frequent,
+        frequent=sum(n > 1 for n in counts.values()),
         encoding=encoding,
         labels=labels,
-        column=column,
-        distinct=len(set(read)),
+        columns=columns,
+        distinct=len(set(prompts or written)),
+        prompt_length=_usual_length(split[len(written) :]) if prompts else 0,
     )
 
 
@@ -203,6 +248,12 @@ def _cut(splitting: Splitting, texts: list[str]) -> tuple[list[list[str]], Count
     """The tokens of each text, and how often each comes."""
     split = [splitting.split(text) for text in texts]
     return split, Counter(token for tokens in split for token in tokens)
+
+
+def _usual_length(split: list[list[str]]) -> int:
+    """Tokens that all but a few texts have at most, and 4 at least."""
+    lengths = sorted(map(len, split))
+    return max(4, lengths[int(COVERED * (len(lengths) - 1))])
 
 
 def _encoding(root: Folder, file: str) -> str | None:
@@ -239,7 +290,8 @@ class _Length:
 def _length(found: TextSurvey, machine: Machine, seconds: float | None, *, hidden: int, known: int) -> _Length:
     """As many passes over the sentences as do them good, or as many as fit into the time."""
     batch = min(BATCH, found.count)
-    step = seconds_per_text_step(hidden, known, found.length, batch=batch, gpus=machine.gpus, cpus=machine.cpus)
+    places = found.prompt_length + found.length
+    step = seconds_per_text_step(hidden, known, places, batch=batch, gpus=machine.gpus, cpus=machine.cpus)
     wanted = (30 if found.count >= MANY else 60) * found.count
     most = seconds or USUAL_SECONDS
     fitting = int(IN_USE * most / step) * batch
@@ -289,6 +341,7 @@ def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[s
         "# gan-dist submit job.yaml",
         f"# Written by: {shlex.join(['gan-dist', 'init', found.source, *options])}",
         f"# {found.count:,} sentences of {found.kinds:,} different tokens; {gpus}, {machine.cpus} CPUs.",
+        *(['# Ask it afterwards: gan-dist sample last --prompt "..." --n 10'] if found.prompt_length else []),
         f"# Takes about {duration_words(lasts.seconds)} here, going by other machines; this one is measured by:",
         "#   gan-dist submit job.yaml --smoke",
         "version: 1",
@@ -299,12 +352,14 @@ def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[s
 def _data(found: TextSurvey, known: int) -> list[str]:
     covered = f"{COVERED:.0%} of the sentences have at most so many tokens; the others lose their end"
     stored = "as its bytes look" if found.encoding else "as the file says, or UTF-8"
-    column = [] if found.column is None else [f"  column: {json.dumps(found.column, ensure_ascii=False)}"]
+    columns = found.columns
+    column = [] if columns.text is None else [f"  column: {json.dumps(columns.text, ensure_ascii=False)}"]
     kept = [f"  test: {TEST_SHARE}  # for `gan-dist evaluate` alone; half as many more are for metrics while it trains"]
     return [
         "data:",
         "  modality: text",
         f"  source: {absolute_source(found.source)}",
+        *_prompt(found),
         *column,
         f"  tokens: {found.way}  # {found.why}",
         *([f"  vocabulary: {Amount(USUAL_VOCABULARY)}"] if found.way == BYTE_PAIRS else []),
@@ -314,6 +369,20 @@ def _data(found: TextSurvey, known: int) -> list[str]:
         f"  encoding: {found.encoding or 'null'}  # {stored}",
         f"  labels: {found.labels}  # {'a class for each file' if found.labels == 'files' else 'one class'}",
         *(kept if found.distinct >= LEAST_SPLIT else []),
+    ]
+
+
+def _prompt(found: TextSurvey) -> list[str]:
+    """The prompt that texts follow, why, and what else could be learnt of both columns."""
+    prompt, text = found.columns.prompt, found.columns.text
+    if prompt is None or text is None:
+        return []
+    shown, both = json.dumps(prompt, ensure_ascii=False), json.dumps([prompt, text], ensure_ascii=False)
+    return [
+        f"  prompt: {shown}  # {found.columns.why}; given, and what follows it is learnt",
+        f"  # To learn to write both instead: no prompt and no prompt_length, and column: {both}",
+        f"  prompt_length: {found.prompt_length}  # {COVERED:.0%} of them have at most so many tokens; longer ones "
+        "lose their beginning",
     ]
 
 
@@ -334,7 +403,9 @@ def _networks(found: TextSurvey, hidden: int) -> list[str]:
 
 def _training(found: TextSurvey, lasts: _Length) -> list[str]:
     times = f"each sentence {lasts.sentences / found.count:.2g} times"
-    bleu = ["  - {use: bleu, samples: 1k}  # against the sentences kept from training; higher is better"]
+    kept = ["  - {use: bleu, samples: 1k}  # against the sentences kept from training; higher is better"]
+    if found.prompt_length:
+        kept = ["  - {use: answers, samples: 500}  # to prompts kept from training, against what follows them there"]
     return [
         "stages:",
         "  - name: likelihood",
@@ -346,7 +417,7 @@ def _training(found: TextSurvey, lasts: _Length) -> list[str]:
         "optimizer: {use: adam, lr: 2e-3, clip: 5, discriminator: {lr: 5e-4}}",
         f"batch: {min(BATCH, found.count)}  # over all workers",
         "metrics:",
-        *(bleu if found.distinct >= LEAST_SPLIT else []),
+        *(kept if found.distinct >= LEAST_SPLIT else []),
         "  - {use: self_bleu, samples: 1k}",
         "  - {use: repetition, samples: 1k}  # `copies` are sentences of yours, word for word",
         "every: {report: 5k, grid: 20k, checkpoint: 50k, metrics: 50k}",

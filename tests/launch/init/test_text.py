@@ -11,11 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gan_dist.data.facts import TextFacts
+from gan_dist.execution.local import read_rows
+from gan_dist.execution.preflight import network_problems
 from gan_dist.launch.init.images import write_job
 from gan_dist.launch.init.recipes import Machine
 from gan_dist.launch.init.text import write_text_job
 from gan_dist.launch.init.training_speed import seconds_per_text_step
 from gan_dist.launch.load_job import load_job
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec, TextData
 
 WORDS = ["why", "did", "the", "cat", "dog", "sit", "on", "a", "mat", "and", "run", "to", "town", "with", "hat"]
@@ -70,17 +74,66 @@ def test_the_only_column_of_text_needs_no_name(ending: str, tmp_path: Path) -> N
 def test_of_several_columns_of_text_one_is_named(ending: str, tmp_path: Path) -> None:
     write: Callable[..., Path] = TABLES[ending]
     rows = [(text, f"{text} {text}") for text in sentences(200)]
-    file = str(write(tmp_path / f"t.{ending}", ["setup", "punchline"], rows))
-    with pytest.raises(
-        ValueError, match=r"say which column.*'setup' and 'punchline' are text; it has setup, punchline"
-    ):
+    file = str(write(tmp_path / f"t.{ending}", ["title", "lyrics"], rows))
+    with pytest.raises(ValueError, match=r"say which column.*'title' and 'lyrics' are text; it has title, lyrics"):
         write_job(file)
-    with pytest.raises(ValueError, match="has no column 'punchlin'; did you mean 'punchline'"):
-        write_job(file, column="punchlin")
-    text = write_job(file, column="punchline")
+    with pytest.raises(ValueError, match="has no column 'lyric'; did you mean 'lyrics'"):
+        write_job(file, column="lyric")
+    text = write_job(file, column="lyrics")
     spec = read(text, tmp_path)
-    assert isinstance(spec.data, TextData) and (spec.data.column, spec.data.length) == ("punchline", 18)
-    assert "--column punchline" in text
+    assert isinstance(spec.data, TextData) and (spec.data.column, spec.data.length) == ("lyrics", 18)
+    assert "--column lyrics" in text
+
+
+ASKED = [f"why did the {animal} run to {place}?" for animal in WORDS[3:8] for place in WORDS[8:]] * 6
+TABLES_WITH_PROMPTS: dict[str, tuple[str, list[str], list[tuple[object, ...]]]] = {
+    # Names that say it, beside a third column of text.
+    "jokes.json": ("jokes", ["id", "setup", "punchline", "told by"], [
+        (f"{at}", text, f"{text} {text}", "a cat on a mat") for at, text in enumerate(sentences(200))
+    ]),
+    # Names that say nothing, and cells that do; answers stand first.
+    "quiz.csv": ("quiz", ["Antwort", "Frage"], [
+        (f"{text} and {text}", ask) for ask, text in zip(ASKED, sentences(210), strict=True)
+    ]),
+    # Answers of one word, which are no text for themselves.
+    "short.parquet": ("short", ["Question", "Answer"], [(ask, ask.split()[3]) for ask in ASKED]),
+    # `text` is the usual name of what is learnt, and `prompt` says what it follows.
+    "told.jsonl": ("told", ["prompt", "text"], [(text, f"{text} {text}") for text in sentences(150)]),
+}  # fmt: skip
+JOBS = Path(__file__).parent / "jobs"
+
+
+@pytest.mark.parametrize("file", TABLES_WITH_PROMPTS)
+def test_the_literal_job_of_a_table_with_prompts(file: str, tmp_path: Path) -> None:
+    name, columns, rows = TABLES_WITH_PROMPTS[file]
+    TABLES[file.partition(".")[2]](tmp_path / file, columns, rows)
+    text = write_text_job(str(tmp_path / file), CPU)
+    assert text.replace(f"{tmp_path}/", "") == (JOBS / f"text-{name}.yaml").read_text()
+    spec = read(text, tmp_path)
+    facts = read_rows(spec, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None).facts
+    assert isinstance(facts, TextFacts) and facts.codec.prompt_length == spec.data.model_dump()["prompt_length"]
+    assert len(facts.rejected) == (file == "told.jsonl"), "whose last line is no JSON"
+    assert network_problems(spec, facts) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        (["left", "right"], [(ask, ask) for ask in ASKED]),
+        (["left", "right"], [(text, text) for text in sentences(200)]),
+        (["question", "right"], [(text, text) for text in sentences(200)]),
+    ],
+)
+def test_columns_of_a_kind_are_no_prompts(columns: list[str], rows: list[tuple[object, ...]], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--column: say which column"):
+        write_text_job(str(_jsonl(tmp_path / "t.jsonl", columns, rows)), CPU)
+
+
+def test_a_column_that_is_asked_for_follows_no_prompt(tmp_path: Path) -> None:
+    rows = [(text, f"{text} {text}") for text in sentences(200)]
+    file = str(_csv(tmp_path / "jokes.csv", ["setup", "punchline"], rows))
+    spec = read(write_text_job(file, CPU, column="punchline"), tmp_path)
+    assert isinstance(spec.data, TextData) and (spec.data.column, spec.data.prompt) == ("punchline", None)
 
 
 def test_no_column_of_what_is_no_table(tmp_path: Path) -> None:
