@@ -236,13 +236,17 @@ def _one_picture(
     as_json: bool,
 ) -> tuple[str, Path]:
     """Write the one file that is asked for; what there is then, and its path."""
+    from gan_dist.generation.films import is_film
+
     if workers is not None:
         raise UsageError("--workers is for samples that go to --out, not for one picture; leave it out")
     stem = f"{model.name}-seed{seed}{plan.differences(model)}"
     with plan.drawing_of(model):
         content, path = make_picture(model, asked, seeds=list(plan.seeds), n=plan.n, cls=cls, out=out, stem=stem)
     _write(path, content, force, as_json)
-    return "1 picture" if asked.alone else f"{plan.n * len(plan.seeds)} samples", path
+    if not asked.alone:
+        return f"{plan.n * len(plan.seeds)} samples", path
+    return "1 film" if is_film(path) else "1 picture", path
 
 
 def _into_files(
