@@ -45,13 +45,13 @@ class AdaptiveProbability:
             images: samples of the global batch.
         """
         sign = next(means[name] for name in ("real_sign", "lead_sign") if name in means)
-        self.signs = self.signs.to(sign.device) + sign
-        self.steps += 1
-        if self.steps.item() % ADAPT_EVERY == 0:
-            above = (self.signs / ADAPT_EVERY - self.target).sign()
-            moved_by = above * (ADAPT_EVERY * images / self.ramp)
-            self.p = (self.p.to(moved_by.device) + moved_by).clamp(0, 1)
-            self.signs = torch.zeros_like(self.signs)
+        signs, p = self.signs.to(sign.device) + sign, self.p.to(sign.device)
+        self.steps = self.steps.to(sign.device) + 1
+        # Chosen where the numbers are: to read one would make the host wait for the device.
+        due = self.steps % ADAPT_EVERY == 0
+        above = (signs / ADAPT_EVERY - self.target).sign()
+        moved = (p + above * (ADAPT_EVERY * images / self.ramp)).clamp(0, 1)
+        self.p, self.signs = torch.where(due, moved, p), torch.where(due, 0.0, signs)
 
 
 def check_ramp(ramp: int) -> None:

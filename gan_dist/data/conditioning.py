@@ -55,5 +55,5 @@ class Conditioning:
 
     def at(self, labels: Tensor) -> Tensor:
         """The conditions of samples with these labels [B]."""
-        labels = labels.to(self.shares.device)
+        labels = labels.to(self.shares.device, non_blocking=True)
         return labels if self.vectors is None else self.vectors[labels]

@@ -144,9 +144,14 @@ class BatchFactory:
     def _real(self, positions: NDArray[np.int64], rng: Callable[[str], Rng]) -> tuple[Tensor, Tensor | None]:
         began = time.perf_counter()
         stored, labels = self.rows.rows(positions)
-        encoded, given = self.encode(stored, rng)
+        encoded, given = self.encode(_sendable(stored, self.run.device), rng)
         self.waited_s += time.perf_counter() - began
-        return encoded, given if self.conditioning is None else self.conditioning.at(labels)
+        return encoded, given if self.conditioning is None else self.conditioning.at(_sendable(labels, self.run.device))
+
+
+def _sendable(samples: Tensor, device: torch.device) -> Tensor:
+    """Samples in pinned memory where they go to a GPU: their copy then waits for nothing that is under way there."""
+    return samples.pin_memory() if device.type == "cuda" and samples.device.type == "cpu" else samples
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,9 @@ class ControlReduction:
     def exchange(self, health: Tensor, stop: bool, overdue: bool) -> ControlFlags:
         """Send this worker's flags; what all said in the iteration before."""
         before = self.flush()
-        flags = torch.tensor([0.0, stop, overdue], dtype=torch.float64, device=self.run.device)
-        flags[0] = (~torch.isfinite(health)).double()
-        self._pending = self.run.sum_later(flags)
+        asked = (health.new_full((), float(flag)) for flag in (stop, overdue))
+        total = self.run.sum_later(torch.stack([(~torch.isfinite(health)).double(), *asked]))
+        self._pending = _copied_to_host(total()) if self.run.device.type == "cuda" else total
         return before
 
     def now(self) -> ControlFlags:
@@ -171,6 +171,21 @@ class ControlReduction:
         last = self.now()
         self._pending = None
         return last
+
+
+def _copied_to_host(flags: Tensor) -> Callable[[], Tensor]:
+    """Flags on their way from a GPU: the copy stands in its queue, and whoever reads them waits for it and for nothing
+    that came after."""
+    there = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
+    there.copy_(flags, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+
+    def read() -> Tensor:
+        copied.synchronize()
+        return there
+
+    return read
 
 
 def _divergence(stats: Stats, run: WorkerRuntime, seen: int) -> str:

@@ -19,6 +19,9 @@ from gan_dist.networks.text.lstm import Generator as Lstm
 from gan_dist.networks.text.rmc import Generator as Rmc
 from gan_dist.networks.text.transformer import Generator as Transformer
 from gan_dist.spec.job import JobSpec
+from gan_dist.training import loop
+from gan_dist.training.loop import Iteration
+from gan_dist.training.stages import Stage
 from gan_dist.training.trainer import _numbers
 from tests.helpers import CPU, assert_same_state, small, stop_at, train
 from tests.integration.test_text_jobs import ALONE, JOBS, rows_of, spec_of
@@ -182,6 +185,25 @@ def goes_on_bit_for_bit(spec: JobSpec, root: Path, rows: Any) -> None:
     train(spec, root / "twice", stop_at(4), rows=rows, device=GPU)
     again = train(spec, root / "twice", attempt=2, rows=rows, device=GPU)
     assert_same_state(straight.newest, again.newest)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "r3gan", "stylegan2-ada"])
+def test_an_iteration_never_waits_for_the_device(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first ones, in which libraries and moments are set up."""
+    plain, done = loop.iterate, 0
+
+    def watched(it: Iteration, stage: Stage) -> Tensor:
+        nonlocal done
+        done += 1
+        torch.cuda.set_sync_debug_mode("error" if done > 3 else "default")
+        try:
+            return plain(it, stage)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop, "iterate", watched)
+    train(load_job(Path("jobs") / f"{name}.yaml", SHORT), tmp_path, device=GPU)
+    assert done == 9
 
 
 def test_a_run_may_change_the_device(tmp_path: Path) -> None:
