@@ -22,7 +22,7 @@ from gan_dist.spec.job import JobSpec, ObjectiveSpec, TextData
 from tests.helpers import ASSETS, train
 
 SHIPPED = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
-JOBS = [path for path in SHIPPED if load_job(path).sweep is None]
+JOBS = [path for path in SHIPPED if "\nsweep:" not in path.read_text()]  # reading all as jobs takes seconds
 GOLDEN = Path(__file__).parent / "golden"
 CUT = {
     "precision": "fp64",
