@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import TrainingDiverged
@@ -337,7 +338,31 @@ def test_memory_is_told_by_what_takes_it(tmp_path: Path, monkeypatch: pytest.Mon
     line = next(line for line in describe(spec, facts, 1, "cpu") if line.startswith("memory"))
     assert re.fullmatch(r"memory +about [\d.]+ GiB for a worker \(weights and moments 0.00, a step 0.00, .*\)", line)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"total": 1000}))
-    assert describe(spec, facts, 1, "cpu")[-1].endswith("more than this machine's 0.00: set micro_batch")
+    told_of = [line for line in describe(spec, facts, 1, "cpu") if line.startswith("memory")]
+    assert told_of[0].endswith("more than this machine's 0.00: set micro_batch")
+
+
+class NoTwoAlike(nn.Module):
+    """A person's discriminator that only takes batches of a size of its own."""
+
+    def __init__(self, *, vocabulary: int, length: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, 1)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        if not x.is_meta and len(x) != 8:
+            raise ValueError("eight of them")
+        found: Tensor = self.table(x).sum((1, 2))
+        return found
+
+
+def test_networks_that_cannot_be_looked_at_are_no_reason_to_fail(tmp_path: Path) -> None:
+    judge = {"use": f"{__name__}:NoTwoAlike"}
+    spec = spec_of(discriminator=judge, **ALONE, objective={**SEQGAN, "reward": "terminal"})
+    facts = rows_of(spec, tmp_path).facts
+    assert network_problems(spec, facts) == []
+    (line,) = [line for line in describe(spec, facts, 1, "cpu") if line.startswith("memory")]
+    assert line.startswith("memory    not known beforehand, --smoke measures it: ") and "eight of them" in line
 
 
 MEASURED: dict[str, dict[str, Any]] = {
