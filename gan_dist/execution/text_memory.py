@@ -31,7 +31,7 @@ from gan_dist.training.stages import Stage, build_stages
 LOOKED_AT = 2
 MOST_PARAMETERS = 200_000_000  # larger networks are not built for the sake of an estimate
 MOMENTS = 3  # copies of weights that are trained, beside themselves: gradients, and two moments of Adam
-STATE_COPIES = 3  # of the state of endings: what a step reads, what it makes, and what it is put together from
+STATE_COPIES = 2  # of the state of endings: what it is put together from, or what a step makes anew
 IDS = 12  # bytes of an ending's token: its id, and the number that it is drawn by
 GIB = 2**30
 
