@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gan_dist.networks.text.lstm import Generator
 from gan_dist.networks.text.textcnn import Discriminator
-from gan_dist.objectives.policy_gradient import JUDGED_ON_CPU, rollout_rewards
+from gan_dist.objectives.policy_gradient import JUDGED_ON_CPU, endings_at_a_time, rollout_rewards
 
 BATCH, LENGTH, VOCABULARY, ROLLOUTS = 64, 20, 5000, 16
 CHUNK = 4096  # sentences that D judges at a time on a GPU, as the objective's default
@@ -58,7 +58,8 @@ def batched(policy: Generator, judge: Discriminator, tokens: Tensor, uniforms: T
         return torch.sigmoid(judge.endings(x, written, cond))
 
     shares = tokens.device.type == "cpu"  # as objectives/seqgan.py does
-    return rollout_rewards(answers, policy, tokens, None, uniforms, endings if shares else None)
+    most = endings_at_a_time(policy, None, LENGTH, tokens.device)
+    return rollout_rewards(answers, policy, tokens, None, uniforms, endings if shares else None, most)
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def sum_path_lengths(
         UsageError: there is no generator, or not one that the metric can ask.
     """
     if generator is None:
-        raise UsageError(f"metrics: '{one.spec.use}' asks a generator, and there are samples alone")
+        raise _samples_alone(one)
     metric: Any = one.metric
     found = torch.zeros(one.samples, 1, dtype=torch.float64, device=run.device)
     dtype = next(generator.parameters()).dtype
@@ -91,11 +91,18 @@ def sum_log_likelihood(
     Raises:
         ValueError: it says nothing.
     """
-    if generator is None or not hasattr(generator, "log_prob"):
+    if generator is None:
+        raise _samples_alone(one)
+    if not hasattr(generator, "log_prob"):
         raise UsageError(f"metrics: '{one.spec.use}' needs a generator that gives log p of text (log_prob)")
     metric: Any = one.metric
     assert isinstance(fake, FeatureRows)
     return FeatureRows(run.sum(metric.sums(generator, fake.rows, run.rank, run.world)))
+
+
+def _samples_alone(one: BoundMetric) -> UsageError:
+    told = "asks the generator itself, and there are samples alone; leave it out, or evaluate a run"
+    return UsageError(f"metrics: '{one.spec.use}' {told}")
 
 
 FORMAT = 1

@@ -217,8 +217,15 @@ def describe(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> list
 
 
 def _memory_line(spec: JobSpec, facts: DataFacts, workers: int, device: str) -> Iterator[str]:
-    """What a worker of a text job takes of memory."""
-    if isinstance(facts, TextFacts) and (found := step_memory(spec, facts, workers)) is not None:
+    """What a worker of a text job takes of memory, as far as its networks and objectives can be looked at."""
+    if not isinstance(facts, TextFacts):
+        return
+    try:
+        found = step_memory(spec, facts, workers)
+    except Exception as error:
+        yield f"memory    not known beforehand, --smoke measures it: {told(error)}"
+        return
+    if found is not None:
         yield f"memory    {found.describe(on_cpu=device.lower() == 'cpu')}"
 
 

@@ -6,7 +6,7 @@ attention, which keeps a square of the places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,8 @@ from gan_dist.training.stages import Stage, build_stages
 
 LOOKED_AT = 2
 MOST_PARAMETERS = 200_000_000  # larger networks are not built for the sake of an estimate
-MOMENTS = 4  # copies of the weights of a network that is trained: themselves, gradients, and two moments of Adam
-STATE_COPIES = 3  # of the state of endings: what a step reads, what it makes, and what it is put together from
+MOMENTS = 3  # copies of weights that are trained, beside themselves: gradients, and two moments of Adam
+STATE_COPIES = 2  # of the state of endings: what it is put together from, or what a step makes anew
 IDS = 12  # bytes of an ending's token: its id, and the number that it is drawn by
 GIB = 2**30
 
@@ -112,24 +112,29 @@ def step_memory(spec: JobSpec, facts: TextFacts, workers: int) -> StepMemory | N
     if size > MOST_PARAMETERS:
         return None
     with torch.random.fork_rng(devices=[]):
-        networks = build_networks(spec, facts)
+        dtype = torch.float64 if spec.precision == "fp64" else torch.float32
+        networks = {name: one.to(dtype) for name, one in build_networks(spec, facts).items()}
     stages = build_stages(spec, Clock(spec.batch, epoch_samples(facts.pass_length, spec.batch)), networks)
     share = -(-spec.batch // workers)
     sentences = share if spec.micro_batch == "auto" else min(share, spec.micro_batch)
-    looked = _TwoSentences(networks, facts)
+    looked = _TwoSentences(networks, facts, dtype)
     steps = [looked.bytes_of_phase(stage, phase) for stage in stages for phase in stage.phases]
-    rollouts = [looked.bytes_of_rollouts(one.objective, sentences) for stage in stages for one in stage.objectives]
-    copies = 0 if spec.ema is None else len(spec.ema)
-    weights = MOMENTS * sum(map(_bytes, networks.values())) + copies * _bytes(networks["generator"])
+    lane = min(sentences, lane_size(spec.batch))
+    rollouts = [
+        looked.bytes_of_rollouts(one.objective, sentences, lane) for stage in stages for one in stage.objectives
+    ]
+    weights = sum(_bytes(one.parameters()) for one in networks.values())
+    weights += MOMENTS * sum(_bytes(p for p in one.parameters() if p.requires_grad) for one in networks.values())
+    weights += len(spec.ema or ()) * _bytes(networks["generator"].parameters())
     return StepMemory(weights=weights, step=sentences * max(steps), rollouts=max(rollouts))
 
 
 class _TwoSentences:
     """The networks, looked at with two sentences of full length."""
 
-    def __init__(self, networks: Mapping[str, nn.Module], facts: TextFacts) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], facts: TextFacts, dtype: torch.dtype) -> None:
         codec = facts.codec
-        self.networks, self.length = networks, codec.length
+        self.networks, self.length, self.dtype = networks, codec.length, dtype
         self.tokens = torch.full((LOOKED_AT, codec.length), len(codec.vocabulary) - 1)
         self.cond: Tensor | None = None
         if codec.prompt_length:
@@ -149,7 +154,7 @@ class _TwoSentences:
             named = getattr(objective, "needs_methods", {}).get("generator", ())
             learnt = generator.scored if "scored" in named else generator.log_prob
             return self._kept(lambda: learnt(self.tokens, self.cond))
-        noise = generator.draw(LOOKED_AT, single_lane_rng(("memory",), LOOKED_AT, torch.device("cpu")))
+        noise = generator.draw(LOOKED_AT, single_lane_rng(("memory",), LOOKED_AT, torch.device("cpu"), self.dtype))
         if "generator" in phase.train:
             return self._kept(lambda: self._judged(judge, generator(noise, self.cond)))
         with torch.no_grad():
@@ -169,18 +174,16 @@ class _TwoSentences:
         passing = [size for storage, size in made.bytes.items() if storage not in kept.bytes.keys() | kept.weights]
         return (sum(kept.bytes.values()) + 2 * max(passing, default=0)) // LOOKED_AT
 
-    def bytes_of_rollouts(self, objective: Any, sentences: int) -> int:
-        """What endings take that are written and judged at a time."""
+    def bytes_of_rollouts(self, objective: Any, sentences: int, lane: int) -> int:
+        """What endings take that are written and judged at a time; whole lanes of sentences are."""
         if getattr(objective, "reward", "") != "rollout":
             return 0
         generator, cpu = self.networks["generator"], torch.device("cpu")
         each: int = (self.length - 1) * objective.rollouts
         at_a_time = min(sentences * each, endings_at_a_time(generator, self.cond, self.length, cpu))
         states = STATE_COPIES * at_a_time * bytes_of_a_row(generator, self.cond, self.length, cpu)
-        # Whole lanes are judged, the smallest of which may be more than a part's measure.
-        lane = min(lane_size(sentences), sentences) * each * self.length
-        return states + IDS * min(sentences * each * self.length, max(lane, ENDINGS_TOKENS))
+        return states + IDS * min(sentences * each * self.length, max(lane * each * self.length, ENDINGS_TOKENS))
 
 
-def _bytes(network: nn.Module) -> int:
-    return sum(parameter.nbytes for parameter in network.parameters())
+def _bytes(parameters: Iterable[Tensor]) -> int:
+    return sum(one.nbytes for one in parameters)

@@ -63,7 +63,8 @@ def complete_prefixes(
 def _complete(policy: Any, cond: Tensor | None, uniforms: Tensor, found: Tensor, beginnings: int) -> None:
     """Writes beginnings in `found` [b, T - 1, R, T], which holds whole sentences, to their ends, so many at a time."""
     tokens = found[:, 0, 0].clone()
-    _, known = policy.step(torch.full_like(tokens[:, 0], policy.bos), policy.begin(len(tokens), cond))
+    begun = policy.begin_sampling(len(tokens), cond)
+    _, known = policy.step_sampling(torch.full_like(tokens[:, 0], policy.bos), begun, 0)
     over = torch.zeros_like(tokens[:, 0], dtype=torch.bool)
     for first in range(1, tokens.shape[1], beginnings):
         lengths = range(first, min(first + beginnings, tokens.shape[1]))
@@ -101,10 +102,10 @@ def _write_on(
             state = tuple(map(torch.cat, zip(state, joining, strict=True))) if len(rows) else tuple(joining)
             rows = torch.cat([rows, last.repeat_interleave(copies)])
             over = torch.cat([over, over_here.repeat_interleave(copies)])
-            _, known = policy.step(last, known)
+            _, known = policy.step_sampling(last, known, g)  # which may write into what was joined as a copy
         here = slice(lengths.start - 1, min(g, lengths[-1]))
         numbers = uniforms[:, here, :, g].transpose(0, 1).reshape(-1)
-        logits, state = policy.step(rows, state)
+        logits, state = policy.step_sampling(rows, state, g)
         rows, over = policy.ended(policy.first + draw_tokens(logits, numbers), over)
         found[:, here, :, g] = rows.view(-1, batch, copies).transpose(0, 1)
     return known, over_here

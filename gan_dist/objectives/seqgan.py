@@ -45,7 +45,7 @@ class SeqGan:
 
     modality = "text"
     from_tokens = True
-    needs_methods: ClassVar = {"generator": ("scored", "mask", "step")}
+    needs_methods: ClassVar = {"generator": ("scored", "mask", "begin_sampling", "step_sampling")}
 
     def __init__(
         self,

@@ -151,7 +151,7 @@ def test_what_cannot_be_compared(root: Path, ask: Cli) -> None:
     faults = [
         (("made.txt",), "'made.txt' is a file of sentences; name a run or a second file to compare it with"),
         (("made.txt", "one", "--temperature-grid"), "are for runs, and 'made.txt' is a file"),
-        (("made.txt", "one", "--metric", "nll"), "needs a generator that gives log p of text"),
+        (("made.txt", "one", "--metric", "nll"), "asks the generator itself, and there are samples alone"),
         (("made.txt", "none.txt"), "none.txt' holds no sentence"),
         (("made.txt", "bytes.txt"), "error: 1 of 2 sentences in "),
         (("made.txt", "one", "--n", "31"), "'made.txt' holds 30 samples"),

@@ -98,13 +98,13 @@ def test_endings_written_some_at_a_time_are_those_written_at_once(name: str, mon
     tokens = policy.sample(uniforms(batch, length, seed=3), cond)
     numbers = uniforms(batch, length - 1, copies, length)
     whole = complete_prefixes(policy, tokens, cond, numbers)
-    rows, step = [], policy.step
+    rows, step = [], policy.step_sampling
 
-    def counted(given: Tensor, state: tuple[Tensor, ...]) -> Any:
+    def counted(given: Tensor, state: tuple[Tensor, ...], place: int) -> Any:
         rows.append(len(given))
-        return step(given, state)
+        return step(given, state, place)
 
-    monkeypatch.setattr(policy, "step", counted)
+    monkeypatch.setattr(policy, "step_sampling", counted)
     for most in (1, 2, 5, 7, 12, 24):
         rows.clear()
         assert torch.equal(complete_prefixes(policy, tokens, cond, numbers, most), whole)

@@ -148,7 +148,7 @@ class Autoregressive(nn.Module):
         return state
 
     def begin_sampling(self, n: int, cond: Tensor | None) -> State:
-        """`begin` for sentences that are written from their beginning to their end and never branch."""
+        """`begin` for sentences whose places are written one after the other; of one that branches, copies go on."""
         return self.begin(n, cond)
 
     def step_sampling(self, tokens: Tensor, state: State, place: int) -> tuple[Tensor, State]:
