@@ -33,8 +33,8 @@ scrape_configs:
     http_sd_configs:
       - url: {address}/api/prometheus/sd
         refresh_interval: 2s
-        authorization: {{credentials_file: {token}}}
-    authorization: {{credentials_file: {token}}}
+        authorization: {{type: Bearer, credentials_file: {token}}}
+    authorization: {{type: Bearer, credentials_file: {token}}}
 """
 
 
