@@ -45,7 +45,7 @@ def cut(fleet: Fleet) -> None:
     machine.mend_network()
 
 
-JOB = machines.job_text().replace("160 steps", "600 steps").replace("checkpoint: 20", "checkpoint: 30")
+JOB = machines.job_text().replace("160 steps", "400 steps")
 HARMS: dict[str, Callable[[Fleet], None]] = {"lost": lose, "warned": warn_and_lose, "cut off": cut}
 
 
