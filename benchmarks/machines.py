@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -45,7 +46,7 @@ def cut(fleet: Fleet) -> None:
     machine.mend_network()
 
 
-JOB = machines.job_text().replace("160 steps", "400 steps")
+JOB = machines.job_text().replace("160 steps", "1000 steps")
 HARMS: dict[str, Callable[[Fleet], None]] = {"lost": lose, "warned": warn_and_lose, "cut off": cut}
 
 
@@ -86,7 +87,10 @@ def main() -> int:
     bad, expected = 0, undisturbed()
     for number in range(given.rounds):
         kind = kinds[number % len(kinds)]
-        found = play(kind, random.Random(f"{given.seed}:{number}"), expected)
+        try:
+            found = play(kind, random.Random(f"{given.seed}:{number}"), expected)
+        except (AssertionError, subprocess.TimeoutExpired, TimeoutError) as error:
+            found = f"BAD {error}"
         bad += found.startswith("BAD")
         print(f"{number:3} {kind:8} {found}", flush=True)
     return int(bad > 0)
