@@ -46,7 +46,7 @@ def cut(fleet: Fleet) -> None:
     machine.mend_network()
 
 
-JOB = machines.job_text().replace("160 steps", "1000 steps")
+JOB = machines.job_text().replace("160 steps", "500 steps")
 HARMS: dict[str, Callable[[Fleet], None]] = {"lost": lose, "warned": warn_and_lose, "cut off": cut}
 
 
@@ -62,7 +62,7 @@ def play(kind: str, draw: random.Random, expected: dict[str, str]) -> str:
     with tempfile.TemporaryDirectory(dir="/tmp") as root, machines.fleet(Path(root), 3) as fleet:
         (fleet.root / "job.yaml").write_text(JOB)
         following = fleet.submit("run")
-        fleet.wait_for_checkpoints("run", draw.randint(1, 8), following)
+        fleet.wait_for_checkpoints("run", draw.randint(1, 4), following)
         HARMS[kind](fleet)
         harmed = time.monotonic()
         seen = len(fleet.checkpoints("run"))
