@@ -275,7 +275,18 @@ class Folder:
         return found if isinstance(found, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        self.write(name, (json.dumps(content, indent=1) + "\n").encode())
+        """Write a JSON file, as `write`.
+
+        Raises:
+            StorageError: also where it is larger than what `read_json` reads.
+        """
+        text = (json.dumps(content, indent=1) + "\n").encode()
+        if len(text) > LARGEST_JSON:
+            raise StorageError(
+                f"storage {self.uri!r}: {name} would have {len(text) >> 20} MiB, and a record is read up to "
+                f"{LARGEST_JSON >> 20} MiB"
+            )
+        self.write(name, text)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write one file unless it is there already; whether this call wrote it.

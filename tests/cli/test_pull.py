@@ -124,6 +124,14 @@ def test_it_goes_on_after_an_interrupt(
     assert planned(run, tmp_path / "copy") == []
 
 
+def test_a_sweep_comes_with_its_trials(gan_dist: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, trial = (make_run(str(tmp_path / "far"), name) for name in ("s", "s-t000"))
+    monkeypatch.setattr("gan_dist.sweeps.results.trials_of", lambda run: [trial])
+    assert gan_dist("pull", sweep.uri, "copies/best")[0] == 0
+    for run, name in ((sweep, "best"), (trial, "best-t000")):
+        assert planned(run, tmp_path / "copies" / name) == []
+
+
 def test_what_is_no_copy_of_it_is_left_alone_without_force(run: RunFolder, gan_dist: Call, tmp_path: Path) -> None:
     make_run(str(tmp_path), "other").folder.write("checkpoints/128-a1/meta.json", b"{}")
     (tmp_path / "other/notes.txt").write_text("mine")

@@ -306,6 +306,9 @@ def bucket(host: str) -> Iterator[Bucket]:
         reached = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_EC2_METADATA_DISABLED": "true"}
         yield Bucket({**KEYS, **reached}, writes)
     finally:
+        # What the server holds belongs to this process, and would be in the next one's bucket.
+        _, port = server.get_host_and_port()
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))
         server.stop()
 
 

@@ -122,10 +122,12 @@ def test_secrets_are_read_on_the_nodes_and_kept_nowhere(fleet: Fleet) -> None:
     there = [machine for machine in fleet.network.made if machine.leader.poll() is None]
     for machine in there[:-1]:
         (machine.root / MOUNTED[1:]).write_text(SECRET + "\n")
+    stored = Folder("s3://runs")
+    before = set(stored.files())
     told, _ = fleet.submit("keyed", *KEYED).communicate(timeout=PATIENCE_S)
     assert f"environment.secrets.MY_PASS: node {there[-1].address}: {MOUNTED} cannot be read: No such file" in told
     assert told.count("environment.secrets") == 1 and "Traceback" not in told, told
-    assert not [name for name, _ in Folder("s3://runs").files() if name.startswith(("keyed", ".prepared"))]
+    assert set(stored.files()) == before
 
     (there[-1].root / MOUNTED[1:]).write_text(SECRET + "\n")
     following = fleet.submit("keyed", *KEYED)
@@ -133,7 +135,6 @@ def test_secrets_are_read_on_the_nodes_and_kept_nowhere(fleet: Fleet) -> None:
     assert following.returncode == 0, told
     for machine in there:
         (machine.root / MOUNTED[1:]).unlink()
-    stored = Folder("s3://runs")
     assert [name for name, _ in stored.files() if name.startswith("keyed/checkpoints/")]
     assert not [name for name, _ in stored.files() if SECRET.encode() in stored.read(name)]
     jobs = JobsClient(Cluster(fleet.network.url))

@@ -150,3 +150,13 @@ def test_without_a_home_one_sentence_says_what_to_set(monkeypatch: pytest.Monkey
     monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
     with pytest.raises(StorageError, match=r"^GAN_DIST_HOME: no home folder is known .*; set GAN_DIST_HOME"):
         home()
+
+
+def test_a_record_that_could_not_be_read_again_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gan_dist.runs.storage.LARGEST_JSON", 1000)
+    folder = Folder.at(tmp_path)
+    folder.write_json("small.json", {"text": "x" * 900})
+    assert folder.read_json("small.json") == {"text": "x" * 900}
+    with pytest.raises(StorageError, match=r"large\.json would have 0 MiB"):
+        folder.write_json("large.json", {"text": "x" * 1000})
+    assert folder.names() == ["small.json"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 from gan_dist.events import ProgressEvent
@@ -17,15 +19,31 @@ GAUGES = {
 }
 
 
+REPEAT_S = 5.0  # Ray exports what was set since it was last asked, and forgets it
+
+
 class RunGauges:
-    """The gauges of one run, as this process knows them. Ray exports each as `ray_gan_dist_NAME`, tagged with `run`."""
+    """The gauges of one run, as this process knows them. Ray exports each as `ray_gan_dist_NAME`, tagged with `run`, up
+    to the end of the process."""
 
     def __init__(self, run: str) -> None:
         self._run = run
         self._made: dict[str, Any] = {}
+        self._shown: dict[tuple[str, str], float] = {}
+        threading.Thread(target=self._repeat, daemon=True).start()
 
     def show(self, name: str, value: float, of: str = "") -> None:
         """Set one of `GAUGES`."""
+        self._set(name, value, of)
+        self._shown[name, of] = value
+
+    def _repeat(self) -> None:
+        while True:
+            time.sleep(REPEAT_S)
+            for (name, of), value in list(self._shown.items()):
+                self._set(name, value, of)
+
+    def _set(self, name: str, value: float, of: str) -> None:
         from ray.util.metrics import Gauge
 
         if name not in self._made:
