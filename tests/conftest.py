@@ -41,7 +41,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many workers `-n auto` means: none where tests start processes of their own, nor for a file or two."""
     chosen = config.option.markexpr
     slow = chosen in ("slow", "slow or gpu")
-    plain = all(f"not {tier}" in chosen for tier in ("dist", "ray", "gpu"))
+    plain = all(f"not {tier}" in chosen for tier in ("dist", "ray", "fleet", "gpu"))
     few = config.args_source == config.ArgsSource.ARGS and all(".py" in one for one in config.args)
     return 0 if few or not (plain or slow) else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 

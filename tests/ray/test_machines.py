@@ -24,7 +24,6 @@ from tests.ray.test_sweep import outcomes
 SETTLE_S = 5.0  # longer than a checkpoint takes that has been begun
 
 pytestmark = [
-    pytest.mark.ray,
     pytest.mark.skipif(machines.why_not() is not None, reason=f"several machines: {machines.why_not()}"),
 ]
 
@@ -35,6 +34,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield found
 
 
+@pytest.mark.ray
 def test_a_folder_that_the_head_does_not_see_is_refused(fleet: Fleet) -> None:
     asked = fleet.start("submit", "job.yaml", "--name", "unseen", "--address", fleet.network.url)
     told, _ = asked.communicate(timeout=PATIENCE_S)
@@ -42,6 +42,7 @@ def test_a_folder_that_the_head_does_not_see_is_refused(fleet: Fleet) -> None:
     assert not (fleet.root / "runs").exists()
 
 
+@pytest.mark.ray
 def test_a_lost_machine_ends_no_run_that_can_go_on(fleet: Fleet, tmp_path: Path) -> None:
     following = fleet.submit("lost")
     fleet.wait_for_checkpoints("lost", 2, following)
@@ -63,6 +64,7 @@ def other_head(tmp_path: Path) -> Iterator[Machines]:
         yield found
 
 
+@pytest.mark.fleet
 def test_a_driver_that_was_cut_off_writes_nothing_of_a_run_that_another_has_taken(
     fleet: Fleet, other_head: Machines, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_driver_that_was_cut_off_writes_nothing_of_a_run_that_another_has_take
 SWEPT = ("sweep={metric: loss/D, search: grid, space: {optimizer.lr: {grid: [1e-4, 2e-4]}}}", "resources.workers=1")
 
 
+@pytest.mark.fleet
 def test_a_sweep_that_loses_a_machine_comes_out_as_if_nothing_had_happened(fleet: Fleet, tmp_path: Path) -> None:
     fleet.network.add()  # another test may have taken one
     following = fleet.submit("swept", *(word for change in SWEPT for word in ("-o", change)))
@@ -118,6 +121,7 @@ KEYED = ("-o", f"environment.secrets={{MY_PASS: {MOUNTED}}}", "-o", "objective.u
 KEYED += ("-o", "data={source: 'keyed:Noise', size: 16}", "-o", "until=20 steps")
 
 
+@pytest.mark.ray
 def test_secrets_are_read_on_the_nodes_and_kept_nowhere(fleet: Fleet) -> None:
     there = [machine for machine in fleet.network.made if machine.leader.poll() is None]
     for machine in there[:-1]:

@@ -240,7 +240,7 @@ def test_faults_in_stages(here: Path) -> None:
     text = text.replace("report: 1k", "report: 0")
     assert problems(text) == [
         "job.yaml:7: every.report: 0 is out of range; must be more than 0",
-        "job.yaml:11: stages[1].objective[1].wieght: unknown key (allowed: d_steps, label_smoothing)",
+        "job.yaml:11: stages[1].objective[1].wieght: unknown key (allowed: d_steps, fakes, label_smoothing)",
         "job.yaml:12: stages[1].optimizer.discriminator.epss: unknown key; did you mean 'eps'? "
         "(allowed: betas, clip, eps, lr, warmup, weight_decay)",
     ]
