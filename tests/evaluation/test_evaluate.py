@@ -149,7 +149,7 @@ def test_a_table_for_people(run: RunFolder, ask) -> None:
     code, out, _ = ask(run.uri, "--metric", "fd", "--metric", "precision", "--n", "50")
     assert code == 0
     names = [line.split()[0] for line in out.splitlines()[1:]]
-    assert names == ["metric", "fd_random_50", *(f"{name}_random_50" for name in PRDC)]
+    assert names == ["metric", "fd_random_50", *(f"{name}_random_50" for name in PRDC), "real:"]
 
 
 def test_folders(tmp_path: Path, run: RunFolder, ask) -> None:

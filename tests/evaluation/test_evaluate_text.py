@@ -91,7 +91,8 @@ def test_a_run_is_what_it_logged_and_real_text_stands_beside_it(root: Path, ask)
     found = json.loads(out)
     assert found["samples_of_b"] == 64 and found["samples_seen"] == 64
     assert found["metrics"]["nll_oracle_64"] == pytest.approx(logged["metric/nll_oracle_64"], rel=1e-9)
-    assert found["real"]["nll_oracle_64"] == pytest.approx(found["metrics"]["nll_oracle_real_64"], rel=1e-9)
+    # The same sentences in another order, whose float32 products some CPUs round otherwise.
+    assert found["real"]["nll_oracle_64"] == pytest.approx(found["metrics"]["nll_oracle_real_64"], rel=1e-6)
     assert found["real"]["nll_oracle_64"] < found["metrics"]["nll_oracle_64"]
 
 

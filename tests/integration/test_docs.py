@@ -384,7 +384,7 @@ def test_ci_calls_the_documented_command() -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
-def test_the_workflow_runs_every_tier_that_needs_no_gpu() -> None:
+def test_the_workflow_runs_every_tier_that_needs_no_gpu_and_no_machines() -> None:
     import tomllib
 
     from ruamel.yaml import YAML
@@ -395,7 +395,7 @@ def test_the_workflow_runs_every_tier_that_needs_no_gpu() -> None:
     matrix = jobs["tier"]["strategy"]["matrix"]
     commands = {each["tier"]: each["command"] for each in matrix["include"]}
     assert commands == {tier: "pytest" if tier == "plain" else f"pytest -m {tier}" for tier in matrix["tier"]}
-    assert set(commands) == {"plain"} | markers - {"gpu"}
+    assert set(commands) == {"plain"} | markers - {"gpu", "fleet"}
     assert f">={matrix['python'][0]}" == project["project"]["requires-python"]
     checks = [step.get("run") for step in jobs["lint"]["steps"]]
     assert checks[-3:] == ["ruff check", "ruff format --check", "mypy"]

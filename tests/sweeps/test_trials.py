@@ -239,7 +239,7 @@ def test_a_finished_sweep_wants_more_trials(tmp_path: Path) -> None:
     code, events = again(tmp_path, job, resume=True, attempt=2)
     assert code == 2
     assert last(events, "end")["message"] == (
-        "sweep s is finished; to try more, raise sweep.trials: gan-dist submit --resume s -o sweep.trials=4"
+        "sweep s is finished; to try more, raise sweep.trials: gan-dist submit --resume s -o sweep.trials=4 --local"
     )
     assert stored(tmp_path).run.status()["status"] == "succeeded", "it stands where it stood"
     before = [(tmp_path / f"s-t00{n}" / "status.json").read_bytes() for n in range(2)]

@@ -280,6 +280,8 @@ class Generator(Autoregressive):
         if there is not None and not there.is_meta:  # nobody can look there whether the mask hides anything
             places = (there.long().cumsum(1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
             cached |= {"attention_mask": there.long(), "position_ids": places}
+        if inputs.is_meta:  # without a cache the library looks whether sequences are packed, which nobody can there
+            cached["use_cache"] = True
         made: Tensor = self.model(inputs_embeds=inputs, **cached).logits
         return made[..., self.ids[self.first :]].masked_fill(self.closed, NEVER)
 
