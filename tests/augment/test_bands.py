@@ -77,6 +77,7 @@ def test_gains_are_those_of_the_paper() -> None:
         assert found.tolist() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_has_the_deviation_of_the_paper() -> None:
     """Over pictures the variance is that of 0.1 N(0, 1), 0.01, times p."""
     for p in (0.3, 1.0):

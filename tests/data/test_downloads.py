@@ -440,6 +440,7 @@ def weights_of(server: Server, monkeypatch: pytest.MonkeyPatch, digits: int = 8)
     return made, content
 
 
+@pytest.mark.slow
 def test_weights_are_fetched_where_features_find_them(
     server: Server, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -462,6 +463,7 @@ def test_weights_are_fetched_where_features_find_them(
     assert code == 2 and "is not the published file: its SHA-256 does not begin with" in complaint
 
 
+@pytest.mark.slow
 def test_other_weights_and_no_network_are_told(
     server: Server, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def pictures(folder: Path, count: int, size: int = 8, colour: bool = False, seed
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_run_is_what_it_logged(run: RunFolder, ask) -> None:
     logged = json.loads(run.folder.read("scalars.jsonl").splitlines()[-1])
     code, out, err = ask(run.uri, "--json")
@@ -75,6 +76,7 @@ def test_a_run_is_what_it_logged(run: RunFolder, ask) -> None:
     assert json.loads(ask(checkpoint, "--json")[1])["metrics"] == found["metrics"]
 
 
+@pytest.mark.slow
 def test_real_images_stand_beside(run: RunFolder, ask) -> None:
     """One half of the digits against the other, by the same metrics; a run of four steps is far worse."""
     asked = ("--metric", "fd", "--metric", "kid", "--metric", "prdc", "--n", "800", "--json")
@@ -100,6 +102,7 @@ def test_halves_of_the_data_are_compared_as_two_folders_are(tmp_path: Path, ask)
     assert list(found.values()) == pytest.approx(list(halves.values()), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_accuracy_and_paths_of_a_run(run: RunFolder, ask) -> None:
     code, out, err = ask(run.uri, "--metric", "cas", "--n", "100", "--json")
     found = json.loads(out)["metrics"]
@@ -162,6 +165,7 @@ def test_folders(tmp_path: Path, run: RunFolder, ask) -> None:
     assert code == 0 and "fd_random_100_vs_one" in json.loads(out)["metrics"]
 
 
+@pytest.mark.slow
 def test_faults_are_told_in_words(tmp_path: Path, run: RunFolder, ask) -> None:
     few, large = pictures(tmp_path / "few", 3), pictures(tmp_path / "large", 3, size=16)
     colour, lone = pictures(tmp_path / "colour", 3, colour=True), pictures(tmp_path / "lone", 1)
@@ -309,6 +313,7 @@ def test_a_sample_is_shown_beside_the_image_it_is_a_copy_of(tmp_path: Path) -> N
     assert np.array_equal(b.rows(found.places)[0], a.draw(range(100)))
 
 
+@pytest.mark.slow
 def test_without_metrics_what_does_not_go_with_the_data_is_left_out(tmp_path: Path, ask) -> None:
     """Ten samples of each class cannot be expected of so rare a one, and a folder has no classes to compare by."""
     for name, many in (("often", 60), ("rarely", 3)):

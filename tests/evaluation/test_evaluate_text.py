@@ -83,6 +83,7 @@ def ask(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -
     return partial(cli, "evaluate")
 
 
+@pytest.mark.slow
 def test_a_run_is_what_it_logged_and_real_text_stands_beside_it(root: Path, ask) -> None:
     run = find_run("one", Folder.at(root / "runs"))
     logged = json.loads(run.folder.read("scalars.jsonl").splitlines()[-1])
@@ -96,6 +97,7 @@ def test_a_run_is_what_it_logged_and_real_text_stands_beside_it(root: Path, ask)
     assert found["real"]["nll_oracle_64"] < found["metrics"]["nll_oracle_64"]
 
 
+@pytest.mark.slow
 def test_real_text_has_no_number_that_asks_the_generator_or_more_sentences_than_there_are(ask) -> None:
     _, table, told = ask("one", "--metric", "nll", "--metric", "repetition")
     assert re.search(r"no real sentences beside, as [\d,]+ are measured and the data have 64; --n 64 measures", told)

@@ -127,6 +127,7 @@ def test_a_run_against_a_file(root: Path, ask: Cli) -> None:
     assert "real" not in ours
 
 
+@pytest.mark.slow
 def test_two_files(root: Path, ask: Cli) -> None:
     code, out, err = ask("made.txt", "test.txt", "--json")
     assert code == 0, err

@@ -102,6 +102,7 @@ def facts_of(found: Prepared) -> LatentFacts:
     return found.facts
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_mean_and_deviation(scene: Any) -> None:
     root, found = scene
     facts = facts_of(found)
@@ -195,6 +196,7 @@ def test_a_run_on_latents_shows_and_measures_pictures(scene: Any, gan_dist: Any,
     assert isinstance(again, torch.Tensor) and torch.equal(again, made)
 
 
+@pytest.mark.slow
 def test_a_job_may_name_the_codec_itself(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
     """The same data, so that the same run comes of it, exactly resumed."""
     root, _ = scene
@@ -277,6 +279,7 @@ def test_what_is_gone_or_does_not_fit_is_said(scene: Any, tmp_path: Path) -> Non
         LatentCodec.of(moved, CPU)
 
 
+@pytest.mark.slow
 def test_the_encoder_is_that_of_a_run(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

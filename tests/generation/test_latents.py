@@ -401,6 +401,7 @@ def ok(cli: Cli, *words: object) -> str:
     return out
 
 
+@pytest.mark.slow
 def test_the_commands_go_hand_in_hand(run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection, "MEAN_OF", 1000)
     at = tmp_path / "found.safetensors"

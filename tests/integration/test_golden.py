@@ -148,9 +148,22 @@ def compare(found: dict[str, list[float]], path: Path, rewrite: bool) -> None:
         assert found[name] == pytest.approx(values, rel=TOLERANCE, abs=TOLERANCE), name
 
 
-# In the slow tier: two seconds and more each. `projected` has the one width of its backbone; plain jobs have the
+# In the slow tier: a second and more each. `projected` has the one width of its backbone; plain jobs have the
 # mathematics of the text jobs.
-SLOW = {"projected", "fastgan", "transformer-coco", "poems-zh", "seqgan-oracle"}
+SLOW = {
+    "projected",
+    "fastgan",
+    "transformer-coco",
+    "poems-zh",
+    "seqgan-oracle",
+    "seqgan-coco",
+    "cyclegan",
+    "cut",
+    "autoencoder",
+    "diffusion",
+    "biggan",
+    "gat",
+}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_every_command_that_a_run_names_works(kind: str, place: Path, cli: Cli) 
     assert cli(*go_on, "--local")[0] == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_go_on_names_what_can_be_done(place: Path, cli: Cli) -> None:
     """A rehearsal is followed by the run itself, and a run whose checkpoints are all damaged is begun anew."""
     (place / "job.yaml").write_text(JOB + LENGTHS["until"])

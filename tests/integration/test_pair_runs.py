@@ -56,6 +56,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
         return root, api.train(job, storage=str(root / "runs")).folder
 
 
+@pytest.mark.slow
 def test_standing_statistics_are_of_the_data_s_inputs(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     root, _ = scene
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))

@@ -53,6 +53,7 @@ def never(text: str) -> None:
     raise AssertionError(text)
 
 
+@pytest.mark.slow
 def test_a_run_on_s3_is_the_run_on_a_disk(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     here, there = (

@@ -196,6 +196,7 @@ def test_answers_of_a_run(tmp_path: Path) -> None:
         model.sample(1, prompt="why a a a a")
 
 
+@pytest.mark.slow
 def test_answers_of_somebody_else_against_a_run_with_prompts(
     tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_answers_of_somebody_else_against_a_run_with_prompts(
     assert code == 2 and "data.test" in err and "gan-dist evaluate alone.txt" in err
 
 
+@pytest.mark.slow
 def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = prompted(tmp_path)

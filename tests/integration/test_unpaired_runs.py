@@ -53,6 +53,7 @@ def pictures(folder: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(Image.open(name))[None] for name in names]))
 
 
+@pytest.mark.slow
 def test_metrics_are_of_translated_pictures_against_the_target(scene: Any, gan_dist: Any) -> None:
     _, run = scene
     last = run.reports()[-1]

@@ -66,6 +66,7 @@ def test_grids_metrics_and_checkpoints(run: RunFolder) -> None:
     assert gan_dist.load(run.uri).facts.size == SIZE
 
 
+@pytest.mark.slow
 def test_samples_in_every_form(run: RunFolder, cli: Cli, tmp_path: Path) -> None:
     for out in ("many", "many.zip", "many.parquet"):
         code, _, err = cli("sample", run.uri, "--n", "3", "--out", tmp_path / out)

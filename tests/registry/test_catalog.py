@@ -76,6 +76,7 @@ def run(*words: str) -> Any:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_costs_no_torch_and_speaks_json() -> None:
     listed = json.loads(run("--json"))
     assert {one["name"] for one in listed} == {alias for aliases in ALIASES.values() for alias in aliases}
@@ -87,6 +88,7 @@ def test_the_command_costs_no_torch_and_speaks_json() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_command_in_words() -> None:
     lines = run().splitlines()
     assert lines[0].split() == ["KIND", "NAME", "JOBS", "PAPER"] and any("stylegan2-ada.yaml" in line for line in lines)

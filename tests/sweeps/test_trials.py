@@ -52,6 +52,7 @@ def last(events: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return next(event for event in reversed(events) if event["event"] == kind)
 
 
+@pytest.mark.slow
 def test_each_trial_is_an_ordinary_run(tmp_path: Path) -> None:
     code, events = submit(tmp_path, {"trials": 3, "seeds": 2})
     assert code == 0, events[-1]
@@ -156,6 +157,7 @@ def test_a_population_end_to_end_and_its_best_job_as_schedules(tmp_path: Path) -
     assert_same_state(alone.newest, best)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverged_ranks_last_and_the_sweep_goes_on(tmp_path: Path) -> None:
     space = {"optimizer.lr": {"grid": [1e-3, 1e200, 1e-2]}}
     code, events = submit(tmp_path, {"space": space, "search": "grid"}, until="20 steps")

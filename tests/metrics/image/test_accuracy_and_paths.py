@@ -35,6 +35,7 @@ def cas(fake: LabelledRows, **args: Any) -> dict[str, float]:
     return metric.compare(labelled(150, 1.0, 1), fake)
 
 
+@pytest.mark.slow
 def test_accuracy_is_what_the_labels_teach() -> None:
     """Right labels teach all, swapped ones the contrary, and those of chance nothing."""
     assert cas(labelled(200, 1.0)) == {"cas": 1.0, "cas_real": 1.0}

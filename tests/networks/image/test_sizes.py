@@ -58,7 +58,9 @@ N = 2
 def cases(known: dict[str, tuple[Any, dict[str, Any]]]) -> list[Any]:
     """Each network with the sizes that it takes; the larger ones in the slow tier."""
     return [
-        pytest.param(name, size, marks=() if size in SIZES else pytest.mark.slow, id=f"{name}-{size}")
+        pytest.param(
+            name, size, marks=() if size in SIZES and name != "projected" else pytest.mark.slow, id=f"{name}-{size}"
+        )
         for name in known
         for size in [*SIZES, *MORE_SIZES]
         if SizeRule.of(known[name][0].sizes).takes(size)

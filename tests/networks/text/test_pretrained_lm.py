@@ -131,6 +131,7 @@ def spec(root: Path, folder: Path, **changes: Any) -> JobSpec:
     return JobSpec.model_validate(job | changes)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_bit_for_bit_and_its_checkpoint_carries_the_weights(tmp_path: Path) -> None:
     folder = save_lm(tmp_path / "lm", WORDS)
     job = spec(tmp_path, folder)
@@ -178,6 +179,7 @@ def test_what_is_no_pretrained_model_is_said_before_the_start(tmp_path: Path, mo
     assert "generator 'pretrained_lm' needs transformers: pip install 'gan-dist[text]'" in problem(folder)
 
 
+@pytest.mark.slow
 def test_it_runs_from_a_job_to_a_measured_run(tmp_path: Path) -> None:
     folder = save_lm(tmp_path / "lm", WORDS)
     metrics = [{"use": "nll", "samples": 16}, {"use": "repetition", "samples": 16}]
