@@ -285,11 +285,12 @@ def find_conflicts(job: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _what_is_trained(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     given = {key for key in ("objective", "until", "stages") if job.get(key) is not None}
     if "stages" in given:
-        for key in sorted(given - {"stages"}):
-            yield (
-                key,
-                f"give either `objective` and `until`, or `stages`, not both; move '{key}' into the stages",
-            )
+        for key, place in (("objective", "stages.0.objective"), ("until", "stages.0.for")):
+            if key in given:
+                yield (
+                    key,
+                    f"give either `objective` and `until`, or `stages`, not both; in the first stage it is {place}",
+                )
     elif "objective" not in given:
         yield "objective", "required, but missing (or give `stages`)"
     elif "until" not in given:

@@ -230,8 +230,8 @@ def test_objective_and_stages_exclude_each_other(here: Path) -> None:
     found = problems(BASE + "stages: [{objective: hinge, for: 1k}]\n")
     rule = "give either `objective` and `until`, or `stages`, not both"
     assert found == [
-        f"job.yaml:7: objective: {rule}; move 'objective' into the stages",
-        f"job.yaml:15: until: {rule}; move 'until' into the stages",
+        f"job.yaml:7: objective: {rule}; in the first stage it is stages.0.objective",
+        f"job.yaml:15: until: {rule}; in the first stage it is stages.0.for",
     ]
 
 
