@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import psutil
@@ -27,8 +28,10 @@ def test_what_is_refused_is_told_at_once_and_leaves_nothing(site: Site) -> None:
     unseen = site.run(*words, "--detach")
     assert unseen.returncode == 0, unseen.stderr
     index = site.root / "home" / "runs" / "too-many.json"
-    wait_for(lambda: not index.exists(), "a refusal that is forgotten")
-    assert not site.folder("too-many").exists() and site.run("status", "too-many").returncode == 4
+    wait_for(lambda: "refused" in json.loads(index.read_text()), "a refusal")
+    why = site.run("status", "too-many")
+    assert why.returncode == 4 and "was refused before anything of it was made: resources.workers" in why.stderr
+    assert not site.folder("too-many").exists() and "too-many" not in site.run("list").stdout
     asked = site.run(*words)
     assert asked.returncode == 2, "a name that was refused is free"
     assert "16 workers (1 CPU each) need 16 CPUs; the cluster has" in asked.stdout + asked.stderr
