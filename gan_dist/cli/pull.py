@@ -13,9 +13,6 @@ from gan_dist.cli.output import console, emit, say, size
 if TYPE_CHECKING:
     from gan_dist.runs.pull import PullPlan
 
-INTERRUPTED = 130
-
-
 To = Annotated[Path | None, typer.Argument(help="The folder of the copy. Default: ./runs/RUN", metavar="TO")]
 
 
@@ -62,4 +59,4 @@ def _copy(name: str, plans: list[PullPlan], total: int) -> None:
         except KeyboardInterrupt:
             bar.stop()
             say("interrupted: files that were whole are kept; the same command goes on", aside=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise

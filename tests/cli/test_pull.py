@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gan_dist.cli import pull as command
+from gan_dist.cli import INTERRUPTED
 from gan_dist.errors import StorageError
 from gan_dist.runs import pull
 from gan_dist.runs.pull import plan_pull
@@ -105,7 +105,7 @@ def test_it_goes_on_after_an_interrupt(
     with monkeypatch.context() as patch:
         patch.setattr("gan_dist.runs.pull.pull", interrupted)
         code, told = gan_dist("pull", run.uri, "copy")
-    assert code == command.INTERRUPTED and "the same command goes on" in told
+    assert code == INTERRUPTED and "the same command goes on" in told
     there = set(files_of(tmp_path / "copy"))
     assert "request.json" in there and not any("checkpoints" in name for name in there)
     assert (
