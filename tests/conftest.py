@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,29 @@ def gan_dist(
     return call
 
 
+def one_at_a_time(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, for which threads wait in turn."""
+    turn = threading.Lock()
+
+    @wraps(call)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with turn:
+            return call(*args, **kwargs)
+
+    return alone
+
+
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URI of a bucket on a real S3 server on the loopback device; the environment points pyarrow to it."""
     server = pytest.importorskip("moto.server", reason="needs moto[server], a server that speaks S3")
+    responses = pytest.importorskip("moto.s3.responses").S3Response
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
+        # S3 answers a conditional write as one step; this server looks and then writes, while other threads do too.
+        patch.setattr(responses, "put_object", one_at_a_time(responses.put_object))
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
