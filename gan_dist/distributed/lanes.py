@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 
-MOST_LANES = 64
+MOST_LANES = 4096
 LEAST_LANE = 4
+LANES_OF_SAMPLE = 32  # most lanes for each sample of a lane
 
 
 def seed_of(*key: object) -> int:
@@ -19,8 +20,15 @@ def seed_of(*key: object) -> int:
 
 
 def lane_size(batch: int) -> int:
-    """Samples in a lane: at least 4, and at most 64 lanes in a global batch."""
-    return max(LEAST_LANE, -(-batch // MOST_LANES))
+    """Samples in a lane: 4 in a batch of up to 512, and twice as many for each batch four times as large.
+
+    So the lanes grow with the root of the batch, to 4,096: a larger batch gives work to more workers, and each worker
+    draws from few generators.
+    """
+    size = LEAST_LANE
+    while size * LANES_OF_SAMPLE < min(MOST_LANES, -(-batch // size)):
+        size *= 2
+    return max(size, -(-batch // MOST_LANES))
 
 
 def lanes_of(batch: int) -> list[range]:

@@ -92,7 +92,7 @@ def test_many_empty_classes_are_not_all_named() -> None:
     assert told == "classes: 49 of 50 have no sample: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()))))
 def test_any_labels_are_classes_or_refused(values: list[Any]) -> None:
     labels = labels_of(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_dist.contracts import Phase
@@ -32,7 +32,6 @@ def epoch_of(plan: ServingOrder, epoch: int) -> list[int]:
     return [int(one) for start in starts for one in plan.positions(start)]
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(0, 5), st.integers(0, 3))
 def test_each_sample_comes_once_per_epoch(size: tuple[int, int], seed: int, epoch: int) -> None:
     batch, count = size
@@ -41,7 +40,6 @@ def test_each_sample_comes_once_per_epoch(size: tuple[int, int], seed: int, epoc
     assert set(served) <= set(range(count))
 
 
-@settings(deadline=None)
 @given(shards_of, st.integers(1, 30), st.integers(0, 13), st.integers(0, 5), st.integers(0, 3))
 def test_windows_serve_each_sample_once_per_epoch(
     shards: tuple[int, ...], batch: int, window: int, seed: int, epoch: int
@@ -52,7 +50,6 @@ def test_windows_serve_each_sample_once_per_epoch(
     assert set(served) <= set(range(plan.count))
 
 
-@settings(deadline=None)
 @given(shards_of, st.integers(1, 30), st.integers(1, 5), st.integers(0, 30))
 def test_a_batch_lies_in_the_shards_that_were_sent_for(
     shards: tuple[int, ...], batch: int, window: int, iteration: int
@@ -87,7 +84,6 @@ def test_each_epoch_has_a_new_order_and_each_seed_its_own(window: int) -> None:
     assert len(orders) == 16
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 2**40), st.integers(0, 3))
 def test_position_is_exact_from_anywhere(iteration: int, seed: int, window: int) -> None:
     plan = ServingOrder(seed, 8, (9, 20, 1, 15), window)

@@ -121,7 +121,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters='\0\r\x1f"'), mi
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(",;\t|"), st.booleans())
 @pytest.mark.slow
 def test_any_quoted_cells_come_back(

@@ -196,7 +196,7 @@ def test_what_is_no_text_is_refused_by_what_it_is(tmp_path: Path, kind: str, con
         sentences(put(tmp_path, f"x.{kind}", content))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n\r\u2028\u2029"), max_size=9)),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),

@@ -157,7 +157,7 @@ def test_booleans_and_bytes_are_what_they_are() -> None:
     assert ranges_of([BYTES.astype(np.uint8), SHADES > 0.4], None) == ()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from([(0, 1), (-1, 1), (0, 255)]),
     st.floats(0, SHARE),

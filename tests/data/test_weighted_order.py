@@ -23,7 +23,7 @@ from tests.helpers import CPU, small
 LABELS = np.array([0] * 50 + [1] * 7 + [2] * 3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(1, 30), min_size=1, max_size=5),
     weights=st.data(),

@@ -26,8 +26,16 @@ def test_lanes_cover_the_batch_for_any_world(batch: int) -> None:
 @given(st.integers(1, 10**6))
 def test_lanes_are_few_and_of_one_size(batch: int) -> None:
     lanes, size = lanes_of(batch), lane_size(batch)
-    assert len(lanes) <= 64 and size >= 4
+    assert len(lanes) <= 4096 and size >= 4
+    assert len(lanes) >= min(64, -(-batch // 4)), "a worker for each group of four, and never fewer than 64"
     assert {len(lane) for lane in lanes[:-1]} <= {size} and 1 <= len(lanes[-1]) <= size
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "count"), [(256, 4, 64), (512, 4, 128), (2048, 8, 256), (65_536, 64, 1024), (1 << 20, 256, 4096)]
+)
+def test_lanes_grow_with_the_root_of_the_batch(batch: int, size: int, count: int) -> None:
+    assert (lane_size(batch), len(lanes_of(batch))) == (size, count)
 
 
 def test_more_workers_than_lanes_are_refused() -> None:

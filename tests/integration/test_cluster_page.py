@@ -27,8 +27,9 @@ def page() -> str:
 
 
 def test_workers(page: str) -> None:
-    most = len(lanes_of(65_536))
-    assert f"**{most} GPUs**" in page and f"are {1000 // most} such runs" in page
+    large, middle, small = (len(lanes_of(batch)) for batch in (65_536, 4_096, 256))
+    assert f"**{large:,} GPUs**, one of 4,096 to {middle}, and one of 256 to {small};" in page
+    assert f"are {1000 // small} runs" in page
 
 
 def test_bytes_and_messages_of_a_step(page: str) -> None:

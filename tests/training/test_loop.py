@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from gan_dist.contracts import Nets
 from gan_dist.data.encoding.image import encode
 from gan_dist.data.order import epoch_samples
-from gan_dist.distributed.lanes import seed_of
+from gan_dist.distributed.lanes import lanes_of_rank, seed_of
 from gan_dist.distributed.runtime import LocalRuntime
 from gan_dist.registry.build import build_networks
 from gan_dist.runs.checkpoint import load_weights, stored
@@ -71,6 +72,35 @@ def test_a_person_s_own_randomness_is_seeded_as_torch_would() -> None:
     assert torch.equal(torch.rand(5), expected)
     feed.reseed(moment, 3)
     assert not torch.equal(torch.rand(5), expected)
+
+
+def at(it: Iteration, rank: int, world: int) -> Iteration:
+    """The same iteration as one of many workers computes it; what it adds to the gradients stays there."""
+    run = LocalRuntime(CPU, lambda event: None, never)
+    run.rank, run.world = rank, world
+    feed = copy.copy(it.feed)
+    feed.run, feed.lanes = run, lanes_of_rank(feed.batch, rank, world)
+    return replace(it, feed=feed, run=run)
+
+
+@pytest.mark.parametrize("world", [2, 63, 128])
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_hundred_and_twenty_eight_workers_compute_what_one_does(world: int, row: int) -> None:
+    """Each has its share of 512 samples, and the sum of their gradients is that of the whole batch."""
+    it = ready(small(batch=512, data={"source": "digits", "size": 16}))
+    stage = it.state.stages[0]
+    phase = stage.phases[row]
+    whole = gradients(it, row)
+    it.state.module("generator").zero_grad()
+    it.state.module("discriminator").zero_grad()
+    workers = [at(it, rank, world) for rank in range(world)]
+    assert sum(worker.feed.share for worker in workers) == 512
+    with it.state.training(phase.train):
+        for worker in workers:
+            accumulate(worker, stage, phase, StepKey(0, 0, phase.name, row))
+    trained = it.state.module(phase.train[0])
+    for key, parameter in trained.named_parameters():
+        torch.testing.assert_close(parameter.grad, whole[f"{phase.train[0]}.{key}"], rtol=1e-10, atol=1e-13)
 
 
 SUM = [{"use": "hinge"}, {"use": "least_squares", "weight": 0.3}]
