@@ -151,6 +151,7 @@ def finish(run_id: str, uri: str, outcome: RunOutcome, as_json: bool) -> None:
 
 
 def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
+    from gan_dist.distributed.machine import keep_freed_memory
     from gan_dist.launch.follow import LiveDisplay
     from gan_dist.runs.index import remember_run
     from gan_dist.sweeps.local import run_here
@@ -160,6 +161,7 @@ def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
     say(f"  in {plan.run.uri}", aside=as_json)
     # No live display: the user's own prints and `breakpoint()` share this terminal.
     follower = LiveDisplay(console(as_json), live=False)
+    keep_freed_memory()
     run_here(plan.request, follower.event)
     return follower.outcome
 

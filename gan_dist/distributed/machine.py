@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +16,15 @@ MEMORY_FILES = (  # limit, usage, and what of that usage is a cache of files; of
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 NO_LIMIT = 1 << 60  # bytes; version 1 writes a number near 2^63 where there is no limit
+# By default glibc gives large blocks back to the system when they are freed. A training step takes and frees the same
+# ones each time, and the system would fill their pages with zeros anew.
+KEEPS_FREED_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 62),
+    # Ray Train's function runs in a thread, and what the system gives to threads has parts of 64 MiB at most.
+    "MALLOC_ARENA_MAX": "1",
+}
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def usable_cpus(root: Path = ROOT) -> int:
@@ -31,6 +42,19 @@ def total_memory(root: Path = ROOT) -> int:
 def available_memory(root: Path = ROOT) -> int:
     """Bytes of memory that are free now for this process; a cgroup's cache of files counts as free."""
     return min([int(psutil.virtual_memory().available), *(max(0, limit - used) for limit, used in _memory(root))])
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees for what it takes next; False where its C library cannot.
+
+    A process that is started with the variables of `KEEPS_FREED_MEMORY` does so too.
+    """
+    if sys.platform != "linux":
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):  # musl has a mallopt too, which does nothing
+        return False
+    return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def _quotas(root: Path) -> Iterator[tuple[int, int]]:

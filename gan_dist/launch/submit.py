@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gan_dist.distributed.machine import KEEPS_FREED_MEMORY
 from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageError
 from gan_dist.execution.node_secrets import read_secrets, sent_with_job
 from gan_dist.execution.ray.private import NO_WATCHER
@@ -43,6 +44,7 @@ FIXED = {
     **NO_WATCHER,
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
+    **KEEPS_FREED_MEMORY,
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     # Python's own rule, said aloud: where nothing is said, Ray shows warnings that are for those who develop it.
     "PYTHONWARNINGS": "default::UserWarning",
