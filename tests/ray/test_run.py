@@ -15,7 +15,7 @@ JOB = str(Path(__file__).with_name("job.yaml"))
 
 def test_a_scheduler_ends_it_and_starts_it_again(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    words = ("run", JOB, "--name", "placed", "--storage", "runs")
+    words = ("run", JOB, "--name", "placed", "--storage", "runs", "-o", "resources.workers=1")
     running = site.start(*words, "-o", "until=1000000 steps")
     wait_for(lambda: len(site.checkpoints("placed")) >= 1 or running.poll() is not None, "a checkpoint")
     running.send_signal(signal.SIGTERM)
