@@ -136,3 +136,16 @@ def test_the_workers_together_get_the_global_batch(world: int, micro: int) -> No
     assert torch.equal(together[:, :64], (pixels.double() / 127.5 - 1).flatten(1))
     assert torch.equal(together[:, 64], labels.double())
     assert torch.equal(together, served_to(0, 1, 26, 52))  # the noise as well
+
+
+class Many(tuple[int, ...]):
+    """Shards of which there are too many to look at each for every batch."""
+
+    def __hash__(self) -> int:
+        raise AssertionError("all shards were read for a batch")
+
+
+def test_what_is_remembered_is_found_without_reading_all_shards() -> None:
+    order = ServingOrder(0, 4, Many((8, 8, 8)), 2)
+    assert order.positions(0).tolist() != order.positions(4).tolist()
+    assert order.shards_from(0, 1) == order.shards_from(4, 1)
