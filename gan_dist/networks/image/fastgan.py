@@ -3,6 +3,11 @@
 Maps scale the channels of others far from them (skip-layer excitation): in G small ones those sixteen times as large,
 in D large ones those of an eighth. Batch normalisation; every convolution has spectral normalisation. With classes G's
 normalisation is by class, and D is a projection discriminator, neither of which the paper has.
+
+Unlike in the authors' code, which so cannot be replayed number by number: the small copy that D judges is the average
+of the image's pixels, where their G has a layer of its own for it and real images are thinned out; the first layer has
+the spectral norm of a linear layer, and theirs that of a transposed convolution; vectors of spectral norms move once a
+step and not in each pass; and each image has a quarter of its own to be rebuilt, where theirs have one for a batch.
 """
 
 from __future__ import annotations
