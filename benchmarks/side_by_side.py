@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Rates(NamedTuple):
-    """Things per second by the clock on the wall, and by the CPU time of the process that used most."""
+    """Things per second by the clock on the wall, and by the CPU time of the process that used most; or seconds each."""
 
     wall: float
     cpu: float

@@ -20,20 +20,12 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import psutil
-from side_by_side import compare
+from side_by_side import Rates, compare_rates
 
 HERE = Path(__file__).parent
 JOB = HERE.parent / "jobs" / "dcgan.yaml"
-
-
-class Cost(NamedTuple):
-    """What it took up to the first iteration."""
-
-    wall: float
-    cpu: float
 
 
 class Meter:
@@ -84,7 +76,7 @@ def keeper() -> int:
     return int(json.loads(lock.read_text())["pid"])
 
 
-def ours() -> Cost:
+def ours() -> Rates:
     name = f"start-{time.time_ns()}"
     began = time.time()
     with Meter(os.getpid(), keeper()) as meter:
@@ -92,10 +84,10 @@ def ours() -> Cost:
     folder = Path("runs") / name
     AFTER.append(time.time() - max(meta.stat().st_mtime for meta in folder.glob("checkpoints/*/meta.json")))
     first = float(json.loads((folder / "scalars.jsonl").read_text().splitlines()[0])["time"])
-    return Cost(first - began, meter.until(first))
+    return Rates(first - began, meter.until(first))
 
 
-def hello() -> Cost:
+def hello() -> Rates:
     (record,) = Path(os.environ["GAN_DIST_HOME"]).glob("local/*/cluster.json")
     cluster = json.loads(record.read_text())
     environ = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": cluster["token_path"]}
@@ -113,7 +105,7 @@ def hello() -> Cost:
     with Meter(os.getpid(), keeper()) as meter:
         printed = subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout
     first = min(float(moment) for moment in re.findall(r"BEGAN ([0-9.]+)", printed))
-    return Cost(first - began, meter.until(first))
+    return Rates(first - began, meter.until(first))
 
 
 if __name__ == "__main__":
@@ -125,12 +117,8 @@ if __name__ == "__main__":
         ours()
         hello()
         AFTER.clear()
-        pairs = [(ours(), hello()) for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 5)]
-        for what in Cost._fields:
-            own, other = (iter([getattr(pair[side], what) for pair in pairs]) for side in (0, 1))
-            compare(f"start-up by {what}", own.__next__, other.__next__, len(pairs), "s")
-        print(
-            f"the prompt is back {median(AFTER):.1f} s after the last checkpoint ({min(AFTER):.1f} to {max(AFTER):.1f})"
-        )
+        compare_rates("start-up", ours, hello, int(sys.argv[1]) if len(sys.argv) > 1 else 5, "s")
+        spread = f"({min(AFTER):.1f} to {max(AFTER):.1f})"
+        print(f"the prompt is back {median(AFTER):.1f} s after the last checkpoint {spread}")
     finally:
         gan_dist("down")
