@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 
 class Rates(NamedTuple):
-    """Things per second by the clock on the wall, and by the CPU time of the process that used most; or seconds each."""
+    """Things per second, or seconds each, by the clock on the wall and by CPU time: that of the process that used most, or
+    of all where a benchmark says so."""
 
     wall: float
     cpu: float
