@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 
 class Rates(NamedTuple):
-    """Things per second, or seconds each, by the clock on the wall and by CPU time: that of the process that used most, or
-    of all where a benchmark says so."""
+    """Things per second, or seconds each, by the clock and by CPU time: of the process that used most, or of all of
+    them where a benchmark says so."""
 
     wall: float
     cpu: float
