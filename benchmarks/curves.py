@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("curves"))
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if unknown := [name for name in args.names if name not in JOBS]:
         raise SystemExit(f"no curve {unknown[0]!r}; there are {', '.join(JOBS)}")
     torch.set_num_threads(1)
