@@ -49,6 +49,7 @@ BENCHES = {
     "networks": Bench("benchmarks/networks.py --repeats {repeats}", (("by wall", ""), ("", "at least 1.0"))),
     "throughput": Bench("benchmarks/throughput.py {repeats}", (("", "at least 1.0"),)),
     "startup": Bench("benchmarks/startup.py {repeats}", (("by wall", "at most 1.25"), ("by cpu", "at most 1.05"))),
+    "two-machines": Bench("-m benchmarks.two_machines {repeats}", (("", "at least 0.9"),)),
     "submission": Bench("benchmarks/submission.py {repeats}", (("", "at most 1.2"),)),
     "sweep": Bench("benchmarks/sweep.py {repeats}", (("", "at most 1.15"),)),
     "text-peer": Bench(
