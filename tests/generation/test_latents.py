@@ -247,7 +247,7 @@ def test_its_own_picture_comes_nearer(name: str, space: str, tmp_path: Path, mon
     monkeypatch.setattr(projection, "MEAN_OF", 1000)
     model = MODELS[name]()
     picture = own_picture(model, tmp_path / "own.png")
-    plan = ProjectionPlan(space=space, steps=40, features="none")
+    plan = ProjectionPlan(space=space, steps=80, features="none")
     ((_, target),) = projection._targets(model, str(picture), pytest.fail)
     search = Search(model, target, plan)
     search.advance()
