@@ -247,13 +247,13 @@ def test_its_own_picture_comes_nearer(name: str, space: str, tmp_path: Path, mon
     monkeypatch.setattr(projection, "MEAN_OF", 1000)
     model = MODELS[name]()
     picture = own_picture(model, tmp_path / "own.png")
-    plan = ProjectionPlan(space=space, steps=80, features="none")
+    plan = ProjectionPlan(space=space, steps=40, features="none")
     ((_, target),) = projection._targets(model, str(picture), pytest.fail)
     search = Search(model, target, plan)
     search.advance()
     begun = search.distance
     (found,) = project_all(model, [str(picture)], plan, tmp_path / "out", lambda *told: None)
-    assert found.distance < 0.8 * begun
+    assert found.distance < 0.9 * begun
     again = read_latents(found.latents, model)
     assert again.vectors.shape[1] == (6 if name == "stylegan2" else 1)
     same = bool((again.vectors == again.vectors[:, :1]).all())
