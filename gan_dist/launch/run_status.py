@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gan_dist.errors import ClusterError, NoSuchJob, StorageError, UsageError
+from gan_dist.errors import ClusterError, NoSuchJob, StorageError, StorageUnreachable, UsageError
 from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
+from gan_dist.launch.cluster.head_storage import address_of, with_cluster
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import known_run, known_runs, remember_refusal, storage_root, stored_runs
 from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
@@ -52,7 +53,7 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
         NoSuchJob: the cluster does not know the run.
     """
     record = known_run(run)
-    jobs = JobsClient(_cluster_of(record, address))
+    jobs = JobsClient(_cluster_of(record, address or address_of(run.folder)))
     submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
     jobs.info(submission)
     return RunJob(jobs, submission, _stop_grace(run))
@@ -118,11 +119,19 @@ def every_status(storage: str | None) -> list[dict[str, Any]]:
     """The status of each run of the local index and of a storage, oldest first. What another cluster has refused
     meanwhile was never made, and is forgotten."""
     runs = all_runs(storage)
-    rows = in_parallel(run_status, runs)
+    rows = in_parallel(_status_or_unknown, runs)
     for run, row in zip(runs, rows, strict=True):
         if row["status"] == "refused":
             remember_refusal(run, row["message"])
     return [row for row in rows if row["status"] != "refused"]
+
+
+def _status_or_unknown(run: RunFolder) -> dict[str, Any]:
+    try:
+        return run_status(run)
+    except StorageUnreachable:
+        known = known_run(run)
+        return {"id": run.id, "uri": run.uri, "status": "unknown", "started": known.get("created"), "reachable": False}
 
 
 def cluster_status(address: str) -> list[dict[str, Any]]:
@@ -144,7 +153,7 @@ def cluster_status(address: str) -> list[dict[str, Any]]:
 
 def _row_of_job(job: Mapping[str, Any], address: str) -> dict[str, Any]:
     told = job["metadata"]
-    run = RunFolder(Folder(told[META_URI]))
+    run = RunFolder(with_cluster(Folder(told[META_URI]), address))
     row = {
         "id": told[META_RUN],
         "uri": run.uri,
@@ -167,13 +176,13 @@ def all_runs(storage: str | None) -> list[RunFolder]:
     if storage is not None:
         return stored_runs(storage_root(storage, None))
     found = {row["uri"]: RunFolder(Folder(row["uri"])) for row in known_runs()}
-    for run in stored_runs(storage_root(storage, None)):
+    for run in stored_runs(with_cluster(storage_root(storage, None), None)):
         found.setdefault(run.uri, run)
     return list(found.values())
 
 
 SORTS = ("started", "name", "status", "seen")
-STATUSES = ("pending", "waiting", "running", "succeeded", "stopped", "failed", "lost")
+STATUSES = ("pending", "waiting", "running", "succeeded", "stopped", "failed", "lost", "unknown")
 _AGE = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 

@@ -8,12 +8,14 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageError
 from gan_dist.execution.node_secrets import read_secrets, sent_with_job
 from gan_dist.execution.ray.private import NO_WATCHER
+from gan_dist.launch.cluster.head_storage import address_of, as_sent
 from gan_dist.launch.cluster.jobs_api import (
     DRIVER,
     ENDED,
@@ -149,8 +151,13 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] =
     fresh = request.attempt == 1
     if cluster.local and (problems := read_secrets(plan.environment.secrets, environ={})):
         raise PreflightError("\n".join(problems))  # this machine is the node
+    storage = Folder(run.uri.rpartition("/")[0])
     if not cluster.local and run.folder.local is not None:
-        check_storage_is_seen(Folder(run.uri.rpartition("/")[0]), JobsClient(cluster))
+        check_storage_is_seen(storage, JobsClient(cluster))
+    if address_of(run.folder) is not None:
+        from gan_dist.launch.cluster.head_disk import make_folder  # with pyarrow
+
+        make_folder(storage, cluster.address)
     # From here on a new run is known, even if its driver never starts.
     made = fresh and cluster.local and _claim(run, request)
     if fresh:
@@ -179,7 +186,7 @@ class _SentByAnother(UsageError):
 
 def _send(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None]) -> str:
     """Send a planned run. Raises _SentByAnother where its job is there already, and what `submit` raises."""
-    request, grace = plan.request, plan.spec.resources.stop_grace
+    request, grace = _as_sent(plan.request, cluster), plan.spec.resources.stop_grace
     try:
         return submit(request, cluster, plan.environment, stop_grace=grace, say=say)
     except RequestRefused as error:
@@ -192,6 +199,13 @@ def _send(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None]) -> str
     # A run of this name was refused once: nothing of it is left but Ray's record of its job.
     jobs.delete(request.submission_id)
     return submit(request, cluster, plan.environment, stop_grace=grace, say=say)
+
+
+def _as_sent(request: RunRequest, cluster: Cluster) -> RunRequest:
+    """A request whose folders on the cluster's head are called as they are there."""
+    start = request.start_from
+    start = start and replace(start, folder=as_sent(start.folder, cluster.address))
+    return replace(request, uri=as_sent(request.uri, cluster.address), start_from=start)
 
 
 def _claim(run: RunFolder, request: RunRequest) -> bool:

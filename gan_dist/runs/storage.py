@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import stat
@@ -32,6 +33,9 @@ U = TypeVar("U")
 AT_A_TIME = 16  # requests to a storage
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 PIECE = 1 << 20
+HEAD = "head://"  # of the disk of a cluster's head, which is read from elsewhere, and written there alone
+# File systems of our own by their schemes: parts of a higher layer, loaded when one is asked for.
+OURS = {HEAD: "gan_dist.launch.cluster.head_disk"}
 SETTLE_S = 2.0  # far longer than a storage takes to write some bytes
 CONDITIONAL = ("s3", "gs", "az", "abfs", "abfss")  # schemes of stores that write on a condition
 # What file systems without hard links answer.
@@ -98,6 +102,11 @@ class Folder:
     def shared(self) -> bool:
         """Whether every node of a cluster sees it: a URI, where `file://PATH` says so of a mounted path."""
         return "://" in self.uri
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be stored there from this machine."""
+        return self.uri.startswith(HEAD)
 
     def child(self, name: str) -> Folder:
         return Folder(f"{self.uri}/{name}", self.guard)
@@ -183,6 +192,13 @@ class Folder:
                 return at.open("rb")
         system, path = self.open()
         return system.open_input_file(f"{path}/{name}")
+
+    def stream(self, name: str) -> Any:
+        """One file, open for reading from its beginning to its end. Raises as `seekable`."""
+        if self.local is not None:
+            return self.seekable(name)
+        system, path = self.open()
+        return system.open_input_stream(f"{path}/{name}", compression=None)
 
     def regular(self, name: str) -> Path:
         """The path of a file of this local folder.
@@ -438,6 +454,8 @@ def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     import pyarrow as pa
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
+    if (module := OURS.get(f"{uri.partition('://')[0]}://")) is not None:
+        return importlib.import_module(module).filesystem(uri)  # type: ignore[no-any-return]
     try:
         return FileSystem.from_uri(_with_endpoint(_quoted(uri)))  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

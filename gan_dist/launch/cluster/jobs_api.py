@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -127,14 +127,32 @@ class JobsClient:
 
         yield from stream_log(self, job)
 
+    def get(self, path: str) -> Any:
+        """What the dashboard answers at a path, as JSON."""
+        return self._ask("GET", path, None, CHANGE_S)
+
+    def open(self, path: str) -> HTTPResponse:
+        """What the dashboard answers at a path, as it comes; to be closed."""
+        with self._explaining(path):
+            return self._answer("GET", path, None, CHANGE_S)
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LOOK_S) -> Any:
-        address = self.cluster.address
+        with self._explaining(path), self._answer(method, path, body, limit_s) as answer:
+            return json.load(answer)
+
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None, limit_s: float) -> HTTPResponse:
         data = None if body is None else json.dumps(body).encode()
         headers = self.headers | ({"Content-Type": "application/json"} if data is not None else {})
+        request = urllib.request.Request(self.cluster.address + path, data, headers, method=method)
+        answer: HTTPResponse = self._open(request, timeout=limit_s)
+        return answer
+
+    @contextmanager
+    def _explaining(self, path: str) -> Iterator[None]:
+        """Raises ClusterError, or NoSuchJob, of what goes wrong inside."""
+        address = self.cluster.address
         try:
-            request = urllib.request.Request(address + path, data, headers, method=method)
-            with self._open(request, timeout=limit_s) as answer:
-                return json.load(answer)
+            yield
         except urllib.error.HTTPError as error:
             raise self._explained(error, path) from None
         except (TimeoutError, urllib.error.URLError, OSError, HTTPException) as error:
