@@ -267,7 +267,7 @@ def list_runs(*, storage: str | None = None) -> list[Run]:
     from gan_dist.launch.run_status import all_runs
     from gan_dist.runs.index import known_run, stored_runs
 
-    found = all_runs(None) if storage is None else stored_runs(storage_root(storage, None))
+    found = all_runs() if storage is None else stored_runs(storage_root(storage, None))
 
     def created(folder: RunFolder) -> tuple[float, str]:
         made = known_run(folder).get("created") or (folder.folder.read_json("request.json") or {}).get("created", 0.0)

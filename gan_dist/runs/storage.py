@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
@@ -224,6 +224,8 @@ class Folder:
         if self.local is not None:
             with open(f"{self.local}/{name}", "rb") as file:
                 return _read(file, most)
+        if most is not None and (found := _read_object(self, name, most)) is not None:
+            return found
         with self._reaching():
             system, path = self.open()
             with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
@@ -368,19 +370,13 @@ def create_object(folder: Folder, name: str, content: bytes) -> bool:
     """
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
-    from obstore.store import from_url
 
-    parts = urlsplit(_with_endpoint(_quoted(folder.uri)))
-    if parts.scheme not in CONDITIONAL:
+    at = urlsplit(_with_endpoint(_quoted(folder.uri)))
+    if at.scheme not in CONDITIONAL:
         return _create_and_settle(folder, name, content)
-    given = dict(parse_qsl(parts.query))
-    options: dict[str, Any] = {}
-    if where := given.get("endpoint_override"):
-        options["config"] = {"aws_endpoint": f"{given['scheme']}://{where}"}
-        options["client_options"] = {"allow_http": True}
     try:
-        store = from_url(f"{parts.scheme}://{parts.netloc}", **options)
-        obstore.put(store, f"{unquote(parts.path).strip('/')}/{name}", content, mode="create")
+        store = _object_store(at.scheme, at.netloc, at.query, tries=10)
+        obstore.put(store, _object_name(at, name), content, mode="create")
     except AlreadyExistsError:
         return False
     except NotSupportedError:
@@ -389,6 +385,45 @@ def create_object(folder: Folder, name: str, content: bytes) -> bool:
         reason = " ".join(str(error).split())[:300]
         raise StorageUnreachable(f"storage {folder.uri!r} cannot be written: {reason}") from error
     return True
+
+
+def _read_object(folder: Folder, name: str, most: int) -> bytes | None:
+    """A small object of S3 by one request, where pyarrow makes two. None where that is refused or fails, or the object
+    is larger than `most`: pyarrow looks for keys in more places, waits and explains.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    at = urlsplit(_with_endpoint(_quoted(folder.uri)))
+    if at.scheme != "s3" or "AWS_ACCESS_KEY_ID" not in os.environ:
+        return None
+    import obstore
+    from obstore.exceptions import BaseError, NotFoundError
+
+    try:
+        found = obstore.get(_object_store(at.scheme, at.netloc, at.query, tries=1), _object_name(at, name))
+        return bytes(found.bytes()) if found.meta["size"] <= most else None
+    except NotFoundError:
+        raise FileNotFoundError(f"{folder.uri}/{name}") from None
+    except BaseError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _object_store(scheme: str, bucket: str, query: str, *, tries: int) -> Any:
+    """A bucket as obstore has it, whose requests are made so many times before they fail."""
+    from obstore.store import from_url
+
+    given = dict(parse_qsl(query))
+    options: dict[str, Any] = {"retry_config": {"max_retries": tries - 1}}
+    if where := given.get("endpoint_override"):
+        options["config"] = {"aws_endpoint": f"{given['scheme']}://{where}"}
+        options["client_options"] = {"allow_http": True}
+    return from_url(f"{scheme}://{bucket}", **options)
+
+
+def _object_name(at: SplitResult, name: str) -> str:
+    return f"{unquote(at.path).strip('/')}/{name}"
 
 
 def _create_and_settle(folder: Folder, name: str, content: bytes) -> bool:
