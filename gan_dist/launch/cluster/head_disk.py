@@ -75,7 +75,8 @@ def disk_of(where: str) -> HeadDisk:
 class HeadDisk:
     """Folders and files of a cluster's head by their absolute paths.
 
-    Every method raises ClusterError where the cluster does not answer, or has no Linux at its head.
+    Every method raises ClusterError where the cluster does not answer, and StorageError where its head may not do as
+    asked.
     """
 
     def __init__(self, jobs: JobsClient) -> None:
@@ -93,15 +94,9 @@ class HeadDisk:
         return str(heads[0])
 
     def make(self, folder: str) -> None:
-        """Make a folder that can be written, unless it is known to be there.
-
-        Raises:
-            StorageError: the head may not.
-        """
-        if self._linked(folder) is None:
-            told = self._ask("make", folder)
-            if "error" in told:
-                raise StorageError(f"storage: {HEAD}{folder} cannot be written on the cluster's head: {told['error']}")
+        """Make a folder that can be written, unless it is known to be there."""
+        if self._known(folder) is None and self._linked(folder) is None:
+            self._ask("make", folder)
 
     def kind(self, path: str) -> FileType:
         """Whether a path is a file, a folder or nothing."""
@@ -139,33 +134,28 @@ class HeadDisk:
             raise FileNotFoundError(path) from None
 
     def delete(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it.
-
-        Raises:
-            StorageError: the head may not.
-        """
-        if "error" in (told := self._ask("delete", path)):
-            raise StorageError(f"storage: {HEAD}{path} cannot be removed on the cluster's head: {told['error']}")
+        """Remove a file, or a folder with all that is in it."""
+        self._ask("delete", path)
 
     def _inside(self, path: str) -> str | None:
         """A path as Ray finds it among its logs; None where nothing is there."""
-        with self._linking:
-            if (found := self._linked(path)) is None:
-                self._ask("link", path)
-                found = self._linked(path)
+        if (found := self._known(path)) is None:
+            with self._linking:  # many threads may want the same link
+                if (found := self._known(path) or self._linked(path)) is None and self._ask("link", path):
+                    found = self._linked(path)
         return found
 
     def _linked(self, path: str) -> str | None:
-        """The same through a link that is there."""
-        for known in (self._links, self._look()):
-            for folder in (PurePosixPath(path), *PurePosixPath(path).parents):
-                if (name := on_head.link_name(str(folder))) in known:
-                    self._links.add(name)
-                    return str(name / PurePosixPath(path).relative_to(folder))
-        return None
+        """The same by the links that are there now."""
+        self._links = {name.rstrip("/") for name in self._glob(f"{on_head.PREFIX}*")}
+        return self._known(path)
 
-    def _look(self) -> set[str]:
-        return {name.rstrip("/") for name in self._glob(f"{on_head.PREFIX}*")}
+    def _known(self, path: str) -> str | None:
+        """The same by the links that were there."""
+        for folder in (PurePosixPath(path), *PurePosixPath(path).parents):
+            if (name := on_head.link_name(str(folder))) in self._links:
+                return str(name / PurePosixPath(path).relative_to(folder))
+        return None
 
     def _glob(self, pattern: str) -> list[str]:
         found = self.jobs.get(f"/api/v0/logs?{urlencode({'node_id': self.node, 'glob': pattern})}")
@@ -178,7 +168,10 @@ class HeadDisk:
         said = done.printed.strip().rpartition("\n")[2] if done is not None else ""
         if done is None or not said.startswith("{"):
             raise ClusterError(f"{self.jobs.cluster.address} could not {action} {path}: {said or 'no answer in time'}")
-        return dict(json.loads(said))
+        told = dict(json.loads(said))
+        if "error" in told:
+            raise StorageError(f"storage: {HEAD}{path}: the cluster's head cannot {action} it: {told['error']}")
+        return told
 
 
 class Answer(io.RawIOBase):

@@ -70,6 +70,8 @@ def test_what_is_there_is_read(head: Dashboard, storage: str, tmp_path: Path) ->
     with pytest.raises(FileNotFoundError):
         folder.read("checkpoints/none")
     assert sorted(folder.entries()) == sorted(run.folder.entries())
+    before = len(head.asked)
+    assert folder.read_json("status.json") is not None and len(head.asked) == before + 1
     assert jobs_of(head) == 2 and not head.jobs  # one made the link and one listed the entries; nothing is left of them
 
 
@@ -94,7 +96,7 @@ def test_a_folder_is_made_once(head: Dashboard, storage: str, tmp_path: Path) ->
         make_folder(Folder(storage), f"http://{head.where}")
     assert (tmp_path / "disk" / "runs").is_dir() and jobs_of(head) == 1
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"cannot be written on the cluster's head: .*/file"):
+    with pytest.raises(StorageError, match=r"the cluster's head cannot make it: .*/file"):
         make_folder(Folder(f"head://{head.where}{tmp_path}/file/runs"), f"http://{head.where}")
 
 
