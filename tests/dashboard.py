@@ -25,6 +25,8 @@ class Dashboard(ThreadingHTTPServer):
     Attributes:
         asked: path of each request, without its query.
         jobs: the record of each job that was not deleted.
+        packages: the archives of code that were sent, by their names.
+        sent: the requests for jobs that are drivers of runs, which are not run.
     """
 
     daemon_threads = True
@@ -32,6 +34,8 @@ class Dashboard(ThreadingHTTPServer):
     def __init__(self, logs: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.logs, self.asked, self.jobs = logs, list[str](), dict[str, dict[str, Any]]()
+        self.packages: dict[str, bytes] = {}
+        self.sent: list[dict[str, Any]] = []
         logs.mkdir(parents=True)
 
     @property
@@ -39,9 +43,12 @@ class Dashboard(ThreadingHTTPServer):
         return f"127.0.0.1:{self.server_port}"
 
     def run(self, body: dict[str, Any]) -> None:
-        name = body["submission_id"]
+        name, code = body["submission_id"], 0
         with (self.logs / f"job-driver-{name}.log").open("w") as log:
-            code = subprocess.run(body["entrypoint"], shell=True, stdout=log, stderr=log).returncode
+            if "metadata" in body:
+                self.sent.append(body)
+            else:
+                code = subprocess.run(body["entrypoint"], shell=True, stdout=log, stderr=log).returncode
         facts = {"submission_id": name, "metadata": body.get("metadata"), "driver_exit_code": code}
         self.jobs[name] = {"status": "FAILED" if code else "SUCCEEDED", **facts}
 
@@ -67,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
                 path = logs / given["filename"]
                 known = path.is_file()
                 self.send(200 if known else 500, path.read_bytes() if known else b"A file is not found at: it")
+            case ["api", "packages", "gcs", _]:
+                known = last in self.server.packages
+                self.send(200 if known else 404, b"" if known else f"Package {last} does not exist".encode())
             case ["api", "jobs"]:
                 self.answer(list(self.server.jobs.values()))
             case ["api", "jobs", name, "logs"]:
@@ -82,6 +92,11 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.run(body)
         self.answer({"submission_id": body["submission_id"]})
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.packages[self.path.rpartition("/")[2]] = content
+        self.send(200, b"")
 
     def do_DELETE(self) -> None:
         del self.server.jobs[self.path.rpartition("/")[2]]

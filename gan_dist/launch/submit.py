@@ -16,15 +16,7 @@ from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageE
 from gan_dist.execution.node_secrets import read_secrets, sent_with_job
 from gan_dist.execution.ray.private import NO_WATCHER
 from gan_dist.launch.cluster.head_storage import address_of, as_sent
-from gan_dist.launch.cluster.jobs_api import (
-    DRIVER,
-    ENDED,
-    FORCE_S,
-    GRACE_VARIABLE,
-    JobsClient,
-    last_words,
-    without_proxy,
-)
+from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.launch.storage_probe import check_storage_is_seen
@@ -133,8 +125,8 @@ def submit(
         archive = Path(folder) / "code.zip"
         size = pack(environment, archive)
         say(f"sending {size / 2**20:.1f} MiB: gan_dist and {environment.code or 'no code of yours'}")
-        body["runtime_env"]["working_dir"] = str(archive)
-        return _submit_with_archive(jobs, body)
+        body["runtime_env"]["working_dir"] = jobs.upload(archive.read_bytes())
+    return jobs.submit(body)
 
 
 def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] = lambda text: None) -> str:
@@ -225,23 +217,6 @@ def _remember(plan: LaunchPlan, cluster: Cluster) -> None:
         mode=plan.request.mode,
         code=plan.request.code or None,
     )
-
-
-def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:
-    """Ray's own client sends the archive to the cluster's store, unless it is there, and then the job."""
-    import logging
-
-    from ray.job_submission import JobSubmissionClient
-
-    logging.getLogger("ray").setLevel(logging.WARNING)
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    try:
-        with without_proxy(jobs.cluster.address):
-            client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
-            return str(client.submit_job(**body))
-    except (RuntimeError, OSError) as error:
-        said = last_words(str(error)) or type(error).__name__
-        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {said}") from None
 
 
 def _same_python(one: str, other: str) -> bool:

@@ -75,6 +75,14 @@ USED = (
     Used(
         "ray.dashboard.modules.state.state_head:StateHead.list_logs", ('"node_id"', '"glob"'), "head:// lists a folder"
     ),
+    Used(
+        "ray.dashboard.modules.job.job_head:JobHead",
+        ("get_package", "upload_package"),
+        "code is sent without an import of Ray",
+    ),
+    Used(
+        "ray._private.runtime_env.packaging", ('"_ray_pkg_"', "hashlib.sha1"), "code is sent without an import of Ray"
+    ),
     Used("ray._private.state:GlobalState", ("get_draining_nodes",), "a checkpoint before a spot node is taken away"),
     Used(
         "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer.__init__",

@@ -13,6 +13,7 @@ from gan_dist.evaluation.reports.tensorboard import EventFileCopy
 from gan_dist.launch import submit
 from gan_dist.launch.cluster.head_disk import Answer, disk_of, make_folder
 from gan_dist.launch.cluster.head_storage import address_of, as_sent, with_cluster
+from gan_dist.launch.cluster.jobs_api import JobsClient
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.plan import plan_new, plan_resume
 from gan_dist.launch.run_status import cluster_status, every_status
@@ -157,22 +158,19 @@ def test_what_a_job_is_told() -> None:
     assert (there.uri, there.start_from) == ("/data/runs/a", InitialWeights("/data/runs/b/checkpoints/64"))
 
 
-def test_a_run_on_the_head(
-    head: Dashboard, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gan_dist: Call
-) -> None:
+def test_a_run_on_the_head(head: Dashboard, storage: str, tmp_path: Path, gan_dist: Call) -> None:
     there, here = f"http://{head.where}", f"head://{tmp_path}/disk/runs"
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(submit, "_submit_with_archive", lambda jobs, body: sent.append(body) or "faces.1")
     plan = plan_new(JOB, storage=here, address=there, name="faces")
     assert plan.run.uri == f"{storage}/faces"
     submit.submit_plan(plan, Cluster(there))
     assert known_run(plan.run)["address"] == there
-    request = RunRequest.from_env(sent[0]["runtime_env"]["env_vars"])
+    (sent,) = head.sent
+    assert sent["runtime_env"]["working_dir"] in [f"gcs://{name}" for name in head.packages]
+    request = RunRequest.from_env(sent["runtime_env"]["env_vars"])
     assert request.uri == str(tmp_path / "disk" / "runs" / "faces")
-    assert sent[0]["metadata"]["gan_dist_uri"] == f"{here}/faces"
+    assert sent["metadata"]["gan_dist_uri"] == f"{here}/faces"
 
     assert run_here(request, lambda event: None) == 0  # as its driver does
-    head.jobs["faces.1"] = {"status": "SUCCEEDED", "submission_id": "faces.1", "metadata": sent[0]["metadata"]}
     (head.logs / "job-driver-faces.1.log").write_text("a line\n")
     code, told = gan_dist("list")
     assert code == 0 and f"{storage}/faces" in told and "succeeded" in told, told
@@ -211,3 +209,12 @@ def test_a_run_goes_on_where_it_is(head: Dashboard, storage: str, tmp_path: Path
     assert (again.run.uri, again.request.attempt) == (f"{storage}/faces", 2)
     with pytest.raises(StorageError, match=rf"on the head of http://{head.where}"):
         submit.submit_plan(again, Cluster("http://other:8265"))
+
+
+def test_code_is_sent_once(head: Dashboard) -> None:
+    jobs = JobsClient(Cluster(f"http://{head.where}"))
+    uri = jobs.upload(b"an archive")
+    assert head.packages == {uri.removeprefix("gcs://"): b"an archive"}
+    head.packages[uri.removeprefix("gcs://")] = b"as it was sent before"
+    assert jobs.upload(b"an archive") == uri
+    assert head.packages == {uri.removeprefix("gcs://"): b"as it was sent before"}
