@@ -2,7 +2,7 @@
 
     python benchmarks/listing.py [RUNS]
 
-Wanted over 1,000: below 2 s and 10 s, as a process.
+Wanted over 1,000: below 2 s and 10 s, as a process. The server is part of this process, and its CPU time is told apart.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ def make_runs(storage: Folder, count: int) -> None:
 
 
 def measure(storage: Folder, count: int) -> str:
-    """Median seconds on the wall, and of CPU time in the command itself."""
+    """Median seconds on the wall, of CPU time in the command itself, and of CPU time in this process."""
     took = []
     for _ in range(REPEATS):
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        own = time.process_time()
         command = ["gan-dist", "list", "--storage", storage.uri]
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert told.count("succeeded") == count
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        took.append((time.perf_counter() - began, cpu))
-    wall, cpu = (median(values) for values in zip(*took, strict=True))
-    return f"{wall:.1f} s, of which {cpu:.1f} s of CPU"
+        took.append((time.perf_counter() - began, cpu, time.process_time() - own))
+    wall, cpu, server = (median(values) for values in zip(*took, strict=True))
+    return f"{wall:.1f} s; CPU: {cpu:.1f} s in the command, {server:.1f} s in the server"
 
 
 def main(count: int) -> None:

@@ -10,6 +10,7 @@ as it would have. Needs root on Linux; a round takes two to four minutes on two 
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def main() -> int:
     if (why := machines.why_not()) is not None:
         raise SystemExit(why)
     kinds = [kind for kind in HARMS if given.only in kind]
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request to the bucket
     bad, expected = 0, undisturbed()
     for number in range(given.rounds):
         kind = kinds[number % len(kinds)]

@@ -241,27 +241,37 @@ def submit(
         >>> run = gan_dist.submit("jobs/dcgan.yaml", until="20k").wait()
     """
     from gan_dist.launch.cluster.address import resolve_address, start_local
+    from gan_dist.launch.cluster.head_storage import address_of
     from gan_dist.launch.submit import submit_plan
 
-    plan = _plan(job, resume, storage=storage, new_code=new_code, trust_code=trust_code, overrides=overrides)
+    plan = _plan(
+        job,
+        resume,
+        address=address,
+        storage=storage,
+        new_code=new_code,
+        trust_code=trust_code,
+        overrides=overrides,
+    )
     if names := live_names(plan.spec.model_dump(mode="json", by_alias=True)):
         raise UsageError(
             f"{', '.join(names)}: an instance, a lambda or a class of __main__ cannot be sent to a cluster; put the "
             "class into a module of environment.code and name it, or train in this process: gan_dist.train(...)"
         )
-    submit_plan(plan, resolve_address(address) or start_local())
+    submit_plan(plan, resolve_address(address or address_of(plan.run.folder)) or start_local())
     return Run(plan.run)
 
 
 def list_runs(*, storage: str | None = None) -> list[Run]:
     """List the runs that this machine knows, or with `storage` those stored there, newest first."""
     from gan_dist.launch.run_status import all_runs
-    from gan_dist.runs.index import stored_runs
+    from gan_dist.runs.index import known_run, stored_runs
 
-    found = all_runs(None) if storage is None else stored_runs(storage_root(storage, None))
+    found = all_runs() if storage is None else stored_runs(storage_root(storage, None))
 
     def created(folder: RunFolder) -> tuple[float, str]:
-        return (folder.folder.read_json("request.json") or {}).get("created", 0.0), folder.id
+        made = known_run(folder).get("created") or (folder.folder.read_json("request.json") or {}).get("created", 0.0)
+        return made, folder.id
 
     return [Run(folder) for folder in sorted(found, key=created, reverse=True)]
 
@@ -372,6 +382,7 @@ def _plan(
     job: Job | None,
     resume: Run | str | None,
     *,
+    address: str | None = None,
     storage: str | None,
     new_code: bool,
     trust_code: bool,
@@ -389,6 +400,7 @@ def _plan(
         return plan_resume(
             _place(resume),
             changes,
+            address=address,
             storage=storage,
             new_code=new_code,
             trust_code=trust_code,
@@ -396,4 +408,5 @@ def _plan(
         )
     assert job is not None
     tree = job.model_dump(mode="json", by_alias=True) if isinstance(job, JobSpec) else job
-    return plan_new(replace_objects_by_names(tree) if isinstance(tree, Mapping) else tree, changes, storage=storage)
+    named = replace_objects_by_names(tree) if isinstance(tree, Mapping) else tree
+    return plan_new(named, changes, storage=storage, address=address)

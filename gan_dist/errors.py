@@ -12,7 +12,7 @@ GanDistError
 │   │   └── StorageUnreachable (an OSError too) a remote storage that does not answer
 │   ├── CheckpointError        a checkpoint that cannot be used
 │   ├── PackagingError         code or an environment that cannot be sent to a cluster
-│   ├── NoSuchJob              the cluster knows no such job
+│   ├── NoSuchJob              the cluster knows no such job, or package of code
 │   └── ClusterError           no cluster can be reached or started; exit code 5
 │       └── RequestRefused     the cluster answered, and did not do what was asked
 ├── RunFailed                  a run that cannot go on; exit code 1
@@ -98,7 +98,7 @@ class ClusterError(UsageError):
 
 
 class NoSuchJob(UsageError):
-    """The cluster knows no job of that id."""
+    """The cluster knows no job of that id, or no package of code of that name."""
 
 
 class RequestRefused(ClusterError):

@@ -6,8 +6,8 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from functools import lru_cache, wraps
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,29 +102,29 @@ def gan_dist(
     return call
 
 
-def one_at_a_time(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, for which threads wait in turn."""
-    turn = threading.Lock()
+def one_at_a_time(serve: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """A web server's application that makes conditional writes one after the other. S3 looks and writes at once; moto
+    looks, and then writes, so that of two requests in the same moment both may win."""
+    writing = threading.Lock()
 
-    @wraps(call)
-    def alone(*args: Any, **kwargs: Any) -> Any:
-        with turn:
-            return call(*args, **kwargs)
+    def answer(asked: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if "HTTP_IF_NONE_MATCH" not in asked:
+            return serve(asked, start)
+        with writing:
+            return list(serve(asked, start))
 
-    return alone
+    return answer
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URI of a bucket on a real S3 server on the loopback device; the environment points pyarrow to it."""
     server = pytest.importorskip("moto.server", reason="needs moto[server], a server that speaks S3")
-    responses = pytest.importorskip("moto.s3.responses").S3Response
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
+    running._server.app = one_at_a_time(running._server.app)
     host, port = running.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        # S3 answers a conditional write as one step; this server looks and then writes, while other threads do too.
-        patch.setattr(responses, "put_object", one_at_a_time(responses.put_object))
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")

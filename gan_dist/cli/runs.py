@@ -32,7 +32,9 @@ Report = Annotated[
 Statuses = Annotated[
     list[str] | None,
     typer.Option(
-        "--status", help="Only these: pending, waiting, running, succeeded, stopped, failed, lost.", metavar="STATUS"
+        "--status",
+        help="Only these: pending, waiting, running, succeeded, stopped, failed, lost, unknown.",
+        metavar="STATUS",
     ),
 ]
 Name = Annotated[str, typer.Option(help="Only runs whose id holds this; `*` stands for anything.", metavar="TEXT")]

@@ -79,6 +79,7 @@ def submit(
             job,
             sets or [],
             storage=storage,
+            address=address,
             name=name,
             code=code,
             start_from=start_from,
@@ -92,14 +93,14 @@ def submit(
             str(resume),
             sets or [],
             storage=storage,
+            address=address,
             code=code,
             new_code=new_code,
             trust_code=trust_code,
             warn=lambda text: say(f"warning: {text}", aside=True),
         )
     if dry_run:
-        _show_plan(plan, address, local, as_json)
-        _rehearse_networks(plan, code)
+        _rehearse(plan, code, address, local, as_json)
         return
     outcome = _run_here(plan, as_json) if local else _run_on_cluster(plan, address, detach, as_json)
     if outcome is not None:
@@ -167,12 +168,13 @@ def _run_here(plan: LaunchPlan, as_json: bool) -> RunOutcome | None:
 
 
 def _run_on_cluster(plan: LaunchPlan, address: str | None, detach: bool, as_json: bool) -> RunOutcome | None:
+    from gan_dist.launch.cluster.head_storage import address_of
     from gan_dist.launch.cluster.jobs_api import JobsClient
     from gan_dist.launch.follow import LiveDisplay, ask_at_terminal, follow_job
     from gan_dist.launch.submit import submit_plan
     from gan_dist.runs.index import forget_run
 
-    cluster = cluster_of(address, as_json)
+    cluster = cluster_of(address or address_of(plan.run.folder), as_json)
     submission = submit_plan(plan, cluster, lambda text: say(text, aside=as_json))
     say(f"run {plan.run.id} on {cluster.address}{' (local)' if cluster.local else ''}", aside=as_json)
     say(f"  in {plan.run.uri}", aside=as_json)
@@ -217,6 +219,11 @@ def _detached(plan: LaunchPlan, submission: str, cluster: Cluster, as_json: bool
     say(f"  stop it     gan-dist stop {run}")
 
 
+def _rehearse(plan: LaunchPlan, code: str | None, address: str | None, local: bool, as_json: bool) -> None:
+    _show_plan(plan, address, local, as_json)
+    _rehearse_networks(plan, code)
+
+
 def _rehearse_networks(plan: LaunchPlan, code: str | None) -> None:
     """Build the networks without memory, those of a person's own where their folder is named.
 
@@ -244,12 +251,13 @@ def _show_plan(plan: LaunchPlan, address: str | None, local: bool, as_json: bool
 
     from gan_dist.data.sources.presence import missing_data
     from gan_dist.launch.cluster.address import Cluster, resolve_address
+    from gan_dist.launch.cluster.head_storage import address_of
     from gan_dist.launch.plan import resolve_job
     from gan_dist.launch.submit import entrypoint, runtime_env
     from gan_dist.registry.metric_names import job_metric_names
     from gan_dist.runs.request import VARIABLE
 
-    found = None if local else resolve_address(address)
+    found = None if local else resolve_address(address or address_of(plan.run.folder))
     cluster = found or Cluster("a local Ray, to be started", local=True)
     grace = plan.spec.resources.stop_grace
     sent = runtime_env(plan.request, cluster, plan.environment, stop_grace=grace)

@@ -475,8 +475,9 @@ def load_generator(run: str) -> nn.Module:
 
 
 def prepared_beside(model: Model) -> Folder:
-    """Where decoded data are kept: beside the model's run, or, of one that has left its run, in our home."""
-    if is_exported(model.uri):
+    """Where decoded data are kept: beside the model's run, or, of one that has left its run or is stored where nothing
+    is written from here, in our home."""
+    if is_exported(model.uri) or Folder(model.uri).read_only:
         return Folder.at(home()).child(PREPARED)
     return RunFolder(Folder(model.uri.rsplit("/", 2)[0])).prepared()
 

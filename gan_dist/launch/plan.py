@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gan_dist.errors import NoSuchRun, UsageError
+from gan_dist.launch.cluster.head_storage import with_cluster
 from gan_dist.launch.packaging import Environment, code_folder
 from gan_dist.registry.own_code import own_files, own_modules
 from gan_dist.registry.trust import check_trust, foreign_code
@@ -42,6 +43,7 @@ def plan_new(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     storage: str | None = None,
+    address: str | None = None,
     name: str | None = None,
     code: str | None = None,
     start_from: str | None = None,
@@ -53,6 +55,7 @@ def plan_new(
     """A new run of the job in a file, or with `twin` of its maximum-likelihood twin.
 
     Args:
+        address: of the cluster that is meant by a storage on its head.
         start_from: a run or checkpoint whose weights it begins with.
         only: the networks that are taken from there; all, where there are none.
 
@@ -68,8 +71,8 @@ def plan_new(
 
         spec = mle_twin(spec)
     spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
-    run = RunFolder(storage_root(storage, spec.storage).child(_fresh_id(spec.name, name)))
-    if spec.sweep is not None and run.folder.local is None and run.folder.open()[0].type_name not in FLAT:
+    run = RunFolder(with_cluster(storage_root(storage, spec.storage), address).child(_fresh_id(spec.name, name)))
+    if spec.sweep is not None and not _keeps_a_record(run.folder):
         raise UsageError(f"storage: {run.uri!r}: a sweep's record wants a path or an object store, such as s3://")
     if name and run.folder.exists("request.json"):
         raise UsageError(
@@ -89,6 +92,7 @@ def plan_resume(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     storage: str | None = None,
+    address: str | None = None,
     code: str | None = None,
     new_code: bool = False,
     trust_code: bool = False,
@@ -97,6 +101,7 @@ def plan_resume(
     """A further attempt at a run, which goes on where it stood.
 
     Args:
+        address: of the cluster that is meant by a storage on its head.
         code: folder of the job's own modules, in place of the one that it was submitted with.
         new_code: whether they are taken as they are there now, in place of the copy that was kept with the run.
         trust_code: whether a run that was submitted by somebody else may run the code that it names.
@@ -109,7 +114,7 @@ def plan_resume(
 
     from gan_dist.launch.resume_rules import resume_spec
 
-    run = find_run(ref, storage_root(storage, None))
+    run = find_run(ref, with_cluster(storage_root(storage, None), address))
     if (holder := run.lease_holder()) is not None:
         raise UsageError(
             f"run {run.id} is still running (attempt {holder['attempt']} on {holder['host']}); "
@@ -149,6 +154,11 @@ def resolve_job(spec: JobSpec) -> list[dict[str, object]]:
         }
         for stage in spec.phases_plan
     ]
+
+
+def _keeps_a_record(folder: Folder) -> bool:
+    """Whether a sweep's record can be written there: on a disk, or on an object store, which writes whole files."""
+    return folder.local is not None or folder.read_only or folder.open()[0].type_name in FLAT
 
 
 def _own_code(spec: JobSpec, folder: str | None) -> bytes | None:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gan_dist.errors import ClusterError, NoSuchJob, StorageError, UsageError
+from gan_dist.errors import ClusterError, NoSuchJob, StorageError, StorageUnreachable, UsageError
 from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
+from gan_dist.launch.cluster.head_storage import address_of, with_cluster
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import known_run, known_runs, remember_refusal, storage_root, stored_runs
 from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
-from gan_dist.runs.run_folder import STOP, RunFolder
+from gan_dist.runs.run_folder import NOT_STARTED, STATUS, STOP, RunFolder
 from gan_dist.runs.storage import Folder, in_parallel
 from gan_dist.spec.problems import suggestion
 from gan_dist.spec.sections import STOP_GRACE_S
@@ -52,7 +53,7 @@ def job_of(run: RunFolder, address: str | None = None) -> RunJob:
         NoSuchJob: the cluster does not know the run.
     """
     record = known_run(run)
-    jobs = JobsClient(_cluster_of(record, address))
+    jobs = JobsClient(_cluster_of(record, address or address_of(run.folder)))
     submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
     jobs.info(submission)
     return RunJob(jobs, submission, _stop_grace(run))
@@ -83,8 +84,12 @@ def job_or_none(run: RunFolder, address: str | None = None) -> RunJob | None:
 def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
     """The run's status record, completed: `lost` is a run whose driver and cluster are gone without a record of an
     end."""
+    return _completed(run, run.status(), address)
+
+
+def _completed(run: RunFolder, stored: Mapping[str, Any], address: str | None = None) -> dict[str, Any]:
     record = known_run(run)
-    found = {"id": run.id, "uri": run.uri, **run.status()}
+    found = {"id": run.id, "uri": run.uri, **stored}
     for key in ("address", "submission"):
         if key in record:
             found[key] = record[key]
@@ -117,12 +122,31 @@ def _last_word(run: RunFolder, address: str | None) -> str:
 def every_status(storage: str | None) -> list[dict[str, Any]]:
     """The status of each run of the local index and of a storage, oldest first. What another cluster has refused
     meanwhile was never made, and is forgotten."""
-    runs = all_runs(storage)
-    rows = in_parallel(run_status, runs)
-    for run, row in zip(runs, rows, strict=True):
+    root = with_cluster(storage_root(storage, None), None)
+    known = [] if storage is not None else [RunFolder(Folder(row["uri"])) for row in known_runs()]
+    seen = {run.uri for run in known}
+    rest = [run for name in root.names() if (run := RunFolder(root.child(name))).uri not in seen]
+    rows = [*in_parallel(_row_of_known, known), *filter(None, in_parallel(_row_of_folder, rest))]
+    for row in rows:
         if row["status"] == "refused":
-            remember_refusal(run, row["message"])
+            remember_refusal(RunFolder(Folder(row["uri"])), row["message"])
     return [row for row in rows if row["status"] != "refused"]
+
+
+def _row_of_known(run: RunFolder) -> dict[str, Any]:
+    try:
+        return run_status(run)
+    except StorageUnreachable:
+        started = known_run(run).get("created")
+        return {"id": run.id, "uri": run.uri, "status": "unknown", "started": started, "reachable": False}
+
+
+def _row_of_folder(run: RunFolder) -> dict[str, Any] | None:
+    """The status of what may be a run; None where it is none. Of a run that has ended one file is read: each request
+    counts where a storage has thousands."""
+    if (stored := run.folder.read_json(STATUS)) is None and not run.folder.exists("request.json"):
+        return None
+    return _completed(run, stored or NOT_STARTED)
 
 
 def cluster_status(address: str) -> list[dict[str, Any]]:
@@ -144,7 +168,7 @@ def cluster_status(address: str) -> list[dict[str, Any]]:
 
 def _row_of_job(job: Mapping[str, Any], address: str) -> dict[str, Any]:
     told = job["metadata"]
-    run = RunFolder(Folder(told[META_URI]))
+    run = RunFolder(with_cluster(Folder(told[META_URI]), address))
     row = {
         "id": told[META_RUN],
         "uri": run.uri,
@@ -162,18 +186,16 @@ def _row_of_job(job: Mapping[str, Any], address: str) -> dict[str, Any]:
         return row | {"reachable": False}
 
 
-def all_runs(storage: str | None) -> list[RunFolder]:
-    """The runs in a storage, or without one those of the local index and of the storage in force, each once."""
-    if storage is not None:
-        return stored_runs(storage_root(storage, None))
+def all_runs() -> list[RunFolder]:
+    """The runs of the local index and of the storage in force, each once."""
     found = {row["uri"]: RunFolder(Folder(row["uri"])) for row in known_runs()}
-    for run in stored_runs(storage_root(storage, None)):
+    for run in stored_runs(with_cluster(storage_root(None, None), None)):
         found.setdefault(run.uri, run)
     return list(found.values())
 
 
 SORTS = ("started", "name", "status", "seen")
-STATUSES = ("pending", "waiting", "running", "succeeded", "stopped", "failed", "lost")
+STATUSES = ("pending", "waiting", "running", "succeeded", "stopped", "failed", "lost", "unknown")
 _AGE = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-import time
 
 from gan_dist.errors import StorageError
+from gan_dist.launch.cluster.head_job import run_on_head
 from gan_dist.launch.cluster.jobs_api import JobsClient
-from gan_dist.launch.run_status import ENDED
 from gan_dist.runs.storage import Folder
-
-PATIENCE_S = 120.0
-LOOK_EVERY_S = 0.5
 
 
 def check_storage_is_seen(storage: Folder, jobs: JobsClient) -> None:
@@ -28,21 +24,16 @@ def check_storage_is_seen(storage: Folder, jobs: JobsClient) -> None:
     storage.write(name, b"")
     path = storage.local.absolute() / name
     try:
-        job = jobs.submit({"entrypoint": f"test -e {shlex.quote(str(path))}", "submission_id": name[1:]})
-        end = time.monotonic() + PATIENCE_S
-        while (status := jobs.info(job)["status"]) not in ENDED:
-            if time.monotonic() > end:
-                return  # a busy cluster; the run's own start says more
-            time.sleep(LOOK_EVERY_S)
-        jobs.delete(job)
+        looked = run_on_head(jobs, f"test -e {shlex.quote(str(path))}")
     finally:
         storage.delete(name)
         if fresh:
             with contextlib.suppress(OSError):  # another command may store there by now
                 storage.local.rmdir()
-    if status != "SUCCEEDED":
+    # Where a busy cluster did not look, the run's own start says more.
+    if looked is not None and not looked.succeeded:
         raise StorageError(
             f"storage: {storage.uri!r} is a folder of this machine, which the cluster at {jobs.cluster.address} does "
-            "not see; use a bucket (s3://bucket/runs), or a folder that both have mounted at the same path "
-            "(file:///shared/runs)"
+            "not see; use a bucket (s3://bucket/runs), the disk of the cluster's head (head:///data/runs), or a folder "
+            "that both have mounted at the same path (file:///shared/runs)"
         )

@@ -8,6 +8,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,15 +16,8 @@ from gan_dist.distributed.machine import KEEPS_FREED_MEMORY
 from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageError
 from gan_dist.execution.node_secrets import read_secrets, sent_with_job
 from gan_dist.execution.ray.private import NO_WATCHER
-from gan_dist.launch.cluster.jobs_api import (
-    DRIVER,
-    ENDED,
-    FORCE_S,
-    GRACE_VARIABLE,
-    JobsClient,
-    last_words,
-    without_proxy,
-)
+from gan_dist.launch.cluster.head_storage import address_of, as_sent
+from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import PACKAGE, Environment, copied_to_cluster, pack
 from gan_dist.launch.storage_probe import check_storage_is_seen
@@ -133,8 +127,8 @@ def submit(
         archive = Path(folder) / "code.zip"
         size = pack(environment, archive)
         say(f"sending {size / 2**20:.1f} MiB: gan_dist and {environment.code or 'no code of yours'}")
-        body["runtime_env"]["working_dir"] = str(archive)
-        return _submit_with_archive(jobs, body)
+        body["runtime_env"]["working_dir"] = jobs.upload(archive.read_bytes())
+    return jobs.submit(body)
 
 
 def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] = lambda text: None) -> str:
@@ -151,8 +145,13 @@ def submit_plan(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None] =
     fresh = request.attempt == 1
     if cluster.local and (problems := read_secrets(plan.environment.secrets, environ={})):
         raise PreflightError("\n".join(problems))  # this machine is the node
+    storage = Folder(run.uri.rpartition("/")[0])
     if not cluster.local and run.folder.local is not None:
-        check_storage_is_seen(Folder(run.uri.rpartition("/")[0]), JobsClient(cluster))
+        check_storage_is_seen(storage, JobsClient(cluster))
+    if address_of(run.folder) is not None:
+        from gan_dist.launch.cluster.head_disk import make_folder  # with pyarrow
+
+        make_folder(storage, cluster.address)
     # From here on a new run is known, even if its driver never starts.
     made = fresh and cluster.local and _claim(run, request)
     if fresh:
@@ -181,7 +180,7 @@ class _SentByAnother(UsageError):
 
 def _send(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None]) -> str:
     """Send a planned run. Raises _SentByAnother where its job is there already, and what `submit` raises."""
-    request, grace = plan.request, plan.spec.resources.stop_grace
+    request, grace = _as_sent(plan.request, cluster), plan.spec.resources.stop_grace
     try:
         return submit(request, cluster, plan.environment, stop_grace=grace, say=say)
     except RequestRefused as error:
@@ -194,6 +193,13 @@ def _send(plan: LaunchPlan, cluster: Cluster, say: Callable[[str], None]) -> str
     # A run of this name was refused once: nothing of it is left but Ray's record of its job.
     jobs.delete(request.submission_id)
     return submit(request, cluster, plan.environment, stop_grace=grace, say=say)
+
+
+def _as_sent(request: RunRequest, cluster: Cluster) -> RunRequest:
+    """A request whose folders on the cluster's head are called as they are there."""
+    start = request.start_from
+    start = start and replace(start, folder=as_sent(start.folder, cluster.address))
+    return replace(request, uri=as_sent(request.uri, cluster.address), start_from=start)
 
 
 def _claim(run: RunFolder, request: RunRequest) -> bool:
@@ -213,23 +219,6 @@ def _remember(plan: LaunchPlan, cluster: Cluster) -> None:
         mode=plan.request.mode,
         code=plan.request.code or None,
     )
-
-
-def _submit_with_archive(jobs: JobsClient, body: dict[str, Any]) -> str:
-    """Ray's own client sends the archive to the cluster's store, unless it is there, and then the job."""
-    import logging
-
-    from ray.job_submission import JobSubmissionClient
-
-    logging.getLogger("ray").setLevel(logging.WARNING)
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    try:
-        with without_proxy(jobs.cluster.address):
-            client = JobSubmissionClient(jobs.cluster.address, headers=dict(jobs.headers))
-            return str(client.submit_job(**body))
-    except (RuntimeError, OSError) as error:
-        said = last_words(str(error)) or type(error).__name__
-        raise RequestRefused(f"{jobs.cluster.address} did not take the job: {said}") from None
 
 
 def _same_python(one: str, other: str) -> bool:

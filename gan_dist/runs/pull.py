@@ -159,7 +159,7 @@ def _copy(run: Folder, entry: Entry, target: Path, checksum: str | None, progres
         CheckpointError: it has not its checksum; nothing is kept of it.
     """
     summed = hashlib.sha256()
-    stream = run.seekable(entry.name)
+    stream = run.stream(entry.name)
     with contextlib.closing(stream), Folder(str(target)).replacing(entry.name) as beside:
         with beside.open("wb") as file:
             for piece in _pieces(stream, run):

@@ -8,14 +8,14 @@ import os
 import platform
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from gan_dist.errors import UsageError
 from gan_dist.runs.code import FOLDER as CODE
-from gan_dist.runs.storage import home
+from gan_dist.runs.storage import HEAD, home
 from gan_dist.spec.job import JobSpec
 
 VARIABLE = "GAN_DIST_REQUEST"
@@ -148,7 +148,10 @@ class RunRequest:
         """
         if VARIABLE not in environ:
             raise UsageError(f"{VARIABLE} is not set: this module is started by `gan-dist submit`")
-        return cls.from_json(environ[VARIABLE])
+        request = cls.from_json(environ[VARIABLE])
+        start = request.start_from
+        start = start and replace(start, folder=start.folder.removeprefix(HEAD))
+        return replace(request, uri=request.uri.removeprefix(HEAD), start_from=start)  # a driver is on the head
 
 
 @dataclass(frozen=True)

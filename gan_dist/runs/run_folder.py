@@ -20,7 +20,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -33,7 +33,8 @@ from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.secrets import redact, redact_values
 
-PREPARED, METRICS, JOB = ".prepared", "metrics", "job.json"
+PREPARED, METRICS, JOB, STATUS = ".prepared", "metrics", "job.json", "status.json"
+NOT_STARTED: Mapping[str, Any] = {"status": "pending", "seen": 0, "attempt": 0}
 STOP = "stop-"  # with an attempt's number: a file that asks a sweep's trials, or one trial, to save and end
 HEARTBEAT_S = 5.0
 
@@ -92,12 +93,12 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """The last known standing; a run that never started has status `pending`."""
-        return self.folder.read_json("status.json") or {"status": "pending", "seen": 0, "attempt": 0}
+        return self.folder.read_json(STATUS) or dict(NOT_STARTED)
 
     def update(self, **changes: Any) -> None:
         """Change some fields of the status record; others stay."""
         told = redact_values({**self.status(), **changes})
-        self.folder.write_json("status.json", {**told, "updated": time.time()})
+        self.folder.write_json(STATUS, {**told, "updated": time.time()})
 
     def checkpoints(self) -> Folder:
         return self.folder.child("checkpoints")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import stat
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import uuid4
 
 from gan_dist.errors import StorageError, StorageUnreachable, UsageError
@@ -32,6 +33,9 @@ U = TypeVar("U")
 AT_A_TIME = 16  # requests to a storage
 SAMPLES_MARK = ".sampling.json"  # in a folder of samples, which are no data of the next run
 PIECE = 1 << 20
+HEAD = "head://"  # of the disk of a cluster's head, which is read from elsewhere, and written there alone
+# File systems of our own by their schemes: parts of a higher layer, loaded when one is asked for.
+OURS = {HEAD: "gan_dist.launch.cluster.head_disk"}
 SETTLE_S = 2.0  # far longer than a storage takes to write some bytes
 CONDITIONAL = ("s3", "gs", "az", "abfs", "abfss")  # schemes of stores that write on a condition
 # What file systems without hard links answer.
@@ -98,6 +102,11 @@ class Folder:
     def shared(self) -> bool:
         """Whether every node of a cluster sees it: a URI, where `file://PATH` says so of a mounted path."""
         return "://" in self.uri
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be stored there from this machine."""
+        return self.uri.startswith(HEAD)
 
     def child(self, name: str) -> Folder:
         return Folder(f"{self.uri}/{name}", self.guard)
@@ -184,6 +193,13 @@ class Folder:
         system, path = self.open()
         return system.open_input_file(f"{path}/{name}")
 
+    def stream(self, name: str) -> Any:
+        """One file, open for reading from its beginning to its end. Raises as `seekable`."""
+        if self.local is not None:
+            return self.seekable(name)
+        system, path = self.open()
+        return system.open_input_stream(f"{path}/{name}", compression=None)
+
     def regular(self, name: str) -> Path:
         """The path of a file of this local folder.
 
@@ -208,6 +224,8 @@ class Folder:
         if self.local is not None:
             with open(f"{self.local}/{name}", "rb") as file:
                 return _read(file, most)
+        if most is not None and (found := _read_object(self, name, most)) is not None:
+            return found
         with self._reaching():
             system, path = self.open()
             with system.open_input_stream(f"{path}/{name}", compression=None) as stream:
@@ -352,19 +370,13 @@ def create_object(folder: Folder, name: str, content: bytes) -> bool:
     """
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
-    from obstore.store import from_url
 
-    parts = urlsplit(_with_endpoint(_quoted(folder.uri)))
-    if parts.scheme not in CONDITIONAL:
+    at = urlsplit(_with_endpoint(_quoted(folder.uri)))
+    if at.scheme not in CONDITIONAL:
         return _create_and_settle(folder, name, content)
-    given = dict(parse_qsl(parts.query))
-    options: dict[str, Any] = {}
-    if where := given.get("endpoint_override"):
-        options["config"] = {"aws_endpoint": f"{given['scheme']}://{where}"}
-        options["client_options"] = {"allow_http": True}
     try:
-        store = from_url(f"{parts.scheme}://{parts.netloc}", **options)
-        obstore.put(store, f"{unquote(parts.path).strip('/')}/{name}", content, mode="create")
+        store = _object_store(at.scheme, at.netloc, at.query, tries=10)
+        obstore.put(store, _object_name(at, name), content, mode="create")
     except AlreadyExistsError:
         return False
     except NotSupportedError:
@@ -373,6 +385,45 @@ def create_object(folder: Folder, name: str, content: bytes) -> bool:
         reason = " ".join(str(error).split())[:300]
         raise StorageUnreachable(f"storage {folder.uri!r} cannot be written: {reason}") from error
     return True
+
+
+def _read_object(folder: Folder, name: str, most: int) -> bytes | None:
+    """A small object of S3 by one request, where pyarrow makes two. None where that is refused or fails, or the object
+    is larger than `most`: pyarrow looks for keys in more places, waits and explains.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    at = urlsplit(_with_endpoint(_quoted(folder.uri)))
+    if at.scheme != "s3" or "AWS_ACCESS_KEY_ID" not in os.environ:
+        return None
+    import obstore
+    from obstore.exceptions import BaseError, NotFoundError
+
+    try:
+        found = obstore.get(_object_store(at.scheme, at.netloc, at.query, tries=1), _object_name(at, name))
+        return bytes(found.bytes()) if found.meta["size"] <= most else None
+    except NotFoundError:
+        raise FileNotFoundError(f"{folder.uri}/{name}") from None
+    except BaseError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _object_store(scheme: str, bucket: str, query: str, *, tries: int) -> Any:
+    """A bucket as obstore has it, whose requests are made so many times before they fail."""
+    from obstore.store import from_url
+
+    given = dict(parse_qsl(query))
+    options: dict[str, Any] = {"retry_config": {"max_retries": tries - 1}}
+    if where := given.get("endpoint_override"):
+        options["config"] = {"aws_endpoint": f"{given['scheme']}://{where}"}
+        options["client_options"] = {"allow_http": True}
+    return from_url(f"{scheme}://{bucket}", **options)
+
+
+def _object_name(at: SplitResult, name: str) -> str:
+    return f"{unquote(at.path).strip('/')}/{name}"
 
 
 def _create_and_settle(folder: Folder, name: str, content: bytes) -> bool:
@@ -438,6 +489,8 @@ def remote_filesystem(uri: str) -> tuple[FileSystem, str]:
     import pyarrow as pa
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
+    if (module := OURS.get(f"{uri.partition('://')[0]}://")) is not None:
+        return importlib.import_module(module).filesystem(uri)  # type: ignore[no-any-return]
     try:
         return FileSystem.from_uri(_with_endpoint(_quoted(uri)))  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

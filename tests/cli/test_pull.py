@@ -170,7 +170,7 @@ def test_a_storage_that_fails_is_named(run: RunFolder, tmp_path: Path, monkeypat
             pass
 
     plan = plan_pull(run, tmp_path / "copy")
-    monkeypatch.setattr(Folder, "seekable", lambda folder, name: Broken())
+    monkeypatch.setattr(Folder, "stream", lambda folder, name: Broken())
     with pytest.raises(StorageError, match=f"{run.uri}.* cannot be read: gone"):
         pull.pull(plan)
     assert files_of(tmp_path / "copy") == {}

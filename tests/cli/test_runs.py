@@ -297,7 +297,7 @@ def test_a_defect_shows_no_traceback(cli, home, monkeypatch):
     def broken(*_):
         raise KeyError("inside")
 
-    monkeypatch.setattr("gan_dist.launch.run_status.all_runs", broken)
+    monkeypatch.setattr("gan_dist.launch.run_status.known_runs", broken)
     code, _, err = cli("list")
     assert code == 1 and "Traceback" not in err and "crash.txt" in err
     assert "Traceback" in (home / "home/crash.txt").read_text()
@@ -339,7 +339,7 @@ def test_a_warning_of_ours_is_told_in_words(cli, monkeypatch):
         warnings.warn_explicit("of a library", UserWarning, "/lib/other.py", 7)
         return []
 
-    monkeypatch.setattr("gan_dist.launch.run_status.all_runs", warned)
+    monkeypatch.setattr("gan_dist.launch.run_status.known_runs", warned)
     monkeypatch.setattr("gan_dist.cli.OURS", str(Path(__file__).parent))
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -42,7 +42,6 @@ MAY_USE_RAY = {
     "execution.ray",
     "launch.cluster.daemon",
     "launch.driver",
-    "launch.submit",
     "sweeps",
 }
 

@@ -28,6 +28,7 @@ NEEDS = {
     r"^ray ": "cluster",
     r"--address|--workers \d": "cluster",
     r"s3://": "bucket|cluster",
+    r"head://": "cluster",
     r"download:|^gan-dist download": "download|fetches",
     r"^python3? |^pip |^pipx |^uvx ": "Install|install|measured",
     r"import ffhq|--from ffhq": "pickle",

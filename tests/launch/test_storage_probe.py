@@ -30,6 +30,9 @@ class Jobs:
     def info(self, job: str) -> dict[str, Any]:
         return {"status": "FAILED" if self._code else "SUCCEEDED"}
 
+    def logs(self, job: str) -> str:
+        return ""
+
     def delete(self, job: str) -> bool:
         self.deleted.append(job)
         return True
@@ -45,6 +48,9 @@ def test_a_folder_that_both_see_is_taken_and_left_as_it_was(tmp_path: Path, name
 
 def test_a_folder_of_this_machine_alone_is_refused(tmp_path: Path) -> None:
     jobs: Any = Jobs(sees=False)
-    with pytest.raises(StorageError, match=r"(?s)which the cluster at http://head:8265 does not.*file:///shared/runs"):
+    with pytest.raises(
+        StorageError,
+        match=r"(?s)which the cluster at http://head:8265 does not.*head:///data/runs.*file:///shared/runs",
+    ):
         check_storage_is_seen(Folder.at(tmp_path / "runs"), jobs)
     assert not (tmp_path / "runs").exists(), "what was made for it is removed"

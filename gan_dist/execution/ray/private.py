@@ -62,6 +62,27 @@ USED = (
         "ray.train.backend:Backend", ("on_start", "on_shutdown", "share_cuda_visible_devices"), "a rendezvous by file"
     ),
     Used("ray.train.backend:BackendConfig", ("backend_cls", "train_func_context"), "a rendezvous by file"),
+    Used(
+        "ray.dashboard.modules.log.log_agent:LogAgentV1Grpc._resolve_filename",
+        ('"A file is not found', "os.path.abspath(filepath)", "filepath.resolve()"),
+        "head:// reads a storage through a link to it among the logs",
+    ),
+    Used(
+        "ray.dashboard.modules.state.state_head:StateHead.get_logs",
+        ('"node_id"', '"filename"', '"lines"', '"timeout"'),
+        "head:// reads a file",
+    ),
+    Used(
+        "ray.dashboard.modules.state.state_head:StateHead.list_logs", ('"node_id"', '"glob"'), "head:// lists a folder"
+    ),
+    Used(
+        "ray.dashboard.modules.job.job_head:JobHead",
+        ("get_package", "upload_package"),
+        "code is sent without an import of Ray",
+    ),
+    Used(
+        "ray._private.runtime_env.packaging", ('"_ray_pkg_"', "hashlib.sha1"), "code is sent without an import of Ray"
+    ),
     Used("ray._private.state:GlobalState", ("get_draining_nodes",), "a checkpoint before a spot node is taken away"),
     Used(
         "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer.__init__",

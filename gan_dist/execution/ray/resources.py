@@ -119,7 +119,7 @@ def resource_problems(
         many = "nodes will be started for the run" if ask.autoscale else f"the cluster has {ask.nodes} nodes"
         found.append(
             f"storage: {storage.uri!r} is a path of one machine, but {many}; "
-            "use a shared file system mounted at the same path on all, and say so with file://PATH"
+            "use a bucket (s3://bucket/runs), or a file system that all of them mount at the same path (file:///shared/runs)"
         )
     return found
 

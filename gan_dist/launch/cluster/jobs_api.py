@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.local import Cluster, why_ended
 
 DRIVER = "gan_dist.launch.driver"
+PACKAGES = "/api/packages/"
 # How long Ray gives a job that it has asked to end: the job's own grace, and FORCE_S for its last word.
 GRACE_VARIABLE, FORCE_S = "RAY_JOB_STOP_WAIT_TIME_S", 10
 LOOK_S = 8.0
@@ -58,23 +60,6 @@ def goes_by_proxy(address: str, environ: Mapping[str, str] = os.environ) -> bool
     return environ.get("GAN_DIST_PROXY") == "1" and not here
 
 
-@contextmanager
-def without_proxy(address: str) -> Iterator[None]:
-    """Inside, other libraries reach the cluster as we do."""
-    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
-    if not goes_by_proxy(address):
-        listed = [before["no_proxy"] or before["NO_PROXY"] or "", urlsplit(address).hostname or ""]
-        os.environ.update(dict.fromkeys(before, ",".join(one for one in listed if one)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 class JobsClient:
     """The jobs of one cluster. Every method raises ClusterError when the cluster does not do as asked."""
 
@@ -108,6 +93,17 @@ class JobsClient:
         """Submit a job; returns its submission id."""
         return str(self._ask("POST", "/api/jobs/", body, CHANGE_S)["submission_id"])
 
+    def upload(self, archive: bytes) -> str:
+        """Send a zip archive to the cluster's store, unless it is there; its URI, for a job's `working_dir`."""
+        name = f"_ray_pkg_{hashlib.sha1(archive).hexdigest()}.zip"
+        path = f"{PACKAGES}gcs/{name}"
+        try:
+            self.open(path).close()  # from now on Ray keeps it for some minutes without a job
+        except NoSuchJob:
+            with self._explaining(path):
+                self._answer("PUT", path, archive, CHANGE_S).close()
+        return f"gcs://{name}"
+
     def stop(self, job: str) -> bool:
         """Ask a job to end (returns at once); False when it has ended already."""
         return bool(self._ask("POST", f"/api/jobs/{job}/stop", {}, CHANGE_S)["stopped"])
@@ -127,14 +123,33 @@ class JobsClient:
 
         yield from stream_log(self, job)
 
+    def get(self, path: str) -> Any:
+        """What the dashboard answers at a path, as JSON."""
+        return self._ask("GET", path, None, CHANGE_S)
+
+    def open(self, path: str) -> HTTPResponse:
+        """What the dashboard answers at a path, as it comes; to be closed."""
+        with self._explaining(path):
+            return self._answer("GET", path, None, CHANGE_S)
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LOOK_S) -> Any:
-        address = self.cluster.address
         data = None if body is None else json.dumps(body).encode()
-        headers = self.headers | ({"Content-Type": "application/json"} if data is not None else {})
+        with self._explaining(path), self._answer(method, path, data, limit_s) as answer:
+            return json.load(answer)
+
+    def _answer(self, method: str, path: str, data: bytes | None, limit_s: float) -> HTTPResponse:
+        kind = "application/octet-stream" if path.startswith(PACKAGES) else "application/json"
+        headers = self.headers | ({"Content-Type": kind} if data is not None else {})
+        request = urllib.request.Request(self.cluster.address + path, data, headers, method=method)
+        answer: HTTPResponse = self._open(request, timeout=limit_s)
+        return answer
+
+    @contextmanager
+    def _explaining(self, path: str) -> Iterator[None]:
+        """Raises ClusterError, or NoSuchJob, of what goes wrong inside."""
+        address = self.cluster.address
         try:
-            request = urllib.request.Request(address + path, data, headers, method=method)
-            with self._open(request, timeout=limit_s) as answer:
-                return json.load(answer)
+            yield
         except urllib.error.HTTPError as error:
             raise self._explained(error, path) from None
         except (TimeoutError, urllib.error.URLError, OSError, HTTPException) as error:
@@ -156,7 +171,7 @@ class JobsClient:
             return ClusterError(
                 f"{address} refuses our token (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token)"
             )
-        if error.code == 404 and path.startswith("/api/jobs/") and "does not exist" in text:
+        if error.code == 404 and path.startswith(("/api/jobs/", PACKAGES)) and "does not exist" in text:
             return NoSuchJob(text)
         if error.code == 404:
             return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")

@@ -1,0 +1,60 @@
+"""Where runs stand, and what it costs a storage to say so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from gan_dist.launch.run_status import every_status
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
+
+RUNS = 20
+
+
+class Requests(logging.Handler):
+    """The requests that an S3 server has answered, as it logs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.made.append(record.getMessage())
+
+
+@pytest.fixture
+def requests(bucket: str) -> Iterator[Requests]:
+    log, counting = logging.getLogger("werkzeug"), Requests()
+    log.addHandler(counting)
+    yield counting
+    log.removeHandler(counting)
+
+
+def test_one_request_for_each_run_that_has_ended(bucket: str, requests: Requests) -> None:
+    storage = Folder(f"{bucket}/many")
+    for number in range(RUNS):
+        run = RunFolder(storage.child(f"run-{number:02}"))
+        run.folder.write_json("request.json", {"run_id": run.id, "job": {}, "created": 1.0})
+        run.update(status="succeeded", seen=64, attempt=1)
+    storage.write(".prepared/shards/manifest.json", b"{}")
+    before = len(requests.made)
+    rows = every_status(storage.uri)
+    assert [row["id"] for row in rows] == [f"run-{number:02}" for number in range(RUNS)]
+    asked = requests.made[before:]
+    assert sum("/status.json" in one for one in asked) == RUNS + 1
+    assert len(asked) <= RUNS + 6, asked  # to list the storage, and to see that .prepared is no run
+
+
+def test_keys_that_are_in_no_variable_are_for_pyarrow_to_find(
+    bucket: str, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(f"{bucket}/one")
+    folder.write_json("status.json", {"status": "succeeded"})
+    folder.open()  # with the keys that are there
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    before = len(requests.made)
+    assert folder.read_json("status.json") == {"status": "succeeded"} and folder.read_json("other.json") is None
+    assert any('"HEAD ' in one for one in requests.made[before:]), "as pyarrow does"
