@@ -34,6 +34,7 @@ from gan_dist.generation.model import training_data
 from gan_dist.launch.init.image_survey import survey_images
 from gan_dist.launch.init.images import render_job
 from gan_dist.launch.init.recipes import Machine, Wish, choose_recipe
+from gan_dist.launch.init.timing import seconds_per_image_here
 from gan_dist.metrics.features.pretrained import EfficientNetLite0
 from gan_dist.metrics.image.frechet import Frechet
 from gan_dist.metrics.image.prdc import Prdc
@@ -111,7 +112,9 @@ DATA: dict[str, Callable[[Path, Path], Path]] = {"faces": faces, "fruit": fruit,
 def job_of_init(source: Path, seconds: float) -> str:
     """What `gan-dist init SOURCE --for SECONDS` writes where there is one CPU core."""
     images, wish = survey_images(str(source)), Wish(seconds=seconds)
-    return render_job(images, ONE_CORE, choose_recipe(images, ONE_CORE, wish, True), wish)
+    guessed = render_job(images, ONE_CORE, choose_recipe(images, ONE_CORE, wish, True), wish)
+    speed = seconds_per_image_here(guessed, ONE_CORE.workers)
+    return render_job(images, ONE_CORE, choose_recipe(images, ONE_CORE, wish, True, speed), wish)
 
 
 def job_before(source: Path, seconds: float) -> str:
