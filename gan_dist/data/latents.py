@@ -31,6 +31,7 @@ def encode_prepared(
     found: Prepared,
     target: Folder,
     *,
+    facts: ImageFacts,
     encode: EncodePictures,
     codec: Mapping[str, Any],
     files: Mapping[str, bytes],
@@ -40,16 +41,14 @@ def encode_prepared(
 
     Args:
         found: pictures alone.
-        codec: what is to be known of it: `source` and `checksum`.
+        facts: of these.
+        codec: what is to be known of it: `source`, `checksum`, and of a person's own class its name, `use`.
         files: of the codec, which lie beside the latents.
         progress: told how many shards are done, of how many.
 
     Raises:
-        DataError: the data are no pictures alone, or the folder holds something else.
+        DataError: the folder holds something else.
     """
-    facts = found.facts
-    if type(facts) is not ImageFacts:
-        raise DataError(f"encode: {facts.described} cannot be encoded; only images alone can")
     key = state_of(["latents", FORMAT, facts.checksum, codec["checksum"]])
     if (done := open_prepared(target)) is not None and done.manifest["key"] == key:
         return done
