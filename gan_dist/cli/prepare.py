@@ -59,9 +59,7 @@ def prepare(
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
     encode: Codec = None,
-    code: Annotated[Path, typer.Option(help="Folder with your own data set or autoencoder.", metavar="DIR")] = Path(
-        "."
-    ),
+    code: Code = Path("."),
     workers: Workers = None,
     address: Address = None,
     as_json: Json = False,

@@ -393,15 +393,7 @@ def load(
             raise UsageError(f"weights: {weights!r}: {run!r} is exported, with one set of weights; name the run")
         if backward:
             raise UsageError(f"backward: {run!r} is exported, with the one network that was asked for; name the run")
-        known = exported_model.read_exported(run)
-        check_trust(foreign_code(known.spec, LOADED), str(run), "", trust_code)
-        check_codec(known.spec.data, known.facts)
-        generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
-        found = Model(
-            generator=generator, spec=known.spec, facts=known.facts, seen=known.seen, uri=str(run), name=known.run
-        )
-        found.trusted = trust_code
-        return found.to(device)
+        return _load_exported(run, trust_code).to(device)
     stored = _checkpoint(run)
     try:
         spec, facts = JobSpec.model_validate(stored.meta["job"]), facts_from_record(stored.meta["data"])
@@ -420,6 +412,17 @@ def load(
     found = Model(generator=generator, spec=spec, facts=facts, seen=seen, uri=uri, name=uri.split("/")[-3])
     found.trusted = trust_code
     return found.to(device)
+
+
+def _load_exported(folder: str, trust_code: bool) -> Model:
+    """An exported model; raises what `load` raises."""
+    known = exported_model.read_exported(folder)
+    check_trust(foreign_code(known.spec, LOADED), folder, "", trust_code)
+    check_codec(known.spec.data, known.facts)
+    generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
+    found = Model(generator=generator, spec=known.spec, facts=known.facts, seen=known.seen, uri=folder, name=known.run)
+    found.trusted = trust_code
+    return found
 
 
 def _check_backward(spec: JobSpec, uri: str) -> None:
