@@ -66,11 +66,12 @@ _QUESTION = re.compile(r"[?\uff1f]\W*$")
 @dataclass(frozen=True)
 class _Columns:
     """What of a table is learnt: the column of the text, where its usual names do not tell; and that of prompts, which
-    the text follows, with the reason to think so."""
+    the text follows, with the reason to think so. `others` are text as well."""
 
     text: str | None = None
     prompt: str | None = None
     why: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -147,8 +148,8 @@ def _columns(root: Folder, file: str, encoding: str | None, asked: str | None) -
     texts = [name for name in columns if 2 * sum(_holds_text(row.get(name)) for row in rows) > len(rows)]
     if (found := _prompted(rows, columns, texts)) is not None:
         return found
-    if column_named(columns, USUAL_COLUMNS):
-        return _Columns()
+    if (usual := column_named(columns, USUAL_COLUMNS)) is not None:
+        return _Columns(others=tuple(name for name in texts if name != usual))
     if len(texts) != 1:
         found_texts = f"{' and '.join(map(repr, texts))} are text" if texts else "none looks like text"
         raise UsageError(
@@ -354,6 +355,7 @@ def _data(found: TextSurvey, known: int) -> list[str]:
     stored = "as its bytes look" if found.encoding else "as the file says, or UTF-8"
     columns = found.columns
     column = [] if columns.text is None else [f"  column: {json.dumps(columns.text, ensure_ascii=False)}"]
+    others = [f"  # Text is in {' and '.join(map(repr, columns.others))} too: --column NAME"] if columns.others else []
     kept = [f"  test: {TEST_SHARE}  # for `gan-dist evaluate` alone; half as many more are for metrics while it trains"]
     return [
         "data:",
@@ -361,6 +363,7 @@ def _data(found: TextSurvey, known: int) -> list[str]:
         f"  source: {absolute_source(found.source)}",
         *_prompt(found),
         *column,
+        *others,
         f"  tokens: {found.way}  # {found.why}",
         *([f"  vocabulary: {Amount(USUAL_VOCABULARY)}"] if found.way == BYTE_PAIRS else []),
         f"  length: {found.length}  # {covered}",
@@ -380,7 +383,7 @@ def _prompt(found: TextSurvey) -> list[str]:
     shown, both = json.dumps(prompt, ensure_ascii=False), json.dumps([prompt, text], ensure_ascii=False)
     return [
         f"  prompt: {shown}  # {found.columns.why}; given, and what follows it is learnt",
-        f"  # To learn to write both instead: no prompt and no prompt_length, and column: {both}",
+        f"  # To learn to write both instead: no prompt and no prompt_length, and column: {both}; one alone: --column",
         f"  prompt_length: {found.prompt_length}  # {COVERED:.0%} of them have at most so many tokens; longer ones "
         "lose their beginning",
     ]

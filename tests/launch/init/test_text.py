@@ -68,6 +68,12 @@ def test_the_only_column_of_text_needs_no_name(ending: str, tmp_path: Path) -> N
     named = write(tmp_path / f"n.{ending}", ["ID", "text", "Mood"], rows)
     spec = read(write_text_job(str(named), CPU), tmp_path)
     assert isinstance(spec.data, TextData) and spec.data.column is None, "the usual name says it"
+    assert "--column" not in write_text_job(str(named), CPU)
+    both = write(tmp_path / f"b.{ending}", ["title", "text", "Mood"], [(text, text, "good") for _, text, _ in rows])
+    job = write_text_job(str(both), CPU)
+    assert (
+        "  # Text is in 'title' too: --column NAME\n" in job and read(job, tmp_path).data.model_dump()["column"] is None
+    )
 
 
 @pytest.mark.parametrize("ending", TABLES)
