@@ -20,11 +20,13 @@ from gan_dist.data.shards import ShardReader
 from gan_dist.data.source import state_of
 from gan_dist.data.sources.own_datasets import code_digest
 from gan_dist.errors import DataError, UsageError
+from gan_dist.generation.hub import is_on_hub
 from gan_dist.generation.latent_codec import built_codec, check_inverts, codec_files, encoder_of
 from gan_dist.networks.image.autoencoder import Autoencoder, KlAutoencoder
 from gan_dist.runs.run_folder import PREPARED
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import CodecSpec, DataSpec, ImageData
+from gan_dist.spec.paths import absolute_path
 
 CONFIG, KIND = "config.json", "AutoencoderKL"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
@@ -33,6 +35,11 @@ USUAL: dict[str, Any] = {"act_fn": "silu", "mid_block_add_attention": True}
 
 
 LoadGenerator = Callable[[str], nn.Module]  # of a run, checkpoint or export
+
+
+def is_of_run(encode: str) -> bool:
+    """Whether an autoencoder is named by its run or checkpoint: it is neither a folder of its own nor a hub's."""
+    return not is_on_hub(encode) and not (absolute_path(encode) / CONFIG).is_file()
 
 
 def read_codec(encode: str | CodecSpec, load: LoadGenerator, facts: ImageFacts) -> tuple[nn.Module, dict[str, Any]]:

@@ -24,6 +24,7 @@ from gan_dist.generation.codec_source import encode_into, read_codec
 from gan_dist.generation.latent_codec import LatentCodec, check_inverts, encoder_of
 from gan_dist.generation.modality import LatentModality, modality_of
 from gan_dist.generation.model import load, load_generator, training_data
+from gan_dist.launch.plan import plan_new
 from gan_dist.networks.image.autoencoder import KlAutoencoder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -294,6 +295,14 @@ def test_the_encoder_is_that_of_a_run(scene: Any, tmp_path: Path, monkeypatch: p
     own.load_state_dict(network.state_dict())
     x = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), np.uint8)
     assert np.array_equal(encoder_of(network)(x), encoder_of(own)(x)) and encoder_of(network)(x).shape == (2, 8, 4, 4)
+    # A job names the run as a person does, and keeps its checkpoint: `last` is another run before long.
+    latent = tmp_path / "latent.yaml"
+    latent.write_text(JOB.format(ready="digits").replace("size: 8", "size: 8, encode: last"))
+    (checkpoint,) = run.folder.checkpoints().names()
+    assert plan_new(latent).spec.data.model_dump()["encode"] == f"{run.folder.uri}/checkpoints/{checkpoint}"
+    assert plan_new(latent, [f"data.encode={scene[0] / 'codec'}"]).spec.data.model_dump()["encode"].endswith("codec")
+    with pytest.raises(UsageError, match=r"data\.encode: no run 'ae-not-there'"):
+        plan_new(latent, ["data.encode=ae-not-there"])
     (tmp_path / "other.yaml").write_text(JOB.format(ready="digits"))
     other = api.train(tmp_path / "other.yaml", until="1 steps", metrics=[], storage=str(tmp_path / "runs"))
     with pytest.raises(UsageError, match=r"has no encoder and decoder; name a run of jobs/autoencoder\.yaml"):
