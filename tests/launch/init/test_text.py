@@ -178,6 +178,18 @@ def test_byte_pairs_where_more_than_one_token_in_a_hundred_would_be_unknown(
     assert way == "words" and "pip install 'gan-dist[text]'" in text
 
 
+@pytest.mark.parametrize(("between", "way"), [("", "characters"), (" ", "blanks")])
+def test_of_chinese_every_character_is_known(between: str, way: str, tmp_path: Path) -> None:
+    """The bytes of one that comes once would be byte pairs of their own, and be written in wrong order."""
+    often = [between.join(chr(0x4E00 + at) for at in range(first, first + 20)) for first in range(0, 600, 20)]
+    once = [between.join(chr(0x6E00 + at) for at in range(first, first + 20)) for first in range(0, 200, 20)]
+    (tmp_path / "poems.txt").write_text("\n".join([*often * 2, *once]))
+    text = write_text_job(str(tmp_path / "poems.txt"), CPU)
+    spec = read(text, tmp_path)
+    assert isinstance(spec.data, TextData) and (spec.data.tokens, spec.data.min_count) == (way, 1)
+    assert "about 804 tokens are known" in text
+
+
 def test_some_sentences_are_kept_where_there_are_enough(tmp_path: Path) -> None:
     for lines, kept in ((sentences(200), 0.1), (sentences(50) * 4, None)):
         (tmp_path / "lines.txt").write_text("\n".join(lines))
