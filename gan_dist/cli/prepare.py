@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,18 +117,26 @@ def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prep
 
     add_import_roots([code])
     data = validate_data({"source": source, **options})
-    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
+    columns = (
+        TextColumn("preparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
-        task = bar.add_task("shards", total=None)
 
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def told(what: str) -> Callable[[int, int], None]:
+            task = bar.add_task(what, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
 
+        progress = told("shards")
         if isinstance(data, ImageData) and data.encode is not None:
             from gan_dist.generation.codec_source import encode_into
             from gan_dist.generation.model import load_generator
 
-            return encode_into(data, target, load_generator, progress)
+            encoding = told("images encoded")
+            return encode_into(data, target, load_generator, progress=progress, encoding=encoding)
         return prepare_into(data, target, write_shards_on_processes, progress)
 
 

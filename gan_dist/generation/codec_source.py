@@ -72,7 +72,9 @@ def read_codec(encode: str | CodecSpec, load: LoadGenerator, facts: ImageFacts) 
     return own.eval().requires_grad_(False), {"arguments": arguments}
 
 
-def encode_into(data: ImageData, target: str, load: LoadGenerator, progress: Progress) -> Prepared:
+def encode_into(
+    data: ImageData, target: str, load: LoadGenerator, *, progress: Progress, encoding: Progress
+) -> Prepared:
     """Prepare pictures, and write their latents by the autoencoder of `data.encode` into a folder of the user's.
 
     Raises:
@@ -82,7 +84,7 @@ def encode_into(data: ImageData, target: str, load: LoadGenerator, progress: Pro
     cache = Folder.at(home()).child(PREPARED)
     found = prepare_or_load(data, cache, executor=write_shards_on_processes, progress=progress)
     assert data.encode is not None
-    return _encoded(found, lambda checksum: Folder.at(target), data.encode, load, progress)
+    return _encoded(found, lambda checksum: Folder.at(target), data.encode, load, encoding)
 
 
 def prepare_for_job(
@@ -92,10 +94,14 @@ def prepare_for_job(
     *,
     executor: Executor,
     progress: Progress,
+    encoding: Progress,
     stand_in_of: int | None = None,
 ) -> Prepared:
     """The job's data as `prepare_or_load` has them, or their latents, kept in the same place, where `data.encode` names
     an autoencoder.
+
+    Args:
+        progress: told how many shards are done, of how many; `encoding`, how many pictures have become latents.
 
     Raises:
         UsageError: the codec cannot be read.
@@ -112,7 +118,7 @@ def prepare_for_job(
         lambda checksum: cache.child(state_of(["latents", facts.checksum, checksum])),
         encode,
         load,
-        progress,
+        encoding,
     )
 
 

@@ -523,6 +523,7 @@ def _prepared(model: Model) -> Prepared:
         load_generator,
         executor=write_shards_on_processes,
         progress=lambda done, total: None,
+        encoding=lambda done, total: None,
     )
     if data.facts.checksum != model.facts.checksum:
         raise DataError(

@@ -99,7 +99,10 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_run_learns_what_it_makes_and_shows_pictures(work: Path) -> None:
-    run = gan_dist.train(JOB)
+    events: list[Any] = []
+    run = gan_dist.train(JOB, on_event=events.append)
+    told = [event["text"] for event in events if event["event"] == "stage"]
+    assert "encoding data: 0 of 1,797 images" in told, "which may take minutes"
     model = gan_dist.load(run)
     assert model.facts.described == "images of 8x8 grey as latents of 4x4x4"
     made: Any = model.sample(5, seed=1)
