@@ -95,6 +95,8 @@ def _form(written: object) -> str:
 # Of what is a name alone or has keys: which of them it is, so that problems are told of that one.
 NAME_OR_KEYS = Discriminator(_form)
 Name = Annotated[str, Field(min_length=1), Tag("[name]")]
+ONE_OR_LIST = Discriminator(lambda written: "[list]" if isinstance(written, list | tuple) else "[one]")
+Columns = Annotated[Annotated[str, Tag("[one]")] | Annotated[tuple[str, ...], Tag("[list]")], ONE_OR_LIST]
 
 
 class DataSection(Section):
@@ -144,7 +146,9 @@ class PictureData(DataSection):
     background: Colour = Field(
         default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
     )
-    range: Literal["auto"] | tuple[Number, Number] = Field(
+    range: Annotated[
+        Annotated[Literal["auto"], Tag("[one]")] | Annotated[tuple[Number, Number], Tag("[list]")], ONE_OR_LIST
+    ] = Field(
         default="auto",
         description="Which values are black and white where files hold more than bytes, as `[0, 1]`; auto goes by "
         "their type and by the bulk of them.",
@@ -325,7 +329,7 @@ class TextData(DataSection):
         "oracle: how many it has (5000).",
         json_schema_extra={"unit": "tokens"},
     )
-    column: str | tuple[str, ...] | None = Field(
+    column: Columns | None = Field(
         default=None,
         description="Column of a table that holds the text, or a list of some that are joined; null takes `text`, or "
         "the only one of words.",
