@@ -210,6 +210,7 @@ def test_of_a_name_or_keys_the_one_meant_is_told(override: str, problem: str) ->
                             f"(allowed: {ALLOWED_OF_THE_OPTIMIZER})"),
         ("optimizer.generatr={lr: 1}", "optimizer.generatr: unknown key; did you mean 'generator'? "
                                        f"(allowed: {ALLOWED_OF_THE_OPTIMIZER})"),
+        ("optimizer.generator=[1]", "optimizer.generator: [1] must be a mapping of keys"),
         ("optimizer.generator.lrate=1", "optimizer.generator.lrate: unknown key "
                                         "(allowed: betas, clip, eps, lr, warmup, weight_decay)"),
         ("optimizer.lr.linear.to=1", "optimizer.lr: linear: missing from, over (needs from, to, over)"),
