@@ -23,7 +23,7 @@ from gan_dist.data.sources.own_datasets import told
 from gan_dist.distributed.randomness import Rng
 from gan_dist.errors import DataError, StorageError, UsageError
 from gan_dist.networks.image.autoencoder import KlAutoencoder
-from gan_dist.registry.lookup import build_component
+from gan_dist.registry.lookup import build_component, check_arguments
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import CodecSpec
 from gan_dist.spec.image_size import Size
@@ -56,12 +56,15 @@ def built_codec(config: Mapping[str, Any], size: Size, channels: int) -> nn.Modu
     imported: whoever calls has seen to it that the job names it.
 
     Raises:
+        UsageError: there is no such class, or it takes other arguments.
         DataError: their class cannot be made, or lacks what an autoencoder has.
     """
     arguments = config["arguments"]
     if "use" not in config:
         return KlAutoencoder(**arguments)
     use, spec = config["use"], CodecSpec.model_validate({"use": config["use"], **arguments})
+    if wrong := check_arguments("network", use, spec.args):
+        raise UsageError("; ".join(f"data.encode.{key}: {text}" for key, text in wrong))
     try:
         network: nn.Module = build_component("network", use, spec.args, {"size": size, "channels": channels})
     except UsageError:

@@ -126,6 +126,11 @@ def test_a_folder_remembers_who_made_it_and_runs_nothing_by_itself(work: Path, c
     words = ("prepare", "digits", "ready", "--size", 8, "--encode", "my_vae:Squares", "-o", "encode.side=4")
     code, out, err = cli(*words)
     assert not code and "as latents of 16x2x2" in out and "size: 8, encode: {use: my_vae:Squares}}" in out, err
+    for wrong, said in (("nowhere:Squares", "nowhere"), ("my_vae:Squres", "did you mean 'Squares'")):
+        code, out, err = cli("prepare", "digits", "never", "--size", 8, "--encode", wrong)
+        assert code == 2 and "data.encode.use: " in err and said in err
+    code, out, err = cli(*words[:-2], "-o", "encode.sde=4")
+    assert code == 2 and "data.encode.sde: unknown key; did you mean 'side'?" in err
     found = open_prepared(Folder.at(work / "ready"))
     assert found is not None and isinstance(found.facts, LatentFacts)
     assert found.facts.codec_record["use"] == "my_vae:Squares"
