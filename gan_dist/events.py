@@ -58,6 +58,8 @@ class MicroBatchEvent(TypedDict):
 class ProgressEvent(TypedDict):
     """A report: `seen` of `until` samples, `rate` in samples a second, `eta` in seconds, and the logged numbers.
 
+    Between reports `losses` is empty. `eta` is that of the stage, which ends at `stage_until`.
+
     `workers` is None and `table` there where the run is a sweep.
     """
 
@@ -70,6 +72,7 @@ class ProgressEvent(TypedDict):
     metrics: Mapping[str, float]
     workers: int | None
     stage: str
+    stage_until: NotRequired[int]
     warnings: NotRequired[list[str]]
     table: NotRequired[list[Any]]
 

@@ -118,7 +118,8 @@ def check(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="generator, discriminator, objective, penalty, augment, optimizer or dataset; guessed if left out."
+            help="generator, discriminator, objective, penalty, augment, optimizer, dataset or "
+            "autoencoder; guessed if left out."
         ),
     ] = None,
     sets: options.Set = None,

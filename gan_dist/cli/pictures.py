@@ -88,8 +88,8 @@ def _grid(model: Model, seeds: list[int], n: int, cls: str | None, prompts: Sequ
 
     asked: Any = {"class_label": cls, "prompt": prompts or None}
     samples = torch.cat([chunk for seed in seeds for chunk in model.sample_chunks(n, seed=seed, **asked)])
-    given = model.conditions_of(n, **asked) if model.modality.condition == "prompts" else None
-    shown: Any = render_sheet(samples, model.facts, None if given is None else given.repeat(len(seeds), 1))
+    given = model.conditions_of(n, **asked) if cls is None else None
+    shown: Any = render_sheet(samples, model.facts, None if given is None else torch.cat([given] * len(seeds)))
     if isinstance(shown, list):
         return "".join(f"{line}\n" for line in shown).encode(), ".txt"
     return image.encode_png(image.enlarge(image.make_grid(samples, n)) if len(seeds) > 1 else shown), ".png"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,10 +25,12 @@ Workers = Annotated[
 Codec = Annotated[
     str | None,
     typer.Option(
-        help="Store latents by this autoencoder: a run of jobs/autoencoder.yaml, or a folder of diffusers.",
+        help="Store latents by this autoencoder: a run of jobs/autoencoder.yaml, a folder of diffusers, or your own "
+        "`package.module:Name` (with --inspect: which made them).",
         metavar="CODEC",
     ),
 ]
+Code = Annotated[Path, typer.Option(help="Folder with your own data set or autoencoder.", metavar="DIR")]
 Length = Annotated[
     int | None, typer.Option(metavar="TOKENS", help="Prepare text: sentences of at most so many tokens.", min=2)
 ]
@@ -56,7 +60,7 @@ def prepare(
         bool, typer.Option("--inspect", help="Show what a prepared folder holds, and write a contact sheet.")
     ] = False,
     encode: Codec = None,
-    code: Annotated[Path, typer.Option(help="Folder with the module of your own data set.", metavar="DIR")] = Path("."),
+    code: Code = Path("."),
     workers: Workers = None,
     address: Address = None,
     as_json: Json = False,
@@ -66,7 +70,7 @@ def prepare(
     Interrupted and run again, it goes on where it was.
     """
     if inspect:
-        _inspect(source, as_json)
+        _inspect(source, code, encode, as_json)
         return
     from gan_dist.spec.job_file import overrides_document
 
@@ -78,13 +82,13 @@ def prepare(
     else:
         options |= {"size": _size(pixels), "channels": channels if channels == "auto" else _whole(channels)}
         options |= {"fit": fit, "background": background}
-    options |= overrides_document(sets or []).value
+    options |= overrides_document([*_encode_keys(encode), *(sets or [])]).value
     check_address(address, workers)
     if workers is None:
-        made = _make(source, target, options, code, encode)
+        made = _make(source, target, options, code)
     else:
         cluster: dict[str, Any] = {"workers": workers, "address": address, "as_json": as_json}
-        made = _make_on_cluster(source, target, options=options, code=code, encode=encode, **cluster)
+        made = _make_on_cluster(source, target, options=options, code=code, **cluster)
     if as_json:
         emit({"folder": made.folder.uri, **made.facts.as_dict()})
         return
@@ -93,28 +97,46 @@ def prepare(
     say(f"use it     data: {{source: {made.folder.uri}, {_key(made.facts)}}}")
 
 
-def _make(source: str, target: str, options: dict[str, Any], code: Path, encode: str | None) -> Prepared:
+def _encode_keys(codec: str | None) -> list[str]:
+    """What of `data` names an autoencoder, as overrides; arguments of a person's own may be laid on it."""
+    if codec is None:
+        return []
+    from gan_dist.spec.fields import is_own_name
+
+    return [f"encode.use={json.dumps(codec)}" if is_own_name(codec) else f"encode={json.dumps(codec)}"]
+
+
+def _make(source: str, target: str, options: dict[str, Any], code: Path) -> Prepared:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gan_dist.data.executors import write_shards_on_processes
     from gan_dist.data.prepare import prepare_into
     from gan_dist.registry.lookup import add_import_roots
     from gan_dist.spec.check import validate_data
+    from gan_dist.spec.data import ImageData
 
     add_import_roots([code])
     data = validate_data({"source": source, **options})
-    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn())
+    columns = (
+        TextColumn("preparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console(aside=True), transient=True) as bar:
-        task = bar.add_task("shards", total=None)
 
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def told(what: str) -> Callable[[int, int], None]:
+            task = bar.add_task(what, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
 
-        if encode is not None:
+        progress = told("shards")
+        if isinstance(data, ImageData) and data.encode is not None:
             from gan_dist.generation.codec_source import encode_into
             from gan_dist.generation.model import load_generator
 
-            return encode_into(data, target, encode, load_generator, progress)
+            encoding = told("images encoded")
+            return encode_into(data, target, load_generator, progress=progress, encoding=encoding)
         return prepare_into(data, target, write_shards_on_processes, progress)
 
 
@@ -124,13 +146,12 @@ def _make_on_cluster(
     *,
     options: dict[str, Any],
     code: Path,
-    encode: str | None,
     workers: int,
     address: str | None,
     as_json: bool,
 ) -> Prepared:
     """The same by a Ray job, followed to its end; raises ValueError where it fails."""
-    if encode is not None:
+    if "encode" in options:
         raise UsageError("--encode runs in this process; leave out --workers")
     from gan_dist.cli.cluster import run_on_cluster
     from gan_dist.data.prepare import open_prepared
@@ -155,9 +176,11 @@ def _make_on_cluster(
     return made
 
 
-def _inspect(source: str, as_json: bool) -> None:
+def _inspect(source: str, code: Path, encode: str | None, as_json: bool) -> None:
+    from gan_dist.data.facts import LatentFacts
     from gan_dist.data.prepare import open_prepared
     from gan_dist.generation.samples import contact_sheet
+    from gan_dist.registry.lookup import add_import_roots
     from gan_dist.runs.storage import Folder
 
     found = open_prepared(Folder.at(source))
@@ -165,6 +188,14 @@ def _inspect(source: str, as_json: bool) -> None:
         raise UsageError(
             f"{source!r} is no prepared folder (no manifest.json in it); gan-dist prepare SRC DST makes one"
         )
+    facts = found.facts
+    made_by = facts.codec_record.get("use") if isinstance(facts, LatentFacts) else None
+    if made_by is not None and made_by != encode:
+        raise UsageError(
+            f"--encode: {source!r} holds latents of somebody's own code, which shows them; if that is yours, or you "
+            f"trust it: --encode {made_by}"
+        )
+    add_import_roots([code])
     sheet = contact_sheet(found, Path(f"{Path(found.folder.uri).name}-sheet"))
     if as_json:
         emit({"folder": found.folder.uri, **found.manifest, "sheet": str(sheet)})
@@ -209,7 +240,10 @@ def _key(facts: DataFacts) -> str:
     if isinstance(facts, TextFacts):
         return f"modality: text, length: {facts.codec.length}"
     assert isinstance(facts, ImageFacts)
-    return f"size: {show_size(facts.picture_size if isinstance(facts, LatentFacts) else facts.size)}"
+    if not isinstance(facts, LatentFacts):
+        return f"size: {show_size(facts.size)}"
+    own = facts.codec_record.get("use")
+    return f"size: {show_size(facts.picture_size)}" + ("" if own is None else f", encode: {{use: {own}}}")
 
 
 def _size(text: str) -> Size:

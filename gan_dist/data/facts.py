@@ -11,7 +11,7 @@ from gan_dist.data.prompts import describe_prompts, prompt_form
 from gan_dist.data.text.held_out import HeldOutText
 from gan_dist.data.text.oracle import open_oracle
 from gan_dist.errors import DataError
-from gan_dist.spec.data import PictureData, TextData
+from gan_dist.spec.data import CodecSpec, DataSection, PictureData, TextData
 from gan_dist.spec.fields import Held
 from gan_dist.spec.image_size import Size, parse_size, show_size, sides, size_from_json
 
@@ -164,8 +164,8 @@ class LatentFacts(ImageFacts):
     """Latent maps of images, stored as means and deviations, [2 * channels, h, w]. `size` and `channels` are the maps'.
 
     Attributes:
-        codec_record: what made them: `where` its files are, their `checksum`, and the `mean` and `deviation` of each
-            channel of the maps.
+        codec_record: what made them: `where` its files are, their `checksum`, the `mean` and `deviation` of each
+            channel of the maps, and `use`, the name of a person's own class.
         picture_size, picture_channels: of the images.
     """
 
@@ -314,6 +314,13 @@ def check_images(data: PictureData, facts: ImageFacts) -> None:
         raise DataError(f"data.xflip: {data.source!r} holds latents, which cannot be mirrored; leave it out")
     if isinstance(facts, LatentFacts):  # a job speaks of the images
         size, channels = facts.picture_size, facts.picture_channels
+    check_codec(data, facts)
+    encode = getattr(data, "encode", None)
+    if isinstance(facts, LatentFacts) and isinstance(encode, CodecSpec) and encode.args:
+        raise DataError(
+            f"data.encode: {data.source!r} holds latents, whose autoencoder keeps its arguments; remove "
+            f"{', '.join(encode.args)}"
+        )
     if size != data.size:
         raise DataError(
             f"data.size: {show_size(data.size)}, but {data.source!r} was prepared at {show_size(size)}; set "
@@ -321,6 +328,23 @@ def check_images(data: PictureData, facts: ImageFacts) -> None:
         )
     if data.channels not in ("auto", channels):
         raise DataError(f"data.channels: {data.channels}, but {data.source!r} was prepared with {channels}")
+
+
+def check_codec(data: DataSection, facts: DataFacts) -> None:
+    """Whether a job names the code that its latents are decoded by. Data alone are never a reason to run code.
+
+    Raises:
+        DataError: it names none, or other code.
+    """
+    if not isinstance(facts, LatentFacts):
+        return
+    made_by, encode = facts.codec_record.get("use"), getattr(data, "encode", None)
+    named = encode.use if isinstance(encode, CodecSpec) else None
+    if made_by is not None and named != made_by:
+        raise DataError(
+            f"data.encode: {named}, but {data.source!r} holds latents of somebody's own code; if that is yours, or you "
+            f"trust it: data.encode: {{use: {made_by}}}"
+        )
 
 
 def check_text(data: TextData, facts: TextFacts) -> None:

@@ -31,6 +31,7 @@ def encode_prepared(
     found: Prepared,
     target: Folder,
     *,
+    facts: ImageFacts,
     encode: EncodePictures,
     codec: Mapping[str, Any],
     files: Mapping[str, bytes],
@@ -40,16 +41,14 @@ def encode_prepared(
 
     Args:
         found: pictures alone.
-        codec: what is to be known of it: `source` and `checksum`.
+        facts: of these.
+        codec: what is to be known of it: `source`, `checksum`, and of a person's own class its name, `use`.
         files: of the codec, which lie beside the latents.
-        progress: told how many shards are done, of how many.
+        progress: told how many pictures are done, of how many.
 
     Raises:
-        DataError: the data are no pictures alone, or the folder holds something else.
+        DataError: the folder holds something else.
     """
-    facts = found.facts
-    if type(facts) is not ImageFacts:
-        raise DataError(f"encode: {facts.described} cannot be encoded; only images alone can")
     key = state_of(["latents", FORMAT, facts.checksum, codec["checksum"]])
     if (done := open_prepared(target)) is not None and done.manifest["key"] == key:
         return done
@@ -80,12 +79,15 @@ def _encoded_shards(
     labels, first = found.column("label"), 0
     reader, shards, sums = ShardReader(found.folder, found.records, labels), [], _Moments()
     for number, record in enumerate(found.records):
-        progress(number, len(found.records))
+        progress(first, len(labels))
         own = labels[first : first + record["rows"]]
         done = target.read_json(f"shard-{first:09d}.json")
         if done is None:
             pictures = reader.read(number)
-            parts = [encode(pictures[at : at + AT_ONCE]) for at in range(0, len(pictures), AT_ONCE)]
+            parts = []
+            for at in range(0, len(pictures), AT_ONCE):
+                parts.append(encode(pictures[at : at + AT_ONCE]))
+                progress(first + min(at + AT_ONCE, len(pictures)), len(labels))
             latents = np.concatenate(parts).astype(np.float16)
             names = read_shard(found.folder, record["file"], ["name"])["name"].to_pylist()
             done = write_encoded_shard(target, first, names=names, labels=own, samples=latents)
@@ -94,7 +96,7 @@ def _encoded_shards(
         sums.add(latents)
         shards.append(done)
         first += record["rows"]
-    progress(len(shards), len(shards))
+    progress(first, len(labels))
     return shards, sums
 
 

@@ -15,7 +15,7 @@ from gan_dist.distributed.runtime import LocalRuntime, pick_device
 from gan_dist.errors import OutOfMemory, PreflightError
 from gan_dist.events import Emit
 from gan_dist.execution.attempt import Attempt
-from gan_dist.execution.log_lines import preparation_progress
+from gan_dist.execution.log_lines import encoding_progress, preparation_progress
 from gan_dist.execution.preflight import data_problems, describe, earlier_window
 from gan_dist.execution.signals import asking_to_stop
 from gan_dist.execution.smoke import Rehearsal, rehearse, with_stand_in_networks
@@ -122,6 +122,7 @@ def read_rows(
         load_generator,
         executor=write_shards_on_processes,
         progress=preparation_progress(emit),
+        encoding=encoding_progress(emit),
         stand_in_of=spec.batch if smoke else None,
     )
     chosen = choose_ingest(spec.data, found.bytes, available_memory(), before)

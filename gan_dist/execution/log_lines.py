@@ -50,13 +50,22 @@ def print_event(event: Event) -> None:
 
 def preparation_progress(emit: Emit) -> Callable[[int, int], None]:
     """Tells how many shards of how many are done, every other second."""
+    return _told_now_and_then(emit, "preparing data: {:,} of {:,} shards")
+
+
+def encoding_progress(emit: Emit) -> Callable[[int, int], None]:
+    """The same of pictures that become latents."""
+    return _told_now_and_then(emit, "encoding data: {:,} of {:,} images")
+
+
+def _told_now_and_then(emit: Emit, text: str) -> Callable[[int, int], None]:
     told = float("-inf")
 
     def progress(done: int, total: int) -> None:
         nonlocal told
         if time.monotonic() - told >= PROGRESS_S:
             told = time.monotonic()
-            emit({"event": "stage", "text": f"preparing data: {done} of {total} shards"})
+            emit({"event": "stage", "text": text.format(done, total)})
 
     return progress
 

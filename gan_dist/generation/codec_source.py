@@ -1,4 +1,5 @@
-"""Where codecs of latents come from: a run of `autoencoder`, or a folder of the library diffusers' `AutoencoderKL`."""
+"""Where codecs of latents come from: a run of `autoencoder`, a folder of the library diffusers' `AutoencoderKL`, or a
+class of a person's own."""
 
 from __future__ import annotations
 
@@ -12,16 +13,20 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gan_dist.data.executors import write_shards_on_processes
+from gan_dist.data.facts import ImageFacts, LatentFacts
 from gan_dist.data.latents import encode_prepared
 from gan_dist.data.prepare import Executor, Prepared, Progress, prepare_or_load
 from gan_dist.data.shards import ShardReader
 from gan_dist.data.source import state_of
+from gan_dist.data.sources.own_datasets import code_digest
 from gan_dist.errors import DataError, UsageError
-from gan_dist.generation.latent_codec import check_inverts, codec_files, encoder_of
+from gan_dist.generation.hub import is_on_hub
+from gan_dist.generation.latent_codec import built_codec, check_inverts, codec_files, encoder_of
 from gan_dist.networks.image.autoencoder import Autoencoder, KlAutoencoder
 from gan_dist.runs.run_folder import PREPARED
 from gan_dist.runs.storage import Folder, home
-from gan_dist.spec.data import DataSpec
+from gan_dist.spec.data import CodecSpec, DataSpec, ImageData
+from gan_dist.spec.paths import absolute_path
 
 CONFIG, KIND = "config.json", "AutoencoderKL"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
@@ -32,31 +37,45 @@ USUAL: dict[str, Any] = {"act_fn": "silu", "mid_block_add_attention": True}
 LoadGenerator = Callable[[str], nn.Module]  # of a run, checkpoint or export
 
 
-def read_codec(where: str, load: LoadGenerator) -> tuple[KlAutoencoder, dict[str, Any]]:
-    """A trained autoencoder, frozen, and the arguments that it is built with.
+def is_of_run(encode: str) -> bool:
+    """Whether an autoencoder is named by its run or checkpoint: it is neither a folder of its own nor a hub's."""
+    return not is_on_hub(encode) and not (absolute_path(encode) / CONFIG).is_file()
+
+
+def read_codec(encode: str | CodecSpec, load: LoadGenerator, facts: ImageFacts) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained autoencoder, frozen, and by what it is built (see `built_codec`).
 
     Args:
-        where: a run, checkpoint or export whose generator is `autoencoder`; or a folder of an `AutoencoderKL`.
+        encode: a run, checkpoint or export whose generator is `autoencoder`; a folder of an `AutoencoderKL`; or a class
+            of a person's own, which reads its weights itself.
+        facts: of the pictures.
 
     Raises:
         UsageError: it is neither, or one of a form that is not known here.
+        DataError: their class cannot be made.
     """
-    folder = Path(where)
-    if (config := _diffusers_config(folder)) is not None:
-        network, arguments = _from_diffusers(folder, config)
+    if isinstance(encode, CodecSpec):
+        config: dict[str, Any] = {"use": encode.use, "arguments": encode.model_dump(mode="json", exclude={"use"})}
+        network = built_codec(config, facts.size, facts.channels)
+        return network.eval().requires_grad_(False), config | {"code": code_digest(encode.use)}
+    folder = Path(encode)
+    if (stored := _diffusers_config(folder)) is not None:
+        own, arguments = _from_diffusers(folder, stored)
     else:
-        generator = load(where)
+        generator = load(encode)
         if not isinstance(generator, Autoencoder):
             raise UsageError(
-                f"encode: {where!r} has no encoder and decoder; name a run of jobs/autoencoder.yaml, or a folder of an "
-                f"{KIND}"
+                f"encode: {encode!r} has no encoder and decoder; name a run of jobs/autoencoder.yaml, a folder of an "
+                f"{KIND}, or your own class as {{use: package.module:Name}}"
             )
-        network, arguments = generator, generator.arguments
-    return network.eval().requires_grad_(False), arguments
+        own, arguments = generator, generator.arguments
+    return own.eval().requires_grad_(False), {"arguments": arguments}
 
 
-def encode_into(data: DataSpec, target: str, codec: str, load: LoadGenerator, progress: Progress) -> Prepared:
-    """Prepare pictures, and write their latents into a folder of the user's.
+def encode_into(
+    data: ImageData, target: str, load: LoadGenerator, *, progress: Progress, encoding: Progress
+) -> Prepared:
+    """Prepare pictures, and write their latents by the autoencoder of `data.encode` into a folder of the user's.
 
     Raises:
         UsageError: the codec cannot be read.
@@ -64,7 +83,8 @@ def encode_into(data: DataSpec, target: str, codec: str, load: LoadGenerator, pr
     """
     cache = Folder.at(home()).child(PREPARED)
     found = prepare_or_load(data, cache, executor=write_shards_on_processes, progress=progress)
-    return _encoded(found, lambda checksum: Folder.at(target), codec, load, progress)
+    assert data.encode is not None
+    return _encoded(found, lambda checksum: Folder.at(target), data.encode, load, encoding)
 
 
 def prepare_for_job(
@@ -74,40 +94,54 @@ def prepare_for_job(
     *,
     executor: Executor,
     progress: Progress,
+    encoding: Progress,
     stand_in_of: int | None = None,
 ) -> Prepared:
     """The job's data as `prepare_or_load` has them, or their latents, kept in the same place, where `data.encode` names
     an autoencoder.
+
+    Args:
+        progress: told how many shards are done, of how many; `encoding`, how many pictures have become latents.
 
     Raises:
         UsageError: the codec cannot be read.
         DataError: the data cannot be used, or the codec does not bring them back.
     """
     found = prepare_or_load(data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of)
-    codec = getattr(data, "encode", None)
-    if codec is None:
+    encode, facts = getattr(data, "encode", None), found.facts
+    if encode is None or (isinstance(facts, LatentFacts) and isinstance(encode, CodecSpec)):
         return found
-    if found.facts.stand_in:
+    if facts.stand_in:
         raise DataError(f"data.encode: {data.source!r} is not at hand, and random pictures are no test of a codec")
     return _encoded(
         found,
-        lambda checksum: cache.child(state_of(["latents", found.facts.checksum, checksum])),
-        codec,
+        lambda checksum: cache.child(state_of(["latents", facts.checksum, checksum])),
+        encode,
         load,
-        progress,
+        encoding,
     )
 
 
 def _encoded(
-    found: Prepared, target: Callable[[str], Folder], codec: str, load: LoadGenerator, progress: Progress
+    found: Prepared,
+    target: Callable[[str], Folder],
+    encode: str | CodecSpec,
+    load: LoadGenerator,
+    progress: Progress,
 ) -> Prepared:
     """The latents of prepared pictures, in the folder that `target` says for the codec's checksum."""
-    network, arguments = read_codec(codec, load)
+    facts = found.facts
+    if type(facts) is not ImageFacts:
+        raise DataError(f"encode: {facts.described} cannot be encoded; only images alone can")
+    source = encode.use if isinstance(encode, CodecSpec) else encode
+    network, config = read_codec(encode, load, facts)
     first = ShardReader(found.folder, found.records, found.column("label")).read(0)
-    check_inverts(network, first, codec)
-    known, files = codec_files(network, arguments, codec)
-    folder, encode = target(known["checksum"]), encoder_of(network)
-    return encode_prepared(found, folder, encode=encode, codec=known, files=files, progress=progress)
+    check_inverts(network, first, source)
+    known, files = codec_files(network, config, source)
+    folder = target(known["checksum"])
+    return encode_prepared(
+        found, folder, facts=facts, encode=encoder_of(network), codec=known, files=files, progress=progress
+    )
 
 
 def _diffusers_config(folder: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,61 @@ from gan_dist.data.encoding import image
 from gan_dist.data.facts import DataFacts, ImageFacts, LatentFacts
 from gan_dist.data.ingest import Ingest
 from gan_dist.data.latents import DEVIATION
+from gan_dist.data.sources.own_datasets import told
 from gan_dist.distributed.randomness import Rng
-from gan_dist.errors import DataError, StorageError
+from gan_dist.errors import DataError, StorageError, UsageError
 from gan_dist.networks.image.autoencoder import KlAutoencoder
+from gan_dist.registry.lookup import build_component, check_arguments
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.data import CodecSpec
+from gan_dist.spec.image_size import Size
 
 WEIGHTS, CONFIG = "codec.safetensors", "codec.json"
 AT_ONCE = 64
 LEAST_PSNR = 12.0  # dB; grey noise of the same spread as a picture has about 8
 TRIED = 64
+NO_NUMBER = torch.zeros(())
 
 
-def codec_files(
-    network: KlAutoencoder, arguments: Mapping[str, Any], source: str
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What the record of latents says of their codec, and the files of it that lie beside them."""
-    content = save({name: one.contiguous() for name, one in network.state_dict().items()})
-    checksum = hashlib.sha256(content).hexdigest()
-    config = json.dumps({"arguments": dict(arguments), "checksum": checksum}).encode()
-    return {"source": source, "checksum": checksum}, {WEIGHTS: content, CONFIG: config}
+def codec_files(network: nn.Module, config: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the record of latents says of their codec, and the files of it that lie beside them.
+
+    Args:
+        config: by what `built_codec` builds it: its `arguments`, and of a person's own class the name as `use`.
+    """
+    content = save({name: one.detach().clone().contiguous() for name, one in network.state_dict().items()})
+    written = json.dumps(config).encode()
+    known = {"source": source, "checksum": _checksum(content, written)}
+    return known | ({"use": config["use"]} if "use" in config else {}), {WEIGHTS: content, CONFIG: written}
+
+
+def _checksum(content: bytes, config: bytes) -> str:
+    return hashlib.sha256(content + config).hexdigest()
+
+
+def built_codec(config: Mapping[str, Any], size: Size, channels: int) -> nn.Module:
+    """An autoencoder of pictures of a size and channels, whose weights are to come. A class of a person's own is
+    imported: whoever calls has seen to it that the job names it.
+
+    Raises:
+        UsageError: there is no such class, or it takes other arguments.
+        DataError: their class cannot be made, or lacks what an autoencoder has.
+    """
+    arguments = config["arguments"]
+    if "use" not in config:
+        return KlAutoencoder(**arguments)
+    use, spec = config["use"], CodecSpec.model_validate({"use": config["use"], **arguments})
+    if wrong := check_arguments("network", use, spec.args):
+        raise UsageError("; ".join(f"data.encode.{key}: {text}" for key, text in wrong))
+    try:
+        network: nn.Module = build_component("network", use, spec.args, {"size": size, "channels": channels})
+    except UsageError:
+        raise
+    except Exception as error:  # it is somebody else's code
+        raise DataError(f"data.encode: {use!r} cannot be made: {told(error, use)}") from error
+    if missing := [name for name in ("encode", "decode") if not callable(getattr(network, name, None))]:
+        raise DataError(f"data.encode: {use!r} is no autoencoder: it has no method {missing[0]}")
+    return network
 
 
 class LatentCodec:
@@ -60,16 +97,23 @@ class LatentCodec:
         """
         record, folder = facts.codec_record, Folder.at(facts.codec_record["where"])
         try:
-            content, config = folder.read(WEIGHTS), json.loads(folder.read(CONFIG))
-        except (OSError, StorageError, ValueError) as error:
+            content, written = folder.read(WEIGHTS), folder.read(CONFIG)
+        except (OSError, StorageError) as error:
             raise DataError(
                 f"data.source: the codec of these latents is no longer in {folder.uri!r} ({error}); put that folder "
                 "back, or prepare the latents anew"
             ) from error
-        if hashlib.sha256(content).hexdigest() != record["checksum"]:
+        config = json.loads(written) if _checksum(content, written) == record["checksum"] else {}
+        if config.get("use") != record.get("use") or "arguments" not in config:
             raise DataError(f"data.source: {folder.uri!r} holds another codec than that of these latents")
-        network = KlAutoencoder(**config["arguments"])
-        network.load_state_dict(load(content))
+        network = built_codec(config, facts.picture_size, facts.picture_channels)
+        try:
+            network.load_state_dict(load(content))
+        except RuntimeError as error:
+            raise DataError(
+                f"data.encode: {record.get('use')!r} is built otherwise now than when these latents were made; prepare "
+                f"them anew: {error}"
+            ) from error
         numbers = (torch.tensor(record[name], device=device) for name in ("mean", "deviation"))
         return cls(network.to(device).eval().requires_grad_(False), *numbers)
 
@@ -85,7 +129,7 @@ class LatentCodec:
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """What generators make [B, c, h, w] to pictures [B, C, H, W], about in [-1, 1], some at a time."""
-        like = next(self.network.parameters())
+        like = _first_number(self.network, self.shift)
         raw = (z / self.scale.to(z) + self.shift.to(z)).to(like.device, like.dtype)
         return torch.cat([self.network.decode(part) for part in torch.split(raw, AT_ONCE)])
 
@@ -95,9 +139,9 @@ class LatentCodec:
         return image.decode(self.decode(self.normalised(mean.to(self.shift.device))))
 
 
-def encoder_of(network: KlAutoencoder) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def encoder_of(network: Any) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Pictures uint8 [N, C, H, W] to means and deviations [N, 2c, h, w]."""
-    like = next(network.parameters())
+    like = _first_number(network)
 
     @torch.no_grad()
     def encode(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -110,20 +154,33 @@ def encoder_of(network: KlAutoencoder) -> Callable[[NDArray[np.uint8]], NDArray[
     return encode
 
 
-def check_inverts(network: KlAutoencoder, pictures: NDArray[np.uint8], source: str) -> float:
+def _first_number(network: nn.Module, otherwise: Tensor = NO_NUMBER) -> Tensor:
+    """A tensor of the device and type that a network computes in; one of a person's own may have none."""
+    own = (one for one in chain(network.parameters(), network.buffers()) if one.is_floating_point())
+    return next(own, otherwise)
+
+
+def check_inverts(network: Any, pictures: NDArray[np.uint8], source: str) -> float:
     """The peak signal-to-noise ratio of what comes back of pictures uint8 [N, C, H, W], in dB.
 
     Raises:
-        DataError: the codec does not take them, or too little of them comes back.
+        DataError: the codec does not take them, what it makes is no map of means and log-variances or no such
+            pictures, or too little of them comes back.
     """
     chosen = torch.from_numpy(pictures[:TRIED])
-    like = next(network.parameters())
+    like = _first_number(network)
     given = image.encode(chosen, like.device, like.dtype)
     try:
         with torch.no_grad():
-            back = network.decode(network.encode(given).chunk(2, 1)[0])
-    except RuntimeError as error:
-        raise DataError(f"encode: {source!r} does not take images of {list(chosen.shape[1:])}: {error}") from error
+            known = network.encode(given)
+            if wrong := map_problem(known, given):
+                raise DataError(f"encode: {source!r} {wrong}")
+            back = network.decode(known.chunk(2, 1)[0])
+    except DataError:
+        raise
+    except Exception as error:  # it may be somebody else's code
+        why = told(error, source)
+        raise DataError(f"encode: {source!r} does not take images of {list(chosen.shape[1:])}: {why}") from error
     if back.shape != given.shape:
         raise DataError(f"encode: {source!r} makes {list(back.shape[1:])} of images of {list(given.shape[1:])}")
     apart = (image.decode(back).float() - chosen.float()).square().mean().item()
@@ -134,6 +191,16 @@ def check_inverts(network: KlAutoencoder, pictures: NDArray[np.uint8], source: s
             "train the autoencoder longer, or on such images"
         )
     return found
+
+
+def map_problem(known: Tensor, given: Tensor) -> str:
+    """What is wrong with what an autoencoder makes of pictures [B, C, H, W], in words; empty where nothing is."""
+    if known.ndim == 4 and len(known) == len(given) and known.shape[1] % 2 == 0:
+        return ""
+    return (
+        f"makes {list(known.shape)} of {len(given)} images; [{len(given)}, 2c, h, w] is wanted, c means and then c "
+        "log-variances for each place of a map"
+    )
 
 
 class DecodedGenerator(nn.Module):

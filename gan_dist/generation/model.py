@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gan_dist.data.encoding.image import encode, encode_png
 from gan_dist.data.encoding.text import encode_prompts
 from gan_dist.data.executors import write_shards_on_processes
-from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, facts_from_record
+from gan_dist.data.facts import DataFacts, PairFacts, TextFacts, check_codec, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, load_into_memory
 from gan_dist.data.prepare import Prepared
 from gan_dist.data.shards import read_shard
@@ -43,6 +43,7 @@ from gan_dist.spec.problems import nearest_name
 
 SHOWN = 8
 INVERSE = "inverse"  # the network of `cyclegan` that makes the target's pictures into the source's
+LOADED, BACKWARD = ("generator", "data.encode"), (f"networks.{INVERSE}",)  # parts of a job whose code a model runs
 ClassLabel = int | str | Sequence[float] | None
 Prompts = str | Sequence[str] | None
 
@@ -373,11 +374,13 @@ def load(
             "ema:0.10" for the average of that width, made of the run's snapshots where it is none of its averages.
         backward: of two domains that were learnt both ways, the network that makes the target's pictures into the
             source's.
-        trust_code: whether a generator class of somebody else's (`module:Name` in the job) may be imported and run.
+        trust_code: whether a generator or an autoencoder of somebody else's (`module:Name` in the job) may be imported
+            and run.
             Runs in the local index are the person's own, and need no word.
 
     Raises:
         UsageError: an argument is wrong, or the model would run code that nobody vouched for.
+        DataError: it is of latents of a person's own autoencoder, which its job does not name.
         NoSuchRun: there is no such run.
         CheckpointError: it has no whole checkpoint.
     """
@@ -390,14 +393,7 @@ def load(
             raise UsageError(f"weights: {weights!r}: {run!r} is exported, with one set of weights; name the run")
         if backward:
             raise UsageError(f"backward: {run!r} is exported, with the one network that was asked for; name the run")
-        known = exported_model.read_exported(run)
-        check_trust(foreign_code(known.spec, ["generator"]), str(run), "", trust_code)
-        generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
-        found = Model(
-            generator=generator, spec=known.spec, facts=known.facts, seen=known.seen, uri=str(run), name=known.run
-        )
-        found.trusted = trust_code
-        return found.to(device)
+        return _load_exported(run, trust_code).to(device)
     stored = _checkpoint(run)
     try:
         spec, facts = JobSpec.model_validate(stored.meta["job"]), facts_from_record(stored.meta["data"])
@@ -405,7 +401,8 @@ def load(
         raise CheckpointError(f"checkpoint {stored.folder.uri}: meta.json does not describe a run: {error}") from error
     uri = stored.folder.uri
     run_uri = uri.rsplit("/", 2)[0]
-    check_trust(foreign_code(spec, ["generator"]), uri, run_uri, trust_code)
+    check_trust(foreign_code(spec, BACKWARD if backward else LOADED), uri, run_uri, trust_code)
+    check_codec(spec.data, facts)
     if backward:
         _check_backward(spec, uri)
         name, tensors, seen = INVERSE, stored.tensors(INVERSE), stored.seen
@@ -415,6 +412,17 @@ def load(
     found = Model(generator=generator, spec=spec, facts=facts, seen=seen, uri=uri, name=uri.split("/")[-3])
     found.trusted = trust_code
     return found.to(device)
+
+
+def _load_exported(folder: str, trust_code: bool) -> Model:
+    """An exported model; raises what `load` raises."""
+    known = exported_model.read_exported(folder)
+    check_trust(foreign_code(known.spec, LOADED), folder, "", trust_code)
+    check_codec(known.spec.data, known.facts)
+    generator, _ = _built(known.spec, known.facts, known.tensors, name=exported_model.WEIGHTS)
+    found = Model(generator=generator, spec=known.spec, facts=known.facts, seen=known.seen, uri=folder, name=known.run)
+    found.trusted = trust_code
+    return found
 
 
 def _check_backward(spec: JobSpec, uri: str) -> None:
@@ -516,6 +524,7 @@ def _prepared(model: Model) -> Prepared:
         load_generator,
         executor=write_shards_on_processes,
         progress=lambda done, total: None,
+        encoding=lambda done, total: None,
     )
     if data.facts.checksum != model.facts.checksum:
         raise DataError(

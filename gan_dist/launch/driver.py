@@ -112,7 +112,7 @@ def run_attempt(attempt: Attempt) -> dict[str, Any]:
     """Begin to read the data, load torch beside it, and train; the result of rank 0, or of the sweep."""
     import ray
 
-    from gan_dist.execution.log_lines import preparation_progress
+    from gan_dist.execution.log_lines import encoding_progress, preparation_progress
     from gan_dist.execution.ray.prepare_ahead import BackgroundPreparation
 
     cluster: Any = ray
@@ -126,6 +126,7 @@ def run_attempt(attempt: Attempt) -> dict[str, Any]:
         cpus=cpus,
         stand_in_of=spec.batch if attempt.request.mode == "smoke" else None,
         progress=preparation_progress(attempt.emit),
+        encoding=encoding_progress(attempt.emit),
     )
     # Torch comes with these imports and takes seconds, in which the data are read.
     if spec.sweep is not None:

@@ -383,10 +383,11 @@ def describe_position(found: Mapping[str, Any]) -> str:
 
 
 def describe_pace(found: Mapping[str, Any]) -> list[str]:
-    """Speed and remaining time, as far as they are known."""
+    """Speed and remaining time, of the stage where others follow, as far as they are known."""
     rate, eta = found.get("rate"), found.get("eta")
     parts = [f"{rate:,.0f} {found.get('unit', 'samples')}/s"] if rate is not None else []
-    return parts + ([f"eta {format_clock(eta)}"] if eta is not None else [])
+    of_stage = f" of {found['stage']}" if found.get("stage_until", found["until"]) < found["until"] else ""
+    return parts + ([f"eta {format_clock(eta)}{of_stage}"] if eta is not None else [])
 
 
 def describe_numbers(found: Mapping[str, Any]) -> list[str]:

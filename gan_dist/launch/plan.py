@@ -70,7 +70,8 @@ def plan_new(
         from gan_dist.launch.mle_twin import mle_twin
 
         spec = mle_twin(spec)
-    spec, environment = _settled(_with_earlier_sweep(spec, storage), code)
+    spec = _with_codec_checkpoint(_with_earlier_sweep(spec, storage), storage, warn)
+    spec, environment = _settled(spec, code)
     run = RunFolder(with_cluster(storage_root(storage, spec.storage), address).child(_fresh_id(spec.name, name)))
     if spec.sweep is not None and not _keeps_a_record(run.folder):
         raise UsageError(f"storage: {run.uri!r}: a sweep's record wants a path or an object store, such as s3://")
@@ -233,6 +234,24 @@ def _fresh_id(job_name: str, name: str | None) -> str:
     if not _NAME.fullmatch(name) or name == "last":
         raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-', and not `last`")
     return name
+
+
+def _with_codec_checkpoint(spec: JobSpec, storage: str | None, warn: Callable[[str], None]) -> JobSpec:
+    """The spec with the newest checkpoint of the run that `data.encode` names: the driver may know no run of this
+    machine, and `last` is another one later. Raises ValueError where there is none."""
+    encode = getattr(spec.data, "encode", None)
+    if not isinstance(encode, str):
+        return spec
+    from gan_dist.generation.codec_source import is_of_run
+
+    if not is_of_run(encode):
+        return spec
+    try:
+        found = _checkpoint_of(encode, storage, spec, warn)
+    except NoSuchRun as error:
+        raise UsageError(f"data.encode: {error}") from error
+    data = spec.data.model_copy(update={"encode": found.folder.uri})
+    return spec.model_copy(update={"data": data})
 
 
 def _start(

@@ -52,6 +52,9 @@ def component_slots(tree: Mapping[str, Any]) -> Iterator[ComponentSlot]:
     yield from _slot("generator", ("generator",), tree.get("generator"))
     yield from _slot("discriminator", ("discriminator",), tree.get("discriminator"))
     yield from _slot("augment", ("augment",), tree.get("augment"))
+    data = tree.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("encode"), Mapping):  # else a run or a folder
+        yield from _slot("network", ("data", "encode"), data["encode"])
     networks = tree.get("networks")
     for name, written in networks.items() if isinstance(networks, Mapping) else ():
         yield from _slot("network", ("networks", name), written)

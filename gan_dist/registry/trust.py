@@ -25,16 +25,20 @@ SHIPPED = (
 
 def own_code(spec: JobSpec) -> list[str]:
     """Every component of a job that is not shipped, with the key that names it, as `generator.use: my_gan:Net`."""
-    return [f"{key}: {use}" for key, use in _named(spec, None) if is_own(use)]
+    return [f"{key}: {use}" for key, use in _named(spec) if is_own(use)]
 
 
-def foreign_code(spec: JobSpec, kinds: Collection[str] | None = None) -> list[str]:
+def foreign_code(spec: JobSpec, parts: Collection[str] | None = None) -> list[str]:
     """The same without those that were given as objects, which are at hand.
 
     Args:
-        kinds: of components alone, such as generator; None for all, with optimisers and data.
+        parts: of the job, such as `generator` or `networks.inverse`; None for all.
     """
-    return [f"{key}: {use}" for key, use in _named(spec, kinds) if is_own(use) and not is_live(use)]
+    return [
+        f"{key}: {use}"
+        for key, use in _named(spec)
+        if is_own(use) and not is_live(use) and (parts is None or key.startswith(tuple(f"{part}." for part in parts)))
+    ]
 
 
 def is_own(use: str) -> bool:
@@ -42,18 +46,12 @@ def is_own(use: str) -> bool:
     return is_live(use) or (is_own_name(use) and not use.startswith(SHIPPED))
 
 
-def _named(spec: JobSpec, kinds: Collection[str] | None) -> list[tuple[str, str]]:
+def _named(spec: JobSpec) -> list[tuple[str, str]]:
     """Key and name of every component that may be a person's own."""
     tree = spec.model_dump(mode="json", by_alias=True)
-    named = [
-        (".".join(map(str, (*slot.keys, "use"))), slot.written["use"])
-        for slot in component_slots(tree)
-        if kinds is None or slot.kind in kinds
-    ]
-    if kinds is None:
-        named += _optimizers(tree)
-        named += [("data.source", spec.data.source)] if is_own_data(spec.data.source) else []
-    return named
+    named = [(".".join(map(str, (*slot.keys, "use"))), slot.written["use"]) for slot in component_slots(tree)]
+    named += _optimizers(tree)
+    return named + ([("data.source", spec.data.source)] if is_own_data(spec.data.source) else [])
 
 
 def check_trust(named: Collection[str], where: str, run_uri: str, trust_code: bool) -> None:

@@ -92,7 +92,8 @@ def _written(origins: Origins, keys: Keys) -> tuple[Keys, Origin]:
 def _message(detail: ErrorDetails, keys: Keys) -> str:
     kind, value, limits = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown(str(keys[-1]), detail["loc"][:-1])
+        known = keys[-1] in allowed_keys(detail["loc"][:-1])  # a network's section that is none
+        return _wrong("a mapping of keys")(value, limits) if known else _unknown(str(keys[-1]), detail["loc"][:-1])
     if kind == "value_error":
         return str(limits["error"])
     if kind == "literal_error":

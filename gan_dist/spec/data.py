@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
     Discriminator,
     Field,
@@ -32,6 +33,7 @@ from gan_dist.spec.fields import (
 from gan_dist.spec.image_size import ImageSize
 from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import show_value, suggestion
+from gan_dist.spec.sections import ComponentSpec
 
 Modality = Literal["image", "text", "pair", "unpaired"]
 MODALITIES = get_args(Modality)
@@ -86,6 +88,17 @@ def _token_count(written: object) -> int:
 TokenCount = Annotated[int, BeforeValidator(_token_count, json_schema_input_type=int | str)]
 
 
+def _form(written: object) -> str:
+    return "[keys]" if isinstance(written, Mapping | BaseModel) else "[name]"
+
+
+# Of what is a name alone or has keys: which of them it is, so that problems are told of that one.
+NAME_OR_KEYS = Discriminator(_form)
+Name = Annotated[str, Field(min_length=1), Tag("[name]")]
+ONE_OR_LIST = Discriminator(lambda written: "[list]" if isinstance(written, list | tuple) else "[one]")
+Columns = Annotated[Annotated[str, Tag("[one]")] | Annotated[tuple[str, ...], Tag("[list]")], ONE_OR_LIST]
+
+
 class DataSection(Section):
     """What every modality says about its data."""
 
@@ -133,7 +146,9 @@ class PictureData(DataSection):
     background: Colour = Field(
         default="black", description="Colour under transparency and around padded images: a name or `#rrggbb`."
     )
-    range: Literal["auto"] | tuple[Number, Number] = Field(
+    range: Annotated[
+        Annotated[Literal["auto"], Tag("[one]")] | Annotated[tuple[Number, Number], Tag("[list]")], ONE_OR_LIST
+    ] = Field(
         default="auto",
         description="Which values are black and white where files hold more than bytes, as `[0, 1]`; auto goes by "
         "their type and by the bulk of them.",
@@ -146,6 +161,21 @@ class PictureData(DataSection):
         if found != "auto" and found[0] == found[1]:
             raise ValueError(f"black and white are both {found[0]:g}; give two values, as [0, 4095]")
         return found
+
+
+class CodecSpec(ComponentSpec):
+    """An autoencoder of your own, and its arguments."""
+
+    use: str = Field(description="Your own class, as `package.module:Name`.")
+
+    @field_validator("use")
+    @classmethod
+    def _is_own(cls, written: str) -> str:
+        if not is_own_name(written):
+            raise ValueError(
+                f"{written!r} is no class of your own, `package.module:Name`; a run or a folder stands at encode itself"
+            )
+        return written
 
 
 class ImageData(PictureData):
@@ -161,11 +191,10 @@ class ImageData(PictureData):
         "(`gan-dist download` lists them); or your own data set as `package.module:Name`.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description=ARGS)
-    encode: str | None = Field(
+    encode: Annotated[Name | Annotated[CodecSpec, Tag("[keys]")], NAME_OR_KEYS] | None = Field(
         default=None,
-        min_length=1,
-        description="Learn latents in place of images, by this autoencoder: a run of `autoencoder`, or a folder of "
-        "diffusers' `AutoencoderKL`; null for images.",
+        description="Learn latents in place of images, by this autoencoder: a run of `autoencoder`, a folder of "
+        "diffusers' `AutoencoderKL`, or {use: package.module:Name}, your own; null for images.",
     )
     labels: Literal["none", "folders", "source", "vectors"] = Field(
         default="none",
@@ -180,8 +209,11 @@ class ImageData(PictureData):
         return self.labels in ("source", "vectors")
 
     def with_absolute_paths(self) -> Self:
-        # A run's id is no path, and stays as it is.
-        encode = absolute_source(self.encode) if self.encode and absolute_path(self.encode).exists() else self.encode
+        encode = self.encode
+        if isinstance(encode, CodecSpec):
+            encode = encode.with_absolute_paths()
+        elif encode and absolute_path(encode).exists():  # a run's id is no path, and stays as it is
+            encode = absolute_source(encode)
         paths = {"source": absolute_source(self.source), "args": _withabsolute_source(self.args), "encode": encode}
         return self.model_copy(update=paths)
 
@@ -297,12 +329,12 @@ class TextData(DataSection):
         "oracle: how many it has (5000).",
         json_schema_extra={"unit": "tokens"},
     )
-    column: str | tuple[str, ...] | None = Field(
+    column: Columns | None = Field(
         default=None,
         description="Column of a table that holds the text, or a list of some that are joined; null takes `text`, or "
         "the only one of words.",
     )
-    prompt: str | PromptCut | None = Field(
+    prompt: Annotated[Name | Annotated[PromptCut, Tag("[keys]")], NAME_OR_KEYS] | None = Field(
         default=None,
         description="What is given and not learnt to be written: the column of a table that holds it, or {first: 1 "
         "sentence} for the beginning of each text (sentences, questions, words or characters); null for nothing.",

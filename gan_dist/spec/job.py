@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from gan_dist.spec.amounts import AmountField
@@ -75,11 +75,17 @@ def _name(text: str) -> str:
     return text
 
 
-Frozen = (
-    Annotated[Whole, Field(ge=1)]
-    | Annotated[str, Field(min_length=1)]
-    | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
-)
+def _form_of_frozen(written: object) -> str:
+    return "[list]" if isinstance(written, list | tuple) else "[name]" if isinstance(written, str) else "[count]"
+
+
+PartName = Annotated[str, Field(min_length=1)]
+Frozen = Annotated[
+    Annotated[Whole, Field(ge=1), Tag("[count]")]
+    | Annotated[PartName, Tag("[name]")]
+    | Annotated[tuple[PartName, ...], Field(min_length=1), Tag("[list]")],
+    Discriminator(_form_of_frozen),
+]
 
 
 def _network_name(text: str) -> str:

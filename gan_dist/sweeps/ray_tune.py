@@ -177,6 +177,7 @@ class TuneTrial(tune.Trainable):
             cpus=1,
             stand_in_of=stand_in_of,
             progress=lambda done, total: None,
+            encoding=lambda done, total: None,
         )
         return load_into_object_store(
             reading.result(), spec, nodes=cluster.nodes(), before=earlier_window(attempt.folder), emit=attempt.emit

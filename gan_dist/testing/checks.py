@@ -1,5 +1,5 @@
-"""Checks of a person's own network, objective, penalty, augmentation, optimiser or data set: what would go wrong, in
-one call."""
+"""Checks of a person's own network, objective, penalty, augmentation, optimiser, data set or autoencoder: what would go
+wrong, in one call."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from gan_dist.data.source import One
 from gan_dist.data.sources.own_datasets import content_of, item_of, own_data_set
 from gan_dist.distributed.randomness import Rng, single_lane_rng
 from gan_dist.errors import DataError, UnreadableSample, UsageError
+from gan_dist.generation.latent_codec import built_codec, map_problem
 from gan_dist.registry import lookup, section_checks
 from gan_dist.spec.data import Modality
 from gan_dist.spec.image_size import Size
@@ -80,16 +81,22 @@ def problems(use: str, kind: Kind | None = None, roots: Iterable[str | Path] = (
     """
     kind, roots = kind or guess_kind(use, tuple(roots)), tuple(roots)
     lookup.add_import_roots(roots)
-    if kind == "optimizer" or kind == "dataset":
-        checks = (
-            section_checks.check_optimizer_arguments if kind == "optimizer" else section_checks.check_data_arguments
-        )
-        trial = optimizer_trial if kind == "optimizer" else dataset_trial
+    if kind == "optimizer" or kind == "dataset" or kind == "autoencoder":
+        checks, trial = _other_checks(kind)
         found = _told(checks(use, args, roots)) or _attempt(use, partial(trial, use, args))
         return [located(text, "generator", use, roots) for text in found]
     found = _told(lookup.check_arguments(kind, use, args, roots))
     found = found or list(dict.fromkeys(_component_problems(kind, use, roots, args)))
     return [located(text, kind, use, roots) for text in found]
+
+
+def _other_checks(kind: Other) -> tuple[Callable[..., list[tuple[str, str]]], Callable[..., Iterable[str]]]:
+    """What checks the arguments of a component that no iteration is tried with, and what tries it alone."""
+    if kind == "optimizer":
+        return section_checks.check_optimizer_arguments, optimizer_trial
+    if kind == "dataset":
+        return section_checks.check_data_arguments, dataset_trial
+    return partial(lookup.check_arguments, "network"), autoencoder_trial
 
 
 def _component_problems(kind: Component, use: str, roots: tuple[str | Path, ...], args: dict[str, Any]) -> list[str]:
@@ -338,7 +345,7 @@ def _same(first: Any, again: Any) -> bool:
 
 
 Component = Literal["generator", "discriminator", "objective", "penalty", "augment"]
-Other = Literal["optimizer", "dataset"]
+Other = Literal["optimizer", "dataset", "autoencoder"]
 Kind = Component | Other
 KINDS: tuple[Component, ...] = get_args(Component)
 OTHERS: tuple[Other, ...] = get_args(Other)
@@ -376,6 +383,8 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
         return "optimizer"
     if hasattr(factory, "draw") or _takes_noise(factory):
         return "generator"
+    if hasattr(factory, "encode") and hasattr(factory, "decode"):
+        return "autoencoder"
     if _changes_images(factory):
         return "augment"
     if hasattr(factory, "terms"):
@@ -387,7 +396,7 @@ def guess_kind(use: str, roots: Iterable[str | Path] = (".",)) -> Kind:
     raise UsageError(
         f"{use}: is neither generator (draw, forward), discriminator (forward), objective (phases, "
         "terms(phase, nets, batch)), penalty (phase, terms(nets, batch)), augmentation (__call__(x, rng)), optimizer "
-        "(step, load_state_dict) nor dataset (__len__, __getitem__)"
+        "(step, load_state_dict), dataset (__len__, __getitem__) nor autoencoder (encode, decode)"
     )
 
 
@@ -408,6 +417,31 @@ def _changes_images(factory: Any) -> bool:
     named = "forward" if _is_network(factory) else "__call__"
     own = next((vars(base)[named] for base in getattr(factory, "__mro__", ()) if named in vars(base)), None)
     return own is not None and list(inspect.signature(own).parameters)[2:3] == ["rng"]
+
+
+def autoencoder_trial(use: str, args: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with an autoencoder for `data.encode`.
+
+    Args:
+        use: its `package.module:Name`, which Python finds.
+        args: its arguments, as in the job.
+    """
+    try:
+        network: Any = built_codec({"use": use, "arguments": args}, SIZE, 3).eval()
+    except DataError as error:
+        yield str(error).removeprefix("data.encode: ")
+        return
+    x = bench_samples("image")
+    with torch.no_grad():
+        known = network.encode(x)
+        if wrong := map_problem(known, x):
+            yield f"encode: {wrong}"
+            return
+        if not torch.equal(known, network.encode(x)):
+            yield "encode: two calls with the same images differ; what is drawn is drawn by the loop, from its map"
+        back = network.decode(known.chunk(2, 1)[0])
+    if back.shape != x.shape:
+        yield f"decode: makes {list(back.shape)} of the map of images {list(x.shape)}; it must bring their shape back"
 
 
 def dataset_trial(use: str, args: Mapping[str, Any]) -> Iterable[str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gan_dist.evaluation.metric_runner import MetricRunner
 
 LONGEST_WITHOUT_CHECKPOINT_S = 15 * 60
+LONGEST_SILENCE_S = 30.0
 
 
 class RunCallbacks:
@@ -64,6 +65,8 @@ class RunCallbacks:
         self._measured_seen, self._measured_s, self._reached = -1, 0.0, False
         self._reported_at, self._reported_seen, self._aside_s = time.perf_counter(), 0, 0.0
         self._saved_at, self._saved_seen, self._drawn_seen = time.monotonic(), -1, -1
+        self._stage: Stage | None = None
+        self._told_at, self._paced_at, self._paced_seen = 0.0, 0.0, 0  # paced: of this stage, since the last report
 
     def begin(self, state: TrainState) -> None:
         """Before the first iteration of this attempt."""
@@ -102,6 +105,8 @@ class RunCallbacks:
         """After an iteration that went from `before` to `state.seen`."""
         cadence, seen = stage.cadence, state.seen
         saves = self.saves(state, before, stage, overdue)
+        if stage is not self._stage:
+            self._enter(state, stage)
         if self._measures(state, before, stage, saves):
             with self._aside():
                 self.measure(state)
@@ -117,6 +122,21 @@ class RunCallbacks:
         if saves:
             with self._aside():
                 self.save(state)
+        silent = time.perf_counter() - self._told_at > LONGEST_SILENCE_S
+        if self.run.rank == 0 and silent and seen > self._paced_seen:
+            self._tell(state, stage, self._pace(state), {}, list(self.watch.active.values()) if self.watch else [])
+
+    def _enter(self, state: TrainState, stage: Stage) -> None:
+        """After the first iteration of a stage, or of an attempt inside one: from here on it has a pace of its own."""
+        if self.run.rank == 0 and self._stage is not None:
+            self.run.emit({"event": "stage", "text": f"stage {stage.name}"})
+        self._stage = stage
+        self._told_at = self._paced_at = time.perf_counter()
+        self._paced_seen = state.seen
+
+    def _pace(self, state: TrainState) -> float:
+        """Samples a second of this stage since the last report."""
+        return (state.seen - self._paced_seen) / max(time.perf_counter() - self._paced_at, 1e-9)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
@@ -198,15 +218,23 @@ class RunCallbacks:
         self.latest = values
         self.journal.scalars(values, seen)
         warnings = self._warn(values, seen)
-        until = state.stages[-1].ends
         losses = {name.removeprefix("loss/"): v for name, v in means.items() if name.startswith("loss/")}
+        self._tell(state, stage, self._pace(state) or rate, losses, warnings)
+        self._paced_at, self._paced_seen = now, seen
+
+    def _tell(
+        self, state: TrainState, stage: Stage, rate: float, losses: dict[str, float], warnings: list[str]
+    ) -> None:
+        """Say where the run stands; nothing is summed over workers for it."""
+        self._told_at = time.perf_counter()
         self.run.emit(
             {
                 "event": "progress",
-                "seen": seen,
-                "until": until,
+                "seen": state.seen,
+                "until": state.stages[-1].ends,
+                "stage_until": stage.ends,
                 "rate": rate,
-                "eta": max(0, until - seen) / rate,
+                "eta": max(0, stage.ends - state.seen) / rate,
                 "losses": losses,
                 "metrics": self.metrics,
                 "workers": self.run.world,

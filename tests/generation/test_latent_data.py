@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from gan_dist import api
 from gan_dist.data.encoding import image
-from gan_dist.data.facts import LatentFacts, facts_from_record
+from gan_dist.data.facts import ImageFacts, LatentFacts, facts_from_record
 from gan_dist.data.ingest import load_into_memory
 from gan_dist.data.prepare import Prepared, open_prepared
 from gan_dist.distributed.randomness import single_lane_rng
@@ -24,6 +24,7 @@ from gan_dist.generation.codec_source import encode_into, read_codec
 from gan_dist.generation.latent_codec import LatentCodec, check_inverts, encoder_of
 from gan_dist.generation.modality import LatentModality, modality_of
 from gan_dist.generation.model import load, load_generator, training_data
+from gan_dist.launch.plan import plan_new
 from gan_dist.networks.image.autoencoder import KlAutoencoder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import ImageData
@@ -44,6 +45,7 @@ CONFIG = {
     "scaling_factor": 0.18,
 }
 COUNT, SIDE = 70, 8
+PICTURES = ImageFacts(count=COUNT, checksum="", size=SIDE, channels=1)
 
 
 def pictures() -> np.ndarray[Any, Any]:
@@ -67,6 +69,15 @@ def trained(steps: int = 120) -> KlAutoencoder:
     return network
 
 
+def silent(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def encoded(source: Path, codec: Path, target: Path, **changes: Any) -> Prepared:
+    data = ImageData(source=str(source), size=SIDE, encode=str(codec), **changes)
+    return encode_into(data, str(target), load_generator, progress=silent, encoding=silent)
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prepared]:
     """A folder of diffusers' form, pictures, and their latents."""
@@ -79,10 +90,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prepared]:
         Image.fromarray(one[0]).save(root / "in" / f"{number:02d}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_DIST_HOME", str(root / "home"))
-        data = ImageData(source=str(root / "in"), size=SIDE)
-        return root, encode_into(
-            data, str(root / "ready"), str(root / "codec"), load_generator, lambda done, total: None
-        )
+        return root, encoded(root / "in", root / "codec", root / "ready")
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ def test_what_is_stored_is_mean_and_deviation(scene: Any) -> None:
     assert facts.provided == {"size": 4, "channels": 2, "classes": 0} and facts.shape == (2, 4, 4)
     assert facts.described == "images of 8x8 grey as latents of 2x4x4"
     assert facts_from_record(json.loads(json.dumps(facts.as_dict()))) == facts
-    network, _ = read_codec(str(root / "codec"), load_generator)
+    network, _ = read_codec(str(root / "codec"), load_generator, PICTURES)
     stored, _ = load_into_memory(found, 0, 1).rows(np.arange(COUNT))
     mean, log_variance = network.encode(image.encode(torch.from_numpy(pictures()), CPU, torch.float32)).chunk(2, 1)
     expected = torch.cat([mean, (log_variance / 2).exp()], 1)
@@ -141,20 +149,19 @@ def test_pictures_come_back(scene: Any) -> None:
     back, _ = modality.real_rows(rows).rows(np.arange(COUNT))
     assert back.shape == (COUNT, 1, SIDE, SIDE) and back.dtype == torch.uint8
     apart = (back.float() - torch.from_numpy(pictures()).float()).square().mean().item()
-    network, _ = read_codec(str(scene[0] / "codec"), load_generator)
+    network, _ = read_codec(str(scene[0] / "codec"), load_generator, PICTURES)
     assert 10 * np.log10(255**2 / apart) == pytest.approx(check_inverts(network, pictures(), "x"), abs=0.5)
 
 
 def test_preparing_goes_on_and_refuses_another_folder(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     root, found = scene
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
-    data = ImageData(source=str(root / "in"), size=SIDE)
-    again = encode_into(data, str(root / "ready"), str(root / "codec"), load_generator, lambda done, total: None)
+    again = encoded(root / "in", root / "codec", root / "ready")
     assert again.facts == found.facts
     (root / "full").mkdir(exist_ok=True)
     (root / "full" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="is not empty, and holds other data; choose another folder, or delete it"):
-        encode_into(data, str(root / "full"), str(root / "codec"), load_generator, lambda done, total: None)
+        encoded(root / "in", root / "codec", root / "full")
 
 
 JOB = """
@@ -231,18 +238,16 @@ def test_the_command(scene: Any, gan_dist: Any, tmp_path: Path) -> None:
 def test_a_codec_that_does_not_invert_is_refused(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, _ = scene
     monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
-    data = ImageData(source=str(root / "in"), size=SIDE)
     torch.manual_seed(1)
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     (fresh / "config.json").write_text(json.dumps(CONFIG))
     save_file(dict(KlAutoencoder(**ARGUMENTS).state_dict()), fresh / "diffusion_pytorch_model.safetensors")
     with pytest.raises(DataError, match=r"does not bring these images back: \d+\.\d dB, at least 12 are wanted"):
-        encode_into(data, str(tmp_path / "out"), str(fresh), load_generator, lambda done, total: None)
+        encoded(root / "in", fresh, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    coloured = ImageData(source=str(root / "in"), size=SIDE, channels=3)
     with pytest.raises(DataError, match=r"does not take images of \[3, 8, 8\]"):
-        encode_into(coloured, str(tmp_path / "out"), str(root / "codec"), load_generator, lambda done, total: None)
+        encoded(root / "in", root / "codec", tmp_path / "out", channels=3)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +265,7 @@ def test_folders_of_other_forms_are_refused(scene: Any, tmp_path: Path, change: 
     weights = scene[0] / "codec" / "diffusion_pytorch_model.safetensors"
     (tmp_path / weights.name).write_bytes(weights.read_bytes())
     with pytest.raises(UsageError, match=said):
-        read_codec(str(tmp_path), load_generator)
+        read_codec(str(tmp_path), load_generator, PICTURES)
 
 
 def test_what_is_gone_or_does_not_fit_is_said(scene: Any, tmp_path: Path) -> None:
@@ -289,12 +294,20 @@ def test_the_encoder_is_that_of_a_run(scene: Any, tmp_path: Path, monkeypatch: p
         "objective: autoencoder\nbatch: 8\nuntil: 2 steps\n"
     )
     run = api.train(tmp_path / "job.yaml", storage=str(tmp_path / "runs"))
-    network, arguments = read_codec(run.folder.uri, load_generator)
-    own = KlAutoencoder(**arguments)
+    network, config = read_codec(run.folder.uri, load_generator, PICTURES)
+    own = KlAutoencoder(**config["arguments"])
     own.load_state_dict(network.state_dict())
     x = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), np.uint8)
     assert np.array_equal(encoder_of(network)(x), encoder_of(own)(x)) and encoder_of(network)(x).shape == (2, 8, 4, 4)
+    # A job names the run as a person does, and keeps its checkpoint: `last` is another run before long.
+    latent = tmp_path / "latent.yaml"
+    latent.write_text(JOB.format(ready="digits").replace("size: 8", "size: 8, encode: last"))
+    (checkpoint,) = run.folder.checkpoints().names()
+    assert plan_new(latent).spec.data.model_dump()["encode"] == f"{run.folder.uri}/checkpoints/{checkpoint}"
+    assert plan_new(latent, [f"data.encode={scene[0] / 'codec'}"]).spec.data.model_dump()["encode"].endswith("codec")
+    with pytest.raises(UsageError, match=r"data\.encode: no run 'ae-not-there'"):
+        plan_new(latent, ["data.encode=ae-not-there"])
     (tmp_path / "other.yaml").write_text(JOB.format(ready="digits"))
     other = api.train(tmp_path / "other.yaml", until="1 steps", metrics=[], storage=str(tmp_path / "runs"))
     with pytest.raises(UsageError, match=r"has no encoder and decoder; name a run of jobs/autoencoder\.yaml"):
-        read_codec(other.folder.uri, load_generator)
+        read_codec(other.folder.uri, load_generator, PICTURES)

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from gan_dist.cli import app
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry import lookup
-from gan_dist.spec.data import PairData, UnpairedData
+from gan_dist.spec.data import CodecSpec, PairData, UnpairedData
 from gan_dist.spec.fields import PromptCut, WorkerRange
 from gan_dist.spec.job import (
     ComponentSpec,
@@ -72,6 +72,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "data  ": PairData,
     "data   ": UnpairedData,
     "data.prompt": PromptCut,
+    "data.encode": CodecSpec,
     "generator": ComponentSpec,
     "objective": ObjectiveSpec,
     "penalties[]": PenaltySpec,
@@ -322,7 +323,7 @@ def test_examples_of_an_optimiser_and_a_data_set_pass_check_and_train(
     import gan_dist
 
     page = (DOCS / "own.md").read_text()
-    _, optimizer, data = fenced(page, "python")
+    _, optimizer, data, _ = fenced(page, "python")
     (tmp_path / "my_optimizer.py").write_text(optimizer)
     (tmp_path / "my_data.py").write_text(data)
     sections = re.findall(r"^    ((?:optimizer|data): \{.*(?:my_optimizer|my_data):.*)$", page, re.MULTILINE)

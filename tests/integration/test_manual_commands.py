@@ -69,7 +69,7 @@ def commands() -> list[Command]:
     found = []
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text()
-        lines = r"^(?: {4}|\$ )((?:gan-dist|ray|pip|pipx|python3?|uvx) (?:.*\\\n)*.*)$"
+        lines = r"^(?: {4,}|\$ )((?:gan-dist|ray|pip|pipx|python3?|uvx) (?:.*\\\n)*.*)$"
         for match in re.finditer(lines, text, re.MULTILINE):
             end = text.find("\n## ", match.end())
             section = text[max(text.rfind("\n## ", 0, match.start()), 0) : None if end < 0 else end]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import gan_dist
 from gan_dist.data.facts import TextFacts
 from gan_dist.errors import TrainingDiverged
 from gan_dist.execution.local import read_rows, run_local
@@ -261,6 +262,23 @@ def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest
 
 
 @pytest.mark.slow
+def test_sentences_of_classes_are_shown_with_them(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+    for name, word in (("bad", "no"), ("good", "yes")):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text(f"{word} {word}\n" * 8)
+    data = {"modality": "text", "source": "in", "length": 4, "labels": "files"}
+    job = {"version": 1, "name": "two", "data": data, "generator": {"use": "lstm", "embedding": 4, "hidden": 4}}
+    gan_dist.train({**job, "objective": "mle", "batch": 8, "until": "1 steps"})
+    code, said, complained = cli("sample", "last", "--n", 3, "--seed", "0-1")
+    assert not code and [line.split(":")[0] for line in said.splitlines()[:6]] == ["bad", "good", "bad"] * 2, complained
+    assert not cli("sample", "last", "--n", 3, "--out", "lines.txt")[0]
+    assert ":" not in (tmp_path / "lines.txt").read_text(), "a sentence a line, to go on with"
+    code, said, complained = cli("sample", "last", "--n", 3, "--class", "good", "--force")
+    assert not code and not any(line.startswith("good:") for line in said.splitlines()), complained
+
+
 def test_a_program_takes_prompts(tmp_path: Path) -> None:
     spec = prompted(tmp_path)
     newest = train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path)).newest.folder.uri

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,26 @@ def test_one_way_alone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert load(run).translate(pictures(root / "in" / "trainA")).shape == (9, 1, 16, 16)
     with pytest.raises(UsageError, match="learnt one way: its job has no network `inverse`; cyclegan learns both"):
         load(run, backward=True)
+
+
+def test_the_way_back_runs_no_code_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: Any) -> None:
+    root, _ = scene
+    monkeypatch.setenv("GAN_DIST_HOME", str(root / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "way_back.py").write_text(
+        "from gan_dist.networks.image import cyclegan\n\n\nclass Back(cyclegan.Generator):\n    pass\n"
+    )
+    job = tmp_path / "job.yaml"
+    job.write_text((root / "job.yaml").read_text().replace("cyclegan_generator", "'way_back:Back'"))
+    run = api.train(job, until="2 steps", metrics=[], storage=str(root / "own-way")).folder
+    assert load(run, backward=True).translate(pictures(root / "in" / "trainB")).shape == (21, 1, 16, 16)
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "other-home"))
+    sys.modules.pop("way_back")
+    load(run)  # the other way is by a network of ours
+    with pytest.raises(UsageError, match=r"networks\.inverse\.use: way_back:Back.*--trust-code"):
+        load(run, backward=True)
+    assert "way_back" not in sys.modules
 
 
 @pytest.mark.parametrize(

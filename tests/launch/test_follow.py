@@ -68,6 +68,11 @@ def test_plain_lines():
     assert follower.checkpoint == "/runs/a/checkpoints/1"
 
 
+def test_the_time_is_that_of_the_stage_where_others_follow():
+    _, lines = fed(progress(500, stage_until=6_000), progress(7_000, stage_until=10_000))
+    assert [line.split("  ")[2] for line in lines] == ["eta 1:23 of adversarial", "eta 1:23"]
+
+
 def test_at_most_one_line_in_a_few_seconds_but_always_the_last():
     ended = event(event="end", status="failed", exit_code=1, message="D became NaN")
     _, lines = fed(progress(1), progress(2), progress(3), progress(4), ended, times=[0, 1, 2, 6, 7])

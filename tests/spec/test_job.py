@@ -154,6 +154,23 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
+        ("data.column={a: 1}", "data.column: {'a': 1} must be text (in quotes, if it looks like a number)"),
+        ("data.column=[1]", "data.column[0]: 1 must be text (in quotes, if it looks like a number)"),
+        ("data.prompt=[1]", "data.prompt: [1] must be text (in quotes, if it looks like a number)"),
+        ("data.prompt={frist: 1 sentence}",
+         "data.prompt.first: required, but missing; data.prompt.frist: unknown key; did you mean 'first'? "
+         "(allowed: first)"),
+    ],
+)  # fmt: skip
+def test_of_a_name_or_keys_the_one_meant_is_told(override: str, problem: str) -> None:
+    with pytest.raises(JobError) as told:
+        load_job(ROOT / "jobs" / "jokes.yaml", [override])
+    assert "; ".join(f"{one.key}: {one.message}" for one in told.value.problems) == problem
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
         ("seed='1'", "seed: '1' is not a whole number"),
         ("seed=-1", "seed: -1 is out of range; must be at least 0"),
         ("name=My Run", "name: 'My Run' is no valid name; "
@@ -165,6 +182,10 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
         ("data.labels=folder", "data.labels: 'folder' is not allowed; did you mean 'folders'? "
                                "(allowed: none, folders, source, vectors)"),
         ("data=null", "data: null must be a mapping of keys"),
+        ("data.range={a: 1}", "data.range: {'a': 1} is not allowed (allowed: auto)"),
+        ("data.range=[0, white]", "data.range[1]: 'white' is not a number"),
+        ("freeze.generator={a: 1}", "freeze.generator: {'a': 1} is not a whole number"),
+        ("freeze.generator=[1]", "freeze.generator[0]: 1 must be text (in quotes, if it looks like a number)"),
         ("batch=true", "batch: true is not a whole number"),
         ("batch=null", "batch: null is not a whole number"),
         ("batch=0", "batch: 0 is out of range; must be at least 1"),
@@ -189,6 +210,7 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
                             f"(allowed: {ALLOWED_OF_THE_OPTIMIZER})"),
         ("optimizer.generatr={lr: 1}", "optimizer.generatr: unknown key; did you mean 'generator'? "
                                        f"(allowed: {ALLOWED_OF_THE_OPTIMIZER})"),
+        ("optimizer.generator=[1]", "optimizer.generator: [1] must be a mapping of keys"),
         ("optimizer.generator.lrate=1", "optimizer.generator.lrate: unknown key "
                                         "(allowed: betas, clip, eps, lr, warmup, weight_decay)"),
         ("optimizer.lr.linear.to=1", "optimizer.lr: linear: missing from, over (needs from, to, over)"),

@@ -54,7 +54,7 @@ def list_own(data: ImageData) -> Listing:
 def own_state(data: ImageData | TextData) -> str:
     """What tells one state of a data set from another: its code, arguments and length."""
     found = own_data_set(data.source, data.args)
-    return state_of([data.source, _digest(data.source), sorted(data.args.items()), len(found)])
+    return state_of([data.source, code_digest(data.source), sorted(data.args.items()), len(found)])
 
 
 def read_own(part: Part) -> Iterator[RawSample]:
@@ -155,8 +155,8 @@ def _made(source: str, args: str, _process: int) -> Any:
     return found
 
 
-def _digest(source: str) -> str:
-    """Of the module's source, and of the package's that it is in."""
+def code_digest(source: str) -> str:
+    """Of the source of a module, given as `package.module:Name`, and of the package's that it is in."""
     name = source.partition(":")[0]
     file = getattr(sys.modules[name], "__file__", None)
     if file is None:

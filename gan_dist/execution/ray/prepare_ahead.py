@@ -20,11 +20,18 @@ class BackgroundPreparation:
         cache: where preparations of this storage are kept.
         cpus: of the cluster; as many parts are decoded at a time.
         stand_in_of: how many random images replace what cannot be used; None for none.
-        progress: told how many shards are done, of how many.
+        progress: told how many shards are done, of how many; `encoding`, how many pictures have become latents.
     """
 
     def __init__(
-        self, *, data: DataSpec, cache: Folder, cpus: int, stand_in_of: int | None, progress: Progress
+        self,
+        *,
+        data: DataSpec,
+        cache: Folder,
+        cpus: int,
+        stand_in_of: int | None,
+        progress: Progress,
+        encoding: Progress,
     ) -> None:
         self._found: Prepared | None = None
         self._error: Exception | None = None
@@ -37,7 +44,7 @@ class BackgroundPreparation:
                     from gan_dist.generation.codec_source import prepare_for_job
                     from gan_dist.generation.model import load_generator
 
-                    prepare = partial(prepare_for_job, load=load_generator)
+                    prepare = partial(prepare_for_job, load=load_generator, encoding=encoding)
                 executor = write_shards_on_ray(cpus)
                 self._found = prepare(data, cache, executor=executor, progress=progress, stand_in_of=stand_in_of)
             except Exception as error:

@@ -66,11 +66,12 @@ _QUESTION = re.compile(r"[?\uff1f]\W*$")
 @dataclass(frozen=True)
 class _Columns:
     """What of a table is learnt: the column of the text, where its usual names do not tell; and that of prompts, which
-    the text follows, with the reason to think so."""
+    the text follows, with the reason to think so. `others` are text as well."""
 
     text: str | None = None
     prompt: str | None = None
     why: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -81,7 +82,7 @@ class TextSurvey:
         count: sentences looked at.
         way, why: what a token is to be, and why.
         length: tokens that all but a few of the sentences have at most.
-        kinds: different tokens; `frequent`: those that come twice or more.
+        kinds: different tokens; `known`: those that a job is to know.
         encoding: how characters are stored.
         labels: the `data.labels` that fits.
         columns: of a table.
@@ -95,7 +96,7 @@ class TextSurvey:
     why: str
     length: int
     kinds: int
-    frequent: int
+    known: int
     encoding: str | None
     labels: str
     columns: _Columns
@@ -147,8 +148,8 @@ def _columns(root: Folder, file: str, encoding: str | None, asked: str | None) -
     texts = [name for name in columns if 2 * sum(_holds_text(row.get(name)) for row in rows) > len(rows)]
     if (found := _prompted(rows, columns, texts)) is not None:
         return found
-    if column_named(columns, USUAL_COLUMNS):
-        return _Columns()
+    if (usual := column_named(columns, USUAL_COLUMNS)) is not None:
+        return _Columns(others=tuple(name for name in texts if name != usual))
     if len(texts) != 1:
         found_texts = f"{' and '.join(map(repr, texts))} are text" if texts else "none looks like text"
         raise UsageError(
@@ -218,15 +219,19 @@ def survey_text(source: str, column: str | None = None) -> TextSurvey:
         raise DataError(f"{source}: holds {len(pairs)} sentences that can be read; a job wants {LEAST} or more")
     prompts = [prompt for prompt, end, _ in pairs if end]
     written = [rest for _, _, rest in pairs]
-    way, why = _way((written + prompts)[:1000])
+    some = (written + prompts)[:1000]
+    way, why = _way(some)
     split, counts = _cut(Splitting(way), written + prompts)
     rare = sum(n == 1 for n in counts.values())
-    unknown = rare / counts.total() if len(counts) - rare >= MANY_KINDS else 0.0
+    # Of a character that comes once the bytes come seldom too, and would be written in wrong order: all are known.
+    leaves_out = len(counts) - rare >= MANY_KINDS and not _is_wide(some)
+    unknown = rare / counts.total() if leaves_out else 0.0
     if unknown > MOST_UNKNOWN and find_spec("tokenizers") is None:
         why += f"; {unknown:.1%} of them would be <unk>, none with bpe: pip install 'gan-dist[text]', and init anew"
     elif unknown > MOST_UNKNOWN:
         way, why = BYTE_PAIRS, f"of {way} {unknown:.1%} would be <unk>; byte pairs write any text"
         split, counts = _cut(train_byte_pairs(written + prompts, None), written + prompts)
+        leaves_out = False
     labels = "files" if 1 < len(files) <= 20 and columns.prompt is None else "none"
     return TextSurvey(
         source=source,
@@ -235,7 +240,7 @@ def survey_text(source: str, column: str | None = None) -> TextSurvey:
         why=why,
         length=_usual_length(split[: len(written)]),
         kinds=len(counts),
-        frequent=sum(n > 1 for n in counts.values()),
+        known=len(counts) - rare if leaves_out else len(counts),
         encoding=encoding,
         labels=labels,
         columns=columns,
@@ -265,17 +270,24 @@ def _encoding(root: Folder, file: str) -> str | None:
 
 
 def _way(texts: list[str]) -> tuple[str, str]:
-    letters = [char for text in texts for char in text if not char.isspace()]
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in letters)
-    if wide > len(letters) / 2:
-        blanks = sum(len(text.split()) for text in texts) > len(letters) / 2
-        if blanks:
+    if _is_wide(texts):
+        if sum(len(text.split()) for text in texts) > len(_letters(texts)) / 2:
             return "blanks", "characters that blanks stand between already"
         return "characters", "the writing has no blanks between words"
     cut = sum(" , " in text or text.rstrip().endswith(" .") for text in texts)
     if cut > len(texts) / 2:
         return "blanks", "punctuation is cut from the words already"
     return "words", "by Unicode's word boundaries; punctuation stands on its own"
+
+
+def _is_wide(texts: list[str]) -> bool:
+    """Whether most of the writing is of characters each of which is much of a word, as Chinese has them."""
+    letters = _letters(texts)
+    return sum(unicodedata.east_asian_width(char) in "WF" for char in letters) > len(letters) / 2
+
+
+def _letters(texts: list[str]) -> list[str]:
+    return [char for text in texts for char in text if not char.isspace()]
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -315,7 +327,7 @@ def write_text_job(source: str, machine: Machine, *, column: str | None = None, 
     """
     found = survey_text(source, column)
     hidden = 512 if machine.gpus and found.count >= MANY else 128
-    known = (found.frequent if _min_count(found) == 2 else found.kinds) + len(SPECIAL)
+    known = found.known + len(SPECIAL)
     lasts = _length(found, machine, seconds, hidden=hidden, known=known)
     parts = (
         _head(found, machine, lasts, asked=(column, seconds)),
@@ -324,10 +336,6 @@ def write_text_job(source: str, machine: Machine, *, column: str | None = None, 
         _training(found, lasts),
     )
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
-
-
-def _min_count(found: TextSurvey) -> int:
-    return 2 if found.frequent >= MANY_KINDS and found.way != BYTE_PAIRS else 1
 
 
 def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[str | None, float | None]) -> list[str]:
@@ -354,6 +362,7 @@ def _data(found: TextSurvey, known: int) -> list[str]:
     stored = "as its bytes look" if found.encoding else "as the file says, or UTF-8"
     columns = found.columns
     column = [] if columns.text is None else [f"  column: {json.dumps(columns.text, ensure_ascii=False)}"]
+    others = [f"  # Text is in {' and '.join(map(repr, columns.others))} too: --column NAME"] if columns.others else []
     kept = [f"  test: {TEST_SHARE}  # for `gan-dist evaluate` alone; half as many more are for metrics while it trains"]
     return [
         "data:",
@@ -361,11 +370,12 @@ def _data(found: TextSurvey, known: int) -> list[str]:
         f"  source: {absolute_source(found.source)}",
         *_prompt(found),
         *column,
+        *others,
         f"  tokens: {found.way}  # {found.why}",
         *([f"  vocabulary: {Amount(USUAL_VOCABULARY)}"] if found.way == BYTE_PAIRS else []),
         f"  length: {found.length}  # {covered}",
         "  too_long: cut",
-        f"  min_count: {_min_count(found)}  # about {known:,} tokens are known",
+        f"  min_count: {1 if found.known == found.kinds else 2}  # about {known:,} tokens are known",
         f"  encoding: {found.encoding or 'null'}  # {stored}",
         f"  labels: {found.labels}  # {'a class for each file' if found.labels == 'files' else 'one class'}",
         *(kept if found.distinct >= LEAST_SPLIT else []),
@@ -380,7 +390,7 @@ def _prompt(found: TextSurvey) -> list[str]:
     shown, both = json.dumps(prompt, ensure_ascii=False), json.dumps([prompt, text], ensure_ascii=False)
     return [
         f"  prompt: {shown}  # {found.columns.why}; given, and what follows it is learnt",
-        f"  # To learn to write both instead: no prompt and no prompt_length, and column: {both}",
+        f"  # To learn to write both instead: no prompt and no prompt_length, and column: {both}; one alone: --column",
         f"  prompt_length: {found.prompt_length}  # {COVERED:.0%} of them have at most so many tokens; longer ones "
         "lose their beginning",
     ]

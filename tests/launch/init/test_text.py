@@ -68,6 +68,12 @@ def test_the_only_column_of_text_needs_no_name(ending: str, tmp_path: Path) -> N
     named = write(tmp_path / f"n.{ending}", ["ID", "text", "Mood"], rows)
     spec = read(write_text_job(str(named), CPU), tmp_path)
     assert isinstance(spec.data, TextData) and spec.data.column is None, "the usual name says it"
+    assert "--column" not in write_text_job(str(named), CPU)
+    both = write(tmp_path / f"b.{ending}", ["title", "text", "Mood"], [(text, text, "good") for _, text, _ in rows])
+    job = write_text_job(str(both), CPU)
+    assert (
+        "  # Text is in 'title' too: --column NAME\n" in job and read(job, tmp_path).data.model_dump()["column"] is None
+    )
 
 
 @pytest.mark.parametrize("ending", TABLES)
@@ -170,6 +176,18 @@ def test_byte_pairs_where_more_than_one_token_in_a_hundred_would_be_unknown(
     monkeypatch.setattr("gan_dist.launch.init.text.find_spec", lambda name: None)
     way, text = tokens(50)
     assert way == "words" and "pip install 'gan-dist[text]'" in text
+
+
+@pytest.mark.parametrize(("between", "way"), [("", "characters"), (" ", "blanks")])
+def test_of_chinese_every_character_is_known(between: str, way: str, tmp_path: Path) -> None:
+    """The bytes of one that comes once would be byte pairs of their own, and be written in wrong order."""
+    often = [between.join(chr(0x4E00 + at) for at in range(first, first + 20)) for first in range(0, 600, 20)]
+    once = [between.join(chr(0x6E00 + at) for at in range(first, first + 20)) for first in range(0, 200, 20)]
+    (tmp_path / "poems.txt").write_text("\n".join([*often * 2, *once]))
+    text = write_text_job(str(tmp_path / "poems.txt"), CPU)
+    spec = read(text, tmp_path)
+    assert isinstance(spec.data, TextData) and (spec.data.tokens, spec.data.min_count) == (way, 1)
+    assert "about 804 tokens are known" in text
 
 
 def test_some_sentences_are_kept_where_there_are_enough(tmp_path: Path) -> None:
