@@ -16,7 +16,7 @@ from tests.ray.conftest import PATIENCE_S
 from tests.ray.machines import Bucket, Fleet
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.fleet,
     pytest.mark.skipif(machines.why_not() is not None, reason=f"a machine of its own: {machines.why_not()}"),
 ]
 STORAGE = "head:///tmp/data/runs"

@@ -121,7 +121,7 @@ KEYED = ("-o", f"environment.secrets={{MY_PASS: {MOUNTED}}}", "-o", "objective.u
 KEYED += ("-o", "data={source: 'keyed:Noise', size: 16}", "-o", "until=20 steps")
 
 
-@pytest.mark.ray
+@pytest.mark.fleet
 def test_secrets_are_read_on_the_nodes_and_kept_nowhere(fleet: Fleet) -> None:
     there = [machine for machine in fleet.network.made if machine.leader.poll() is None]
     for machine in there[:-1]:
