@@ -35,6 +35,7 @@ FIXED = {
     # The driver saves a checkpoint when it is interrupted. Ray would send SIGTERM.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # between two looks at whether the workers have ended; Ray's is 2
     **NO_WATCHER,
     "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",

@@ -264,6 +264,9 @@ def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
         for line in _connection(jobs, job, skip=seen):
             seen += line is not None
             yield line
+            # Ray leaves the log of a job that has ended open for seconds.
+            if line is None and _has_ended(jobs, job):
+                break
         # The websocket also closes when the dashboard or a proxy in between gives up: only the status tells.
         try:
             if jobs.info(job)["status"] in ENDED:
@@ -277,6 +280,14 @@ def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
         if seen == before:
             yield None
             time.sleep(TICK_S)
+
+
+def _has_ended(jobs: LogSource, job: str) -> bool:
+    """Whether a job is known to have ended."""
+    try:
+        return jobs.info(job)["status"] in ENDED
+    except ClusterError:
+        return False
 
 
 def _connection(jobs: LogSource, job: str, skip: int) -> Iterator[str | None]:
