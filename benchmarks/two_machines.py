@@ -44,7 +44,7 @@ def main() -> None:
         raise SystemExit(why)
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     shipped = (machines.ROOT / "jobs" / "dcgan.yaml").resolve()
-    changes = "until: 300 steps\nevery: {report: 50 steps, grid: 10k steps, checkpoint: 10k steps}\nmetrics: []\n"
+    changes = "until: 300 steps\nevery: {report: 50 steps, grid: 10000 steps, checkpoint: 10000 steps}\nmetrics: []\n"
     with tempfile.TemporaryDirectory(dir="/tmp") as root, machines.fleet(Path(root), 3) as fleet:
         (fleet.root / "job.yaml").write_text(f"extends: {shipped}\n{changes}environment: {{env: {ENV}}}\n")
         ours, theirs = (partial(rate, fleet, placement) for placement in ("one_per_node", "one_node"))
