@@ -62,7 +62,8 @@ def built_codec(config: Mapping[str, Any], size: Size, channels: int) -> nn.Modu
     arguments = config["arguments"]
     if "use" not in config:
         return KlAutoencoder(**arguments)
-    use, spec = config["use"], CodecSpec.model_validate({"use": config["use"], **arguments})
+    use = config["use"]
+    spec = CodecSpec.model_validate({"use": use, **arguments})
     if wrong := check_arguments("network", use, spec.args):
         raise UsageError("; ".join(f"data.encode.{key}: {text}" for key, text in wrong))
     try:
