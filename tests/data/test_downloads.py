@@ -23,7 +23,6 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision.models import resnet50
 
 from gan_dist.data import downloads
 from gan_dist.data.downloads import (
@@ -430,6 +429,8 @@ def test_a_dry_run_says_what_a_shipped_job_lacks(
 
 def weights_of(server: Server, monkeypatch: pytest.MonkeyPatch, digits: int = 8) -> tuple[PretrainedWeights, bytes]:
     """Weights of a ResNet-50, served, of whose checksum only so many digits are known; where torch would keep them."""
+    from torchvision.models import resnet50
+
     stored = io.BytesIO()
     torch.save(resnet50().state_dict(), stored)
     content = stored.getvalue()

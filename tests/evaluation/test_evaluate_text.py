@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ttest_ind
 
 import gan_dist
 from gan_dist.data.text.oracle import SEED, open_oracle
@@ -190,6 +189,8 @@ def shifted(by: float) -> dict[float, dict[str, float]]:
 
 def test_several_seeds_say_how_sure_the_difference_is() -> None:
     """As SciPy's Welch test of the seeds' means has it."""
+    from scipy.stats import ttest_ind
+
     models, twins = (0.01, 0.05, 0.02), (0.3, 0.2)
     names = {"model": models[0], "model 2": models[1], "model 3": models[2], "twin": twins[0], "twin 2": twins[1]}
     found = compare_curves(PAIR, {name: shifted(by) for name, by in names.items()})

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.picture_formats import ENDINGS, NAMES
@@ -38,6 +37,8 @@ def put_idx(root: Path, zipped: bool = False, labels: bool = True, stem: str = "
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
     read = ingest(spec("digits", labels="source"))
     facts, digits = read.facts, load_digits()
     assert (facts.count, facts.channels, facts.classes) == (1797, 1, tuple("0123456789"))

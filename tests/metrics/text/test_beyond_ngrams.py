@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import wasserstein_distance
 
 from gan_dist.data.codec import Codec, Splitting
 from gan_dist.metrics.image.frechet import Frechet
@@ -70,6 +69,8 @@ def test_lengths_and_types_by_hand() -> None:
 
 
 def test_length_distance_is_wasserstein() -> None:
+    from scipy.stats import wasserstein_distance
+
     chance = np.random.default_rng(0)
     one, other = chance.integers(1, 20, 50), chance.integers(3, 30, 70)
     assert length_distance(one, other) == pytest.approx(wasserstein_distance(one, other))
