@@ -16,6 +16,8 @@ from tests.helpers import ROOT
 from tests.integration.gang import Training, train_together
 from tests.ray.conftest import Site
 
+# The Ray tier does one harm of each kind: to trials and a whole cluster in test_sweep.py, to parts of a Ray elsewhere.
+pytestmark = pytest.mark.fleet
 SEED = 21
 
 
@@ -47,14 +49,7 @@ def undisturbed(chaos: Any, folder: Path, tmp_path_factory: pytest.TempPathFacto
     return dict(json.loads(sorted((run / "checkpoints").glob("*/meta.json"))[-1].read_text())["checksums"])
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param("kill worker", marks=pytest.mark.fleet),  # one of a sweep's trial: test_sweep.py
-        pytest.param("two resumes at once", marks=pytest.mark.fleet),
-        pytest.param("kill raylet", marks=pytest.mark.ray),
-    ],
-)
+@pytest.mark.parametrize("kind", ["kill worker", "two resumes at once", "kill raylet"])
 def test_no_bit_is_lost(chaos: Any, folder: Path, undisturbed: dict[str, str], kind: str) -> None:
     """A worker is started again; a driver is killed and its run resumed, twice at once; a cluster is replaced."""
     number = list(chaos.HARMS).index(kind)

@@ -96,6 +96,8 @@ def test_first_hour_as_it_stands(checkout: Path) -> None:
     print(done.stdout)
     assert done.returncode == 0 and "Traceback" not in done.stdout, done.stdout
 
+    assert "full run  " in done.stdout, "what the rehearsal says of it"
+
     runs = [RunFolder(Folder(row["uri"])) for row in known_runs()]
     assert [run.status()["status"] for run in runs] == ["succeeded", "succeeded", "stopped"]
     assert runs[0].status()["seen"] >= 2_100 and runs[1].request()["mode"] == "smoke"

@@ -56,14 +56,6 @@ def test_an_exception_of_a_persons_code_is_shown_and_not_retried(site: Site) -> 
     assert "/ray/" not in told.split("Traceback")[-1]
 
 
-def test_a_rehearsal_on_ray(site: Site) -> None:
-    asked = site.run("submit", JOB, "--smoke", "-o", "data.source=/no/such/photos", "--name", "rehearsal")
-    assert asked.returncode == 0, asked.stdout + asked.stderr
-    assert "rehearsing on random images" in asked.stdout
-    assert "full run  25,600 samples at" in asked.stdout
-    assert [meta["clock"]["seen"] for meta in site.checkpoints("rehearsal")][-1] == 384
-
-
 def test_nothing_listens_beyond_loopback(site: Site) -> None:
     listening = {
         connection.laddr.ip

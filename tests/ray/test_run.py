@@ -1,5 +1,4 @@
-"""`gan-dist run` on a Ray of its own: ended by a scheduler's signal it saves, and called again it goes on. It reads its
-data, and encodes them."""
+"""`gan-dist run` on a Ray of its own: ended by a scheduler's signal it saves, and called again it goes on."""
 
 from __future__ import annotations
 
@@ -28,16 +27,3 @@ def test_a_scheduler_ends_it_and_starts_it_again(tmp_path: Path) -> None:
     assert site.checkpoints("placed")[-1]["clock"]["seen"] == saved + 640
     last = site.run(*words, "-o", f"until={saved + 640}")
     assert last.returncode == 0 and "run placed is finished" in last.stdout
-
-
-def test_latents_are_made_on_ray_by_a_persons_own_autoencoder(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    networks = [f"{key}={{use: mlp, hidden: 8, layers: 1}}" for key in ("generator", "discriminator")]
-    changes = ["data.encode={use: squares:Squares}", *networks, "objective=hinge", "ema=null", "until=4 steps"]
-    words = [word for change in changes for word in ("-o", change)]
-    trained = site.run("run", JOB, "--name", "latent", "--storage", "runs", *words)
-    assert trained.returncode == 0, trained.stdout + trained.stderr
-    assert "images of 16x16 grey as latents of 4x8x8" in trained.stdout
-    assert site.checkpoints("latent")[-1]["data"]["codec_record"]["use"] == "squares:Squares"
-    made = site.run("sample", "latent", "--n", "3", "--out", "made")
-    assert made.returncode == 0 and len(list((site.root / "made").rglob("*.png"))) == 3, made.stdout + made.stderr

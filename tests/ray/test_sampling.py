@@ -1,8 +1,10 @@
-"""Samples that a cluster's workers make are those of one process, byte for byte, and so is what they find of them."""
+"""Samples that a cluster's workers make are those of one process, byte for byte, and so is what they find of them.
+A cluster encodes data too."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,15 @@ def test_workers_prepare_what_one_process_prepares(site: Site) -> None:
     missing = site.run("prepare", "nowhere", "never", "--workers", "2")
     assert missing.returncode == 2 and "did not prepare: data.source:" in missing.stderr
     assert not (site.root / "never").exists()
+
+
+def test_latents_are_made_on_ray_by_a_persons_own_autoencoder(site: Site) -> None:
+    networks = [f"{key}={{use: mlp, hidden: 8, layers: 1}}" for key in ("generator", "discriminator")]
+    changes = ["data.encode={use: squares:Squares}", *networks, "objective=hinge", "ema=null", "until=4 steps"]
+    words = [word for change in changes for word in ("-o", change)]
+    trained = site.run("submit", str(Path(__file__).with_name("job.yaml")), "--name", "latent", *words)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert "images of 16x16 grey as latents of 4x8x8" in trained.stdout
+    assert site.checkpoints("latent")[-1]["data"]["codec_record"]["use"] == "squares:Squares"
+    made = site.run("sample", "latent", "--n", "3", "--out", "made")
+    assert made.returncode == 0 and len(list((site.root / "made").rglob("*.png"))) == 3, made.stdout + made.stderr

@@ -19,7 +19,6 @@ from gan_dist.sweeps.local import run_here
 from gan_dist.sweeps.results import StoredSweep
 from tests.ray.conftest import PATIENCE_S, Site, wait_for
 
-pytestmark = pytest.mark.ray
 JOB = str(Path(__file__).with_name("sweep.yaml"))
 
 
@@ -48,6 +47,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     return outcomes(folder)
 
 
+@pytest.mark.ray
 def test_kills_of_cluster_trial_and_worker_change_nothing(site: Site, undisturbed: dict[int, Any]) -> None:
     """Every process of the cluster dies at once, while the trials train; the next attempt is on a new cluster. There
     trials die as they begin, two of which fill a machine of two CPUs, and later one dies with a worker of another."""
@@ -84,12 +84,14 @@ def test_kills_of_cluster_trial_and_worker_change_nothing(site: Site, undisturbe
     assert best.returncode == 0 and load_job(site.root / "best.yaml").sweep is None
 
 
+@pytest.mark.ray
 def test_more_trials_at_a_time_than_the_cluster_holds(site: Site) -> None:
     asked = site.run("submit", JOB, "-o", "sweep.concurrent=64", "--name", "wide")
     assert asked.returncode == 2
     assert "sweep.concurrent: 64 trials with 1 worker (1 CPU) at a time" in asked.stdout + asked.stderr
 
 
+@pytest.mark.fleet  # without Ray: tests/sweeps/test_trials.py
 def test_the_median_rule_stops_a_trial_that_trains(site: Site) -> None:
     """By the learning rate as a metric, so that it is known which trial is hopeless."""
     rates = "sweep.space.optimizer.lr={grid: [4e-4, 3e-4, 2e-4, 1e-6]}"
