@@ -16,6 +16,7 @@ from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Folder
 
 ENDINGS = (".csv", ".tsv", ".tab")
+DELIMITERS = ",;\t|"
 SNIFFED = 1 << 18  # characters that the dialect is found by
 LONGEST_CELL = 1 << 20
 LONGEST_ROW = 4 << 20  # characters, over all of its lines
@@ -190,7 +191,8 @@ def _dialect(lines: Lines, file: str, known: Sequence[str], where: str) -> Diale
         skip, sample = 1, sample[1:]
     if not any(line.strip() for line in sample):
         raise DataError(f"data.source: {where} is empty: it holds no rows")
-    delimiter = told[1] if skip and told else "\t" if file.lower().endswith((".tsv", ".tab")) else _sniffed(sample)
+    by_tabs = file.lower().endswith((".tsv", ".tab"))
+    delimiter = told[1] if skip and told else "\t" if by_tabs else _sniffed(sample, known)
     quote = '"' if any('"' in line for line in sample) and not _quotes_are_text(sample, delimiter) else ""
     first, others = _first_rows(sample, delimiter, quote)
     if len(first) == 1 or (column_named(first, known) is None and _is_prose(first, others)):
@@ -265,12 +267,19 @@ def _has_header(first: list[str], others: list[list[str]], known: Sequence[str],
     )
 
 
+def _names(line: str, delimiter: str) -> list[str]:
+    return [name.strip().strip('"') for name in line.split(delimiter)]
+
+
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*", text) is not None
 
 
-def _sniffed(sample: list[str]) -> str:
-    """The delimiter, by duckdb's sniffer."""
+def _sniffed(sample: list[str], known: Sequence[str]) -> str:
+    """The delimiter: the only one that makes a known column of the first line, or else what duckdb's sniffer finds."""
+    named = [one for one in DELIMITERS if one in sample[0] and column_named(_names(sample[0], one), known) is not None]
+    if len(named) == 1:
+        return named[0]
     import duckdb
 
     handle, path = tempfile.mkstemp(suffix=".csv")

@@ -106,6 +106,12 @@ def test_ragged_rows_are_rejected_and_empty_ones_counted(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("header", ["id;text", '"id";"text"', "id; Text"])
+def test_a_header_that_names_the_column_says_what_divides(tmp_path: Path, header: str) -> None:
+    """Where the only row has one comma and one semicolon."""
+    assert texts(table(tmp_path, f'{header}\n0;", """""\n')) == [', ""']
+
+
 def test_a_header_without_rows_holds_none(tmp_path: Path) -> None:
     assert texts(table(tmp_path, "id,text\n")) == []
 
