@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ray
 
 def test_workers_make_what_one_process_makes(site: Site) -> None:
     job = str(ROOT / "jobs" / "dcgan.yaml")
-    trained = site.run("submit", job, "-o", "until=20 steps", "--name", "sampled")
+    trained = site.run("submit", job, "--local", "-o", "until=20 steps", "--name", "sampled")
     assert trained.returncode == 0, trained.stdout + trained.stderr
     for name, more in (("here.zip", ()), ("there.zip", ("--workers", "2"))):
         done = site.run("sample", "sampled", "--n", "3000", "--seed", "4", "--out", name, *more)
