@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socketserver
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +71,24 @@ def digits_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builtin, "load_digits", lru_cache(builtin.load_digits))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """What Typer makes of the command line's functions: that takes longer than most commands that tests call."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", lru_cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_end_at_once() -> Iterator[None]:
+    """Those of the standard library look every half second whether they shall end, unless they are told otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
         yield
 
 

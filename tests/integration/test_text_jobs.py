@@ -279,6 +279,7 @@ def test_sentences_of_classes_are_shown_with_them(tmp_path: Path, cli: Cli, monk
     assert not code and not any(line.startswith("good:") for line in said.splitlines()), complained
 
 
+@pytest.mark.slow
 def test_a_program_takes_prompts(tmp_path: Path) -> None:
     spec = prompted(tmp_path)
     newest = train(spec, tmp_path / "run", rows=rows_of(spec, tmp_path)).newest.folder.uri
