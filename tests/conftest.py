@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, which only test
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 HOME_AT_START = os.environ.get("GAN_DIST_HOME")
+HOMES = count()
 MOST_WORKERS = 8
 
 
@@ -57,11 +59,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the runs or clusters of the person who runs it; a wider fixture may have set a home already."""
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the runs or clusters of the person who runs it; a wider fixture may have set a home already. The
+    folder is made by who needs it: most tests do not."""
     monkeypatch.delenv("GAN_DIST_STORAGE", raising=False)
     if os.environ.get("GAN_DIST_HOME") == HOME_AT_START:
-        monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path_factory.getbasetemp() / f"home-of-{next(HOMES)}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -125,6 +125,7 @@ def test_what_is_stored_is_mean_and_deviation(scene: Any) -> None:
     torch.testing.assert_close(stored.float(), expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_each_draw_is_another_and_each_channel_is_normalised(scene: Any) -> None:
     facts = facts_of(scene[1])
     codec = LatentCodec.of(facts, CPU)

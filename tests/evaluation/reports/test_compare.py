@@ -75,6 +75,7 @@ def test_jobs_results_and_a_curve(runs: dict[str, RunFolder], compare, tmp_path:
 
 
 @pytest.mark.parametrize(("names", "pictures"), [(("one", "two"), 3), (("said", "said"), 1)])
+@pytest.mark.slow
 def test_a_report_needs_nothing_around_it(
     runs: dict[str, RunFolder], compare, tmp_path: Path, names: tuple[str, ...], pictures: int
 ) -> None:

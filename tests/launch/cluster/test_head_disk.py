@@ -158,6 +158,7 @@ def test_what_a_job_is_told() -> None:
     assert (there.uri, there.start_from) == ("/data/runs/a", InitialWeights("/data/runs/b/checkpoints/64"))
 
 
+@pytest.mark.slow
 def test_a_run_on_the_head(head: Dashboard, storage: str, tmp_path: Path, gan_dist: Call) -> None:
     there, here = f"http://{head.where}", f"head://{tmp_path}/disk/runs"
     plan = plan_new(JOB, storage=here, address=there, name="faces")

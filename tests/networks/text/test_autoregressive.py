@@ -75,6 +75,7 @@ def test_probabilities_of_all_sentences_sum_to_one(name: str, eos: int | None) -
 
 
 @pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.slow
 def test_samples_come_as_often_as_their_probability_says(name: str) -> None:
     made, n = generator(name).eval(), 20_000
     drawn_rows = made(noise(made, n))
