@@ -134,6 +134,7 @@ WITHOUT_TORCH = [
 ]
 
 
+@pytest.mark.slow
 def test_what_trains_nothing_imports_no_torch() -> None:
     each = "importlib.import_module(name); print(name, 'torch' in sys.modules)"
     code = f"import sys, importlib\nfor name in {WITHOUT_TORCH}: {each}"

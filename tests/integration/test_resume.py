@@ -163,6 +163,7 @@ def test_changed_data_are_refused(stopped: RunFolder, key: str, value: Any) -> N
     ]
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     assert ended(small(), tmp_path / "run")[0] == 0
     longer = small(until="9 steps", data={"source": "digits", "size": 8, "channels": 3})

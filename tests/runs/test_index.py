@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_who_asks_for_a_refused_run_is_told_why(tmp_path: Path, monkeypatch: pyt
 def test_a_damaged_index_entry_hides_only_itself(tmp_path: Path) -> None:
     remember_run(make(tmp_path, "a"))
     remember_run(make(tmp_path, "b"))
-    (tmp_path / "home" / "runs" / "a.json").write_text('{"uri": "/')
+    (Path(os.environ["GAN_DIST_HOME"]) / "runs" / "a.json").write_text('{"uri": "/')
     assert [row["id"] for row in known_runs()] == ["b"]
 
 
