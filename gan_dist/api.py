@@ -117,7 +117,7 @@ class Run:
             TimeoutError: it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (status := self.status) in OPEN:
+        while (status := self.status) in (*OPEN, "unknown"):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {self.id} is still {status} after {timeout:g} s")
             time.sleep(LOOK_S)

@@ -247,7 +247,7 @@ def stop(
 
     found = find_run(run, storage_root(storage, None))
     before = run_status.run_status(found, address)["status"]
-    if before not in run_status.OPEN:
+    if before not in (*run_status.OPEN, "unknown"):
         _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
         return
     holder = found.lease_holder()
@@ -297,7 +297,7 @@ def delete(
 
     found = find_run(run, storage_root(storage, None))
     check_deletable(found)
-    if (now := run_status(found, address)["status"]) in OPEN:
+    if (now := run_status(found, address)["status"]) in (*OPEN, "unknown"):
         raise UsageError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
     trials = trials_of(found)
     count = found.size() + sum(trial.size() for trial in trials)

@@ -17,6 +17,7 @@ from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.head_storage import address_of, with_cluster
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
 from gan_dist.runs.index import known_run, known_runs, remember_refusal, storage_root, stored_runs
+from gan_dist.runs.lease import FOLDER as LEASES
 from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
 from gan_dist.runs.run_folder import NOT_STARTED, STATUS, STOP, RunFolder
 from gan_dist.runs.storage import Folder, in_parallel
@@ -26,12 +27,13 @@ from gan_dist.spec.sections import STOP_GRACE_S
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 OPEN = ("pending", "waiting", "running")
 OF_RAY = {"PENDING": "pending", "RUNNING": "running", "FAILED": "failed", "STOPPED": "stopped"}
+BEGINS_WITHIN_S = 900.0
 STOP_S = 120.0  # besides the run's own grace: a cluster that is busy starts jobs late, and ends them late
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """A run's newest Ray job on a cluster that answers and knows it."""
+    """A run's newest Ray job."""
 
     jobs: JobsClient
     id: str
@@ -46,16 +48,14 @@ class RunJob:
 
 
 def job_of(run: RunFolder, address: str | None = None) -> RunJob:
-    """The run's newest job.
+    """The run's newest job; whether its cluster answers and knows it is not asked.
 
     Raises:
-        ClusterError: its cluster is gone or does not answer.
-        NoSuchJob: the cluster does not know the run.
+        ClusterError: its cluster is gone.
     """
     record = known_run(run)
     jobs = JobsClient(_cluster_of(record, address or address_of(run.folder)))
     submission = record.get("submission") or f"{run.id}.{max(run.status().get('attempt', 1), 1)}"
-    jobs.info(submission)
     return RunJob(jobs, submission, _stop_grace(run))
 
 
@@ -76,14 +76,16 @@ def _cluster_of(record: dict[str, Any], address: str | None) -> Cluster:
 def job_or_none(run: RunFolder, address: str | None = None) -> RunJob | None:
     """The run's newest job; None when its cluster is out of reach or has forgotten it."""
     try:
-        return job_of(run, address)
+        job = job_of(run, address)
+        job.info()
     except (ClusterError, NoSuchJob):
         return None
+    return job
 
 
 def run_status(run: RunFolder, address: str | None = None) -> dict[str, Any]:
     """The run's status record, completed: `lost` is a run whose driver and cluster are gone without a record of an
-    end."""
+    end, `unknown` one that has not begun, of which its cluster does not answer."""
     return _completed(run, run.status(), address)
 
 
@@ -96,19 +98,33 @@ def _completed(run: RunFolder, stored: Mapping[str, Any], address: str | None = 
     found.setdefault("started", record.get("created"))
     if found["status"] in OPEN and run.lease_holder() is None:
         told = _info_of(run, address)
+        if told is None and _may_begin(run, record):
+            return found | {"status": "unknown", "message": "its cluster does not answer"}
+        told = told or {}
         found["status"] = OF_RAY.get(str(told.get("status")), "lost")
         if told.get("driver_exit_code") == REFUSED and not run.folder.exists("request.json"):
             found |= {"status": "refused", "message": _last_word(run, address)}
     return found
 
 
-def _info_of(run: RunFolder, address: str | None) -> dict[str, Any]:
-    """What its cluster says of a run's newest job; nothing where it is out of reach or has forgotten it."""
-    job = job_or_none(run, address)
+def _info_of(run: RunFolder, address: str | None) -> dict[str, Any] | None:
+    """What its cluster says of a run's newest job: nothing where it is gone or has forgotten it; None where it does not
+    answer."""
     try:
-        return {} if job is None else job.info()
-    except (ClusterError, NoSuchJob):
+        job = job_of(run, address)
+    except ClusterError:
         return {}
+    try:
+        return job.info()
+    except NoSuchJob:
+        return {}
+    except ClusterError:
+        return None
+
+
+def _may_begin(run: RunFolder, record: Mapping[str, Any]) -> bool:
+    """Whether a run is young and had no driver yet: a busy cluster may just start one."""
+    return time.time() - record.get("created", 0.0) < BEGINS_WITHIN_S and not run.folder.child(LEASES).names()
 
 
 def _last_word(run: RunFolder, address: str | None) -> str:
@@ -292,14 +308,14 @@ def stop(job: RunJob) -> dict[str, Any]:
     """Stop a job and wait until it has saved and ended; returns its last `checkpoint` and `end` events.
 
     Raises:
-        ClusterError: it had not ended in time.
+        ClusterError: it had not ended in time, or its cluster has not answered for a minute.
+        NoSuchJob: its cluster does not know it.
     """
     patience = STOP_S + job.stop_grace
     deadline, asking = time.monotonic() + patience, StopRequest(job.jobs, job.id)
-    while job.alive:
+    while not asking.ask():
         if time.monotonic() > deadline:
             raise ClusterError(f"job {job.id} was asked to stop {patience:.0f} s ago and has not ended")
-        asking.ask()
         time.sleep(0.5)
     events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse_event(line)) is not None]
     return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}

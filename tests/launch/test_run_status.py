@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gan_dist.launch.run_status import every_status
+from gan_dist.launch.cluster import jobs_api
+from gan_dist.launch.run_status import every_status, run_status
+from gan_dist.runs.index import remember_run
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 
 RUNS = 20
+NOWHERE = "http://127.0.0.1:9"
 
 
 class Requests(logging.Handler):
@@ -46,6 +52,41 @@ def test_one_request_for_each_run_that_has_ended(bucket: str, requests: Requests
     asked = requests.made[before:]
     assert sum("/status.json" in one for one in asked) == RUNS + 1
     assert len(asked) <= RUNS + 6, asked  # to list the storage, and to see that .prepared is no run
+
+
+@pytest.mark.parametrize(
+    ("facts", "leased", "status"),
+    [
+        ({"address": NOWHERE}, False, "unknown"),
+        ({"address": NOWHERE}, True, "lost"),
+        ({"address": NOWHERE, "created": 1.0}, False, "lost"),
+        ({"local": True}, False, "lost"),
+    ],
+    ids=["a busy cluster", "a dead driver", "long ago", "our local Ray has ended"],
+)
+def test_a_run_that_may_begin_is_not_lost(
+    tmp_path: Path,
+    cli: Callable[..., tuple[Any, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, Any],
+    leased: bool,
+    status: str,
+) -> None:
+    run = RunFolder(Folder.at(tmp_path / "young"))
+    run.folder.write_json("request.json", {"run_id": run.id, "job": {}})
+    if leased:
+        run.folder.write_json(
+            "lease/000001.json", {"attempt": 1, "host": socket.gethostname(), "pid": 2**22, "time": 0.0}
+        )
+    remember_run(run, **facts)
+    monkeypatch.setattr(jobs_api, "GIVE_UP_S", 0.0)
+    assert run_status(run)["status"] == status
+    code, said, complaint = cli("stop", run.id)
+    if status == "lost":
+        assert code == 0 and "run young has ended already: lost" in said
+    else:
+        assert code == 5 and "no Ray cluster answers" in complaint
+    assert (cli("delete", run.id, "--yes")[0] == 0) == (status == "lost")
 
 
 def test_keys_that_are_in_no_variable_are_for_pyarrow_to_find(

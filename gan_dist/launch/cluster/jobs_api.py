@@ -203,6 +203,36 @@ def _plain(reason: object) -> str:
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
+GIVE_UP_S = 60.0
+
+
+class Silence:
+    """How long a cluster has not answered: one that is busy may leave a request or two without an answer.
+
+    Args:
+        cluster: that is asked.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._since: float | None = None
+
+    @contextmanager
+    def borne(self) -> Iterator[None]:
+        """Passes over a request without an answer.
+
+        Raises:
+            ClusterError: the cluster has not answered for a minute, or is our local one and has ended.
+        """
+        try:
+            yield
+            self._since = None
+        except ClusterError:
+            self._since = self._since or time.monotonic()
+            if why_ended(self.cluster) is not None or time.monotonic() - self._since > GIVE_UP_S:
+                raise
+
+
 class StopRequest:
     """Asks a job to end until it has been asked while it ran: Ray passes over a stop that comes before.
 
@@ -214,15 +244,25 @@ class StopRequest:
 
     def __init__(self, jobs: JobsClient, job: str) -> None:
         self.jobs, self.job = jobs, job
+        self._silence = Silence(jobs.cluster)
         self._asked, self._heard = float("-inf"), False
         self._running_since: float | None = None
 
-    def ask(self) -> None:
-        """To be called again and again until the job has ended."""
-        if self._heard:
-            return
+    def ask(self) -> bool:
+        """Whether the job has ended; to be called again and again until then.
+
+        Raises:
+            ClusterError: the cluster has not answered for a minute, or is our local one and has ended.
+        """
+        status = ""
+        with self._silence.borne():
+            status = self.jobs.info(self.job)["status"]
+            if status not in ENDED and not self._heard:
+                self._ask(running=status == "RUNNING")
+        return status in ENDED
+
+    def _ask(self, running: bool) -> None:
         now = time.monotonic()
-        running = self.jobs.info(self.job)["status"] == "RUNNING"
         if running:
             if self._running_since is None:
                 self._running_since = now
@@ -238,7 +278,6 @@ class StopRequest:
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TICK_S = 1.0
-GIVE_UP_S = 60.0
 
 
 class LogSource(Protocol):
@@ -257,8 +296,7 @@ def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
     Raises:
         ClusterError: the cluster stopped answering for a minute, or is our local one and has ended.
     """
-    seen = 0
-    silent_since: float | None = None
+    seen, silence = 0, Silence(jobs.cluster)
     while True:
         before = seen
         for line in _connection(jobs, job, skip=seen):
@@ -268,15 +306,10 @@ def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
             if line is None and _has_ended(jobs, job):
                 break
         # The websocket also closes when the dashboard or a proxy in between gives up: only the status tells.
-        try:
+        with silence.borne():
             if jobs.info(job)["status"] in ENDED:
                 yield from jobs.logs(job).splitlines()[seen:]
                 return
-            silent_since = None
-        except ClusterError:
-            silent_since = silent_since or time.monotonic()
-            if why_ended(jobs.cluster) is not None or time.monotonic() - silent_since > GIVE_UP_S:
-                raise
         if seen == before:
             yield None
             time.sleep(TICK_S)

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gan_dist.errors import ClusterError
 from gan_dist.launch.cluster import jobs_api
 from gan_dist.launch.cluster.address import Cluster
 from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest, stream_log
 
 
 class Starting:
-    """A cluster that hears a stop only while the job runs; `statuses` are what it answers in turn."""
+    """A cluster that hears a stop only while the job runs; `statuses` are what it answers in turn, "" for nothing."""
+
+    cluster = Cluster("http://127.0.0.1:1")
 
     def __init__(self, *statuses: str) -> None:
         self.statuses, self.now = list(statuses), ""
@@ -31,6 +34,8 @@ class Starting:
 
     def info(self, job: str) -> dict[str, Any]:
         self.now = self.statuses.pop(0)
+        if not self.now:
+            raise ClusterError("no Ray cluster answers")
         return {"status": self.now}
 
     def stop(self, job: str) -> bool:
@@ -52,6 +57,18 @@ def test_the_last_word_is_said_to_a_running_job(statuses: tuple[str, ...], asked
     for _ in statuses:
         stopping.ask()
     assert cluster.asked == asked
+
+
+def test_a_cluster_that_is_busy_is_asked_again_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 10.0, 20.0, 30.0, 40.0, 40.0, 69.0, 101.0])
+    monkeypatch.setattr(jobs_api.time, "monotonic", lambda: next(clock))
+    cluster: Any = Starting("", "", "RUNNING", "", "", "")
+    stopping = StopRequest(cluster, "job")
+    assert not any(stopping.ask() for _ in range(3))
+    assert cluster.asked == ["RUNNING"]
+    assert not any(stopping.ask() for _ in range(2))
+    with pytest.raises(ClusterError, match="no Ray cluster answers"):
+        stopping.ask()
 
 
 def test_a_pending_job_is_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
