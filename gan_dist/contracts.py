@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from PIL import Image
 from torch import Tensor, nn
@@ -105,6 +105,7 @@ class Nets:
 
 
 Which = Literal["real", "fakes"]
+Shared = TypeVar("Shared")
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -149,6 +150,7 @@ class Batch:
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
     _passes: dict[Which, int] = field(default_factory=dict, repr=False)  # of an augmented D, which pass made the output
+    _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def fakes(self) -> Tensor:
@@ -162,7 +164,14 @@ class Batch:
 
     def anew(self, **changes: Any) -> Batch:
         """A copy, with changes, of which nothing is computed yet."""
-        return replace(self, _fakes=None, _outputs={}, _passes={}, place=None, **changes)
+        return replace(self, _fakes=None, _outputs={}, _passes={}, _shared={}, place=None, **changes)
+
+    def once(self, name: str, make: Callable[[], Shared]) -> Shared:
+        """What objectives of a phase share under a name; the first that asks makes it."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        found: Shared = self._shared[name]
+        return found
 
     def as_floats(self, which: Which) -> Tensor:
         """The samples as numbers that a gradient can be taken by: real token ids become rows of the vocabulary

@@ -42,8 +42,12 @@ class AugmentedDiscriminator:
 
     def repeated(self, number: int, x: Tensor, *args: Any) -> Any:
         """D on other samples that are changed as those of pass `number` were."""
-        return self.raw(self.augment(x, self.batch.rng(f"augment {number}")), *args)
+        return self.raw(self.augmented(number, x), *args)
+
+    def augmented(self, number: int, x: Tensor) -> Tensor:
+        """Other samples, changed as those of pass `number` were."""
+        return self.augment(x, self.batch.rng(f"augment {number}"))
 
     def _changed(self, x: Tensor) -> Tensor:
         self.passes += 1
-        return self.augment(x, self.batch.rng(f"augment {self.passes}"))
+        return self.augmented(self.passes, x)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gan_dist.contracts import Batch, Nets, Term, mean_over, watch
 from gan_dist.distributed.randomness import Rng
+from gan_dist.objectives.reconstruction import precise
 from gan_dist.objectives.relativistic import phases_with_reals, watch_scores
 
 LEVELS = 4
@@ -57,36 +58,48 @@ class MultiLevel:
         assert batch.real is not None
         with torch.set_grad_enabled(phase == "G"):
             made: Tensor = nets.G.call("levels", batch.noise, batch.cond)
-        real = batch.real[:, None].expand(-1, LEVELS, -1, -1, -1)
-        of_real, of_fake = _Judged(nets, batch, "real"), _Judged(nets, batch, "fake")
-        ahead = of_real(real) - of_fake(made)
+        of_real, of_fake = judged_reals(nets, batch), JudgedLevels(nets, batch, "fake", made)
+        ahead = of_real.logits - of_fake.logits
         if phase == "G":
             return {"adversarial": mean_over(F.softplus(ahead))}
         terms = {"adversarial": mean_over(F.softplus(-ahead)), "accuracy": watch(ahead > 0)}
         terms |= watch_scores(of_real.logits, of_fake.logits)
         if self.gamma:
-            moved = self.step * batch.rng("moved real").normal(*batch.real.shape[1:])[:, None].to(real.dtype)
+            moved = self.step * batch.rng("moved real").normal(*batch.real.shape[1:])[:, None].to(batch.real.dtype)
             others = self.step * batch.rng("moved fake").normal(*made.shape[1:]).to(made.dtype)
-            terms["r1"] = self._slope(of_real, real + moved)
+            terms["r1"] = self._slope(of_real, of_real.levels + moved)
             terms["r2"] = self._slope(of_fake, made + others)
         return terms
 
-    def _slope(self, judged: _Judged, moved: Tensor) -> Term:
+    def _slope(self, judged: JudgedLevels, moved: Tensor) -> Term:
         slopes = (judged.again(moved) - judged.logits) / self.step
         return mean_over(self.gamma / 2 * slopes.square())
 
 
-class _Judged:
-    """D on real or on generated pictures, with the noise of their levels."""
+class JudgedLevels:
+    """D on real or on generated pictures [B, 4, C, H, W], with the noise of their levels.
 
-    def __init__(self, nets: Nets, batch: Batch, which: str) -> None:
-        self.nets, self.batch, self.which = nets, batch, which
-        self.number, self.logits = 0, torch.empty(0)
+    Attributes:
+        logits: [B].
+        tokens: what a D that is taught found them with, [B, 1 + T, hidden]; None where that is not asked for.
+    """
 
-    def __call__(self, levels: Tensor) -> Tensor:
-        logits: Tensor = self.nets.D(self._noised(levels), self.batch.cond)
-        self.number, self.logits = getattr(self.nets.D, "passes", 0), logits
-        return logits
+    def __init__(self, nets: Nets, batch: Batch, which: str, levels: Tensor, with_tokens: bool = False) -> None:
+        self.nets, self.batch, self.which, self.levels = nets, batch, which, levels
+        self.tokens: Tensor | None = None
+        x = self._noised(levels)
+        if with_tokens:
+            logits, self.tokens = nets.D.call("forward_tokens", x, batch.cond)
+            self.logits = precise(logits)
+        else:
+            self.logits = nets.D(x, batch.cond)
+        self.number = getattr(nets.D, "passes", 0)
+
+    def augmented(self, x: Tensor) -> Tensor:
+        """Other pictures [B, C, H, W], augmented as those before."""
+        changed: Any = getattr(self.nets.D, "augmented", None)
+        shown: Tensor = x if changed is None else changed(self.number, x)
+        return shown
 
     def again(self, levels: Tensor) -> Tensor:
         """Logits of other pictures, noised and augmented as those before."""
@@ -97,6 +110,17 @@ class _Judged:
 
     def _noised(self, levels: Tensor) -> Tensor:
         return noised_levels(levels, self.batch.rng(f"levels {self.which}")).flatten(1, 2)
+
+
+def judged_reals(nets: Nets, batch: Batch) -> JudgedLevels:
+    """D's pass over the real pictures of a batch, made once for all objectives that look at it."""
+
+    def made() -> JudgedLevels:
+        assert batch.real is not None
+        levels = batch.real[:, None].expand(-1, LEVELS, -1, -1, -1)
+        return JudgedLevels(nets, batch, "real", levels, with_tokens=bool(getattr(nets.D.module, "taught", 0)))
+
+    return batch.once("judged reals", made)
 
 
 def noised_levels(levels: Tensor, rng: Rng) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Nets, Phase, Term, mean_over
 from gan_dist.distributed.first_weights import first_weights
-from gan_dist.networks.layers.pretrained_backbone import RANDOM, Backbone, FeatureTaps, weights_file
+from gan_dist.networks.layers.pretrained_backbone import RANDOM, Backbone, FeatureTaps, coloured, weights_file
 
 PHASES = (Phase("G", ("generator",)),)
 
@@ -79,7 +79,7 @@ class Distance:
         if self.taps is None:
             self.begin(x)
         assert self.taps is not None
-        maps = zip(self.taps(_coloured(x)), self.taps(_coloured(y)), strict=True)
+        maps = zip(self.taps(coloured(x)), self.taps(coloured(y)), strict=True)
         return torch.stack([(one - other).square().flatten(1).mean(1) for one, other in maps]).sum(0)
 
 
@@ -115,11 +115,6 @@ class Perceptual:
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         assert batch.real is not None
         return {"perceptual": mean_over(self.distance(batch.fakes, batch.real))}
-
-
-def _coloured(images: Tensor) -> Tensor:
-    """Grey images [B, 1, H, W] as three equal channels."""
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
 
 
 class FeatureMatching:
@@ -194,11 +189,11 @@ class Reconstruction:
         if phase != "D":
             return {}
         pairs: list[tuple[Tensor, Tensor]] = nets.D.call("reconstructed", batch.real, batch.rng("part").integers(4))
-        apart = [self.distance(_precise(made), _precise(shown)) for made, shown in pairs]
+        apart = [self.distance(precise(made), precise(shown)) for made, shown in pairs]
         return {"reconstruction": mean_over(sum(apart[1:], apart[0]))}
 
 
-def _precise(x: Tensor) -> Tensor:
+def precise(x: Tensor) -> Tensor:
     """With at least float32's digits, which a distance wants."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 

@@ -83,6 +83,7 @@ ALIASES: dict[Kind, dict[str, str]] = {
         "data_to_data": "gan_dist.objectives.auxiliary:DataToData",
         "zcr": "gan_dist.objectives.latent_consistency:Zcr",
         "mode_seeking": "gan_dist.objectives.latent_consistency:ModeSeeking",
+        "distillation": "gan_dist.objectives.distillation:Distillation",
         "multi_level": "gan_dist.objectives.multi_level:MultiLevel",
         "relativistic": "gan_dist.objectives.relativistic:Relativistic",
         "relativistic_average": "gan_dist.objectives.relativistic:RelativisticAverage",

@@ -147,17 +147,19 @@ def check_metrics(job: JobSpec, origins: Origins | None = None, roots: Roots = (
 
 def partial_features(job: JobSpec, roots: Roots = ()) -> set[str]:
     """Features that are no judge of the job's runs: those of a pretrained network that it trains by (its components'
-    `backbone`), which such runs please more than people (Kynkaanniemi et al. 2023, arXiv 2203.06026)."""
+    `backbone` or `teacher`), which such runs please more than people (Kynkaanniemi et al. 2023, arXiv 2203.06026)."""
     found = set()
     for slot in component_slots(job.model_dump(mode="json", by_alias=True)):
         try:
             params = signature(resolve_target(slot.kind, slot.written["use"]), roots).params
         except ValueError:
             continue
-        default = next((param.default for param in params if param.name == "backbone"), None)
-        if (backbone := slot.args.get("backbone", default)) is not None:
-            found.add(str(backbone))
+        named = {param.name: param.default for param in params} | slot.args
+        found |= {str(named[key]) for key in TRAINS_BY if named.get(key) is not None}
     return found
+
+
+TRAINS_BY = ("backbone", "teacher")
 
 
 def _partial_judges(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:

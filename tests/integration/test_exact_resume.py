@@ -11,6 +11,7 @@ from gan_dist.runs.storage import Folder
 from tests.integration.gang import Training, train_together
 from tests.integration.test_rank_equality import (
     ADAPTIVE,
+    CASES,
     CYCLEGAN,
     PIX2PIX,
     R3GAN,
@@ -75,6 +76,7 @@ JOBS = {
         optimizer={"use": "torch.optim:SGD", "lr": 0.05, "momentum": {"linear": {"from": 0, "to": 0.9, "over": 90}}},
         until=f"{STEPS} steps",
     ),
+    "gat, taught": CASES["gat, taught"] | {"precision": "fp32", "until": f"{STEPS} steps"},
     "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
     "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
     "cyclegan, its pools": job(**CYCLEGAN | {"precision": "fp32"}, until=f"{STEPS} steps"),

@@ -152,6 +152,13 @@ CASES["gat"] = job(
     augment={"use": "diffaugment", "policy": ["translation", "cutout"]},
     micro_batch=4,
 )
+CASES["gat, taught"] = CASES["gat"] | {
+    "discriminator": {**SMALL_GAT, "taught": 320},
+    "objective": [
+        {"use": "multi_level"},
+        {"use": "distillation", "teacher": "efficientnet_lite0", "weights": "random", "resolution": 32},
+    ],
+}
 # The gradient of the keys' bias is rounding, as softmax knows only differences.
 CASES["flow matching"] = job(
     generator={"use": "flow", "width": 8, "steps": 1},

@@ -12,6 +12,7 @@ from gan_dist.registry.metric_names import partial_features
 from tests.helpers import small
 
 PROJECTED = {"use": "projected", "resolution": 64, "width": 4, "weights": "random"}
+TAUGHT = [{"use": "multi_level"}, {"use": "distillation"}]
 PERCEPTUAL = [{"use": "hinge"}, {"use": "perceptual", "backbone": "resnet50"}]
 
 
@@ -21,10 +22,21 @@ PERCEPTUAL = [{"use": "hinge"}, {"use": "perceptual", "backbone": "resnet50"}]
         ({}, set()),
         ({"discriminator": PROJECTED}, {"efficientnet_lite0"}),
         ({"discriminator": {**PROJECTED, "backbone": "vgg16"}}, {"vgg16"}),
+        ({"objective": PERCEPTUAL}, {"resnet50"}),
+        ({"objective": TAUGHT}, {"dinov2"}),
+        ({"objective": [TAUGHT[0], {**TAUGHT[1], "teacher": "efficientnet_lite0"}]}, {"efficientnet_lite0"}),
     ],
 )
 def test_the_backbone_of_a_job_is_known_by_its_name_or_default(changes: dict[str, Any], partial: set[str]) -> None:
     assert partial_features(small(**changes)) == partial
+
+
+def test_a_teacher_decides_nothing(tmp_path: Any) -> None:
+    judged = {"metrics": [{"use": "frechet", "features": "dinov2"}], "keep": {"best": 1, "metric": "fd"}}
+    job = small(objective=TAUGHT, **judged)
+    (tmp_path / "job.yaml").write_text(job.model_dump_json(by_alias=True, exclude_unset=True))
+    with pytest.raises(JobError, match=r"keep\.metric: fd is by dinov2, which this job trains by, and no judge of it"):
+        load_job(tmp_path / "job.yaml")
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,7 @@ def test_everything_shipped_passes(kind: Any, use: str, monkeypatch: pytest.Monk
         "pix2pix": {"width": 8},
         "projected": {"weights": "random", "resolution": 64, "width": 4},
         "perceptual": {"weights": "random"},
+        "distillation": {"teacher": "efficientnet_lite0", "weights": "random", "resolution": 32},
         "ada": {"p": 1.0, "cutout": 1.0},
     }
     check(use, kind, **given.get(use, {}))

