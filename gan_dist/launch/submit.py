@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gan_dist.distributed.machine import KEEPS_FREED_MEMORY
 from gan_dist.errors import ClusterError, PreflightError, RequestRefused, UsageError
 from gan_dist.execution.node_secrets import read_secrets, sent_with_job
-from gan_dist.execution.ray.private import NO_WATCHER
+from gan_dist.execution.ray.private import NO_WATCHER, NODE_PYTHON
 from gan_dist.launch.cluster.head_storage import address_of, as_sent
 from gan_dist.launch.cluster.jobs_api import DRIVER, ENDED, FORCE_S, GRACE_VARIABLE, JobsClient
 from gan_dist.launch.cluster.local import Cluster
@@ -58,10 +58,11 @@ class SubmittedRequest(Protocol):
 
 
 def entrypoint(cluster: Cluster, environment: Environment, module: str = DRIVER) -> str:
-    """The job's command. Our local cluster runs this Python, unless Ray builds an environment for the job."""
-    built = environment.pip or environment.image
-    python = shlex.quote(sys.executable) if cluster.local and not built else "python"
-    return f"{python} -m {module}"
+    """The job's command. Our local cluster runs this Python, another one that of its Ray, unless Ray builds an
+    environment for the job."""
+    if environment.pip or environment.image:
+        return f"python -m {module}"
+    return f"{shlex.quote(sys.executable) if cluster.local else NODE_PYTHON} -m {module}"
 
 
 def runtime_env(

@@ -1,6 +1,7 @@
 """What travels with a job, and in which environment it runs."""
 
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -8,6 +9,7 @@ import zipfile
 import pytest
 
 from gan_dist.errors import PackagingError
+from gan_dist.execution.ray.private import NODE_PYTHON
 from gan_dist.launch import packaging
 from gan_dist.launch.cluster.local import Cluster
 from gan_dist.launch.packaging import Environment, code_folder, copied_to_cluster, files_to_send, pack
@@ -90,7 +92,20 @@ def test_environment_of_a_job(code):
 def test_python_of_a_job():
     assert entrypoint(OURS, Environment()) == f"{sys.executable} -m gan_dist.launch.driver"
     assert entrypoint(OURS, Environment(pip=("timm",))) == "python -m gan_dist.launch.driver"
-    assert entrypoint(OTHER, Environment()) == "python -m gan_dist.launch.driver"
+    assert entrypoint(OTHER, Environment(image="img")) == "python -m gan_dist.launch.driver"
+    driver = shlex.split(entrypoint(OTHER, Environment()).replace(NODE_PYTHON, "FOUND"))
+    assert driver == ["FOUND", "-m", "gan_dist.launch.driver"]
+
+
+def test_the_python_of_a_node_is_that_of_its_workers(tmp_path):
+    """As Ray's raylet starts a job's supervisor, and that the job's shell; elsewhere it is the `python` of PATH."""
+    raylet = tmp_path / "raylet.py"
+    supervisor = f"import subprocess; subprocess.run({f'echo {NODE_PYTHON}'!r}, shell=True)"
+    raylet.write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {supervisor!r}])")
+    told = "--python_worker_command=/opt/my venv/bin/python3 /opt/lib/setup_worker.py /opt/lib/default_worker.py"
+    for words, found in (([told, "--session_dir=/tmp"], "/opt/my venv/bin/python3"), ([], "python")):
+        done = subprocess.run([sys.executable, str(raylet), *words], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == found, done.stderr
 
 
 def test_names_of_one_python(tmp_path):

@@ -43,8 +43,7 @@ class Site:
     def environ(self) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GAN_DIST_"))}
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs may call `python`
-        own = {"GAN_DIST_HOME": str(self.root / "home"), "PYTHONPATH": path, "PATH": programs}
+        own = {"GAN_DIST_HOME": str(self.root / "home"), "PYTHONPATH": path}
         return {**clean, **own, "RAY_worker_niceness": "0"}  # else whatever runs beside the tests comes before them
 
     def command(self, *words: str) -> list[str]:

@@ -19,6 +19,13 @@ NO_WATCHER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 # otherwise, and the placement group of a controller that was killed goes with the job, or, in a sweep, by
 # `OrphanedPlacementGroups`.
 UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+# For the shell of a job: the Python that the node's Ray runs its workers by, as its raylet was told, whose child is the
+# shell's parent. The `python` of a node's PATH is another one where Ray was started by its path, as services are
+# (`/opt/venv/bin/ray start`).
+NODE_PYTHON = (
+    r""""$(tr "\0" "\n" 2>/dev/null <"/proc/$(sed -n "s/^PPid:[[:space:]]*//p" "/proc/$PPID/status")/cmdline" """
+    r'''| sed -n "s/^--python_worker_command=\(.*\) [^ ]*setup_worker\.py .*/\1/p" | grep . || echo python)"'''
+)
 ADDRESS_FILE = "ray_current_cluster"
 LOOPBACK = "127.0.0.1"
 ANSWERS_S = 3.0
@@ -55,6 +62,11 @@ USED = (
         "ray._private.node:Node.__init__",
         ("ray_params", "head", "shutdown_at_exit", "spawn_reaper", "ray_init_cluster"),
         "a local Ray without a connection",
+    ),
+    Used(
+        "ray._private.services:start_raylet",
+        ('"--python_worker_command=', "setup_worker_path"),
+        "a job's shell finds the Python of Ray's workers",
     ),
     Used("ray._common.utils:get_ray_address_file", (f'"{ADDRESS_FILE}"',), "`auto` finds the local Ray by its folder"),
     Used("ray._private.ray_constants", tuple(f'"{name}"' for name in ONE_MACHINE), "no server beyond this machine"),

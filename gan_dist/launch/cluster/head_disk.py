@@ -28,6 +28,7 @@ import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileSystemHandler, FileType, PyFileSystem
 
 from gan_dist.errors import ClusterError, RequestRefused, StorageError
+from gan_dist.execution.ray.private import NODE_PYTHON
 from gan_dist.launch.cluster import on_head
 from gan_dist.launch.cluster.address import resolve_address
 from gan_dist.launch.cluster.head_job import run_on_head
@@ -163,7 +164,7 @@ class HeadDisk:
 
     def _ask(self, action: str, path: str) -> dict[str, Any]:
         """What on_head.py says there."""
-        command = shlex.join(["python", "-c", inspect.getsource(on_head), action, path])
+        command = f"{NODE_PYTHON} {shlex.join(['-c', inspect.getsource(on_head), action, path])}"
         done = run_on_head(self.jobs, command)
         said = done.printed.strip().rpartition("\n")[2] if done is not None else ""
         if done is None or not said.startswith("{"):
