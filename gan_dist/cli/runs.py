@@ -296,7 +296,8 @@ def delete(
     from gan_dist.sweeps.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
-    check_deletable(found)
+    if found.folder.names():  # else it failed before it could store anything
+        check_deletable(found)
     if (now := run_status(found, address)["status"]) in (*OPEN, "unknown"):
         raise UsageError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
     trials = trials_of(found)

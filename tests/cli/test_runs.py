@@ -207,6 +207,13 @@ def test_a_run_whose_driver_and_cluster_are_gone(cli, home):
     assert cli("stop", "gone")[:2] == (0, "run gone has ended already: lost\n")
 
 
+def test_one_of_which_nothing_was_stored_is_forgotten(cli, home):
+    remember_run(RunFolder(Folder.at(home / "runs" / "never")), created=1.0)
+    code, _, err = cli("delete", "never", "--yes")
+    assert code == 0, err
+    assert cli("status", "never")[0] == 4
+
+
 def test_a_running_one_is_not_deleted(cli, home):
     take(stored(home, "here", status="running").folder, 1)
     code, _, err = cli("delete", "here", "--yes")
