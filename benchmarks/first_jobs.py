@@ -202,7 +202,7 @@ def main() -> None:
     asked.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATA))
     asked.add_argument("--minutes", type=float, default=6, help="of CPU time that each job trains for")
     asked.add_argument("--seed", type=int, default=0)
-    options = asked.parse_args()
+    options = asked.parse_intermixed_args()
     images, work, names = options.images.absolute(), options.work.absolute(), options.names or list(DATA)
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Job = str | Path | Mapping[str, Any] | JobSpec
 
-OPEN = ("pending", "waiting", "running")
 LOOK_S = 1.0
 
 
@@ -57,7 +56,11 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`pending`, `running`, `succeeded`, `stopped`, `failed`, or `lost` where its driver and cluster are gone."""
+        """Where it stands.
+
+        `pending`, `waiting`, `running`, `succeeded`, `stopped`, `failed`, `lost` where its driver and cluster are gone,
+        or `unknown` where they do not answer.
+        """
         from gan_dist.launch.run_status import run_status
 
         return str(run_status(self.folder)["status"])
@@ -117,7 +120,9 @@ class Run:
             TimeoutError: it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (status := self.status) in (*OPEN, "unknown"):
+        from gan_dist.launch.run_status import GOES_ON
+
+        while (status := self.status) in GOES_ON:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {self.id} is still {status} after {timeout:g} s")
             time.sleep(LOOK_S)
@@ -141,10 +146,11 @@ class Run:
 
         Raises:
             ClusterError: its cluster does not answer, or it has not ended in time.
+            NoSuchJob: its cluster does not know it.
         """
-        from gan_dist.launch.run_status import job_of, stop
+        from gan_dist.launch.run_status import GOES_ON, job_of, stop
 
-        if self.status in OPEN:
+        if self.status in GOES_ON:
             stop(job_of(self.folder))
         return self
 

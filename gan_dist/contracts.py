@@ -167,7 +167,10 @@ class Batch:
         return replace(self, _fakes=None, _outputs={}, _passes={}, _shared={}, place=None, **changes)
 
     def once(self, name: str, make: Callable[[], Shared]) -> Shared:
-        """What objectives of a phase share under a name; the first that asks makes it."""
+        """What all objectives of a phase share under a name; the first that asks makes it.
+
+        It must not hold the batch: pictures and graphs would stay until Python looks for circles.
+        """
         if name not in self._shared:
             self._shared[name] = make()
         found: Shared = self._shared[name]

@@ -14,7 +14,8 @@ GanDistError
 │   ├── PackagingError         code or an environment that cannot be sent to a cluster
 │   ├── NoSuchJob              the cluster knows no such job, or package of code
 │   └── ClusterError           no cluster can be reached or started; exit code 5
-│       └── RequestRefused     the cluster answered, and did not do what was asked
+│       ├── RequestRefused     the cluster answered, and did not do what was asked
+│       └── ClusterUnusable    what answers lets nobody in, or is no dashboard of Ray
 ├── RunFailed                  a run that cannot go on; exit code 1
 │   ├── ProcessLost            a cluster lost a process that the run needs; `--resume` goes on
 │   ├── TrainingDiverged       (a ValueError too) a loss or gradient is no longer finite
@@ -103,6 +104,10 @@ class NoSuchJob(UsageError):
 
 class RequestRefused(ClusterError):
     """The cluster answered and did not do what was asked; the text is its own."""
+
+
+class ClusterUnusable(ClusterError):
+    """What answers at a cluster's address wants another token, or is no dashboard of Ray: to ask again is no use."""
 
 
 class RunFailed(GanDistError):

@@ -247,7 +247,7 @@ def stop(
 
     found = find_run(run, storage_root(storage, None))
     before = run_status.run_status(found, address)["status"]
-    if before not in (*run_status.OPEN, "unknown"):
+    if before not in run_status.GOES_ON:
         _stopped(found.id, {"status": before}, as_json, f"run {found.id} has ended already: {before}")
         return
     holder = found.lease_holder()
@@ -260,17 +260,19 @@ def stop(
             f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
         )
     say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
-    events = run_status.stop(run_status.job_of(found, address))
-    if found.status()["status"] in run_status.OPEN:
-        # It was stopped before its driver could say so.
-        found.update(status="stopped", exit_code=3)
+    job = run_status.job_of(found, address)
+    events = run_status.stop(job)
+    ended = run_status.OF_RAY.get(str(job.info()["status"]), "succeeded")
+    if (request := found.folder.read_json("request.json") or {}) and found.status()["status"] in run_status.OPEN:
+        # It was ended before its driver could say so.
+        found.update(status=ended, exit_code=3 if ended == "stopped" else 1)
     path = events.get("checkpoint", {}).get("path")
-    result = {"status": events.get("end", {}).get("status", "stopped"), "checkpoint": path}
+    result = {"status": events.get("end", {}).get("status", ended), "checkpoint": path}
     kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
     if is_sweep(found):
         kept = "its trials have saved what they had"
     words = [result["status"], kept]
-    if found.request().get("mode") != "smoke":
+    if request and request.get("mode") != "smoke":
         words.append(f"resume      gan-dist submit --resume {found.id}")
     _stopped(found.id, result, as_json, "\n".join(words))
 
@@ -290,15 +292,15 @@ def delete(
     as_json: options.Json = False,
 ) -> None:
     """Delete a run's folder with all its checkpoints; a sweep's trials are deleted with it."""
-    from gan_dist.launch.run_status import OPEN, run_status
+    from gan_dist.launch.run_status import GOES_ON, run_status
     from gan_dist.runs.deletion import check_deletable, delete_run
     from gan_dist.runs.index import find_run, forget_run, storage_root
     from gan_dist.sweeps.results import trials_of
 
     found = find_run(run, storage_root(storage, None))
-    if found.folder.names():  # else it failed before it could store anything
+    if stored := found.folder.names():  # else it failed before it could store anything
         check_deletable(found)
-    if (now := run_status(found, address)["status"]) in (*OPEN, "unknown"):
+    if (now := run_status(found, address)["status"]) in GOES_ON:
         raise UsageError(f"run {found.id} is {now}; stop it first: gan-dist stop {found.id}")
     trials = trials_of(found)
     count = found.size() + sum(trial.size() for trial in trials)
@@ -313,7 +315,7 @@ def delete(
     if as_json:
         emit({"run": found.id, "uri": found.uri, "bytes": count, "deleted": True, "kept": kept})
         return
-    say("deleted")
+    say("deleted" if stored else f"forgotten: nothing of it is stored in {found.uri}")
     for name in kept:
         say(f"kept, as gan-dist did not write it: {name}")
 

@@ -25,7 +25,7 @@ from typing import Any
 from gan_dist.errors import ClusterError, StorageError
 from gan_dist.launch.cluster.jobs_api import TICK_S, JobsClient, StopRequest
 from gan_dist.launch.cluster.local import why_ended
-from gan_dist.launch.run_status import OPEN, run_status
+from gan_dist.launch.run_status import GOES_ON, run_status
 from gan_dist.runs.lease import LEASE_S
 from gan_dist.runs.run_folder import RunFolder
 
@@ -84,15 +84,17 @@ def follow_job(
             for line in _lines_then_end(jobs, job, run):
                 if line is not None:
                     follower.feed(line)
-                elif stopping is not None:
-                    stopping.ask()
+                elif stopping is not None and not stopping.heard:
+                    with contextlib.suppress(ClusterError):  # the log's own end says when there is nobody to ask
+                        stopping.ask()
                 if interrupts.count == heeded:
                     continue
                 if stopping is not None or not _wants_stop(follower, ask, interrupts):
                     follower.pause()
                     return _left(run_id, stopping is not None)
                 heeded, stopping = interrupts.count, StopRequest(jobs, job)
-                stopping.ask()
+                with contextlib.suppress(ClusterError):
+                    stopping.ask()
                 follower.stage("stopping: saving a checkpoint")
             info = jobs.info(job)
         except ClusterError as error:
@@ -154,7 +156,7 @@ def _has_begun(run: RunFolder, attempt: int) -> bool:
 def ended_outcome(run: RunFolder, address: str | None = None) -> RunOutcome | None:
     """How a run ended that no job follows any more; None while it goes on."""
     found = run_status(run, address)
-    if found["status"] in OPEN:
+    if found["status"] in GOES_ON:
         return None
     if (recorded := recorded_outcome(run, found["attempt"])) is not None:
         return recorded

@@ -15,7 +15,7 @@ from gan_dist.events import REFUSED
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.address import Cluster, find_local, resolve_address
 from gan_dist.launch.cluster.head_storage import address_of, with_cluster
-from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest
+from gan_dist.launch.cluster.jobs_api import JobsClient, StopRequest, read_log
 from gan_dist.runs.index import known_run, known_runs, remember_refusal, storage_root, stored_runs
 from gan_dist.runs.lease import FOLDER as LEASES
 from gan_dist.runs.request import META_OWNER, META_RUN, META_URI
@@ -26,6 +26,7 @@ from gan_dist.spec.sections import STOP_GRACE_S
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 OPEN = ("pending", "waiting", "running")
+GOES_ON = (*OPEN, "unknown")  # as far as is known
 OF_RAY = {"PENDING": "pending", "RUNNING": "running", "FAILED": "failed", "STOPPED": "stopped"}
 BEGINS_WITHIN_S = 900.0
 STOP_S = 120.0  # besides the run's own grace: a cluster that is busy starts jobs late, and ends them late
@@ -130,7 +131,10 @@ def _may_begin(run: RunFolder, record: Mapping[str, Any]) -> bool:
 def _last_word(run: RunFolder, address: str | None) -> str:
     """What a run's newest job said when it ended, as far as its cluster still knows."""
     job = job_or_none(run, address)
-    lines = [] if job is None else job.jobs.logs(job.id).splitlines()
+    try:
+        lines = [] if job is None else job.jobs.logs(job.id).splitlines()
+    except (ClusterError, NoSuchJob):
+        lines = []
     ends = [event for line in lines if (event := parse_event(line)) is not None and event["event"] == "end"]
     return ends[-1]["message"] if ends else ""
 
@@ -308,7 +312,8 @@ def stop(job: RunJob) -> dict[str, Any]:
     """Stop a job and wait until it has saved and ended; returns its last `checkpoint` and `end` events.
 
     Raises:
-        ClusterError: it had not ended in time, or its cluster has not answered for a minute.
+        ClusterError: it had not ended in time, its cluster has not answered for a minute, or is our local one and has
+            ended.
         NoSuchJob: its cluster does not know it.
     """
     patience = STOP_S + job.stop_grace
@@ -317,7 +322,7 @@ def stop(job: RunJob) -> dict[str, Any]:
         if time.monotonic() > deadline:
             raise ClusterError(f"job {job.id} was asked to stop {patience:.0f} s ago and has not ended")
         time.sleep(0.5)
-    events = [event for line in job.jobs.logs(job.id).splitlines() if (event := parse_event(line)) is not None]
+    events = [event for line in read_log(job.jobs, job.id).splitlines() if (event := parse_event(line)) is not None]
     return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}
 
 

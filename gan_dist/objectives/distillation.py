@@ -61,10 +61,13 @@ class Distillation:
     def problems(self, networks: Mapping[str, nn.Module]) -> Iterator[str]:
         """What keeps it from training these networks."""
         judge: Any = networks.get("discriminator")
-        taught = getattr(judge, "taught", None)
-        if taught == 0:
+        if missing := [name for name in ("taught", "places") if not hasattr(judge, name)]:
+            if hasattr(judge, "predictions"):  # else that is said already
+                yield f"the discriminator has no attribute {' and no attribute '.join(missing)}, as that of gat has"
+            return
+        if (taught := judge.taught) == 0:
             yield f"the discriminator predicts no features; give it `taught: {self.width}`"
-        elif taught not in (None, self.width):
+        elif taught != self.width:
             found = f"the discriminator predicts features of {taught} dimensions, and those of {self.teacher} have"
             yield f"{found} {self.width}; give it `taught: {self.width}`"
         if (channels := getattr(judge, "channels", 3)) not in CHANNELS:
@@ -87,7 +90,8 @@ class Distillation:
         judged = judged_reals(nets, batch)
         whole, places = nets.D.raw.call("predictions", judged.tokens)
         with torch.no_grad():
-            known, seen = self.network(judged.augmented(batch.real))
+            shown = judged.augmented(nets, judged.levels.flatten(1, 2))
+            known, seen = self.network(shown[:, -batch.real.shape[1] :])
             grid: Any = nets.D.module.places
             if seen.shape[2:] != grid:
                 seen = F.interpolate(seen, grid, mode="bicubic", align_corners=False)

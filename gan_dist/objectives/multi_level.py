@@ -67,49 +67,48 @@ class MultiLevel:
         if self.gamma:
             moved = self.step * batch.rng("moved real").normal(*batch.real.shape[1:])[:, None].to(batch.real.dtype)
             others = self.step * batch.rng("moved fake").normal(*made.shape[1:]).to(made.dtype)
-            terms["r1"] = self._slope(of_real, of_real.levels + moved)
-            terms["r2"] = self._slope(of_fake, made + others)
+            terms["r1"] = self._slope(of_real.again(nets, batch, of_real.levels + moved) - of_real.logits)
+            terms["r2"] = self._slope(of_fake.again(nets, batch, made + others) - of_fake.logits)
         return terms
 
-    def _slope(self, judged: JudgedLevels, moved: Tensor) -> Term:
-        slopes = (judged.again(moved) - judged.logits) / self.step
-        return mean_over(self.gamma / 2 * slopes.square())
+    def _slope(self, ahead: Tensor) -> Term:
+        return mean_over(self.gamma / 2 * (ahead / self.step).square())
 
 
 class JudgedLevels:
     """D on real or on generated pictures [B, 4, C, H, W], with the noise of their levels.
 
+    It holds neither the networks nor the batch, which may hold it.
+
     Attributes:
         logits: [B].
-        tokens: what a D that is taught found them with, [B, 1 + T, hidden]; None where that is not asked for.
+        tokens: what a D that is taught found them with, [B, 1 + T, hidden]; None of any other D.
     """
 
     def __init__(self, nets: Nets, batch: Batch, which: str, levels: Tensor, with_tokens: bool = False) -> None:
-        self.nets, self.batch, self.which, self.levels = nets, batch, which, levels
-        self.tokens: Tensor | None = None
-        x = self._noised(levels)
-        if with_tokens:
-            logits, self.tokens = nets.D.call("forward_tokens", x, batch.cond)
-            self.logits = precise(logits)
-        else:
-            self.logits = nets.D(x, batch.cond)
+        self.which, self.levels, self.with_tokens = which, levels, with_tokens
+        self.logits, self.tokens = self._judged(nets.D, self._noised(batch, levels), batch)
         self.number = getattr(nets.D, "passes", 0)
 
-    def augmented(self, x: Tensor) -> Tensor:
-        """Other pictures [B, C, H, W], augmented as those before."""
-        changed: Any = getattr(self.nets.D, "augmented", None)
+    def augmented(self, nets: Nets, x: Tensor) -> Tensor:
+        """Other pictures [B, 4 C, H, W], augmented as those before."""
+        changed: Any = getattr(nets.D, "augmented", None)
         shown: Tensor = x if changed is None else changed(self.number, x)
         return shown
 
-    def again(self, levels: Tensor) -> Tensor:
+    def again(self, nets: Nets, batch: Batch, levels: Tensor) -> Tensor:
         """Logits of other pictures, noised and augmented as those before."""
-        repeated: Any = getattr(self.nets.D, "repeated", None)
-        x, cond = self._noised(levels), self.batch.cond
-        logits: Tensor = self.nets.D(x, cond) if repeated is None else repeated(self.number, x, cond)
-        return logits
+        shown = self.augmented(nets, self._noised(batch, levels))
+        return self._judged(getattr(nets.D, "raw", nets.D), shown, batch)[0]
 
-    def _noised(self, levels: Tensor) -> Tensor:
-        return noised_levels(levels, self.batch.rng(f"levels {self.which}")).flatten(1, 2)
+    def _judged(self, judge: Any, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        if not self.with_tokens:
+            return judge(x, batch.cond), None
+        logits, tokens = judge.call("forward_tokens", x, batch.cond)
+        return precise(logits), tokens
+
+    def _noised(self, batch: Batch, levels: Tensor) -> Tensor:
+        return noised_levels(levels, batch.rng(f"levels {self.which}")).flatten(1, 2)
 
 
 def judged_reals(nets: Nets, batch: Batch) -> JudgedLevels:

@@ -32,8 +32,9 @@ def new_run_id(name: str) -> str:
 def remember_run(run: RunFolder, **facts: Any) -> None:
     """Note in the local index where a run lives (and its cluster's address, submission id, ...)."""
     index = Folder.at(home() / "runs")
-    known = index.read_json(f"{run.id}.json") or {"created": time.time()}
-    known.pop("refused", None)  # an earlier run of that name
+    known = index.read_json(f"{run.id}.json") or {}
+    if "refused" in known or not known:  # what was refused is an earlier run of that name
+        known = {"created": time.time()}
     index.write_json(f"{run.id}.json", {**known, "uri": run.uri, **facts})
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import threading
 
 import pytest
@@ -196,6 +198,34 @@ def test_a_writer_that_outlives_the_cluster_is_waited_for(run):
     timer.start()
     assert followed_to_the_cut(run) == RunOutcome("succeeded", 0)
     timer.join()
+
+
+class CutWhileItStops(Cut):
+    """The same, which goes after it was asked to stop the job."""
+
+    def tail(self, job):
+        os.kill(os.getpid(), signal.SIGINT)
+        yield event(event="stage", text="saving")
+        yield from super().tail(job)
+
+    def info(self, job):
+        raise ClusterError("no Ray cluster answers at http://127.0.0.1:1: Connection refused")
+
+
+def test_a_driver_that_saves_while_its_cluster_goes_has_the_last_word(run):
+    lease = take(run.folder, 1)
+    run.update(status="running", attempt=1, exit_code=None)
+
+    def end():
+        run.update(status="stopped", exit_code=3)
+        lease.release()
+
+    timer = threading.Timer(0.3, end)
+    timer.start()
+    display = LiveDisplay(Console(file=io.StringIO()))
+    found = follow_job(CutWhileItStops(), "r.1", run_id="r", follower=display, ask=lambda: True, run=run)
+    timer.join()
+    assert found == RunOutcome("stopped", 3)
 
 
 def test_a_run_that_went_with_its_cluster_is_lost_and_says_how_it_goes_on(run):

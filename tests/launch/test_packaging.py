@@ -102,10 +102,11 @@ def test_the_python_of_a_node_is_that_of_its_workers(tmp_path):
     raylet = tmp_path / "raylet.py"
     supervisor = f"import subprocess; subprocess.run({f'echo {NODE_PYTHON}'!r}, shell=True)"
     raylet.write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {supervisor!r}])")
-    told = "--python_worker_command=/opt/my venv/bin/python3 /opt/lib/setup_worker.py /opt/lib/default_worker.py"
-    for words, found in (([told, "--session_dir=/tmp"], "/opt/my venv/bin/python3"), ([], "python")):
+    for python in ("/opt/venv/bin/python3", "/opt/my venv/bin/python3", None):
+        told = subprocess.list2cmdline([str(python), "/opt/my lib/setup_worker.py", "/opt/my lib/default_worker.py"])
+        words = [f"--python_worker_command={told}"] if python else []
         done = subprocess.run([sys.executable, str(raylet), *words], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == found, done.stderr
+        assert (done.stdout.strip(), done.stderr) == (python or "python", "")
 
 
 def test_names_of_one_python(tmp_path):

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from gan_dist.api import Run
+from gan_dist.errors import ClusterError
 from gan_dist.launch.cluster import jobs_api
+from gan_dist.launch.follow import ended_outcome
 from gan_dist.launch.run_status import every_status, run_status
 from gan_dist.runs.index import remember_run
 from gan_dist.runs.run_folder import RunFolder
@@ -86,6 +89,9 @@ def test_a_run_that_may_begin_is_not_lost(
         assert code == 0 and "run young has ended already: lost" in said
     else:
         assert code == 5 and "no Ray cluster answers" in complaint
+        assert ended_outcome(run) is None
+        with pytest.raises(ClusterError):
+            Run(run).stop()
     assert (cli("delete", run.id, "--yes")[0] == 0) == (status == "lost")
 
 

@@ -91,5 +91,5 @@ def test_every_query_of_the_board_is_answered(site: Site, prometheus: str) -> No
         losses = asked(prometheus, 'ray_gan_dist_loss{run="watched"}')
         assert {row["metric"]["of"] for row in losses} >= {"D", "G"}
     finally:
-        wait_for(lambda: site.run("stop", "watched").returncode == 0, "its stop")
+        wait_for(lambda: running.poll() is not None or site.run("stop", "watched").returncode == 0, "its stop")
         running.communicate(timeout=PATIENCE_S)

@@ -22,9 +22,10 @@ UNUSED_CALLBACKS = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 # For the shell of a job: the Python that the node's Ray runs its workers by, as its raylet was told, whose child is the
 # shell's parent. The `python` of a node's PATH is another one where Ray was started by its path, as services are
 # (`/opt/venv/bin/ray start`).
+_RAYLET = "/proc/$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$PPID/status 2>/dev/null)/cmdline"
+_QUOTED, _PLAIN = (rf"s/^--python_worker_command={word} .*/\1/p" for word in (r'"\([^"]*\)"', r'\([^" ]*\)'))
 NODE_PYTHON = (
-    r""""$(tr "\0" "\n" 2>/dev/null <"/proc/$(sed -n "s/^PPid:[[:space:]]*//p" "/proc/$PPID/status")/cmdline" """
-    r'''| sed -n "s/^--python_worker_command=\(.*\) [^ ]*setup_worker\.py .*/\1/p" | grep . || echo python)"'''
+    rf'''"$(tr '\0' '\n' 2>/dev/null <{_RAYLET} | sed -n -e '{_QUOTED}' -e '{_PLAIN}' | grep . || echo python)"'''
 )
 ADDRESS_FILE = "ray_current_cluster"
 LOOPBACK = "127.0.0.1"
@@ -65,7 +66,7 @@ USED = (
     ),
     Used(
         "ray._private.services:start_raylet",
-        ('"--python_worker_command=', "setup_worker_path"),
+        ('"--python_worker_command={subprocess.list2cmdline(', "setup_worker_path"),
         "a job's shell finds the Python of Ray's workers",
     ),
     Used("ray._common.utils:get_ray_address_file", (f'"{ADDRESS_FILE}"',), "`auto` finds the local Ray by its folder"),

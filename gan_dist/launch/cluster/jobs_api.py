@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from gan_dist.errors import ClusterError, NoSuchJob, RequestRefused
+from gan_dist.errors import ClusterError, ClusterUnusable, NoSuchJob, RequestRefused
 from gan_dist.execution.log_lines import parse_event
 from gan_dist.launch.cluster.local import Cluster, why_ended
 
@@ -158,23 +158,24 @@ class JobsClient:
                 f"no Ray cluster answers at {address}{self._origin()}: {_plain(reason)}{self._advice()}"
             ) from None
         except ValueError:
-            raise ClusterError(f"{address} answers, but is no Ray dashboard") from None
+            raise ClusterUnusable(f"{address} answers, but is no Ray dashboard") from None
 
     def _explained(self, error: urllib.error.HTTPError, path: str) -> ValueError:
         address, text = self.cluster.address, error.read().decode(errors="replace").strip()
         if error.code == 401:
-            return ClusterError(
+            return ClusterUnusable(
                 f"{address} wants a token and none was found: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, "
                 "or put it into ~/.ray/auth_token"
             )
         if error.code == 403:
-            return ClusterError(
+            return ClusterUnusable(
                 f"{address} refuses our token (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token)"
             )
         if error.code == 404 and path.startswith(("/api/jobs/", PACKAGES)) and "does not exist" in text:
             return NoSuchJob(text)
         if error.code == 404:
-            return ClusterError(f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])")
+            text = f"{address} answers, but offers no Jobs API; it must be a Ray dashboard (ray[default])"
+            return ClusterUnusable(text)
         return RequestRefused(f"{address} refused: {last_words(text) or f'HTTP status {error.code}'}")
 
     def _origin(self) -> str:
@@ -219,14 +220,16 @@ class Silence:
 
     @contextmanager
     def borne(self) -> Iterator[None]:
-        """Passes over a request without an answer.
+        """Passes over a request that was not answered, or not as it should be.
 
         Raises:
-            ClusterError: the cluster has not answered for a minute, or is our local one and has ended.
+            ClusterError: the cluster has not answered for a minute, is our local one and has ended, or never will.
         """
         try:
             yield
             self._since = None
+        except ClusterUnusable:
+            raise
         except ClusterError:
             self._since = self._since or time.monotonic()
             if why_ended(self.cluster) is not None or time.monotonic() - self._since > GIVE_UP_S:
@@ -245,7 +248,8 @@ class StopRequest:
     def __init__(self, jobs: JobsClient, job: str) -> None:
         self.jobs, self.job = jobs, job
         self._silence = Silence(jobs.cluster)
-        self._asked, self._heard = float("-inf"), False
+        self.heard = False  # while the job ran
+        self._asked = float("-inf")
         self._running_since: float | None = None
 
     def ask(self) -> bool:
@@ -257,7 +261,7 @@ class StopRequest:
         status = ""
         with self._silence.borne():
             status = self.jobs.info(self.job)["status"]
-            if status not in ENDED and not self._heard:
+            if status not in ENDED and not self.heard:
                 self._ask(running=status == "RUNNING")
         return status in ENDED
 
@@ -270,10 +274,23 @@ class StopRequest:
                 return
         if running or now - self._asked > STOP_AGAIN_S:
             self.jobs.stop(self.job)
-            self._asked, self._heard = now, running
+            self._asked, self.heard = now, running
 
     def _can_be_interrupted(self) -> bool:
         return any(parse_event(line) is not None for line in self.jobs.logs(self.job).splitlines())
+
+
+def read_log(jobs: LogSource, job: str) -> str:
+    """What a job has printed.
+
+    Raises:
+        ClusterError: as `Silence.borne`.
+    """
+    silence = Silence(jobs.cluster)
+    while True:
+        with silence.borne():
+            return jobs.logs(job)
+        time.sleep(TICK_S)
 
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")

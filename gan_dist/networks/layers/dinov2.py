@@ -59,12 +59,14 @@ def dinov2_width(path: Path) -> int:
     """How many dimensions the features have by the weights of a file.
 
     Raises:
-        ValueError: they are no weights of DINOv2, or of a size that is not known here.
+        ValueError: they are no weights of DINOv2, or of one that is not known here.
     """
     tensors = load_tensors(path)
     token = tensors.get("cls_token", tensors.get("embeddings.cls_token"))
     if token is None:
         raise ValueError(f"{str(path)!r} holds no weights of DINOv2: there is no cls_token")
+    if any(name.endswith("register_tokens") for name in tensors):
+        raise ValueError(f"{str(path)!r} holds a DINOv2 with registers, which is another network; take one without")
     width = int(token.shape[-1])
     if width not in NETWORKS:
         known = ", ".join(map(str, NETWORKS))

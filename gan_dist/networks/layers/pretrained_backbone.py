@@ -77,7 +77,11 @@ def weights_file(name: str, named: str | None) -> Path:
 
 
 def published_file(name: str, file: str, named: str | None, package: str = "") -> Path:
-    """The same of a network whose published weights are called `file`, which a package may bring."""
+    """The file of a network's published weights, which are called `file`, and which a package may bring.
+
+    Raises:
+        ValueError: it is not there; the text says how it is got.
+    """
     path = weights_path(file, named, package)
     if package and not named and not path.is_file():
         raise ValueError(
