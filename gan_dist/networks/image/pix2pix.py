@@ -36,7 +36,6 @@ class Generator(nn.Module):
         dropout: share of features left out in the first three decoding blocks; the noise.
     """
 
-    channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 16, "most": 1024, "multiple": 16}
     batch_norm: ClassVar[dict[str, str]] = {"norm": "batch"}
 
@@ -106,7 +105,6 @@ class Discriminator(nn.Module):
         norm: instance, batch or none.
     """
 
-    channels_last = True
     sizes: ClassVar[dict[str, int]] = {"least": 8}
     batch_norm: ClassVar[dict[str, str]] = {"norm": "batch"}
 
