@@ -3,6 +3,9 @@
 #
 #   sbatch --nodes=2 --time=4:00:00 deploy/slurm.sh jobs/dcgan.yaml faces /shared/runs
 #
+# from the environment that has gan-dist, which all nodes see. Write resources.workers as a number: `auto` counts the nodes that
+# have joined by then. `scancel JOBID` ends it for good, and leaves it the seconds of Slurm's KillWait to save in.
+#
 # Submitted again under the same name, the run goes on where it stood. Ninety seconds before the time limit Slurm sends
 # SIGUSR1: the run saves a checkpoint and ends with exit code 3, and this script puts itself back into the queue.
 #SBATCH --job-name=gan-dist
@@ -18,6 +21,7 @@ port=${GAN_DIST_RAY_PORT:-6379}
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=$(head -n 1 <<<"$nodes")
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK    # srun does not take it over by itself
 export RAY_AUTH_MODE=disabled          # nodes of one allocation; with others on the network, use a token
 
 start() {                              # node, arguments of `ray start`
