@@ -260,14 +260,13 @@ def stop(
             f"run {found.id} is no Ray job: process {holder['pid']} on {holder['host']} has it; stop it there"
         )
     say(f"stopping {found.id}: saving a checkpoint ...", aside=as_json)
-    job = run_status.job_of(found, address)
-    events = run_status.stop(job)
-    ended = run_status.OF_RAY.get(str(job.info()["status"]), "succeeded")
+    events = run_status.stop(run_status.job_of(found, address))
+    ended = events["end"]["status"]
     if (request := found.folder.read_json("request.json") or {}) and found.status()["status"] in run_status.OPEN:
         # It was ended before its driver could say so.
         found.update(status=ended, exit_code=3 if ended == "stopped" else 1)
     path = events.get("checkpoint", {}).get("path")
-    result = {"status": events.get("end", {}).get("status", ended), "checkpoint": path}
+    result = {"status": ended, "checkpoint": path}
     kept = f"checkpoint  {path}" if path else "it had no checkpoint yet"
     if is_sweep(found):
         kept = "its trials have saved what they had"

@@ -130,9 +130,9 @@ def _may_begin(run: RunFolder, record: Mapping[str, Any]) -> bool:
 
 def _last_word(run: RunFolder, address: str | None) -> str:
     """What a run's newest job said when it ended, as far as its cluster still knows."""
-    job = job_or_none(run, address)
     try:
-        lines = [] if job is None else job.jobs.logs(job.id).splitlines()
+        job = job_of(run, address)
+        lines = job.jobs.logs(job.id).splitlines()
     except (ClusterError, NoSuchJob):
         lines = []
     ends = [event for line in lines if (event := parse_event(line)) is not None and event["event"] == "end"]
@@ -309,7 +309,8 @@ def log_lines(run: RunFolder, job: RunJob | None) -> Iterator[str]:
 
 
 def stop(job: RunJob) -> dict[str, Any]:
-    """Stop a job and wait until it has saved and ended; returns its last `checkpoint` and `end` events.
+    """Stop a job and wait until it has saved and ended; returns its last `checkpoint` and `end` events, the latter by
+    Ray's word where it left none.
 
     Raises:
         ClusterError: it had not ended in time, its cluster has not answered for a minute, or is our local one and has
@@ -323,7 +324,8 @@ def stop(job: RunJob) -> dict[str, Any]:
             raise ClusterError(f"job {job.id} was asked to stop {patience:.0f} s ago and has not ended")
         time.sleep(0.5)
     events = [event for line in read_log(job.jobs, job.id).splitlines() if (event := parse_event(line)) is not None]
-    return {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}
+    end = {"status": OF_RAY.get(asking.status, "succeeded")}
+    return {"end": end} | {event["event"]: event for event in events if event["event"] in ("checkpoint", "end")}
 
 
 def stop_trial(run: RunFolder, attempt: int) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
@@ -186,18 +187,25 @@ def test_the_folder_has_the_last_word_where_the_cluster_went(run):
     assert followed_to_the_cut(run, "r.2").status == "lost", "the record is of the attempt before"
 
 
-def test_a_writer_that_outlives_the_cluster_is_waited_for(run):
+@contextmanager
+def written_for_a_while(run, status, exit_code):
+    """Somebody drives the run, and soon ends it so."""
     lease = take(run.folder, 1)
     run.update(status="running", attempt=1, exit_code=None)
 
     def end():
-        run.update(status="succeeded", exit_code=0)
+        run.update(status=status, exit_code=exit_code)
         lease.release()
 
     timer = threading.Timer(0.3, end)
     timer.start()
-    assert followed_to_the_cut(run) == RunOutcome("succeeded", 0)
+    yield
     timer.join()
+
+
+def test_a_writer_that_outlives_the_cluster_is_waited_for(run):
+    with written_for_a_while(run, "succeeded", 0):
+        assert followed_to_the_cut(run) == RunOutcome("succeeded", 0)
 
 
 class CutWhileItStops(Cut):
@@ -213,18 +221,9 @@ class CutWhileItStops(Cut):
 
 
 def test_a_driver_that_saves_while_its_cluster_goes_has_the_last_word(run):
-    lease = take(run.folder, 1)
-    run.update(status="running", attempt=1, exit_code=None)
-
-    def end():
-        run.update(status="stopped", exit_code=3)
-        lease.release()
-
-    timer = threading.Timer(0.3, end)
-    timer.start()
     display = LiveDisplay(Console(file=io.StringIO()))
-    found = follow_job(CutWhileItStops(), "r.1", run_id="r", follower=display, ask=lambda: True, run=run)
-    timer.join()
+    with written_for_a_while(run, "stopped", 3):
+        found = follow_job(CutWhileItStops(), "r.1", run_id="r", follower=display, ask=lambda: True, run=run)
     assert found == RunOutcome("stopped", 3)
 
 

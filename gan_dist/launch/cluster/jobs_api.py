@@ -248,6 +248,7 @@ class StopRequest:
     def __init__(self, jobs: JobsClient, job: str) -> None:
         self.jobs, self.job = jobs, job
         self._silence = Silence(jobs.cluster)
+        self.status = ""  # Ray's word, the last time that it answered
         self.heard = False  # while the job ran
         self._asked = float("-inf")
         self._running_since: float | None = None
@@ -258,12 +259,11 @@ class StopRequest:
         Raises:
             ClusterError: the cluster has not answered for a minute, or is our local one and has ended.
         """
-        status = ""
         with self._silence.borne():
-            status = self.jobs.info(self.job)["status"]
-            if status not in ENDED and not self.heard:
-                self._ask(running=status == "RUNNING")
-        return status in ENDED
+            self.status = self.jobs.info(self.job)["status"]
+            if self.status not in ENDED and not self.heard:
+                self._ask(running=self.status == "RUNNING")
+        return self.status in ENDED
 
     def _ask(self, running: bool) -> None:
         now = time.monotonic()
