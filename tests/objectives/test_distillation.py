@@ -166,6 +166,7 @@ JOB: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit_and_stores_no_teacher(tmp_path: Path) -> None:
     straight = train(small(**JOB), tmp_path / "straight")
     train(small(**JOB), tmp_path / "twice", stop_at(3))
@@ -178,6 +179,7 @@ def test_a_stopped_run_goes_on_bit_for_bit_and_stores_no_teacher(tmp_path: Path)
     assert not any("taps" in name or "teacher" in name for name in everything(straight.newest))
 
 
+@pytest.mark.slow
 def test_micro_batches_change_nothing_and_the_teacher_is_never_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
