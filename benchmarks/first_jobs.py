@@ -114,7 +114,10 @@ def job_of_init(source: Path, seconds: float) -> str:
     """What `gan-dist init SOURCE --for SECONDS` writes where there is one CPU core."""
     images, wish = survey_images(str(source)), Wish(seconds=seconds)
     guessed = render_job(images, ONE_CORE, choose_recipe(images, ONE_CORE, wish, True), wish)
+    wall, used = time.perf_counter(), time.process_time()
     speed = seconds_per_image_here(guessed, ONE_CORE.workers)
+    # The run is cut by its CPU time: what others do on the machine meanwhile must not shorten what `init` plans.
+    speed *= min(1.0, (time.process_time() - used) / (time.perf_counter() - wall))
     return render_job(images, ONE_CORE, choose_recipe(images, ONE_CORE, wish, True, speed), wish)
 
 
