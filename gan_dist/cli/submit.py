@@ -30,8 +30,9 @@ From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Start from the weights of another run or checkpoint, or of a published pickle.",
-        metavar="RUN|FILE.pkl",
+        help="Start from the weights of another run or checkpoint, of an exported generator, here or on a hub, or of a "
+        "published pickle.",
+        metavar="RUN|EXPORT|FILE.pkl",
         autocompletion=options.complete_run,
     ),
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from torch import Tensor
 
 from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.errors import UsageError
+from gan_dist.runs import checkpoint
+from gan_dist.runs.checkpoint import Checkpoint
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 
 KIND, FORMAT = "gan-dist generator", 2
+DIGITS = 16  # of a SHA-256, by which what was imported is known
 OWN_CHECKSUM = "config_checksum"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -97,3 +101,44 @@ def read_exported(folder: str | Path) -> Exported:
         raise
     except Exception as error:  # a file that is whole, and yet is not what it says
         raise UsageError(f"{str(root)!r} is no exported generator: {error}") from error
+
+
+def exported_checkpoint(folder: str | Path, parent: Folder) -> Checkpoint:
+    """An exported generator as a checkpoint that runs start from. Raises what `read_exported` raises."""
+    known = read_exported(folder)
+    content = hashlib.sha256((Path(folder) / CONFIG).read_bytes()).hexdigest()  # the weights' checksum is a part of it
+    return imported_checkpoint(
+        parent,
+        content[:DIGITS],
+        spec=known.spec,
+        facts=known.facts,
+        seen=known.seen,
+        weights={"generator": known.tensors},
+    )
+
+
+def imported_checkpoint(
+    parent: Folder,
+    name: str,
+    *,
+    spec: JobSpec,
+    facts: DataFacts,
+    seen: int,
+    weights: Mapping[str, Mapping[str, Tensor]],
+) -> Checkpoint:
+    """The checkpoint `name` in `parent`, which holds the networks of a model and nothing of its training; made once.
+
+    Args:
+        weights: of each network, its tensors by name.
+    """
+    if (kept := Checkpoint(parent.child(name))).folder.exists("meta.json"):
+        kept.verify()
+        return kept
+    meta = {
+        "job": spec.model_dump(mode="json", by_alias=True),
+        "data": facts.as_dict(),
+        "clock": {"seen": seen, "reals_drawn": 0},
+        "metrics": {},
+    }
+    contiguous = {network: {key: one.contiguous() for key, one in own.items()} for network, own in weights.items()}
+    return checkpoint.write(parent, name, networks=contiguous, training={}, meta=meta)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from gan_dist.data.facts import ImageFacts
 from gan_dist.errors import UsageError
+from gan_dist.generation.exported_model import DIGITS, imported_checkpoint
 from gan_dist.generation.model import Model
 from gan_dist.networks.layers.weight_files import sha256_of
 from gan_dist.registry.build import build_networks
-from gan_dist.runs import checkpoint
 from gan_dist.runs.checkpoint import Checkpoint, check_weights, load_weights
 from gan_dist.runs.restricted_pickle import Record, read_pickle, tensors_of
 from gan_dist.runs.storage import Folder
@@ -30,7 +30,6 @@ from gan_dist.spec.job import JobSpec
 from gan_dist.spec.paths import absolute_path
 
 ENDINGS = (".pkl", ".pickle")
-DIGITS = 16  # of a file's SHA-256, by which it is known
 MOST_CLASSES = 100_000
 KINDS = {"G": "generator", "G_ema": "generator_ema", "D": "discriminator"}
 # Parts of StyleGAN2 that ours makes itself: filters, a fixed noise for pictures that do not change, the mean style.
@@ -156,22 +155,12 @@ def published_checkpoint(path: str, parent: Folder, warn: Callable[[str], None])
     found = read_published(path)
     for text in found.left_out:
         warn(f"--from: {text}")
-    name = sha256_of(found.file)[:DIGITS]
-    if (kept := Checkpoint(parent.child(name))).folder.exists("meta.json"):
-        kept.verify()
-        return kept
     weights = dict(found.weights)
     # Where the file has the average alone, it is what training goes on from.
     if "generator_ema" in weights:
         weights.setdefault("generator", weights["generator_ema"])
-    meta = {
-        "job": found.job.model_dump(mode="json", by_alias=True),
-        "data": found.facts.as_dict(),
-        "clock": {"seen": found.seen, "reals_drawn": 0},
-        "metrics": {},
-    }
-    contiguous = {network: {key: one.contiguous() for key, one in own.items()} for network, own in weights.items()}
-    return checkpoint.write(parent, name, networks=contiguous, training={}, meta=meta)
+    name = sha256_of(found.file)[:DIGITS]
+    return imported_checkpoint(parent, name, spec=found.job, facts=found.facts, seen=found.seen, weights=weights)
 
 
 def _check(found: PublishedModel, file: Path) -> None:

@@ -56,7 +56,7 @@ def plan_new(
 
     Args:
         address: of the cluster that is meant by a storage on its head.
-        start_from: a run or checkpoint whose weights it begins with.
+        start_from: a run, checkpoint, exported generator or published file whose weights it begins with.
         only: the networks that are taken from there; all, where there are none.
 
     Raises:
@@ -272,12 +272,19 @@ def _start(
 
 
 def _checkpoint_of(ref: str, storage: str | None, spec: JobSpec, warn: Callable[[str], None]) -> Checkpoint:
-    """The checkpoint that a person means, or one made of a published file, beside the runs, where workers find it."""
+    """The checkpoint that a person means, or one made of a published file or an exported generator, beside the runs,
+    where workers find it."""
+    from gan_dist.generation.exported_model import exported_checkpoint, is_exported
+    from gan_dist.generation.hub import fetch_model, is_on_hub
     from gan_dist.generation.published_models import is_published, published_checkpoint
     from gan_dist.runs.checkpoint import Checkpoint, newest
 
+    imported = storage_root(storage, spec.storage).child(IMPORTED)
     if is_published(ref):
-        return published_checkpoint(ref, storage_root(storage, spec.storage).child(IMPORTED), warn)
+        return published_checkpoint(ref, imported, warn)
+    folder = str(fetch_model(ref)) if is_on_hub(ref) else ref
+    if is_exported(folder):
+        return exported_checkpoint(folder, imported)
     if (at := Folder.at(ref)).exists("meta.json"):
         Checkpoint(at).verify()
         return Checkpoint(at)

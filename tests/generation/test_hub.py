@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 
 import gan_dist
 from gan_dist.errors import UsageError
@@ -61,6 +62,27 @@ def test_a_pushed_generator_comes_back(
     assert code == 0 and list(json.loads(out)["metrics"]) == ["fd_random_100"], err
     hub.close()
     assert torch.equal(gan_dist.load("hf://me/digits").sample(2), ours.sample(2)), "what is there needs no hub"
+
+
+def test_runs_start_from_what_was_exported(run: RunFolder, hub: StandInHub, cli: Cli, tmp_path: Path) -> None:
+    exported = tmp_path / "out"
+    gan_dist.export(run.uri, exported, push="hf://me/digits")
+    given = load_file(exported / "model.safetensors")
+    (tmp_path / "job.yaml").write_text(IMAGES)
+    still = ("-o", "optimizer.lr=0", "-o", "until=1 steps", "-o", "ema=null", "-o", "seed=5")
+    submit = ("submit", tmp_path / "job.yaml", "--local", "--storage", tmp_path / "runs", *still)
+    for name, ref in (("here", str(exported)), ("there", "hf://me/digits")):
+        code, _, err = cli(*submit, "--name", name, "--from", ref)
+        assert code == 0, err
+        (begun,) = (tmp_path / "runs" / name / "checkpoints").glob("*/generator.safetensors")
+        torch.testing.assert_close(load_file(begun), given, rtol=0, atol=0)
+    code, _, err = cli(*submit, "--from", "hf://me/digits", "--only", "discriminator")
+    assert code == 2 and "has no discriminator" in err, err
+    code, _, err = cli(*submit, "--from", "hf://me/none")
+    assert code == 2 and "there is no hf://me/none" in err, err
+    (exported / "model.safetensors").write_bytes(b"other")
+    code, _, err = cli(*submit, "--from", str(exported))
+    assert code == 2 and "is missing or damaged (its checksum differs)" in err, err
 
 
 def test_a_state_can_be_pinned(run: RunFolder, hub: StandInHub, tmp_path: Path) -> None:
