@@ -24,9 +24,10 @@ from gan_dist.errors import DataError, DataNotFound, GanDistError, StorageError,
 from gan_dist.spec.paths import absolute_path
 from gan_dist.spec.problems import nearest_name
 
-FORMAT = 4  # of prepared data
+FORMAT = 5  # of prepared data
 SHARD_BYTES = 16 << 20
 LEAST_ROWS, MOST_ROWS = 64, 8192
+FILE_BYTES, FEWEST_FILES, FINEST_PARTS = 8 << 20, 16, 64
 One = bytes | NDArray[Any] | Image.Image | UnreadableSample
 Content = One | str | tuple[One, One]
 Form = ImageForm | Codec
@@ -107,7 +108,7 @@ class Parts(Sequence[Part]):
 
     def __init__(self, listing: Listing, form: Form, classes: Sequence[int]) -> None:
         self.listing, self.form, self.classes = listing, form, classes
-        self.rows = cuts(len(listing.names), rows_of_a_part(form))
+        self.rows = cuts(len(listing.names), min(rows_of_a_part(form), files_of_a_part(listing)))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -190,6 +191,7 @@ class Listing:
         labels: of each sample, as written; empty when unconditional.
         places: as in `Part`; the numbers of the samples where none are given.
         remarks: what was found and what was passed over, for people.
+        file_bytes: what all samples take in files that a part reads alone; 0 where it would read those of others too.
     """
 
     kind: str
@@ -201,6 +203,7 @@ class Listing:
     places: Sequence[int] = ()
     note: str = ""
     remarks: Sequence[str] = ()
+    file_bytes: int = 0
 
     def part(self, rows: range, form: Form, classes: Sequence[int] = ()) -> Part:
         """Some of the samples."""
@@ -234,6 +237,15 @@ def conditions_of(listing: Listing, asked: str) -> Conditions:
 def rows_of_a_part(form: Form) -> int:
     """How many samples one shard holds at most: about 16 MiB, whatever machine cuts them."""
     return max(LEAST_ROWS, min(MOST_ROWS, SHARD_BYTES // (math.prod(form.shape) * form.dtype.itemsize)))
+
+
+def files_of_a_part(listing: Listing) -> int:
+    """How many samples one process decodes at most, so that some hundred large photographs, which fit one shard, give
+    work to many: about 8 MiB of files, but no fewer than 16 samples, and no more than 64 parts for that reason."""
+    count = len(listing.names)
+    if not listing.file_bytes:
+        return max(1, count)
+    return max(FEWEST_FILES, -(-count // FINEST_PARTS), FILE_BYTES * count // listing.file_bytes)
 
 
 def cuts(count: int, most: int) -> list[range]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from gan_dist.data.executors import write_shards_on_processes
 from gan_dist.data.image_decoding import ImageForm
 from gan_dist.data.ingest import load_into_memory
 from gan_dist.data.prepare import MANIFEST, Prepared, open_prepared, prepare_or_load
-from gan_dist.data.source import Part, cuts, rows_of_a_part
+from gan_dist.data.source import Counted, Listing, Part, Parts, cuts, files_of_a_part, rows_of_a_part
 from gan_dist.data.sources.registry import find_source
 from gan_dist.errors import DataError
 from gan_dist.runs.storage import Folder
@@ -224,6 +225,32 @@ def test_a_stand_in_is_marked_and_only_made_when_asked_for(tmp_path: Path) -> No
 @pytest.mark.parametrize(("size", "channels", "rows"), [(8, 1, 8192), (32, 3, 5461), (256, 3, 85), (1024, 3, 64)])
 def test_shards_are_of_some_megabytes(size: int, channels: int, rows: int) -> None:
     assert rows_of_a_part(ImageForm(size, channels)) == rows
+
+
+@pytest.mark.parametrize(
+    ("count", "mib", "rows"),
+    [(536, 2_000, 16), (536, 21, 204), (536, 0, 536), (50_000, 200_000, 782), (10, 900, 16), (0, 0, 1)],
+)
+def test_large_files_are_decoded_by_many(count: int, mib: int, rows: int) -> None:
+    """However few shards they fill; where it is not known what a part reads, the shards alone count."""
+    listing = Listing(
+        kind="files", where="", state="", root="", names=Counted("photo", count), file_bytes=mib * 1024 * 1024
+    )
+    assert files_of_a_part(listing) == rows
+    parts = Parts(listing, ImageForm(64, 3), ())
+    assert sum(map(len, parts.rows)) == count and all(len(one) <= min(rows, 1365) for one in parts.rows)
+
+
+@pytest.mark.parametrize("packed", ["", "zip", "tar", "gztar"])
+def test_what_is_packed_as_a_whole_is_not_cut_for_its_files(
+    tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(tmp_path / "in", 40)
+    source = str(tmp_path / "in") if not packed else shutil.make_archive(str(tmp_path / "in"), packed, tmp_path / "in")
+    monkeypatch.setattr(parts_of_sources, "rows_of_a_part", rows_of_a_part)
+    monkeypatch.setattr(parts_of_sources, "FILE_BYTES", 1)
+    found = find_source(spec(Path(source)))
+    assert [len(part.names) for part in found.parts] == ([40] if packed == "gztar" else [13, 13, 14])
 
 
 def test_cuts_cover_every_row_once() -> None:

@@ -64,6 +64,7 @@ class _Found:
     notes: dict[str, bytes] = field(default_factory=dict)  # files of labels, where labels are asked for
     noted: int = 0  # their bytes
     remarks: list[str] = field(default_factory=list)
+    packed: bool = False  # so that it can only be read from its beginning
 
 
 def is_archive(name: str) -> bool:
@@ -78,8 +79,10 @@ def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
     members: list[Member] = []
     passed: Counter[str] = Counter()
     remarks = [] if layout is None else list(layout.remarks)
+    packed = False
     for archive in archives:
         found = _members(root, archive, data.reads_labels)
+        packed |= found.packed
         members += [one._replace(name=f"{archive}!{one.name}") for one in found.members]
         passed.update(found.passed)
         remarks += found.remarks
@@ -92,15 +95,17 @@ def list_archives(data: ImageData, root: Folder, names: list[str]) -> Listing:
         folders = split_folders(tails, data.split)
         members, tails = [members[place] for place in folders.kept], folders.tails
         remarks += folders.remarks
+    files = [root.entry(archive) for archive in archives]
     return Listing(
         kind="archive",
         where=where,
-        state=state_of(map(root.entry, archives)),
+        state=state_of(files),
         root=root.uri,
         names=[member.name for member in members],
         labels=_labels(data, members, tails, where),
         places=[member.place for member in members],
         remarks=[*dict.fromkeys(remarks), *told],
+        file_bytes=0 if packed else sum(file.size for file in files),
     )
 
 
@@ -249,6 +254,7 @@ def _members(root: Folder, archive: str, labelled: bool) -> _Found:
             elif kind == "tar":
                 _tar_members(stream, labelled, found)
             else:
+                found.packed = True
                 _packed_members(unpack(stream, kind), labelled, found)
     except (MemoryError, DataError):
         raise

@@ -58,6 +58,7 @@ def list_folder(data: ImageData, root: Folder, found: Walk) -> Listing | None:
         names=[entry.name for entry in entries],
         labels=labels,
         remarks=[*layout.remarks, *remarks],
+        file_bytes=sum(entry.size for entry in entries),
     )
 
 
@@ -107,15 +108,16 @@ def list_table(data: ImageData, root: Folder, name: str) -> Listing:
         labels = [_vector(row, columns) for row in given]
         shown = ", ".join(columns[:COLUMNS_SHOWN]) + (", ..." if len(columns) > COLUMNS_SHOWN else "")
         remarks.append(f"columns: image from {path!r}, {len(columns)} of a vector: {shown}")
-    state = state_of([root.entry(name), *(root.entry(one) for one in names if not _leaves(one))])
+    entries = [root.entry(one) for one in names if not _leaves(one)]
     return Listing(
         kind="files",
         where=f"{root.uri}/{name}",
-        state=state,
+        state=state_of([root.entry(name), *entries]),
         root=root.uri,
         names=names,
         labels=labels,
         remarks=remarks,
+        file_bytes=sum(entry.size for entry in entries),
     )
 
 

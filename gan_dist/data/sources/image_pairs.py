@@ -36,6 +36,7 @@ def list_pairs(data: PairData) -> Listing:
             root=made.uri,
             names=names,
             remarks=remarks,
+            file_bytes=_bytes(entries),
         )
     given = _folder(data.inputs, "data.inputs")
     inputs, said = _entries(data, given, "data.inputs")
@@ -51,6 +52,7 @@ def list_pairs(data: PairData) -> Listing:
         names=names,
         note=given.uri,
         remarks=[*remarks, *(f"inputs: {one}" for one in said)],
+        file_bytes=_bytes(entries) + _bytes(inputs),
     )
 
 
@@ -122,6 +124,10 @@ def _entries(data: PairData, folder: Folder, key: str) -> tuple[Mapping[str, lis
         stem = tail.rpartition(".")[0] or tail
         found.setdefault(unicodedata.normalize("NFC", stem), []).append(pictures[place])
     return found, [*layout.remarks, *remarks]
+
+
+def _bytes(entries: Mapping[str, list[Entry]]) -> int:
+    return sum(entry.size for one in entries.values() for entry in one)
 
 
 def _joined(made: list[Entry], given: list[Entry]) -> str:
