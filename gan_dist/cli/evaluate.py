@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,7 +139,8 @@ def evaluate(
     question = EvaluationRequest(
         a, b, metric or (), n, features, grid, twins, others, *how, trust_code, weights, _widths(ema_grid)
     )
-    found = answer(question) if workers is None else _on_cluster(question, workers, address, as_json)
+    here = partial(answer, progress=partial(say, aside=True))
+    found = here(question) if workers is None else _on_cluster(question, workers, address, as_json)
     for text in found.warnings:
         say(f"warning: {text}", aside=True)
     if neighbours is not None and found.neighbours is not None:
@@ -149,9 +151,7 @@ def evaluate(
     if as_json:
         emit(_document(found, plot))
     else:
-        _show(found, plot, neighbours)
-        if copies is not None:
-            _show_copies(found, copies)
+        _show(found, plot, neighbours, copies)
 
 
 def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[list[str], list[str]]:
@@ -175,7 +175,7 @@ def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[l
     return list(found.twins), list(found.others)
 
 
-def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None) -> None:
+def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None, copies: Path | None) -> None:
     """What was measured, for people."""
     seen = "" if found.seen is None else f" after {found.seen:,} samples seen"
     held_out = "" if found.held is None else f" and {found.held.count:,} {found.held.split} sentences"
@@ -186,6 +186,8 @@ def _show(found: EvaluationResult, plot: Path | None, neighbours: Path | None) -
         say(f"curves: {plot}")
     if neighbours is not None:
         say(f"neighbours: {neighbours}")
+    if copies is not None:
+        _show_copies(found, copies)
 
 
 def _show_copies(found: EvaluationResult, file: Path) -> None:
@@ -243,14 +245,14 @@ def _held(split: str) -> Held:
 
 def _cut(a: str, b: str | None, tokens: str | None, lower: bool) -> tuple[str, bool]:
     """How two files of sentences are cut; a run's own data say how for others."""
-    from gan_dist.data.codec import WAYS
     from gan_dist.evaluation.inputs import is_text_file
+    from gan_dist.spec.fields import WAYS
     from gan_dist.spec.problems import suggestion
 
     if (tokens or lower) and not (is_text_file(a) and is_text_file(b or "")):
         raise UsageError("--tokens and --lower are for two files of sentences; a run's are cut as its job says")
     if tokens is not None and tokens not in WAYS:
-        raise UsageError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)} (allowed: {', '.join(WAYS)})")
+        raise UsageError(f"--tokens: unknown way {tokens!r}{suggestion(tokens, WAYS)}")
     return tokens or "treebank", lower
 
 
@@ -373,7 +375,8 @@ def compare(
 
     check_all_free(force, out=out, report=report)
     root = storage_root(storage, None)
-    found = beside([find_run(run, root) for run in runs], scalar, seed, trust_code=trust_code)
+    chosen = [find_run(run, root) for run in runs]
+    found = beside(chosen, scalar, seed, trust_code=trust_code, warn=lambda text: say(f"warning: {text}", aside=True))
     curve = out or free_name(Path("compare.png"))
     curve.write_bytes(found.curve)
     written = [str(curve)]

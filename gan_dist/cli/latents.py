@@ -15,8 +15,11 @@ from gan_dist.errors import UsageError
 app = typer.Typer(no_args_is_help=True, help="What a generator's pictures are made of: directions, and photographs.")
 Class = Annotated[str | None, typer.Option("--class", help="Only this class, by name or number.")]
 Out = Annotated[Path | None, typer.Option(help="The file; a sheet of pictures goes beside it.", metavar="FILE")]
-Having = Annotated[Path | None, typer.Option("--with", help="Latents of pictures that have something.", metavar="FILE")]
-Lacking = Annotated[Path | None, typer.Option("--without", help="Latents of pictures that lack it.", metavar="FILE")]
+Having = Annotated[
+    Path | None,
+    typer.Option("--with", help="Latents of pictures that have something: a file, or a folder.", metavar="LATENTS"),
+]
+Lacking = Annotated[Path | None, typer.Option("--without", help="Latents of pictures that lack it.", metavar="LATENTS")]
 
 
 @app.command()
@@ -43,7 +46,7 @@ def directions(
     from gan_dist.runs.storage import Folder
 
     if (having is None) != (lacking is None):
-        raise UsageError("--with and --without name two files of latents; give both, or neither")
+        raise UsageError("--with and --without name latents of two kinds of pictures; give both, or neither")
     model = load(run, weights=weights, trust_code=trust_code)
     path = out or Path(f"{model.name}-directions.safetensors")
     if path.suffix != ".safetensors":
@@ -77,7 +80,9 @@ def project(
     noise: Annotated[str, typer.Option(help="on: maps of noise are sought too; off: they stay.")] = "on",
     features: Annotated[
         str,
-        typer.Option(help="What pictures are compared by beside pixels: efficientnet_lite0, vgg16, none, or auto."),
+        typer.Option(
+            help="What pictures are compared by beside pixels: efficientnet_lite0, vgg16, resnet50, none, or auto."
+        ),
     ] = "auto",
     film: Annotated[str | None, typer.Option(help="Also a film of the way: mp4, webm or gif.", metavar="KIND")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search's noise.")] = 0,
@@ -87,6 +92,7 @@ def project(
     ),
     weights: options.Weights = "ema",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: options.Force = False,
     trust_code: options.TrustCode = False,
     as_json: options.Json = False,
 ) -> None:
@@ -109,6 +115,7 @@ def project(
             plan,
             out,
             lambda name, done, total: bar.update(task, description=name, completed=done, total=total),
+            force=force,
             warn=lambda text: say(f"warning: {text}", aside=True),
         )
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,9 +209,12 @@ def parse_strengths(written: str) -> tuple[float, float]:
     """The ends of a range, `-3..3`; of a number both are that number. Raises UsageError."""
     first, dots, last = written.partition("..")
     try:
-        return float(first), float(last if dots else first)
+        ends = float(first), float(last if dots else first)
     except ValueError as error:
         raise UsageError(f"--strength {written!r} must be a number or a range, such as -3..3") from error
+    if not all(map(math.isfinite, ends)):
+        raise UsageError(f"--strength {written!r} must be of finite numbers, such as -3..3")
+    return ends
 
 
 def parse_layers(written: str | None, option: str = "--layers") -> range | None:

@@ -159,7 +159,7 @@ def sample(
     _check_places(device, address, workers, out, force)
     given = {name: value for name, value in locals().items() if name in PictureOptions.__dataclass_fields__}
     asked, seeds = PictureOptions(**given | {"prompts": _prompts_of(prompt, prompts)}).checked(out), parse_seeds(seed)
-    n = n or (len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
+    n = _count(n, asked, len(asked.prompts) if prompts else 64 if len(seeds) == 1 else ROW)
     decoding = (temperature, top_k, top_p, min_p, prefix, allow_unk, asked.prompts)
     drawn = (weights, truncation, None if asked.alone else cls, *decoding)
     # A cluster's workers have devices of their own.
@@ -175,6 +175,13 @@ def sample(
     else:
         kind = weights if model.spec.ema is not None else "raw"
         say(f"{shown} (seed {seed}, {kind} weights after {model.seen:,} samples seen): {path}")
+
+
+def _count(n: int | None, asked: PictureOptions, usual: int) -> int:
+    """How many samples of each seed. Raises UsageError where a number of them makes no difference."""
+    if n is not None and asked.alone:
+        raise UsageError(f"--n {n}: a picture of each seed is shown here; --seed 0-{max(1, n - 1)} names more of them")
+    return n or usual
 
 
 def _made(

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from gan_dist.data.prompts import PromptForm
 from gan_dist.errors import DataError, UnreadableSample
+from gan_dist.spec.fields import BYTE_PAIRS
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
-WAYS = ("words", "blanks", "characters", "treebank")
 NUMBERS = "numbers"
-BYTE_PAIRS = "bpe"
 # The published protocols of COCO and EMNLP: words without what the Penn Treebank cuts off, and marks.
 _CLITIC = r"['\u2019](?:s|re|ve|ll|d|m)\b"
 _TREEBANK = re.compile(rf"\w+?(?=n['\u2019]t\b)|n['\u2019]t\b|{_CLITIC}|\w+(?:-\w+)*|[^\w\s]", re.IGNORECASE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,21 +56,26 @@ from gan_dist.spec.amounts import Amount
 from gan_dist.spec.fields import HELD, Held
 from gan_dist.spec.job import FeaturesSpec, MetricSpec
 from gan_dist.spec.job_file import parse_value
-from gan_dist.spec.problems import suggestion
+from gan_dist.spec.problems import nearest_name
 from gan_dist.spec.sections import EnvironmentSpec
 
+Progress = Callable[[str], None]
 
-def evaluate(question: EvaluationRequest) -> EvaluationResult:
+
+def evaluate(question: EvaluationRequest, progress: Progress = lambda text: None) -> EvaluationResult:
     """Measure in this process; nothing is trained. Raises what `evaluate_on_workers` raises."""
     with tempfile.TemporaryDirectory() as scratch:
         run = LocalRuntime(pick_device("auto"), lambda event: None, lambda: False)
-        return evaluate_on_workers(question, run, Folder(scratch))
+        return evaluate_on_workers(question, run, Folder(scratch), progress)
 
 
-def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch: Folder) -> EvaluationResult:
+def evaluate_on_workers(
+    question: EvaluationRequest, run: WorkerRuntime, scratch: Folder, progress: Progress = lambda text: None
+) -> EvaluationResult:
     """Measure with all workers of a run, every one of which calls this; nothing is trained.
 
     Args:
+        progress: told, in words, which point of a grid of temperatures is measured next.
         scratch: for what is found of folders of images and files of sentences; seen by all workers.
 
     Raises:
@@ -96,10 +101,7 @@ def evaluate_on_workers(question: EvaluationRequest, run: WorkerRuntime, scratch
     if problems := measuring.problems():
         raise UsageError("\n".join(problems))
     pairs = curves_of(measuring.names) if question.grid else ()
-    curves = {
-        which: {inverse: _at(measuring, one, b, inverse) for inverse in sorted({1.0, *question.grid})}
-        for which, one in {MODEL: a, **others}.items()
-    }
+    curves = _measured(measuring, {MODEL: a, **others}, b, question.grid, progress)
     real = _of_real(measuring, a, b, question) if a.of_text else _of_halves(measuring, a, b)
     shown = curves if question.grid else {}
     first = {which: points[1.0] for which, points in curves.items()}
@@ -270,7 +272,8 @@ def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> No
     if of_text:
         b = None if is_text_file(question.a) or is_text_file(question.b or "") else question.b
         wrong = [("B", b, "name no B, or a file of sentences")]
-        wrong.append(("--features", question.features, "leave it out"))
+        encoder = "leave it out; --metric frechet, kid and prdc compare sentences by a pretrained encoder"
+        wrong.append(("--features", question.features, encoder))
         wrong.append(("--neighbours", question.neighbours, "leave it out; `copies` counts known sentences"))
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
@@ -289,6 +292,23 @@ def _check_temperature(one: EvaluationSamples, option: str) -> None:
             f"{option}: the generator of {one.where} has no temperature, for it does not write token by token; "
             "leave the option out, or evaluate a run of lstm, rmc or transformer"
         )
+
+
+def _measured(
+    measuring: MetricRunner,
+    sides: Mapping[str, EvaluationSamples],
+    b: Ingest,
+    grid: Sequence[float],
+    progress: Progress,
+) -> dict[str, dict[float, dict[str, float]]]:
+    """Every number of each side at each inverse temperature, 1 among them."""
+    found: dict[str, dict[float, dict[str, float]]] = {which: {} for which in sides}
+    points = [(which, inverse) for which in sides for inverse in sorted({1.0, *grid})]
+    for number, (which, inverse) in enumerate(points, 1):
+        if grid:
+            progress(f"point {number} of {len(points)}: {which} at 1/temperature {inverse:g}")
+        found[which][inverse] = _at(measuring, sides[which], b, inverse)
+    return found
 
 
 def _at(measuring: MetricRunner, one: EvaluationSamples, b: Ingest, inverse: float) -> dict[str, float]:
@@ -504,7 +524,7 @@ def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: Dat
 def _of_axes(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:
     """The metrics of every axis that model and twin can be compared by: those the data and what is installed allow."""
     shipped = {value: spec for spec in _ours(a.of_text) for value in metric_value_names(spec, a.roots).values()}
-    shipped["fd"] = MetricSpec(use="frechet", features=FeaturesSpec(use="sentence_encoder"))
+    shipped["fd"] = _by_encoder()[0]
     found: list[MetricSpec] = []
     for axis in KNOWN:
         if all(value in shipped and _builds(shipped[value], a, facts, question.split) for value in axis):
@@ -597,6 +617,23 @@ def _ours(of_text: bool) -> list[MetricSpec]:
     return [one for one in shipped if is_text_metric(one) == of_text]
 
 
+def _by_encoder() -> list[MetricSpec]:
+    """The metrics of features that text has too, by those of a pretrained encoder of sentences."""
+    encoder = FeaturesSpec(use="sentence_encoder")
+    return [MetricSpec(use=use, features=encoder) for use in ("frechet", "kid", "prdc")]
+
+
+def _written(mapping: str, roots: Roots) -> MetricSpec:
+    """A metric as a job has it, `{use: frechet, features: sentence_encoder}`. Raises UsageError."""
+    try:
+        found = MetricSpec.model_validate(parse_value(mapping))
+    except (ValueError, JobError) as error:
+        raise UsageError(f"--metric {mapping!r} is no metric as in a job, {{use: NAME, ...}}: {error}") from error
+    if wrong := check_arguments("metric", found.use, found.args, roots):
+        raise UsageError("\n".join(f"--metric: {key}: {text}" for key, text in wrong))
+    return found
+
+
 def _fits(spec: MetricSpec, a: EvaluationSamples, facts: DataFacts, held: Held) -> bool:
     """Whether A and B's data have what a metric asks for, samples enough of a rare class among that; and whether it is
     so cheap that nobody has to ask for it by name."""
@@ -630,13 +667,21 @@ class _KnownMetrics:
         Raises:
             UsageError: there is none.
         """
+        if name.lstrip().startswith("{"):
+            return _written(name, self.roots)
         if ":" in name:
             return MetricSpec(use=name)
         spellings: dict[str, MetricSpec] = {} if self.of_text else _published()
-        for known in (*self.of_job, *_ours(self.of_text)):
+        ours = [*_ours(self.of_text), *(_by_encoder() if self.of_text else ())]
+        for known in (*self.of_job, *ours):
             found = metric_value_names(known, self.roots, held=held)
             spellings = dict.fromkeys((known.use, *found.values(), *found), known) | spellings
         if name not in spellings:
-            near, kind = suggestion(name, sorted(spellings)), "text" if self.of_text else "images"
-            raise UsageError(f"unknown metric {name!r}{near}, or your own as 'module:Name'; {self.where} is of {kind}")
+            near = nearest_name(name, list(spellings))
+            guess, kind = f"; did you mean {near!r}?" if near else "", "text" if self.of_text else "images"
+            allowed = ", ".join(dict.fromkeys(one.use for one in ours))
+            raise UsageError(
+                f"unknown metric {name!r}{guess} (allowed: {allowed}, one of their numbers, or your own as "
+                f"'module:Name'); {self.where} is of {kind}"
+            )
         return spellings[name]

@@ -24,7 +24,7 @@ from gan_dist.data.sources.walk import walk
 from gan_dist.data.text.corpus import ENDINGS
 from gan_dist.data.text.file_formats import TextReadOptions
 from gan_dist.data.text.held_out import held_out_texts
-from gan_dist.errors import DataError, UnreadableSample, UsageError
+from gan_dist.errors import DataError, DataNotFound, UnreadableSample, UsageError
 from gan_dist.generation.modality import Draw
 from gan_dist.generation.model import Model, load, prepared_beside, trained_on
 from gan_dist.metrics.features.classifiers import SEED
@@ -217,8 +217,12 @@ class SentenceFile:
 
 
 def is_text_file(where: str) -> bool:
-    """Whether it is a file of sentences by its name."""
-    return Path(where).is_file() and where.lower().endswith(ENDINGS)
+    """Whether it is a file of sentences by its name. Raises DataNotFound where a file of such a name is not there."""
+    if not where.lower().endswith(ENDINGS):
+        return False
+    if not Path(where).exists():
+        raise DataNotFound(f"{where!r} does not exist")
+    return Path(where).is_file()
 
 
 def read_sentence_file(where: str, codec: Codec) -> SentenceFile:

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from gan_dist.data.encoding import image
 from gan_dist.errors import UsageError
-from gan_dist.generation.latents import Latents, has_styles, in_layers, latents_of, many_styles, pictures, read_latents
+from gan_dist.generation.latents import (
+    Latents,
+    has_styles,
+    in_layers,
+    latent_files,
+    latents_of,
+    many_styles,
+    pictures,
+    read_latents,
+)
 from gan_dist.generation.model import Model
 from gan_dist.spec.problems import suggestion
 
@@ -83,7 +92,7 @@ def find_directions(
         UsageError: the generator has none of them, or not so many layers.
     """
     if method not in METHODS:
-        raise UsageError(f"--method {method!r}{suggestion(method, METHODS)} (allowed: {', '.join(METHODS)})")
+        raise UsageError(f"--method {method!r}{suggestion(method, METHODS)}")
     shape = latents_of(model, [0], cls).vectors.shape
     chosen = tuple(range(shape[1]) if layers is None else layers)
     if chosen and chosen[-1] >= shape[1]:
@@ -99,12 +108,18 @@ def find_directions(
 
 
 def direction_between(model: Model, having: Path, lacking: Path) -> Directions:
-    """The one direction from the mean of some latents to that of others, whose pictures have what the first lack."""
-    there, here = (read_latents(path, model) for path in (having, lacking))
-    way = (there.vectors.mean((0, 1)) - here.vectors.mean((0, 1))).float().cpu()
+    """The one direction from the mean of some latents to that of others, whose pictures have what the first lack.
+
+    Args:
+        having, lacking: a file of latents each, or a folder of them, as `project` writes.
+    """
+    there, here = (
+        torch.cat([read_latents(file, model).vectors for file in latent_files(path)]) for path in (having, lacking)
+    )
+    way = (there.mean((0, 1)) - here.mean((0, 1))).float().cpu()
     if not (length := way.norm()):
         raise UsageError(f"{str(having)!r} and {str(lacking)!r} hold the same latents on average")
-    layers = tuple(range(there.vectors.shape[1]))
+    layers = tuple(range(there.shape[1]))
     return Directions((way / length)[None], length[None], length[None], layers, "difference", model.name)
 
 

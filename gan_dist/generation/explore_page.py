@@ -214,10 +214,15 @@ class _Tabs:
                     outputs.append((shown or self._picture)(model))
 
         def answers(*values: Any) -> Any:
-            try:
-                found = [answer(model, *values) for model in models]
-            except UsageError as error:
-                raise self.gr.Error(str(error), print_exception=False) from error
+            found = []
+            for model in models:
+                try:
+                    found.append(answer(model, *values))
+                except UsageError as error:  # of one model; the others answer
+                    if len(models) == 1:
+                        raise self.gr.Error(str(error), print_exception=False) from error
+                    self.gr.Warning(str(error))
+                    found.append(None)
             return found if len(found) > 1 else found[0]
 
         call = {"fn": answers, "inputs": list(asked), "outputs": outputs, "show_progress": "minimal"}

@@ -170,6 +170,10 @@ def read_latents(path: Path, model: Model, cls: ClassLabel = None) -> Latents:
     space: Space = "w" if "w" in tensors else "z"
     if space not in tensors:
         raise UsageError(f"{str(path)!r} holds no latents: neither w nor z, but {', '.join(tensors) or 'nothing'}")
+    if not len(tensors[space]):
+        raise UsageError(f"{str(path)!r} holds latents of no picture: {space} has no rows")
+    if strange := [name for name, tensor in tensors.items() if not tensor.double().isfinite().all()]:
+        raise UsageError(f"{str(path)!r}: {strange[0]} holds numbers that are not finite")
     vectors = tensors[space].to(own.vectors)
     base = latents_of(model, range(len(vectors)), cls)
     noise = _filled(base.noise, {name: tensor.to(model.device) for name, tensor in tensors.items()}, path)
@@ -192,6 +196,15 @@ def _of_shape(found: Latents, own: Latents, path: Path) -> Latents:
             f"{str(path)!r} holds latents of another network: {found.space} of {held} numbers, here {layers} x {size}"
         )
     return replace(found, vectors=found.vectors.expand(-1, layers, -1))
+
+
+def latent_files(path: Path) -> list[Path]:
+    """A file of latents, or those of a folder by their names. Raises UsageError where a folder has none."""
+    if not path.is_dir():
+        return [path]
+    if not (found := sorted(one for one in path.iterdir() if one.suffix in ENDINGS)):
+        raise UsageError(f"{str(path)!r} holds no files of latents ({' or '.join(ENDINGS)})")
+    return found
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -325,7 +325,9 @@ class Model:
         rows = []
         for number, one in enumerate(asked, 1):
             what = "prompt" if len(asked) == 1 else f"prompt {number} of {len(asked)}, {one!r}"
-            self._known_words(what, one)
+            words, most = self._known_words(what, one), facts.codec.prompt_length
+            if len(words) > most and facts.codec.cut:
+                warnings.warn(f"{what}: of its {len(words)} tokens the last {most} count", stacklevel=2)
             try:
                 rows.append(encode_prompts([one], facts.codec))
             except UnreadableSample as error:

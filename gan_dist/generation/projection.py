@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,7 +61,7 @@ class ProjectionPlan:
         space: w, one style for all layers; w+, one for each; z; or auto, w where there are styles.
         steps: of the optimiser.
         noise: on or off: whether maps of noise are sought too.
-        features: what pictures are compared by beside their pixels, or auto or none.
+        features: what pictures are compared by beside their pixels, or auto (as `project_all` chooses) or none.
         film: the ending of a film of the way, without its dot; None for none.
         seed: of the noise.
         cls: the class, by name or number.
@@ -81,7 +82,7 @@ class ProjectionPlan:
         for name, known in allowed.items():
             value, words = getattr(self, name), [one for one in known if one is not None]
             if value not in known:
-                raise UsageError(f"--{name} {value!r}{suggestion(value, words)} (allowed: {', '.join(words)})")
+                raise UsageError(f"--{name} {value!r}{suggestion(value, words)}")
         if self.film is not None:
             check_film(Path(f"film.{self.film}"))
 
@@ -107,27 +108,29 @@ def project_all(
     out: Path,
     progress: Progress,
     *,
+    force: bool = False,
     warn: Callable[[str], None] = warnings.warn,
 ) -> list[Projected]:
     """Project pictures one after the other into a folder; those that are there already are passed over.
 
     Args:
+        force: whether results of another search, picture or generator may be replaced.
         warn: told of each picture of a folder that cannot be read; the others are projected.
 
     Raises:
-        UsageError: the model makes no pictures of noise, or has no such space.
+        UsageError: the model makes no pictures of noise, or has no such space; results of another search are there.
         DataError: a picture that is named cannot be read, or none of a folder's.
     """
     check_pictures(model)
-    plan = replace(plan, space=_space(model, plan.space))
+    plan = replace(plan, space=_space(model, plan.space), features=_features(model, plan.features))
     targets = [one for source in sources for one in _targets(model, source, warn)]
     names = [Path(name).stem for name, _ in targets]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"two pictures would both be called {min(repeated)!r}; rename one")
-    return [
-        _project_into(model, name, target, plan, out, progress)
-        for name, (_, target) in zip(names, targets, strict=True)
-    ]
+    tasks = [_Task.of(model, name, target, plan, out) for name, (_, target) in zip(names, targets, strict=True)]
+    for task in () if force else tasks:
+        task.check_free()
+    return [_project_into(model, task, progress) for task in tasks]
 
 
 def _space(model: Model, asked: str) -> str:
@@ -158,17 +161,59 @@ def _targets(model: Model, source: str, warn: Callable[[str], None]) -> Iterator
         raise DataError(f"{source!r} holds no pictures that can be read")
 
 
-def _project_into(
-    model: Model, name: str, target: Tensor, plan: ProjectionPlan, out: Path, progress: Progress
-) -> Projected:
+@dataclass(frozen=True)
+class _Task:
+    """A picture to be projected, and what tells its search from others.
+
+    Attributes:
+        told: of the search: its plan, the generator and the picture by checksums; `NAME.json` holds it.
+    """
+
+    name: str
+    target: Tensor
+    plan: ProjectionPlan
+    out: Path
+    told: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: Model, name: str, target: Tensor, plan: ProjectionPlan, out: Path) -> _Task:
+        known = {"run": model.name, "seen": model.seen, "weights": _digest(model.generator.state_dict().values())}
+        return cls(name, target, plan, out, {**known, "picture": _digest([target]), **asdict(plan)})
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What is told of a finished search of this name."""
+        return Folder.at(self.out).read_json(f"{self.name}.json") or {}
+
+    def check_free(self) -> None:
+        """Raises UsageError where the results of another search have this name."""
+        if not (there := self.stored.get("plan")) or there == self.told:
+            return
+        other = [name for name, value in self.told.items() if there.get(name) != value]
+        shown = {"picture": "another picture", "weights": "other weights"}
+        words = [shown.get(name, f"{name}: {there.get(name)}, not {self.told[name]}") for name in other]
+        raise UsageError(
+            f"--out {str(self.out)!r}: {self.name} is there, of another search ({'; '.join(words)}); choose another "
+            "folder, or --force"
+        )
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _project_into(model: Model, task: _Task, progress: Progress) -> Projected:
     """Project one picture and write its files; `NAME.json`, written last, says that all are there."""
+    name, plan, out, told = task.name, task.plan, task.out, task.told
     folder, record = Folder.at(out), f"{name}.json"
-    told = {"run": model.name, "seen": model.seen, **asdict(plan)}
     film = None if plan.film is None else out / f"{name}.{plan.film}"
     files = Projected(name, 0.0, out / f"{name}.safetensors", out / f"{name}.png", film)
-    if (stored := folder.read_json(record) or {}).get("plan") == told:
+    if (stored := task.stored).get("plan") == told:
         return replace(files, distance=float(stored["distance"]))
-    search = Search(model, target, plan)
+    search = Search(model, task.target, plan)
     part = out / f".{name}.part"
     search.load(part, told)
     while search.step < plan.steps:
@@ -179,10 +224,10 @@ def _project_into(
     found = search.latents()
     folder.write(files.latents.name, encode_latents(found, model, ".safetensors"))
     made = pictures(model, found)
-    side_by_side = torch.stack([target, made[0]])
+    side_by_side = torch.stack([task.target, made[0]])
     folder.write(files.picture.name, image.encode_png(image.enlarge(image.make_grid(side_by_side, 2))))
     if film is not None:
-        frames = torch.stack([torch.cat([target, one], 2) for one in [*search.frames, made[0]]])
+        frames = torch.stack([torch.cat([task.target, one], 2) for one in [*search.frames, made[0]]])
         folder.write(film.name, encode_film(frames, film.suffix, 20))
     folder.write_json(record, {"plan": told, "distance": search.distance})
     folder.delete(part.name)
@@ -202,7 +247,7 @@ class Search:
         self.model, self.plan, self.step, self.distance = model, plan, 0, math.inf
         self.start = latents_of(model, [plan.seed], plan.cls)
         self.target = image.encode(target[None], model.device, self.start.vectors.dtype)
-        self.measure = _distance(plan.features, self.target)
+        self.measure = _distance(plan.features)
         centre, self.spread = _centre(model, self.start, plan.cls)
         layers = self.start.vectors.shape[1] if plan.space == "w+" else 1
         self.vectors = centre.expand(1, layers, -1).clone().requires_grad_()
@@ -287,15 +332,23 @@ def pixel_distance(one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def _distance(features: str, target: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def _features(model: Model, asked: str) -> str:
+    """What pictures are compared by beside pixels: `auto` is the network that comes with an extra, where it is there
+    and the pictures are large enough for it."""
+    facts = model.facts
+    assert isinstance(facts, ImageFacts)
+    large = min(facts.shape[1:]) >= LEAST
+    if asked == "auto":
+        return "efficientnet_lite0" if large and find_spec(LITE0_PACKAGE) is not None else "none"
+    if asked != "none" and not large:
+        raise UsageError(f"--features {asked} looks at pictures from {LEAST} pixels on; take --features none")
+    return asked
+
+
+def _distance(features: str) -> Callable[[Tensor, Tensor], Tensor]:
     """What is made small: the distance of pixels and, where there is one, that of a pretrained network's features."""
-    large = min(target.shape[2:]) >= LEAST
-    if features == "auto":
-        features = "efficientnet_lite0" if large and find_spec(LITE0_PACKAGE) is not None else "none"
     if features == "none":
         return pixel_distance
-    if not large:
-        raise UsageError(f"--features {features} looks at pictures from {LEAST} pixels on; take --features none")
     try:
         by_features = Distance(features, None)  # type: ignore[arg-type]
     except ValueError as error:

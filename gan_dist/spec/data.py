@@ -18,6 +18,8 @@ from pydantic import (
 
 from gan_dist.spec.amounts import Amount, CountField
 from gan_dist.spec.fields import (
+    BYTE_PAIRS,
+    WAYS,
     WEIGHTS,
     ClassWeights,
     Colour,
@@ -405,9 +407,19 @@ class TextData(DataSection):
             return self
         if self.from_oracle:
             raise ValueError("prompt: an oracle's sentences have no prompts; remove it")
+        if isinstance(self.prompt, str) and self.prompt in self.columns:
+            raise ValueError(f"prompt: {self.prompt!r} is the column of the text too; name another")
         if self.labels != "none":
             raise ValueError(f"prompt: sentences are of a class or follow a prompt, and labels is {self.labels}")
         return self
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_are_known(cls, written: str) -> str:
+        ways = (*WAYS, BYTE_PAIRS)
+        if written not in ways and not written.endswith(".json"):
+            raise ValueError(f"unknown way {written!r}{suggestion(written, ways)}, or a tokeniser.json")
+        return written
 
     @model_validator(mode="after")
     def _encoding_is_known(self) -> TextData:

@@ -125,6 +125,8 @@ def parse_workers(written: object) -> int | str | WorkerRange:
 
 Held = Literal["test", "validation"]
 HELD: tuple[Held, ...] = get_args(Held)
+WAYS = ("words", "blanks", "characters", "treebank")  # of cutting text into tokens
+BYTE_PAIRS = "bpe"
 NUMBER = {"type": "number", "minimum": 0}
 LARGEST_SHARE = 0.5
 

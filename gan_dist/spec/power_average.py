@@ -24,11 +24,13 @@ def exponent_of(sigma: float) -> float:
     Raises:
         ValueError: it is out of range.
     """
-    if not NARROWEST <= sigma <= WIDEST:
+    if not NARROWEST <= sigma <= round(WIDEST, 4):  # as the message shows it
         raise ValueError(
             f"sigma: {sigma:g} must be in [{NARROWEST:g}, 1/sqrt(12) = {WIDEST:.4f}], which is the width of the plain "
             "mean; 0.05 and 0.10 are usual"
         )
+    if sigma >= WIDEST:
+        return 0.0
     low, high = 0.0, 2 / sigma
     while (middle := (low + high) / 2) not in (low, high):
         low, high = (middle, high) if width_of(middle) > sigma else (low, middle)

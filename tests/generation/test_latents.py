@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gan_dist.cli.pictures import parse_strengths
 from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import DataError, UsageError
@@ -260,6 +262,60 @@ def test_its_own_picture_comes_nearer(name: str, space: str, tmp_path: Path, mon
     assert same == (space != "w+")
     shown = np.asarray(Image.open(found.picture).convert("L"))
     assert shown.shape[1] > shown.shape[0]
+
+
+def test_results_of_another_search_stay(tmp_path: Path) -> None:
+    """Of another picture of that name, of other weights, or with other options; --force replaces them."""
+    model, plan, out = plain(), ProjectionPlan(steps=2, features="none"), tmp_path / "out"
+    picture = own_picture(model, tmp_path / "one.png")
+    (tmp_path / "other").mkdir()
+    other = own_picture(model, tmp_path / "other" / "one.png", seed=6)
+    project_all(model, [str(picture)], plan, out, lambda *told: None)
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UsageError, match=r"one is there, of another search \(another picture\); choose another folder"):
+        project_all(model, [str(other)], plan, out, lambda *told: None)
+    with pytest.raises(UsageError, match=r"\(steps: 2, not 3\)"):
+        project_all(model, [str(picture)], replace(plan, steps=3), out, lambda *told: None)
+    with torch.no_grad():
+        next(model.generator.parameters()).add_(1e-3)
+    with pytest.raises(UsageError, match=r"\(other weights\)"):
+        project_all(model, [str(picture)], plan, out, lambda *told: None)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == kept
+    project_all(model, [str(other)], plan, out, lambda *told: None, force=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} != kept
+
+
+def test_latents_of_nothing_and_of_no_numbers_are_refused(tmp_path: Path) -> None:
+    model, path = plain(), tmp_path / "latents.npz"
+    own = latents_of(model, [0, 1]).vectors.numpy()
+    np.savez(path, z=own[:0])
+    with pytest.raises(UsageError, match="holds latents of no picture: z has no rows"):
+        read_latents(path, model)
+    own[1, 0, 0] = np.nan
+    np.savez(path, z=own)
+    with pytest.raises(UsageError, match="z holds numbers that are not finite"):
+        read_latents(path, model)
+
+
+@pytest.mark.parametrize("written", ["nan", "-inf..3", "0..nan"])
+def test_strengths_are_finite(written: str) -> None:
+    with pytest.raises(UsageError, match=r"--strength .* must be of finite numbers"):
+        parse_strengths(written)
+
+
+def test_a_direction_between_folders_of_latents(tmp_path: Path) -> None:
+    model = plain()
+    for name, seeds in (("with", [1, 2, 3]), ("without", [4, 5])):
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            content = encode_latents(latents_of(model, [seed]), model, ".npz")
+            (tmp_path / name / f"{seed}.npz").write_bytes(content)
+    found = direction_between(model, tmp_path / "with", tmp_path / "without")
+    wanted = latents_of(model, [1, 2, 3]).vectors.mean((0, 1)) - latents_of(model, [4, 5]).vectors.mean((0, 1))
+    torch.testing.assert_close(found.vectors[0] * found.scales[0], wanted)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no files of latents"):
+        direction_between(model, tmp_path / "with", tmp_path / "empty")
 
 
 def test_a_projection_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,10 @@ def test_a_run_is_asked_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest
     ):
         code, _, err = cli("sample", newest, *words)
         assert code == 2 and message in err, err
+    cut = spec.model_copy(update={"data": spec.data.model_copy(update={"too_long": "cut"})})
+    newest = train(cut, tmp_path / "cut", rows=rows_of(cut, tmp_path)).newest.folder.uri
+    code, _, err = cli("sample", newest, "--prompt", "why a e ? a e", "--n", "1")
+    assert code == 0 and "prompt: of its 6 tokens the last 4 count" in err, err
     plain = spec_of(**ALONE, objective="mle", discriminator=None)
     newest = train(plain, tmp_path / "plain", rows=rows_of(plain, tmp_path)).newest.folder.uri
     code, _, err = cli("sample", newest, "--prompt", "1 2")

@@ -156,6 +156,9 @@ ALLOWED_OF_THE_OPTIMIZER = "betas, clip, discriminator, eps, generator, lr, use,
     [
         ("data.column={a: 1}", "data.column: {'a': 1} must be text (in quotes, if it looks like a number)"),
         ("data.column=[1]", "data.column[0]: 1 must be text (in quotes, if it looks like a number)"),
+        ("data.tokens=wrods", "data.tokens: unknown way 'wrods'; did you mean 'words'? "
+                              "(allowed: words, blanks, characters, treebank, bpe), or a tokeniser.json"),
+        ("data.prompt=setup", "data: prompt: 'setup' is the column of the text too; name another"),
         ("data.prompt=[1]", "data.prompt: [1] must be text (in quotes, if it looks like a number)"),
         ("data.prompt={frist: 1 sentence}",
          "data.prompt.first: required, but missing; data.prompt.frist: unknown key; did you mean 'first'? "

@@ -45,6 +45,10 @@ def test_the_width_is_the_deviation_of_the_profile() -> None:
     assert 1 - mean == pytest.approx(1 / 18, rel=1e-6), "the mean age is t / (g + 2)"
 
 
+def test_the_widest_may_be_written_as_it_is_shown() -> None:
+    assert exponent_of(0.2887) == exponent_of(WIDEST) == 0
+
+
 @pytest.mark.parametrize("sigma", [0, WIDEST * 1.001, 0.3, 1])
 def test_what_has_no_exponent_is_refused(sigma: float) -> None:
     with pytest.raises(ValueError, match=r"must be in \[0.0001, 1/sqrt\(12\) = 0.2887\]"):

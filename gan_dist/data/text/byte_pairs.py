@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gan_dist.data.codec import BYTE_PAIRS, SPECIAL, Splitting
+from gan_dist.data.codec import SPECIAL, Splitting
 from gan_dist.errors import DataError
+from gan_dist.spec.fields import BYTE_PAIRS
 
 BYTES = 256
 USUAL_VOCABULARY = 4000

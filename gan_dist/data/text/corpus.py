@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from gan_dist.data import tables
-from gan_dist.data.codec import BYTE_PAIRS, WAYS, Codec, Splitting, build_vocabulary
+from gan_dist.data.codec import Codec, Splitting, build_vocabulary
 from gan_dist.data.labels import Label, describe_classes, folder_labels, labels_of, number_classes
 from gan_dist.data.picture_formats import ending_of
 from gan_dist.data.prompts import PromptForm, prompt_form, show_prompted
@@ -37,7 +37,7 @@ from gan_dist.data.text_stream import JSON_ENDINGS, PACKED_ENDINGS
 from gan_dist.errors import DataError, UnreadableSample
 from gan_dist.runs.storage import Entry, Folder, locate
 from gan_dist.spec.data import BUILT_IN_TEXTS, TextData, is_own_data
-from gan_dist.spec.problems import suggestion
+from gan_dist.spec.fields import BYTE_PAIRS, WAYS
 
 UNREADABLE = "\0"
 BY_SENTENCE = ("column", "source")  # labels that each sentence brings
@@ -143,13 +143,10 @@ def splitting_of(data: TextData) -> Splitting:
     """How a job cuts its text into tokens.
 
     Raises:
-        DataError: `data.tokens` is neither a known way nor a tokeniser's file.
+        DataError: the tokeniser's file that `data.tokens` names is not there, or none.
     """
     if data.tokens in (*WAYS, BYTE_PAIRS):
         return Splitting(data.tokens, data.lower)
-    if not data.tokens.endswith(".json"):
-        ways = (*WAYS, BYTE_PAIRS)
-        raise DataError(f"data.tokens: unknown way {data.tokens!r}{suggestion(data.tokens, ways)}, or a tokeniser.json")
     with explain_unreachable(data.tokens):
         root, name = locate(data.tokens)
         assert name is not None

@@ -440,7 +440,7 @@ def _prompt_column(there: list[str], how: TextReadOptions, file: str) -> str:
     found = column_named(there, [how.prompt])
     if found is None:
         near = suggestion(how.prompt, there)
-        raise DataError(f"data.prompt: {file!r} has no column {how.prompt!r}{near} (it has {', '.join(there)})")
+        raise DataError(f"data.prompt: {file!r} has no column {how.prompt!r}{near}")
     return found
 
 
@@ -473,9 +473,7 @@ def columns_of(texts: list[str], there: list[str], how: TextReadOptions, file: s
         found = [column_named(there, [asked]) for asked in how.columns]
         if None in found:
             asked = how.columns[found.index(None)]
-            raise DataError(
-                f"data.column: {file!r} has no column {asked!r}{suggestion(asked, there)} (it has {', '.join(there)})"
-            )
+            raise DataError(f"data.column: {file!r} has no column {asked!r}{suggestion(asked, there)}")
         return tuple(str(column) for column in found)
     given = None if how.prompt is None else _prompt_column(there, how, file)
     there, texts = ([name for name in names if name != given] for names in (there, texts))

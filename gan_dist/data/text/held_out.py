@@ -229,7 +229,13 @@ def read_prompts(where: str, asked: str) -> list[str]:
         if name is None:
             raise DataError(f"{asked}{where!r} is a folder; name a file of prompts")
         first = first_records(root, name, TextReadOptions(), 1)
-    column = column_named(list(first[0]), PROMPT_COLUMNS) if first else None
+    there = list(first[0]) if first else []
+    column = column_named(there, PROMPT_COLUMNS)
+    if column is None and len(there) > 1:
+        raise DataError(
+            f"{asked}none of the columns of {where!r} ({', '.join(there)}) is called {', '.join(PROMPT_COLUMNS[:-1])} "
+            f"or {PROMPT_COLUMNS[-1]}"
+        )
     return held_out_texts(where, TextReadOptions(columns=() if column is None else (column,)), asked)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +38,20 @@ class Comparison:
     sheets: list[Sheet]
 
 
-def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0, *, trust_code: bool = False) -> Comparison:
+def compare(
+    runs: Sequence[RunFolder],
+    scalar: str | None,
+    seed: int = 0,
+    *,
+    trust_code: bool = False,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Comparison:
     """Read and sample runs that have a checkpoint.
 
     Args:
         trust_code: whether generators of somebody else's may be imported and run.
         scalar: tag of a logged number, or the first metric or loss that all have.
+        warn: told where they have no metric in common.
 
     Raises:
         ValueError: fewer than two runs, or no run logged the scalar.
@@ -52,7 +61,7 @@ def compare(runs: Sequence[RunFolder], scalar: str | None, seed: int = 0, *, tru
         raise UsageError("name two runs or more: gan-dist compare RUN RUN")
     jobs = [flatten_keys(run.job()) for run in runs]
     reports = {run.id: run.reports() for run in runs}
-    tag = _tag(list(reports.values()), scalar)
+    tag = _tag(list(reports.values()), scalar, warn)
     lines = {
         run: ([one["seen"] for one in rows if tag in one], [one[tag] for one in rows if tag in one])
         for run, rows in reports.items()
@@ -99,7 +108,7 @@ def differing_keys(jobs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {key: row for key, row in rows.items() if len(set(row)) > 1}
 
 
-def _tag(reports: Sequence[Sequence[Mapping[str, Any]]], scalar: str | None) -> str:
+def _tag(reports: Sequence[Sequence[Mapping[str, Any]]], scalar: str | None, warn: Callable[[str], None]) -> str:
     tags = [{key for one in rows for key in one if "/" in key} for rows in reports]
     known = sorted(set().union(*tags))
     if scalar is not None:
@@ -109,6 +118,8 @@ def _tag(reports: Sequence[Sequence[Mapping[str, Any]]], scalar: str | None) -> 
     shared = sorted(set.intersection(*tags), key=lambda tag: (not tag.startswith("metric/"), tag))
     if not shared:
         raise UsageError("the runs logged no number in common; name one of some with --scalar")
+    if not shared[0].startswith("metric/"):
+        warn(f"the runs have no metric in common; the curve is of {shared[0]}, --scalar takes another")
     return shared[0]
 
 

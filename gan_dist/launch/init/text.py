@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gan_dist.data.codec import BYTE_PAIRS, SPECIAL, WITHOUT_BLANKS, Splitting
+from gan_dist.data.codec import SPECIAL, WITHOUT_BLANKS, Splitting
 from gan_dist.data.downloads import resolve_download
 from gan_dist.data.parquet_file import open_parquet
 from gan_dist.data.picture_formats import HEAD_BYTES, format_of, is_picture_name
@@ -40,6 +40,7 @@ from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import BUILT_IN_TEXTS, absolute_source
 from gan_dist.spec.durations import duration_words
+from gan_dist.spec.fields import BYTE_PAIRS
 from gan_dist.spec.paths import absolute_path
 
 MOST_READ = 200_000
@@ -216,7 +217,8 @@ def survey_text(source: str, column: str | None = None) -> TextSurvey:
     texts = [one.content for file in files for one in islice(file, MOST_READ)]
     pairs = [text.rpartition(PROMPT_END) for text in texts if isinstance(text, str)]
     if len(pairs) < LEAST:
-        raise DataError(f"{source}: holds {len(pairs)} sentences that can be read; a job wants {LEAST} or more")
+        held = "1 sentence" if len(pairs) == 1 else f"{len(pairs)} sentences"
+        raise DataError(f"{source}: holds {held} that can be read; a job wants {LEAST} or more")
     prompts = [prompt for prompt, end, _ in pairs if end]
     written = [rest for _, _, rest in pairs]
     some = (written + prompts)[:1000]
@@ -344,6 +346,7 @@ def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[s
     column, seconds = asked
     options = [] if column is None else ["--column", column]
     options += [] if seconds is None else ["--for", duration_words(seconds).replace(" ", "")]
+    beyond = seconds is not None and lasts.seconds > 1.1 * seconds
     gpus = {0: "no GPU", 1: "a GPU"}.get(machine.gpus, f"{machine.gpus} GPUs")
     return [
         "# gan-dist submit job.yaml",
@@ -352,6 +355,7 @@ def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[s
         *(['# Ask it afterwards: gan-dist sample last --prompt "..." --n 10'] if found.prompt_length else []),
         f"# Takes about {duration_words(lasts.seconds)} here, going by other machines; this one is measured by:",
         "#   gan-dist submit job.yaml --smoke",
+        *(["# That is more than --for asks, for fewer sentences than these teach nothing."] if beyond else []),
         "version: 1",
         f"name: text-{word[:50]}",
     ]
@@ -364,6 +368,8 @@ def _data(found: TextSurvey, known: int) -> list[str]:
     column = [] if columns.text is None else [f"  column: {json.dumps(columns.text, ensure_ascii=False)}"]
     others = [f"  # Text is in {' and '.join(map(repr, columns.others))} too: --column NAME"] if columns.others else []
     kept = [f"  test: {TEST_SHARE}  # for `gan-dist evaluate` alone; half as many more are for metrics while it trains"]
+    told = "byte pairs write any text" if found.way == BYTE_PAIRS else f"about {known:,} tokens are known"
+    none_kept = [f"  # no test share, as only {found.distinct:,} of them are different; {LEAST_SPLIT:,} would do"]
     return [
         "data:",
         "  modality: text",
@@ -375,10 +381,10 @@ def _data(found: TextSurvey, known: int) -> list[str]:
         *([f"  vocabulary: {Amount(USUAL_VOCABULARY)}"] if found.way == BYTE_PAIRS else []),
         f"  length: {found.length}  # {covered}",
         "  too_long: cut",
-        f"  min_count: {1 if found.known == found.kinds else 2}  # about {known:,} tokens are known",
+        f"  min_count: {1 if found.known == found.kinds else 2}  # {told}",
         f"  encoding: {found.encoding or 'null'}  # {stored}",
         f"  labels: {found.labels}  # {'a class for each file' if found.labels == 'files' else 'one class'}",
-        *(kept if found.distinct >= LEAST_SPLIT else []),
+        *(kept if found.distinct >= LEAST_SPLIT else none_kept),
     ]
 
 

@@ -3,6 +3,7 @@ with the numbers of words and of dimensions above it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from gan_dist.data.codec import GLUE
 from gan_dist.errors import DataError
 from gan_dist.spec.paths import absolute_path
-from gan_dist.spec.problems import suggestion
+from gan_dist.spec.problems import nearest_name
 
 STD = 0.3836  # of all numbers of the 300-dimensional GloVe vectors (d'Autume et al. 2019)
 
@@ -67,13 +68,20 @@ def read_vectors(file: str, words: Sequence[str]) -> Tensor:
                     raise DataError(f"vectors: line {number} of {file!r} has {len(values)} numbers, not {size}")
                 for place in wanted.get(word, ()):
                     found[place] = [float(value) for value in values]
+                    if not all(map(math.isfinite, found[place])):
+                        raise DataError(f"vectors: line {number} of {file!r} holds a number that is not finite")
     except OSError as error:
-        near = [one.name for one in absolute_path(file).parent.glob("*")]
-        raise DataError(f"vectors: {file!r} cannot be read: {error.strerror}{suggestion(file, near)}") from error
+        near = nearest_name(absolute_path(file).name, [one.name for one in absolute_path(file).parent.glob("*")])
+        guess = f"; did you mean {near!r}?" if near else ""
+        raise DataError(f"vectors: {file!r} cannot be read: {error.strerror}{guess}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"vectors: {file!r} is no text in UTF-8") from error
     except ValueError as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"vectors: line {number} of {file!r} is no word with numbers: {error}") from error
+    if not number:
+        raise DataError(f"vectors: {file!r} is empty")
     if not found:
         raise DataError(f"vectors: {file!r} knows none of the {len(words):,} tokens of the data")
     known = torch.tensor(list(found.values()), device="cpu")

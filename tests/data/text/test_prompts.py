@@ -182,5 +182,10 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("Why tea?\n\nWhy me?\n")
     assert read_prompts(str(tmp_path / "x.txt"), "--prompts: ") == ["Why tea?", "Why me?"]
     assert read_prompts(str(write(tmp_path, ".csv")), "--prompts: ") == [one for one, _ in JOKES]
+    (tmp_path / "x.csv").write_text("a,b\nwhy,so\n")
+    with pytest.raises(
+        DataError, match=r"--prompts: none of the columns of .* \(a, b\) is called prompt, question or setup"
+    ):
+        read_prompts(str(tmp_path / "x.csv"), "--prompts: ")
     with pytest.raises(DataError, match=r"--prompts: .*gone\.txt' does not exist"):
         read_prompts(str(tmp_path / "gone.txt"), "--prompts: ")

@@ -204,7 +204,7 @@ def test_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no images in"):
         write_job(str(tmp_path / "empty"))
     for name in ("notes", "lines.txt"):
-        with pytest.raises(ValueError, match="holds 1 sentences that can be read; a job wants 16 or more"):
+        with pytest.raises(ValueError, match="holds 1 sentence that can be read; a job wants 16 or more"):
             write_job(str(tmp_path / name))
     with pytest.raises(ValueError, match="none of its images can be opened"):
         write_job(str(tmp_path / "torn"))

@@ -124,9 +124,14 @@ def test_what_is_no_file_of_vectors(tmp_path: Path) -> None:
         "line 2 of .* has 1 numbers, not 2": ("a 1 2", "b 3"),
         "line 1 of .* is no word with numbers": ("a x y",),
         "knows none of the 6 tokens of the data": ("zebra 1 2",),
+        "line 2 of .* holds a number that is not finite": ("zebra 1 2", "a 1 nan"),
+        "is empty": (),
     }
     for message, lines in faults.items():
         with pytest.raises(ValueError, match=message):
             read_vectors(vectors(tmp_path / "v.txt", *lines), WORDS)
-    with pytest.raises(ValueError, match="cannot be read: No such file or directory"):
-        read_vectors(str(tmp_path / "gone.txt"), WORDS)
+    (tmp_path / "v.txt").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ValueError, match="is no text in UTF-8"):
+        read_vectors(str(tmp_path / "v.txt"), WORDS)
+    with pytest.raises(ValueError, match=r"cannot be read: No such file or directory; did you mean 'v.txt'\?$"):
+        read_vectors(str(tmp_path / "vv.txt"), WORDS)
