@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ def test_every_shipped_job_is_listed_with_a_sentence(cli: Any) -> None:
     assert code == 0 and [row["name"] for row in rows] == [path.stem for path in shipped_jobs()] + published
     assert all(20 < len(row["about"]) < 250 and not row["about"].endswith("et al") for row in rows)
     assert cli("jobs", "show", "dcgan")[1].startswith("# gan-dist submit jobs/dcgan.yaml")
+
+
+@pytest.mark.parametrize("path", shipped_jobs(), ids=lambda path: path.stem)
+def test_every_job_says_how_long_it_takes_or_what_it_needs(path: Path) -> None:
+    head = " ".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert re.search(r"\b(seconds|minutes?|hours?)\b|\bGPU\b", head), f"{path.name} says no time"
 
 
 @pytest.mark.parametrize("name", ["dcgan", "relgan-news", "pbt-dcgan", "jobs/vae.yaml", "published/r3gan-ffhq64"])
