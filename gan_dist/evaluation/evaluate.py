@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ from gan_dist.spec.problems import nearest_name
 from gan_dist.spec.sections import EnvironmentSpec
 
 Progress = Callable[[str], None]
+Component = TypeVar("Component", FeaturesSpec, MetricSpec)
 
 
 def evaluate(question: EvaluationRequest, progress: Progress = lambda text: None) -> EvaluationResult:
@@ -580,13 +581,8 @@ def parse_features(written: str, roots: Roots = ()) -> FeaturesSpec:
     """
     name, _, file = written.partition(":")
     if written.lstrip().startswith("{"):
-        try:
-            found = FeaturesSpec.model_validate(parse_value(written))
-        except (ValueError, JobError) as error:
-            raise UsageError(f"--features {written!r} is no mapping with `use`: {error}") from error
-        if wrong := check_arguments("extractor", found.use, found.args, roots):
-            raise UsageError("\n".join(f"--features: {key}: {text}" for key, text in wrong))
-        return found
+        told = f"--features {written!r} is no mapping with `use`"
+        return _read_mapping(FeaturesSpec, written, "extractor", roots, option="--features", told=told)
     if file and name in ALIASES["extractor"]:
         takes = {param.name for param in signature(ALIASES["extractor"][name]).params}
         key = next((key for key in ("weights", "folder") if key in takes), None)
@@ -623,14 +619,23 @@ def _by_encoder() -> list[MetricSpec]:
     return [MetricSpec(use=use, features=encoder) for use in ("frechet", "kid", "prdc")]
 
 
-def _written(mapping: str, roots: Roots) -> MetricSpec:
-    """A metric as a job has it, `{use: frechet, features: sentence_encoder}`. Raises UsageError."""
+def _read_mapping(
+    section: type[Component], written: str, kind: Any, roots: Roots, *, option: str, told: str
+) -> Component:
+    """A component as a job has it, `{use: frechet, features: sentence_encoder}`.
+
+    Args:
+        told: what is said of a text that is none.
+
+    Raises:
+        UsageError: it is none, or has no such argument.
+    """
     try:
-        found = MetricSpec.model_validate(parse_value(mapping))
+        found = section.model_validate(parse_value(written))
     except (ValueError, JobError) as error:
-        raise UsageError(f"--metric {mapping!r} is no metric as in a job, {{use: NAME, ...}}: {error}") from error
-    if wrong := check_arguments("metric", found.use, found.args, roots):
-        raise UsageError("\n".join(f"--metric: {key}: {text}" for key, text in wrong))
+        raise UsageError(f"{told}: {error}") from error
+    if wrong := check_arguments(kind, found.use, found.args, roots):
+        raise UsageError("\n".join(f"{option}: {key}: {text}" for key, text in wrong))
     return found
 
 
@@ -668,7 +673,8 @@ class _KnownMetrics:
             UsageError: there is none.
         """
         if name.lstrip().startswith("{"):
-            return _written(name, self.roots)
+            told = f"--metric {name!r} is no metric as in a job, {{use: NAME, ...}}"
+            return _read_mapping(MetricSpec, name, "metric", self.roots, option="--metric", told=told)
         if ":" in name:
             return MetricSpec(use=name)
         spellings: dict[str, MetricSpec] = {} if self.of_text else _published()

@@ -127,7 +127,11 @@ def project_all(
     names = [Path(name).stem for name, _ in targets]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"two pictures would both be called {min(repeated)!r}; rename one")
-    tasks = [_Task.of(model, name, target, plan, out) for name, (_, target) in zip(names, targets, strict=True)]
+    known = {"run": model.name, "seen": model.seen, "weights": _digest(model.generator.state_dict().values())}
+    tasks = [
+        _Task(name, target, plan, out, {**known, "picture": _digest([target]), **asdict(plan)})
+        for name, (_, target) in zip(names, targets, strict=True)
+    ]
     for task in () if force else tasks:
         task.check_free()
     return [_project_into(model, task, progress) for task in tasks]
@@ -174,11 +178,6 @@ class _Task:
     plan: ProjectionPlan
     out: Path
     told: dict[str, Any]
-
-    @classmethod
-    def of(cls, model: Model, name: str, target: Tensor, plan: ProjectionPlan, out: Path) -> _Task:
-        known = {"run": model.name, "seen": model.seen, "weights": _digest(model.generator.state_dict().values())}
-        return cls(name, target, plan, out, {**known, "picture": _digest([target]), **asdict(plan)})
 
     @property
     def stored(self) -> dict[str, Any]:
