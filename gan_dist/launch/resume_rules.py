@@ -39,6 +39,7 @@ MAY_CHANGE = (
     "environment",
     "storage",
     "compile",
+    "determinism",
     "micro_batch",
     "data.source",
     "data.args",

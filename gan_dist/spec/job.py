@@ -181,6 +181,11 @@ class JobSpec(Section):
         description="Number format of forward passes; auto is bf16 where the device has it, else fp32. fp16 scales the "
         "losses, for GPUs without bf16.",
     )
+    determinism: Literal["exact", "fast"] = Field(
+        default="exact",
+        description="exact: a resumed run has the same bits. fast: a GPU's libraries choose kernels by speed and round "
+        "float32 products to TF32; no difference on a CPU.",
+    )
     compile: Truth = Field(
         default=False,
         description="Whether to compile networks (slower start, faster steps); lstm, rmc and transformer never are.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +50,10 @@ class RunCallbacks:
         folder: RunFolder,
         attempt: int,
         measuring: MetricRunner | None = None,
+        resolved: Mapping[str, Any],
     ) -> None:
         self.spec, self.run, self.rows, self.feed, self.stats = spec, run, rows, feed, stats
-        self.folder, self.attempt, self.measuring = folder, attempt, measuring
+        self.folder, self.attempt, self.measuring, self.resolved = folder, attempt, measuring, resolved
         self.kept = spec.keep.metric
         if measuring is not None and spec.keep.metric and "/" not in spec.keep.metric:
             self.kept = f"metric/{measuring.resolve(spec.keep.metric)}"
@@ -286,6 +287,7 @@ class RunCallbacks:
             "versions": installed_versions(),
             "machine": describe_machine(self.run.device),
             "world": self.run.world,
+            "resolved": dict(self.resolved),
             "created": time.time(),
         }
         if self.journal is not None:

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from gan_dist.contracts import Nets
 from gan_dist.data.facts import DataFacts, facts_from_record
 from gan_dist.data.ingest import Ingest, Memory, move_to_device
 from gan_dist.data.order import epoch_samples
 from gan_dist.distributed.gradient_reduction import is_dense
 from gan_dist.distributed.processor import describe_machine
-from gan_dist.distributed.runtime import Autocast, WorkerRuntime, has_bf16
+from gan_dist.distributed.runtime import Autocast, WorkerRuntime
 from gan_dist.errors import CheckpointError, GanDistError, UsageError
 from gan_dist.generation.modality import modality_of
-from gan_dist.networks.layers.global_batch_norm import global_batch_norms, moments_of_one_worker
+from gan_dist.networks.layers.global_batch_norm import global_batch_norms
 from gan_dist.registry import lookup
 from gan_dist.registry.build import build_networks
 from gan_dist.runs import checkpoint
 from gan_dist.runs.checkpoint import EMA, Checkpoint, load_weights
-from gan_dist.runs.request import TRAINING, InitialWeights, made_otherwise
+from gan_dist.runs.request import TRAINING, InitialWeights, as_mapping, made_otherwise
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
+from gan_dist.training.arithmetic import arithmetic, library_choices, resolve_precision
 from gan_dist.training.batch_norm_statistics import StandingStatistics
-from gan_dist.training.batches import BatchFactory, StepKey
+from gan_dist.training.batches import BatchFactory
 from gan_dist.training.callbacks import RunCallbacks
 from gan_dist.training.loop import train
+from gan_dist.training.micro_batch import check_equal_micros, choose_micro_batch
 from gan_dist.training.run_logger import Stats
 from gan_dist.training.stages import build_stages
 from gan_dist.training.state import TrainState, build_averages
@@ -61,9 +61,15 @@ def train_run(
         TrainingDiverged: a loss or gradient is no longer finite.
     """
     lookup.add_import_roots([spec.environment.code or "."])
-    autocast, dtype = _numbers(spec.precision, run.device)
+    found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
+    began = as_mapping(found.meta.get("resolved")) if found is not None else {}
+    precision = resolve_precision(spec.precision, began.get("precision"), run)
+    autocast, dtype = arithmetic(precision, run.device)
     state = _build_state(spec, rows, run, autocast, dtype)
-    _restore(state, spec=spec, run=run, folder=folder, facts=rows.facts, start_from=start_from)
+    if found is not None:
+        _restore(state, found, run)
+    elif start_from is not None:
+        _transfer(state, start_from, spec=spec, facts=rows.facts, run=run)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = BatchFactory(
@@ -76,9 +82,9 @@ def train_run(
         dtype=dtype,
         encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
     )
-    feed.micro_batch = choose_micro_batch(spec.micro_batch, state, feed, run)
+    feed.micro_batch = choose_micro_batch(spec.micro_batch, began.get("micro_batch"), state=state, feed=feed, run=run)
     if global_batch_norms(*(net.module for net in state.nets.values())):
-        _check_equal_micros(feed, run)
+        check_equal_micros(feed, run)
     stats = Stats(run.device)
     callbacks = RunCallbacks(
         spec=spec,
@@ -89,13 +95,22 @@ def train_run(
         folder=folder,
         attempt=attempt,
         measuring=_measuring(spec, run, rows, folder),
+        resolved={**_resolved(spec, precision, feed), **began},
     )
     try:
-        ending = train(state, feed=feed, run=run, stats=stats, tasks=callbacks)
+        with library_choices(spec.determinism, run):
+            ending = train(state, feed=feed, run=run, stats=stats, tasks=callbacks)
     except Exception:
         callbacks.close()
         raise
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
+
+
+def _resolved(spec: JobSpec, precision: str, feed: BatchFactory) -> dict[str, Any]:
+    """What `auto` became, which later attempts take from the run's first checkpoint."""
+    found: dict[str, Any] = {"precision": precision} if spec.precision == "auto" else {}
+    halved = spec.micro_batch == "auto" and feed.micro_batch < feed.share
+    return {**found, "micro_batch": feed.micro_batch} if halved else found
 
 
 def _build_state(spec: JobSpec, rows: Ingest, run: WorkerRuntime, autocast: Autocast, dtype: torch.dtype) -> TrainState:
@@ -141,23 +156,11 @@ def _placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     return placed.to(memory_format=torch.channels_last) if vars(type(module)).get("channels_last") else placed
 
 
-def _restore(
-    state: TrainState,
-    *,
-    spec: JobSpec,
-    run: WorkerRuntime,
-    folder: RunFolder,
-    facts: DataFacts,
-    start_from: InitialWeights | None,
-) -> None:
-    found = checkpoint.newest(folder.checkpoints(), lambda text: _warn(run, text))
-    if found is not None:
-        if others := made_otherwise(found.meta, TRAINING, describe_machine(run.device)):
-            _warn(run, f"this run goes on, though not bit for bit: its checkpoint was made by {others}")
-        with _explain_other_state(found):
-            state.restore(found, run)
-    elif start_from is not None:
-        _transfer(state, start_from, spec=spec, facts=facts, run=run)
+def _restore(state: TrainState, found: Checkpoint, run: WorkerRuntime) -> None:
+    if others := made_otherwise(found.meta, TRAINING, describe_machine(run.device)):
+        _warn(run, f"this run goes on, though not bit for bit: its checkpoint was made by {others}")
+    with _explain_other_state(found):
+        state.restore(found, run)
 
 
 @contextmanager
@@ -232,93 +235,3 @@ def _take(own: nn.Module, name: str, source: Checkpoint, built: nn.Module | None
 def _warn(run: WorkerRuntime, text: str) -> None:
     if run.rank == 0:
         run.emit({"event": "warning", "text": text})
-
-
-def _numbers(precision: str, device: torch.device) -> tuple[Autocast, torch.dtype]:
-    """How forward passes compute, and the type of weights, samples and noise."""
-    if precision == "fp64":
-        return nullcontext, torch.float64
-    if precision == "bf16" and device.type == "cuda" and not has_bf16(device):
-        raise UsageError(f"precision: bf16, but {torch.cuda.get_device_name(device)} has none; use fp16, fp32 or auto")
-    if precision == "bf16" or (precision == "auto" and has_bf16(device)):
-        return _autocast(device.type, torch.bfloat16), torch.float32
-    if precision == "fp16":
-        return _autocast(device.type, torch.float16), torch.float32
-    return nullcontext, torch.float32
-
-
-def _autocast(device_type: str, dtype: torch.dtype) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: torch.autocast(device_type, dtype)
-
-
-def choose_micro_batch(asked: int | str, state: TrainState, feed: BatchFactory, run: WorkerRuntime) -> int:
-    """The micro-batch in samples, the same on every worker.
-
-    `auto` tries every stage's phases on the worker's whole share and halves until it fits; a CPU takes the whole share.
-
-    Raises:
-        ValueError: not even one lane fits.
-    """
-    if asked != "auto":
-        return int(asked)
-    size = feed.share
-    if run.device.type == "cuda":
-        while not _fits_everywhere(state, feed, run, size):
-            for net in state.nets.values():
-                net.forget()
-            torch.cuda.empty_cache()
-            if size <= feed.lane:
-                raise UsageError(
-                    f"micro_batch: not even {feed.lane} samples fit in the memory of {run.device}; "
-                    "make the networks narrower or data.size smaller"
-                )
-            size = max(feed.lane, size // 2)
-        torch.cuda.empty_cache()
-    if run.rank == 0:
-        run.emit({"event": "micro_batch", "samples": size, "share": feed.share})
-    return size
-
-
-def _check_equal_micros(feed: BatchFactory, run: WorkerRuntime) -> None:
-    """Raises UsageError where one worker would wait for moments of micro-batches that another does not have."""
-    found = [int(one) for one in run.gather(torch.tensor([feed.micros], device=run.device))]
-    if len(set(found)) > 1:
-        raise UsageError(
-            f"micro_batch: workers have {', '.join(map(str, found))} micro-batches of {feed.micro_batch} samples, and "
-            "the generator's batch normalisation takes its moments over all of them; choose a batch that divides "
-            "evenly, another micro_batch, or generator.sync_batch_norm: false"
-        )
-
-
-def _fits_everywhere(state: TrainState, feed: BatchFactory, run: WorkerRuntime, size: int) -> bool:
-    refused = torch.tensor(float(not _fits(state, feed, size)), dtype=torch.float64, device=run.device)
-    return run.sum(refused).item() == 0
-
-
-def _fits(state: TrainState, feed: BatchFactory, size: int) -> bool:
-    """Whether every stage's forward and backward fit; networks' buffers and gradients are as before afterwards."""
-    before, feed.micro_batch = feed.micro_batch, size
-    buffers = {name: copy.deepcopy(dict(net.module.named_buffers())) for name, net in state.nets.items()}
-    try:
-        # One that has not enough memory would leave the others waiting for its moments.
-        with moments_of_one_worker(*(net.module for net in state.nets.values())):
-            _try_phases(state, feed)
-    except torch.OutOfMemoryError:
-        return False
-    finally:
-        feed.micro_batch = before
-        for name, net in state.nets.items():
-            net.module.load_state_dict(buffers[name], strict=False)
-            net.module.zero_grad(set_to_none=True)
-    return True
-
-
-def _try_phases(state: TrainState, feed: BatchFactory) -> None:
-    nets = Nets(state.nets)
-    for stage in state.stages:
-        for row, phase in enumerate(stage.phases):
-            moment = StepKey(state.seen, state.reals_drawn, phase.name, row)
-            with state.training(phase.train):
-                batch = next(feed.draw(moment, phase, state.parameters_of(stage.borrowed_from(row))))
-                parts = stage.parts(phase, nets, batch, stage.begins)
-                stage.loss(parts, batch.n, 1, last=True).backward()  # type: ignore[no-untyped-call]

@@ -20,9 +20,9 @@ from gan_dist.networks.text.rmc import Generator as Rmc
 from gan_dist.networks.text.transformer import Generator as Transformer
 from gan_dist.spec.job import JobSpec
 from gan_dist.training import loop
+from gan_dist.training.arithmetic import arithmetic
 from gan_dist.training.loop import Iteration
 from gan_dist.training.stages import Stage
-from gan_dist.training.trainer import _numbers
 from tests.helpers import CPU, assert_same_state, small, stop_at, train
 from tests.integration.test_text_jobs import ALONE, JOBS, rows_of, spec_of
 
@@ -72,7 +72,7 @@ def called(net: WrappedNetwork, method: str, *args: Any) -> tuple[list[Tensor], 
 
 
 def plain_and_recorded(generator: nn.Module, precision: str = "fp32") -> tuple[WrappedNetwork, WrappedNetwork]:
-    autocast, _ = _numbers(precision, GPU)
+    autocast, _ = arithmetic(precision, GPU)
     plain = WrappedNetwork(generator, False, autocast)
     plain._recorder = None
     return plain, WrappedNetwork(generator, False, autocast)
