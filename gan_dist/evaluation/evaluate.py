@@ -48,7 +48,7 @@ from gan_dist.generation.model import load, names_in_training, prepared_beside, 
 from gan_dist.metrics.features.classifiers import SEED
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.lookup import ALIASES, Roots, add_import_roots, check_arguments, resolve_target, signature
-from gan_dist.registry.metric_names import FULL, is_text_metric, metric_value_names
+from gan_dist.registry.metric_names import FULL, is_text_metric, metric_value_names, partial_judge
 from gan_dist.registry.signatures import read_constant
 from gan_dist.runs.run_folder import METRICS
 from gan_dist.runs.storage import Folder
@@ -366,9 +366,9 @@ def _without_real(measuring: MetricRunner, real: Mapping[str, float], b: Ingest)
 def _partial(measuring: MetricRunner, a: EvaluationSamples) -> list[str]:
     """Which numbers are by features that the run trained by."""
     return [
-        f"{', '.join(one.names.values())}: by {one.spec.features.use}, which this run trained by; no judge of it"
+        f"{', '.join(one.names.values())}: by {judge}, which this run trained by; no judge of it"
         for one in measuring.built
-        if one.spec.features.use in a.partial
+        if (judge := partial_judge(one.spec, a.partial, a.roots)) is not None
     ]
 
 

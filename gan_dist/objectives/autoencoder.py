@@ -39,6 +39,7 @@ class Autoencoding:
         "generator": {"use": "autoencoder", "width": 8},
         "discriminator": {"use": "cyclegan", "width": 4},
     }
+    without_backbone: ClassVar = {"perceptual": 0.0}
 
     def __init__(
         self,

@@ -166,6 +166,7 @@ class Reconstruction:
     modality: ClassVar = "image"
     needs_methods: ClassVar = {"discriminator": ("reconstructed",)}
     tried_on: ClassVar = {"discriminator": {"use": "fastgan", "width": 4, "decoders": True}}
+    without_backbone: ClassVar = {"distance": "l1"}
 
     def __init__(
         self,

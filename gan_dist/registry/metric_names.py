@@ -9,7 +9,7 @@ images were resized for them follows: `fid_legacy`, `fid_clean`, `fd_inception-c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -147,40 +147,61 @@ def check_metrics(job: JobSpec, origins: Origins | None = None, roots: Roots = (
 
 def partial_features(job: JobSpec, roots: Roots = ()) -> set[str]:
     """Features that are no judge of the job's runs: those of a pretrained network that it trains by (its components'
-    `backbone` or `teacher`), which such runs please more than people (Kynkaanniemi et al. 2023, arXiv 2203.06026)."""
+    `backbone` or `teacher`), which such runs please more than people (Kynkaanniemi et al. 2023, arXiv 2203.06026). A
+    component's `without_backbone` says by which arguments it has none: {"distance": "l1"}."""
     found = set()
     for slot in component_slots(job.model_dump(mode="json", by_alias=True)):
         try:
-            params = signature(resolve_target(slot.kind, slot.written["use"]), roots).params
+            target = resolve_target(slot.kind, slot.written["use"])
+            params, without = signature(target, roots).params, read_constant(target, "without_backbone", roots) or {}
         except ValueError:
             continue
         named = {param.name: param.default for param in params} | slot.args
-        found |= {str(named[key]) for key in TRAINS_BY if named.get(key) is not None}
+        if not any(named[key] == value for key, value in without.items()):
+            found |= {str(named[key]) for key in TRAINS_BY if named.get(key) is not None}
     return found
+
+
+def partial_judge(metric: MetricSpec, partial: Collection[str], roots: Roots = ()) -> str | None:
+    """The network by which a metric judges and a run has trained; None where there is none.
+
+    Args:
+        metric: the metric, whose features may name the network that looks as `net`.
+        partial: of `partial_features`.
+        roots: folders with a user's own modules.
+    """
+    features = metric_features(metric, roots)
+    params = signature(resolve_target("extractor", features.use), roots).params
+    named = {param.name: param.default for param in params} | dict(features.args)
+    return next((one for one in (features.use, str(named.get("net"))) if one in partial), None)
 
 
 TRAINS_BY = ("backbone", "teacher")
 
 
-def _partial_judges(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
-    """What decides which checkpoint is best, or when a run ends, by features that the run trains by."""
-    partial = partial_features(job, roots)
-    of = {
-        value: metric.features.use
-        for metric in job.metrics
-        if metric.features.use in partial
-        for name in metric_value_names(metric, roots).items()
-        for value in name
-    }
+def _partial_judges(job: JobSpec, names: Mapping[str, str], judges: Mapping[str, str]) -> Iterator[tuple[Keys, str]]:
+    """What decides which checkpoint is best, or when a run ends, by a network that the run trains by.
+
+    Args:
+        job: the job.
+        names: exact name -> value of its metrics.
+        judges: exact name -> network, of what is measured by such a network.
+    """
     deciding = {("keep", "metric"): job.keep.metric if job.keep.best else None}
     deciding[("stop_when", "metric")] = job.stop_when.metric if job.stop_when else None
-    for keys, name in deciding.items():
-        if name in of:
-            yield keys, f"{name} is by {of[name]}, which this job trains by, and no judge of it; choose other features"
+    for keys, asked in deciding.items():
+        try:
+            judge = judges.get(resolve_metric((asked or "").removeprefix("metric/"), names))
+        except UsageError:
+            continue  # told where names are looked up
+        if judge is not None:
+            yield keys, f"{asked} is by {judge}, which this job trains by, and no judge of it; choose other features"
 
 
 def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
     names: dict[str, str] = {}
+    judges: dict[str, str] = {}
+    partial = partial_features(job, roots)
     for index, metric in enumerate(job.metrics):
         try:
             found = metric_value_names(metric, roots)
@@ -208,7 +229,9 @@ def _problems(job: JobSpec, roots: Roots) -> Iterator[tuple[Keys, str]]:
         if metric.features.use == "classifier" and job.data.labels in WITHOUT_CLASSES:
             yield ("metrics", index, "features"), "'classifier' learns from classes; set data.labels, or use random"
         names |= found
-    yield from _partial_judges(job, roots)
+        if (judge := partial_judge(metric, partial, roots)) is not None:
+            judges |= dict.fromkeys(found, judge)
+    yield from _partial_judges(job, names, judges)
     asked: Sequence[tuple[Keys, str | None]] = [
         (("stop_when", "metric"), job.stop_when.metric if job.stop_when else None),
         # Any logged number may decide what is kept; their tags have a slash.

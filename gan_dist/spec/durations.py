@@ -43,6 +43,12 @@ def duration_words(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
+def duration_text(seconds: float) -> str:
+    """A length of time as `parse_duration` reads it, in the largest unit that divides it: `2h`, `90min`."""
+    unit = next((one for one in ("d", "h", "min") if seconds % UNITS[one] == 0), "s")
+    return f"{seconds / UNITS[unit]:.15g}{unit}"
+
+
 Duration = Annotated[
     float,
     PlainValidator(parse_duration),

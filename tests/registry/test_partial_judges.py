@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from gan_dist.errors import JobError
+from gan_dist.evaluation.reports.results import _partial
 from gan_dist.launch.load_job import load_job
-from gan_dist.registry.metric_names import partial_features
+from gan_dist.registry.metric_names import partial_features, partial_judge
+from gan_dist.spec.sections import MetricSpec
 from tests.helpers import small
 
 PROJECTED = {"use": "projected", "resolution": 64, "width": 4, "weights": "random"}
@@ -24,6 +26,10 @@ PERCEPTUAL = [{"use": "hinge"}, {"use": "perceptual", "backbone": "resnet50"}]
         ({"discriminator": {**PROJECTED, "backbone": "vgg16"}}, {"vgg16"}),
         ({"objective": PERCEPTUAL}, {"resnet50"}),
         ({"objective": TAUGHT}, {"dinov2"}),
+        ({"objective": [{"use": "hinge"}, {"use": "reconstruction"}]}, set()),
+        ({"objective": [{"use": "hinge"}, {"use": "reconstruction", "distance": "perceptual"}]}, {"vgg16"}),
+        ({"objective": [{"use": "autoencoder"}]}, set()),
+        ({"objective": [{"use": "autoencoder", "perceptual": 1}]}, {"efficientnet_lite0"}),
         ({"objective": [TAUGHT[0], {**TAUGHT[1], "teacher": "efficientnet_lite0"}]}, {"efficientnet_lite0"}),
     ],
 )
@@ -39,16 +45,48 @@ def test_a_teacher_decides_nothing(tmp_path: Any) -> None:
         load_job(tmp_path / "job.yaml")
 
 
+LITE0 = {"use": "frechet", "features": "efficientnet_lite0"}
+KID = {"use": "kid", "features": "efficientnet_lite0"}
+FAIR = {"use": "frechet", "features": "random"}
+
+
 @pytest.mark.parametrize(
-    ("features", "key", "refused"),
-    [("efficientnet_lite0", "keep", True), ("efficientnet_lite0", "stop_when", True), ("random", "keep", False)],
+    ("metrics", "asked", "refused"),
+    [
+        ([LITE0], "fd", True),
+        ([LITE0], "fd_efficientnet_lite0", True),
+        ([LITE0], "fd_efficientnet_lite0_5k", True),
+        ([KID], "kid", True),
+        ([KID], "kid_all_pairs_eff", False),  # no beginning of its name up to a "_": told as unknown
+        ([{"use": "prdc", "features": "efficientnet_lite0"}], "precision", True),
+        ([FAIR], "fd", False),
+        ([LITE0, FAIR], "fd_random", False),
+        ([LITE0, FAIR], "fd_efficientnet_lite0", True),
+    ],
 )
-def test_it_decides_nothing(features: str, key: str, refused: bool, tmp_path: Any) -> None:
-    deciding = {"keep": {"best": 1, "metric": "fd"}, "stop_when": {"metric": "fd", "below": 1.0}}
-    job = small(discriminator=PROJECTED, metrics=[{"use": "frechet", "features": features}], **{key: deciding[key]})
-    (tmp_path / "job.yaml").write_text(job.model_dump_json(by_alias=True, exclude_unset=True))
-    if not refused:
-        load_job(tmp_path / "job.yaml")
-        return
-    with pytest.raises(JobError, match=rf"{key}\.metric: fd is by efficientnet_lite0, which this job trains by"):
-        load_job(tmp_path / "job.yaml")
+@pytest.mark.parametrize("key", ["keep", "stop_when"])
+def test_it_decides_nothing_by_whatever_name(
+    metrics: list[dict[str, Any]], asked: str, refused: bool, key: str, tmp_path: Any
+) -> None:
+    deciding = {"keep": {"best": 1, "metric": asked}, "stop_when": {"metric": asked, "below": 1.0}}
+    names = [asked, f"metric/{asked}"] if key == "keep" and refused else [asked]
+    for name in names:
+        rule = {**deciding[key], "metric": name}
+        job = small(discriminator=PROJECTED, metrics=metrics, **{key: rule})
+        (tmp_path / "job.yaml").write_text(job.model_dump_json(by_alias=True, exclude_unset=True))
+        told = ""
+        try:
+            load_job(tmp_path / "job.yaml")
+        except JobError as error:
+            told = str(error)
+        assert (f"{key}.metric: {name} is by efficientnet_lite0, which this job trains by" in told) == refused
+
+
+def test_results_and_comparisons_mark_it_by_its_exact_name() -> None:
+    assert list(_partial(small(discriminator=PROJECTED, metrics=[LITE0, FAIR]))) == ["fd_efficientnet_lite0_5k"]
+
+
+@pytest.mark.parametrize(("net", "judge"), [("alex", None), ("vgg16", "vgg16")])
+def test_a_network_within_features_is_the_same_judge(net: str, judge: str | None) -> None:
+    metric = MetricSpec.model_validate({"use": "kid", "features": {"use": "lpips", "net": net}})
+    assert partial_judge(metric, {"vgg16"}) == judge

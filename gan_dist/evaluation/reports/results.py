@@ -8,7 +8,7 @@ from typing import Any
 from gan_dist.data.facts import facts_from_record
 from gan_dist.evaluation.collapse import watch_reports
 from gan_dist.evaluation.reports.plots import Panel, page, render_png
-from gan_dist.registry.metric_names import metric_value_names, partial_features
+from gan_dist.registry.metric_names import metric_value_names, partial_features, partial_judge
 from gan_dist.runs.checkpoint import newest_described
 from gan_dist.runs.hints import command
 from gan_dist.runs.request import as_mapping
@@ -64,8 +64,8 @@ def _partial(spec: JobSpec) -> Iterator[str]:
     roots = [spec.environment.code or "."]
     partial = partial_features(spec, roots)
     for metric in spec.metrics:
-        if metric.features.use in partial:
-            yield from metric_value_names(metric, roots).values()
+        if partial_judge(metric, partial, roots) is not None:
+            yield from metric_value_names(metric, roots)
 
 
 def _warnings(reports: Sequence[dict[str, float]], spec: JobSpec, status: dict[str, Any]) -> list[str]:

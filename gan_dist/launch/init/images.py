@@ -33,7 +33,7 @@ from gan_dist.launch.init.recipes import (
 from gan_dist.launch.init.text import is_text, write_text_job
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import absolute_source
-from gan_dist.spec.durations import duration_words, parse_duration
+from gan_dist.spec.durations import duration_text, duration_words, parse_duration
 from gan_dist.spec.image_size import Size, parse_size, show_size, size_of, size_text
 from gan_dist.spec.job_file import overrides_document, scalar
 from gan_dist.spec.paths import absolute_path
@@ -163,7 +163,7 @@ def _wrapped(text: str) -> list[str]:
 
 def _options(wish: Wish) -> list[str]:
     found = ["--size", size_text(wish.size)] if wish.size is not None else []
-    found += ["--for", duration_words(wish.seconds).replace(" ", "")] if wish.seconds is not None else []
+    found += ["--for", duration_text(wish.seconds)] if wish.seconds is not None else []
     return found + (["--recipe", wish.recipe] if wish.recipe is not None else [])
 
 
@@ -248,15 +248,10 @@ def _fastgan(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]
     rebuilds = "decoders: true  # D rebuilds real images, so that it keeps looking at all of them"
     return [
         *_networks(recipe, generator, [*discriminator, rebuilds]),
-        f"objective: [{{use: hinge, margin_noise: 0.2}}, {{use: reconstruction{_distance(recipe)}}}]",
+        "objective: [{use: hinge, margin_noise: 0.2}, {use: reconstruction}]  # by pixels: no judge takes part",
         "augment: {use: diffaugment, policy: [color, translation]}  # D never sees an image twice the same",
         "optimizer: {use: adam, lr: 2e-4, betas: [0.5, 0.999]}  # the authors'",
     ]
-
-
-def _distance(recipe: Recipe) -> str:
-    """The perceptual distance, as in the paper, where there are weights and images are large enough."""
-    return ", distance: perceptual, backbone: efficientnet_lite0" if recipe.pretrained and recipe.side >= 128 else ""
 
 
 def _projected(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
@@ -309,8 +304,9 @@ def _r3gan(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]:
         *_networks(recipe, [width], [f"width: {recipe.width}"]),
         "objective: {use: relativistic}  # real and generated images compared in pairs",
         *_both_penalties(f"{{cosine: {{from: {gamma:g}, to: {gamma / 10:g}, over: {over}}}}}"),
-        f"augment: {{use: ada, p: {{cosine: {{from: 0, to: {p}, over: {over}}}}}, colour: 0.5, cutout: 1}}",
-        "optimizer:",
+        f"augment: {{use: ada, p: {{cosine: {{from: 0, to: {p}, over: {over}}}}}, colour: 0.5, cutout: 1}}"
+        "  # p rises as in the authors' presets",
+        "optimizer:  # so do these fall and rise",
         f"  lr: {{cosine: {{from: 2e-4, to: 5e-5, over: {over}}}}}",
         f"  betas: [0.0, {{cosine: {{from: 0.9, to: 0.99, over: {over}}}}}]",
     ]

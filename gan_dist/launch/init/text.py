@@ -39,7 +39,7 @@ from gan_dist.launch.init.training_speed import seconds_per_text_step
 from gan_dist.runs.storage import Folder, locate
 from gan_dist.spec.amounts import Amount
 from gan_dist.spec.data import BUILT_IN_TEXTS, absolute_source
-from gan_dist.spec.durations import duration_words
+from gan_dist.spec.durations import duration_text, duration_words
 from gan_dist.spec.fields import BYTE_PAIRS
 from gan_dist.spec.paths import absolute_path
 
@@ -345,7 +345,7 @@ def _head(found: TextSurvey, machine: Machine, lasts: _Length, *, asked: tuple[s
     word = "".join(char if char.isascii() and char.isalnum() else "-" for char in name).strip("-") or "text"
     column, seconds = asked
     options = [] if column is None else ["--column", column]
-    options += [] if seconds is None else ["--for", duration_words(seconds).replace(" ", "")]
+    options += [] if seconds is None else ["--for", duration_text(seconds)]
     beyond = seconds is not None and lasts.seconds > 1.1 * seconds
     gpus = {0: "no GPU", 1: "a GPU"}.get(machine.gpus, f"{machine.gpus} GPUs")
     return [

@@ -1,8 +1,9 @@
-"""`gan-dist init` writes, for twelve kinds of folders and machines, the jobs that lie in `jobs/`, to the letter."""
+"""`gan-dist init` writes, for fourteen kinds of folders and machines, the jobs that lie in `jobs/`, to the letter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gan_dist.launch.init.image_survey import survey_images
 from gan_dist.launch.init.images import render_job
 from gan_dist.launch.init.recipes import Machine, Wish, choose_recipe
 from gan_dist.launch.load_job import load_job
+from gan_dist.spec.durations import parse_duration
 
 JOBS = Path(__file__).parent / "jobs"
 ONE_GPU, ANY = Machine(1, 16), Wish()
@@ -45,11 +47,13 @@ KINDS = {
     "five-pictures": Kind(count=5, shape=(64, 64), machine=Machine(0, 2)),
     "hundred-paintings": Kind(count=100, shape=(300, 300)),
     "portraits-256": Kind(count=800, shape=(256, 256)),
+    "hundred-paintings-pretrained": Kind(count=100, shape=(300, 300), pretrained=True),
     "portraits-256-pretrained": Kind(count=800, shape=(256, 256), pretrained=True),
     "faces-64": Kind(count=600, shape=(64, 64), pretrained=True),
     "fruit-by-class": Kind(count=7_500, shape=(64, 64), classes=2, upright=True),
     "animals-256-pretrained": Kind(count=15_000, shape=(256, 256), pretrained=True),
     "thumbnails-in-two-hours": Kind(count=50_000, shape=(32, 32), wish=Wish(seconds=7200), pretrained=True),
+    "thumbnails-for-two-days": Kind(count=200_000, shape=(64, 64), wish=Wish(seconds=172_800), pretrained=True),
     "faces-256-on-eight-gpus": Kind(count=70_000, shape=(256, 256), machine=Machine(8, 64), pretrained=True),
     "wide-landscapes": Kind(count=30_000, shape=(128, 192), wish=Wish(size=(128, 192))),
 }
@@ -78,3 +82,6 @@ def test_the_literal_job(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = render_job(images, kind.machine, recipe, kind.wish).replace(f"{tmp_path}/", "")
     assert text == (JOBS / f"{name}.yaml").read_text()
     load_job(JOBS / f"{name}.yaml")
+    told = text.splitlines()[1].removeprefix("# Written by: gan-dist init photos").split()
+    lasts = dict(pairwise(told)).get("--for")
+    assert (None if lasts is None else parse_duration(lasts)) == kind.wish.seconds
