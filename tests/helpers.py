@@ -55,8 +55,8 @@ def small(**changes: Any) -> JobSpec:
 
 
 @lru_cache(maxsize=4)
-def _digits(size: int, labels: str) -> Memory:
-    data = ImageData(source="digits", size=size, labels=labels)  # type: ignore[arg-type]
+def _digits(size: int, labels: str, channels: int) -> Memory:
+    data = ImageData(source="digits", size=size, labels=labels, channels=channels)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as cache:
         return load_into_memory(
             prepare_or_load(data, Folder(cache), executor=write_shards_on_processes, progress=lambda done, total: None),
@@ -68,7 +68,7 @@ def _digits(size: int, labels: str) -> Memory:
 def rows_of(spec: JobSpec) -> Memory:
     """The digits of a job, read once for all tests."""
     assert isinstance(spec.data, ImageData)
-    read = _digits(spec.data.size, spec.data.labels)
+    read = _digits(spec.data.size, spec.data.labels, spec.data.channels)
     return Memory(
         blocks=read.blocks, labels=read.labels, facts=read.facts, seed=spec.seed, batch=spec.batch, vectors=read.vectors
     )

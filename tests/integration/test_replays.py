@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from gan_dist.contracts import Batch, Phase
-from gan_dist.generation.published_models import read_published
+from gan_dist.generation.published_models import PublishedModel, read_published
 from gan_dist.runs.checkpoint import stored
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
+from gan_dist.spec.job import JobSpec
 from gan_dist.spec.schedules import Clock
 from gan_dist.training.batches import StepKey
 from gan_dist.training.loop import Iteration, iterate
@@ -76,6 +77,26 @@ def furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
     """The largest difference of a weight, as a share of the largest weight of its tensor."""
     assert ours.keys() <= theirs.keys()
     return max(float((one - theirs[name]).abs().max() / one.abs().max().clamp_min(1e-3)) for name, one in ours.items())
+
+
+def begun_from(first: PublishedModel, spec: JobSpec) -> Iteration:
+    """A run that begins with the weights of a pickle, in float64."""
+    it = ready(spec)
+    for name in ("generator", "discriminator"):
+        module = it.state.module(name)
+        module.load_state_dict({key: one.double() for key, one in first.weights[name].items()})
+    it.state.averages = tuple(build_averages(spec.ema, it.state.module("generator"), Clock(BATCH, BATCH)))
+    return it
+
+
+def assert_equal_ends(it: Iteration, first: PublishedModel, last: PublishedModel) -> None:
+    """Both networks and the average are theirs, and were trained."""
+    ours = {name: it.state.module(name).state_dict() for name in ("generator", "discriminator")}
+    ours["generator_ema"] = it.state.averages[0].module.state_dict()
+    moved = furthest(ours["generator"], {key: one.double() for key, one in first.weights["generator"].items()})
+    assert moved > 1e-3, "else nothing was trained"
+    apart = {name: furthest(weights, last.weights[name]) for name, weights in ours.items()}
+    assert max(apart.values()) < 1e-13, apart
 
 
 # --- StyleGAN2 with path length ------------------------------------------------------------------
@@ -188,25 +209,83 @@ def test_stylegan2_with_path_length(tmp_path: Path) -> None:
         (copied / path.name).write_text(exact)
     run_theirs(WRITE, tmp_path, tmp_path, root)
     first = read_published(tmp_path / "first.pkl")
-    it = ready(small(**STYLEGAN2))
-    for name in ("generator", "discriminator"):
-        module = it.state.module(name)
-        module.load_state_dict({key: one.double() for key, one in first.weights[name].items()})
-    clock = Clock(BATCH, BATCH)
-    it.state.averages = tuple(build_averages(small(**STYLEGAN2).ema, it.state.module("generator"), clock))
+    it = begun_from(first, small(**STYLEGAN2))
     drawn = recorded(it, keep_stylegan2(it))
     iterated(it)
     torch.save(drawn, tmp_path / "drawn.pt")
     run_theirs(REPLAY, tmp_path, tmp_path, root)
-    last = read_published(tmp_path / "last.pkl")
-    ours = {name: it.state.module(name).state_dict() for name in ("generator", "discriminator")}
-    ours["generator_ema"] = it.state.averages[0].module.state_dict()
-    moved = furthest(ours["generator"], {key: one.double() for key, one in first.weights["generator"].items()})
-    assert moved > 1e-3, "else nothing was trained"
-    apart = {name: furthest(weights, last.weights[name]) for name, weights in ours.items()}
-    assert max(apart.values()) < 1e-13, apart
+    assert_equal_ends(it, first, read_published(tmp_path / "last.pkl"))
     (path_length,) = (lazy.penalty for lazy in it.state.stages[0].penalties if hasattr(lazy.penalty, "mean"))
     assert float(path_length.mean) == pytest.approx(float(torch.load(tmp_path / "mean.pt")), rel=1e-13)
+
+
+# --- R3GAN ---------------------------------------------------------------------------------------
+
+R3GAN = {
+    "data": {"source": "digits", "size": SIZE, "channels": 3},
+    "generator": {"use": "r3gan", "width": 8, "wide": 16, "group": 4, "blocks": 1, "z": 6},
+    "discriminator": {"use": "r3gan", "width": 8, "wide": 16, "group": 4, "blocks": 1},
+    "objective": {"use": "relativistic"},
+    "penalties": [{"use": "r1", "gamma": 0.7}, {"use": "r2", "gamma": 0.7}],
+    "optimizer": {"lr": 2e-3, "betas": [0.0, 0.99]},
+    "ema": {"half_life": 60},
+    "batch": BATCH,
+}
+R3GAN_MAKE = """
+import pickle, torch
+from training import networks
+torch.manual_seed(0)
+common = dict(WidthPerStage=[8] * 3, CardinalityPerStage=[4] * 3, BlocksPerStage=[1] * 3, ExpansionFactor=2,
+    FP16Stages=[], img_resolution=16, c_dim=0)
+G = networks.Generator(NoiseDimension=6, **common).double()
+D = networks.Discriminator(**common).double()
+for stage in (*G.Model.MainLayers, *D.Model.MainLayers):
+    stage.DataType = torch.float64
+for module in (*G.modules(), *D.modules()):
+    for name, filter in module.named_buffers(recurse=False):
+        setattr(module, name, filter.float())
+for one in (*G.parameters(), *D.parameters()):
+    if not one.any():
+        one.data.normal_(0, 0.3)  # what begins at zero too, so that every branch counts
+"""
+R3GAN_WRITE = R3GAN_MAKE + 'pickle.dump({"G": G, "G_ema": G, "D": D, "cur_nimg": 0}, open("first.pkl", "wb"))'
+R3GAN_REPLAY = (
+    R3GAN_MAKE
+    + """
+import copy
+from R3GAN.Trainer import AdversarialTraining
+drawn = torch.load("drawn.pt", weights_only=True)
+G_ema = copy.deepcopy(G)
+training = AdversarialTraining(G, D)
+optimizers = {name: torch.optim.Adam(one.parameters(), lr=2e-3, betas=(0.0, 0.99), eps=1e-8)
+    for name, one in (("G", G), ("D", D))}
+for one in drawn:
+    name = one["phase"]
+    G.requires_grad_(name == "G"), D.requires_grad_(name == "D")
+    optimizers[name].zero_grad(set_to_none=True)
+    if name == "D":
+        training.AccumulateDiscriminatorGradients(one["z"], one["real"], None, 0.7)
+    else:
+        training.AccumulateGeneratorGradients(one["z"], one["real"], None)
+    optimizers[name].step()
+    if name == "G":
+        for average, now in zip(G_ema.parameters(), G.parameters()):
+            average.data.copy_(now.data.lerp(average.data, 0.5 ** (4 / 60)))
+pickle.dump({"G": G, "G_ema": G_ema, "D": D, "cur_nimg": 160}, open("last.pkl", "wb"))
+"""
+)
+
+
+def test_r3gan(tmp_path: Path) -> None:
+    root = checkout("R3GAN")
+    run_theirs(R3GAN_WRITE, tmp_path, root)
+    first = read_published(tmp_path / "first.pkl")
+    it = begun_from(first, small(**R3GAN))
+    drawn = recorded(it, lambda phase, batch: {"phase": phase, "real": batch.real, "z": batch.noise})
+    iterated(it)
+    torch.save(drawn, tmp_path / "drawn.pt")
+    run_theirs(R3GAN_REPLAY, tmp_path, root)
+    assert_equal_ends(it, first, read_published(tmp_path / "last.pkl"))
 
 
 JOB = """
