@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.first_jobs import Judge
 from gan_dist.data.encoding.image import encode_png, make_grid
@@ -48,7 +48,7 @@ POINTS = 16
 NEVER = "1G"
 LR, BETAS, GAMMA = 2e-4, (0.0, 0.99), 0.5
 SIZE, Z = 32, 64
-HALF_STAGES = (-1, -2, -3)  # train.py, CIFAR-10: all but the stage of 4 pixels
+WIDE = 32  # pixels of the largest stage with all channels
 CHUNK = 256
 
 
@@ -119,27 +119,36 @@ def ours(args: argparse.Namespace, spec: JobSpec, rows: Memory) -> Iterator[Poin
 
 
 class Peer:
-    """Networks of theirs, and D's and G's turns."""
+    """Networks of theirs for 32 or 64 pixels, and D's and G's turns."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        sys.path.insert(0, str(args.peer.absolute()))
+    def __init__(
+        self,
+        checkout: Path,
+        *,
+        size: int,
+        width: int,
+        batch: int,
+        device: str,
+        half_life: float = 20_000,
+        seed: int = 0,
+    ) -> None:
+        sys.path.insert(0, str(checkout.absolute()))
         from R3GAN import Networks
         from R3GAN.Trainer import AdversarialTraining
 
-        fuse(args.device)
-        stages = 3 + 1
-        each = [args.width] * stages, [args.width // 8] * stages, [2] * stages
-        torch.manual_seed(args.seed)
-        self.G: nn.Module = Networks.Generator(Z, *each, 2).to(args.device)
-        self.D: nn.Module = Networks.Discriminator(*each, 2).to(args.device)
-        if args.device == "cuda":
-            for network in (self.G, self.D):
-                for stage in HALF_STAGES:
-                    network.MainLayers[stage].DataType = torch.bfloat16  # type: ignore[union-attr, operator, index]
+        fuse(device)
+        widths = [width if side <= WIDE else width * WIDE // side for side in (4, 8, 16, 32, 64) if side <= size]
+        each = widths, [one // 8 for one in widths], [2] * len(widths)
+        torch.manual_seed(seed)
+        self.G: Any = Networks.Generator(Z, *each, 2).to(device)
+        self.D: Any = Networks.Discriminator(*[one[::-1] for one in each], 2).to(device)
+        if device == "cuda":  # train.py: bfloat16 in all stages but that of 4 pixels
+            for stage in (*self.G.MainLayers[1:], *self.D.MainLayers[:-1]):
+                stage.DataType = torch.bfloat16
         self.training: Any = AdversarialTraining(self.G, self.D)
         self.average = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizers = [torch.optim.Adam(one.parameters(), lr=LR, betas=BETAS, eps=1e-8) for one in (self.D, self.G)]
-        self.batch, self.device, self.keeps = args.batch, args.device, 0.5 ** (args.batch / args.half_life)
+        self.batch, self.device, self.keeps = batch, device, 0.5 ** (batch / half_life)
 
     def iteration(self, pixels: Tensor) -> None:
         """Their training_loop.py's: D, then G, then the average."""
@@ -179,7 +188,15 @@ def theirs(args: argparse.Namespace, spec: JobSpec, rows: Memory) -> Iterator[Po
     pixels = torch.cat([torch.as_tensor(block) for block in rows.blocks]).to(args.device)
     kept: list[tuple[int, dict[str, Tensor]]] = []
     alarm, seen = Alarm(args.minutes * 60), 0
-    peer = Peer(args)
+    peer = Peer(
+        args.peer,
+        size=SIZE,
+        width=args.width,
+        batch=args.batch,
+        device=args.device,
+        half_life=args.half_life,
+        seed=args.seed,
+    )
     check_equal_sizes(peer, spec, rows)
     while not alarm.over():
         peer.iteration(pixels)

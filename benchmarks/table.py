@@ -1,6 +1,6 @@
 """The table of benchmarks/README.md, of one machine in one run:
 
-    python -m benchmarks.table [ROW ...] [--images FOLDER] [--peer FOLDER] [--repeats 3]      (from the root)
+    python -m benchmarks.table [ROW ...] [--images FOLDER] [--peer FOLDER] [--peers FOLDER] [--repeats 3]
 
 Runs the benchmarks that compare with something, one after the other, and writes what each found in the place of the
 table. A row that cannot be run here says why. All of them take about an hour of two cores.
@@ -49,6 +49,7 @@ BENCHES = {
     "networks": Bench("benchmarks/networks.py --repeats {repeats}", (("by wall", ""), ("", "at least 1.0"))),
     "throughput": Bench("benchmarks/throughput.py {repeats}", (("", "at least 1.0"),)),
     "startup": Bench("benchmarks/startup.py {repeats}", (("by wall", "at most 1.25"), ("by cpu", "at most 1.05"))),
+    "image-peer": Bench("-m benchmarks.image_peer --peers {peers} --repeats {repeats}", (("", "at least 1.0"),)),
     "two-machines": Bench("-m benchmarks.two_machines {repeats}", (("", "at least 0.9"),)),
     "submission": Bench("benchmarks/submission.py {repeats}", (("", "at most 1.2"),)),
     "sweep": Bench("benchmarks/sweep.py {repeats}", (("", "at most 1.15"),)),
@@ -73,7 +74,7 @@ def rows(name: str, given: dict[str, str]) -> Iterator[str]:
         yield f"| {name} | not run: no folder was named (`--{missing[0]}`) | | | | `python {bench.words}` |"
         return
     words = bench.words.format(**given)
-    told = bench.words.format(**{**given, "images": "FOLDER", "peer": "FOLDER"})
+    told = bench.words.format(**{**given, "images": "FOLDER", "peer": "FOLDER", "peers": "FOLDER"})
     printed, why = run(words)
     ratios: dict[str, list[float]] = {}
     for line in printed:
@@ -131,11 +132,12 @@ def main() -> None:
     asked.add_argument("names", nargs="*", metavar="ROW", help=", ".join(BENCHES))
     asked.add_argument("--images", default="", help="a folder of images, for what decodes them")
     asked.add_argument("--peer", default="", help="a checkout of TextGAN-PyTorch")
+    asked.add_argument("--peers", default="", help="a folder of checkouts of authors' code of images")
     asked.add_argument("--repeats", type=int, default=3)
     options = asked.parse_args()
     if unknown := sorted(set(options.names) - set(BENCHES)):
         asked.error(f"no benchmarks: {', '.join(unknown)}; there are {', '.join(BENCHES)}")
-    given = {"images": options.images, "peer": options.peer, "repeats": str(options.repeats)}
+    given = {"images": options.images, "peer": options.peer, "peers": options.peers, "repeats": str(options.repeats)}
     found: list[str] = []
     for name in options.names or BENCHES:
         for row in rows(name, given):

@@ -4,14 +4,15 @@
 
 Sizes are the published ones of the oracle: batches of 64 sentences of 20 of 5,000 words. A likelihood step is one of
 the LSTM; a step of SeqGAN is one of its generator with 16 rollouts; a step of RelGAN is one of G and five of D. Each
-side runs in processes of its own, of one thread, in turn, and is timed by CPU time.
-Wanted: at least 1.0, 4 and 1.5.
+side runs in processes of its own, of one thread, in turn, and is timed by CPU time; the pages of memory that a step
+asks for anew stand beside. Wanted: at least 1.0, 4 and 1.5.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -33,8 +34,21 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def our_step(kind: str, count: int) -> list[float]:
-    """CPU seconds of each iteration, as a worker of a run calls it."""
+Spent = tuple[float, int]  # CPU seconds, and pages of memory that were not there
+
+
+def spent() -> Spent:
+    """By this process so far."""
+    return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def since(began: Spent) -> Spent:
+    seconds, pages = spent()
+    return seconds - began[0], pages - began[1]
+
+
+def our_step(kind: str, count: int) -> list[Spent]:
+    """What each iteration takes, as a worker of a run calls it."""
     from gan_dist.distributed.machine import keep_freed_memory
     from gan_dist.distributed.runtime import LocalRuntime, never
     from gan_dist.execution.local import read_rows
@@ -49,13 +63,13 @@ def our_step(kind: str, count: int) -> list[float]:
     rare = dict.fromkeys(("report", "grid", "checkpoint", "metrics"), "100000 steps")
     changes = {"stages": [{"name": "only", **stage, "for": f"{count} steps"}], "metrics": [], "every": rare}
     spec = load_job(f"jobs/{job}.yaml", {**changes, "data.count": 1000})
-    taken: list[float] = []
+    taken: list[Spent] = []
     iterate = loop.iterate
 
     def timed(*given: Any) -> Any:
-        began = time.process_time()
+        began = spent()
         result = iterate(*given)
-        taken.append(time.process_time() - began)
+        taken.append(since(began))
         return result
 
     loop.iterate = timed
@@ -72,7 +86,7 @@ def _cpu() -> Any:
     return torch.device("cpu")
 
 
-def their_step(kind: str, count: int) -> list[float]:
+def their_step(kind: str, count: int) -> list[Spent]:
     """The same of TextGAN-PyTorch, whose folder this process stands in."""
     import config
     import torch
@@ -131,14 +145,14 @@ def their_step(kind: str, count: int) -> list[float]:
         step = likelihood if kind == "likelihood" else rewarded
     taken = []
     for _ in range(count):
-        began = time.process_time()
+        began = spent()
         step()
-        taken.append(time.process_time() - began)
+        taken.append(since(began))
     return taken
 
 
 def measured(side: str, kind: str, peer: Path) -> float:
-    """Steps a second of CPU time, in a process of its own."""
+    """Steps a second of CPU time, in a process of its own; the pages are printed."""
     root = Path(__file__).parent.parent
     paths = [str(root), *([str(peer)] if side == "theirs" else [])]
     done = subprocess.run(
@@ -149,7 +163,9 @@ def measured(side: str, kind: str, peer: Path) -> float:
         capture_output=True,
         text=True,
     )
-    return float(done.stdout.split()[-1])
+    pages, rate = done.stdout.split()[-2:]
+    print(f"{kind} step, {side}: {pages} pages of memory anew")
+    return float(rate)
 
 
 def main() -> None:
@@ -159,8 +175,8 @@ def main() -> None:
     asked.add_argument("--side", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     asked.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(STEPS))
     options = asked.parse_args()
-    if options.peer is None:
-        print("skipped: --peer names no checkout of TextGAN-PyTorch")
+    if options.peer is None or not (options.peer / "models").is_dir():
+        print(f"skipped: --peer {options.peer} is no checkout of TextGAN-PyTorch")
         return
     kinds, peer = options.kinds or list(STEPS), options.peer.resolve()
     if options.side is None:
@@ -175,7 +191,8 @@ def main() -> None:
     count = STEPS[kind]
     warm = count // 3
     taken = (our_step if options.side == "ours" else their_step)(kind, count + warm)
-    print(1 / statistics.median(taken[warm:]))
+    seconds, pages = (statistics.median(values) for values in zip(*taken[warm:], strict=True))
+    print(round(pages), 1 / seconds)
 
 
 if __name__ == "__main__":
