@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from gan_dist.events import EndEvent, Event
+from gan_dist.events import REFUSED, EndEvent, Event
 from gan_dist.execution.log_lines import parse_event, printed_by_user
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ from gan_dist.runs.lease import LEASE_S
 from gan_dist.runs.run_folder import RunFolder
 
 LEFT = 130
+LETS_GO_S, LOOK_S = 5.0, 0.05
 
 
 @dataclass
@@ -77,14 +78,15 @@ def follow_job(
     Raises:
         ClusterError: the cluster no longer answers, and nothing says how the job ended.
     """
-    interrupts, heeded = Interrupts(), 0
+    interrupts, heeded, log = Interrupts(), 0, ShownLog(jobs, job, run, follower)
     stopping: StopRequest | None = None
     with follower, interrupts.caught():
         try:
             for line in _lines_then_end(jobs, job, run):
-                if line is not None:
-                    follower.feed(line)
-                elif stopping is not None and not stopping.heard:
+                log.show(line)
+                if (told := log.ended()) is not None:
+                    return told
+                if line is None and stopping is not None and not stopping.heard:
                     with contextlib.suppress(ClusterError):  # the log's own end says when there is nobody to ask
                         stopping.ask()
                 if interrupts.count == heeded:
@@ -126,6 +128,50 @@ def _has_writer(run: RunFolder) -> bool:
         return run.lease_holder() is not None
     except StorageError:
         return False
+
+
+@dataclass
+class ShownLog:
+    """Lines of a job's log on their way to a follower. Of a run that is stored here the end is seen in its record, a
+    second or two before Ray brings the last lines, which are fetched then."""
+
+    jobs: JobsClient
+    job: str
+    run: RunFolder | None
+    follower: LiveDisplay
+    count: int = 0
+    fetched: bool = False
+
+    def show(self, line: str | None) -> None:
+        """The next line, or, of a second without one, what can be fetched.
+
+        Raises:
+            ClusterError: the cluster no longer answers.
+        """
+        if line is None and self._has_ended_here():
+            self.fetched = True
+            lines = self.jobs.logs(self.job).splitlines()[self.count :]
+        else:
+            lines = [] if line is None or self.fetched else [line]
+        self.count += len(lines)
+        for one in lines:
+            self.follower.feed(one)
+
+    def _has_ended_here(self) -> bool:
+        run = self.run
+        return (
+            run is not None and run.folder.local is not None and recorded_outcome(run, attempt_of(self.job)) is not None
+        )
+
+    def ended(self) -> RunOutcome | None:
+        """How the run ended, once its driver has said so and left the run, which it does last of all; Ray takes seconds
+        more to know. A run that was refused is forgotten or remembered by then, which is waited for."""
+        told, deadline = self.follower.outcome, time.monotonic() + LETS_GO_S
+        if self.run is None or told is None or told.exit_code == REFUSED:
+            return None
+        while _has_writer(self.run) and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        return told
 
 
 def attempt_of(job: str) -> int:

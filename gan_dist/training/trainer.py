@@ -72,16 +72,7 @@ def train_run(
         _transfer(state, start_from, spec=spec, facts=rows.facts, run=run)
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
-    feed = BatchFactory(
-        rows=rows,
-        generator=state.nets["generator"],
-        run=run,
-        seed=spec.seed,
-        batch=spec.batch,
-        micro_batch=spec.batch,
-        dtype=dtype,
-        encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
-    )
+    feed = _feed(spec, rows, state, run, dtype)
     feed.micro_batch = choose_micro_batch(spec.micro_batch, began.get("micro_batch"), state=state, feed=feed, run=run)
     if global_batch_norms(*(net.module for net in state.nets.values())):
         check_equal_micros(feed, run)
@@ -104,6 +95,20 @@ def train_run(
         callbacks.close()
         raise
     return {"ending": ending, "seen": state.seen, "values": callbacks.latest}
+
+
+def _feed(spec: JobSpec, rows: Ingest, state: TrainState, run: WorkerRuntime, dtype: torch.dtype) -> BatchFactory:
+    """What cuts and draws batches, as yet in one micro-batch."""
+    return BatchFactory(
+        rows=rows,
+        generator=state.nets["generator"],
+        run=run,
+        seed=spec.seed,
+        batch=spec.batch,
+        micro_batch=spec.batch,
+        dtype=dtype,
+        encode=modality_of(rows.facts).encoder(spec.data, run.device, dtype),
+    )
 
 
 def _resolved(spec: JobSpec, precision: str, feed: BatchFactory) -> dict[str, Any]:

@@ -273,3 +273,43 @@ def test_counts(count, text):
 
 def test_durations():
     assert [format_clock(s) for s in (7.4, 252, 7384, 273_600)] == ["0:07", "4:12", "2:03:04", "3 d 4 h"]
+
+
+class Slow:
+    """A job whose last lines Ray brings late: it would be told of first when it is all over."""
+
+    cluster = Cluster("http://127.0.0.1:1", local=True)
+
+    def __init__(self, last):
+        self.printed = [event(event="stage", text="reading data"), progress(10_000, eta=0), last]
+
+    def tail(self, job):
+        yield self.printed[0]
+        for _ in range(50):
+            yield None
+        yield from self.printed[1:]
+        raise AssertionError("its end was not seen")
+
+    def logs(self, job):
+        return "\n".join(self.printed)
+
+
+@pytest.mark.parametrize("stored_here", [True, False])
+def test_a_run_that_is_stored_here_is_over_when_its_driver_has_left_it(run, stored_here, monkeypatch):
+    last = event(event="end", status="succeeded", exit_code=0, message="", summary=["here"])
+    file = io.StringIO()
+    if not stored_here:
+        monkeypatch.setattr(Folder, "local", None)
+    with written_for_a_while(run, "succeeded", 0):
+        display = LiveDisplay(Console(file=file, width=120))
+        found = follow_job(Slow(last), "r.1", run_id="r", follower=display, ask=None, run=run)
+        assert run.lease_holder() is None, "the next attempt would be refused"
+    assert found == RunOutcome("succeeded", 0, "", ("here",))
+    assert file.getvalue().count("10k / 10k") == 1 and file.getvalue().count("reading data") == 1
+
+
+def test_a_run_that_was_refused_is_followed_until_ray_says_so(run):
+    """Its folder is forgotten after its last word."""
+    last = event(event="end", status="failed", exit_code=2, message="no such data", summary=[])
+    with pytest.raises(AssertionError, match="its end was not seen"):
+        follow_job(Slow(last), "r.1", run_id="r", follower=LiveDisplay(Console(file=io.StringIO())), ask=None, run=run)

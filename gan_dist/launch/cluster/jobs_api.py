@@ -295,6 +295,7 @@ def read_log(jobs: LogSource, job: str) -> str:
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TICK_S = 1.0
+CLOSING_S = 0.2
 
 
 class LogSource(Protocol):
@@ -367,9 +368,9 @@ def _connection(jobs: LogSource, job: str, skip: int) -> Iterator[str | None]:
         if waiting is not None:
             waiting.cancel()
             loop.run_until_complete(asyncio.gather(waiting, return_exceptions=True))
-        # A polite end waits for the server's last word, which comes after all that a job prints meanwhile.
+        # A polite end waits for the server's last word, which may come a second later.
         with contextlib.suppress(TimeoutError):
-            loop.run_until_complete(asyncio.wait_for(lines.aclose(), TICK_S))
+            loop.run_until_complete(asyncio.wait_for(lines.aclose(), CLOSING_S))
         loop.close()
 
 
