@@ -60,7 +60,8 @@ SeedRun = Annotated[
 Seeds = Annotated[
     bool,
     typer.Option(
-        "--seeds", help="Text only: beside A all finished runs of its job with other seeds, and all its twins."
+        "--seeds",
+        help="Text only: beside A its job's other seeds and its twins, the newest finished run of each seed.",
     ),
 ]
 Neighbours = Annotated[
@@ -172,6 +173,8 @@ def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[l
         ) from error
     if not found.twins:
         raise UsageError(f"--seeds: no finished twin of {a} is here; gan-dist submit JOB --mle-twin trains one")
+    for text in found.repeats:
+        say(f"--seeds: {text}", aside=True)
     return list(found.twins), list(found.others)
 
 

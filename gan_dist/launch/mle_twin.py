@@ -86,30 +86,51 @@ def _until(length: Amount) -> dict[str, Any]:
 
 
 class Seeds(NamedTuple):
-    """Finished runs by their folders: of a job with other seeds, and of its twin."""
+    """Finished runs by their folders, one for each seed: of a job with other seeds, and of its twin.
+
+    `repeats` says which run was taken where several have the same seed.
+    """
 
     others: tuple[str, ...]
     twins: tuple[str, ...]
+    repeats: tuple[str, ...]
 
 
 def find_seeds(run: RunFolder) -> Seeds:
-    """The runs of this person that differ from a run in the seed alone, and those of its twin, oldest first.
+    """The runs of this person that differ from a run in the seed alone, and those of its twin, by their seeds.
+
+    Of several finished runs with one seed the newest is taken, as a second one tells nothing of the spread over seeds;
+    of the run's own seed, the run itself.
 
     Raises:
         UsageError: the run has no twin, as it learns by likelihood alone.
     """
     spec = run.spec()
     ours, twins = _compared(spec), _compared(mle_twin(spec))
-    found: dict[str, list[str]] = {"others": [], "twins": []}
+    of_job, of_twin = dict[int, list[RunFolder]](), dict[int, list[RunFolder]]()
     for row in known_runs():
         other = RunFolder(Folder(row["uri"]))
         if other.id == run.id or other.status()["status"] != "succeeded" or other.request().get("mode") == "smoke":
             continue
-        plain = _compared(other.spec())
-        for side, wanted in (("others", ours), ("twins", twins)):
+        found = other.spec()
+        plain = _compared(found)
+        for side, wanted in ((of_job, ours), (of_twin, twins)):
             if plain == wanted:
-                found[side].append(other.uri)
-    return Seeds(tuple(found["others"]), tuple(found["twins"]))
+                side.setdefault(found.seed, []).append(other)
+    of_job[spec.seed] = [*of_job.get(spec.seed, ()), run]
+    return Seeds(
+        others=tuple(of_job[seed][-1].uri for seed in sorted(of_job) if seed != spec.seed),
+        twins=tuple(of_twin[seed][-1].uri for seed in sorted(of_twin)),
+        repeats=(*_repeats("the job", of_job), *_repeats("its twin", of_twin)),
+    )
+
+
+def _repeats(whose: str, runs: dict[int, list[RunFolder]]) -> list[str]:
+    return [
+        f"of {len(found)} runs of {whose} with seed {seed}, {found[-1].id} is measured"
+        for seed, found in sorted(runs.items())
+        if len(found) > 1
+    ]
 
 
 def _compared(spec: JobSpec) -> dict[str, Any]:

@@ -259,9 +259,11 @@ def test_seeds_and_twins_are_found(root: Path, ask) -> None:
             gan_dist.train(
                 load_job(root / f"{name}.yaml", [f"seed={seed}"]), name=f"{name}{seed}", storage=str(root / "runs")
             )
+    gan_dist.train(load_job(root / "twin.yaml"), name="again", storage=str(root / "runs"))
     words = ("--temperature-grid", "--inverse-temperatures", "0.5,2", "--n", "64", "--seeds", "--json")
     code, out, err = ask("seeded0", *words, "--metric", "nll_oracle", "--metric", "nll")
     assert code == 0, err
+    assert "--seeds: of 2 runs of its twin with seed 0, again-" in err
     found = json.loads(out)
     assert found["curves"].keys() == {"model", "model 2", "twin", "twin 2"}
     assert found["verdicts"][0]["models"] == found["verdicts"][0]["twins"] == 2

@@ -11,7 +11,10 @@ import pytest
 
 from gan_dist.cli import main
 from gan_dist.launch.load_job import load_job
-from gan_dist.launch.mle_twin import mle_twin
+from gan_dist.launch.mle_twin import Seeds, find_seeds, mle_twin
+from gan_dist.runs.index import remember_run
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.job import JobSpec
 from tests.helpers import ROOT
 
@@ -96,3 +99,42 @@ def test_a_sweep_has_no_twin() -> None:
     job = plain(load_job(JOBS / "seqgan-oracle.yaml")) | {"sweep": sweep}
     with pytest.raises(ValueError, match="the job is a sweep; take the twin of the best job"):
         mle_twin(JobSpec.model_validate(job))
+
+
+def stored(root: Path, name: str, spec: JobSpec, created: float, status: str = "succeeded", **facts: Any) -> RunFolder:
+    """A run in the index with nothing in its folder but what was submitted and how it ended."""
+    run = RunFolder(Folder.at(root / name))
+    run.folder.write_json("request.json", {"run_id": name, "mode": "train", "job": plain(spec), **facts})
+    run.update(status=status)
+    remember_run(run, created=created)
+    return run
+
+
+def test_of_each_seed_the_newest_finished_run_counts(tmp_path: Path) -> None:
+    """A repeat of a seed tells nothing of the spread over seeds."""
+
+    def seeded(seed: int, **changes: Any) -> JobSpec:
+        return load_job(JOBS / "seqgan-oracle.yaml", {"seed": seed, **changes})
+
+    asked = stored(tmp_path, "asked", seeded(0), 3)
+    stored(tmp_path, "same-seed-newer", seeded(0), 9)
+    stored(tmp_path, "two", seeded(2), 2)
+    stored(tmp_path, "one-old", seeded(1), 4)
+    stored(tmp_path, "one-new", seeded(1), 5)
+    stored(tmp_path, "one-stopped", seeded(1), 6, status="stopped")
+    stored(tmp_path, "one-rehearsed", seeded(1), 7, mode="smoke")
+    stored(tmp_path, "other-rate", seeded(3, **{"optimizer.lr": 0.5}), 8)
+    assert find_seeds(asked) == Seeds(
+        others=(f"{tmp_path}/one-new", f"{tmp_path}/two"),
+        twins=(),
+        repeats=(
+            "of 2 runs of the job with seed 0, asked is measured",
+            "of 2 runs of the job with seed 1, one-new is measured",
+        ),
+    )
+    for created, (name, seed) in enumerate((("twin-new", 0), ("twin-one", 1)), 20):
+        stored(tmp_path, name, mle_twin(seeded(seed)), created)
+    stored(tmp_path, "twin-old", mle_twin(seeded(0)), 10)
+    found = find_seeds(asked)
+    assert found.twins == (f"{tmp_path}/twin-new", f"{tmp_path}/twin-one")
+    assert found.repeats[2:] == ("of 2 runs of its twin with seed 0, twin-new is measured",)
