@@ -18,7 +18,7 @@ from gan_dist.execution.signals import ASKING, asking_to_stop, listen_for
 from gan_dist.runs.run_folder import LogTee
 from tests.helpers import ROOT
 
-LONG_S = 120
+LONG_S = 600
 
 
 def test_each_signal_asks_and_what_was_before_comes_back() -> None:

@@ -26,7 +26,7 @@ import psutil
 
 from gan_dist.launch.load_job import load_job
 from gan_dist.runs.checkpoint import stored
-from gan_dist.runs.lease import LEASE_S, holder_of
+from gan_dist.runs.lease import holder_of
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder, remote_filesystem
 from tests.helpers import ROOT
@@ -368,7 +368,7 @@ class Fleet:
             time.sleep(1)
             return holder_of(Folder(f"s3://runs/{name}")) is None
 
-        wait_for(free, f"the end of the lease of {name}", 3 * LEASE_S)
+        wait_for(free, f"the end of the lease of {name}")
 
     def wait_for_checkpoints(self, name: str, count: int, following: subprocess.Popen[str]) -> None:
         def there() -> bool:

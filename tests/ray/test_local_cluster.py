@@ -26,7 +26,7 @@ from gan_dist.launch.submit import submit
 from gan_dist.runs.request import RunRequest
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from tests.ray.conftest import wait_for
+from tests.ray.conftest import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -120,7 +120,7 @@ def other():
         yield process, "http://" + next(line for line in process.stdout if line.startswith("READY")).split()[1]
     finally:
         process.stdin.close()
-        process.wait(30)
+        process.wait(PATIENCE_S)
         shutil.rmtree(temp, ignore_errors=True)
 
 
@@ -178,14 +178,12 @@ def test_a_ray_that_lost_a_part_lets_its_jobs_save_and_ends(home):
     wait_for(lambda: "adversarial" in jobs.logs(job), "its first report")
     keeper = psutil.Process(LocalClusterState.here().owner()["pid"])
     (lost,) = [child for child in keeper.children() if "gcs_server" in " ".join(child.cmdline())]
-    killed_at = time.monotonic()
     lost.kill()
-    wait_for(lambda: why_ended(cluster) is not None, "that it is noticed", 20)
+    wait_for(lambda: why_ended(cluster) is not None, "that it is noticed")
     assert why_ended(cluster) == "it lost its GCS server" and find_local() is None
     display = LiveDisplay(Console(file=io.StringIO()))
     outcome = follow_job(jobs, job, run_id="saved", follower=display, ask=None, run=run)
     assert outcome.status == "lost" and "gan-dist submit --resume saved" in outcome.summary[0], outcome
-    wait_for(lambda: not group_members(keeper.pid), "the end of its processes", 60)
-    assert time.monotonic() - killed_at < 90
+    wait_for(lambda: not group_members(keeper.pid), "the end of its processes")
     with pytest.raises(ClusterError, match="our local one has ended: it lost its GCS server"):
         jobs.version()

@@ -89,7 +89,7 @@ def machine(tmp_path: Path) -> Iterator[tuple[Machines, Machine]]:
         assert sshd is not None
         kept = {"/etc/passwd": keys / "passwd", "/run/sshd": keys / "run", "/mnt": keys}
         found = network.add_bare([sshd, "-D", "-e", "-f", "/mnt/sshd_config"], kept)
-        wait_for(lambda: answers(address, 22), f"an SSH server: {found.log.read_text()}", 60)
+        wait_for(lambda: answers(address, 22), f"an SSH server: {found.log.read_text()}")
         yield network, found
     finally:
         network.close()
@@ -143,7 +143,7 @@ def test_a_cluster_of_ones_own_machine(machine: tuple[Machines, Machine], tmp_pa
         port = free_port()
         tunnel = person.start(*RAY, "dashboard", "--port", str(port), "--no-config-cache", file)
         try:
-            wait_for(lambda: answers("127.0.0.1", port), "a tunnel", 120)
+            wait_for(lambda: answers("127.0.0.1", port), "a tunnel")
             there = ("--address", f"http://127.0.0.1:{port}")
             code, told = person.submit(
                 "job.yaml", "--name", "ours", *there, "--storage", "s3://runs", "-o", "until=40 steps"

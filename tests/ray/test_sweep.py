@@ -34,7 +34,7 @@ def alive(site: Site, what: str, name: str) -> list[str]:
     token = Path(cluster["token_path"]).read_text().strip()
     url = f"{cluster['address']}/api/v0/{what}?limit=1000"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         rows = json.load(answer)["data"]["result"]["result"]
     return [row[name] for row in rows if row["state"] not in ("DEAD", "REMOVED")]
 

@@ -80,18 +80,26 @@ def test_a_recycled_pid_is_not_taken_for_the_old_process(run: Folder) -> None:
 
 
 @pytest.mark.parametrize(("age", "held"), [(0, True), (LEASE_S / 2, True), (LEASE_S + 5, False)])
-def test_on_another_machine_the_heartbeat_decides(run: Folder, age: float, held: bool) -> None:
+def test_on_another_machine_the_heartbeat_decides(
+    run: Folder, age: float, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take(run, 1)
-    changed(run, host="elsewhere", boot="another", pid=1, born=None, time=time.time() - age)
+    now = time.time()
+    monkeypatch.setattr(leases.time, "time", lambda: now)
+    changed(run, host="elsewhere", boot="another", pid=1, born=None, time=now - age)
     assert (holder_of(run) is not None) == held
 
 
 @pytest.mark.parametrize(("age", "held"), [(0, True), (LEASE_S + 5, False)])
-def test_the_age_of_a_damaged_lease_decides(run: Folder, age: float, held: bool) -> None:
+def test_the_age_of_a_damaged_lease_decides(
+    run: Folder, age: float, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take(run, 1)
     run.write("lease/000001.json", b'{"att')
     assert run.local is not None
-    os.utime(run.local / "lease" / "000001.json", (time.time() - age,) * 2)
+    now = time.time()
+    monkeypatch.setattr(leases.time, "time", lambda: now)
+    os.utime(run.local / "lease" / "000001.json", (now - age,) * 2)
     assert (holder_of(run) is not None) == held
 
 
@@ -151,7 +159,7 @@ def test_an_attempt_that_was_displaced_stops_and_writes_no_record(
     def job(attempt: Attempt) -> dict[str, Any]:
         displace(Folder(attempt.folder.uri))
         Folder(attempt.folder.uri).write_json("status.json", {"status": "running", "attempt": 2})
-        assert attempt.stop.wait(10)
+        assert attempt.stop.wait(120)
         return {"ending": "stopped", "seen": 8, "values": {}}
 
     assert attempt.run_and_record(job) == 3
@@ -210,7 +218,5 @@ def test_a_store_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    began = time.monotonic()
-    with pytest.raises(StorageError, match=r"storage 's3://nowhere/runs' cannot be written"):
+    with pytest.raises(StorageError, match=r"storage 's3://nowhere/runs' cannot be written: .* after 9 retries"):
         Folder("s3://nowhere/runs").create("x", b"1")
-    assert time.monotonic() - began < 60
