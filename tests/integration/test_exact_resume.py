@@ -16,6 +16,7 @@ from tests.integration.test_rank_equality import (
     PIX2PIX,
     R3GAN,
     R3GAN2,
+    SCRATCHGAN,
     SEQGAN,
     STYLEGAN2,
     TEXT,
@@ -80,6 +81,12 @@ JOBS = {
     "vae": job(**VAE, precision="fp32", until=f"{STEPS} steps"),
     "pix2pix": job(**PIX2PIX, precision="fp32", until=f"{STEPS} steps"),
     "cyclegan, its pools": job(**CYCLEGAN | {"precision": "fp32"}, until=f"{STEPS} steps"),
+    "scratchgan, its authors' networks": job(
+        **SCRATCHGAN | {"discriminator": {**SCRATCHGAN["discriminator"], "dropout": 0.2}},
+        data=TEXT,
+        precision="fp32",
+        until=f"{STEPS} steps",
+    ),
     "mle, then seqgan by a transformer": {
         **{key: value for key, value in job(precision="fp32").items() if key not in ("objective", "until")},
         "data": TEXT,

@@ -217,6 +217,12 @@ MULTIREP = {"use": "multirep", "representations": 4, "filters": 3, "features": 4
 CHARCNN = {"use": "charcnn", "width": 4}
 RMC = {"use": "rmc", "embedding": 5, "head_size": 3}
 TRANSFORMER = {"use": "transformer", "width": 6, "heads": 2}
+SCRATCHGAN = {
+    "generator": {"use": "scratchgan", "embedding": 4, "hidden": 5, "layer_norm": True},
+    "discriminator": {"use": "scratchgan", "embedding": 4, "hidden": 5, "dropout": 0.0},
+    "objective": {"use": "scratchgan", "d_steps": 2, "baseline_over": "places"},
+    "optimizer": {"lr": 1e-2, "discriminator": {"weight_decay": 1e-3}},
+}
 SEQGAN = {"use": "seqgan", "rollouts": 2, "update_rate": 0.5, "baseline": "mean", "entropy": 0.1, "chunk": 16}
 
 
@@ -235,6 +241,7 @@ CASES |= {
     "mle, transformer": text(TRANSFORMER, None, objective={"use": "mle"}),
     "seqgan, transformer": text(TRANSFORMER, TEXTCNN, objective=SEQGAN),
     "scratchgan": text(LSTM, TEXTLSTM, objective={"use": "scratchgan", "d_steps": 2}),
+    "scratchgan, its authors' networks": job(**SCRATCHGAN, data=TEXT, micro_batch=8),
     "relgan": text({**RMC, "relax": "gumbel", "beta": 2.0}, MULTIREP, objective={"use": "relativistic"}),
     # Where relaxed gradients cancel to rounding, Adam would make whole steps of them with a small eps.
     "straight through": text(

@@ -61,12 +61,18 @@ SCRATCHGAN = {
     "objective": {"use": "scratchgan"},
     "discriminator": {"use": "textlstm", "embedding": 4, "hidden": 5},
 }
+SCRATCHGAN_NETWORKS = {
+    "objective": {"use": "scratchgan", "judge_dropout": True},
+    "generator": {"use": "scratchgan", "embedding": 4, "hidden": 5},
+    "discriminator": {"use": "scratchgan", "embedding": 4, "hidden": 5, "dropout": 0.2},
+}
 TEXTGAIL = {"use": "textgail", "minibatches": 3, "kl": 0.1, "entropy": 0.01, "demonstrations": 0.3}
 ALONE = {"stages": None, "until": "7 steps"}
 JOBS: dict[str, dict[str, Any]] = {
     "seqgan after mle": {},
     "relgan": {**ALONE, **RELGAN},
     "scratchgan": {**ALONE, **SCRATCHGAN},
+    "scratchgan, its authors' networks": {**ALONE, **SCRATCHGAN_NETWORKS},
     "textgail": {**ALONE, "objective": TEXTGAIL},
     "seqgan with mle beside": {**ALONE, "objective": [SEQGAN, {"use": "mle", "weight": 0.5}]},
 }

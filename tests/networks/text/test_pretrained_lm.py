@@ -149,6 +149,25 @@ def test_a_run_goes_on_bit_for_bit_and_its_checkpoint_carries_the_weights(tmp_pa
     assert all(line.startswith("a big") for line in model.sample(4, prefix="a big", top_k=2))
 
 
+@pytest.mark.slow
+def test_textgail_pushes_it_in_rounds_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """In the first minibatch of a round it is the very policy that wrote: nothing is clipped, and all is pushed."""
+    folder = save_lm(tmp_path / "lm", WORDS)
+    textgail = {"use": "textgail", "minibatches": 2, "kl": 0.1, "demonstrations": 0.3}
+    job = spec(tmp_path, folder, stages=None, objective=textgail, until="6 steps", optimizer={"lr": 0.01})
+    rows = read_rows(job, Folder.at(tmp_path / "prepared"), smoke=False, emit=lambda event: None)
+    straight = train(job, tmp_path / "straight", rows=rows)
+    lines = [json.loads(line) for line in (tmp_path / "straight" / "scalars.jsonl").read_text().splitlines()]
+    clipped = [line["G/clipped"] for line in lines]
+    assert clipped[::2] == [0, 0, 0] and all(share > 0 for share in clipped[1::2])
+    assert all(line["gradient_norm/generator"] > 0 for line in lines)
+    weights = straight.newest.tensors("generator")
+    before = dict(Generator(**SHAPE | {"folder": str(folder)}).named_parameters())
+    assert all(not torch.equal(weights[name], one) for name, one in before.items())
+    train(job, tmp_path / "twice", stop_at(3), rows=rows)
+    assert_same_state(straight.newest, train(job, tmp_path / "twice", attempt=2, rows=rows).newest)
+
+
 def test_what_is_no_pretrained_model_is_said_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_lm(tmp_path / "lm", WORDS)
     job = spec(tmp_path, folder)
