@@ -37,7 +37,8 @@ class TextGail:
         ratio: sentence (as published), or token, which long sentences need: their ratio is a product of hundreds.
         demonstrations: share of G's sentences that are real ones, in [0, 1]; a schedule may end at 0, as published.
         demonstration_reward: the normalised reward of these.
-        momentum: share of their old value that the mean and spread of rewards keep at each G step, in [0, 1).
+        momentum: share of their old value that the mean and spread of rewards keep for each sentence of a G step, in
+            [0, 1): momentum^B of a batch of B, as published.
         limit: most of a normalised reward, > 0.
         temperature: at which sentences are drawn, > 0; their probabilities are of temperature 1.
         top_p: share of the probability that tokens are drawn from, in (0, 1].
@@ -59,7 +60,7 @@ class TextGail:
         ratio: Literal["sentence", "token"] = "sentence",
         demonstrations: float = 0.2,
         demonstration_reward: float = 2.0,
-        momentum: float = 0.4,
+        momentum: float = 0.9,
         limit: float = 2.0,
         temperature: float = 0.9,
         top_p: float = 0.9,
@@ -81,6 +82,7 @@ class TextGail:
         self.demonstrations, self.demonstration_reward = demonstrations, demonstration_reward
         self.momentum, self.limit, self.kl, self.entropy = momentum, limit, kl, entropy
         self.drawing = SamplingOptions(temperature=temperature, top_p=top_p)
+        self.batch = 1  # sentences of a G step, over all workers
         self.steps = torch.zeros(1, dtype=torch.int64)
         self.mean, self.square = (torch.full((1,), x, dtype=torch.float64) for x in EVENLY)
         self.policy: nn.Module | None = None
@@ -107,6 +109,7 @@ class TextGail:
             return {"adversarial": mean_over(F.softplus(-ahead)), "accuracy": watch(ahead > 0)}
         with torch.no_grad(), in_eval_mode(nets.D.module):
             reward = torch.sigmoid(_scores(nets, tokens, batch.cond) - _scores(nets, batch.real, batch.cond))
+        self.batch = batch.whole or batch.n
         shown = batch.rng("demonstrations").uniform() < self.demonstrations
         tokens = torch.where(shown[:, None], batch.real, tokens)
         advantage = torch.where(shown, self.demonstration_reward, self.normalised(reward))
@@ -120,7 +123,7 @@ class TextGail:
         if phase != "G":
             return
         for kept, name in ((self.mean, "reward"), (self.square, "reward_square")):
-            kept.lerp_(logged_mean(means, name).to(kept), 1 - self.momentum)
+            kept.lerp_(logged_mean(means, name).to(kept), 1 - self.momentum**self.batch)
         self.steps += 1
         if self.policy is not None and int(self.steps) % self.minibatches == 0:
             for old, new in zip(self.policy.parameters(), nets.G.module.parameters(), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,6 +111,17 @@ def test_equal_sentences_have_half_the_reward_and_constant_ones_teach_nothing() 
         objective.after_step("G", nets, constant)
     assert objective.normalised(torch.tensor([0.7], dtype=torch.float64)).abs().item() < 1e-3
     assert objective.normalised(torch.tensor([0.9, 0.0])).tolist() == [2, -2]
+
+
+def test_the_mean_of_rewards_forgets_as_one_sentence_after_the_other_would() -> None:
+    """0.9 of the old value for each of a batch's, as published, whatever the batch."""
+    objective, nets, batch = bench(momentum=0.9)
+    for whole, share in ((0, 0.9**batch.n), (2, 0.81), (64, 0.9**64)):
+        objective.begin(nets)
+        objective.terms("G", nets, replace(batch, whole=whole))
+        objective.after_step("G", nets, {"reward": torch.tensor(1.0), "reward_square": torch.tensor(1.0)})
+        assert objective.mean.item() == pytest.approx(1 - share / 2)
+        assert objective.square.item() == pytest.approx(1 - share * 2 / 3)
 
 
 def test_demonstrations_are_real_sentences_of_a_constant_reward() -> None:
