@@ -15,6 +15,7 @@ from gan_dist.errors import UsageError
 
 if TYPE_CHECKING:
     from gan_dist.evaluation.evaluate import EvaluationRequest, EvaluationResult
+    from gan_dist.evaluation.text_profile import TextProfile
     from gan_dist.spec.fields import Held
 
 
@@ -73,6 +74,20 @@ Copies = Annotated[
         help="Text only: passages of 8 tokens or more that stand in the training text, and where.", metavar="FILE.jsonl"
     ),
 ]
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Text only: a picture of how long sentences are and how fast new words come, beside real ones.",
+        metavar="FILE.png",
+    ),
+]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        help="What images are compared by: NAME, NAME:FILE, or {use: NAME, ...}; see `gan-dist help metrics`.",
+        metavar="NAME",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Where the curves go. Default: A-temperatures.png", metavar="FILE.png")]
 Count = Annotated[int | None, typer.Option("--n", min=1, help="How many samples of A.")]
 TemperatureGrid = Annotated[
@@ -99,13 +114,7 @@ def evaluate(
     b: B = None,
     metric: Metric = None,
     n: Count = None,
-    features: Annotated[
-        str | None,
-        typer.Option(
-            help="What images are compared by: NAME, NAME:FILE, or {use: NAME, ...}; see `gan-dist help metrics`.",
-            metavar="NAME",
-        ),
-    ] = None,
+    features: Features = None,
     temperature_grid: TemperatureGrid = False,
     inverse_temperatures: InverseTemperatures = None,
     weights: options.Weights = "ema",
@@ -116,6 +125,7 @@ def evaluate(
     out: Out = None,
     neighbours: Neighbours = None,
     copies: Copies = None,
+    profile: Profile = None,
     split: Split = "test",
     tokens: Tokens = None,
     lower: Lower = False,
@@ -133,9 +143,10 @@ def evaluate(
     grid = parse_temperatures(inverse_temperatures) if inverse_temperatures else DEFAULT if temperature_grid else ()
     if out is not None and not grid:
         raise UsageError("--out is for the curves of --temperature-grid; add it")
-    check_all_free(force, out=out, neighbours=neighbours, copies=copies)
+    check_all_free(force, out=out, neighbours=neighbours, copies=copies, profile=profile)
     options.check_address(address, workers)
-    how = (neighbours is not None, copies is not None, _held(split), *_cut(a, b, tokens, lower))
+    files = (neighbours is not None, copies is not None, profile is not None)
+    how = (*files, _held(split), *_cut(a, b, tokens, lower))
     twins, others = _beside(a, twin or [], seed_run or [], seeds)
     question = EvaluationRequest(
         a, b, metric or (), n, features, grid, twins, others, *how, trust_code, weights, _widths(ema_grid)
@@ -148,11 +159,15 @@ def evaluate(
         found.neighbours.picture.save(neighbours)
     if copies is not None:
         copies.write_text("".join(f"{json.dumps(one._asdict(), ensure_ascii=False)}\n" for one in found.copies))
+    if profile is not None and found.profile is not None:
+        profile.write_bytes(_drawn_profile(found.a, found.profile))
     plot = _plotted(found, out) if found.curves else None
     if as_json:
         emit(_document(found, plot))
     else:
         _show(found, plot, neighbours, copies)
+        if profile is not None:
+            say(f"profile: {profile}")
 
 
 def _beside(a: str, twins: list[str], others: list[str], seeds: bool) -> tuple[list[str], list[str]]:
@@ -267,6 +282,8 @@ def _document(found: EvaluationResult, plot: Path | None) -> dict[str, Any]:
         document |= {"split": found.held.split, "samples_of_split": found.held.count}
     document["metrics"] = found.values
     document |= {key: values for key, values in (("real", found.real), ("twin", found.twin)) if values}
+    if found.profile is not None:
+        document["profile"] = found.profile._asdict()
     if found.widths:
         document["ema"] = [{"sigma": sigma, "metrics": values} for sigma, values in found.widths.items()]
     if plot is not None:
@@ -345,6 +362,16 @@ def _plotted(found: EvaluationResult, out: Path | None) -> Path:
     path = out or free_name(Path(f"{found.a}-temperatures.png"))
     path.write_bytes(render_png(panels))
     return path
+
+
+def _drawn_profile(name: str, profile: TextProfile) -> bytes:
+    from gan_dist.evaluation.reports.plots import Panel, render_png
+
+    panels = (
+        Panel("tokens of a sentence", "share of sentences", profile.lengths, title=name),
+        Panel("tokens read", "different tokens among them", profile.types, title=name),
+    )
+    return render_png(panels)
 
 
 def _number(value: float | None) -> str:

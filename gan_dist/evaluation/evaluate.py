@@ -42,6 +42,7 @@ from gan_dist.evaluation.overlap import (
     find_nearest_neighbors,
 )
 from gan_dist.evaluation.temperature_sweep import KNOWN, MODEL, TWIN, CurveAxes, Curves, curves_of
+from gan_dist.evaluation.text_profile import TextProfile, profile_texts
 from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.modality import modality_of
 from gan_dist.generation.model import load, names_in_training, prepared_beside, trained_on, training_data
@@ -109,15 +110,15 @@ def evaluate_on_workers(
     twin = first.get(TWIN, {})
     near = _neighbours(question, a, b, run) if question.neighbours else None
     copies = _copies(question, a, b) if question.copies else ()
+    profile = profile_texts(a, b, a.most or question.n or LISTED) if question.profile else None
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
     told = (*_partial(measuring, a), *(_without_real(measuring, real, b) if a.of_text else ()))
     warnings = (*a.warnings, *measuring.warnings(), *told, *(kept.warnings if kept else ()))
-    count = b.facts.count
     return EvaluationResult(
         values=first[MODEL],
         a=a.where,
         b=where,
-        reals=count,
+        reals=b.facts.count,
         seen=a.seen,
         real=real,
         twin=twin,
@@ -125,6 +126,7 @@ def evaluate_on_workers(
         pairs=pairs,
         neighbours=near,
         copies=copies,
+        profile=profile,
         warnings=warnings,
         held=kept,
         widths={sigma: _of_width(measuring, question, sigma, run, b) for sigma in question.widths},
@@ -279,6 +281,7 @@ def _check_options(question: EvaluationRequest, where: str, of_text: bool) -> No
         kinds = ("images", "writes sentences, which are compared with the run's own data")
     else:
         wrong = [("--copies", question.copies, "leave it out; --neighbours shows what is nearest")]
+        wrong.append(("--profile", question.profile, "leave it out"))
         wrong += [("--temperature-grid", question.grid, "leave it out"), ("--twin", question.twins, "leave it out")]
         wrong.append(("--seed-run", question.seeds, "leave it out"))
         kinds = ("text", "is of images, which no temperature is drawn at")
@@ -428,6 +431,7 @@ class EvaluationRequest:
         seeds: runs of A's job with other seeds, whose spread says how sure the comparison with the twins is.
         neighbours: whether samples are shown beside the real ones that are nearest.
         copies: whether passages of generated sentences that stand in the training text are listed.
+        profile: whether lengths and new tokens of sentences are given as curves, beside real ones.
         split: which sentences that nothing was learnt from text is compared with.
         tokens, lower: of two files of sentences, what a token is, and whether text becomes lower case.
         trust_code: whether code that a model of somebody else's names may be imported and run.
@@ -445,6 +449,7 @@ class EvaluationRequest:
     seeds: Sequence[str] = ()
     neighbours: bool = False
     copies: bool = False
+    profile: bool = False
     split: Held = "test"
     tokens: str = "treebank"
     lower: bool = False
@@ -473,6 +478,7 @@ class EvaluationResult:
         neighbours: the nearest neighbours of A's samples in B, where they were asked for.
         widths: all of them of each average that was asked for, by sigma.
         copies: passages of A's sentences that stand in B, where they were asked for.
+        profile: lengths and new tokens of A's sentences beside B's, where they were asked for.
         warnings: what is to be known of the numbers.
         held: the sentences that nothing was learnt from and that were compared with; None where none were.
     """
@@ -488,6 +494,7 @@ class EvaluationResult:
     pairs: tuple[CurveAxes, ...]
     neighbours: NearestNeighbors | None
     copies: tuple[CopiedText, ...]
+    profile: TextProfile | None
     warnings: tuple[str, ...]
     held: HeldOutOverlap | None
     widths: dict[float, dict[str, float]] = field(default_factory=dict)
@@ -506,7 +513,8 @@ class EvaluationResult:
         held = plain["held"] and HeldOutOverlap(**plain["held"])
         copies = tuple(CopiedText(*one) for one in plain["copies"])
         lists = {"curves": curves, "pairs": pairs, "warnings": tuple(plain["warnings"]), "copies": copies}
-        return cls(**plain | lists | {"held": held, "widths": dict(plain["widths"])})
+        profile = plain["profile"] and TextProfile(*plain["profile"])
+        return cls(**plain | lists | {"held": held, "profile": profile, "widths": dict(plain["widths"])})
 
 
 def select_metrics(question: EvaluationRequest, a: EvaluationSamples, facts: DataFacts) -> list[MetricSpec]:

@@ -20,7 +20,7 @@ from gan_dist.evaluation.inputs import EvaluationSamples
 from gan_dist.evaluation.metric_runner import MetricRunner
 from gan_dist.metrics.image.prdc import nearest_distances
 from gan_dist.metrics.text.copies import find_copies
-from gan_dist.metrics.text.references import strip_padding
+from gan_dist.metrics.text.references import TokenSentences, strip_padding
 from gan_dist.spec.fields import Held
 
 CHUNK = 2**14  # sentences that are looked at together
@@ -70,7 +70,7 @@ def find_held_out_overlap(measuring: MetricRunner, rows: Ingest, split: Held) ->
 
 
 PASSAGE = 8  # tokens of the shortest passage that is listed
-LISTED = 1000  # generated sentences that are looked through, unless another number is asked for
+LISTED = 1000  # generated sentences that are looked at, unless another number is asked for
 
 
 class CopiedText(NamedTuple):
@@ -103,9 +103,7 @@ def find_copied_texts(a: EvaluationSamples, b: Ingest, samples: int) -> list[Cop
     """
     facts = b.facts
     assert isinstance(facts, TextFacts)
-    chunks = range(0, samples, metric_runner.CHUNK)
-    drawn = torch.cat([a.draw(range(at, at + metric_runner.CHUNK)).cpu() for at in chunks])[:samples]
-    made = strip_padding(drawn, facts.codec.eos)
+    made = drawn_sentences(a, facts.codec.eos, samples)
     starts = range(0, facts.count, CHUNK)
     parts = [b.rows(np.arange(at, min(at + CHUNK, facts.count)))[0].cpu() for at in starts]
     known = strip_padding(torch.cat(parts), facts.codec.eos)
@@ -123,6 +121,13 @@ def find_copied_texts(a: EvaluationSamples, b: Ingest, samples: int) -> list[Cop
         for one in find_copies(made, known, PASSAGE)
     ]
     return sorted(found, key=lambda one: (-one.tokens, one.sample))
+
+
+def drawn_sentences(a: EvaluationSamples, eos: int | None, samples: int) -> TokenSentences:
+    """The first of A's sentences."""
+    chunks = range(0, samples, metric_runner.CHUNK)
+    drawn = torch.cat([a.draw(range(at, at + metric_runner.CHUNK)).cpu() for at in chunks])[:samples]
+    return strip_padding(drawn, eos)
 
 
 def _written(ids: NDArray[np.int64], codec: Codec) -> str:

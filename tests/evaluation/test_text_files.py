@@ -94,6 +94,21 @@ def test_real_sentences_are_compared_with_others_while_there_are_enough(ask: Cli
     assert real["length_distance_32"] > 0 and real["length_32"] != real["length_real_32"]
 
 
+def test_lengths_and_new_tokens_are_drawn_beside_real_ones(root: Path, ask: Cli) -> None:
+    (root / "few.txt").write_text("a b c d\na b\n")  # the second is drawn first
+    (root / "real.txt").write_text("a a a\na b c\n")
+    words = ("--tokens", "blanks", "--metric", "profile", "--profile", "profile.png")
+    code, out, err = ask("few.txt", "real.txt", *words, "--json")
+    assert code == 0, err
+    lengths, read = [0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]
+    assert json.loads(out)["profile"] == {
+        "lengths": {"samples": [lengths, [0, 0, 0.5, 0, 0.5]], "real": [lengths, [0, 0, 0, 1, 0]]},
+        "types": {"samples": [read, [1, 2, 2, 2, 3, 4]], "real": [read, [1, 1, 1, 1, 2, 3]]},
+    }
+    assert (root / "profile.png").read_bytes().startswith(b"\x89PNG")
+    assert "profile: profile.png" in ask("few.txt", "real.txt", *words, "--force")[1]
+
+
 def test_copied_passages_are_listed_with_where_they_stand(root: Path, ask: Cli) -> None:
     known = [" ".join(f"w{row}{place}" for place in range(12)) for row in range(20)]
     (root / "long.txt").write_text("".join(f"{line}\n" for line in known))

@@ -32,8 +32,7 @@ class Profile:
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         known, made = (strip_padding(rows, self.eos) for rows in (real, fake))
-        most = max(1, min(len(known.tokens), len(made.tokens)))
-        at = np.unique(np.geomspace(1, most, POINTS).astype(np.int64))
+        at = spaced_counts(min(len(known.tokens), len(made.tokens)))
         curves = [type_curve(one, at) for one in (made, known)]
         return {
             "length": float(made.lengths.mean()),
@@ -43,6 +42,11 @@ class Profile:
             "types_real": float(curves[1][-1]),
             "type_token_distance": float(np.abs(np.log(curves[0].clip(1)) - np.log(curves[1].clip(1))).mean()),
         }
+
+
+def spaced_counts(most: int) -> NDArray[np.int64]:
+    """Numbers of tokens from 1 to `most` at which type-token curves are read, evenly spaced in their logarithm."""
+    return np.unique(np.geomspace(1, max(1, most), POINTS).astype(np.int64))
 
 
 def type_curve(text: TokenSentences, at: NDArray[np.int64]) -> NDArray[np.int64]:
