@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -112,7 +113,7 @@ def evaluate_on_workers(
     copies = _copies(question, a, b) if question.copies else ()
     profile = profile_texts(a, b, a.most or question.n or LISTED) if question.profile else None
     kept = None if is_text_file(question.b or "") else find_held_out_overlap(measuring, b, question.split)
-    told = (*_partial(measuring, a), *(_without_real(measuring, real, b) if a.of_text else ()))
+    told = _remarks(measuring, {MODEL: a, **others}, real, b)
     warnings = (*a.warnings, *measuring.warnings(), *told, *(kept.warnings if kept else ()))
     return EvaluationResult(
         values=first[MODEL],
@@ -177,6 +178,26 @@ def _others(question: EvaluationRequest, a: EvaluationSamples, device: torch.dev
             which = side if number == 1 else f"{side} {number}"
             found[which] = samples_beside(run, a, device, option=option, trust_code=question.trust_code)
     return found
+
+
+def _remarks(
+    measuring: MetricRunner, sides: Mapping[str, EvaluationSamples], real: Mapping[str, float], b: Ingest
+) -> list[str]:
+    """What is to be known of the numbers by which runs and data they are of."""
+    a = sides[MODEL]
+    lacking = _without_real(measuring, real, b) if a.of_text else []
+    return [*_repeated_seeds(sides), *_partial(measuring, a), *lacking]
+
+
+def _repeated_seeds(sides: Mapping[str, EvaluationSamples]) -> list[str]:
+    """Which seeds a side has several times: a second run tells nothing of the spread over seeds, and narrows its
+    interval."""
+    counts = Counter((which.partition(" ")[0], one.seed) for which, one in sides.items())
+    return [
+        f"{count} runs of the {side} have seed {seed} and count as {count} seeds; leave all but one out"
+        for (side, seed), count in counts.items()
+        if count > 1
+    ]
 
 
 def _sides_once(question: EvaluationRequest, scratch: Folder, run: WorkerRuntime) -> tuple[EvaluationSamples, Ingest]:

@@ -40,7 +40,8 @@ from gan_dist.spec.job import ImageData, MetricSpec
 @dataclass(kw_only=True, frozen=True)
 class EvaluationSamples:
     """A. `most` is how many a folder or file holds; a generator makes any number. `metrics` are those of the run's job,
-    `warnings` what is to be known of the samples, `partial` are features that the run trained by."""
+    `warnings` what is to be known of the samples, `partial` are features that the run trained by, `seed` is that of the
+    run."""
 
     where: str
     facts: DataFacts
@@ -55,6 +56,7 @@ class EvaluationSamples:
     wanted: Draw | None = None
     warnings: Sequence[str] = ()
     partial: Collection[str] = ()
+    seed: int | None = None
 
     @property
     def of_text(self) -> bool:
@@ -108,6 +110,7 @@ def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
         generator=generator,
         wanted=modality.metric_targets(rows, seed),
         partial=partial_features(model.spec, [model.spec.environment.code or "."]),
+        seed=seed,
     )
 
 
