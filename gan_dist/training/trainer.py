@@ -73,6 +73,10 @@ def train_run(
     if isinstance(rows, Memory):
         rows = move_to_device(rows, spec.data.ingest, run.device)
     feed = _feed(spec, rows, state, run, dtype)
+    if began.get("lane", feed.lane) != feed.lane:
+        _warn(
+            run, f"this run goes on with other random numbers: its lanes had {began['lane']} samples, here {feed.lane}"
+        )
     feed.micro_batch = choose_micro_batch(spec.micro_batch, began.get("micro_batch"), state=state, feed=feed, run=run)
     if global_batch_norms(*(net.module for net in state.nets.values())):
         check_equal_micros(feed, run)
@@ -112,8 +116,8 @@ def _feed(spec: JobSpec, rows: Ingest, state: TrainState, run: WorkerRuntime, dt
 
 
 def _resolved(spec: JobSpec, precision: str, feed: BatchFactory) -> dict[str, Any]:
-    """What `auto` became, which later attempts take from the run's first checkpoint."""
-    found: dict[str, Any] = {"precision": precision} if spec.precision == "auto" else {}
+    """What `auto` became, which later attempts take from the run's first checkpoint, and the lane of its randomness."""
+    found: dict[str, Any] = {"lane": feed.lane} | ({"precision": precision} if spec.precision == "auto" else {})
     halved = spec.micro_batch == "auto" and feed.micro_batch < feed.share
     return {**found, "micro_batch": feed.micro_batch} if halved else found
 

@@ -81,14 +81,14 @@ def test_a_run_goes_on_in_the_format_it_began_with(tmp_path: Path, monkeypatch: 
     device_with(True, monkeypatch)
     straight = train(spec, tmp_path / "straight")
     began = train(spec, tmp_path / "run", stop_at(3))
-    assert began.newest.meta["resolved"] == {"precision": "bf16"}
+    assert began.newest.meta["resolved"] == {"lane": 4, "precision": "bf16"}
     assert_same_state(train(small(precision="bf16"), tmp_path / "asked").newest, straight.newest)
     again = train(spec, tmp_path / "run", attempt=2)
     assert_same_state(straight.newest, again.newest)
     device_with(False, monkeypatch)
     longer = train(small(precision="auto", until="8 steps"), tmp_path / "run", attempt=3)
     assert any("though it began with bf16" in text for text in told(longer))
-    assert longer.newest.meta["resolved"] == {"precision": "bf16"}  # where it can, it goes on so
+    assert longer.newest.meta["resolved"] == {"lane": 4, "precision": "bf16"}  # where it can, it goes on so
 
 
 def told(trained: Trained) -> list[str]:
@@ -148,8 +148,16 @@ def test_a_micro_batch_that_was_halved_is_stored(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("gan_dist.training.trainer.choose_micro_batch", halved)
     begun = train(small(), tmp_path / "run", stop_at(3))
-    assert begun.newest.meta["resolved"] == {"micro_batch": 4}
+    assert begun.newest.meta["resolved"] == {"lane": 4, "micro_batch": 4}
     monkeypatch.undo()
     again = train(small(), tmp_path / "run", attempt=2)
     assert {"event": "micro_batch", "samples": 4, "share": 8} in again.events
-    assert again.newest.meta["resolved"] == {"micro_batch": 4}
+    assert again.newest.meta["resolved"] == {"lane": 4, "micro_batch": 4}
+
+
+def test_lanes_of_another_size_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another version cuts batches otherwise, other numbers follow."""
+    train(small(), tmp_path / "run", stop_at(3))
+    monkeypatch.setattr("gan_dist.distributed.lanes.LEAST_LANE", 2)
+    again = train(small(), tmp_path / "run", attempt=2)
+    assert any("its lanes had 4 samples, here 2" in text for text in told(again))
