@@ -51,9 +51,9 @@ class Curve(NamedTuple):
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """The least of three tries."""
-    taken = []
-    for _ in range(3):
+    """The least of three tries; one is enough of what takes ten seconds."""
+    taken: list[float] = []
+    while len(taken) < 3 and max(taken, default=0.0) < 10:
         began = time.process_time()
         work()
         taken.append(time.process_time() - began)
@@ -142,9 +142,8 @@ def samples() -> Iterator[Curve]:
         "prdc": lambda both: Prdc().compare(*both),
     }
     for name, measure in metrics.items():
-        sizes = SAMPLES if name == "moments" else SAMPLES[:2]
-        taken = [cpu_seconds(partial(measure, sets[size])) for size in sizes]
-        yield Curve(f"{name}, by samples", "CPU s", sizes, taken)
+        taken = [cpu_seconds(partial(measure, sets[size])) for size in SAMPLES]
+        yield Curve(f"{name}, by samples", "CPU s", SAMPLES, taken)
 
 
 def _likelihood(network: torch.nn.Module, vocabulary: int, length: int, batch: int) -> float:

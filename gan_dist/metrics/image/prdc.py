@@ -39,26 +39,28 @@ class Prdc:
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
         real, fake = real.double(), fake.double()
         reach_real, reach_fake = knn_radii(real, self.k), knn_radii(fake, self.k)
-        precise, dense, recalled, covered = [], [], [], torch.zeros_like(reach_real, dtype=torch.bool)
-        for rows in torch.split(fake, CHUNK):
-            inside = torch.cdist(rows, real) <= reach_real
-            precise.append(inside.any(1))
-            dense.append(inside.sum(1))
+        around, covered = [], torch.zeros_like(reach_real, dtype=torch.bool)
+        recalled = torch.zeros_like(covered)
+        for rows, reach in zip(torch.split(fake, CHUNK), torch.split(reach_fake, CHUNK), strict=True):
+            far = torch.cdist(rows, real)
+            inside = far <= reach_real
+            around.append(inside.sum(1))
             covered |= inside.any(0)
-        for rows in torch.split(real, CHUNK):
-            recalled.append((torch.cdist(rows, fake) <= reach_fake).any(1))
+            recalled |= (far <= reach[:, None]).any(0)
+        balls = torch.cat(around).double()  # of real samples, around each generated one
         return {
-            "precision": float(torch.cat(precise).double().mean()),
-            "recall": float(torch.cat(recalled).double().mean()),
-            "density": float(torch.cat(dense).double().mean() / self.k),
+            "precision": float((balls > 0).double().mean()),
+            "recall": float(recalled.double().mean()),
+            "density": float(balls.mean() / self.k),
             "coverage": float(covered.double().mean()),
         }
 
 
 def knn_radii(rows: Tensor, k: int) -> Tensor:
     """Distance of each row of [N, d] to its k-th nearest other row, [N]."""
-    # The nearest of all is the row itself.
-    return torch.cat([torch.cdist(part, rows).kthvalue(k + 1, dim=1).values for part in torch.split(rows, CHUNK)])
+    # The nearest of all is the row itself. `kthvalue` takes seven times as long as the few smallest.
+    parts = (torch.cdist(part, rows).topk(k + 1, largest=False) for part in torch.split(rows, CHUNK))
+    return torch.cat([part.values[:, -1] for part in parts])
 
 
 MEMORIZATION_CHUNK, MOST = 1024, 5000
