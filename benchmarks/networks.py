@@ -2,6 +2,7 @@
 writes it by hand.
 
     python benchmarks/networks.py [NAME...] [--repeats 5] [--seconds 3]      (from the root of the repository)
+    python benchmarks/networks.py --layouts            (ours beside ours in the plain layout)
     python benchmarks/networks.py r3gan --device cuda --precision bf16 --compile -o data.size=64 -o generator.width=192
 
 Each is the shipped job on the digits, in one process of one thread; pairs, pretrained weights and large sizes are
@@ -279,6 +280,12 @@ def ours(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None
     return go
 
 
+def plainly_laid_out(spec: JobSpec, rows: Any, device: torch.device) -> Callable[[int], None]:
+    """Ours with every network in the plain layout, whatever its class says."""
+    with patch("gan_dist.training.trainer._placed", lambda module, where, dtype: module.to(where, dtype)):
+        return ours(spec, rows, device)
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)}; all without any")
@@ -287,6 +294,7 @@ def main() -> None:
     asked.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     asked.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     asked.add_argument("--compile", action="store_true")
+    asked.add_argument("--layouts", action="store_true", help="compare layouts, of networks whose class wants one")
     asked.add_argument("-o", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="of the job")
     options = asked.parse_args()
     torch.set_num_threads(1)
@@ -304,7 +312,8 @@ def measured(name: str, options: argparse.Namespace) -> tuple[int, float, float]
     spec, device = load_job(Path("jobs") / f"{job}.yaml", changes), torch.device(options.device)
     with tempfile.TemporaryDirectory() as cache:
         rows = read_rows(spec, Folder(cache), smoke=name == "pix2pix", emit=lambda event: None)
-    loops = {"ours": ours(spec, rows, device), "plain": Plain(spec, rows, device)}
+    other = plainly_laid_out if options.layouts else Plain
+    loops = {"ours": ours(spec, rows, device), "plain": other(spec, rows, device)}
     used, walls = time.process_time if device.type == "cpu" else time.perf_counter, {"ours": [], "plain": []}
     for loop in loops.values():
         loop(3)
