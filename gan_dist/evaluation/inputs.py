@@ -94,7 +94,7 @@ class ChosenRows:
 
 def samples_of_model(model: Model, device: torch.device) -> EvaluationSamples:
     """The very samples that the run's own metrics are of; of pairs, made of the inputs that the run was trained on."""
-    generator, facts, seed = model.generator.to(device), model.facts, model.spec.seed
+    generator, facts, seed = model.to(device).generator, model.facts, model.spec.seed
     modality = model.modality
     model.check_trust(foreign_code(model.spec, ["metrics"]))
     rows = trained_on(model) if modality.measured_by_data else None

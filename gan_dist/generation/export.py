@@ -134,9 +134,10 @@ def _shown(model: Model) -> Sheet:
     if model.modality.needs_data:
         return model.modality.sheet(model.generator, trained_on(model), model.spec.seed, torch.device("cpu"))[0]
     shown = SHOWN
-    if isinstance(model.facts, ImageFacts):
+    facts = model.modality.real_facts
+    if isinstance(facts, ImageFacts):
         # Large pictures take seconds each on a CPU, and a card needs no more than a page of them.
-        shown = min(SHOWN, max(LEAST_SHOWN, SHOWN_PIXELS // math.prod(model.facts.shape[1:])))
+        shown = min(SHOWN, max(LEAST_SHOWN, SHOWN_PIXELS // math.prod(facts.shape[1:])))
     return render_sheet(next(model.sample_chunks(shown)), model.facts, model.conditions_of(shown))
 
 

@@ -127,12 +127,14 @@ class LatentCodec:
         """Maps as the network makes them to those that generators are trained on: mean 0, deviation 0.5."""
         return (z - self.shift.to(z)) * self.scale.to(z)
 
-    @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """What generators make [B, c, h, w] to pictures [B, C, H, W], about in [-1, 1], some at a time."""
+        """What generators make [B, c, h, w] to pictures [B, C, H, W], about in [-1, 1], some at a time; differentiable
+        by z."""
         like = _first_number(self.network, self.shift)
         raw = (z / self.scale.to(z) + self.shift.to(z)).to(like.device, like.dtype)
-        return torch.cat([self.network.decode(part) for part in torch.split(raw, AT_ONCE)])
+        # A program is for any batch, which could not be cut into a number of parts.
+        parts = [raw] if torch.compiler.is_exporting() else torch.split(raw, AT_ONCE)
+        return torch.cat([self.network.decode(part) for part in parts])
 
     def pictures(self, stored: Tensor) -> Tensor:
         """Stored latents to pictures, uint8 [B, C, H, W]: those of the means."""
@@ -205,7 +207,10 @@ def map_problem(known: Tensor, given: Tensor) -> str:
 
 
 class DecodedGenerator(nn.Module):
-    """A generator of latents whose samples are pictures, for grids, metrics and samples."""
+    """A generator of latents whose samples are pictures, for grids, metrics, samples and what is done with styles.
+
+    It has whatever the generator has. Of that, `synthesis` is decoded too; options are set on the generator itself.
+    """
 
     def __init__(self, generator: nn.Module, codec: LatentCodec) -> None:
         super().__init__()
@@ -218,6 +223,15 @@ class DecodedGenerator(nn.Module):
 
     def forward(self, noise: Any, cond: Tensor | None = None) -> Tensor:
         return self._codec[0].decode(self.generator(noise, cond))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            found = getattr(super().__getattr__("generator"), name)
+        if name != "synthesis":
+            return found
+        return lambda styles, noise: self._codec[0].decode(found(styles, noise))
 
 
 @dataclass(frozen=True)

@@ -119,10 +119,13 @@ def synthesize(model: Model, latents: Latents) -> Tensor:
     if latents.space == "w":
         made: Tensor = generator.synthesis(latents.vectors, latents.noise)
         return made
-    z = latents.vectors[:, 0]
-    noise = {**latents.noise, "z": z} if isinstance(latents.noise, dict) else z
-    found: Tensor = generator(noise, latents.codes)
+    found: Tensor = generator(_with_z(latents.noise, latents.vectors[:, 0]), latents.codes)
     return found
+
+
+def _with_z(noise: Any, z: Tensor) -> Any:
+    """A generator's noise with another z."""
+    return {**noise, "z": z} if isinstance(noise, dict) else z
 
 
 def pictures(model: Model, latents: Latents) -> Tensor:
@@ -182,8 +185,8 @@ def read_latents(path: Path, model: Model, cls: ClassLabel = None) -> Latents:
     if space == "z" and own.space == "w":
         generator: Any = model.generator
         with torch.no_grad():
-            z = {**noise, "z": found.vectors[:, 0]}
-            found = Latents("w", generator.styles(z, codes), z, codes)
+            noise = _with_z(noise, found.vectors[:, 0])
+            found = Latents("w", generator.styles(noise, codes), noise, codes)
     return _of_shape(found, own, path)
 
 

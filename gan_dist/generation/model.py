@@ -230,7 +230,7 @@ class Model:
         allow_unk: bool = False,
     ) -> Iterator[None]:
         """Inside, samples are drawn with these options (see `sample`); afterwards as before."""
-        generator: Any = self.generator
+        generator: Any = self.network
         options: dict[str, Any] = {}
         if truncation is not None:
             options["truncation"] = self._checked_truncation(truncation)

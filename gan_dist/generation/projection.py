@@ -147,7 +147,7 @@ def _space(model: Model, asked: str) -> str:
 
 def _targets(model: Model, source: str, warn: Callable[[str], None]) -> Iterator[tuple[str, Tensor]]:
     """Names and pixels, uint8 [C, H, W], of a picture or a folder of them, in the form that the model learnt from."""
-    facts, data = model.facts, model.spec.data
+    facts, data = model.modality.real_facts, model.spec.data
     assert isinstance(facts, ImageFacts) and isinstance(data, ImageData)
     form = ImageForm(size=facts.size, channels=facts.channels, fit=data.fit, background=data.background)
     here = Path(source)
@@ -334,7 +334,7 @@ def pixel_distance(one: Tensor, other: Tensor) -> Tensor:
 def _features(model: Model, asked: str) -> str:
     """What pictures are compared by beside pixels: `auto` is the network that comes with an extra, where it is there
     and the pictures are large enough for it."""
-    facts = model.facts
+    facts = model.modality.real_facts
     assert isinstance(facts, ImageFacts)
     large = min(facts.shape[1:]) >= LEAST
     if asked == "auto":

@@ -207,7 +207,7 @@ def write_samples(
         out.mkdir(parents=True, exist_ok=True)
         out = out / "samples.txt"
     model.conditions_of(1, sampling.cls, prompt=sampling.prompts or None)
-    ranges = sampling.sample_ranges(model.facts)
+    ranges = sampling.sample_ranges(model.modality.real_facts)
     parts = _parts(sampling, model, out)
     names = {one.number: f"{one.number:06d}{SUFFIXES[sampling.form]}" for one in ranges}
     there = set(parts.names())

@@ -184,7 +184,7 @@ class RunCallbacks:
         self.metrics = self.measuring.measure(
             modality.metric_draw(generator, self.rows, seed, device),
             modality.real_rows(self.rows),
-            generator,
+            modality.seen(generator, device),
             modality.metric_labels(generator, seed, device),
             modality.metric_targets(self.rows, seed),
         )

@@ -173,7 +173,7 @@ discriminator: {{use: mlp, hidden: 8, layers: 1}}
 objective: hinge
 batch: 8
 until: 4 steps
-metrics: [{{use: kid, samples: 40}}]
+metrics: [{{use: kid, samples: 40}}, {{use: ppl, space: z, epsilon: 0.1, samples: 40}}]
 every: {{report: 2 steps, grid: 2 steps, checkpoint: 2 steps, metrics: 4 steps}}
 """
 

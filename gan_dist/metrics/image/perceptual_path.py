@@ -71,10 +71,10 @@ class PerceptualPathLength:
 
     def _picture(self, generator: Any, noise: Any, other: Any, share: Tensor, cond: Tensor | None) -> Tensor:
         if self.space == "w":
-            one, two = generator.styles(noise, cond), generator.styles({**noise, **_latent(other)}, cond)
+            one, two = generator.styles(noise, cond), generator.styles(_with_z(noise, _z_of(other)), cond)
             return torch.as_tensor(generator.synthesis(torch.lerp(one, two, share[:, None, None]), noise))
-        between = slerp(_latent(noise)["z"], _latent(other)["z"], share)
-        return torch.as_tensor(generator({**noise, "z": between} if isinstance(noise, dict) else between, cond))
+        between = slerp(_z_of(noise), _z_of(other), share)
+        return torch.as_tensor(generator(_with_z(noise, between), cond))
 
     def compare(self, real: None, lengths: Tensor) -> dict[str, float]:
         """The mean of lengths [N, 1] between two of them, the percentiles."""
@@ -94,12 +94,15 @@ def slerp(one: Tensor, two: Tensor, share: Tensor) -> Tensor:
     return made
 
 
-def _latent(noise: Any) -> dict[str, Tensor]:
+def _with_z(noise: Any, z: Tensor) -> Any:
+    return {**noise, "z": z} if isinstance(noise, dict) else z
+
+
+def _z_of(noise: Any) -> Tensor:
     """The part of a generator's noise that makes a picture what it is."""
-    if isinstance(noise, Tensor):
-        return {"z": noise}
-    if isinstance(noise, dict) and isinstance(noise.get("z"), Tensor):
-        return {"z": noise["z"]}
+    found = noise.get("z") if isinstance(noise, dict) else noise
+    if isinstance(found, Tensor):
+        return found
     raise UsageError("metrics: 'ppl' needs noise that is a tensor [n, z], or a dict with one as z")
 
 

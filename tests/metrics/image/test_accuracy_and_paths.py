@@ -104,6 +104,27 @@ def test_of_a_linear_generator_it_is_the_length_of_its_matrix(at: Any) -> None:
     assert torch.allclose(found, wanted, rtol=1e-6) and wanted.std() > 0
 
 
+class Bare(Linear):
+    """Its noise is z alone, as that of `gat`."""
+
+    def draw(self, n: int, rng: Rng) -> Any:
+        return rng.normal(3)
+
+    def styles(self, noise: Any, cond: Tensor | None = None) -> Tensor:
+        return super().styles({"z": noise}, cond)
+
+    def synthesis(self, styles: Tensor, noise: Any) -> Tensor:
+        return super().synthesis(styles, {"pixels": noise.new_zeros(16)})
+
+
+@torch.no_grad()
+def test_in_w_noise_may_be_z_alone() -> None:
+    made, drawn = Bare(), rng()
+    z, other = (made.draw(50, drawn) for _ in range(2))
+    wanted = ((other - z) @ made.to_style.T @ made.to_picture.T).square().sum(1)
+    assert torch.allclose(PerceptualPathLength().lengths(made, Exact(), rng(), None), wanted, rtol=1e-6)
+
+
 @torch.no_grad()
 def test_in_z_it_goes_along_the_arc() -> None:
     """At the beginning of an arc between vectors of lengths a and b with the angle w between them, a picture of z
