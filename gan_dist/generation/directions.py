@@ -26,6 +26,7 @@ from gan_dist.generation.latents import (
     read_latents,
 )
 from gan_dist.generation.model import Model
+from gan_dist.registry.slots import those_with
 from gan_dist.spec.problems import suggestion
 
 METHODS = ("sefa", "pca")
@@ -188,8 +189,8 @@ def _matrices(model: Model, layers: Sequence[int]) -> list[Tensor]:
     generator: Any = model.generator
     if not hasattr(generator, "latent_weights"):
         use = model.spec.generator.use
-        other = "--method pca" if has_styles(generator) else "stylegan2, r3gan, r3gan2, dcgan and mlp do"
-        raise UsageError(f"--method sefa: the generator {use!r} does not say how its layers take the latent; {other}")
+        other = "--method pca" if has_styles(generator) else those_with("generator", "latent_weights")
+        raise UsageError(f"--method sefa: the generator {use!r} has no latent_weights(); {other}")
     found: list[Tensor] = generator.latent_weights()
     return [found[layer].detach() for layer in layers]
 

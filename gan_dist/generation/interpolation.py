@@ -15,6 +15,7 @@ from gan_dist.errors import UsageError
 from gan_dist.generation.latents import has_styles
 from gan_dist.generation.model import Model
 from gan_dist.generation.samples import CHUNK, first_noise, map_tensors
+from gan_dist.registry.slots import those_with
 from gan_dist.spec.problems import suggestion
 
 WAYS = ("line", "sphere", "spline")
@@ -184,7 +185,8 @@ def style_mix(
     generator: Any = model.generator
     if not has_styles(generator):
         raise UsageError(
-            f"--mix: the generator {model.spec.generator.use!r} of {model.name} has no styles; stylegan2 has"
+            f"--mix: the generator {model.spec.generator.use!r} of {model.name} has no styles; "
+            f"{those_with('generator', 'styles')}"
         )
     seeds = [*columns, *rows]
     noise, codes = first_noise(generator, seeds, _device(model)), _codes(model, [cls] * len(seeds))

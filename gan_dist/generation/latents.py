@@ -24,6 +24,7 @@ from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import ClassLabel, Model
 from gan_dist.generation.samples import CHUNK, first_noise, map_tensors
+from gan_dist.registry.slots import those_with
 
 Space = Literal["w", "z"]
 ENDINGS = (".safetensors", ".npz")
@@ -168,7 +169,7 @@ def read_latents(path: Path, model: Model, cls: ClassLabel = None) -> Latents:
     if "w" in tensors and own.space == "z":
         raise UsageError(
             f"{str(path)!r} holds styles (w), but the generator {model.spec.generator.use!r} of {model.name} has none; "
-            "stylegan2 has"
+            f"{those_with('generator', 'styles')}"
         )
     space: Space = "w" if "w" in tensors else "z"
     if space not in tensors:

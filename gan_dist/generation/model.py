@@ -31,6 +31,7 @@ from gan_dist.generation.samples import generate_chunks, known_conditions
 from gan_dist.networks.text.autoregressive import SamplingOptions
 from gan_dist.registry.build import KINDS, build_networks
 from gan_dist.registry.lookup import add_import_roots, check_arguments
+from gan_dist.registry.slots import those_with
 from gan_dist.registry.trust import check_trust, foreign_code
 from gan_dist.runs.checkpoint import Checkpoint, check_weights, load_weights, newest
 from gan_dist.runs.code import stored_code, unpack_code
@@ -258,7 +259,9 @@ class Model:
     def _checked_truncation(self, truncation: float) -> float:
         if not hasattr(self.generator, "truncation"):
             use = self.spec.generator.use
-            raise UsageError(f"truncation: {truncation}; the run's generator {use!r} has none; stylegan2 has")
+            raise UsageError(
+                f"truncation: {truncation}; the run's generator {use!r} has none; {those_with('generator', 'truncation')}"
+            )
         if not 0 <= truncation <= 1:
             raise UsageError(f"truncation: {truncation} must be in [0, 1]")
         return truncation
@@ -267,7 +270,8 @@ class Model:
         generator: Any = self.generator
         if not hasattr(generator, "truncation_layers"):
             use = self.spec.generator.use
-            raise UsageError(f"truncation_layers: the run's generator {use!r} has no styles by layer; stylegan2 has")
+            told = f"the run's generator {use!r} has no styles by layer; {those_with('generator', 'truncation_layers')}"
+            raise UsageError(f"truncation_layers: {told}")
         most = len(generator.layers)
         if not layers or not all(0 <= layer <= most for layer in layers):
             raise UsageError(f"truncation_layers: {list(layers)}; the generator has layers 0 to {most}")

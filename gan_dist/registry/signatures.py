@@ -35,8 +35,7 @@ class Signature(NamedTuple):
 
 def read_signature(target: str, roots: Sequence[str | Path] = ()) -> Signature:
     """The signature of `module:Name`. Raises ValueError when there is no such module or name in it."""
-    module_name, _, name = target.partition(":")
-    return _of(find_definition(read_module(module_name, roots), name, roots), roots)
+    return _of(_found(target, roots), roots)
 
 
 def read_constant(target: str, name: str, roots: Sequence[str | Path] = ()) -> Any:
@@ -46,26 +45,47 @@ def read_constant(target: str, name: str, roots: Sequence[str | Path] = ()) -> A
     Raises:
         ValueError: there is no such module or class in it.
     """
-    module_name, _, owner = target.partition(":")
-    return _constant(find_definition(read_module(module_name, roots), owner, roots), name, roots)
-
-
-def _constant(found: Found, name: str, roots: Sequence[str | Path]) -> Any:
-    if not isinstance(found.node, ast.ClassDef):
-        return None
-    for node in found.node.body:
+    for node in (node for owner in _family(_found(target, roots), roots) for node in owner.body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(one, ast.Name) and one.id == name for one in targets):
             value = _literal(getattr(node, "value", None))
             return None if isinstance(value, str) and value == ast.unparse(node.value) else value  # type: ignore[attr-defined]
+    return None
+
+
+def has_member(target: str, name: str, roots: Sequence[str | Path] = ()) -> bool:
+    """Whether class `module:Name`, or one it inherits from, has a method `name`, or sets `self.name` in one.
+
+    Raises:
+        ValueError: there is no such module or class in it.
+    """
+    for owner in _family(_found(target, roots), roots):
+        methods = [node for node in owner.body if isinstance(node, ast.FunctionDef)]
+        inside = (node for method in methods for node in ast.walk(method) if isinstance(node, ast.Attribute))
+        stored = {ast.unparse(node) for node in inside if isinstance(node.ctx, ast.Store)}
+        if f"self.{name}" in stored or name in [method.name for method in methods]:
+            return True
+    return False
+
+
+def _found(target: str, roots: Sequence[str | Path]) -> Found:
+    module_name, _, name = target.partition(":")
+    return find_definition(read_module(module_name, roots), name, roots)
+
+
+def _family(found: Found, roots: Sequence[str | Path]) -> Iterator[ast.ClassDef]:
+    """A class and those it inherits from, as far as their source is there."""
+    if not isinstance(found.node, ast.ClassDef):
+        return
+    yield found.node
     for base in (ast.unparse(one).partition("[")[0] for one in found.node.bases):
+        if base in PLAIN_BASES | FIELD_BASES:
+            continue
         try:
-            own = None if base in PLAIN_BASES | FIELD_BASES else find_definition(found.module, base, roots)
+            inherited = find_definition(found.module, base, roots)
         except ValueError:
             continue
-        if own is not None and (value := _constant(own, name, roots)) is not None:
-            return value
-    return None
+        yield from _family(inherited, roots)
 
 
 def _of(found: Found, roots: Sequence[str | Path]) -> Signature:

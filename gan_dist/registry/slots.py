@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gan_dist.errors import UsageError
 from gan_dist.registry.aliases import ALIASES, Kind
-from gan_dist.registry.signatures import read_constant
+from gan_dist.registry.signatures import has_member, read_constant
 from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.problems import Keys, suggestion
 from gan_dist.spec.sections import is_tensorboard
@@ -45,6 +45,12 @@ def resolve_target(kind: Kind, use: str) -> str:
         return use
     form = "or your own as 'package.module:Name'"
     raise UsageError(f"unknown {kind} '{use}'{suggestion(use, sorted(ALIASES[kind]))}, {form}")
+
+
+def those_with(kind: Kind, name: str) -> str:
+    """The shipped components of a kind whose class has a method or attribute, for a message: `a, b and c have`."""
+    *others, last = [alias for alias, target in ALIASES[kind].items() if has_member(target, name)]
+    return f"{', '.join(others)} and {last} have" if others else f"{last} has"
 
 
 def component_slots(tree: Mapping[str, Any]) -> Iterator[ComponentSlot]:

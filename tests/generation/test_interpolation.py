@@ -123,7 +123,7 @@ def test_mixed_styles(models: dict[str, Model]) -> None:
 
 
 def test_what_has_no_way(models: dict[str, Model]) -> None:
-    with pytest.raises(ValueError, match="has no styles; stylegan2 has"):
+    with pytest.raises(ValueError, match="has no styles; stylegan2 and gat have"):
         style_mix(models["mlp"], [1], [2], None, None)
     with pytest.raises(ValueError, match="class 'ten': the model has no such class"):
         interpolate(models["mlp"], parse_keyframes([1], ["1", "ten"]), 3, "line")

@@ -35,8 +35,9 @@ from gan_dist.generation.latents import encode_latents, latents_of, pictures, re
 from gan_dist.generation.model import Model
 from gan_dist.generation.projection import ProjectionPlan, Search, patterns, pixel_distance, project_all
 from gan_dist.generation.samples import generate
-from gan_dist.networks.image import dcgan, r3gan2, stylegan2
-from tests.helpers import CPU, small
+from gan_dist.networks.image import dcgan, fastgan, r3gan2, stylegan2
+from gan_dist.registry.slots import those_with
+from tests.helpers import CPU, ROOT, small
 
 Cli = Callable[..., tuple[Any, str, str]]
 WIDE = torch.float64
@@ -213,6 +214,10 @@ def test_directions_of_another_network_are_refused(tmp_path: Path) -> None:
             lambda: find_directions(plain(), "pca"),
             "--method pca is of styles, and the generator 'dcgan' of own has none",
         ),
+        (
+            lambda: find_directions(model_of(fastgan.Generator(size=16, channels=1, z=6, width=2), "fastgan"), "sefa"),
+            r"'fastgan' has no latent_weights\(\); mlp, dcgan, r3gan, r3gan2, stylegan2 and gat have",
+        ),
         (lambda: find_directions(styled(), "sofa"), "--method 'sofa'; did you mean 'sefa'?"),
         (lambda: find_directions(styled(), "sefa", range(9)), "the generator has layers 0 to 5, not 8"),
     ):
@@ -377,6 +382,14 @@ def test_what_cannot_be_projected_is_refused(changes: dict[str, str], text: str,
         plan = ProjectionPlan(**changes)
         plan.check()
         project_all(plain(), [picture], plan, tmp_path / "out", lambda *told: None)
+
+
+def test_the_page_names_all_that_have_them() -> None:
+    lines = (ROOT / "gan_dist" / "docs" / "latents.md").read_text().splitlines()
+    for start, name in (("| `sefa` |", "latent_weights"), ("| `pca` |", "styles")):
+        (row,) = [line for line in lines if line.startswith(start)]
+        for one in those_with("generator", name).removesuffix(" have").replace(" and ", ", ").split(", "):
+            assert f"`{one}`" in row
 
 
 # --- films -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 import gan_dist
 from gan_dist.errors import JobError
 from gan_dist.registry import lookup
-from gan_dist.registry.lookup import ALIASES, build_component, check_arguments, resolve_target, signature
+from gan_dist.registry.lookup import ALIASES, build_component, check_arguments, load_object, resolve_target, signature
+from gan_dist.registry.slots import those_with
 
 NETS = '''\
 import dataclasses
@@ -270,3 +271,13 @@ def test_a_loss_is_one_file_and_one_alias(tmp_path: Path, monkeypatch: pytest.Mo
     assert run.status == "succeeded" and "variation" in " ".join(run.history()[-1])
     with pytest.raises(JobError, match="discriminator: required, but missing; objective 'hinge' is about one"):
         gan_dist.train({**job, "objective": "hinge"})
+
+
+def test_who_has_a_method_is_read_as_python_sees_it() -> None:
+    classes = {alias: load_object(target) for alias, target in ALIASES["generator"].items()}
+    for name in ("styles", "latent_weights", "log_prob", "draw"):
+        having = [alias for alias, found in classes.items() if hasattr(found, name)]
+        said = those_with("generator", name).removesuffix(" have").replace(" and ", ", ").split(", ")
+        assert said == having, name
+    assert those_with("generator", "truncation") == "stylegan2 and biggan have", "attributes, set in a method"
+    assert those_with("generator", "truncation_layers") == "stylegan2 has"
