@@ -20,19 +20,21 @@ from gan_dist.data.shards import ShardReader
 from gan_dist.data.source import state_of
 from gan_dist.data.sources.own_datasets import code_digest
 from gan_dist.errors import DataError, UsageError
+from gan_dist.generation.exported_model import is_exported
 from gan_dist.generation.hub import is_on_hub
 from gan_dist.generation.latent_codec import built_codec, check_inverts, codec_files, encoder_of
 from gan_dist.networks.image.autoencoder import Autoencoder, KlAutoencoder
 from gan_dist.runs.run_folder import PREPARED
 from gan_dist.runs.storage import Folder, home
 from gan_dist.spec.data import CodecSpec, DataSpec, ImageData
+from gan_dist.spec.fields import is_own_name
 from gan_dist.spec.paths import absolute_path
 
-CONFIG, KIND = "config.json", "AutoencoderKL"
+CONFIG, KIND, AUTOENCODER = "config.json", "AutoencoderKL", "autoencoder"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 USUAL: dict[str, Any] = {"act_fn": "silu", "mid_block_add_attention": True}
-
+REMEDY = f"name a run of jobs/autoencoder.yaml, a folder of an {KIND}, or a class: {{use: package.module:Name}}"
 
 LoadGenerator = Callable[[str], nn.Module]  # of a run, checkpoint or export
 
@@ -40,6 +42,27 @@ LoadGenerator = Callable[[str], nn.Module]  # of a run, checkpoint or export
 def is_of_run(encode: str) -> bool:
     """Whether an autoencoder is named by its run or checkpoint: it is neither a folder of its own nor a hub's."""
     return not is_on_hub(encode) and not (absolute_path(encode) / CONFIG).is_file()
+
+
+def check_generator(encode: str, use: str) -> None:
+    """Raises UsageError where a run, by the name of its generator, is of no autoencoder; of a person's own class only
+    running it tells."""
+    if use != AUTOENCODER and not is_own_name(use):
+        raise UsageError(f"data.encode: {encode!r} trained {use!r}, which has no encoder and decoder; {REMEDY}")
+
+
+def check_folder(encode: str) -> None:
+    """Raises UsageError where a folder, by its config, holds no autoencoder that is read here; a hub's is not looked
+    at."""
+    if is_on_hub(encode):
+        return
+    folder = absolute_path(encode)
+    if is_exported(folder):
+        check_generator(encode, json.loads((folder / CONFIG).read_text())["generator"]["use"])
+    elif (config := _diffusers_config(folder)) is None:
+        raise UsageError(f"data.encode: {encode!r} holds no autoencoder; {REMEDY}")
+    else:
+        _check_diffusers(folder, config)
 
 
 def read_codec(encode: str | CodecSpec, load: LoadGenerator, facts: ImageFacts) -> tuple[nn.Module, dict[str, Any]]:
@@ -64,10 +87,7 @@ def read_codec(encode: str | CodecSpec, load: LoadGenerator, facts: ImageFacts) 
     else:
         generator = load(encode)
         if not isinstance(generator, Autoencoder):
-            raise UsageError(
-                f"encode: {encode!r} has no encoder and decoder; name a run of jobs/autoencoder.yaml, a folder of an "
-                f"{KIND}, or your own class as {{use: package.module:Name}}"
-            )
+            raise UsageError(f"encode: {encode!r} has no encoder and decoder; {REMEDY}")
         own, arguments = generator, generator.arguments
     return own.eval().requires_grad_(False), {"arguments": arguments}
 
@@ -156,7 +176,7 @@ def _diffusers_config(folder: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) and "_class_name" in config else None
 
 
-def _from_diffusers(folder: Path, config: dict[str, Any]) -> tuple[KlAutoencoder, dict[str, Any]]:
+def _check_diffusers(folder: Path, config: dict[str, Any]) -> None:
     if config["_class_name"] != KIND:
         raise UsageError(f"encode: {str(folder)!r} holds a {config['_class_name']}; only {KIND} is read")
     for key, value in USUAL.items():
@@ -165,6 +185,10 @@ def _from_diffusers(folder: Path, config: dict[str, Any]) -> tuple[KlAutoencoder
     for key, kind in BLOCKS.items():
         if other := [one for one in config.get(key, ()) if one != kind]:
             raise UsageError(f"encode: {key}: {other[0]!r} in {str(folder)!r}; only {kind!r} is read")
+
+
+def _from_diffusers(folder: Path, config: dict[str, Any]) -> tuple[KlAutoencoder, dict[str, Any]]:
+    _check_diffusers(folder, config)
     try:
         arguments = {
             "channels": config["in_channels"],

@@ -259,9 +259,8 @@ class Model:
     def _checked_truncation(self, truncation: float) -> float:
         if not hasattr(self.generator, "truncation"):
             use = self.spec.generator.use
-            raise UsageError(
-                f"truncation: {truncation}; the run's generator {use!r} has none; {those_with('generator', 'truncation')}"
-            )
+            others = those_with("generator", "truncation")
+            raise UsageError(f"truncation: {truncation}; the run's generator {use!r} has none; {others}")
         if not 0 <= truncation <= 1:
             raise UsageError(f"truncation: {truncation} must be in [0, 1]")
         return truncation
@@ -270,8 +269,8 @@ class Model:
         generator: Any = self.generator
         if not hasattr(generator, "truncation_layers"):
             use = self.spec.generator.use
-            told = f"the run's generator {use!r} has no styles by layer; {those_with('generator', 'truncation_layers')}"
-            raise UsageError(f"truncation_layers: {told}")
+            others = those_with("generator", "truncation_layers")
+            raise UsageError(f"truncation_layers: the run's generator {use!r} has no styles by layer; {others}")
         most = len(generator.layers)
         if not layers or not all(0 <= layer <= most for layer in layers):
             raise UsageError(f"truncation_layers: {list(layers)}; the generator has layers 0 to {most}")

@@ -238,18 +238,20 @@ def _fresh_id(job_name: str, name: str | None) -> str:
 
 def _with_codec_checkpoint(spec: JobSpec, storage: str | None, warn: Callable[[str], None]) -> JobSpec:
     """The spec with the newest checkpoint of the run that `data.encode` names: the driver may know no run of this
-    machine, and `last` is another one later. Raises ValueError where there is none."""
+    machine, and `last` is another one later. Raises ValueError where there is none, or it is of no autoencoder."""
     encode = getattr(spec.data, "encode", None)
     if not isinstance(encode, str):
         return spec
-    from gan_dist.generation.codec_source import is_of_run
+    from gan_dist.generation.codec_source import check_folder, check_generator, is_of_run
 
     if not is_of_run(encode):
+        check_folder(encode)
         return spec
     try:
         found = _checkpoint_of(encode, storage, spec, warn)
     except NoSuchRun as error:
         raise UsageError(f"data.encode: {error}") from error
+    check_generator(encode, found.meta["job"]["generator"]["use"])
     data = spec.data.model_copy(update={"encode": found.folder.uri})
     return spec.model_copy(update={"data": data})
 

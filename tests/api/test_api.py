@@ -201,9 +201,7 @@ def test_a_model_shows_itself_and_options_last_for_one_call(model: Model) -> Non
     png = model._repr_png_()
     assert png is not None and png.startswith(b"\x89PNG") and model._repr_html_() is None
     assert model.to("cpu") is model and model.device == torch.device("cpu")
-    with pytest.raises(
-        UsageError, match=r"^truncation: 0.5; the run's generator 'mlp' has none; stylegan2 and biggan have$"
-    ):
+    with pytest.raises(UsageError, match=r"^truncation: 0.5; .* generator 'mlp' has none; stylegan2 and biggan have$"):
         model.sample(1, truncation=0.5)
     with pytest.raises(
         UsageError, match=r"^temperature, top-k, top-p, min-p, prefix and allow-unk want a generator that writes"

@@ -269,6 +269,22 @@ def test_folders_of_other_forms_are_refused(scene: Any, tmp_path: Path, change: 
         read_codec(str(tmp_path), load_generator, PICTURES)
 
 
+def test_a_job_is_refused_before_anything_is_made(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path / "home"))
+    (tmp_path / "job.yaml").write_text(JOB.format(ready="digits").replace("size: 8", "size: 8, encode: codec"))
+    (tmp_path / "codec").mkdir()
+    told = {
+        '{"_class_name": "VQModel"}': "holds a VQModel; only AutoencoderKL is read",
+        "{}": "holds no autoencoder; name",
+    }
+    for config, said in told.items():
+        (tmp_path / "codec" / "config.json").write_text(config)
+        with pytest.raises(UsageError, match=said):
+            plan_new(tmp_path / "job.yaml")
+    assert not (tmp_path / "home").exists()
+
+
 def test_what_is_gone_or_does_not_fit_is_said(scene: Any, tmp_path: Path) -> None:
     root, found = scene
     facts = facts_of(found)
@@ -312,3 +328,9 @@ def test_the_encoder_is_that_of_a_run(scene: Any, tmp_path: Path, monkeypatch: p
     other = api.train(tmp_path / "other.yaml", until="1 steps", metrics=[], storage=str(tmp_path / "runs"))
     with pytest.raises(UsageError, match=r"has no encoder and decoder; name a run of jobs/autoencoder\.yaml"):
         read_codec(other.folder.uri, load_generator, PICTURES)
+    api.export(other, tmp_path / "exported")
+    for named in (other.folder.uri, "exported"):
+        with pytest.raises(
+            UsageError, match=r"data\.encode: '.*' trained 'mlp', which has no encoder and decoder; name a"
+        ):
+            plan_new(latent, [f"data.encode={named}"])
