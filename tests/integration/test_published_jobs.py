@@ -16,6 +16,7 @@ from tests.helpers import ROOT
 
 JOBS = sorted((ROOT / "jobs" / "published").glob("*.yaml"))
 CLASSES = {"download:cifar-10": 10, "imagenet/train": 1000}
+MAPS = {"vae32": {"size": 32, "channels": 32}, "sd-vae": {"size": 32, "channels": 4}}  # of 256 pixels
 
 
 def provided(job: Path) -> dict[str, Any]:
@@ -24,6 +25,8 @@ def provided(job: Path) -> dict[str, Any]:
     if isinstance(data, PairData):
         return {"size": data.size, "channels": 3, "input_channels": 3}
     classes = 0 if getattr(data, "labels", "none") == "none" else CLASSES[str(data.source)]
+    if encode := getattr(data, "encode", None):
+        return {**MAPS[encode], "classes": classes}
     return {"size": getattr(data, "size", 0), "channels": 3, "classes": classes}
 
 
