@@ -132,8 +132,8 @@ class Batch:
         threshold: the objective's, as `Objective` says; set by the stage.
         whole: samples of the global batch; 0 where there is none.
         first: number of its first sample in the global batch.
-        place: of each sample [B], how many of the global batch score more, as the objective's `scores` say; set by the
-            stage.
+        everyone: what objectives wanted to know of all samples of the global batch, [whole, ...] in their order, by the
+            objective whose `ahead` says it; set by the stage. Empty where this micro-batch is all of them.
     """
 
     n: int
@@ -146,7 +146,7 @@ class Batch:
     threshold: float | None = 0.0
     whole: int = 0
     first: int = 0
-    place: Tensor | None = None
+    everyone: dict[Any, Tensor] = field(default_factory=dict)
     _fakes: Tensor | None = field(default=None, repr=False)
     _outputs: dict[Which, DiscriminatorOutput] = field(default_factory=dict, repr=False)
     _passes: dict[Which, int] = field(default_factory=dict, repr=False)  # of an augmented D, which pass made the output
@@ -164,7 +164,7 @@ class Batch:
 
     def anew(self, **changes: Any) -> Batch:
         """A copy, with changes, of which nothing is computed yet."""
-        return replace(self, _fakes=None, _outputs={}, _passes={}, _shared={}, place=None, **changes)
+        return replace(self, _fakes=None, _outputs={}, _passes={}, _shared={}, everyone={}, **changes)
 
     def once(self, name: str, make: Callable[[], Shared]) -> Shared:
         """What all objectives of a phase share under a name; the first that asks makes it.
@@ -228,8 +228,8 @@ class Objective(Protocol):
     these, asked before anything starts; `modality = "text"` where it is for text only, "pair" or "unpaired" for such
     images; `needs_partners = True` where it compares each sample with its own real one; `threshold`, the logit between
     real and fake if that is not 0, None where only differences between logits mean something, as of a critic;
-    `ranks(phase)`, whether its samples are to be ranked over the whole global batch before any term, and then
-    `scores(nets, batch)`, by what [B]; `batch.place` says the result.
+    `looks_ahead(phase)`, whether it wants to know something of all samples of the global batch before any term, and
+    then `ahead(phase, nets, batch)`, what of each [B, ...]; `batch.everyone` says the result.
     """
 
     @property

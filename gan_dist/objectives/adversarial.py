@@ -26,13 +26,24 @@ class BestSamples:
             raise ValueError(f"top_k must be in (0, 1], not {top_k}")
         self.top_k = top_k
 
-    def ranks(self, phase: str) -> bool:
+    def looks_ahead(self, phase: str) -> bool:
         """Whether not all samples count."""
         return phase == "G" and self.top_k < 1
 
-    def scores(self, nets: Nets, batch: Batch) -> Tensor:
-        """D's logits, of a patch discriminator their means."""
+    def ahead(self, phase: str, nets: Nets, batch: Batch) -> Tensor:
+        """D's logits [B], of a patch discriminator their means."""
         return batch.discriminate(nets, "fakes").logits.view(batch.n, -1).mean(1)
+
+    def mean_of_best(self, losses: Tensor, nets: Nets, batch: Batch) -> Term:
+        """The mean of losses over the best samples of the global batch."""
+        if self.top_k == 1:
+            return mean_over(losses)
+        everyone = batch.everyone.get(self)
+        everyone = self.ahead("G", nets, batch).detach() if everyone is None else everyone
+        place = (everyone > everyone[batch.first : batch.first + batch.n, None]).sum(1)
+        best = max(1, round(self.top_k * len(everyone)))
+        chosen = (place < best).to(losses.dtype).view(-1, *[1] * (losses.ndim - 1))
+        return Term((losses * chosen).sum(), losses.numel() * best / len(everyone))
 
 
 class NonSaturating(BestSamples):
@@ -56,7 +67,9 @@ class NonSaturating(BestSamples):
 
     def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
         real = _log_loss_of_real(self.label_smoothing)
-        return adversarial_terms(phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake), top_k=self.top_k)
+        return adversarial_terms(
+            phase, nets, batch, real, F.softplus, lambda fake: F.softplus(-fake), mean=self.mean_of_best
+        )
 
 
 class Minimax:
@@ -102,7 +115,7 @@ class LeastSquares(BestSamples):
             lambda fake: fake.square() / 2,
             lambda fake: (fake - 1).square() / 2,
             threshold=0.5,
-            top_k=self.top_k,
+            mean=self.mean_of_best,
         )
 
 
@@ -140,7 +153,7 @@ class Hinge(BestSamples):
             lambda real: F.relu(margin(real, "real") - real),
             lambda fake: F.relu(margin(fake, "fake") + fake),
             lambda fake: -fake,
-            top_k=self.top_k,
+            mean=self.mean_of_best,
         )
 
 
@@ -166,16 +179,15 @@ def adversarial_terms(
     d_fake: Loss,
     g_fake: Loss,
     threshold: float = 0.0,
-    top_k: float = 1.0,
+    mean: Callable[[Tensor, Nets, Batch], Term] = lambda losses, nets, batch: mean_over(losses),
 ) -> dict[str, Term]:
     """The terms of a two-player loss from its three element-wise parts.
 
-    `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples). G's loss is
-    a mean over the share `top_k` of the global batch whose places are the first.
+    `threshold` is the logit between real and fake, for D's accuracy (the mean over real and fake samples). `mean` is
+    that of G's losses.
     """
     if phase == "G":
-        losses = g_fake(batch.discriminate(nets, "fakes").logits)
-        return {"adversarial": mean_over(losses) if batch.place is None else _of_best(losses, batch, top_k)}
+        return {"adversarial": mean(g_fake(batch.discriminate(nets, "fakes").logits), nets, batch)}
     real, fake = batch.discriminate(nets, "real").logits, batch.discriminate(nets, "fakes").logits
     right = (real > threshold).float() + (fake < threshold).float()
     return {
@@ -184,14 +196,6 @@ def adversarial_terms(
         "fake_logits": watch(fake),
         "accuracy": watch(right / 2),
     }
-
-
-def _of_best(losses: Tensor, batch: Batch, top_k: float) -> Term:
-    """The mean over the best samples of the global batch."""
-    assert batch.place is not None
-    best = max(1, round(top_k * batch.whole))
-    chosen = (batch.place < best).to(losses.dtype).view(-1, *[1] * (losses.ndim - 1))
-    return Term((losses * chosen).sum(), losses.numel() * best / batch.whole)
 
 
 def _log_loss_of_real(smoothing: float) -> Loss:

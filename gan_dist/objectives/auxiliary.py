@@ -82,8 +82,8 @@ class DataToData:
     With f of a sample and v of its class on the unit sphere, -log of a / (a + sum of b over samples of other classes),
     a = exp(min(0, f.v - margin) / temperature), b = exp(max(0, f.f' - (1 - margin)) / temperature); D on real samples,
     G on its own. It goes beside an adversarial objective, with `weight: 0.5` for CIFAR-10 and 1 for ImageNet. D must
-    have `compare(x, cond)`: `auxiliary: proxies`. The other samples are those of one worker's micro-batch: this loss
-    depends on the number of workers and on `micro_batch`.
+    have `compare(x, cond)`: `auxiliary: proxies`. The other samples are those of the whole global batch; where several
+    workers or micro-batches share it, every sample is placed once more before, without a gradient.
 
     Args:
         temperature: above 0; smaller values look at the nearest samples alone.
@@ -95,7 +95,6 @@ class DataToData:
 
     phases = PHASES
     needs_classes = True
-    couples_batch = True
     needs_methods: ClassVar = {"discriminator": ("compare",)}
     tried_on: ClassVar = {"discriminator": {"use": "dcgan", "width": 4, "norm": "none", "auxiliary": "proxies"}}
 
@@ -108,12 +107,29 @@ class DataToData:
         """What keeps it from training these networks."""
         yield from missing_head(networks, "proxies")
 
-    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+    def looks_ahead(self, phase: str) -> bool:
+        """In both phases."""
+        return True
+
+    def ahead(self, phase: str, nets: Nets, batch: Batch) -> Tensor:
+        """Samples' and their classes' places on the unit sphere, and the classes, [B, 2 d + 1]."""
         assert batch.cond is not None, "asked for in preflight"
         x = batch.real if phase == "D" else batch.fakes
-        places: Tensor = nets.D.call("compare", x, batch.cond)
-        losses = data_to_data(places[:, 0], places[:, 1], batch.cond, self.temperature, self.margin)
-        return {"data_to_data": mean_over(losses)}
+        if (augmented := getattr(nets.D, "augmented", None)) is not None:
+            x = augmented(1, x)  # as in D's first pass, whatever else of D is asked before
+        found: Tensor = nets.D.raw.call("compare", x, batch.cond)
+        places = found.flatten(1).to(torch.promote_types(found.dtype, torch.float32))  # that class numbers are exact
+        return torch.cat([places, batch.cond[:, None].to(places.dtype)], 1)
+
+    def terms(self, phase: str, nets: Nets, batch: Batch) -> dict[str, Term]:
+        own, everyone = self.ahead(phase, nets, batch), batch.everyone.get(self)
+        mine = slice(batch.first, batch.first + batch.n)
+        rows = own if everyone is None else torch.cat([everyone[: mine.start], own, everyone[mine.stop :]])
+        f, v = rows[:, :-1].chunk(2, 1)
+        losses = data_to_data(f, v, rows[:, -1], self.temperature, self.margin)
+        # Losses of samples elsewhere depend on these samples too, which only here have a gradient.
+        rest = losses.sum() - losses[mine].sum()
+        return {"data_to_data": Term(losses[mine].sum() + rest - rest.detach(), float(batch.n))}
 
 
 def data_to_data(f: Tensor, v: Tensor, cond: Tensor, temperature: float, margin: float) -> Tensor:

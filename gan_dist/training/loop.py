@@ -107,9 +107,9 @@ def accumulate(it: Iteration, stage: Stage, phase: Phase, moment: StepKey) -> di
         it.stats.add(f"loss_scale/{phase.name}", torch.tensor(scale.factor, device=it.run.device), 1.0)
     wanted = stage.wants_means(phase, moment.seen)
     batches: Iterable[Batch] = it.feed.draw(moment, phase, it.state.parameters_of(stage.borrowed_from(moment.row)))
-    if stage.ranking(phase) is not None:
+    if stage.looking_ahead(phase):
         batches = list(batches)
-        stage.rank(phase, it.nets, batches, it.run.gather)
+        stage.look_ahead(phase, it.nets, batches, it.run.sum)
     for number, batch in enumerate(batches):
         last = number == micros - 1
         it.feed.reseed(moment, number)

@@ -20,8 +20,6 @@ from gan_dist.spec.schedules import Clock, Schedule, Scheduled
 from gan_dist.spec.sections import OptimizerSettings
 from gan_dist.training.optimizers import check_stages
 
-Gather = Callable[[Tensor], list[Tensor]]
-
 
 @dataclass(frozen=True)
 class WeightedObjective:
@@ -181,35 +179,36 @@ class Stage:
                 found.append(LossPart(f"augment/{name}", term, 1.0))
         return found
 
-    def rank(self, phase: Phase, nets: Nets, batches: list[Batch], gather: Gather) -> None:
-        """Tell the micro-batches of a phase their samples' places in the global batch, as an objective scores them.
+    def look_ahead(self, phase: Phase, nets: Nets, batches: list[Batch], total: Callable[[Tensor], Tensor]) -> None:
+        """Tell the micro-batches of a phase what objectives want to know of all samples of the global batch.
 
         Args:
-            gather: a tensor of each worker, all of one shape, in rank order.
+            total: the sum of a tensor over workers.
         """
-        ranking = self.ranking(phase)
-        assert ranking is not None
-        with unmoved(net.module for net in nets.by_name.values()), torch.no_grad():
-            scores = [self._scores(ranking, nets, batch) for batch in batches]
-        mine = torch.cat(scores)
-        # Workers may have shares of different sizes; what is missing scores less than all.
-        room = mine.new_full((batches[0].whole - len(mine),), -torch.inf)
-        everyone = torch.cat(gather(torch.cat([mine, room])))
-        for batch, own in zip(batches, scores, strict=True):
-            batch.place = (everyone > own[:, None]).sum(1)
+        if batches[0].n == batches[0].whole:
+            return
+        for objective in self.looking_ahead(phase):
+            with unmoved(net.module for net in nets.by_name.values()), torch.no_grad():
+                own = [self._ahead(objective, phase, nets, batch) for batch in batches]
+            everyone = own[0].new_zeros(batches[0].whole, *own[0].shape[1:])
+            for batch, rows in zip(batches, own, strict=True):
+                everyone[batch.first : batch.first + batch.n] = rows
+            everyone = total(everyone)
+            for batch in batches:
+                batch.everyone[objective] = everyone
 
-    def ranking(self, phase: Phase) -> Any:
-        """The objective that wants the samples of this phase ranked; None where there is none."""
-        found: list[Any] = [one.objective for one in self.objectives if hasattr(one.objective, "ranks")]
-        return next((one for one in found if one.ranks(phase.name)), None)
+    def looking_ahead(self, phase: Phase) -> list[Any]:
+        """The objectives that want to know something of all samples before any term of this phase."""
+        found: list[Any] = [one.objective for one in self.objectives if hasattr(one.objective, "looks_ahead")]
+        return [one for one in found if one.looks_ahead(phase.name)]
 
-    def _scores(self, ranking: Any, nets: Nets, batch: Batch) -> Tensor:
+    def _ahead(self, objective: Any, phase: Phase, nets: Nets, batch: Batch) -> Tensor:
         """Of a copy of the batch, whose samples carry no graph."""
-        fakes = nets.G(batch.noise, batch.cond)
-        copy = batch.anew(make_fakes=lambda batch: fakes)
+        copy = batch.anew(make_fakes=lambda batch: nets.G(batch.noise, batch.cond))
+        judged = nets
         if self.augment is not None:
-            nets = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, copy)})
-        found: Tensor = ranking.scores(nets, copy)
+            judged = Nets({**nets.by_name, "discriminator": AugmentedDiscriminator(nets.D, self.augment, copy)})
+        found: Tensor = objective.ahead(phase.name, judged, copy)
         return found
 
     def loss(self, parts: list[LossPart], n: int, world: int, last: bool) -> Tensor:

@@ -17,14 +17,16 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from gan_dist.data.codec import SPECIAL, Codec, Splitting
-from gan_dist.data.facts import ImageFacts, PairFacts, TextFacts, UnpairedFacts
+from gan_dist.data.facts import ImageFacts, LatentFacts, PairFacts, TextFacts, UnpairedFacts
 from gan_dist.data.ingest import Memory
 from gan_dist.distributed.runtime import DistributedRuntime, LocalRuntime, WorkerRuntime
 from gan_dist.execution.local import read_rows
 from gan_dist.execution.preflight import earlier_window
+from gan_dist.generation.latent_codec import codec_files
+from gan_dist.networks.image.autoencoder import KlAutoencoder
 from gan_dist.runs.run_folder import RunFolder
 from gan_dist.runs.storage import Folder
-from gan_dist.spec.data import PairData, TextData, UnpairedData
+from gan_dist.spec.data import ImageData, PairData, TextData, UnpairedData
 from gan_dist.spec.job import JobSpec
 from gan_dist.training.trainer import train_run
 
@@ -75,6 +77,23 @@ def rows(spec: JobSpec) -> Memory:
     return Memory(blocks=[pixels], labels=label, facts=facts, seed=spec.seed, batch=spec.batch, vectors=vectors)
 
 
+def latents(spec: JobSpec, beside: Folder) -> Memory:
+    """Random means and deviations of maps of two channels, half of the pictures' size, and an untrained codec."""
+    assert isinstance(spec.data, ImageData)
+    torch.manual_seed(7)
+    arguments = {"channels": 1, "latent": 2, "widths": [4, 4], "layers": 1, "groups": 2, "attention": False}
+    known, files = codec_files(KlAutoencoder(**arguments), {"arguments": arguments}, "fresh")  # type: ignore[arg-type]
+    for name, content in files.items():
+        beside.write(name, content)
+    side = int(spec.data.size) // 2  # type: ignore[arg-type]
+    mean, deviation = np.random.default_rng(5).normal(size=(2, SAMPLES, 2, side, side)).astype(np.float32)
+    record = known | {"where": beside.uri, "mean": [0.0, 0.1], "deviation": [1.4, 1.5]}
+    maps: dict[str, Any] = {"count": SAMPLES, "size": side, "channels": 2, "checksum": "random"}
+    facts = LatentFacts(**maps, codec_record=record, picture_size=2 * side, picture_channels=1)
+    stored = np.concatenate([mean, np.abs(deviation)], 1)
+    return Memory(blocks=[stored], labels=np.zeros(SAMPLES, np.int64), facts=facts, seed=spec.seed, batch=spec.batch)
+
+
 def sentences(spec: JobSpec, data: TextData) -> Memory:
     """Random sentences that end in several places."""
     words = tuple(f"word{number}" for number in range((data.vocabulary or 20) - len(SPECIAL)))
@@ -92,6 +111,8 @@ def train_one(training: Training, run: WorkerRuntime) -> dict[str, Any]:
     if training.data == "job":
         before = earlier_window(folder)
         data = read_rows(spec, folder.prepared(), smoke=False, emit=run.emit, before=before)
+    elif getattr(spec.data, "encode", None) is not None:
+        data = latents(spec, folder.folder.child("codec"))
     else:
         data = rows(spec)
     return train_run(spec, run=run, rows=data, folder=folder, attempt=training.attempt)

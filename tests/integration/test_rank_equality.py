@@ -126,6 +126,22 @@ CASES["discriminative classifier"] = job(
     objective=[{"use": "hinge"}, {"use": "discriminative_classifier"}, {"use": "mode_seeking", "weight": 0.1}],
     micro_batch=4,
 )
+CASES["data to data"] = job(
+    generator={"use": "mlp", "hidden": 16},
+    data={"source": "digits", "size": 16, "labels": "source"},
+    discriminator={"use": "sngan", "width": 2, "auxiliary": "proxies"},
+    objective=[{"use": "hinge"}, {"use": "data_to_data", "weight": 0.5}],
+    augment={"use": "diffaugment"},
+    micro_batch=4,
+)
+# What is learnt from is drawn from means and deviations, anew each time.
+CASES["latents"] = job(
+    **R3GAN,
+    data={"source": "nowhere", "size": 16, "encode": "nothing"},
+    objective={"use": "relativistic"},
+    penalties=[R1, {"use": "r2"}],
+    micro_batch=4,
+)
 CASES["apa, approximate penalties"] = job(
     **MLP,
     objective=[{"use": "non_saturating"}, {"use": "zcr"}],

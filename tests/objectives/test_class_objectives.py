@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_dist.contracts import Term
 from gan_dist.data.facts import ImageFacts
 from gan_dist.distributed.randomness import Rng
 from gan_dist.execution.preflight import network_problems
@@ -49,6 +50,32 @@ def test_its_gradient_is_that_of_differences() -> None:
 
     (found,) = torch.autograd.grad(loss(), f)
     torch.testing.assert_close(found, finite_difference(lambda: loss().detach(), f), rtol=1e-5, atol=1e-8)
+
+
+def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
+    """Each compares with all, of which its own samples alone have a gradient."""
+
+    class Placing(nn.Module):
+        def compare(self, x: Tensor, cond: Tensor) -> Tensor:
+            return F.normalize(torch.stack([x, self.classes[cond]], 1), dim=2)
+
+    judge, x, cond = Placing(), torch.randn(7, 3, dtype=WIDE), torch.tensor([0, 1, 0, 2, 1, 1, 0])
+    judge.classes = nn.Parameter(torch.randn(3, 3, dtype=WIDE))
+    x.requires_grad_()
+    nets, objective = nets_of(judge), DataToData()
+
+    def of_part(first: int, last: int) -> Term:
+        batch = batch_of(x[first:last], x[first:last], cond[first:last])
+        batch.first, batch.everyone = first, {} if last - first == 7 else {objective: everyone}
+        return objective.terms("D", nets, batch)["data_to_data"]
+
+    everyone = objective.ahead("D", nets, batch_of(x, x, cond)).detach()
+    whole, parts = of_part(0, 7), [of_part(0, 3), of_part(3, 4), of_part(4, 7)]
+    wanted = torch.autograd.grad(whole.total, (x, judge.classes))
+    found = torch.autograd.grad(sum(part.total for part in parts), (x, judge.classes))
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(sum(part.total for part in parts), whole.total)
+    assert [part.weight for part in parts] == [3, 1, 3]
 
 
 @pytest.mark.parametrize("kind", [dcgan, sngan, biggan])

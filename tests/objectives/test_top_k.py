@@ -19,8 +19,9 @@ FAKES = torch.tensor([0.4, -1.7, 1.3, 3.0], dtype=torch.float64)
 @pytest.mark.parametrize("kind", [Hinge, NonSaturating, LeastSquares])
 def test_it_is_the_mean_over_the_best(kind: Any) -> None:
     batch = batch_of(None, FAKES)
-    batch.whole, batch.place = 8, torch.tensor([4, 7, 1, 0])  # four others are elsewhere
-    term = kind(top_k=0.25).terms("G", nets_of(Passing()), batch)["adversarial"]
+    objective, elsewhere = kind(top_k=0.25), torch.tensor([1.0, 0.5, -1.0, -2.0])
+    batch.everyone[objective], batch.first = torch.cat([elsewhere, FAKES]), 4
+    term = objective.terms("G", nets_of(Passing()), batch)["adversarial"]
     best = batch_of(None, FAKES[[2, 3]])
     alone = kind().terms("G", nets_of(Passing()), best)["adversarial"]
     assert term.total.item() == pytest.approx(alone.total.item())
@@ -29,8 +30,9 @@ def test_it_is_the_mean_over_the_best(kind: Any) -> None:
 
 def test_all_count_where_nothing_is_asked() -> None:
     nets, batch = nets_of(Passing()), batch_of(None, FAKES)
-    assert not Hinge().ranks("G") and not Hinge(top_k=0.5).ranks("D") and Hinge(top_k=0.5).ranks("G")
-    assert torch.equal(Hinge(top_k=0.5).scores(nets, batch), FAKES)
+    assert not Hinge().looks_ahead("G")
+    assert not Hinge(top_k=0.5).looks_ahead("D") and Hinge(top_k=0.5).looks_ahead("G")
+    assert torch.equal(Hinge(top_k=0.5).ahead("G", nets, batch), FAKES)
     for wrong in (0.0, 1.1):
         with pytest.raises(ValueError, match=rf"top_k must be in \(0, 1\], not {wrong}"):
             Hinge(top_k=wrong)
