@@ -20,13 +20,22 @@ train() {
         gan-dist submit --resume last --local
     else
         gan-dist submit jobs/relgan-oracle.yaml --local --name "$name" -o data.source="oracle:$oracle" -o seed="$seed" \
-            -o keep.last=20 -o metrics=[] "$@"
+            -o metrics=[] -o keep.last=20 -o 'stages.0.every={checkpoint: 150 epochs}' "$@"
     fi
 }
 
+# The newest checkpoint in which no discriminator had a loss yet.
+likelihood() {
+    python - "$out/runs" <<'END'
+import json, pathlib, sys
+kept = sorted(pathlib.Path(sys.argv[1]).glob("*/checkpoints/*/meta.json"))
+print([path.parent for path in kept if "loss/D" not in json.loads(path.read_text())["metrics"]][-1])
+END
+}
+
 judge() {
-    likelihood=$(find "$out/runs" -path "*/checkpoints/*" -name meta.json | sort | head -n 1)
-    gan-dist evaluate last --temperature-grid --twin "$(dirname "$likelihood")" --metric nll_oracle --metric nll \
+    cd "$out"
+    gan-dist evaluate last --temperature-grid --twin "$(likelihood)" --metric nll_oracle --metric nll \
         --metric repetition --n 5000 --inverse-temperatures 0.8,1,1.2,1.5
 }
 
