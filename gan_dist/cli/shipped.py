@@ -82,10 +82,11 @@ def _base_of(job: Path) -> Path | None:
 
 
 def _text_of(source: Path, target: Path) -> str:
-    """A job whose first line names the copy; the schema is not beside it."""
+    """A job whose commands name the copy; the schema is not beside it."""
     from gan_dist.runs.hints import command
 
-    text = re.sub(r"^# gan-dist submit jobs/\S+\.yaml", f"# {command('submit', target)}", source.read_text(), count=1)
+    own = rf"gan-dist submit jobs/(published/)?{re.escape(source.name)}"
+    text = re.sub(own, lambda _: command("submit", target), source.read_text())
     return re.sub(r"^# yaml-language-server:.*\n", "", text, flags=re.MULTILINE)
 
 

@@ -34,6 +34,7 @@ def test_a_copy_is_valid_where_it_lies(name: str, cli: Any, tmp_path: Path, monk
     copied = tmp_path / f"{Path(name).stem}.yaml"
     assert cli("validate", copied)[0] == 0
     assert copied.read_text().startswith(f"# gan-dist submit {copied.name}")
+    assert "jobs/" not in "".join(re.findall("gan-dist submit .*", copied.read_text()))
 
 
 def test_a_copy_may_have_another_name_and_writes_over_nothing(cli: Any, tmp_path: Path) -> None:

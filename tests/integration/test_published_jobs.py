@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from gan_dist.launch.load_job import load_job
 from gan_dist.registry.lookup import build_component
+from gan_dist.runs.run_folder import RunFolder
+from gan_dist.runs.storage import Folder
 from gan_dist.spec.data import PairData
 from tests.helpers import ROOT
 
@@ -56,3 +59,25 @@ def test_it_names_its_command_and_what_came_of_it(job: Path) -> None:
     text = job.read_text()
     assert text.startswith(f"# gan-dist submit jobs/published/{job.name}\n")
     assert "Never trained here." in re.sub(r"\n# ?", " ", text) and load_job(job).name == job.stem
+
+
+def rehearsal(job: Path) -> list[str]:
+    """Options of the command in a job's head that rehearses it on a CPU, narrow enough for that."""
+    text = re.sub(r" \\\n# +", " ", job.read_text())
+    told = re.search(rf"^# .*: gan-dist submit jobs/published/{job.name} (--smoke --local(?: -o \S+)+)$", text, re.M)
+    assert told is not None, f"{job.name} names no command that rehearses it on a CPU"
+    return told[1].split()
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+def test_it_names_a_rehearsal_for_a_cpu(job: Path) -> None:
+    assert load_job(job, rehearsal(job)[3::2]).batch <= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+def test_it_is_rehearsed(job: Path, gan_dist: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, told = gan_dist("submit", job, "--name", "rehearsed", *rehearsal(job))
+    assert code == 0 and "full run" in told, told
+    status = RunFolder(Folder.at(tmp_path / "runs" / "rehearsed")).status()
+    assert status["seen"] == 6 * load_job(job, rehearsal(job)[3::2]).batch
