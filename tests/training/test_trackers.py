@@ -192,6 +192,60 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(kept.rglob("*.png"))
 
 
+def test_calls_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in, whose calls have the parameters of the client's; the real one: test_mlflow_keeps_the_run."""
+    calls: list[tuple[Any, ...]] = []
+
+    class Client:
+        def __init__(self, tracking_uri: str | None = None) -> None: ...
+
+        def get_experiment_by_name(self, name: str) -> None: ...
+
+        def create_experiment(self, name: str) -> str:
+            return "7"
+
+        def search_runs(self, experiment_ids: list[str], filter_string: str, max_results: int) -> list[Any]:
+            return []
+
+        def create_run(self, experiment_id: str, run_name: str, tags: dict[str, str]) -> Any:
+            return types.SimpleNamespace(info=types.SimpleNamespace(run_id=f"{experiment_id}-{run_name}"))
+
+        def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
+            calls.append(("batch", run_id, [(one[0], one[1], one[3]) for one in metrics], dict(params)))
+
+        def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
+            calls.append(("text", run_id, json.loads(text)["name"], artifact_file))
+
+        def log_image(self, run_id: str, image: Any, *, key: str, step: int) -> None:
+            calls.append(("image", run_id, image.size, key, step))
+
+        def log_table(self, run_id: str, data: dict[str, Any], artifact_file: str) -> None:
+            calls.append(("table", run_id, data, artifact_file))
+
+        def set_terminated(self, run_id: str, status: str) -> None:
+            calls.append(("end", run_id, status))
+
+    fake, entities = types.ModuleType("mlflow"), types.ModuleType("mlflow.entities")
+    fake.MlflowClient = Client  # type: ignore[attr-defined]
+    entities.Metric = entities.Param = lambda *values: values  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    one = Mlflow(run=tracked(tmp_path))
+    one.scalars({"loss/D": 0.5}, 64)
+    one.samples("samples", Image.new("L", (4, 4)), 64)
+    one.samples("samples", ["a line", "another"], 64)
+    one.finish(False)
+    run = "7-digits-1"
+    assert calls == [
+        ("batch", run, [], {"name": "digits", "optimizer.lr": "0.0001"}),
+        ("text", run, "digits", "job.json"),
+        ("batch", run, [("loss/D", 0.5, 64)], {}),
+        ("image", run, (4, 4), "samples", 64),
+        ("table", run, {"seen": [64, 64], "sentence": ["a line", "another"]}, "samples.json"),
+        ("end", run, "KILLED"),
+    ]
+
+
 def test_mlflow_keeps_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real client, with a folder, or the server that GAN_DIST_MLFLOW names."""
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")

@@ -20,7 +20,8 @@ LONGEST_PARAMETER, MOST_IN_A_CALL = 500, 100
 class Mlflow:
     """A run on an MLflow server, found again by the run's own id, so that a resumed one goes on there.
 
-    The step of every value is samples seen. The job's keys are parameters, and `job.json` is among its files.
+    The step of every value is samples seen. The job's keys are parameters, and `job.json` is among its files. Sentences
+    are rows of a table, beside the samples seen by then.
 
     Args:
         run: what is shown, supplied by the run.
@@ -58,7 +59,9 @@ class Mlflow:
             # By key and step its page has a slider of them beside the curves; by a file's name they are files alone.
             self.client.log_image(self.id, shown, key=name, step=seen)
         else:
-            self.client.log_text(self.id, "\n".join(shown), f"{name}/{seen:012d}.txt")
+            # One table for all steps, to which rows are added: the names of a run's tables have to fit into one tag.
+            rows = {"seen": [seen] * len(shown), "sentence": list(shown)}
+            self.client.log_table(self.id, data=rows, artifact_file=f"{_name(name)}.json")
 
     def finish(self, finished: bool) -> None:
         self.client.set_terminated(self.id, status="FINISHED" if finished else "KILLED")
