@@ -64,13 +64,18 @@ def test_workers_prepare_what_one_process_prepares(site: Site) -> None:
     assert not (site.root / "never").exists()
 
 
-def test_latents_are_made_on_ray_by_a_persons_own_autoencoder(site: Site) -> None:
+def test_latents_are_made_on_ray_by_a_persons_own_autoencoder_and_a_tracker_is_told(site: Site) -> None:
     networks = [f"{key}={{use: mlp, hidden: 8, layers: 1}}" for key in ("generator", "discriminator")]
+    told = site.root / "told"
     changes = ["data.encode={use: squares:Squares}", *networks, "objective=hinge", "ema=null", "until=4 steps"]
+    changes.append(f"trackers=[{{use: 'board:Board', file: '{told}'}}]")
     words = [word for change in changes for word in ("-o", change)]
     trained = site.run("submit", str(Path(__file__).with_name("job.yaml")), "--name", "latent", *words)
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert "images of 16x16 grey as latents of 4x8x8" in trained.stdout
     assert site.checkpoints("latent")[-1]["data"]["codec_record"]["use"] == "squares:Squares"
+    lines = told.read_text().splitlines()
+    assert lines[0] == "ray::RayTrainWorker begin latent" and lines[-1] == "ray::RayTrainWorker finish True"
+    assert {"ray::RayTrainWorker scalars 256", "ray::RayTrainWorker samples 256"} <= set(lines)
     made = site.run("sample", "latent", "--n", "3", "--out", "made")
     assert made.returncode == 0 and len(list((site.root / "made").rglob("*.png"))) == 3, made.stdout + made.stderr
