@@ -128,7 +128,8 @@ class Hinge(BestSamples):
             code (Liu et al. 2021, arXiv 2101.04775), in [0, 1].
         top_k: share of the generated samples that G learns from, those that D takes for the most real of the global
             batch, in (0, 1]; may fall over a run, as to 0.5 (Sinha et al. 2020, arXiv 2002.06224).
-        fakes: what G's step learns from: `fresh` samples, or those of the D step before it, `shared`.
+        fakes: what G's step learns from: `fresh` samples, or those of the D step before it, `shared`, as in
+            the code of FastGAN.
     """
 
     def __init__(
