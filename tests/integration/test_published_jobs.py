@@ -58,7 +58,7 @@ def test_it_names_its_command_and_what_came_of_it(job: Path) -> None:
     assert text.startswith(f"# gan-dist submit jobs/published/{job.name}\n")
     words = re.sub(r"\n# ?", " ", text)
     assert "Never trained here." in words and load_job(job).name == job.stem
-    assert re.search(r"time not published|\b(hours?|days?)\b", words), "how long it takes, or that nobody says it"
+    assert re.search(r"[Tt]ime not published|\b(hours?|days?)\b", words), "how long it takes, or that nobody says it"
 
 
 def rehearsal(job: Path) -> list[str]:
