@@ -74,8 +74,17 @@ def test_it_names_a_rehearsal_for_a_cpu(job: Path) -> None:
     assert load_job(job, rehearsal(job)[3::2]).batch <= 4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+# One of each kind of network; the others are rehearsed in the tier of what takes long.
+OFTEN = ("biggan-cifar10", "dcgan", "fastgan-few256", "gat-s", "pix2pix-facades", "projected-few256", "r3gan-cifar10")
+OFTEN += ("r3gan2-cifar10", "r3gan2-latent256-s", "sngan-cifar10", "stylegan2-ada-cifar10")
+
+
+def by_tier() -> list[Any]:
+    tiers = {True: pytest.mark.slow, False: pytest.mark.fleet}
+    return [pytest.param(job, marks=tiers[job.stem.startswith(OFTEN)], id=job.stem) for job in JOBS]
+
+
+@pytest.mark.parametrize("job", by_tier())
 def test_it_is_rehearsed(job: Path, gan_dist: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, told = gan_dist("submit", job, "--name", "rehearsed", *rehearsal(job))
     assert code == 0 and "full run" in told, told

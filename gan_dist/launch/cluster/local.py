@@ -126,11 +126,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def find_local() -> Cluster | None:
-    """Our local cluster, if its keeper lives and has published it."""
+    """Our local cluster, if its keeper lives, has published it and has not said that it ends."""
     state = LocalClusterState.here()
     if state.owner() is None or (record := read_json(state.record)) is None:
         return None
-    return Cluster(**record)
+    ending = (read_json(state.ended) or {}).get("address") == record["address"]
+    return None if ending else Cluster(**record)
 
 
 def why_ended(cluster: Cluster) -> str | None:
