@@ -248,7 +248,9 @@ def _fastgan(images: ImageSurvey, machine: Machine, recipe: Recipe) -> list[str]
     rebuilds = "decoders: true  # D rebuilds real images, so that it keeps looking at all of them"
     return [
         *_networks(recipe, generator, [*discriminator, rebuilds]),
-        "objective: [{use: hinge, margin_noise: 0.2}, {use: reconstruction}]  # by pixels: no judge takes part",
+        "objective:  # the authors'; rebuilt by pixels, so that no judge takes part",
+        "  - {use: hinge, margin_noise: 0.2, fakes: shared}",
+        "  - {use: reconstruction}",
         "augment: {use: diffaugment, policy: [color, translation]}  # D never sees an image twice the same",
         "optimizer: {use: adam, lr: 2e-4, betas: [0.5, 0.999]}  # the authors'",
     ]
