@@ -145,12 +145,20 @@ class Folder:
 
     def names(self) -> list[str]:
         """Names of the files and folders directly inside, sorted; empty when the folder is absent."""
+        _, found = self._listed(recursive=False)
+        return sorted(info.base_name for info in found)
+
+    def _listed(self, *, recursive: bool) -> tuple[str, list[Any]]:
+        """The folder's path, and what pyarrow knows of each thing inside."""
         from pyarrow.fs import FileSelector
 
         with self._reaching():
             system, path = self.open()
-            found = system.get_file_info(FileSelector(path, allow_not_found=True))
-        return sorted(info.base_name for info in found)
+            wanted = FileSelector(path, recursive=recursive, allow_not_found=True)
+            try:
+                return path, system.get_file_info(wanted)
+            except FileNotFoundError:  # a folder that came, or went, while pyarrow looked
+                return path, system.get_file_info(wanted)
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Every file below, as (path relative to this folder, bytes)."""
@@ -159,11 +167,9 @@ class Folder:
 
     def entries(self) -> Iterator[Entry]:
         """Every file below, by its path relative to this folder."""
-        from pyarrow.fs import FileSelector, FileType
+        from pyarrow.fs import FileType
 
-        with self._reaching():
-            system, path = self.open()
-            found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+        path, found = self._listed(recursive=True)
         for info in found:
             if info.type == FileType.File:
                 yield Entry(info.path[len(path) :].lstrip("/"), info.size, info.mtime_ns or 0)

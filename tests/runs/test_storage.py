@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from pyarrow.fs import FileInfo, FileSelector, LocalFileSystem
 
 from gan_dist.errors import StorageError
 from gan_dist.runs.storage import Folder, home, is_uri, remote_filesystem
@@ -160,3 +162,26 @@ def test_a_record_that_could_not_be_read_again_is_not_written(tmp_path: Path, mo
     with pytest.raises(StorageError, match=r"large\.json would have 0 MiB"):
         folder.write_json("large.json", {"text": "x" * 1000})
     assert folder.names() == ["small.json"]
+
+
+class Racing:
+    """A file system in which another process makes the folder while it is listed, as pyarrow then fails."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.real = times, LocalFileSystem()
+
+    def get_file_info(self, selector: FileSelector) -> list[FileInfo]:
+        Path(selector.base_dir).mkdir(exist_ok=True)
+        self.times -= 1
+        if self.times >= 0:
+            raise FileNotFoundError(2, f"Cannot list directory {selector.base_dir!r}")
+        return list(self.real.get_file_info(selector))
+
+
+@pytest.mark.parametrize("look", [Folder.names, lambda folder: list(folder.entries())])
+def test_a_folder_that_comes_while_it_is_listed(
+    look: Callable[[Folder], list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder.at(tmp_path / "new")
+    monkeypatch.setattr(Folder, "open", lambda self: (Racing(1), str(tmp_path / "new")))
+    assert look(folder) == []
