@@ -299,7 +299,7 @@ def test_a_run_that_is_stored_here_is_over_when_its_driver_has_left_it(run, stor
     last = event(event="end", status="succeeded", exit_code=0, message="", summary=["here"])
     file = io.StringIO()
     if not stored_here:
-        monkeypatch.setattr(Folder, "local", None)
+        monkeypatch.setattr(follow.ShownLog, "_has_ended_here", lambda self: False)
     with written_for_a_while(run, "succeeded", 0):
         display = LiveDisplay(Console(file=file, width=120))
         found = follow_job(Slow(last), "r.1", run_id="r", follower=display, ask=None, run=run)
