@@ -55,7 +55,10 @@ class Watch:
     def __init__(self, run: Path) -> None:
         self.run, self.seen, self.over = run, dict[str, float](), threading.Event()
         self.root = psutil.Process(keeper())
-        self.known = {one.pid for one in self.root.children(recursive=True)}
+        self.known = dict[int, str]()
+        for one in self.root.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                self.known[one.pid] = " ".join(one.cmdline())
         self.thread = threading.Thread(target=self._watch)
         self.thread.start()
 
@@ -72,15 +75,13 @@ class Watch:
                 self.seen.setdefault("gone", time.time())
 
     def _processes(self) -> Iterator[str]:
-        """Of what a command line has begun with, or has in it."""
+        """Of what a command line has in it. Ray's processes become what they are wanted for, and some of the job before
+        may still be there."""
         for process in self.root.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 told = " ".join(process.cmdline())
-                yield from (name for part, name in PROCESSES.items() if part in told and self._is_new(process, told))
-
-    def _is_new(self, process: psutil.Process, told: str) -> bool:
-        """Ray keeps processes that a job becomes; only those of jobs of before are known."""
-        return process.pid not in self.known or told.startswith("ray::JobSupervisor")
+                if self.known.get(process.pid) != told:
+                    yield from (name for part, name in PROCESSES.items() if part in told)
 
     def _lines(self) -> Iterator[str]:
         log = self.run / "logs" / "attempt-1.log"

@@ -116,7 +116,7 @@ class JobsClient:
         return str(self._ask("GET", f"/api/jobs/{job}/logs", None, CHANGE_S)["logs"] or "")
 
     def tail(self, job: str) -> Iterator[str | None]:
-        """The lines a job prints, from its first, until it ends; None about every second in between.
+        """The lines a job prints, from its first, until it ends; None some times a second in between.
 
         The None lets the caller redraw, look at the clock and at the job's status.
         """
@@ -295,7 +295,7 @@ def read_log(jobs: LogSource, job: str) -> str:
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 TICK_S = 1.0
-CLOSING_S = 0.2
+QUIET_S, CLOSING_S = 0.25, 0.2
 
 
 class LogSource(Protocol):
@@ -309,20 +309,22 @@ class LogSource(Protocol):
 
 
 def stream_log(jobs: LogSource, job: str) -> Iterator[str | None]:
-    """Lines without line ends, from the log's first, until the job has ended; None on every quiet second.
+    """Lines without line ends, from the log's first, until the job has ended; None on every quiet quarter of a second.
 
     Raises:
         ClusterError: the cluster stopped answering for a minute, or is our local one and has ended.
     """
-    seen, silence = 0, Silence(jobs.cluster)
+    seen, silence, asked = 0, Silence(jobs.cluster), time.monotonic()
     while True:
         before = seen
         for line in _connection(jobs, job, skip=seen):
             seen += line is not None
             yield line
             # Ray leaves the log of a job that has ended open for seconds.
-            if line is None and _has_ended(jobs, job):
-                break
+            if line is None and time.monotonic() - asked >= TICK_S:
+                asked = time.monotonic()
+                if _has_ended(jobs, job):
+                    break
         # The websocket also closes when the dashboard or a proxy in between gives up: only the status tells.
         with silence.borne():
             if jobs.info(job)["status"] in ENDED:
@@ -350,7 +352,7 @@ def _connection(jobs: LogSource, job: str, skip: int) -> Iterator[str | None]:
         while True:
             waiting = waiting or asyncio.ensure_future(anext(lines), loop=loop)
             # The task is kept across ticks: cancelling a read would lose what is half received.
-            done, _ = loop.run_until_complete(asyncio.wait({waiting}, timeout=TICK_S))
+            done, _ = loop.run_until_complete(asyncio.wait({waiting}, timeout=QUIET_S))
             if not done:
                 yield None
                 continue
