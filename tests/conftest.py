@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import socketserver
 import sys
 import threading
@@ -65,6 +66,16 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.delenv("GAN_DIST_STORAGE", raising=False)
     if os.environ.get("GAN_DIST_HOME") == HOME_AT_START:
         monkeypatch.setenv("GAN_DIST_HOME", str(tmp_path_factory.getbasetemp() / f"home-of-{next(HOMES)}"))
+
+
+@pytest.fixture(autouse=True)
+def own_random_numbers() -> None:
+    """A test's random numbers do not depend on which tests its process ran before."""
+    random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,7 +80,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
 
 @pytest.mark.parametrize("kind", [dcgan, sngan, biggan])
 def test_discriminators_place_samples_and_classes_on_a_sphere(kind: Any) -> None:
-    judge = kind.Discriminator(size=32, channels=1, classes=3, width=2, auxiliary="proxies")
+    judge = kind.Discriminator(size=32, channels=1, classes=3, width=8, auxiliary="proxies")
     x, cond = torch.randn(4, 1, 32, 32), torch.tensor([0, 2, 1, 1])
     places = judge.compare(x, cond)
     assert places.shape == (4, 2, 512) and torch.allclose(places.norm(dim=2), torch.ones(4, 2))
