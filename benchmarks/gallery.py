@@ -252,7 +252,8 @@ EXHIBITS = (
         "them, and the pictures they come from.",
         data="2,660 pairs of outlines and watercolours, 64 pixels; the outlines are made by `prepare`",
         train="gan-dist submit jobs/pix2pix.yaml --local -o name=painted -o data.source=pairs/train -o data.side=right "
-        "-o data.size=64 -o generator.width=24 -o discriminator.width=24 -o batch=16 -o optimizer.lr=2e-4 -o until=24k",
+        "-o data.size=64 -o generator.width=24 -o discriminator.width=24 -o batch=16 -o optimizer.lr=2e-4 -o until=24k "
+        "-o objective.0.fakes=fresh",
         draw=("gan-dist sample painted --inputs edges --out made --force",),
         pictures={"painted.webp": triples},
     ),

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -70,6 +71,20 @@ def gan_dist(*words: str) -> None:
     subprocess.run(["gan-dist", *words], check=True, capture_output=True)
 
 
+@contextlib.contextmanager
+def own_ray() -> Iterator[Path]:
+    """A folder to work in, with a home and a local Ray of its own, which end with it."""
+    folder = tempfile.mkdtemp()
+    os.environ["GAN_DIST_HOME"] = f"{folder}/home"
+    os.chdir(folder)
+    gan_dist("up")
+    try:
+        yield Path(folder)
+    finally:
+        os.environ["GAN_DIST_HOME"] = f"{folder}/home"  # whatever home was wanted meanwhile
+        gan_dist("down")
+
+
 def keeper() -> int:
     """The process that keeps the local cluster."""
     (lock,) = Path(os.environ["GAN_DIST_HOME"]).glob("local/*/keeper.lock")
@@ -109,16 +124,10 @@ def hello() -> Rates:
 
 
 if __name__ == "__main__":
-    folder = tempfile.mkdtemp()
-    os.environ["GAN_DIST_HOME"] = f"{folder}/home"
-    os.chdir(folder)
-    gan_dist("up")
-    try:
+    with own_ray():
         ours()
         hello()
         AFTER.clear()
         compare_rates("start-up", ours, hello, int(sys.argv[1]) if len(sys.argv) > 1 else 5, "s")
         spread = f"({min(AFTER):.1f} to {max(AFTER):.1f})"
         print(f"the prompt is back {median(AFTER):.1f} s after the last checkpoint {spread}")
-    finally:
-        gan_dist("down")

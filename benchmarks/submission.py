@@ -12,18 +12,14 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from local_bucket import bucket
 from side_by_side import compare
+from startup import own_ray
 
 JOB = Path(__file__).parents[1] / "jobs" / "mlp.yaml"
-
-
-def gan_dist(*words: str) -> None:
-    subprocess.run(["gan-dist", *words], check=True, capture_output=True)
 
 
 def timed(*command: str) -> float:
@@ -33,12 +29,8 @@ def timed(*command: str) -> float:
 
 
 def main(repeats: int) -> None:
-    folder = tempfile.mkdtemp()
-    os.environ["GAN_DIST_HOME"] = f"{folder}/home"
-    os.chdir(folder)
-    gan_dist("up")
-    try:
-        (record,) = Path(folder).glob("home/local/*/cluster.json")
+    with own_ray() as folder:
+        (record,) = folder.glob("home/local/*/cluster.json")
         cluster = json.loads(record.read_text())
         address = cluster["address"]
 
@@ -58,9 +50,6 @@ def main(repeats: int) -> None:
         os.environ["GAN_DIST_HOME"] = f"{folder}/other"  # which knows of no local Ray
         with bucket() as storage:
             compare("to another", lambda: submit("--address", address, "--storage", storage), empty, repeats, "s")
-    finally:
-        os.environ["GAN_DIST_HOME"] = f"{folder}/home"
-        gan_dist("down")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ then; medians of the runs after the first. The table is that of `gan-dist help s
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from startup import JOB, gan_dist, keeper
+from startup import JOB, gan_dist, keeper, own_ray
 
 LOOK_S = 0.05
 # What a step ends with, whose time it is, and what is done in it.
@@ -104,16 +102,10 @@ def moments(repeat: int) -> dict[str, float]:
 
 
 def main(repeats: int) -> None:
-    folder = tempfile.mkdtemp()
-    os.environ["GAN_DIST_HOME"] = f"{folder}/home"
-    os.chdir(folder)
-    gan_dist("up")
-    try:
+    with own_ray():
         found = [moments(repeat) for repeat in range(repeats + 1)][1:]
-        for one in found:
-            print({name: round(value, 2) for name, value in sorted(one.items(), key=lambda pair: pair[1])})
-    finally:
-        gan_dist("down")
+    for one in found:
+        print({name: round(value, 2) for name, value in sorted(one.items(), key=lambda pair: pair[1])})
     print("| seconds | until then | whose | what |\n|---|---|---|---|")
     before = 0.0
     for name, (whose, what) in STEPS.items():

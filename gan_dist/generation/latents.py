@@ -24,6 +24,7 @@ from gan_dist.distributed.randomness import single_lane_rng
 from gan_dist.errors import UsageError
 from gan_dist.generation.model import ClassLabel, Model
 from gan_dist.generation.samples import CHUNK, first_noise, map_tensors
+from gan_dist.metrics.image.perceptual_path import with_z
 from gan_dist.registry.slots import those_with
 
 Space = Literal["w", "z"]
@@ -120,13 +121,8 @@ def synthesize(model: Model, latents: Latents) -> Tensor:
     if latents.space == "w":
         made: Tensor = generator.synthesis(latents.vectors, latents.noise)
         return made
-    found: Tensor = generator(_with_z(latents.noise, latents.vectors[:, 0]), latents.codes)
+    found: Tensor = generator(with_z(latents.noise, latents.vectors[:, 0]), latents.codes)
     return found
-
-
-def _with_z(noise: Any, z: Tensor) -> Any:
-    """A generator's noise with another z."""
-    return {**noise, "z": z} if isinstance(noise, dict) else z
 
 
 def pictures(model: Model, latents: Latents) -> Tensor:
@@ -186,7 +182,7 @@ def read_latents(path: Path, model: Model, cls: ClassLabel = None) -> Latents:
     if space == "z" and own.space == "w":
         generator: Any = model.generator
         with torch.no_grad():
-            noise = _with_z(noise, found.vectors[:, 0])
+            noise = with_z(noise, found.vectors[:, 0])
             found = Latents("w", generator.styles(noise, codes), noise, codes)
     return _of_shape(found, own, path)
 

@@ -71,10 +71,10 @@ class PerceptualPathLength:
 
     def _picture(self, generator: Any, noise: Any, other: Any, share: Tensor, cond: Tensor | None) -> Tensor:
         if self.space == "w":
-            one, two = generator.styles(noise, cond), generator.styles(_with_z(noise, _z_of(other)), cond)
+            one, two = generator.styles(noise, cond), generator.styles(with_z(noise, _z_of(other)), cond)
             return torch.as_tensor(generator.synthesis(torch.lerp(one, two, share[:, None, None]), noise))
         between = slerp(_z_of(noise), _z_of(other), share)
-        return torch.as_tensor(generator(_with_z(noise, between), cond))
+        return torch.as_tensor(generator(with_z(noise, between), cond))
 
     def compare(self, real: None, lengths: Tensor) -> dict[str, float]:
         """The mean of lengths [N, 1] between two of them, the percentiles."""
@@ -94,7 +94,8 @@ def slerp(one: Tensor, two: Tensor, share: Tensor) -> Tensor:
     return made
 
 
-def _with_z(noise: Any, z: Tensor) -> Any:
+def with_z(noise: Any, z: Tensor) -> Any:
+    """A generator's noise with another z."""
     return {**noise, "z": z} if isinstance(noise, dict) else z
 
 
